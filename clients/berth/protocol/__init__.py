@@ -1,0 +1,1 @@
+"""Wire models shared by every component: what travels over REST and between the daemons."""

@@ -1,0 +1,148 @@
+"""What every wire model shares: strictness, time, durations and sizes."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)", re.IGNORECASE)
+_DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d)(?::([0-5]\d))?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_SIZE_POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class Wire(BaseModel):
+    """Base of every wire model: strict types, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        ser_json_timedelta="float",
+    )
+
+
+def parse_duration(value: object) -> timedelta:
+    """
+    Read a duration: seconds as a number, "90s", "1h30m", "2d", or Slurm's "[D-]HH:MM[:SS]".
+
+    Raises ValueError with a sentence that shows the accepted forms.
+    """
+    if isinstance(value, timedelta):
+        return _checked(value, value)
+    if isinstance(value, bool):
+        raise ValueError(_duration_help(value))
+    if isinstance(value, int | float):
+        return _checked(timedelta(seconds=float(value)), value)
+    if isinstance(value, str):
+        text = value.strip()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return _checked(timedelta(seconds=float(text)), value)
+        clock = _CLOCK.fullmatch(text)
+        if clock:
+            days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+            return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        parts = _DURATION_PART.findall(text)
+        if parts and not _DURATION_PART.sub("", text).strip():
+            return _checked(
+                timedelta(seconds=sum(float(n) * _DURATION_UNIT_S[u.lower()] for n, u in parts)),
+                value,
+            )
+    raise ValueError(_duration_help(value))
+
+
+def _checked(duration: timedelta, value: object) -> timedelta:
+    if duration < timedelta(0) or duration > timedelta(days=3650):
+        raise ValueError(_duration_help(value))
+    return duration
+
+
+def _duration_help(value: object) -> str:
+    return f"{value!r} is not a duration; write seconds, or like 90s, 45m, 12h, 1h30m, 2d."
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration the way users type it, exactly to the millisecond: 45s, 1h30m, 2d3h."""
+    seconds, milliseconds = divmod(round(duration.total_seconds() * 1000), 1000)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    if milliseconds:
+        parts.append(f"{milliseconds}ms")
+    return "".join(parts) or "0s"
+
+
+def parse_size(value: object) -> int:
+    """
+    Read a memory size as bytes: an integer of bytes, "20GiB", "80GB", "512M".
+
+    One letter and the "i" forms are powers of 1024 (as nvidia-smi and Slurm count); "GB"
+    and its siblings are powers of 1000. Raises ValueError with the accepted forms.
+    """
+    if isinstance(value, bool):
+        raise ValueError(_size_help(value))
+    if isinstance(value, int) and value >= 0:
+        return value
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match:
+            number, unit = match.groups()
+            if unit is None:
+                return int(float(number))
+            decimal = len(unit) == 1 and value.strip().lower().endswith("b")
+            return int(float(number) * (1000 if decimal else 1024) ** _SIZE_POWER[unit[0].lower()])
+    raise ValueError(_size_help(value))
+
+
+def _size_help(value: object) -> str:
+    return f"{value!r} is not a memory size; write bytes, or like 20GiB, 80GB, 512M."
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("A time needs its zone; write like 2026-11-23T14:00:00Z.")
+    return value.astimezone(UTC)
+
+
+def _parse_time(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a time; write like 2026-11-23T14:00:00Z.") from None
+    return value
+
+
+def _write_time(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(_parse_time, json_schema_input_type=str),
+    AfterValidator(_to_utc),
+    PlainSerializer(_write_time, return_type=str, when_used="json"),
+]
+"""An aware UTC time; on the wire ISO 8601 with milliseconds and Z."""
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration, json_schema_input_type=str | float),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+]
+"""A duration; on the wire as users write it, "12h"."""
+
+Bytes = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
+"""A size in bytes; accepts "20GiB" on the way in, always an integer on the way out."""
+
+
+def utc_now() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,231 @@
+"""What a user asks for (`JobSpec`) and what became of it (`Job`, `Attempt`)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_serializer, model_validator
+
+from berth.protocol.base import Bytes, Duration, UtcTime, Wire
+from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
+
+_SECRET_NAME = re.compile(
+    r"(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$|^KEY$)",
+    re.IGNORECASE,
+)
+MASK = "********"
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def mask_secrets(env: dict[str, str]) -> dict[str, str]:
+    """Return `env` with the values of secret-looking names replaced by stars."""
+    return {k: MASK if _SECRET_NAME.search(k) else v for k, v in env.items()}
+
+
+class OomLadder(Wire):
+    """What to change before the next attempt when a run dies of GPU memory."""
+
+    steps: tuple[Literal["halve_micro_batch", "checkpointing", "offload"], ...] = ()
+    """Steps in order, one per retry; the global batch stays the same."""
+
+
+class JobSpec(Wire):
+    """One job as a user asks for it. Exactly one of `command` and `script` is given."""
+
+    name: str | None = Field(default=None, max_length=200, examples=["persona-history"])
+    """Short name for lists; default: made from the command."""
+    command: list[str] | str | None = Field(
+        default=None,
+        examples=["deepspeed --num_gpus=4 train_deepspeed.py --config config.json"],
+    )
+    """Argument list, or one shell-quoted line exactly as it would be typed."""
+    script: str | None = Field(default=None, max_length=1_000_000)
+    """Shell text, run by /bin/bash, instead of `command`."""
+    gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
+    """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
+    gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
+    """Least memory of each card, bytes."""
+    workdir: str | None = Field(default=None, examples=["/home/ada/twin"])
+    """Absolute folder to run in; default: the submitting client's, else the user's home."""
+    env: dict[EnvName, str] = Field(default_factory=dict)
+    """Extra environment variables. Values of secret-looking names are never shown again."""
+    python: str | None = Field(default=None, examples=["/home/ada/envs/twin"])
+    """Interpreter or environment folder to run in; default: the one Berth runs in."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Higher starts first."""
+    time_limit: Duration | None = Field(default=None, examples=["12h"])
+    """Longest run time of one attempt; then warning, TERM, grace, KILL."""
+    grace: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
+    """Time between the stop signal (TERM) and KILL."""
+    warn_before: Duration = Field(default=timedelta(seconds=60), examples=["5m"])
+    """How long before the time limit SIGUSR1 goes to those processes that handle it."""
+    retries: int = Field(default=0, ge=0, le=100)
+    """How many more attempts after a failed one."""
+    on_oom: OomLadder | None = None
+    """What to try when the run dies of GPU memory."""
+    depends_on: list[int] = Field(default_factory=list, max_length=1000)
+    """Ids of jobs that must have succeeded first."""
+    not_before: UtcTime | None = None
+    """Earliest start."""
+    hold: bool = False
+    """Submit as `held`; `release` queues it."""
+    labels: dict[Label, str] = Field(default_factory=dict, examples=[{"ablation": "profile_only"}])
+    """Free key-value pairs to filter by."""
+    preemptible: bool = False
+    """Whether it may be stopped, saved and requeued in favour of others."""
+    notify: list[str] = Field(default_factory=list, max_length=20)
+    """Where to tell about the end (webhook URLs)."""
+
+    @model_validator(mode="after")
+    def _one_of_command_and_script(self) -> Self:
+        if (self.command is None) == (self.script is None):
+            raise ValueError("Give exactly one of 'command' and 'script'.")
+        if self.command is not None and not (
+            self.command.strip() if isinstance(self.command, str) else self.command
+        ):
+            raise ValueError("'command' is empty; write what to run.")
+        if self.script is not None and not self.script.strip():
+            raise ValueError("'script' is empty; write what to run.")
+        return self
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        """Hide environment values: people paste reprs into chats and logs."""
+        return [
+            (k, mask_secrets(self.env) if k == "env" else v) for k, v in super().__repr_args__()
+        ]
+
+
+class Change(Wire):
+    """One thing that was changed in a command to make it safe, with the reason."""
+
+    what: str = Field(examples=["--num_gpus=4"])
+    """What the user wrote; empty when something was added."""
+    became: str = Field(examples=["--world_info=…  (GPUs 4,5,6,7)"])
+    """What runs instead; empty when it was taken out."""
+    why: str
+    """The reason, one sentence."""
+
+
+class LaunchFacts(Wire):
+    """How an attempt was really started."""
+
+    launcher: Launcher
+    """What starts the ranks."""
+    before: str
+    """The command as submitted, one line."""
+    after: str
+    """The command as started, one line."""
+    changes: tuple[Change, ...] = ()
+    """Everything that differs, and why."""
+    cuda_visible_devices: str
+    """The value the job sees: counts from 0 inside a namespace fence, else the box's indices."""
+    master_port: int | None = None
+    """The rendezvous port leased to the attempt."""
+    fence: FenceKind
+    """The fence the attempt runs in."""
+
+
+class Attempt(Wire):
+    """One try at a job."""
+
+    id: str = Field(examples=["42.1"])
+    """Job id, a dot, the attempt's number from 1."""
+    number: int
+    state: AttemptState
+    outcome: Outcome | None = None
+    message: str | None = None
+    """One sentence about the end, naming the mend where there is one."""
+    gpu_indices: list[int]
+    """The box's indices of its GPUs, ascending."""
+    gpu_uuids: list[str]
+    master_port: int | None = None
+    started_at: UtcTime | None = None
+    """When the job's first process was started."""
+    ended_at: UtcTime | None = None
+    exit_code: int | None = None
+    """Exit code; 128 + N when signal N ended it."""
+    signal: int | None = None
+    max_rss_bytes: int | None = None
+    """Largest resident memory of any one of its processes, bytes."""
+    run_dir: str
+    """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
+    launch: LaunchFacts | None = None
+
+
+class Job(Wire):
+    """A job as everybody sees it: what was asked, where it is, what became of it."""
+
+    id: int
+    name: str
+    state: JobState
+    outcome: Outcome | None = None
+    message: str | None = None
+    """One sentence about the end of the last attempt."""
+    user: str
+    command: list[str] | str | None = None
+    script: str | None = None
+    gpus: int
+    gpu_memory: int | None = None
+    """Least memory of each card, bytes."""
+    gpu_indices: list[int] = Field(default_factory=list)
+    """The box's indices of the GPUs it holds, or held last."""
+    gpu_uuids: list[str] = Field(default_factory=list)
+    workdir: str
+    env: dict[str, str] = Field(default_factory=dict)
+    """Extra environment; secret-looking values are masked."""
+    python: str | None = None
+    priority: int
+    time_limit: Duration | None = None
+    grace: Duration
+    warn_before: Duration
+    retries: int
+    on_oom: OomLadder | None = None
+    depends_on: list[int] = Field(default_factory=list)
+    not_before: UtcTime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    preemptible: bool = False
+    notify: list[str] = Field(default_factory=list)
+    """Where the end is told; shown without credentials."""
+    attempts: list[Attempt] = Field(default_factory=list)
+    queued_at: UtcTime
+    """When it was submitted."""
+    started_at: UtcTime | None = None
+    """When the last attempt started."""
+    ended_at: UtcTime | None = None
+    exit_code: int | None = None
+    position: int | None = None
+    """1 for the next to start; absent when not queued."""
+    expected_start: UtcTime | None = None
+    """Estimate from time limits; absent when nothing is known."""
+    reason: str | None = None
+    """Why it is not running, one sentence; absent when it runs or has ended."""
+
+    @field_serializer("env")
+    def _mask_env(self, env: dict[str, str]) -> dict[str, str]:
+        return mask_secrets(env)
+
+
+class JobPage(Wire):
+    """One page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None = None
+    """Pass as `cursor` for the next page; absent on the last."""
+
+
+class JobPatch(Wire):
+    """What may be changed while a job has not started."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    priority: int | None = Field(default=None, ge=-1000, le=1000)
+    time_limit: Duration | None = None
+
+
+class JobCounts(Wire):
+    """How many jobs are in each state."""
+
+    counts: dict[JobState, int]

@@ -1,0 +1,31 @@
+"""Errors on the wire: problem+json (RFC 9457) with a sentence that names the mend."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str
+    """Path of the field, dotted, e.g. `0.gpus`."""
+    problem: str
+
+
+class Problem(BaseModel):
+    """An error answer, media type application/problem+json."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str = "about:blank"
+    """Stable name of the kind of error, e.g. `berth:invalid-spec`."""
+    title: str
+    """Short, the same for every error of this type."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """One sentence that says what to do."""
+    fields: list[FieldProblem] = []
+    """For invalid bodies: what is wrong where."""
+    request_id: str | None = None

@@ -1,0 +1,95 @@
+"""The closed vocabularies: states, outcomes, holders, fences."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is in its life. Why it ended is told by its `Outcome`."""
+
+    HELD = "held"
+    WAITING = "waiting"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended (a retry by hand can still bring it back)."""
+        return self in FINAL_STATES
+
+    @property
+    def is_active(self) -> bool:
+        """Whether an attempt of the job may hold GPUs."""
+        return self in ACTIVE_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+ACTIVE_STATES = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
+PENDING_STATES = frozenset({JobState.HELD, JobState.WAITING, JobState.QUEUED})
+
+
+class AttemptState(StrEnum):
+    """Where one attempt is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """Why an attempt, and with its last attempt the job, ended."""
+
+    EXIT = "exit"
+    OOM_GPU = "oom_gpu"
+    OOM_HOST = "oom_host"
+    TIME_LIMIT = "time_limit"
+    STALLED = "stalled"
+    LOST = "lost"
+    ESCAPED = "escaped"
+    LAUNCH_ERROR = "launch_error"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+    DEPENDENCY_FAILED = "dependency_failed"
+    DISK_FULL = "disk_full"
+
+
+class HolderKind(StrEnum):
+    """Who is on a GPU."""
+
+    FREE = "free"
+    JOB = "job"
+    OUTSIDER = "outsider"
+    LEFTOVER = "leftover"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+class FenceKind(StrEnum):
+    """
+    What keeps an attempt off other GPUs.
+
+    `namespace`: the other GPUs' device files are masked. `cgroup`: a device controller
+    refuses them. `advisory`: only environment variables and the audit.
+    """
+
+    NAMESPACE = "namespace"
+    CGROUP = "cgroup"
+    ADVISORY = "advisory"
+
+
+class Launcher(StrEnum):
+    """What starts the ranks of a job."""
+
+    DEEPSPEED = "deepspeed"
+    ACCELERATE = "accelerate"
+    TORCHRUN = "torchrun"
+    PYTHON = "python"
+    SHELL = "shell"
+    OTHER = "other"
