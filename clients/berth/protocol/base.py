@@ -36,7 +36,8 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return _checked(value, value)
     if isinstance(value, bool):
-        raise ValueError(_duration_help(value))
+        # ValueError, not TypeError: pydantic turns only the former into a field problem.
+        raise ValueError(_duration_help(value))  # noqa: TRY004
     if isinstance(value, int | float):
         return _checked(timedelta(seconds=float(value)), value)
     if isinstance(value, str):
@@ -87,7 +88,7 @@ def parse_size(value: object) -> int:
     and its siblings are powers of 1000. Raises ValueError with the accepted forms.
     """
     if isinstance(value, bool):
-        raise ValueError(_size_help(value))
+        raise ValueError(_size_help(value))  # noqa: TRY004 - see parse_duration
     if isinstance(value, int) and value >= 0:
         return value
     if isinstance(value, str):
