@@ -1,0 +1,87 @@
+"""What a command asks for, what it is given, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from berth.protocol.jobs import Change
+from berth.protocol.states import Launcher
+
+
+class CommandError(ValueError):
+    """A command that Berth cannot run as it stands; the message names the mend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandView:
+    """A command as Berth reads it. Nothing in it has been changed yet."""
+
+    launcher: Launcher
+    """What starts the ranks; `shell` whenever a shell has to run the text."""
+    argv: tuple[str, ...]
+    """Words after leading NAME=VALUE assignments; for shell text `/bin/bash -c TEXT`."""
+    assignments: dict[str, str] = field(default_factory=dict)
+    """Leading NAME=VALUE assignments, `CUDA_VISIBLE_DEVICES` among them."""
+    gpus_wanted: int | None = None
+    """How many GPUs the command asks for; None when it does not say."""
+    gpu_indices_wanted: tuple[int, ...] | None = None
+    """The cards it names, where it names any (only their number counts)."""
+    script_path: str | None = None
+    """The training script (or, with `-m`, None), as written."""
+    script_args: tuple[str, ...] = ()
+    """What comes after the script."""
+    is_shell: bool = False
+    """Pipes, &&, redirections, expansions: `/bin/bash` runs the text."""
+    warnings: tuple[str, ...] = ()
+    """One sentence each, for the user."""
+    text: str = ""
+    """The command as one line, secrets masked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseFacts:
+    """The GPUs and the port that an attempt was given."""
+
+    indices: tuple[int, ...]
+    """The box's indices, ascending; empty for a job without GPUs."""
+    visible: tuple[int, ...]
+    """What CUDA_VISIBLE_DEVICES says: 0.. inside a fence, else the box's indices."""
+    port: int | None
+    """The leased rendezvous port."""
+    simulated: bool = False
+    """No real GPUs: the ranks meet over gloo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What the worker has at hand to start the command with."""
+
+    python: str
+    """Path of the interpreter of the job's environment."""
+    accelerate_config: str
+    """Path of a file that holds `NEUTRAL_ACCELERATE_CONFIG`."""
+    bundled_trainer: str | None = None
+    """Path of the bundled `train_deepspeed.py`, for commands whose own does not exist."""
+    script_exists: bool = True
+    """Whether the command's script exists in the job's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """A command made safe for its lease."""
+
+    argv: tuple[str, ...]
+    """What to execute, complete; shell text stands in it as `/bin/bash -c TEXT`."""
+    env: dict[str, str] = field(repr=False)
+    """Variables to set over the job's environment: the command's own assignments and what
+    keeps the launcher to its lease."""
+    changes: tuple[Change, ...]
+    """Everything that differs, and why."""
+    before: str
+    """The command as submitted, one shell-quoted line, secrets masked."""
+    after: str
+    """The command as started, one shell-quoted line, secrets masked."""
+    launcher: Launcher
+    script: str | None = field(default=None, repr=False)
+    """For shell text: the text. Over 100 kB it does not fit into an argument: write it to a
+    file and start `/bin/bash FILE`."""
