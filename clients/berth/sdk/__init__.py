@@ -1,0 +1,1 @@
+"""The typed door to the REST interface. Use it as `berth.Client`."""

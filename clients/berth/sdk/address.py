@@ -1,0 +1,74 @@
+"""Where the server is: a unix socket of this box, or a URL with a token."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT_HOME = Path("/var/lib/berth")
+
+
+def home() -> Path:
+    """
+    The folder that holds Berth's state for this user, whether it exists or not.
+
+    `BERTH_HOME`, else `/var/lib/berth` for root, else `berth` in the XDG data home.
+    """
+    chosen = os.environ.get("BERTH_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if os.geteuid() == 0:
+        return ROOT_HOME
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "berth"
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach a server. The token never shows in a repr."""
+
+    base_url: str
+    """Scheme and host; a placeholder host with a unix socket."""
+    socket: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> str:
+        """For people: the socket's path or the URL."""
+        return str(self.socket) if self.socket else self.base_url
+
+
+def resolve(url: str | None = None, token: str | None = None) -> Address:
+    """
+    Choose the server to speak to, without touching the network.
+
+    In order: `url`, `BERTH_URL`, the unix socket under this user's Berth home, and, when
+    neither that nor `BERTH_HOME` is there, the box's socket under /var/lib/berth. A url may be
+    `http(s)://host:port` or `unix:///path/to/berth.sock`.
+    """
+    url = url or os.environ.get("BERTH_URL") or None
+    token = token or os.environ.get("BERTH_TOKEN") or None
+    if url:
+        if url.startswith("unix:"):
+            return _socket(Path(url.removeprefix("unix:").replace("//", "", 1)), token)
+        if "://" not in url:
+            url = f"http://{url}"
+        return Address(url.rstrip("/"), token=token)
+    own = home() / "run" / "berth.sock"
+    shared = ROOT_HOME / "run" / "berth.sock"
+    if not os.environ.get("BERTH_HOME") and not _is_socket(own) and _is_socket(shared):
+        return _socket(shared, token)
+    return _socket(own, token)
+
+
+def _socket(path: Path, token: str | None) -> Address:
+    return Address("http://berth", socket=path, token=token)
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,75 @@
+"""What can go wrong. `str(error)` is always one sentence that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from berth.protocol.problems import Problem
+
+
+class BerthError(Exception):
+    """Base of everything that the SDK raises on purpose."""
+
+    problem: Problem | None
+    """The server's own words, when it answered with a problem."""
+
+    def __init__(self, message: str, problem: Problem | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class Unreachable(BerthError):
+    """Nobody answers at the address, or the connection broke and stayed broken."""
+
+
+class Refused(BerthError):
+    """The server answered that it will not do this. `problem` says why."""
+
+
+class InvalidRequest(Refused):
+    """A field is wrong; `problem.fields` says which."""
+
+
+class Unauthorized(Refused):
+    """Who is calling is not known: no token, or one that is not valid any more."""
+
+
+class Forbidden(Refused):
+    """The caller is known and may not do this."""
+
+
+class NotFound(Refused):
+    """There is no such thing."""
+
+
+class Conflict(Refused):
+    """The thing is in a state in which this cannot be done."""
+
+
+class ServerTrouble(BerthError):
+    """The server failed at something that it should have been able to do."""
+
+
+class WaitTimeout(BerthError):
+    """The time given to wait is over; the jobs go on."""
+
+
+def by_status(status: int) -> type[BerthError]:
+    """The class of error for an HTTP status of 400 or more."""
+    known: dict[int, type[BerthError]] = {
+        401: Unauthorized,
+        403: Forbidden,
+        404: NotFound,
+        409: Conflict,
+        410: NotFound,
+        412: Conflict,
+        502: Unreachable,
+        503: Unreachable,
+        504: Unreachable,
+    }
+    if status in known:
+        return known[status]
+    if status >= 500:
+        return ServerTrouble
+    return InvalidRequest if status in {400, 413, 415, 422} else Refused

@@ -1,0 +1,28 @@
+"""Answers into models, in a way that lets an older client live with a newer server."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from berth.sdk.errors import ServerTrouble
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], content: bytes) -> M:
+    """
+    Read an answer. Fields that this client does not know are left out, not refused.
+
+    Raises `ServerTrouble` when the answer is something else altogether.
+    """
+    try:
+        return model.model_validate_json(content, extra="ignore")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ServerTrouble(
+            f"The server's answer is no {model.__name__} ({where}: {first['msg']}); "
+            "client and server are probably of different versions."
+        ) from error
