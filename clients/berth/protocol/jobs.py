@@ -203,6 +203,8 @@ class Job(Wire):
     """Estimate from time limits; absent when nothing is known."""
     reason: str | None = None
     """Why it is not running, one sentence; absent when it runs or has ended."""
+    warnings: list[str] = Field(default_factory=list)
+    """What was noticed when it was submitted, one sentence each."""
 
     @field_serializer("env")
     def _mask_env(self, env: dict[str, str]) -> dict[str, str]:
@@ -229,3 +231,4 @@ class JobCounts(Wire):
     """How many jobs are in each state."""
 
     counts: dict[JobState, int]
+    """Every state is there, with 0 where no job is in it."""

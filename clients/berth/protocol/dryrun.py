@@ -1,0 +1,47 @@
+"""What a submit did, or would do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from berth.protocol.base import UtcTime, Wire
+from berth.protocol.jobs import Change
+from berth.protocol.states import Launcher
+
+
+class SubmittedJobs(Wire):
+    """Answer to a list of specs: all of them are on disk, in one transaction."""
+
+    ids: list[int] = Field(examples=[[42, 43, 44]])
+    """Ids in the order of the list, increasing."""
+    warnings: list[str] = Field(default_factory=list)
+    """What was noticed, one sentence each, without repetition."""
+
+
+class DryRun(Wire):
+    """What would happen to a spec if it were submitted now. Nothing is written."""
+
+    gpus: int
+    """How many GPUs it would get."""
+    starts_now: bool
+    gpu_indices: list[int] = Field(default_factory=list)
+    """With `starts_now`: the box's indices of the GPUs."""
+    position: int | None = None
+    """Place in the queue otherwise; 1 for the next to start."""
+    expected_start: UtcTime | None = None
+    confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
+    """How far `expected_start` is to be trusted, as in an explanation."""
+    summary: str
+    """One sentence."""
+    launcher: Launcher
+    """What would start the ranks."""
+    before: str
+    """The command as given, one line."""
+    after: str | None = None
+    """The command as it would be started (the port is an example); absent for scripts."""
+    changes: list[Change] = Field(default_factory=list)
+    """Everything that differs between the two, and why."""
+    warnings: list[str] = Field(default_factory=list)
+    """What a submit would warn of, one sentence each."""

@@ -1,0 +1,75 @@
+"""What training runs measure about themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from berth.protocol.base import UtcTime, Wire
+from berth.protocol.jobs import Job
+
+
+class MetricPoint(Wire):
+    """The numbers of one moment of a run."""
+
+    step: float | None = Field(default=None, examples=[120])
+    """Optimizer step (or epoch where the log tells no step)."""
+    time: UtcTime | None = None
+    values: dict[str, float | None] = Field(examples=[{"loss": 2.31, "learning_rate": 0.0001}])
+    """Number by name; null where the run wrote NaN or infinity."""
+
+
+class Metrics(Wire):
+    """The curve of one attempt, thinned to `max_points`, ends kept."""
+
+    job_id: int
+    attempt: str | None = Field(default=None, examples=["42.1"])
+    source: Literal["metrics.jsonl", "log", "none"]
+    """Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere."""
+    names: list[str]
+    """Every name that occurs, sorted."""
+    points: list[MetricPoint]
+    total: int
+    """How many points there are before thinning."""
+
+
+class AblationRun(Wire):
+    """One run of an ablation with what it reached."""
+
+    job: Job
+    last: dict[str, float | None] = Field(examples=[{"loss": 1.94, "eval_loss": 2.01}])
+    """The last value of each metric."""
+    best: dict[str, float] = Field(examples=[{"loss": 1.94, "eval_loss": 1.98}])
+    """The least value of each metric."""
+    step: float | None = None
+    """The last step seen."""
+
+
+class Ablation(Wire):
+    """The jobs whose label `ablation` is this id, side by side."""
+
+    id: str
+    varies: list[str]
+    """Names of the labels in which the runs differ: the columns of the comparison."""
+    metrics: list[str]
+    """Names of all metrics of all runs, sorted."""
+    runs: list[AblationRun]
+    """In order of job id."""
+
+
+class AblationSummary(Wire):
+    """One ablation in the list of all."""
+
+    id: str
+    jobs: int
+    unfinished: int
+    """Jobs that have not ended."""
+    users: list[str]
+    newest_job_id: int
+
+
+class AblationList(Wire):
+    """The ablations with the newest jobs first."""
+
+    ablations: list[AblationSummary]

@@ -1,0 +1,58 @@
+"""The server about itself: health, settings, users."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from berth.protocol.base import Wire
+
+
+class Health(Wire):
+    """Answer of `/healthz` (the process answers) and `/readyz` (jobs can start)."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    problems: list[str] = Field(default_factory=list)
+    """What is amiss, one sentence each, naming the mend."""
+
+
+class Setting(Wire):
+    """One setting as it is in force."""
+
+    name: str = Field(examples=["listen"])
+    value: str | int | float | bool | None
+    origin: Literal["default", "environment", "berth.toml"]
+    """Who set it."""
+    description: str
+    environment: str = Field(examples=["BERTH_LISTEN"])
+    """The environment variable that sets it; in berth.toml it stands under `name`."""
+
+
+class ServerSettings(Wire):
+    """All settings of the server; none of them is secret."""
+
+    home: str
+    """BERTH_HOME."""
+    settings: list[Setting]
+
+
+class UserSummary(Wire):
+    """What one user has on the box."""
+
+    user: str
+    running: int
+    """Jobs that hold GPUs now (starting, running, stopping)."""
+    pending: int
+    """Jobs that are held, waiting or queued."""
+    gpus: int
+    """GPUs held now."""
+    gpu_hours_7d: float
+    """GPU hours held in the last seven days."""
+
+
+class UserList(Wire):
+    """Everybody who ever submitted a job, busiest first."""
+
+    users: list[UserSummary]
