@@ -6,18 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from berth.protocol.base import UtcTime, Wire
+from berth.protocol.base import Wire
 from berth.protocol.jobs import Job
 
 
-class MetricPoint(Wire):
-    """The numbers of one moment of a run."""
-
-    step: float | None = Field(default=None, examples=[120])
-    """Optimizer step (or epoch where the log tells no step)."""
-    time: UtcTime | None = None
-    values: dict[str, float | None] = Field(examples=[{"loss": 2.31, "learning_rate": 0.0001}])
-    """Number by name; null where the run wrote NaN or infinity."""
+MetricPoint = dict[str, float | None]
+"""The numbers of one moment of a run by name: `step`, `time` (unix seconds) and whatever it
+measured; null where it wrote NaN or infinity."""
 
 
 class Metrics(Wire):
@@ -28,8 +23,11 @@ class Metrics(Wire):
     source: Literal["metrics.jsonl", "log", "none"]
     """Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere."""
     names: list[str]
-    """Every name that occurs, sorted."""
-    points: list[MetricPoint]
+    """Every name that occurs beside `step` and `time`, sorted."""
+    points: list[MetricPoint] = Field(
+        examples=[[{"step": 120, "time": 1795500000.5, "loss": 2.31, "learning_rate": 0.0001}]]
+    )
+    """In the order written."""
     total: int
     """How many points there are before thinning."""
 
