@@ -1,0 +1,44 @@
+"""Which GPUs there are: what `BERTH_GPUS` asks for, against what the box has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from berth_worker.devices.models import MODELS
+from berth_worker.devices.protocol import Devices, DevicesError
+from berth_worker.devices.simulated import SimulatedDevices
+
+_SIMULATED = re.compile(r"sim(?::(\d+)(?:x(\S+))?)?", re.IGNORECASE)
+_DEFAULT_COUNT = 8
+_DEFAULT_MODEL = "H100-80GB"
+_MOST = 64
+
+
+def choose_devices(
+    setting: str, home: Path, on_change: Callable[[], None] | None = None
+) -> Devices:
+    """
+    Open the devices that `BERTH_GPUS` asks for.
+
+    `auto` is NVML where it finds a GPU, else eight simulated ones; `nvml`; `sim:8`;
+    `sim:8xH100-80GB`. `on_change` is called, from a thread of the device layer, when a fault
+    has arrived that should not wait for the next look. Raises DevicesError.
+    """
+    wanted = setting.strip()
+    simulated = _SIMULATED.fullmatch(wanted)
+    if simulated:
+        count = int(simulated[1] or _DEFAULT_COUNT)
+        model = simulated[2] or _DEFAULT_MODEL
+        if not 1 <= count <= _MOST:
+            raise DevicesError(f"BERTH_GPUS={wanted}: simulate between 1 and {_MOST} GPUs.")
+        if model.lower() not in MODELS:
+            names = ", ".join(sorted(m.short for m in MODELS.values()))
+            raise DevicesError(f"BERTH_GPUS={wanted}: the model is one of {names}.")
+        return SimulatedDevices(count, MODELS[model.lower()], home)
+    if wanted.lower() not in {"auto", "nvml", ""}:
+        raise DevicesError(
+            f"BERTH_GPUS={wanted} is not understood; write auto, nvml, sim:8 or sim:8xH100-80GB."
+        )
+    return SimulatedDevices(_DEFAULT_COUNT, MODELS[_DEFAULT_MODEL.lower()], home)

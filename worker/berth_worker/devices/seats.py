@@ -1,0 +1,62 @@
+"""On which simulated GPU a process sits: where its own environment sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+from berth_worker import processes
+from berth_worker.processes import Process
+
+
+def seats(
+    pids: Collection[int], table: Mapping[int, Process], lease: tuple[int, ...]
+) -> dict[int, list[Process]]:
+    """
+    The GPUs (by index) that an attempt's processes would be on, were there any.
+
+    A rank (a process with LOCAL_RANK, not its helpers) sits on the GPU that
+    CUDA_VISIBLE_DEVICES gives to its number, so a launcher that overrides the lease is seen
+    where it really would have run. Without ranks, the largest of the processes sits on every
+    GPU it may see. Where the environment says nothing of use, the lease decides.
+    """
+    living = [table[pid] for pid in pids if pid in table]
+    placed: dict[int, list[Process]] = {}
+    ranks = [p for p in living if _is_rank(p, table)]
+    for process in ranks:
+        visible = _visible(process) or lease
+        rank = int(_variables(process)["LOCAL_RANK"])
+        if rank < len(visible):
+            placed.setdefault(visible[rank], []).append(process)
+    started = [p for p in living if "BERTH_ATTEMPT" in _variables(p)]
+    if not ranks and started:
+        largest = max(started, key=lambda p: (p.resident_bytes, -p.pid))
+        for index in _visible(largest) or lease:
+            placed.setdefault(index, []).append(largest)
+    return placed
+
+
+def _is_rank(process: Process, table: Mapping[int, Process]) -> bool:
+    rank = _variables(process).get("LOCAL_RANK", "")
+    if not rank.isdigit():
+        return False
+    parent = table.get(process.parent)
+    return parent is None or _variables(parent).get("LOCAL_RANK") != rank
+
+
+def _visible(process: Process) -> tuple[int, ...]:
+    parts = _variables(process).get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        return ()
+    return tuple(int(part) for part in parts)
+
+
+def _variables(process: Process) -> dict[str, str]:
+    return _variables_of(process.pid, process.started_ticks, min(processes.age_s(process) // 2, 5))
+
+
+@lru_cache(maxsize=4096)
+def _variables_of(pid: int, _started_ticks: int, _age: float) -> dict[str, str]:
+    names = (b"LOCAL_RANK", b"CUDA_VISIBLE_DEVICES", b"BERTH_ATTEMPT")
+    variables = processes.environment(pid)
+    return {name.decode(): variables[name].decode() for name in names if name in variables}

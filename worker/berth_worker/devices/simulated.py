@@ -1,0 +1,187 @@
+"""Simulated GPUs: for laptops, demonstrations and tests, with outsiders and faults on demand."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from berth.protocol.base import utc_now
+from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
+from berth_worker import processes
+from berth_worker.devices.control import Control, ControlFile
+from berth_worker.devices.models import Model
+from berth_worker.devices.protocol import AttemptProcesses
+from berth_worker.devices.seats import seats
+from berth_worker.processes import Process, ProcessBook
+
+_UUIDS = uuid.UUID("7b1c8a52-70d1-4a4e-8b0b-6f1f4a5f4b43")
+_BUSES = (0x18, 0x2A, 0x3A, 0x5D, 0x9A, 0xAB, 0xBA, 0xDB)
+_COOL_C = 31
+_HEAT_C = 42
+
+
+class SimulatedDevices:
+    """
+    Any number of GPUs of one model, the same UUIDs at every start.
+
+    Running attempts show on them with their real processes: memory is what a process holds of
+    the host's, utilisation is its share of the processors, power and temperature follow.
+    """
+
+    def __init__(self, count: int, model: Model, home: Path) -> None:
+        """`count` GPUs; outsiders and faults come from `home`/simulated.json."""
+        self._model = model
+        self._uuids = tuple(
+            f"GPU-{uuid.uuid5(_UUIDS, f'{model.short}/{index}')}" for index in range(count)
+        )
+        self._links = _links(count, model.link)
+        self._control = ControlFile(home)
+        self._book = ProcessBook(home)
+        self._cpu: dict[tuple[int, int], int] = {}
+        self._looked_at = time.monotonic()
+
+    @property
+    def source(self) -> Literal["simulated"]:
+        """Always `simulated`."""
+        return "simulated"
+
+    def snapshot(self, attempts: Mapping[str, AttemptProcesses]) -> BoxSnapshot:
+        """The box now; see `Devices.snapshot`."""
+        control = self._control.read()
+        seated = self._seat(attempts)
+        shares = self._cpu_shares([process for group in seated.values() for _, process in group])
+        memory = psutil.virtual_memory()
+        return BoxSnapshot(
+            taken_at=utc_now(),
+            source=self.source,
+            gpus=tuple(
+                self._gpu(index, control, seated.get(index, []), shares)
+                for index in range(len(self._uuids))
+            ),
+            links=self._links,
+            host_memory_total_bytes=memory.total,
+            host_memory_available_bytes=memory.available,
+        )
+
+    def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
+        """Whether the GPUs have been left; see `Devices.clear`."""
+        if any(processes.alive(pid) for pid in pids):
+            return False
+        leftovers = {leftover.gpu for leftover in self._control.read().leftovers}
+        return not any(self._uuids[i] in uuids for i in leftovers if i < len(self._uuids))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _seat(
+        self, attempts: Mapping[str, AttemptProcesses]
+    ) -> dict[int, list[tuple[str, Process]]]:
+        seated: dict[int, list[tuple[str, Process]]] = {}
+        if not attempts:
+            return seated
+        table = processes.table()
+        trees = self._book.by_attempt(
+            {name: attempt.pids for name, attempt in attempts.items()},
+            uids={n: a.uid for n, a in attempts.items() if a.uid is not None},
+            everything=table,
+        )
+        index_of = {name: index for index, name in enumerate(self._uuids)}
+        for name, attempt in attempts.items():
+            lease = tuple(index_of[u] for u in attempt.gpu_uuids if u in index_of)
+            if not lease:
+                continue
+            for index, group in seats(trees[name], table, lease).items():
+                seated.setdefault(index, []).extend((name, process) for process in group)
+        return seated
+
+    def _cpu_shares(self, group: Collection[Process]) -> dict[int, int]:
+        """Percent of one processor each process used since the last look, at most 100."""
+        now = time.monotonic()
+        elapsed_s, self._looked_at = max(now - self._looked_at, 0.05), now
+        before, self._cpu = self._cpu, {(p.pid, p.started_ticks): p.cpu_ticks for p in group}
+        shares: dict[int, int] = {}
+        for process in group:
+            last = before.get((process.pid, process.started_ticks), process.cpu_ticks)
+            used_s = (process.cpu_ticks - last) / processes.TICKS_PER_S
+            shares[process.pid] = min(100, round(100 * used_s / elapsed_s))
+        return shares
+
+    def _gpu(
+        self,
+        index: int,
+        control: Control,
+        seated: Collection[tuple[str, Process]],
+        shares: Mapping[int, int],
+    ) -> GpuSnapshot:
+        model = self._model
+        own = tuple(
+            self._process(pid, process.resident_bytes, name)
+            for name, process in seated
+            for pid in (process.pid,)
+        )
+        outside = tuple(
+            GpuProcess(pid=o.pid, user=o.user, command=o.command, memory_bytes=o.memory)
+            for o in control.outsiders
+            if o.gpu == index
+        )
+        used = sum(p.memory_bytes or 0 for p in own + outside)
+        used += sum(leftover.memory for leftover in control.leftovers if leftover.gpu == index)
+        busy = min(100, sum(shares.get(p.pid, 0) for p in own) + (97 if outside else 0))
+        problems = tuple(fault.sentence for fault in control.faults if fault.gpu == index)
+        return GpuSnapshot(
+            uuid=self._uuids[index],
+            index=index,
+            minor=index,
+            pci_bus_id=_bus_id(index),
+            name=model.name,
+            memory_total_bytes=model.memory_bytes,
+            memory_used_bytes=min(used, model.memory_bytes),
+            utilization_percent=busy,
+            temperature_c=_COOL_C + index % 4 + round(_HEAT_C * busy / 100),
+            power_w=round(
+                model.idle_power_w + (model.power_limit_w - model.idle_power_w) * busy / 110, 1
+            ),
+            power_limit_w=model.power_limit_w,
+            numa_node=_numa_node(index, len(self._uuids)),
+            mig=index in control.mig,
+            health=GpuHealth(ok=not problems, problems=problems),
+            processes=own + outside,
+        )
+
+    def _process(self, pid: int, resident_bytes: int, attempt: str) -> GpuProcess:
+        description = self._book.describe(pid)
+        return GpuProcess(
+            pid=pid,
+            user=description.user if description else None,
+            command=description.command if description else None,
+            memory_bytes=min(resident_bytes, self._model.memory_bytes),
+            started_at=description.started_at if description else None,
+            attempt=attempt,
+        )
+
+
+def _links(count: int, link: str) -> tuple[tuple[str, ...], ...]:
+    def name(a: int, b: int) -> str:
+        if a == b:
+            return "X"
+        if link:
+            return link
+        if _numa_node(a, count) != _numa_node(b, count):
+            return "SYS"
+        return "PIX" if a // 2 == b // 2 else "NODE"
+
+    return tuple(tuple(name(a, b) for b in range(count)) for a in range(count))
+
+
+def _numa_node(index: int, count: int) -> int:
+    return 0 if index < (count + 1) // 2 else 1
+
+
+def _bus_id(index: int) -> str:
+    domain, place = divmod(index, len(_BUSES))
+    return f"{domain:08X}:{_BUSES[place]:02X}:00.0"
