@@ -9,7 +9,6 @@ from pydantic import Field
 from berth.protocol.base import Wire
 from berth.protocol.jobs import Job
 
-
 MetricPoint = dict[str, float | None]
 """The numbers of one moment of a run by name: `step`, `time` (unix seconds) and whatever it
 measured; null where it wrote NaN or infinity."""
