@@ -1,0 +1,58 @@
+/** Every call the dashboard makes, by name. */
+import { request } from "./request";
+import type * as T from "./types";
+
+export interface JobFilter {
+  state?: readonly string[];
+  user?: string;
+  label?: readonly string[];
+  limit?: number;
+  cursor?: string;
+}
+
+type Signal = AbortSignal | undefined;
+const withSignal = (signal: Signal) => (signal ? { signal } : {});
+
+export const api = {
+  me: (signal?: AbortSignal) => request<T.Me>("GET", "/me", withSignal(signal)),
+  box: (signal?: AbortSignal) => request<T.Box>("GET", "/gpus", withSignal(signal)),
+  jobs: (filter: JobFilter, signal?: AbortSignal) =>
+    request<T.JobPage>("GET", "/jobs", { query: { ...filter }, ...withSignal(signal) }),
+  counts: (signal?: AbortSignal) => request<T.JobCounts>("GET", "/jobs/counts", withSignal(signal)),
+  job: (id: number, signal?: AbortSignal) => request<T.Job>("GET", `/jobs/${id}`, withSignal(signal)),
+  explain: (id: number, signal?: AbortSignal) =>
+    request<T.Explanation>("GET", `/jobs/${id}/explain`, withSignal(signal)),
+  metrics: (id: number, attempt: number | undefined, maxPoints: number, signal?: AbortSignal) =>
+    request<T.Metrics>("GET", `/jobs/${id}/metrics`, {
+      query: { attempt, max_points: maxPoints },
+      ...withSignal(signal),
+    }),
+  logLines: (id: number, query: { from: number; count: number; attempt?: number }, signal?: AbortSignal) =>
+    request<T.LogLines>("GET", `/jobs/${id}/log/lines`, { query, ...withSignal(signal) }),
+  submit: (spec: T.JobSpec, key: string) =>
+    request<T.Job>("POST", "/jobs", { body: spec, headers: { "Idempotency-Key": key } }),
+  dryRun: (spec: T.JobSpec, signal?: AbortSignal) =>
+    request<T.DryRun>("POST", "/jobs/dry-run", { body: spec, ...withSignal(signal) }),
+  act: (id: number, verb: "cancel" | "hold" | "release" | "retry") =>
+    request<T.Job>("POST", `/jobs/${id}/${verb}`),
+  patch: (id: number, patch: T.JobPatch) => request<T.Job>("PATCH", `/jobs/${id}`, { body: patch }),
+  drain: (uuid: string, reason: string | null) =>
+    request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/drain`, { body: { reason } }),
+  undrain: (uuid: string) => request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/undrain`),
+  events: (query: { after?: number; limit?: number; job?: number; order?: "newest" }, signal?: AbortSignal) =>
+    request<T.EventPage>("GET", "/events", { query, ...withSignal(signal) }),
+  ablations: (signal?: AbortSignal) => request<T.AblationList>("GET", "/ablations", withSignal(signal)),
+  ablation: (id: string, signal?: AbortSignal) =>
+    request<T.Ablation>("GET", `/ablations/${encodeURIComponent(id)}`, withSignal(signal)),
+  users: (signal?: AbortSignal) => request<T.UserList>("GET", "/users", withSignal(signal)),
+  settings: (signal?: AbortSignal) => request<T.ServerSettings>("GET", "/settings", withSignal(signal)),
+  tokens: (signal?: AbortSignal) => request<T.TokenList>("GET", "/tokens", withSignal(signal)),
+  createToken: (name: string, expiresIn: string | null) =>
+    request<T.NewToken>("POST", "/tokens", { body: { name, expires_in: expiresIn } }),
+  deleteToken: (id: number) => request<undefined>("DELETE", `/tokens/${id}`),
+};
+
+/** Address of the raw bytes of a log, for downloads. */
+export function logUrl(id: number, attempt: number | undefined): string {
+  return `/api/v1/jobs/${id}/log?limit=16777216${attempt === undefined ? "" : `&attempt=${attempt}`}`;
+}

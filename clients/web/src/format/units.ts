@@ -1,0 +1,55 @@
+/** Numbers with their units. Absent values are an en dash, never a zero. */
+
+const GIB = 1024 ** 3;
+export const ABSENT = "–";
+
+/** "512 B", "1.5 KiB", "31.2 GiB": powers of 1024, one decimal below a hundred. */
+export function bytes(count: number | null | undefined): string {
+  if (count === null || count === undefined) return ABSENT;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const text = unit === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(1);
+  return `${text} ${units[unit]}`;
+}
+
+/** GiB as a bare number, for "31.2 / 80.0 GiB". */
+export function gib(count: number): string {
+  const value = count / GIB;
+  return value >= 100 ? value.toFixed(0) : value.toFixed(1);
+}
+
+export function percent(value: number | null | undefined): string {
+  return value === null || value === undefined ? ABSENT : `${Math.round(value)} %`;
+}
+
+export function watts(value: number | null | undefined): string {
+  return value === null || value === undefined ? ABSENT : `${Math.round(value)} W`;
+}
+
+export function celsius(value: number | null | undefined): string {
+  return value === null || value === undefined ? ABSENT : `${Math.round(value)} °C`;
+}
+
+/** "1,203,441": grouped by thousands the same way in every browser. */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** "1 GPU", "4 GPUs". */
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** A measured number in at most five significant digits: 0.012346, 1.2e-5, 1234.6. */
+export function metric(value: number | null | undefined): string {
+  if (value === null || value === undefined) return ABSENT;
+  if (Number.isInteger(value) && Math.abs(value) < 1e7) return count(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(3);
+  return String(Number(value.toPrecision(5)));
+}
