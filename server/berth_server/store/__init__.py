@@ -1,0 +1,1 @@
+"""The database: tables, the one writer, named queries. No rules live here."""

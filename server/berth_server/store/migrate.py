@@ -1,0 +1,97 @@
+"""Bring the database to the schema of this version."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_REVISION = re.compile(r"(\d{4})_\w+\.py")
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class SchemaError(Exception):
+    """The database cannot be used by this version; the message names the mend."""
+
+
+def folder() -> Path:
+    """Where the migrations lie: in the wheel beside the code, in a source tree at its root."""
+    packed = _PACKAGE / "_migrations"
+    return packed if packed.is_dir() else _PACKAGE.parent.parent / "migrations"
+
+
+def head() -> str:
+    """The newest revision of this version: files in `versions` are named by their revision."""
+    names = (path.name for path in (folder() / "versions").iterdir())
+    return max(match[1] for name in names if (match := _REVISION.fullmatch(name)))
+
+
+def revision(path: Path) -> str | None:
+    """The revision that a database is at; None for a new one."""
+    connection = sqlite3.connect(path)
+    try:
+        (row,) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except (sqlite3.OperationalError, ValueError):
+        return None
+    finally:
+        connection.close()
+    return row[0]
+
+
+def upgrade(path: Path) -> bool:
+    """
+    Bring the database at `path` (made if absent) to this version; True if anything was done.
+
+    An existing database is copied to `<name>.before-<revision>` first. Raises SchemaError when
+    the database is of a newer version.
+    """
+    newest, present = head(), revision(path)
+    if present == newest:
+        # The usual start does not pay for importing Alembic and SQLAlchemy.
+        return False
+    if present is not None and present > newest:
+        raise SchemaError(
+            f"{path} was last used by a newer Berth (schema {present}, this one knows {newest}); "
+            "install that version again, or point BERTH_HOME elsewhere."
+        )
+    if present is not None:
+        _copy(path, path.with_name(f"{path.name}.before-{newest}"))
+    _run(path)
+    return True
+
+
+def config() -> Config:
+    """Alembic's configuration, without a database."""
+    from alembic.config import Config  # late: see upgrade()
+
+    made = Config()
+    made.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    return made
+
+
+def _run(path: Path) -> None:
+    # Late: see upgrade().
+    import sqlalchemy
+    from alembic import command
+
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    settings = config()
+    try:
+        with engine.begin() as connection:
+            settings.attributes["connection"] = connection
+            command.upgrade(settings, "head")
+    finally:
+        engine.dispose()
+
+
+def _copy(source: Path, target: Path) -> None:
+    origin, copy = sqlite3.connect(source), sqlite3.connect(target)
+    try:
+        origin.backup(copy)
+    finally:
+        copy.close()
+        origin.close()

@@ -1,0 +1,283 @@
+"""
+The schema as SQLModel tables: what migrations are compared with.
+
+Invariants stand here where SQL can say them. The data path does not go through these classes:
+it reads and writes by the named queries beside this file, because a mapped session costs more
+than the query itself (measured by benchmarks/server_store.py), and because table models do not
+validate. Times are unix seconds; columns of JSON hold what is only ever read whole.
+"""
+# SQLModel declares __tablename__ as a declared_attr, yet documents plain strings:
+# pyright: reportAssignmentType=false
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, MetaData, text
+from sqlmodel import Field, SQLModel
+
+from berth.protocol.states import AttemptState, JobState, Outcome
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Table(SQLModel):
+    """Base of every table of the server's database."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+def _one_of(column: str, values: type[StrEnum], name: str, *, nullable: bool = False) -> Any:
+    listed = ", ".join(f"'{value}'" for value in values)
+    condition = f"{column} IN ({listed})"
+    return CheckConstraint(f"{column} IS NULL OR {condition}" if nullable else condition, name)
+
+
+class JobRow(Table, table=True):
+    """What a user asked for, and where it is."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        _one_of("state", JobState, "state"),
+        _one_of("outcome", Outcome, "outcome", nullable=True),
+        CheckConstraint("(command IS NULL) <> (script IS NULL)", "command_or_script"),
+        CheckConstraint("gpus >= 0", "gpus"),
+        CheckConstraint(
+            "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", "ended"
+        ),
+        Index("ix_jobs_state_id", "state", "id"),
+        Index("ix_jobs_user_id", "user", "id"),
+        # Ids of deleted rows are never given out again.
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    state: str
+    outcome: str | None = None
+    message: str | None = None
+    user: str
+    uid: int
+    command: str | None = None  # JSON: a list or a line
+    script: str | None = None
+    gpus: int
+    gpu_memory_bytes: int | None = None
+    workdir: str
+    env: str  # JSON
+    python: str | None = None
+    priority: int
+    time_limit_s: float | None = None
+    grace_s: float
+    warn_before_s: float
+    retries: int
+    on_oom: str | None = None  # JSON list of ladder steps
+    not_before: float | None = None
+    preemptible: bool
+    labels: str  # JSON
+    notify: str  # JSON
+    warnings: str  # JSON
+    queued_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    attempts: int = 0  # how many were made
+    failures: int = 0  # how many of them count against `retries`
+    oom_steps: int = 0  # how many steps of the ladder were taken
+
+
+class AttemptRow(Table, table=True):
+    """One try at a job."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+        _one_of("state", AttemptState, "state"),
+        _one_of("outcome", Outcome, "outcome", nullable=True),
+        _one_of("stop_reason", Outcome, "stop_reason", nullable=True),
+        CheckConstraint("number >= 1", "number"),
+        CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", "ended"),
+        CheckConstraint("released_at IS NULL OR state = 'ended'", "released"),
+        # A job is tried once at a time.
+        Index(
+            "uq_attempts_one_alive",
+            "job_id",
+            unique=True,
+            sqlite_where=text("state <> 'ended'"),
+        ),
+        Index("ix_attempts_unreleased", "job_id", sqlite_where=text("released_at IS NULL")),
+    )
+    job_id: int = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    state: str
+    outcome: str | None = None
+    message: str | None = None
+    token: str
+    stop_reason: str | None = None
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    released_at: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    max_rss_bytes: int | None = None
+    run_dir: str
+    master_port: int | None = None
+    gpus: str  # JSON list of [uuid, index, minor]
+    launch: str | None = None  # JSON of LaunchFacts
+    extra_env: str  # JSON
+
+
+class LeaseRow(Table, table=True):
+    """An attempt's hold on one GPU."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "number"], ["attempts.job_id", "attempts.number"]),
+        # A GPU has one holder.
+        Index(
+            "uq_leases_one_holder",
+            "gpu_uuid",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+        ),
+        Index("ix_leases_attempt", "job_id", "number"),
+        Index("ix_leases_released_at", "released_at"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    gpu_uuid: str
+    job_id: int
+    number: int
+    acquired_at: float
+    released_at: float | None = None
+
+
+class PortLeaseRow(Table, table=True):
+    """An attempt's hold on one rendezvous port."""
+
+    __tablename__ = "port_leases"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "number"], ["attempts.job_id", "attempts.number"]),
+        CheckConstraint("port BETWEEN 1 AND 65535", "port"),
+        Index(
+            "uq_port_leases_one_holder",
+            "port",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+        ),
+        Index("ix_port_leases_attempt", "job_id", "number"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    port: int
+    job_id: int
+    number: int
+    acquired_at: float
+    released_at: float | None = None
+
+
+class EventRow(Table, table=True):
+    """The audit log."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+        Index("ix_events_job_id_id", "job_id", "id", sqlite_where=text("job_id IS NOT NULL")),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    time: float
+    kind: str
+    actor: str
+    job_id: int | None = None
+    number: int | None = None
+    gpu_uuid: str | None = None
+    message: str
+    data: str | None = None  # JSON
+
+
+class DependencyRow(Table, table=True):
+    """A job that waits for another to succeed."""
+
+    __tablename__ = "dependencies"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+        ForeignKeyConstraint(["depends_on"], ["jobs.id"]),
+        # Only older jobs can be named, so that a circle cannot be made.
+        CheckConstraint("depends_on < job_id", "older"),
+        Index("ix_dependencies_depends_on", "depends_on"),
+    )
+    job_id: int = Field(primary_key=True)
+    depends_on: int = Field(primary_key=True)
+
+
+class LabelRow(Table, table=True):
+    """A label of a job, to filter by."""
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+        Index("ix_labels_key_value_job_id", "key", "value", "job_id"),
+    )
+    job_id: int = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    value: str
+
+
+class GpuRow(Table, table=True):
+    """A GPU of the box, remembered so that the box is known before the worker speaks."""
+
+    __tablename__ = "gpus"
+    uuid: str = Field(primary_key=True)
+    index: int
+    name: str
+    memory_total_bytes: int
+    present: bool  # seen in the last snapshot
+    last_seen_at: float
+
+
+class DrainRow(Table, table=True):
+    """A GPU onto which no new job goes."""
+
+    __tablename__ = "drains"
+    gpu_uuid: str = Field(primary_key=True)
+    reason: str | None = None
+    actor: str
+    since: float
+
+
+class IdempotencyRow(Table, table=True):
+    """A submit that may come again."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+    uid: int = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    digest: str  # of the body
+    first_id: int
+    count: int
+    created_at: float
+
+
+class TokenRow(Table, table=True):
+    """A bearer token or a browser's session; only a digest of the secret is kept."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (
+        CheckConstraint("kind IN ('token', 'session')", "kind"),
+        Index("uq_tokens_digest", "digest", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    name: str
+    user: str
+    uid: int
+    digest: str
+    created_at: float
+    last_used_at: float | None = None
+    expires_at: float | None = None
