@@ -1,0 +1,1 @@
+"""`make demo`: two 4-GPU DeepSpeed runs share an 8-GPU box while you watch."""
