@@ -3,79 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from berth.protocol.events import Event, EventPage
-from berth.protocol.gpus import Box, DrainRequest
-from berth.sdk.channel import Channel
+from berth.protocol.gpus import Box, DrainRequest, Gpu
+from berth.protocol.server import Health, ServerSettings, UserList
+from berth.sdk.calls import Calls
 from berth.sdk.errors import BerthError, Unreachable
 from berth.sdk.parse import parse
 from berth.sdk.patience import Patience
 
 
-class BoxCalls:
-    """GPUs, events and health. Mixed into `Client`."""
-
-    _channel: Channel
+class BoxCalls(Calls):
+    """GPUs, events and the server itself."""
 
     def gpus(self) -> Box:
         """The box and its GPUs with their holders, as the worker saw them last."""
-        return parse(Box, self._channel.request("GET", "/api/v1/gpus", repeatable=True).content)
+        return self._get(Box, "/api/v1/gpus")
 
-    def drain(self, uuid: str, reason: str | None = None) -> None:
-        """Let no new job onto a GPU; what runs there goes on."""
-        body = DrainRequest(reason=reason).model_dump_json().encode()
-        self._channel.request("POST", f"/api/v1/gpus/{uuid}/drain", content=body, repeatable=True)
+    def drain(self, gpu: str | int, reason: str | None = None) -> Gpu:
+        """Let no new job onto a GPU (UUID or index); what runs there goes on."""
+        path = f"/api/v1/gpus/{quote(str(gpu), safe='')}/drain"
+        return self._post(Gpu, path, DrainRequest(reason=reason))
 
-    def undrain(self, uuid: str) -> None:
-        """Let jobs onto a GPU again."""
-        self._channel.request("POST", f"/api/v1/gpus/{uuid}/undrain", repeatable=True)
+    def undrain(self, gpu: str | int) -> Gpu:
+        """Let jobs onto a GPU (UUID or index) again."""
+        return self._post(Gpu, f"/api/v1/gpus/{quote(str(gpu), safe='')}/undrain")
 
-    def events(self, after: int | None = None, limit: int | None = None) -> EventPage:
-        """Events after the one with id `after`, oldest first."""
-        return parse(
-            EventPage,
-            self._channel.request(
-                "GET", "/api/v1/events", params={"after": after, "limit": limit}, repeatable=True
-            ).content,
-        )
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        job: int | None = None,
+        newest: bool = False,
+    ) -> EventPage:
+        """Events after the one with id `after`, oldest first; with `newest` the last `limit`."""
+        params = {
+            "after": after,
+            "limit": limit,
+            "job": job,
+            "order": "newest" if newest else None,
+        }
+        return self._get(EventPage, "/api/v1/events", params)
 
-    def follow_events(self, after: int | None = None) -> Iterator[Event]:
+    def follow_events(self, *, after: int | None = None, job: int | None = None) -> Iterator[Event]:
         """
         Events as they happen, none missed and none twice, across restarts of the server.
 
-        Starts after the event with id `after`, or with the next one. Ends never; raises
-        `Unreachable` when the server stays away longer than the client's patience.
+        Starts after the event with id `after`, or with the next one. Never ends by itself;
+        raises `Unreachable` when the server stays away longer than the client's patience.
         """
-        last = after
+        last = after if after is not None else self.events(limit=1, newest=True).last_id
         patience = Patience(self._channel.patience_s)
         while True:
             try:
-                headers = {} if last is None else {"Last-Event-ID": str(last)}
-                with self._channel.stream("/api/v1/events/stream", headers=headers) as stream:
+                with self._channel.stream(
+                    "/api/v1/events/stream", params={"after": last, "job": job}
+                ) as stream:
+                    patience.opened()
                     for message in stream:
-                        patience.reset()
-                        if not message.data or message.event == "bye":
+                        if message.event == "bye" or not message.data or not message.id:
                             continue
                         event = parse(Event, message.data.encode())
-                        if last is None or event.id > last:
+                        if event.id > last:
                             last = event.id
                             yield event
+                patience.spend(Unreachable("The server ended the stream of events."))
             except Unreachable as error:
                 patience.spend(error)
-            else:
-                patience.spend(Unreachable("The server ended the stream of events."))
 
-    def healthy(self) -> bool:
+    def health(self) -> Health:
+        """What the server says about itself. Raises `Unreachable` while it cannot start jobs."""
+        return self._get(Health, "/readyz")
+
+    def alive(self) -> bool:
         """Whether the server answers at all."""
-        return self._up("/healthz")
-
-    def ready(self) -> bool:
-        """Whether the server can take jobs."""
-        return self._up("/readyz")
-
-    def _up(self, path: str) -> bool:
         try:
-            self._channel.request("GET", path)
+            self._channel.request("GET", "/healthz")
         except BerthError:
             return False
         return True
+
+    def settings(self) -> ServerSettings:
+        """The server's settings in force and who set each."""
+        return self._get(ServerSettings, "/api/v1/settings")
+
+    def users(self) -> UserList:
+        """Who has what on the box."""
+        return self._get(UserList, "/api/v1/users")

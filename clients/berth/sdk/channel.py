@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import httpx2
 from berth.daemons import identity
 from berth.protocol.problems import Problem
 from berth.sdk.address import Address
-from berth.sdk.errors import BerthError, ServerTrouble, Unreachable, by_status
+from berth.sdk.errors import BerthError, ServerTrouble, Silent, Unreachable, by_status
 
 Params = Mapping[str, Any] | list[tuple[str, Any]]
 
@@ -102,7 +102,7 @@ class Channel:
         params: Params | None = None,
         headers: Mapping[str, str] | None = None,
         quiet_s: float | None = 60.0,
-    ) -> Iterator[httpx2.EventSource]:
+    ) -> Generator[httpx2.EventSource]:
         """
         Open a server-sent event stream. Raises `Unreachable` when it breaks or nothing, not even
         a keep-alive, came for `quiet_s` seconds.
@@ -136,7 +136,7 @@ class Channel:
         if isinstance(error, httpx2.TimeoutException) and not isinstance(
             error, httpx2.ConnectTimeout
         ):
-            return Unreachable(
+            return Silent(
                 f"The server at {where} did not answer in time; look at `berth status` and its log."
             )
         if self.address.socket is None:

@@ -7,13 +7,13 @@ from typing import Self
 
 import httpx2
 
+from berth.sdk.access import AccessCalls
 from berth.sdk.address import Address, resolve
-from berth.sdk.box import BoxCalls
 from berth.sdk.channel import Channel
-from berth.sdk.jobs import JobCalls
+from berth.sdk.logs import LogCalls
 
 
-class Client(JobCalls, BoxCalls):
+class Client(LogCalls, AccessCalls):
     """
     A door to one Berth server; safe to share between threads, closed by `close` or `with`.
 

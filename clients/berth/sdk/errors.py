@@ -19,11 +19,15 @@ class BerthError(Exception):
         self.problem = problem
 
 
-class Unreachable(BerthError):
+class Unreachable(BerthError):  # noqa: N818 - reads as what happened: except berth.Unreachable
     """Nobody answers at the address, or the connection broke and stayed broken."""
 
 
-class Refused(BerthError):
+class Silent(Unreachable):
+    """The server is there and did not answer in time."""
+
+
+class Refused(BerthError):  # noqa: N818 - see Unreachable
     """The server answered that it will not do this. `problem` says why."""
 
 
@@ -47,11 +51,11 @@ class Conflict(Refused):
     """The thing is in a state in which this cannot be done."""
 
 
-class ServerTrouble(BerthError):
+class ServerTrouble(BerthError):  # noqa: N818 - see Unreachable
     """The server failed at something that it should have been able to do."""
 
 
-class WaitTimeout(BerthError):
+class WaitTimeout(BerthError):  # noqa: N818 - see Unreachable
     """The time given to wait is over; the jobs go on."""
 
 

@@ -6,6 +6,8 @@ import time
 
 from berth.sdk.errors import BerthError
 
+_STEADY_S = 2.0
+
 
 class Patience:
     """Pauses between attempts, longer each time, until the time without success is used up."""
@@ -13,16 +15,20 @@ class Patience:
     def __init__(self, total_s: float) -> None:
         self._total_s = total_s
         self._since: float | None = None
+        self._opened: float | None = None
         self._pause_s = 0.05
 
-    def reset(self) -> None:
-        """Something came: the next break starts from nothing."""
-        self._since = None
-        self._pause_s = 0.05
+    def opened(self) -> None:
+        """The stream stands. Only when it stays so for a while does the patience start afresh."""
+        self._opened = time.monotonic()
 
     def spend(self, error: BerthError) -> None:
         """Pause before the next attempt; raise `error` when there is no patience left."""
         now = time.monotonic()
+        if self._opened is not None and now - self._opened >= _STEADY_S:
+            self._since = None
+            self._pause_s = 0.05
+        self._opened = None
         self._since = self._since if self._since is not None else now
         if now - self._since >= self._total_s:
             raise error

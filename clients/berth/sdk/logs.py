@@ -1,0 +1,161 @@
+"""The part of the client that reads what jobs write: logs, metrics, ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from berth.protocol.logs import LogChunk, LogEnd, LogLines
+from berth.protocol.metrics import Ablation, AblationList, Metrics
+from berth.sdk.errors import Unreachable
+from berth.sdk.parse import parse
+from berth.sdk.patience import Patience
+from berth.sdk.waiting import WaitingCalls
+
+_PIECE_BYTES = 1 << 20
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class LogPiece:
+    """Some bytes of an attempt's log, exactly as the job wrote them."""
+
+    attempt: str
+    """`42.1`."""
+    offset: int
+    """Where in the log the piece begins, bytes."""
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The offset after the piece: follow from there to go on."""
+        return self.offset + len(self.data)
+
+
+class LogCalls(WaitingCalls):
+    """Read and follow logs; metrics and ablations."""
+
+    def log(
+        self, job_id: int, *, offset: int = 0, limit: int | None = None, attempt: int | None = None
+    ) -> bytes:
+        """
+        Bytes of a log, exactly as written, from `offset`: at most `limit`, else to its present end.
+
+        A negative offset counts from the end. `attempt` is the attempt's number, default the
+        last one. Raises `NotFound` while the job has no attempt.
+        """
+        pieces: list[bytes] = []
+        left = limit
+        while left is None or left > 0:
+            answer = self._channel.request(
+                "GET",
+                f"/api/v1/jobs/{job_id}/log",
+                params={
+                    "offset": offset,
+                    "limit": _PIECE_BYTES if left is None else min(left, _PIECE_BYTES),
+                    "attempt": attempt,
+                },
+                headers={"Accept": "*/*"},
+                repeatable=True,
+            )
+            data = answer.content
+            pieces.append(data)
+            if not data:
+                break
+            offset = int(answer.headers.get("Berth-Log-Offset", max(offset, 0))) + len(data)
+            if left is not None:
+                left -= len(data)
+        return b"".join(pieces)
+
+    def log_lines(
+        self, job_id: int, *, first: int = 0, count: int = 100, attempt: int | None = None
+    ) -> LogLines:
+        """`count` lines from line `first`, counted from 0; a negative one counts from the end."""
+        params = {"from": first, "count": count, "attempt": attempt}
+        return self._get(LogLines, f"/api/v1/jobs/{job_id}/log/lines", params)
+
+    def follow_log(
+        self, job_id: int, *, offset: int = 0, attempt: int | None = None
+    ) -> Iterator[LogPiece]:
+        """
+        The log as the job writes it, byte for byte, until the job has ended.
+
+        Waits for a job that has not started. Begins at `offset` of the present attempt and goes
+        on with those that follow a failed one; with `attempt` given it ends with that one. Goes
+        on at the right byte when the connection breaks or the server restarts; raises
+        `Unreachable` when the server stays away longer than the client's patience.
+        """
+        self.job(job_id)
+        number = attempt
+        while True:
+            end = yield from self._follow_attempt(job_id, offset, number)
+            if attempt is not None or end.attempt is None or end.job_state.is_final:
+                return
+            following = self._next_attempt(job_id, int(end.attempt.partition(".")[2]))
+            if following is None:
+                return
+            number, offset = following, 0
+
+    def metrics(
+        self, job_id: int, *, attempt: int | None = None, max_points: int | None = None
+    ) -> Metrics:
+        """What a run measured about itself, thinned to `max_points`."""
+        params = {"attempt": attempt, "max_points": max_points}
+        return self._get(Metrics, f"/api/v1/jobs/{job_id}/metrics", params)
+
+    def ablations(self) -> AblationList:
+        """All ablations, those with the newest jobs first."""
+        return self._get(AblationList, "/api/v1/ablations")
+
+    def ablation(self, ablation_id: str) -> Ablation:
+        """The jobs whose label `ablation` is this id, with what each reached."""
+        return self._get(Ablation, f"/api/v1/ablations/{quote(ablation_id, safe='')}")
+
+    def _follow_attempt(
+        self, job_id: int, offset: int, number: int | None
+    ) -> Generator[LogPiece, None, LogEnd]:
+        patience = Patience(self._channel.patience_s)
+        while True:
+            try:
+                with self._channel.stream(
+                    f"/api/v1/jobs/{job_id}/log/stream",
+                    params={"offset": offset, "attempt": number},
+                ) as stream:
+                    patience.opened()
+                    for message in stream:
+                        if message.event == "end":
+                            return parse(LogEnd, message.data.encode())
+                        if message.event != "log":
+                            continue
+                        chunk = parse(LogChunk, message.data.encode())
+                        # After a break the very same attempt is taken up, not a newer one.
+                        number = int(chunk.attempt.partition(".")[2])
+                        data = self._exact(job_id, chunk, offset, int(message.id), number)
+                        if data:
+                            yield LogPiece(chunk.attempt, offset, data)
+                            offset += len(data)
+                patience.spend(Unreachable("The server ended the stream of the log."))
+            except Unreachable as error:
+                patience.spend(error)
+
+    def _exact(self, job_id: int, chunk: LogChunk, offset: int, end: int, number: int) -> bytes:
+        # The stream carries text. Bytes that are no UTF-8 stand there as U+FFFD, and those are
+        # fetched as they are.
+        data = chunk.text.encode()
+        if chunk.offset == offset and len(data) == end - offset and _REPLACEMENT not in chunk.text:
+            return data
+        return self.log(job_id, offset=offset, limit=max(0, end - offset), attempt=number)
+
+    def _next_attempt(self, job_id: int, after: int) -> int | None:
+        """Wait for the attempt after number `after`; None when the job ends without one."""
+        for changed in self._changes(None):
+            if changed not in {None, job_id}:
+                continue
+            job = self.job(job_id)
+            newer = [attempt.number for attempt in job.attempts if attempt.number > after]
+            if newer:
+                return min(newer)
+            if job.state.is_final:
+                return None
+        return None
