@@ -1,0 +1,241 @@
+"""
+What the scheduling core sees (`Snapshot`) and what it answers (`Plan`).
+
+Times are aware datetimes, lengths are timedeltas; a field that ends in `_s` is in seconds as
+a float, one that ends in `_bytes` in bytes. Everything is frozen. The views may be built once
+and used for many snapshots: what is derived from them is cached on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
+
+from berth.protocol.states import JobState
+from berth_server.core.estimate import Estimate
+from berth_server.core.settings import PolicySettings
+
+UnavailableKind = Literal["outsider", "leftover", "unhealthy", "draining", "unknown"]
+Confidence = Literal["certain", "likely", "guess", "unknown"]
+Links = tuple[tuple[str, ...], ...]
+"""Square matrix in index order, as `nvidia-smi topo -m` names links; empty when unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseView:
+    """An attempt's hold on a GPU, or on a share of its memory."""
+
+    job_id: int
+    attempt: str
+    """`42.1`."""
+    user: str
+    job_name: str = ""
+    memory_bytes: int | None = None
+    """The share of the card; None is the whole card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unavailable:
+    """Why nothing new may be placed on a GPU, whether or not it is leased."""
+
+    kind: UnavailableKind
+    sentence: str
+    """For people, e.g. "pid 4242 of bob (python train.py) is on it, outside the queue"."""
+    until: datetime | None = None
+    """When it ends, if that is known (a drain with an end)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuView:
+    """One GPU as placement sees it."""
+
+    uuid: str
+    index: int
+    memory_total_bytes: int
+    numa_node: int | None = None
+    lease: LeaseView | None = None
+    """The unreleased lease of the whole card."""
+    unavailable: Unavailable | None = None
+    shares: tuple[LeaseView, ...] = ()
+    """Unreleased leases of parts of the card; never together with `lease`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DependencyView:
+    """A job that must have succeeded first."""
+
+    job_id: int
+    state: JobState
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """A pending job. `held` is obeyed; `waiting` and `queued` are derived from the facts here."""
+
+    id: int
+    name: str
+    user: str
+    state: JobState
+    gpus: int
+    queued_at: datetime
+    """When it was submitted; its age counts from here."""
+    gpu_memory_bytes: int | None = None
+    """Least memory of each card; with `share`, the part of the card it asks for."""
+    priority: int = 0
+    time_limit: timedelta | None = None
+    preemptible: bool = False
+    dependencies: tuple[DependencyView, ...] = ()
+    not_before: datetime | None = None
+    group: str | None = None
+    share: bool = False
+    """Takes `gpu_memory_bytes` of one card beside others instead of the whole card."""
+    estimate: Estimate | None = None
+    """How long it may run, from history; None when nothing is known."""
+    eligible_at: datetime | None = None
+    """When the last of its dependencies ended or its hold was released; the age cap counts
+    from here. Default: `queued_at`."""
+
+    @cached_property
+    def queued_ts(self) -> float:
+        """`queued_at` as unix seconds."""
+        return self.queued_at.timestamp()
+
+    @cached_property
+    def limit_s(self) -> float | None:
+        """`time_limit` in seconds."""
+        return None if self.time_limit is None else self.time_limit.total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningView:
+    """An attempt that holds GPUs, or that holds none and runs (`gpu_uuids` empty)."""
+
+    job_id: int
+    attempt: str
+    user: str
+    name: str
+    gpu_uuids: tuple[str, ...]
+    started_at: datetime | None = None
+    """When its first process was started; None while it starts."""
+    time_limit: timedelta | None = None
+    stopping: bool = False
+    group: str | None = None
+    priority: int = 0
+    preemptible: bool = False
+    saved_at: datetime | None = None
+    """When it last wrote a checkpoint; work since then is lost when it is preempted."""
+    estimate: Estimate | None = None
+    memory_bytes: int | None = None
+    """Its share of the card; None is whole cards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReservationView:
+    """GPUs set aside from a time to a time for some users or groups."""
+
+    id: int
+    gpu_uuids: tuple[str, ...]
+    starts_at: datetime
+    ends_at: datetime
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    reason: str = ""
+
+    def admits(self, user: str, group: str | None) -> bool:
+        """Whether a job of this user and group may use the GPUs meanwhile."""
+        return user in self.users or (group is not None and group in self.groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a user or group has used."""
+
+    decayed_gpu_s: float = 0.0
+    """GPU-seconds, decayed with `PolicySettings.usage_half_life` up to the snapshot's `now`."""
+    budget_gpu_s: float = 0.0
+    """GPU-seconds since the budget's period began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The whole box and queue at one moment."""
+
+    now: datetime
+    gpus: tuple[GpuView, ...]
+    links: Links = ()
+    queue: tuple[JobView, ...] = ()
+    """Every pending job, held and waiting ones too."""
+    running: tuple[RunningView, ...] = ()
+    """Every attempt whose leases are not released."""
+    worker_ok: bool = True
+    """Whether the worker reports; nothing starts without it."""
+    reservations: tuple[ReservationView, ...] = ()
+    user_usage: Mapping[str, Usage] = field(default_factory=lambda: MappingProxyType({}))
+    group_usage: Mapping[str, Usage] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Start this job on these GPUs, now. `gpu_uuids` is in index order, empty for no GPU."""
+
+    job_id: int
+    gpu_uuids: tuple[str, ...]
+    memory_bytes: int | None = None
+    """The share of the card to lease; None is whole cards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """GPUs that a blocked job keeps: nobody after it starts there unless gone by `at`."""
+
+    job_id: int
+    gpu_uuids: tuple[str, ...]
+    at: datetime
+    """When it is expected to have all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preemption:
+    """Stop this attempt so that another job can start; it is requeued."""
+
+    job_id: int
+    attempt: str
+    for_job_id: int
+    lost_s: float
+    """GPU-seconds of work since its last checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedStart:
+    """When a job should start."""
+
+    at: datetime
+    confidence: Confidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do now, and what it implies for those who wait."""
+
+    starts: tuple[Start, ...] = ()
+    order: tuple[int, ...] = ()
+    """Ids of the jobs that may start (not held, nothing to wait for), next first; those in
+    `starts` are among them."""
+    expected: Mapping[int, ExpectedStart] = field(default_factory=lambda: MappingProxyType({}))
+    """For the first `PolicySettings.forecast_depth` jobs of `order` that do not start now."""
+    claims: tuple[Claim, ...] = ()
+    preemptions: tuple[Preemption, ...] = ()
+    wake_at: datetime | None = None
+    """When to plan again even if nothing happens (a start time, a drain's end, …)."""
+    settings: PolicySettings = field(default_factory=PolicySettings)
+    """The settings it was made with, so that it can be explained."""
+
+    @cached_property
+    def started(self) -> Mapping[int, Start]:
+        """`starts` by job id."""
+        return {start.job_id: start for start in self.starts}
