@@ -1,0 +1,174 @@
+"""From the config file's text to settings, with sentences where it is wrong."""
+
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from berth_trainer import lenient_json
+from berth_trainer.ablations import Ablation
+from berth_trainer.problem import Problem
+from berth_trainer.settings import (
+    DataSettings,
+    DeepSpeedSettings,
+    HistorySettings,
+    ModelSettings,
+    Settings,
+    TrainingSettings,
+)
+from berth_trainer.suggestions import did_you_mean, nearest
+
+SECTIONS: Mapping[str, type[Any]] = {
+    "model": ModelSettings,
+    "data": DataSettings,
+    "history": HistorySettings,
+    "training": TrainingSettings,
+    "deepspeed": DeepSpeedSettings,
+}
+ABLATION_KEYS = ("use_profile", "use_history", "use_context", "name")
+_Section = TypeVar("_Section")
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check the config file; raises Problem with one sentence where it is wrong."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.json")])
+        hint = f" (did you mean {path.parent / near}?)" if near else ""
+        raise Problem(f"--config {path} does not exist{hint}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"--config {path} cannot be read: {error}.") from error
+    return settings_from(lenient_json.parse(text, str(path)), source=path.absolute())
+
+
+def settings_from(document: Any, *, source: Path) -> Settings:
+    """Check a parsed config file. Unknown keys are warned of, wrong values are Problems."""
+    reader = _Reader(source.name)
+    tree = reader.object(document, "")
+    reader.warn_of_unknown(tree, "", [*SECTIONS, "ablation_configs"])
+    settings = Settings(
+        source=source,
+        model=reader.section(tree, "model", ModelSettings),
+        data=reader.section(tree, "data", DataSettings),
+        history=reader.section(tree, "history", HistorySettings),
+        training=reader.section(tree, "training", TrainingSettings),
+        deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
+        ablations=reader.ablations(tree.get("ablation_configs", {})),
+        warnings=tuple(reader.warnings),
+    )
+    for key, value in (
+        ("model.path", settings.model.path),
+        ("data.train_path", settings.data.train_path),
+    ):
+        if not value:
+            raise Problem(f"{source.name} lacks {key}; add it.")
+    if settings.data.validation_fraction + settings.data.test_fraction > 0.9:
+        raise Problem(
+            f"{source.name}: data.validation_fraction and data.test_fraction leave too little "
+            "to train on; keep their sum at 0.9 or less."
+        )
+    return settings
+
+
+class _Reader:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.warnings: list[str] = []
+
+    def object(self, value: Any, key: str) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            where = f"{key} in {self.name}" if key else self.name
+            raise Problem(f"{where} should be an object in braces, not {_shown(value)}.")
+        return value  # pyright: ignore[reportUnknownVariableType]  # JSON keys are strings
+
+    def section(self, tree: Mapping[str, Any], key: str, kind: type[_Section]) -> _Section:
+        given = self.object(tree.get(key, {}), key)
+        knobs = {item.name: item for item in fields(kind)}  # pyright: ignore[reportArgumentType]  # every section is a dataclass
+        self.warn_of_unknown(given, f"{key}.", list(knobs))
+        values = {
+            name: self.value(value, f"{key}.{name}", knobs[name])
+            for name, value in given.items()
+            if name in knobs
+        }
+        return kind(**values)
+
+    def value(self, value: Any, key: str, item: Field[Any]) -> Any:
+        wanted: type[Any] = type(item.default)
+        checked = _as_type(value, wanted)
+        if checked is None:
+            raise Problem(f"{key} in {self.name} should be {_NAMES[wanted]}, not {_shown(value)}.")
+        choices, least, most = (item.metadata[limit] for limit in ("choices", "least", "most"))
+        if choices and checked not in choices:
+            hint = did_you_mean(checked, choices) if isinstance(checked, str) else ""
+            allowed = ", ".join(str(choice) for choice in choices)
+            raise Problem(f"{key} in {self.name} is {_shown(value)}{hint}; it can be {allowed}.")
+        if least is not None and checked < least:
+            raise Problem(f"{key} in {self.name} is {_shown(value)}; it should be {least} or more.")
+        if most is not None and checked > most:
+            raise Problem(f"{key} in {self.name} is {_shown(value)}; it should be {most} or less.")
+        return checked
+
+    def ablations(self, value: Any) -> dict[str, Ablation]:
+        found: dict[str, Ablation] = {}
+        for key, entry in self.object(value, "ablation_configs").items():
+            where = f"ablation_configs.{key}"
+            flags = self.object(entry, where)
+            self.warn_of_unknown(flags, f"{where}.", ABLATION_KEYS)
+            for flag in ABLATION_KEYS[:3]:
+                if not isinstance(flags.get(flag, False), bool):
+                    raise Problem(
+                        f"{where}.{flag} in {self.name} should be true or false, "
+                        f"not {_shown(flags[flag])}."
+                    )
+            found[key] = Ablation(
+                key=key,
+                name=str(flags.get("name", key)),
+                use_profile=flags.get("use_profile", False),
+                use_history=flags.get("use_history", False),
+                use_context=flags.get("use_context", False),
+            )
+        return found
+
+    def warn_of_unknown(self, given: Mapping[str, Any], prefix: str, known: Any) -> None:
+        for key in given:
+            if key not in known:
+                self.warnings.append(
+                    f"{prefix}{key} in {self.name} is not a key of the trainer and is ignored"
+                    f"{_hint(key, prefix, known)}."
+                )
+
+
+def _hint(key: str, prefix: str, known: Any) -> str:
+    """Look in the section itself first, then among all sections."""
+    near = nearest(key, known)
+    if near:
+        return f" (did you mean {prefix}{near}?)"
+    everywhere = {item.name: name for name, kind in SECTIONS.items() for item in fields(kind)}
+    near = nearest(key, everywhere)
+    return f" (did you mean {everywhere[near]}.{near}?)" if near else ""
+
+
+_NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _as_type(value: Any, wanted: type[Any]) -> Any:
+    if wanted is bool or isinstance(value, bool):
+        return value if isinstance(value, wanted) else None
+    if wanted is float and isinstance(value, int | float):
+        return float(value)
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, wanted) else None
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return f"“{value}”" if isinstance(value, str) else str(value)

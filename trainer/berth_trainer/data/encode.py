@@ -1,0 +1,115 @@
+"""Parts and target as token ids with labels, fitted into a length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from berth_trainer.data.chat_format import ChatFormat
+from berth_trainer.prompts import Parts, Said, Wording, messages
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Labels are IGNORED everywhere but on the target turn; `parts` is what was kept."""
+
+    input_ids: list[int]
+    labels: list[int]
+    parts: Parts
+
+
+class Encoder:
+    """Encodes with one tokenizer, wording and length."""
+
+    def __init__(self, tokenizer: Any, wording: Wording, max_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._format = ChatFormat(tokenizer)
+        self._wording = wording
+        self._max_length = max_length
+
+    def encode(self, parts: Parts, target: str) -> Encoded:
+        """
+        Fit prompt and target into `max_length` tokens.
+
+        The target stays whole unless it alone takes more than half; then its end goes. Of
+        the prompt go, until it fits: the oldest history and the oldest context, whichever is
+        longer, down to one item each; the last profile lines, down to one; and at last the
+        inside of the longest text left. So every part that was there is still there.
+        """
+        answer = self._answer(parts, target)
+        room = self._max_length - len(answer)
+        while True:
+            prompt = self._ids(self._format.prompt(messages(parts, self._wording)))
+            excess = len(prompt) - room
+            if excess <= 0:
+                break
+            shorter = self._shorten(parts, excess)
+            if shorter is None:  # not even the headings fit: keep what is nearest to the answer
+                prompt = prompt[-room:]
+                break
+            parts = shorter
+        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, parts)
+
+    def encode_prompt(self, parts: Parts, room: int) -> list[int]:
+        """The prompt alone, leaving `room` tokens of the length free for an answer."""
+        whole = Encoder(self._tokenizer, self._wording, self._max_length - room)
+        return whole.encode(parts, "").input_ids if room else []
+
+    def _answer(self, parts: Parts, target: str) -> list[int]:
+        asked = messages(parts, self._wording)
+        prompt = self._format.prompt(asked)
+        ids = self._ids(self._format.completion(asked, prompt, target))
+        most = max(1, self._max_length // 2)
+        return ids[:most]
+
+    def _ids(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _shorten(self, parts: Parts, excess: int) -> Parts | None:
+        sizes = {
+            "history": [len(self._ids(text)) + 1 for text in parts.history],
+            "context": [len(self._ids(said.text)) + 1 for said in parts.context],
+        }
+        longer = max(("history", "context"), key=lambda part: _droppable(sizes[part]))
+        if len(sizes[longer]) > 1:
+            other = "context" if longer == "history" else "history"
+            over = min(excess, max(1, sum(sizes[longer]) - sum(sizes[other])))
+            kept = _drop_oldest(sizes[longer], over)
+            items = parts.history if longer == "history" else parts.context
+            return parts.changed(longer, items[len(items) - kept :])
+        if len(parts.profile) > 1:
+            lines = [len(self._ids(line)) + 1 for line in parts.profile]
+            return parts.changed("profile", parts.profile[: _drop_oldest(lines[::-1], excess)])
+        return self._cut_inside(parts, excess)
+
+    def _cut_inside(self, parts: Parts, excess: int) -> Parts | None:
+        """Shorten the longest single text: a turn keeps its end, other texts their beginning."""
+        texts = {
+            "profile": "".join(parts.profile),
+            "history": "".join(parts.history),
+            "context": "".join(said.text for said in parts.context),
+        }
+        part = max(texts, key=lambda name: len(texts[name]))
+        text = texts[part]
+        if len(text) <= 1:
+            return None
+        tokens = max(1, len(self._ids(text)))
+        kept = max(1, min(len(text) - 1, len(text) * (tokens - excess) // tokens))
+        if part == "context":
+            return parts.changed(part, [Said(parts.context[0].by_target, text[-kept:])])
+        return parts.changed(part, [text[:kept]])
+
+
+def _droppable(sizes: Sequence[int]) -> int:
+    return sum(sizes) if len(sizes) > 1 else -1
+
+
+def _drop_oldest(sizes: Sequence[int], excess: int) -> int:
+    """How many to keep, counted from the end, so that at least `excess` goes; never none."""
+    gone = 0
+    for dropped, size in enumerate(sizes):
+        if gone >= excess or dropped == len(sizes) - 1:
+            return len(sizes) - dropped
+        gone += size
+    return len(sizes)

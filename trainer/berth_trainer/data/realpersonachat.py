@@ -1,0 +1,83 @@
+"""Reads RealPersonaChat: a folder with `dialogues/*.json` and `interlocutors.json`."""
+
+import json
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.data.records import Corpus, Dialogue, merge_turns
+from berth_trainer.problem import Problem
+
+
+def is_realpersonachat(path: Path) -> bool:
+    return (path / "dialogues").is_dir() and (path / "interlocutors.json").is_file()
+
+
+def read_realpersonachat(path: Path) -> Corpus:
+    """Read every dialogue; both speakers of each are targets. Raises Problem naming the file."""
+    if not is_realpersonachat(path):
+        raise Problem(
+            f"{path} is no RealPersonaChat folder: it should hold dialogues/ and "
+            "interlocutors.json; set data.train_path to the folder that does."
+        )
+    people: dict[str, Any] = _load(path / "interlocutors.json")
+    files = sorted((path / "dialogues").glob("*.json"))
+    if not files:
+        raise Problem(f"{path / 'dialogues'} holds no *.json file.")
+    dialogues = tuple(_dialogue(_load(file), file) for file in files)
+    speakers = {speaker for dialogue in dialogues for speaker in dialogue.targets}
+    strangers = sorted(speakers - set(people))
+    if strangers:
+        raise Problem(
+            f"interlocutors.json in {path} lacks the speaker {strangers[0]}, "
+            "who has a part in dialogues/; the two do not belong together."
+        )
+    profiles = {speaker: _profile(people[speaker]) for speaker in sorted(speakers)}
+    return Corpus("realpersonachat", "ja", dialogues, profiles)
+
+
+def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:
+    try:
+        said = [(str(u["interlocutor_id"]), str(u["text"])) for u in record["utterances"]]
+        name = str(record["dialogue_id"])
+        begun = min((_seconds(u.get("timestamp")) for u in record["utterances"]), default=_NEVER)
+    except (KeyError, TypeError) as error:
+        raise Problem(f"{file} lacks the field {error}; it is no RealPersonaChat file.") from error
+    turns = merge_turns(said)
+    targets = tuple(dict.fromkeys(turn.speaker for turn in turns))
+    return Dialogue(name, turns, targets, (begun, name.zfill(8)))
+
+
+_NEVER = float("inf")  # dialogues without a time come last, in the order of their ids
+
+
+def _seconds(timestamp: Any) -> float:
+    try:
+        return datetime.fromisoformat(str(timestamp)).timestamp()
+    except ValueError:
+        return _NEVER
+
+
+def _profile(person: dict[str, Any]) -> tuple[str, ...]:
+    """Persona sentences first, then demographics, then one line of scores per scale."""
+    lines = [str(sentence).strip() for sentence in person.get("persona", [])]
+    about: dict[str, Any] = person.get("demographic_information") or {}
+    if about:
+        lines.append("、".join(f"{key}: {value}" for key, value in about.items()))
+    scores: dict[str, Any] = person.get("personality") or {}
+    for scale, names in groupby(scores, key=lambda name: name.partition("_")[0]):
+        told = [f"{_trait(name)} {float(scores[name]):.2f}" for name in names]
+        lines.append(f"{scale}: {'、'.join(told)}")
+    return tuple(line for line in lines if line)
+
+
+def _trait(name: str) -> str:
+    return name.partition("_")[2] or name
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise Problem(f"{file} cannot be read as JSON: {error}.") from error

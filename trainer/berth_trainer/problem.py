@@ -1,0 +1,15 @@
+"""The one way in which bad input ends a run."""
+
+
+class Problem(Exception):  # noqa: N818  # the word users and docs know; a program error it is not
+    """
+    Something the user can mend: the message is one sentence that says what and how.
+
+    The program prints it on rank 0 alone and leaves with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence

@@ -1,0 +1,56 @@
+"""Who this process is among the ranks of a run, and the lines that rank 0 alone prints."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The place of this process; `launched` is false where no launcher set the rank variables."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    local_world_size: int
+    launched: bool
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def ranks_from(environment: Mapping[str, str]) -> Ranks:
+    """Read what deepspeed, torchrun and accelerate set alike; world size 1 without them."""
+    world = _number(environment, "WORLD_SIZE", 1)
+    return Ranks(
+        rank=_number(environment, "RANK", 0),
+        local_rank=_number(environment, "LOCAL_RANK", 0),
+        world_size=world,
+        local_world_size=_number(environment, "LOCAL_WORLD_SIZE", world),
+        launched="WORLD_SIZE" in environment and "RANK" in environment,
+    )
+
+
+def say(text: str) -> None:
+    """Print a line on rank 0, at once: the log is what the user watches."""
+    if _is_first():
+        print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning line on rank 0."""
+    if _is_first():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") in {"", "0"}
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    try:
+        return int(environment.get(name, ""))
+    except ValueError:
+        return default

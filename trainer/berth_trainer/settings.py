@@ -1,0 +1,105 @@
+"""The config file's sections as typed settings; docs/trainer.md explains each key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.ablations import Ablation
+
+ATTENTIONS = ("auto", "sdpa", "flash_attention_2", "eager")
+DATASETS = ("auto", "realpersonachat", "digitaltwin")
+STRATEGIES = ("all_previous", "fixed_ratio", "fixed_count", "random", "relevance")
+
+
+def knob(
+    default: Any,
+    *,
+    choices: tuple[Any, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """A setting with its default and what the config file may say instead."""
+    limits = {"choices": choices, "least": least, "most": most}
+    return field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    path: str = knob("")
+    attention: str = knob("auto", choices=ATTENTIONS)
+    dtype: str = knob("auto", choices=("auto", "bf16", "fp32"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    dataset: str = knob("auto", choices=DATASETS)
+    train_path: str = knob("")
+    test_path: str = knob("")
+    language: str = knob("auto", choices=("auto", "ja", "zh", "en"))
+    validation_fraction: float = knob(0.05, least=0.0, most=0.5)
+    test_fraction: float = knob(0.05, least=0.0, most=0.5)
+    max_train_samples: int = knob(0, least=0)  # 0: all
+    max_eval_samples: int = knob(500, least=0)  # 0: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySettings:
+    strategy: str = knob("all_previous", choices=STRATEGIES)
+    max_history: int = knob(15, least=1)
+    count: int = knob(5, least=1)
+    ratio: float = knob(0.3, least=0.0, most=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    num_epochs: float = knob(3.0, least=0.0)
+    max_steps: int = knob(0, least=0)  # 0: num_epochs decides
+    batch_size: int = knob(1, least=1)
+    eval_batch_size: int = knob(0, least=0)  # 0: batch_size
+    gradient_accumulation_steps: int = knob(1, least=1)
+    learning_rate: float = knob(2e-5, least=0.0)
+    lr_scheduler: str = knob(
+        "linear", choices=("linear", "cosine", "constant", "constant_with_warmup")
+    )
+    max_length: int = knob(2048, least=32)
+    warmup_steps: int = knob(0, least=0)
+    weight_decay: float = knob(0.0, least=0.0)
+    max_grad_norm: float = knob(1.0, least=0.0)
+    logging_steps: int = knob(10, least=1)
+    eval_steps: int = knob(100, least=0)  # 0: never
+    save_steps: int = knob(500, least=0)  # 0: only when stopped
+    save_total_limit: int = knob(2, least=1)
+    early_stopping_patience: int = knob(0, least=0)  # 0: off
+    gradient_checkpointing: bool = knob(default=True)
+    dataloader_num_workers: int = knob(0, least=0)
+    seed: int = knob(42, least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepSpeedSettings:
+    stage: int = knob(3, choices=(1, 2, 3))
+    offload_optimizer: str = knob("cpu", choices=("cpu", "none"))
+    offload_param: str = knob("cpu", choices=("cpu", "none"))
+    pin_memory: bool = knob(default=True)
+    param_persistence_threshold: int = knob(0, least=0)  # 0: ten times the hidden size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole config file. `source` is where it lies; relative paths start there."""
+
+    source: Path
+    model: ModelSettings
+    data: DataSettings
+    history: HistorySettings
+    training: TrainingSettings
+    deepspeed: DeepSpeedSettings
+    ablations: Mapping[str, Ablation]
+    warnings: tuple[str, ...] = ()
+
+    def locate(self, path: str) -> Path:
+        """A path of the config file: taken from the file's own folder, else from this one."""
+        given = Path(path).expanduser()
+        beside = self.source.parent / given
+        return given if given.is_absolute() or not beside.exists() else beside
