@@ -287,3 +287,14 @@ def _command(pid: int) -> str | None:
         return None
     argv = [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0")]
     return shorten(argv) or None
+
+
+def pids_are_foreign() -> bool:
+    """
+    Whether we live in a pid namespace of our own, where the driver's pids name nobody.
+
+    In a container without the host's pid namespace the driver still lists pids as the host
+    counts them, or none.
+    """
+    # PROC_PID_INIT_INO of the kernel: the inode of the first pid namespace.
+    return os.readlink("/proc/self/ns/pid") != "pid:[4026531836]"  # noqa: PTH115 - not a path

@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
+from berth_worker.devices import pci
 from berth_worker.devices.models import MODELS
 from berth_worker.devices.protocol import Devices, DevicesError
 from berth_worker.devices.simulated import SimulatedDevices
@@ -14,6 +17,7 @@ _SIMULATED = re.compile(r"sim(?::(\d+)(?:x(\S+))?)?", re.IGNORECASE)
 _DEFAULT_COUNT = 8
 _DEFAULT_MODEL = "H100-80GB"
 _MOST = 64
+_log = structlog.get_logger(__name__)
 
 
 def choose_devices(
@@ -41,4 +45,35 @@ def choose_devices(
         raise DevicesError(
             f"BERTH_GPUS={wanted} is not understood; write auto, nvml, sim:8 or sim:8xH100-80GB."
         )
-    return SimulatedDevices(_DEFAULT_COUNT, MODELS[_DEFAULT_MODEL.lower()], home)
+    required = wanted.lower() == "nvml"
+    real = _open_nvml(home, on_change, required=required)
+    return real or SimulatedDevices(_DEFAULT_COUNT, MODELS[_DEFAULT_MODEL.lower()], home)
+
+
+def _open_nvml(
+    home: Path, on_change: Callable[[], None] | None, *, required: bool
+) -> Devices | None:
+    """
+    Open NVML; None when it may be left out and shows no GPU.
+
+    A driver that is installed but does not answer is waited for where a GPU is on the bus: a
+    box that comes up before its driver must not put people's jobs on simulated GPUs.
+    """
+    # The binding costs 60 ms to import and is of no use on a laptop.
+    from berth_worker.devices.nvml import DriverGoneError, LibraryMissingError, NvmlDevices
+
+    devices = NvmlDevices(home, on_change)
+    count = 0
+    try:
+        count = devices.open()
+    except LibraryMissingError as error:
+        devices.close()
+        if required:
+            raise DevicesError(str(error)) from None
+        return None
+    except DriverGoneError as error:
+        _log.warning("the NVIDIA driver cannot be opened", action="nvml.closed", reason=str(error))
+    if count or required or pci.nvidia_gpus():
+        return devices
+    devices.close()
+    return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from berth.protocol.gpus import GpuSnapshot
+from berth_worker.devices import pci
 
 _NODE = re.compile(r"nvidia\d+")
 
@@ -22,7 +23,10 @@ class HasUuid(Protocol):
 
 
 def others(
-    leased: Iterable[HasUuid], gpus: Sequence[GpuSnapshot], dev: Path = Path("/dev")
+    leased: Iterable[HasUuid],
+    gpus: Sequence[GpuSnapshot],
+    dev: Path = Path("/dev"),
+    sys: Path = pci.SYS,
 ) -> list[str]:
     """
     The device files of every GPU that is not leased, sorted.
@@ -36,45 +40,19 @@ def others(
     kept = [gpu for gpu in gpus if gpu.uuid in wanted]
     if len(kept) < len(wanted) or any(gpu.minor is None for gpu in kept):
         return []
-    minors = {gpu.minor for gpu in kept}
-    return _all_but(
-        {f"nvidia{minor}" for minor in minors},
-        {_sysfs_name(gpu.pci_bus_id) for gpu in gpus if gpu.uuid not in wanted and gpu.pci_bus_id},
-        dev,
-    )
+    cards = [pci.sysfs_name(g.pci_bus_id) for g in gpus if g.uuid not in wanted and g.pci_bus_id]
+    return _all_but({f"nvidia{gpu.minor}" for gpu in kept}, cards, dev, sys)
 
 
-def every(dev: Path = Path("/dev"), sys: Path = Path("/sys")) -> list[str]:
+def every(dev: Path = Path("/dev"), sys: Path = pci.SYS) -> list[str]:
     """The device files of all NVIDIA GPUs of the box, for attempts on simulated ones."""
-    cards: set[str] = set()
-    for vendor in sys.glob("bus/pci/devices/*/vendor"):
-        if _text(vendor) == "0x10de" and _text(vendor.parent / "class").startswith("0x03"):
-            cards.add(vendor.parent.name)
-    return _all_but(set(), cards, dev, sys)
+    return _all_but(set(), pci.nvidia_gpus(sys), dev, sys)
 
 
-def _all_but(
-    kept: Collection[str], cards: Collection[str], dev: Path, sys: Path = Path("/sys")
-) -> list[str]:
-    names = [path for path in dev.glob("nvidia*") if _NODE.fullmatch(path.name)]
-    masks = [str(path) for path in names if path.name not in kept]
-    masks += [str(path) for path in dev.glob("nvidia-caps/nvidia-cap*")]
-    for card in cards:
-        for node in sys.glob(f"bus/pci/devices/{card}/drm/*"):
-            path = dev / "dri" / node.name
-            if path.exists():
-                masks.append(str(path))
-    return sorted(masks)
-
-
-def _sysfs_name(bus_id: str) -> str:
-    """Turn the driver's 00000000:18:00.0 into the kernel's 0000:18:00.0."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{int(domain, 16):04x}:{rest}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+def _all_but(kept: Collection[str], cards: Collection[str], dev: Path, sys: Path) -> list[str]:
+    nodes = [path for path in dev.glob("nvidia*") if _NODE.fullmatch(path.name)]
+    masks = [path for path in nodes if path.name not in kept]
+    masks += dev.glob("nvidia-caps/nvidia-cap*")
+    drm = [dev / "dri" / name for card in cards for name in pci.drm_nodes(card, sys)]
+    masks += [path for path in drm if path.exists()]
+    return sorted(map(str, masks))

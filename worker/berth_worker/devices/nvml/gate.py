@@ -1,0 +1,116 @@
+"""
+The one place where NVML is called.
+
+An answer that a GPU, a driver or our permissions do not give is None. Two things are told
+apart because everything changes with them: a GPU that is lost, and a driver that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pynvml
+import structlog
+
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+_reported: set[str] = set()
+
+_LOST = {
+    pynvml.NVML_ERROR_GPU_IS_LOST: "The GPU has fallen off the bus; reboot the box.",
+    pynvml.NVML_ERROR_GPU_NOT_FOUND: "The driver no longer finds the GPU; reboot the box.",
+    pynvml.NVML_ERROR_RESET_REQUIRED: (
+        "The GPU needs a reset: nvidia-smi --gpu-reset, or reboot the box."
+    ),
+    pynvml.NVML_ERROR_INSUFFICIENT_POWER: "The GPU's power cables are not connected.",
+    pynvml.NVML_ERROR_IRQ_ISSUE: "The GPU's interrupts do not arrive; reboot the box.",
+    pynvml.NVML_ERROR_UNKNOWN: "The driver cannot read the GPU (unknown error); see dmesg.",
+}
+_GONE = {
+    pynvml.NVML_ERROR_UNINITIALIZED: "NVML has lost the driver; Berth tries again.",
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "The NVIDIA driver is not loaded; modprobe nvidia.",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+        "The NVIDIA driver was updated under its library; reboot, or reload the driver and "
+        "restart the worker."
+    ),
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+        "libnvidia-ml.so.1 is not found; install the NVIDIA driver or choose BERTH_GPUS=sim:8."
+    ),
+    pynvml.NVML_ERROR_OPERATING_SYSTEM: (
+        "The operating system keeps the NVIDIA driver from us; see whether /dev/nvidiactl may "
+        "be opened."
+    ),
+}
+
+
+class GpuLostError(Exception):
+    """One GPU can no longer be read; the message is a sentence for people."""
+
+
+class DriverGoneError(Exception):
+    """No GPU can be read; the message is a sentence for people."""
+
+
+class LibraryMissingError(DriverGoneError):
+    """There is no NVIDIA driver on this box; the message is a sentence for people."""
+
+
+def ask(function: Callable[..., _T], *arguments: object) -> _T | None:
+    """
+    Call an NVML function; None when the answer is not to be had.
+
+    Raises GpuLostError or DriverGoneError.
+    """
+    try:
+        return function(*arguments)
+    except pynvml.NVMLError as error:
+        code = code_of(error)
+        if code in _GONE:
+            raise DriverGoneError(_GONE[code]) from None
+        if code in _LOST and code != pynvml.NVML_ERROR_UNKNOWN:
+            raise GpuLostError(_LOST[code]) from None
+        name = getattr(function, "__name__", str(function))
+        if code == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND and name not in _reported:
+            _reported.add(name)
+            _log.info(
+                "the driver is older than this function", action="nvml.missing", function=name
+            )
+        return None
+
+
+def demand(function: Callable[..., _T], *arguments: object) -> _T:
+    """Call a function that every healthy GPU answers; no answer means the GPU is lost."""
+    try:
+        return function(*arguments)
+    except pynvml.NVMLError as error:
+        code = code_of(error)
+        if code in _GONE:
+            raise DriverGoneError(_GONE[code]) from None
+        raise GpuLostError(_LOST.get(code, f"The driver cannot read the GPU ({error}).")) from None
+
+
+def code_of(error: pynvml.NVMLError) -> int:
+    """The NVML_ERROR_… number of an error."""
+    # The binding sets it in __new__, where no type checker sees it.
+    return int(error.value)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def open_driver() -> None:
+    """Connect to the driver. Raises DriverGoneError."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        code = code_of(error)
+        sentence = _GONE.get(code, f"The NVIDIA driver does not answer ({error}); see dmesg.")
+        if code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+            raise LibraryMissingError(sentence) from None
+        raise DriverGoneError(sentence) from None
+
+
+def close_driver() -> None:
+    """Let go of the driver, whatever state it is in."""
+    try:
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return
