@@ -6,7 +6,7 @@ WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit e2e browser test-gpu bench web clean
+.PHONY: help setup demo test check format unit e2e browser tools web test-gpu clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,9 +15,9 @@ setup:  ## Put everything into .venv (done by every other target)
 	@$(PYTHON) requirements/install.py
 
 demo: setup  ## Watch two 4-GPU DeepSpeed runs share an 8-GPU box (simulated where there is none)
-	@$(BIN)/python -m berth.demo
+	@$(BIN)/python -m berth.demo $(DEMO)
 
-test: check unit e2e  ## Everything CI runs: checks, unit tests, end-to-end tests
+test: check tools unit web e2e browser  ## Everything CI runs: checks, unit, end-to-end and browser tests
 	@echo "All passed."
 
 check: setup  ## Lint, formatting, types, import directions
@@ -31,7 +31,7 @@ format: setup  ## Format and apply safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-unit: setup  ## Unit, property and component tests
+unit: tools  ## Unit, property and component tests
 	@echo "Unit, property and component tests"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser --ignore=tests/gpu
 
@@ -39,8 +39,19 @@ e2e: setup  ## End-to-end and fault tests against real processes
 	@echo "End-to-end and fault tests: real server, worker, launchers and kill -9"
 	@$(BIN)/python -m pytest -q tests/e2e tests/faults
 
+web: setup  ## Build the dashboard and run its unit tests (quick when nothing changed)
+	@echo "Building the dashboard, running its unit tests"
+	@$(BIN)/python clients/web/build.py --test
+
+browser: web tools  ## The dashboard in a real Chromium against a real server and worker
+	@echo "Browser tests"
+	@$(BIN)/python -m pytest -q tests/browser
+
+tools: setup  ## A C compiler and Chromium for the tests, where they are missing
+	@$(BIN)/python requirements/test_tools.py
+
 test-gpu: setup  ## The tests that need a real NVIDIA GPU
 	@$(BIN)/python -m pytest -v tests/gpu
 
 clean:  ## Remove the environment and everything that was made
-	rm -rf .venv demo build dist setup.log
+	rm -rf .venv demo build dist setup.log clients/web/dist clients/web/node_modules
