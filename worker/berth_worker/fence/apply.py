@@ -2,7 +2,7 @@
 Enter a fence: runs in the process that is about to become the job, between fork and exec.
 
 Standard library only, Python 3.8, no imports from Berth: the shim loads this file by its path
-(`python -I -S` knows no packages). `enter()` is the only door.
+(`python -I -S` knows no packages). `enter()`, then `become()`.
 
 What it does not do: make anything of root's impossible. A job that runs as root and wants out
 finds a way; the fence is against programs that recount GPUs, not against their owners.
@@ -35,26 +35,44 @@ def enter(
     `user_namespace`: without privileges, through a user namespace that maps the caller to
     itself. `drop_capabilities`: numbers taken out of the bounding set, so that a job of
     root's cannot uncover them; they are gone after the exec. Paths that do not exist are
-    passed over. Raises OSError with a sentence; nothing outside this process has changed
-    then. The caller must have one thread. Call it before giving up root.
+    passed over; without masks nothing happens. Raises OSError with a sentence; nothing
+    outside this process has changed then. The caller must have one thread. Call it before
+    giving up root.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     masks = list(masks)
-    if masks:
-        uid, gid = os.geteuid(), os.getegid()
-        flags = _CLONE_NEWNS | (_CLONE_NEWUSER if user_namespace else 0)
-        _check(libc.unshare(ctypes.c_int(flags)), "a mount namespace of its own is refused")
-        if user_namespace:
-            _map_to_self(uid, gid)
-        # Slave, not private: home folders that are mounted later still appear in the job.
-        _mount(libc, None, "/", _MS_REC | _MS_SLAVE, "the mounts cannot be separated")
-        for path in masks:
-            if os.path.exists(path):  # noqa: PTH110 - pathlib's import is time in every start
-                _mount(libc, "/dev/null", path, _MS_BIND, f"{path} cannot be covered")
+    if not masks:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.geteuid(), os.getegid()
+    flags = _CLONE_NEWNS | (_CLONE_NEWUSER if user_namespace else 0)
+    _check(libc.unshare(ctypes.c_int(flags)), "a mount namespace of its own is refused")
+    if user_namespace:
+        _map_to_self(uid, gid)
+    # Slave, not private: home folders that are mounted later still appear in the job.
+    _mount(libc, None, "/", _MS_REC | _MS_SLAVE, "the mounts cannot be separated")
+    for path in masks:
+        if os.path.exists(path):  # noqa: PTH110 - pathlib's import is time in every start
+            _mount(libc, "/dev/null", path, _MS_BIND, f"{path} cannot be covered")
     for number in drop_capabilities:
         if libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) == 1:
             status = libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
             _check(status, f"capability {number} cannot be given up")
+
+
+def become(uid: int, gid: int, groups: Iterable[int]) -> None:
+    """
+    Go on as another user, for good, with that user's groups. Only root may.
+
+    Raises OSError with a sentence. Call it last before the exec: a parent-death signal and
+    the like are forgotten with it.
+    """
+    try:
+        os.setgroups(list(groups))
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        sentence = f"The job cannot run as uid {uid}, gid {gid} ({error.strerror})."
+        raise OSError(error.errno, sentence) from None
 
 
 def _map_to_self(uid: int, gid: int) -> None:
