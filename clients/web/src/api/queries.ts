@@ -1,0 +1,107 @@
+/** What screens read. The stream keeps these fresh; without it they poll every five seconds. */
+import { keepPreviousData, QueryClient, useQuery } from "@tanstack/react-query";
+import { liveState, useLive } from "@/live/live";
+import { api } from "./endpoints";
+import type { JobFilter } from "./endpoints";
+import { ApiError } from "./request";
+
+const POLL_MS = 5_000;
+export const PENDING = ["queued", "waiting", "held"] as const;
+export const ACTIVE = ["starting", "running", "stopping"] as const;
+export const FINAL = ["succeeded", "failed", "cancelled"] as const;
+
+/** Poll only while the stream is not there to tell. */
+const whenStreamIsDown = () => (liveState().phase === "down" ? POLL_MS : false);
+
+export function makeQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: 60_000,
+        refetchOnWindowFocus: false,
+        refetchInterval: whenStreamIsDown,
+        retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
+        retryDelay: 400,
+      },
+    },
+  });
+}
+
+export function useMe() {
+  return useQuery({ queryKey: ["me"], queryFn: ({ signal }) => api.me(signal), staleTime: Infinity });
+}
+
+export function useBox() {
+  const { phase, pushesBox } = useLive();
+  return useQuery({
+    queryKey: ["box"],
+    queryFn: ({ signal }) => api.box(signal),
+    refetchInterval: phase === "live" && pushesBox ? false : phase === "live" ? 2_000 : POLL_MS,
+  });
+}
+
+export function useJobs(filter: JobFilter) {
+  return useQuery({
+    queryKey: ["jobs", filter],
+    queryFn: ({ signal }) => api.jobs(filter, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useRunning() {
+  return useJobs({ state: ACTIVE, limit: 200 });
+}
+
+export function useCounts() {
+  return useQuery({ queryKey: ["counts"], queryFn: ({ signal }) => api.counts(signal) });
+}
+
+export function useJob(id: number) {
+  return useQuery({ queryKey: ["job", id], queryFn: ({ signal }) => api.job(id, signal) });
+}
+
+export function useExplanation(id: number, enabled = true) {
+  return useQuery({ queryKey: ["explain", id], queryFn: ({ signal }) => api.explain(id, signal), enabled });
+}
+
+export function useMetrics(id: number, options: { attempt?: number; points?: number; growing?: boolean } = {}) {
+  const { attempt, points = 2_000, growing = false } = options;
+  return useQuery({
+    queryKey: ["metrics", id, attempt ?? null, points],
+    queryFn: ({ signal }) => api.metrics(id, attempt, points, signal),
+    refetchInterval: growing ? 3_000 : false,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useEvents(query: { limit: number; job?: number }) {
+  return useQuery({
+    queryKey: ["events", query],
+    queryFn: ({ signal }) => api.events({ ...query, order: "newest" }, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useUsers() {
+  return useQuery({ queryKey: ["users"], queryFn: ({ signal }) => api.users(signal) });
+}
+
+export function useAblations() {
+  return useQuery({ queryKey: ["ablations"], queryFn: ({ signal }) => api.ablations(signal) });
+}
+
+export function useAblation(id: string | undefined) {
+  return useQuery({
+    queryKey: ["ablation", id],
+    queryFn: ({ signal }) => api.ablation(id ?? "", signal),
+    enabled: id !== undefined,
+  });
+}
+
+export function useSettings() {
+  return useQuery({ queryKey: ["settings"], queryFn: ({ signal }) => api.settings(signal) });
+}
+
+export function useTokens() {
+  return useQuery({ queryKey: ["tokens"], queryFn: ({ signal }) => api.tokens(signal) });
+}

@@ -1,0 +1,184 @@
+/**
+ * Owns the one event stream of this browser and tells every page what arrives.
+ *
+ * Browsers allow about six connections per host over HTTP/1.1, across all tabs: a stream per
+ * tab would freeze the seventh. So a SharedWorker holds one hub for all of them.
+ */
+import type { BerthEvent, Box } from "@/api/types";
+import type { FromHub, Phase } from "./messages";
+
+/** The part of EventSource that is used here; tests pass their own. */
+export interface Source {
+  onopen: (() => void) | null;
+  onerror: (() => void) | null;
+  addEventListener(name: string, listener: (event: { data: string; lastEventId: string }) => void): void;
+  close(): void;
+}
+
+export interface Surroundings {
+  open(url: string): Source;
+  now(): number;
+  /** Call back after `ms`; returns what cancels it. */
+  after(ms: number, run: () => void): () => void;
+}
+
+const RETRY_MS = [300, 600, 1_000, 2_000, 3_000];
+/** The server pings every 5 s once it has pinged at all; silence beyond this is a dead line. */
+const SILENCE_MS = 13_000;
+const PAUSE_MS = 60_000;
+
+export class Hub {
+  private phase: Phase = "connecting";
+  private since: number;
+  private source: Source | null = null;
+  private lastId = "";
+  private instance = "";
+  private box: Box | null = null;
+  private failures = 0;
+  private broken = false;
+  private cancelRetry = () => {};
+  private cancelSilence = () => {};
+  private cancelPause = () => {};
+  private readonly listeners = new Map<(message: FromHub) => void, boolean>();
+
+  constructor(private readonly around: Surroundings) {
+    this.since = around.now();
+  }
+
+  /** A page joins (or shows itself again); it is told the present state at once. */
+  show(listener: (message: FromHub) => void): void {
+    const known = this.listeners.has(listener);
+    this.listeners.set(listener, true);
+    this.cancelPause();
+    if (!known) {
+      listener({ type: "phase", phase: this.phase, since: this.since });
+      if (this.box) listener({ type: "box", box: this.box });
+    }
+    if (!this.source && this.phase !== "down") this.connect();
+  }
+
+  /** A page is out of sight. When all are, the stream is closed after a minute. */
+  hide(listener: (message: FromHub) => void): void {
+    if (this.listeners.has(listener)) this.listeners.set(listener, false);
+    this.pauseWhenUnseen();
+  }
+
+  leave(listener: (message: FromHub) => void): void {
+    this.listeners.delete(listener);
+    this.pauseWhenUnseen();
+  }
+
+  /** Try again now instead of after the wait. */
+  retry(): void {
+    if (this.source) return;
+    this.cancelRetry();
+    this.connect();
+  }
+
+  private pauseWhenUnseen(): void {
+    this.cancelPause();
+    if ([...this.listeners.values()].some(Boolean)) return;
+    this.cancelPause = this.around.after(this.listeners.size === 0 ? 1_000 : PAUSE_MS, () => {
+      this.disconnect();
+      this.cancelRetry();
+      this.broken = true;
+      this.setPhase("paused");
+    });
+  }
+
+  private connect(): void {
+    this.disconnect();
+    if (this.phase === "paused") this.setPhase("connecting");
+    const after = this.lastId === "" ? "" : `&after=${this.lastId}`;
+    const source = this.around.open(`/api/v1/events/stream?box=1${after}`);
+    this.source = source;
+    const alive = () => {
+      if (this.source !== source) return false;
+      this.opened();
+      return true;
+    };
+    source.onopen = alive;
+    source.onerror = () => {
+      if (this.source === source) this.lost();
+    };
+    const onEvent = (event: { data: string; lastEventId: string }) => {
+      if (!alive()) return;
+      if (event.lastEventId !== "") this.lastId = event.lastEventId;
+      this.tell({ type: "events", events: [JSON.parse(event.data) as BerthEvent] });
+    };
+    source.addEventListener("message", onEvent);
+    source.addEventListener("event", onEvent);
+    source.addEventListener("box", (event) => {
+      if (!alive()) return;
+      this.box = JSON.parse(event.data) as Box;
+      this.tell({ type: "box", box: this.box });
+    });
+    source.addEventListener("hello", (event) => {
+      if (alive()) this.greeted(JSON.parse(event.data) as { instance?: string });
+    });
+    source.addEventListener("gap", () => {
+      if (alive()) this.tell({ type: "refresh" });
+    });
+    source.addEventListener("ping", () => {
+      if (alive()) this.expectPings();
+    });
+    source.addEventListener("bye", () => {
+      if (this.source === source) this.lost();
+    });
+  }
+
+  private greeted(hello: { instance?: string }): void {
+    const instance = hello.instance ?? "";
+    if (this.instance !== "" && instance !== this.instance) this.tell({ type: "refresh" });
+    this.instance = instance;
+    this.expectPings();
+  }
+
+  private opened(): void {
+    this.failures = 0;
+    if (this.phase === "live") return;
+    this.setPhase("live");
+    if (this.broken) this.tell({ type: "refresh" });
+    this.broken = false;
+  }
+
+  private lost(): void {
+    this.disconnect();
+    this.broken = true;
+    if (this.phase !== "down") this.setPhase("down");
+    const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
+    this.failures += 1;
+    this.cancelRetry = this.around.after(wait, () => this.connect());
+  }
+
+  private expectPings(): void {
+    this.cancelSilence();
+    this.cancelSilence = this.around.after(SILENCE_MS, () => this.lost());
+  }
+
+  private disconnect(): void {
+    this.cancelSilence();
+    this.source?.close();
+    this.source = null;
+  }
+
+  private setPhase(phase: Phase): void {
+    this.phase = phase;
+    this.since = this.around.now();
+    this.tell({ type: "phase", phase, since: this.since });
+  }
+
+  private tell(message: FromHub): void {
+    for (const listener of this.listeners.keys()) listener(message);
+  }
+}
+
+/** The real surroundings: EventSource, the clock and timers of this thread. */
+export const browserSurroundings: Surroundings = {
+  open: (url) => new EventSource(url) as unknown as Source,
+  now: () => Date.now(),
+  after: (ms, run) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};

@@ -1,0 +1,24 @@
+/** Which cached answers a batch of events makes old. */
+import type { BerthEvent } from "@/api/types";
+
+/** Query keys, each a prefix; without repetition. `boxIsPushed`: the map comes by itself. */
+export function keysTouchedBy(events: readonly BerthEvent[], boxIsPushed: boolean): (string | number)[][] {
+  const keys = new Map<string, (string | number)[]>();
+  const touch = (...key: (string | number)[]) => keys.set(key.join("/"), key);
+  for (const event of events) {
+    touch("events");
+    if (event.kind.startsWith("job.") || event.job_id != null) {
+      touch("jobs");
+      touch("counts");
+      touch("explain");
+      touch("users");
+      touch("ablations");
+      touch("ablation");
+      if (event.job_id != null) touch("job", event.job_id);
+    }
+    if (event.kind.startsWith("gpu.")) touch("explain");
+    if (!boxIsPushed && /^(gpu|job|worker)\./.test(event.kind)) touch("box");
+    if (event.kind.startsWith("token.")) touch("tokens");
+  }
+  return [...keys.values()];
+}

@@ -1,0 +1,119 @@
+/** Keeps the query cache true to the server while the page is open, and says whether it is. */
+import type { QueryClient } from "@tanstack/react-query";
+import { useSyncExternalStore } from "react";
+import type { BerthEvent } from "@/api/types";
+import { browserSurroundings, Hub } from "./hub";
+import { keysTouchedBy } from "./invalidate";
+import type { FromHub, Phase, ToHub } from "./messages";
+
+export interface LiveState {
+  phase: Phase;
+  /** ms since the epoch when the phase began: numbers are stale since then when it is "down". */
+  since: number;
+  /** The map comes with the stream; without it the pages ask for it. */
+  pushesBox: boolean;
+}
+
+let state: LiveState = { phase: "connecting", since: Date.now(), pushesBox: false };
+const watchers = new Set<() => void>();
+const eventWatchers = new Set<(events: BerthEvent[]) => void>();
+let send: (message: ToHub) => void = () => {};
+
+export function useLive(): LiveState {
+  return useSyncExternalStore(watch, () => state);
+}
+
+export function liveState(): LiveState {
+  return state;
+}
+
+export function retryNow(): void {
+  send({ type: "retry" });
+}
+
+/** Be told of every event as it happens; returns what ends it. */
+export function onEvents(watcher: (events: BerthEvent[]) => void): () => void {
+  eventWatchers.add(watcher);
+  return () => eventWatchers.delete(watcher);
+}
+
+/** Start the stream for this page. Called once, at start. */
+export function startLive(client: QueryClient): void {
+  const invalidator = new Invalidator(client);
+  send = connectHub((message) => {
+    if (message.type === "phase") set({ ...state, phase: message.phase, since: message.since });
+    else if (message.type === "refresh") void client.invalidateQueries();
+    else if (message.type === "box") {
+      if (!state.pushesBox) set({ ...state, pushesBox: true });
+      client.setQueryData(["box"], message.box);
+    } else {
+      invalidator.add(message.events);
+      for (const watcher of eventWatchers) watcher(message.events);
+    }
+  });
+  const report = () => send({ type: document.visibilityState === "hidden" ? "hidden" : "visible" });
+  document.addEventListener("visibilitychange", report);
+  addEventListener("pagehide", () => send({ type: "leaving" }));
+  addEventListener("pageshow", report);
+  addEventListener("online", () => send({ type: "retry" }));
+  send({ type: "visible" });
+}
+
+function connectHub(receive: (message: FromHub) => void): (message: ToHub) => void {
+  if (typeof SharedWorker === "function") {
+    const worker = new SharedWorker(new URL("./stream.worker.ts", import.meta.url), {
+      type: "module",
+      name: "berth-stream",
+    });
+    worker.port.onmessage = ({ data }: MessageEvent<FromHub>) => receive(data);
+    worker.port.start();
+    return (message) => worker.port.postMessage(message);
+  }
+  const hub = new Hub(browserSurroundings);
+  return (message) => {
+    if (message.type === "visible") hub.show(receive);
+    else if (message.type === "hidden") hub.hide(receive);
+    else if (message.type === "leaving") hub.leave(receive);
+    else hub.retry();
+  };
+}
+
+function watch(watcher: () => void): () => void {
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
+
+function set(next: LiveState): void {
+  state = next;
+  for (const watcher of watchers) watcher();
+}
+
+/** Turns events into refetches: the first at once, then at most one round per interval. */
+class Invalidator {
+  private waiting: BerthEvent[] = [];
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private last = 0;
+
+  constructor(
+    private readonly client: QueryClient,
+    private readonly intervalMs = 400,
+  ) {}
+
+  add(events: BerthEvent[]): void {
+    this.waiting.push(...events);
+    if (this.timer !== undefined) return;
+    // 20 ms gathers the events of one transaction; the interval holds back a storm.
+    const wait = Math.max(20, this.last + this.intervalMs - Date.now());
+    this.timer = setTimeout(() => this.flush(), wait);
+  }
+
+  private flush(): void {
+    this.timer = undefined;
+    this.last = Date.now();
+    const events = this.waiting;
+    this.waiting = [];
+    for (const queryKey of keysTouchedBy(events, state.pushesBox)) {
+      void this.client.invalidateQueries({ queryKey });
+    }
+  }
+}

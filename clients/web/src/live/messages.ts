@@ -1,0 +1,13 @@
+/** What travels between the stream's owner (a SharedWorker, or the page itself) and the pages. */
+import type { BerthEvent, Box } from "@/api/types";
+
+export type Phase = "connecting" | "live" | "down" | "paused";
+
+export type FromHub =
+  | { type: "phase"; phase: Phase; /** ms since the epoch: when this phase began. */ since: number }
+  /** Something may have been missed: everything shown must be asked for anew. */
+  | { type: "refresh" }
+  | { type: "events"; events: BerthEvent[] }
+  | { type: "box"; box: Box };
+
+export type ToHub = { type: "visible" } | { type: "hidden" } | { type: "leaving" } | { type: "retry" };

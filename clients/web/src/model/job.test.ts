@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import type { Job } from "@/api/types";
+import { commandLine, consequence, jobHue, limitEnd, runSeconds, shellQuote, steps, verbsFor } from "./job";
+
+const job = (fields: Partial<Job>): Job =>
+  ({
+    id: 42, name: "x", state: "queued", user: "ada", gpus: 4, priority: 0, grace: "60s", warn_before: "60s",
+    retries: 0, workdir: "/", queued_at: "2026-11-24T12:00:00.000Z", gpu_indices: [], attempts: [], ...fields,
+  }) as Job;
+
+describe("commands", () => {
+  test("a list is shown as a shell would need it", () => {
+    expect(commandLine({ command: ["python", "a b.py", "it's"] })).toBe(String.raw`python 'a b.py' 'it'\''s'`);
+    expect(shellQuote("--lr=1e-4")).toBe("--lr=1e-4");
+    expect(shellQuote("")).toBe("''");
+  });
+
+  test("a script is told by its first real line", () => {
+    expect(commandLine({ script: "#!/bin/bash\n\npython train.py\nmore" })).toBe("python train.py …");
+  });
+});
+
+describe("times", () => {
+  const started = job({ started_at: "2026-11-24T12:00:00.000Z", time_limit: "1h" });
+  const now = Date.parse("2026-11-24T12:10:00Z");
+
+  test("run time counts until now, or until the end", () => {
+    expect(runSeconds(started, now)).toBe(600);
+    expect(runSeconds({ ...started, ended_at: "2026-11-24T12:05:00.000Z" }, now)).toBe(300);
+    expect(runSeconds(job({}), now)).toBeUndefined();
+  });
+
+  test("the limit ends a time limit after the start", () => {
+    expect(limitEnd(started)).toBe(Date.parse("2026-11-24T13:00:00Z"));
+    expect(limitEnd(job({ started_at: "2026-11-24T12:00:00.000Z" }))).toBeUndefined();
+  });
+});
+
+describe("what may be done", () => {
+  test.each([
+    ["held", ["release", "cancel"]],
+    ["queued", ["hold", "cancel"]],
+    ["running", ["cancel"]],
+    ["stopping", []],
+    ["failed", ["retry"]],
+  ] as const)("%s offers %j", (state, verbs) => {
+    expect(verbsFor(state)).toEqual(verbs);
+  });
+
+  test("cancelling a running job says what is lost and which cards come free", () => {
+    const sentence = consequence("cancel", job({ state: "running", gpu_indices: [2, 3], grace: "90s" }));
+    expect(sentence).toContain("90s");
+    expect(sentence).toContain("GPU 2, 3 are free");
+  });
+
+  test("cancelling a queued job says that it never starts", () => {
+    expect(consequence("cancel", job({}))).toContain("will not start");
+  });
+});
+
+describe("the step line", () => {
+  const state = (fields: Partial<Job>) => steps(job(fields)).map((s) => `${s.name}:${s.status}`);
+
+  test("shows where the job is now", () => {
+    expect(state({ state: "held" })).toEqual(["submitted:done", "held:now", "starting:todo", "running:todo", "ended:todo"]);
+    expect(state({ state: "running" })[3]).toBe("running:now");
+  });
+
+  test("a job cancelled in the queue never shows as having run", () => {
+    expect(state({ state: "cancelled" })).toEqual(["submitted:done", "queued:todo", "starting:todo", "running:todo", "cancelled:now"]);
+  });
+
+  test("neighbouring jobs have hues far apart", () => {
+    const apart = Math.abs(jobHue(7) - jobHue(8));
+    expect(Math.min(apart, 360 - apart)).toBeGreaterThan(60);
+  });
+});

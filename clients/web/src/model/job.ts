@@ -1,0 +1,103 @@
+/** What the screens need to know about jobs beyond the wire: words, times, what may be done. */
+import type { Attempt, Job, JobState, Outcome } from "@/api/types";
+import { parseDuration } from "@/format/duration";
+
+export const FINAL_STATES: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
+export const ACTIVE_STATES: ReadonlySet<JobState> = new Set(["starting", "running", "stopping"]);
+export const PENDING_STATES: ReadonlySet<JobState> = new Set(["held", "waiting", "queued"]);
+
+export const OUTCOME_WORDS: Record<Outcome, string> = {
+  exit: "ended by itself",
+  oom_gpu: "out of GPU memory",
+  oom_host: "out of host memory",
+  time_limit: "time limit reached",
+  stalled: "stalled",
+  lost: "supervision lost",
+  escaped: "ran on GPUs not its own",
+  launch_error: "could not be started",
+  preempted: "preempted",
+  cancelled: "cancelled",
+  dependency_failed: "a dependency failed",
+  disk_full: "disk full",
+};
+
+/** The command as one line, as people read it; scripts are told by their first line. */
+export function commandLine(job: Pick<Job, "command" | "script">): string {
+  if (Array.isArray(job.command)) return job.command.map(shellQuote).join(" ");
+  if (job.command != null) return job.command;
+  const first = (job.script ?? "").split("\n").find((line) => line.trim() !== "" && !line.startsWith("#!"));
+  return `${first ?? ""} …`;
+}
+
+/** `word` so that a shell reads it as one word. */
+export function shellQuote(word: string): string {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** Milliseconds since the epoch, or undefined. */
+export function at(time: string | null | undefined): number | undefined {
+  return time == null ? undefined : Date.parse(time);
+}
+
+/** Seconds that the job has run or ran; undefined while it has not. */
+export function runSeconds(job: Pick<Job, "started_at" | "ended_at">, now: number): number | undefined {
+  const start = at(job.started_at);
+  return start === undefined ? undefined : ((at(job.ended_at) ?? now) - start) / 1000;
+}
+
+/** When the running attempt's time limit ends, ms since the epoch. */
+export function limitEnd(job: Pick<Job, "started_at" | "time_limit">): number | undefined {
+  const start = at(job.started_at);
+  const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
+  return start === undefined || limit === undefined ? undefined : start + limit * 1000;
+}
+
+export type Verb = "cancel" | "hold" | "release" | "retry";
+
+/** What may be asked of the job in its state; the server has the last word. */
+export function verbsFor(state: JobState): Verb[] {
+  if (state === "held") return ["release", "cancel"];
+  if (state === "queued" || state === "waiting") return ["hold", "cancel"];
+  if (state === "starting" || state === "running") return ["cancel"];
+  if (state === "stopping") return [];
+  return ["retry"];
+}
+
+/** What pressing the button will do, in one sentence. */
+export function consequence(verb: Verb, job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user">): string {
+  if (verb === "hold") return "It stays out of the queue until it is released, and loses no settings.";
+  if (verb === "release") return "It joins the queue again.";
+  if (verb === "retry") return "A new attempt is queued; log and records of earlier attempts stay.";
+  if (PENDING_STATES.has(job.state)) return "It leaves the queue and will not start. It can be retried later.";
+  const cards = job.gpu_indices && job.gpu_indices.length > 0 ? ` GPU ${job.gpu_indices.join(", ")} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.` : "";
+  return `Its processes get TERM now and KILL after ${job.grace}; work since the last checkpoint is lost.${cards}`;
+}
+
+export type Step = { name: string; at: number | undefined; status: "done" | "now" | "todo" };
+
+/** The job's life as steps: submitted, queued, starting, running, ended. */
+export function steps(job: Job): Step[] {
+  const attempt: Attempt | undefined = job.attempts?.at(-1);
+  const started = at(job.started_at);
+  const ended = at(job.ended_at);
+  const order: JobState[] = ["queued", "starting", "running"];
+  const position = FINAL_STATES.has(job.state) ? 3 : job.state === "stopping" ? 2 : Math.max(0, order.indexOf(job.state));
+  const names = [PENDING_STATES.has(job.state) ? job.state : "queued", "starting", job.state === "stopping" ? "stopping" : "running"];
+  const never = FINAL_STATES.has(job.state) && started === undefined;
+  const line: Step[] = [{ name: "submitted", at: at(job.queued_at), status: "done" }];
+  names.forEach((name, i) => {
+    const status = never ? "todo" : i < position ? "done" : i === position ? "now" : "todo";
+    line.push({ name, at: i === 2 ? (at(attempt?.started_at) ?? started) : undefined, status });
+  });
+  line.push({ name: FINAL_STATES.has(job.state) ? job.state : "ended", at: ended, status: FINAL_STATES.has(job.state) ? "now" : "todo" });
+  return line;
+}
+
+/** The same colour for a job wherever it is drawn: hues far apart for neighbouring ids. */
+export function jobHue(id: number): number {
+  return Math.round((id * 137.508 + 200) % 360);
+}
+
+export function jobColor(id: number): string {
+  return `oklch(var(--job-l) 0.13 ${jobHue(id)})`;
+}

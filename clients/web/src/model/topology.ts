@@ -1,0 +1,72 @@
+/** The box's GPUs in the groups in which they are wired. */
+import type { Box, Gpu } from "@/api/types";
+
+export interface Island {
+  /** "NVLink NV18, NUMA node 0"; empty when the box does not tell or it is all one. */
+  label: string;
+  gpus: Gpu[];
+}
+
+/**
+ * GPUs that share a NUMA node and are joined by NVLink lie in one island; islands are in order of
+ * their first index. Without links or nodes the whole box is one island.
+ */
+export function islands(box: Pick<Box, "gpus" | "links">): Island[] {
+  const gpus = [...(box.gpus ?? [])].sort((a, b) => a.index - b.index);
+  const links = box.links ?? [];
+  const anyNvlink = links.some((row) => row.some((link) => link.startsWith("NV")));
+  const groups: Gpu[][] = [];
+  gpus.forEach((gpu, i) => {
+    const home = groups.find((group) => {
+      const first = group[0];
+      if (!first || (first.numa_node ?? null) !== (gpu.numa_node ?? null)) return false;
+      if (!anyNvlink) return true;
+      return group.some((other) => links[gpus.indexOf(other)]?.[i]?.startsWith("NV"));
+    });
+    if (home) home.push(gpu);
+    else groups.push([gpu]);
+  });
+  return groups.map((group) => ({ label: groups.length > 1 || anyNvlink ? labelOf(group, gpus, links) : "", gpus: group }));
+}
+
+function labelOf(group: Gpu[], all: Gpu[], links: readonly (readonly string[])[]): string {
+  const parts: string[] = [];
+  const names = new Set(
+    group.flatMap((a) => group.map((b) => links[all.indexOf(a)]?.[all.indexOf(b)] ?? "")).filter((l) => l.startsWith("NV")),
+  );
+  if (names.size > 0) parts.push(`NVLink ${[...names].sort().join(", ")}`);
+  const node = group[0]?.numa_node;
+  if (node != null) parts.push(`NUMA node ${node}`);
+  return parts.join(" · ");
+}
+
+/** Memory of a GPU split into the holder's and everybody else's, bytes. */
+export function memoryParts(gpu: Gpu): { holder: number; others: number; total: number } {
+  const attempt = gpu.holder.attempt;
+  const processes = gpu.processes ?? [];
+  const known = processes.every((p) => p.memory_bytes != null);
+  const total = gpu.memory_total_bytes;
+  if (attempt == null) return { holder: 0, others: gpu.memory_used_bytes, total };
+  if (!known || processes.length === 0) return { holder: gpu.memory_used_bytes, others: 0, total };
+  const others = processes.filter((p) => p.attempt !== attempt).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
+  const capped = Math.min(others, gpu.memory_used_bytes);
+  return { holder: gpu.memory_used_bytes - capped, others: capped, total };
+}
+
+/** Processes on a GPU that are not its holder's. */
+export function strangers(gpu: Gpu): NonNullable<Gpu["processes"]> {
+  return (gpu.processes ?? []).filter((p) => p.attempt == null || p.attempt !== gpu.holder.attempt);
+}
+
+/** "0–3, 6": indices as short as they can be said. */
+export function ranges(indices: readonly number[]): string {
+  const sorted = [...indices].sort((a, b) => a - b);
+  const parts: string[] = [];
+  for (let i = 0; i < sorted.length; i += 1) {
+    const from = sorted[i] ?? 0;
+    while (sorted[i + 1] === (sorted[i] ?? 0) + 1) i += 1;
+    const to = sorted[i] ?? from;
+    parts.push(to === from ? `${from}` : to === from + 1 ? `${from}, ${to}` : `${from}–${to}`);
+  }
+  return parts.join(", ");
+}
