@@ -25,7 +25,7 @@ check: setup  ## Lint, formatting, types, import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright --level error
-	@$(BIN)/lint-imports --no-cache | tail -n 4
+	@$(BIN)/lint-imports --no-cache
 
 format: setup  ## Format and apply safe fixes
 	@$(BIN)/ruff format .
