@@ -56,8 +56,12 @@ class Reader:
 class Transaction(Reader):
     """A write transaction; collects what has to be refreshed or done once it is on disk."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, actor: str) -> None:
         super().__init__(connection)
+        self.now = now
+        """The moment of everything in it, unix seconds."""
+        self.actor = actor
+        """Who does it: a user, or `system`."""
         self.touched: set[int] = set()
         """Jobs whose rows, attempts or leases changed."""
         self.events = 0
@@ -106,7 +110,9 @@ class Database:
         return self._reader
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True) -> Generator[Transaction]:
+    def write(
+        self, *, now: float, actor: str = "system", durable: bool = True
+    ) -> Generator[Transaction]:
         """
         One write transaction, all or nothing.
 
@@ -119,7 +125,7 @@ class Database:
             self._durable = durable
         self._connection.execute("BEGIN IMMEDIATE")
         self._writing = True
-        transaction = Transaction(self._connection)
+        transaction = Transaction(self._connection, now, actor)
         try:
             yield transaction
             self._connection.execute("COMMIT")

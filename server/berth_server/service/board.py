@@ -1,0 +1,191 @@
+"""
+What the scheduler and the worker look at: the unfinished part of the database, in memory.
+
+Refreshed from the rows of every job that a transaction touched, inside that transaction, so
+that it never tells anything else than the database does; after a rollback likewise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+
+from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
+from berth.protocol.states import PENDING_STATES, JobState, Outcome
+from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
+from berth_server.store import attempts, jobs
+from berth_server.store.database import Reader
+from berth_server.store.records import AttemptRecord, JobRecord
+
+AttemptKey = tuple[int, int]
+
+
+class Board:
+    """Pending jobs, unreleased attempts and what they hold."""
+
+    def __init__(self) -> None:
+        self.pending: dict[int, JobView] = {}
+        self.running: dict[AttemptKey, RunningView] = {}
+        self.alive: dict[AttemptKey, AttemptRecord] = {}
+        """Every unreleased attempt, ended or not."""
+        self.leases: dict[str, LeaseView] = {}
+        """By GPU UUID."""
+        self.released: dict[str, float] = {}
+        """By GPU UUID and by attempt: when it was released (only since this start)."""
+        self.desired: dict[AttemptKey, DesiredAttempt] = {}
+        self.version = 0
+        """Increases with every change of anything here."""
+        self.generation = 0
+        """Increases with every change of `desired`."""
+
+    def load(self, reader: Reader) -> None:
+        """Read everything anew, as at the start."""
+        self.pending = _pending_views(reader, jobs.pending(reader))
+        records = attempts.unreleased(reader)
+        owners = {job.id: job for job in jobs.by_ids(reader, {a.job_id for a in records})}
+        for record in records:
+            self._put(record, owners[record.job_id])
+        self.version += 1
+        self.generation += 1
+
+    def refresh(self, reader: Reader, touched: Collection[int], now: float) -> None:
+        """Bring the views of these jobs up to date."""
+        if not touched:
+            return
+        records = jobs.by_ids(reader, touched)
+        ids = [record.id for record in records]
+        for job_id in ids:
+            self.pending.pop(job_id, None)
+        states = {state.value for state in PENDING_STATES}
+        self.pending |= _pending_views(reader, [r for r in records if r.state in states])
+        before = {key: self.desired[key] for key in self.desired if key[0] in touched}
+        gone = [self.alive[key] for key in self.alive if key[0] in touched]
+        for record in gone:
+            self._drop(record)
+        owners = {record.id: record for record in records}
+        for record in attempts.unreleased_of(reader, ids):
+            self._put(record, owners[record.job_id])
+        for record in gone:
+            if (record.job_id, record.number) not in self.alive:
+                self.released[record.id] = now
+                self.released |= dict.fromkeys(_uuids(record), now)
+        after = {key: self.desired[key] for key in self.desired if key[0] in touched}
+        self.version += 1
+        if before != after:
+            self.generation += 1
+
+    def desired_state(self) -> DesiredState:
+        """What the worker should be busy with."""
+        return DesiredState(generation=self.generation, attempts=tuple(self.desired.values()))
+
+    def forget_releases(self, before: float) -> None:
+        """Forget releases that a look at the GPUs after them has confirmed."""
+        self.released = {key: at for key, at in self.released.items() if at >= before}
+
+    def _drop(self, record: AttemptRecord) -> None:
+        key = (record.job_id, record.number)
+        for mapping in (self.alive, self.running, self.desired):
+            mapping.pop(key, None)
+        for uuid in _uuids(record):
+            self.leases.pop(uuid, None)
+
+    def _put(self, record: AttemptRecord, job: JobRecord) -> None:
+        key = (record.job_id, record.number)
+        self.alive[key] = record
+        self.running[key] = _running_view(record, job)
+        self.desired[key] = _desired(record, job)
+        view = LeaseView(job_id=job.id, attempt=record.id, user=job.user, job_name=job.name)
+        for uuid in _uuids(record):
+            self.leases[uuid] = view
+
+
+def moment(value: float) -> datetime:
+    """Unix seconds as an aware time."""
+    return datetime.fromtimestamp(value, UTC)
+
+
+def seconds(value: float | None) -> timedelta | None:
+    """Seconds as a length of time."""
+    return None if value is None else timedelta(seconds=value)
+
+
+def leased_gpus(record: AttemptRecord) -> tuple[LeasedGpu, ...]:
+    """The GPUs of an attempt, in index order."""
+    return tuple(
+        LeasedGpu(uuid=uuid, index=index, minor=minor)
+        for uuid, index, minor in json.loads(record.gpus)
+    )
+
+
+def _uuids(record: AttemptRecord) -> tuple[str, ...]:
+    return tuple(gpu[0] for gpu in json.loads(record.gpus))
+
+
+def _pending_views(reader: Reader, records: Iterable[JobRecord]) -> dict[int, JobView]:
+    found = list(records)
+    waiting = [record.id for record in found if record.state != JobState.QUEUED.value]
+    dependencies = jobs.dependencies(reader, waiting)
+    return {record.id: _job_view(record, dependencies.get(record.id, ())) for record in found}
+
+
+def _job_view(record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
+    return JobView(
+        id=record.id,
+        name=record.name,
+        user=record.user,
+        state=JobState(record.state),
+        gpus=record.gpus,
+        queued_at=moment(record.queued_at),
+        gpu_memory_bytes=record.gpu_memory_bytes,
+        priority=record.priority,
+        time_limit=seconds(record.time_limit_s),
+        preemptible=bool(record.preemptible),
+        dependencies=tuple(
+            DependencyView(job_id=other, state=JobState(state), name=name)
+            for other, state, name in dependencies
+        ),
+        not_before=None if record.not_before is None else moment(record.not_before),
+    )
+
+
+def _running_view(record: AttemptRecord, job: JobRecord) -> RunningView:
+    return RunningView(
+        job_id=job.id,
+        attempt=record.id,
+        user=job.user,
+        name=job.name,
+        gpu_uuids=_uuids(record),
+        started_at=None if record.started_at is None else moment(record.started_at),
+        time_limit=seconds(job.time_limit_s),
+        stopping=record.stop_reason is not None or record.state == "ended",
+        priority=job.priority,
+        preemptible=bool(job.preemptible),
+    )
+
+
+def _desired(record: AttemptRecord, job: JobRecord) -> DesiredAttempt:
+    reason = record.stop_reason or record.outcome
+    stopping = record.stop_reason is not None or record.state == "ended"
+    return DesiredAttempt(
+        attempt=record.id,
+        token=record.token,
+        action="stop" if stopping else "run",
+        stop_reason=Outcome(reason) if stopping and reason else None,
+        run_dir=record.run_dir,
+        job_id=job.id,
+        number=record.number,
+        user=job.user,
+        uid=job.uid,
+        command=None if job.command is None else json.loads(job.command),
+        script=job.script,
+        workdir=job.workdir,
+        env=json.loads(job.env) | json.loads(record.extra_env),
+        python=job.python,
+        gpus=leased_gpus(record),
+        master_port=record.master_port,
+        time_limit=seconds(job.time_limit_s),
+        grace=timedelta(seconds=job.grace_s),
+        warn_before=timedelta(seconds=job.warn_before_s),
+        gpu_memory=job.gpu_memory_bytes,
+    )

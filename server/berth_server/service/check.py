@@ -1,0 +1,176 @@
+"""
+Whether a job can run on this box at all, said before it waits an hour in the queue.
+
+`look` looks at files and may block on a slow disk: it runs on a thread, outside transactions.
+`size` compares with the box and is called right before the submit.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from berth.commands import CommandError, CommandView, read
+from berth.protocol.jobs import JobSpec
+from berth_server.service.callers import Caller, home_of
+from berth_server.service.errors import Invalid
+from berth_server.service.permissions import Access
+from berth_server.service.sight import gib
+from berth_server.store.gpus import KnownGpu
+
+# This one is bundled: a pasted command finds it although it lies in nobody's folder.
+_BUNDLED_SCRIPT = "train_deepspeed.py"
+
+
+@dataclass(slots=True, frozen=True)
+class Prepared:
+    """A spec with everything filled in that the user left open."""
+
+    spec: JobSpec
+    name: str
+    gpus: int
+    workdir: str
+    warnings: tuple[str, ...]
+    view: CommandView
+
+
+def look(spec: JobSpec, caller: Caller) -> Prepared:
+    """
+    Fill in a spec and look whether its folder, script and interpreter are there.
+
+    Raises Invalid with the field and one sentence.
+    """
+    try:
+        view = read(spec.command, spec.script)
+    except CommandError as error:
+        raise _wrong("command" if spec.script is None else "script", str(error)) from None
+    access = Access(caller.uid)
+    workdir = _workdir(spec, caller, access)
+    _python(spec, access)
+    _script(spec, view, workdir, access)
+    gpus, warnings = _gpus(spec, view)
+    return Prepared(
+        spec=spec,
+        name=spec.name or _name(view),
+        gpus=gpus,
+        workdir=workdir,
+        warnings=tuple(dict.fromkeys((*view.warnings, *warnings))),
+        view=view,
+    )
+
+
+def size(prepared: Prepared, box: list[KnownGpu]) -> None:
+    """Raise Invalid when the box could never hold the job. An unknown box holds everything."""
+    if not prepared.gpus or not box:
+        return
+    have = len(box)
+    if prepared.gpus > have:
+        raise _wrong(
+            "gpus",
+            f"The job asks for {prepared.gpus} GPUs and this box has {have}; ask for at most {have}.",
+        )
+    least = prepared.spec.gpu_memory
+    if least is None:
+        return
+    big = sum(gpu.memory_total_bytes >= least for gpu in box)
+    if big < prepared.gpus:
+        largest = gib(max(gpu.memory_total_bytes for gpu in box))
+        raise _wrong(
+            "gpu_memory",
+            f"The job asks for {prepared.gpus} GPUs with {gib(least)} each and this box has "
+            f"{big} of that size; its largest has {largest}.",
+        )
+
+
+def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[str]]:
+    wanted = view.gpus_wanted
+    if spec.gpus is None:
+        return (1 if wanted is None else wanted), []
+    if wanted is not None and wanted != spec.gpus:
+        return spec.gpus, [
+            f"The command asks for {wanted} GPUs, the field 'gpus' for {spec.gpus}: it gets {spec.gpus}."
+        ]
+    return spec.gpus, []
+
+
+def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
+    if spec.workdir is None:
+        home = home_of(caller.uid)
+        if home is None or not Path(home).is_dir():
+            raise _wrong("workdir", "You have no home folder on this box; give 'workdir'.")
+        return home
+    workdir = spec.workdir
+    if "\0" in workdir or not workdir.startswith("/"):
+        raise _wrong("workdir", f"{workdir!r} is not an absolute folder; write the whole path.")
+    state = access.look(workdir)
+    if state == "missing":
+        raise _wrong(
+            "workdir", f"The folder {workdir} does not exist on this box; create it first."
+        )
+    if state == "forbidden" or not access.may(workdir, os.R_OK | os.X_OK):
+        raise _wrong(
+            "workdir",
+            f"{caller.user} may not enter {workdir}; change its permissions or choose another folder.",
+        )
+    if not Path(workdir).is_dir():
+        raise _wrong("workdir", f"{workdir} is not a folder; give the folder to run in.")
+    return workdir
+
+
+def _python(spec: JobSpec, access: Access) -> None:
+    if spec.python is None:
+        return
+    path = Path(spec.python)
+    if not path.is_absolute() or "\0" in spec.python:
+        raise _wrong("python", f"{spec.python!r} is not an absolute path; write the whole path.")
+    if access.look(spec.python) == "missing":
+        raise _wrong(
+            "python",
+            f"{spec.python} does not exist on this box; give an interpreter or the folder of an environment.",
+        )
+    binary = path / "bin" / "python" if path.is_dir() else path
+    if not access.may(str(binary), os.X_OK):
+        raise _wrong(
+            "python",
+            f"{binary} is missing or cannot be executed; give an interpreter or the folder of an environment.",
+        )
+
+
+def _script(spec: JobSpec, view: CommandView, workdir: str, access: Access) -> None:
+    if view.script_path is None or "\0" in view.script_path or view.is_shell:
+        return
+    script = Path(workdir, view.script_path)
+    state = access.look(str(script))
+    if state == "missing":
+        if script.name == _BUNDLED_SCRIPT:
+            return
+        raise _wrong(
+            "command",
+            f"The script {view.script_path} does not exist in {workdir}; check the name, or set 'workdir'.",
+        )
+    if (
+        state == "there"
+        and stat.S_ISREG(script.stat().st_mode)
+        and not access.may(str(script), os.R_OK)
+    ):
+        raise _wrong(
+            "command", f"The script {script} may not be read by you; change its permissions."
+        )
+
+
+def _name(view: CommandView) -> str:
+    if view.is_shell:
+        first = next(
+            (s for line in view.text.splitlines() if (s := line.strip()) and s[0] != "#"), ""
+        )
+        word = first.split()[0] if first.split() else "script"
+    else:
+        word = view.script_path or (view.argv[0] if view.argv else "job")
+    stem = Path(word).stem or word
+    return stem[:200]
+
+
+def _wrong(field: str, sentence: str) -> Invalid:
+    return Invalid(sentence, {field: sentence})

@@ -1,0 +1,132 @@
+"""The service: what every rule works on, and the transaction around each change."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from berth_server.core.model import Plan, Snapshot
+from berth_server.core.settings import PolicySettings
+from berth_server.service import schedule
+from berth_server.service.board import Board
+from berth_server.service.ports import Ports
+from berth_server.service.sight import Sight
+from berth_server.service.signals import Signal
+from berth_server.store import gpus
+from berth_server.store.database import Database, Transaction
+
+Planning = Literal["now", "soon", "never"]
+# A plan that took longer than this is not made inside each submit, but once for many.
+_DEAR_PLAN_S = 0.004
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the rules need to know of the settings."""
+
+    home: Path
+    first_port: int = 29600
+    last_port: int = 29999
+    stale_after_s: float = 10.0
+    """Without a report of the worker for so long nothing is started."""
+    allow_other_users: bool = False
+    """Whether a server that is not root takes jobs of other users, to run as its own."""
+    policy: PolicySettings = field(default_factory=PolicySettings)
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run directories."""
+        return self.home / "runs"
+
+
+class Service:
+    """One box's queue. Lives on one thread; nothing here awaits."""
+
+    def __init__(
+        self, db: Database, options: Options, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Take up the queue as the database has it. `clock` tells unix seconds."""
+        self.db = db
+        self.options = options
+        self.clock = clock
+        self.board = Board()
+        self.sight = Sight()
+        self.ports = Ports(options.first_port, options.last_port)
+        self.known_gpus = gpus.known(db.read)
+        self.drains = gpus.drains(db.read)
+        self.on_event = Signal()
+        """Events were written."""
+        self.on_desired = Signal()
+        """The desired state changed."""
+        self.on_due = Signal()
+        """`wake_at` may have moved."""
+        self.wake_at: float | None = None
+        """When a plan has to be made even if nothing happens; unix seconds."""
+        self.plan_cost_s = 0.0
+        """How long the last plan took, a moving mean."""
+        self.passes = 0
+        self._forecast: tuple[tuple[int, float | None, int], Snapshot, Plan] | None = None
+        self.board.load(db.read)
+
+    @contextlib.contextmanager
+    def change(
+        self, actor: str = "system", *, durable: bool = True, plan: Planning = "soon"
+    ) -> Generator[Transaction]:
+        """
+        One change by one actor: its rows, its events and what the scheduler makes of it are
+        one transaction. When this returns it is on disk and everybody concerned was told.
+
+        `plan="now"` plans within it. `"soon"` does so too unless plans have become dear (a long
+        queue before free GPUs): then one plan is made for all that arrives within a moment.
+        `"never"` is for changes that cannot start anything.
+        """
+        if plan != "never":
+            self.ports.top_up(self._leased_ports())
+        tx: Transaction | None = None
+        generation = self.board.generation
+        try:
+            with self.db.write(now=self.clock(), actor=actor, durable=durable) as tx:
+                yield tx
+                self.board.refresh(tx, tx.touched, tx.now)
+                if plan != "never" and schedule.could_start(self, tx.now):
+                    if plan == "soon" and self.plan_cost_s > _DEAR_PLAN_S:
+                        self._wake(tx.now + 4 * self.plan_cost_s)
+                    else:
+                        self._plan(tx)
+        except BaseException:
+            if tx is not None:
+                self.board.refresh(self.db.read, tx.touched, tx.now)
+            raise
+        if self.board.generation != generation:
+            self.on_desired.send()
+        if tx.events:
+            self.on_event.send()
+
+    def forecast(self) -> tuple[Snapshot, Plan]:
+        """The present snapshot and plan, for those who only look; at most a second old."""
+        now = self.clock()
+        key = (self.board.version, self.sight.reported_at, int(now))
+        if self._forecast is None or self._forecast[0] != key:
+            self._forecast = (key, *schedule.make_plan(self, now, forecast=True))
+        return self._forecast[1:]
+
+    def _leased_ports(self) -> set[int]:
+        return {a.master_port for a in self.board.alive.values() if a.master_port is not None}
+
+    def _plan(self, tx: Transaction) -> None:
+        began = time.perf_counter()
+        _, plan = schedule.make_plan(self, tx.now, forecast=False)
+        if schedule.apply(self, tx, plan) or plan.preemptions:
+            self.board.refresh(tx, tx.touched, tx.now)
+        self._wake(plan.wake_at.timestamp() if plan.wake_at else None)
+        self.passes += 1
+        self.plan_cost_s = 0.7 * self.plan_cost_s + 0.3 * (time.perf_counter() - began)
+
+    def _wake(self, at: float | None) -> None:
+        if at != self.wake_at:
+            self.wake_at = at
+            self.on_due.send()

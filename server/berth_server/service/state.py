@@ -1,0 +1,70 @@
+"""
+The only place where a status changes.
+
+Each change writes its audit event in the same transaction, so that the log cannot lie. A test
+keeps every other `SET state` out of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from berth.protocol.states import AttemptState, JobState, Outcome
+from berth_server.store import events
+from berth_server.store.database import Transaction
+
+
+def set_job_state(
+    tx: Transaction,
+    job_id: int,
+    state: JobState,
+    message: str,
+    *,
+    outcome: Outcome | None = None,
+    number: int | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> None:
+    """
+    Put a job into a state, with the sentence that its event tells.
+
+    A final state sets `ended_at`, `outcome` and the job's own message; any other clears them.
+    `columns` are further columns to set along with it.
+    """
+    final = state.is_final
+    values: dict[str, Any] = {
+        "state": state.value,
+        "outcome": outcome.value if outcome else None,
+        "ended_at": tx.now if final else None,
+        "message": message if final else None,
+        **(columns or {}),
+    }
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    changed = tx.change(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
+    assert changed == 1, f"job {job_id} is gone"
+    tx.touched.add(job_id)
+    data = {"outcome": outcome.value} if outcome else None
+    events.write(tx, f"job.{state}", message, job_id=job_id, number=number, data=data)
+
+
+def set_attempt_state(
+    tx: Transaction,
+    job_id: int,
+    number: int,
+    state: AttemptState,
+    columns: Mapping[str, Any] | None = None,
+) -> None:
+    """
+    Put an attempt into a state; its event is that of its job, which changes along with it.
+
+    `columns` are further columns to set along with it.
+    """
+    values: dict[str, Any] = {"state": state.value, **(columns or {})}
+    if state is AttemptState.ENDED:
+        values["ended_at"] = values.get("ended_at") or tx.now
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    tx.execute(
+        f"UPDATE attempts SET {assignments} WHERE job_id = ? AND number = ?",  # noqa: S608 - names of our own columns
+        (*values.values(), job_id, number),
+    )
+    tx.touched.add(job_id)

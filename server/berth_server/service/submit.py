@@ -1,0 +1,197 @@
+"""A user submits jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from berth.protocol.states import FINAL_STATES, JobState
+from berth_server.service import check
+from berth_server.service.callers import Caller, user_name
+from berth_server.service.check import Prepared
+from berth_server.service.errors import Conflict, Forbidden, Invalid
+from berth_server.store import events, idempotency, jobs
+from berth_server.store.database import Transaction
+from berth_server.store.records import JobRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+@dataclass(slots=True, frozen=True)
+class Submitted:
+    """What a submit made, or made before under the same key."""
+
+    first_id: int
+    count: int
+    repeated: bool = False
+
+    @property
+    def ids(self) -> range:
+        """Ids in the order of the list."""
+        return range(self.first_id, self.first_id + self.count)
+
+
+def may_submit(service: Service, caller: Caller) -> None:
+    """Raise Forbidden when this server cannot run jobs as the caller."""
+    if caller.admin or os.geteuid() == 0 or service.options.allow_other_users:
+        return
+    mine = user_name(os.geteuid())
+    raise Forbidden(
+        f"This Berth runs as {mine} and could start your job only as {mine}; ask for a Berth run by "
+        f"root, or let {mine} set allow_other_users = true in berth.toml."
+    )
+
+
+def repeated(service: Service, caller: Caller, key: str | None, body: bytes) -> Submitted | None:
+    """What the same submit made before. Raises Conflict when the key stood for another body."""
+    if key is None:
+        return None
+    known = idempotency.get(service.db.read, caller.uid, key)
+    if known is None:
+        return None
+    if known.digest != _digest(body):
+        raise Conflict(
+            "This Idempotency-Key was used for a different submit; make a new key for each submit."
+        )
+    return Submitted(known.first_id, known.count, repeated=True)
+
+
+def on_submit(
+    service: Service,
+    caller: Caller,
+    prepared: Sequence[Prepared],
+    *,
+    many: bool = False,
+    key: str | None = None,
+    body: bytes = b"",
+) -> Submitted:
+    """
+    Write jobs: all of them or none. They are on disk when this returns, and what can start
+    has started.
+
+    `many` says that a list came, so that the fields of a refusal carry the position in it.
+    """
+    may_submit(service, caller)
+    for position, one in enumerate(prepared):
+        try:
+            check.size(one, service.known_gpus)
+        except Invalid as error:
+            raise at_position(error, position, many=many) from None
+    with service.change(caller.user) as tx:
+        first = jobs.next_id(tx)
+        records: list[JobRecord] = []
+        waits: list[tuple[int, int]] = []
+        states = _dependency_states(tx, prepared)
+        for position, one in enumerate(prepared):
+            state = _first_state(tx, one, states, f"{position}." if many else "")
+            record = _record(first + position, state, caller, one, tx.now)
+            records.append(record)
+            waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
+        jobs.insert(tx, records)
+        jobs.insert_dependencies(tx, waits)
+        jobs.insert_labels(
+            tx,
+            [
+                (r.id, k, v)
+                for r, one in zip(records, prepared, strict=True)
+                for k, v in one.spec.labels.items()
+            ],
+        )
+        tx.many(events.INSERT, [_event(record, tx) for record in records])
+        tx.events += len(records)
+        tx.touched.update(range(first, first + len(records)))
+        if key is not None:
+            idempotency.put(tx, caller.uid, key, _digest(body), first, len(records))
+    return Submitted(first, len(prepared))
+
+
+def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
+    """The same refusal, told of one job of a list."""
+    if not many:
+        return error
+    return Invalid(
+        f"Job {position} of the list (counted from 0): {error.sentence}",
+        {f"{position}.{field}": problem for field, problem in error.fields.items()},
+    )
+
+
+def _dependency_states(tx: Transaction, prepared: Sequence[Prepared]) -> dict[int, str]:
+    wanted = {other for one in prepared for other in one.spec.depends_on}
+    return {job.id: job.state for job in jobs.by_ids(tx, wanted)} if wanted else {}
+
+
+def _first_state(tx: Transaction, one: Prepared, states: dict[int, str], prefix: str) -> JobState:
+    waiting = False
+    for other in one.spec.depends_on:
+        state = states.get(other)
+        if state is None:
+            sentence = f"There is no job {other} to depend on; `berth ls` shows which there are."
+            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+        if state in _FAILED:
+            sentence = (
+                f"Job {other} has {state}, so a job that depends on it would never start; "
+                f"retry job {other} first."
+            )
+            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+        waiting = waiting or state != JobState.SUCCEEDED.value
+    if one.spec.hold:
+        return JobState.HELD
+    later = one.spec.not_before is not None and one.spec.not_before.timestamp() > tx.now
+    return JobState.WAITING if waiting or later else JobState.QUEUED
+
+
+_FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
+
+
+def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: float) -> JobRecord:
+    spec = one.spec
+    return JobRecord(
+        id=job_id,
+        name=one.name,
+        state=state.value,
+        outcome=None,
+        message=None,
+        user=caller.user,
+        uid=caller.uid,
+        command=None if spec.command is None else json.dumps(spec.command, ensure_ascii=False),
+        script=spec.script,
+        gpus=one.gpus,
+        gpu_memory_bytes=spec.gpu_memory,
+        workdir=one.workdir,
+        env=json.dumps(spec.env, ensure_ascii=False) if spec.env else "{}",
+        python=spec.python,
+        priority=spec.priority,
+        time_limit_s=None if spec.time_limit is None else spec.time_limit.total_seconds(),
+        grace_s=spec.grace.total_seconds(),
+        warn_before_s=spec.warn_before.total_seconds(),
+        retries=spec.retries,
+        on_oom=None if spec.on_oom is None else json.dumps(spec.on_oom.steps),
+        not_before=None if spec.not_before is None else spec.not_before.timestamp(),
+        preemptible=int(spec.preemptible),
+        labels=json.dumps(spec.labels, ensure_ascii=False) if spec.labels else "{}",
+        notify=json.dumps(spec.notify) if spec.notify else "[]",
+        warnings=json.dumps(one.warnings, ensure_ascii=False) if one.warnings else "[]",
+        queued_at=now,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        attempts=0,
+        failures=0,
+        oom_steps=0,
+    )
+
+
+def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
+    count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
+    message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
+    data = f'{{"state":"{record.state}"}}'
+    return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

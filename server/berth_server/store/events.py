@@ -1,0 +1,56 @@
+"""Queries on the audit log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from berth_server.store.database import Reader, Transaction
+from berth_server.store.records import EVENT_COLUMNS, EventRecord
+
+INSERT = (
+    "INSERT INTO events (time, kind, actor, job_id, number, gpu_uuid, message, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def write(
+    tx: Transaction,
+    kind: str,
+    message: str,
+    *,
+    job_id: int | None = None,
+    number: int | None = None,
+    gpu_uuid: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one event, in the transaction of the change that it tells of, as by its actor."""
+    facts = json.dumps(data, separators=(",", ":")) if data else None
+    tx.execute(INSERT, (tx.now, kind, tx.actor, job_id, number, gpu_uuid, message, facts))
+    tx.events += 1
+
+
+def last_id(reader: Reader) -> int:
+    """Id of the newest event; 0 before the first."""
+    return reader.value("SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
+
+
+def after(
+    reader: Reader, last_seen: int, *, limit: int, job_id: int | None = None
+) -> list[EventRecord]:
+    """Events with larger ids, in order of id."""
+    only, values = _only(job_id)
+    sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > ? {only} ORDER BY id LIMIT ?"  # noqa: S608 - fixed pieces
+    return [EventRecord(*row) for row in reader.all(sql, (last_seen, *values, limit))]
+
+
+def newest(reader: Reader, *, limit: int, job_id: int | None = None) -> list[EventRecord]:
+    """The newest events, in order of id."""
+    only, values = _only(job_id)
+    sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > 0 {only} ORDER BY id DESC LIMIT ?"  # noqa: S608 - fixed pieces
+    return [EventRecord(*row) for row in reader.all(sql, (*values, limit))][::-1]
+
+
+def _only(job_id: int | None) -> tuple[str, tuple[int, ...]]:
+    return ("", ()) if job_id is None else ("AND job_id = ?", (job_id,))

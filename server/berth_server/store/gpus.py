@@ -1,0 +1,74 @@
+"""Queries on the box's GPUs: which there are, which are drained, who used them how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from berth_server.store.database import Reader, Transaction
+
+
+@dataclass(slots=True, frozen=True)
+class KnownGpu:
+    """A GPU that was there when the worker last looked."""
+
+    uuid: str
+    index: int
+    name: str
+    memory_total_bytes: int
+
+
+@dataclass(slots=True, frozen=True)
+class Drain:
+    """A GPU onto which no new job goes."""
+
+    gpu_uuid: str
+    reason: str | None
+    actor: str
+    since: float
+
+
+def known(reader: Reader) -> list[KnownGpu]:
+    """The GPUs of the last snapshot, in index order."""
+    sql = 'SELECT uuid, "index", name, memory_total_bytes FROM gpus WHERE present ORDER BY "index"'
+    return [KnownGpu(*row) for row in reader.all(sql)]
+
+
+def remember(tx: Transaction, gpus: list[KnownGpu], now: float) -> None:
+    """Take these for the box's GPUs."""
+    tx.execute("UPDATE gpus SET present = 0")
+    tx.many(
+        'INSERT INTO gpus (uuid, "index", name, memory_total_bytes, present, last_seen_at) '
+        "VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT (uuid) DO UPDATE SET "
+        '"index" = excluded."index", name = excluded.name, present = 1, '
+        "memory_total_bytes = excluded.memory_total_bytes, last_seen_at = excluded.last_seen_at",
+        [(gpu.uuid, gpu.index, gpu.name, gpu.memory_total_bytes, now) for gpu in gpus],
+    )
+
+
+def drains(reader: Reader) -> dict[str, Drain]:
+    """Drained GPUs by UUID."""
+    rows = reader.all("SELECT gpu_uuid, reason, actor, since FROM drains")
+    return {row[0]: Drain(*row) for row in rows}
+
+
+def drain(tx: Transaction, drain: Drain) -> None:
+    """Drain a GPU, or give its drain a new reason."""
+    tx.execute(
+        "INSERT INTO drains (gpu_uuid, reason, actor, since) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (gpu_uuid) DO UPDATE SET reason = excluded.reason, actor = excluded.actor",
+        (drain.gpu_uuid, drain.reason, drain.actor, drain.since),
+    )
+
+
+def undrain(tx: Transaction, gpu_uuid: str) -> bool:
+    """End a drain; False when there was none."""
+    return tx.change("DELETE FROM drains WHERE gpu_uuid = ?", (gpu_uuid,)) > 0
+
+
+def lease_spans(reader: Reader, since: float) -> list[tuple[str, float, float | None]]:
+    """User, begin and end (None: still held) of every GPU lease that reaches past `since`."""
+    sql = (
+        "SELECT j.user, l.acquired_at, l.released_at FROM leases l JOIN jobs j ON j.id = l.job_id "
+        "WHERE l.released_at IS NULL OR l.released_at > ?"
+    )
+    return reader.all(sql, (since,))  # pyright: ignore[reportReturnType] - rows are such tuples

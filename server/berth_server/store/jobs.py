@@ -1,0 +1,150 @@
+"""Queries on jobs, their dependencies and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+
+from berth_server.store.database import Reader, Transaction
+from berth_server.store.records import JOB_COLUMNS, JobRecord
+
+_INSERT = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(fields(JobRecord)))})"  # noqa: S608 - names of our own columns
+_GET = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 - as above
+_CHUNK = 500
+_values = attrgetter(*(f.name for f in fields(JobRecord)))
+
+
+def insert(tx: Transaction, records: Sequence[JobRecord]) -> None:
+    """Write new jobs; their ids come from `next_id`."""
+    tx.many(_INSERT, [_values(record) for record in records])
+
+
+def next_id(reader: Reader) -> int:
+    """The id of the next job: one more than was ever given out."""
+    return (reader.value("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'") or 0) + 1
+
+
+def get(reader: Reader, job_id: int) -> JobRecord | None:
+    """One job."""
+    row = reader.one(_GET, (job_id,))
+    return None if row is None else JobRecord(*row)
+
+
+def by_ids(reader: Reader, ids: Iterable[int]) -> list[JobRecord]:
+    """The jobs with these ids that exist, in order of id."""
+    found: list[JobRecord] = []
+    for marks, chunk in chunks(sorted(ids)):
+        sql = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - marks only
+        found += [JobRecord(*row) for row in reader.all(sql, chunk)]
+    return found
+
+
+def chunks(ids: Sequence[int]) -> Iterable[tuple[str, Sequence[int]]]:
+    """Question marks and ids, few enough for one statement."""
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        yield ",".join("?" * len(chunk)), chunk
+
+
+def pending(reader: Reader) -> list[JobRecord]:
+    """Every job that is held, waiting or queued, oldest first."""
+    sql = (
+        f"SELECT {JOB_COLUMNS} FROM jobs "  # noqa: S608 - names of our own columns
+        "WHERE state IN ('held', 'waiting', 'queued') ORDER BY id"
+    )
+    return [JobRecord(*row) for row in reader.all(sql)]
+
+
+def page(
+    reader: Reader,
+    *,
+    states: Sequence[str] = (),
+    user: str | None = None,
+    labels: Sequence[tuple[str, str]] = (),
+    below: int | None = None,
+    limit: int,
+) -> list[JobRecord]:
+    """The newest jobs with ids under `below` that match everything given, newest first."""
+    if len(states) > 1 and not user and not labels:
+        # Each state's index gives its newest; the planner would sort all of them instead.
+        found = [
+            job
+            for state in states
+            for job in page(reader, states=[state], below=below, limit=limit)
+        ]
+        return sorted(found, key=lambda job: -job.id)[:limit]
+    where, values = _conditions(states, user, labels, below)
+    sql = f"SELECT {JOB_COLUMNS} FROM jobs j {where} ORDER BY j.id DESC LIMIT ?"  # noqa: S608 - fixed pieces
+    return [JobRecord(*row) for row in reader.all(sql, [*values, limit])]
+
+
+def counts(
+    reader: Reader, *, user: str | None = None, labels: Sequence[tuple[str, str]] = ()
+) -> dict[str, int]:
+    """How many matching jobs are in each state; states without any are left out."""
+    where, values = _conditions((), user, labels, None)
+    sql = f"SELECT j.state, count(*) FROM jobs j {where} GROUP BY j.state"  # noqa: S608 - fixed pieces
+    return dict(reader.all(sql, values))  # pyright: ignore[reportArgumentType] - rows are pairs
+
+
+def _conditions(
+    states: Sequence[str],
+    user: str | None,
+    labels: Sequence[tuple[str, str]],
+    below: int | None,
+) -> tuple[str, list[object]]:
+    terms: list[str] = []
+    values: list[object] = []
+    if states:
+        terms.append(f"j.state IN ({','.join('?' * len(states))})")
+        values += states
+    if user is not None:
+        terms.append("j.user = ?")
+        values.append(user)
+    for key, value in labels:
+        terms.append("j.id IN (SELECT job_id FROM labels WHERE key = ? AND value = ?)")
+        values += [key, value]
+    if below is not None:
+        terms.append("j.id < ?")
+        values.append(below)
+    return ("WHERE " + " AND ".join(terms) if terms else ""), values
+
+
+def insert_labels(tx: Transaction, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Write the labels of new jobs: job, key, value."""
+    tx.many("INSERT INTO labels (job_id, key, value) VALUES (?, ?, ?)", rows)
+
+
+def insert_dependencies(tx: Transaction, rows: Sequence[tuple[int, int]]) -> None:
+    """Write what new jobs wait for: job, the job it depends on."""
+    tx.many("INSERT INTO dependencies (job_id, depends_on) VALUES (?, ?)", rows)
+
+
+def dependencies(reader: Reader, ids: Sequence[int]) -> dict[int, list[tuple[int, str, str]]]:
+    """For each of these jobs that has any: id, state and name of what it depends on."""
+    found: dict[int, list[tuple[int, str, str]]] = {}
+    for marks, chunk in chunks(ids):
+        sql = (
+            "SELECT d.job_id, j.id, j.state, j.name FROM dependencies d "  # noqa: S608 - marks only
+            f"JOIN jobs j ON j.id = d.depends_on WHERE d.job_id IN ({marks}) "
+            "ORDER BY d.job_id, j.id"
+        )
+        for job_id, other, state, name in reader.all(sql, chunk):
+            found.setdefault(job_id, []).append((other, state, name))
+    return found
+
+
+def pending_dependents(reader: Reader, job_id: int) -> list[int]:
+    """Ids of the pending jobs that depend on this one."""
+    sql = (
+        "SELECT d.job_id FROM dependencies d JOIN jobs j ON j.id = d.job_id "
+        "WHERE d.depends_on = ? AND j.state IN ('held', 'waiting', 'queued') ORDER BY d.job_id"
+    )
+    return [row[0] for row in reader.all(sql, (job_id,))]
+
+
+def labels_of(record: JobRecord) -> dict[str, str]:
+    """A job's labels."""
+    return json.loads(record.labels)
