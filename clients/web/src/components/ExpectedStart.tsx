@@ -1,0 +1,17 @@
+import type { Job } from "@/api/types";
+import { useNow } from "./Time";
+import { absolute, relative, wallClock } from "@/format/duration";
+
+/** "about 14:10 (in 25m)", or that nobody can tell. */
+export function ExpectedStart({ job }: { job: Pick<Job, "expected_start" | "state"> }) {
+  const now = useNow();
+  if (job.expected_start == null) {
+    return <span className="text-muted" title="Jobs ahead of it have no time limit">{job.state === "held" ? "when released" : "start not known"}</span>;
+  }
+  const at = Date.parse(job.expected_start);
+  return (
+    <time dateTime={job.expected_start} title={absolute(at)} className="tabular whitespace-nowrap">
+      {at <= now ? "any moment" : `about ${wallClock(at, now)} (${relative(at, now)})`}
+    </time>
+  );
+}

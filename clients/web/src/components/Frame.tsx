@@ -1,0 +1,74 @@
+/** The states that every screen has besides its content: loading, empty, error. */
+import { CircleAlert } from "lucide-react";
+import type { ReactNode } from "react";
+import { ApiError } from "@/api/request";
+import { Button } from "./Button";
+
+/** A screen's heading row: the one h1, and what can be done here. */
+export function Heading({ title, note, children }: { title: ReactNode; note?: ReactNode; children?: ReactNode }) {
+  return (
+    <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
+      <h1 className="text-lg font-semibold">{title}</h1>
+      {note && <div className="min-w-0 text-sm text-muted">{note}</div>}
+      {children && <div className="ml-auto flex flex-wrap items-center gap-2">{children}</div>}
+    </div>
+  );
+}
+
+export function Section({ title, note, children, actions }: { title: string; note?: ReactNode; children: ReactNode; actions?: ReactNode }) {
+  return (
+    <section aria-label={title} className="mb-5">
+      <div className="mb-2 flex flex-wrap items-baseline gap-x-3 gap-y-1">
+        <h2 className="text-sm font-semibold">{title}</h2>
+        {note && <div className="text-xs text-muted">{note}</div>}
+        {actions && <div className="ml-auto flex items-center gap-2">{actions}</div>}
+      </div>
+      {children}
+    </section>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="panel px-6 py-8 text-center">
+      <p className="font-medium">{title}</p>
+      {children && <div className="mt-1.5 text-sm text-muted">{children}</div>}
+    </div>
+  );
+}
+
+/** What went wrong, what to do, and the request's id to find it in the server's log. */
+export function ErrorNote({ error, retry }: { error: unknown; retry?: () => void }) {
+  const message = error instanceof Error ? error.message : "Something went wrong on this page.";
+  const id = error instanceof ApiError ? error.requestId : null;
+  return (
+    <div role="alert" className="panel flex flex-wrap items-center gap-3 border-bad px-4 py-3">
+      <CircleAlert aria-hidden className="size-5 shrink-0 text-bad" />
+      <div className="min-w-0 flex-1">
+        <p>{message}</p>
+        {error instanceof ApiError && error.fields.length > 0 && (
+          <ul className="mt-1 text-sm text-muted">
+            {error.fields.map((f) => (
+              <li key={f.field + f.problem}>
+                <code>{f.field}</code>: {f.problem}
+              </li>
+            ))}
+          </ul>
+        )}
+        {id && <p className="text-xs text-muted">request {id}</p>}
+      </div>
+      {retry && <Button onClick={retry}>Try again</Button>}
+    </div>
+  );
+}
+
+/** Holds the place of rows that are on their way. */
+export function Skeleton({ rows = 5, height = 32 }: { rows?: number; height?: number }) {
+  return (
+    <div role="status" aria-label="Loading" className="flex flex-col gap-2">
+      {Array.from({ length: rows }, (_, i) => (
+        <div key={i} className="skeleton" style={{ height }} />
+      ))}
+    </div>
+  );
+}

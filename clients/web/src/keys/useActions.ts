@@ -1,0 +1,63 @@
+/** Which actions the page offers now: a list that screens add to while they are shown. */
+import { useEffect, useRef, useSyncExternalStore } from "react";
+import { isTyping, KeyReader, keyName } from "./keys";
+import type { Action } from "./keys";
+
+const groups = new Map<symbol, readonly Action[]>();
+const watchers = new Set<() => void>();
+let all: readonly Action[] = [];
+
+export function useAllActions(): readonly Action[] {
+  return useSyncExternalStore((watcher) => {
+    watchers.add(watcher);
+    return () => watchers.delete(watcher);
+  }, () => all);
+}
+
+/** Offer `actions` while the component is shown. */
+export function useActions(actions: readonly Action[]): void {
+  const newest = useRef(actions);
+  newest.current = actions;
+  const shape = actions.map((a) => `${a.keys ?? ""}\t${a.label}`).join("\n");
+  useEffect(() => {
+    const id = Symbol("actions");
+    // Each wrapper looks its action up when run: the list may be stale, what it does never.
+    groups.set(id, newest.current.map((a, i) => ({ ...a, run: () => newest.current[i]?.run() })));
+    publish();
+    return () => {
+      groups.delete(id);
+      publish();
+    };
+  }, [shape]);
+}
+
+function publish(): void {
+  all = [...groups.values()].flat();
+  for (const watcher of watchers) watcher();
+}
+
+const SWITCH = "berth.keys";
+
+export function keysAreOn(): boolean {
+  return localStorage.getItem(SWITCH) !== "off";
+}
+
+export function switchKeys(on: boolean): void {
+  localStorage.setItem(SWITCH, on ? "on" : "off");
+}
+
+/** Listen for keys. Called once, at start. */
+export function startKeys(): void {
+  const reader = new KeyReader();
+  addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || isTyping(event.target) || !keysAreOn()) return;
+    // A dialog has its own keys; nothing behind it may be triggered.
+    if (document.querySelector("dialog[open]")) return;
+    const name = keyName(event);
+    if (name === undefined) return;
+    const action = reader.read(name, all, event.timeStamp);
+    if (!action) return;
+    event.preventDefault();
+    action.run();
+  });
+}

@@ -1,0 +1,102 @@
+import { Link } from "@tanstack/react-router";
+import clsx from "clsx";
+import type { Gpu } from "@/api/types";
+import { Bar, Sparkline } from "@/components/Meter";
+import { Left } from "@/components/Time";
+import { bytes, celsius, gib, percent, watts } from "@/format/units";
+import { jobColor } from "@/model/job";
+import { memoryParts, strangers } from "@/model/topology";
+import { lookOf } from "./holders";
+
+interface Props {
+  gpu: Gpu;
+  history: readonly (number | null)[];
+  lit: boolean;
+  dimmed: boolean;
+  onLight: (jobId: number | null) => void;
+}
+
+/** One GPU: who is on it, until when, and how hard it works. Opens its details. */
+export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
+  const look = lookOf(gpu);
+  const Icon = look.icon;
+  const job = gpu.holder.kind === "job" ? gpu.holder : undefined;
+  const color = job?.job_id != null ? jobColor(job.job_id) : undefined;
+  const memory = memoryParts(gpu);
+  const memoryText = `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB${memory.others > 0 && job ? `, of which ${bytes(memory.others)} are others'` : ""}`;
+  const jobId = job?.job_id ?? null;
+  return (
+    <Link
+      to="/"
+      search={{ gpu: gpu.index }}
+      resetScroll={false}
+      data-gpu={gpu.index}
+      data-holder={gpu.holder.kind}
+      onMouseEnter={() => onLight(jobId)}
+      onMouseLeave={() => onLight(null)}
+      onFocus={() => onLight(jobId)}
+      onBlur={() => onLight(null)}
+      style={color ? { borderColor: color, boxShadow: lit ? `0 0 0 2px ${color}` : `inset 3px 0 0 ${color}` } : undefined}
+      className={clsx(
+        "flex h-full flex-col gap-1.5 rounded-lg border px-3 py-2 transition-opacity",
+        look.border, look.ground, dimmed && "opacity-55",
+      )}
+    >
+      <span className="flex items-center gap-2">
+        <span className="font-semibold">GPU {gpu.index}</span>
+        <span className={clsx("ml-auto inline-flex items-center gap-1 text-xs font-medium", look.text)}>
+          <Icon aria-hidden className="size-3.5" strokeWidth={2.25} />
+          {look.word}
+          {gpu.draining && gpu.holder.kind !== "free" && ", draining"}
+        </span>
+      </span>
+      <HolderLines gpu={gpu} />
+      <span className="mt-auto flex flex-col gap-1 pt-0.5">
+        <Bar
+          label={memoryText}
+          parts={[
+            { share: memory.holder / memory.total, className: "h-full", color: color ?? "var(--color-accent)" },
+            { share: memory.others / memory.total, className: "h-full striped bg-warn-soft text-warn" },
+          ]}
+        />
+        <span className="flex justify-between gap-2 text-xs tabular text-muted">
+          <span title={memoryText}>
+            <span className="text-ink">{gib(gpu.memory_used_bytes)}</span> / {gib(memory.total)} GiB
+          </span>
+          <span title="Share of the last sample in which a kernel ran">{percent(gpu.utilization_percent)}</span>
+          <span title="Temperature">{celsius(gpu.temperature_c)}</span>
+          <span title={gpu.power_limit_w == null ? "Power" : `Power, limit ${watts(gpu.power_limit_w)}`}>{watts(gpu.power_w)}</span>
+        </span>
+        {history.length > 1 && (
+          <Sparkline values={history} label={`GPU ${gpu.index}: utilisation of the last hour`} {...(color ? { color } : {})} />
+        )}
+      </span>
+    </Link>
+  );
+}
+
+function HolderLines({ gpu }: { gpu: Gpu }) {
+  const { holder } = gpu;
+  if (holder.kind === "job") {
+    const others = strangers(gpu).filter((p) => p.attempt == null);
+    return (
+      <span className="min-w-0 text-sm leading-snug">
+        <span className="block truncate" title={holder.job_name ?? ""}>
+          <span className="tabular text-muted">{holder.job_id}</span> {holder.job_name}
+        </span>
+        <span className="flex justify-between gap-2 text-xs text-muted">
+          <span className="truncate">{holder.user}</span>
+          <Left until={holder.until} />
+        </span>
+        {others.length > 0 && (
+          <span className="block truncate text-xs text-warn">+ outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}</span>
+        )}
+      </span>
+    );
+  }
+  if (holder.kind === "free") {
+    return <span className="truncate text-xs text-muted">{gpu.draining ? (gpu.drain_reason ?? "no new job may start here") : gpu.name}</span>;
+  }
+  const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
+  return <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>{problem ?? holder.sentence}</span>;
+}

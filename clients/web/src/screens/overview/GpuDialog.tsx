@@ -1,0 +1,116 @@
+import { Link } from "@tanstack/react-router";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import { useMe } from "@/api/queries";
+import type { Gpu } from "@/api/types";
+import { Button } from "@/components/Button";
+import { Dialog } from "@/components/Dialog";
+import { ErrorNote } from "@/components/Frame";
+import { Ago } from "@/components/Time";
+import { notify } from "@/components/Announcer";
+import { bytes, celsius, gib, percent, watts } from "@/format/units";
+
+/** Everything about one GPU, and the switch that lets no new job onto it. */
+export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
+  const facts: [string, string][] = [
+    ["Model", gpu.name],
+    ["UUID", gpu.uuid],
+    ["PCI", gpu.pci_bus_id ?? "–"],
+    ["NUMA node", gpu.numa_node == null ? "–" : String(gpu.numa_node)],
+    ["Memory", `${gib(gpu.memory_used_bytes)} of ${gib(gpu.memory_total_bytes)} GiB`],
+    ["Utilisation", percent(gpu.utilization_percent)],
+    ["Temperature", celsius(gpu.temperature_c)],
+    ["Power", gpu.power_limit_w == null ? watts(gpu.power_w) : `${watts(gpu.power_w)} of ${watts(gpu.power_limit_w)}`],
+    ["MIG", gpu.mig ? "on: nothing is placed here" : "off"],
+  ];
+  return (
+    <Dialog title={`GPU ${gpu.index}`} onClose={onClose} wide>
+      <p className="mb-3 text-sm">
+        {gpu.holder.sentence}
+        {gpu.holder.job_id != null && (
+          <>
+            {" "}
+            <Link to="/jobs/$jobId" params={{ jobId: String(gpu.holder.job_id) }} className="text-accent underline">Open job {gpu.holder.job_id}</Link>
+          </>
+        )}
+      </p>
+      {(gpu.health?.problems ?? []).map((problem) => (
+        <p key={problem} className="mb-2 text-sm text-bad">{problem}</p>
+      ))}
+      <dl className="mb-4 grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm sm:grid-cols-[auto_1fr_auto_1fr]">
+        {facts.map(([name, value]) => (
+          <div key={name} className={name === "UUID" ? "col-span-full grid grid-cols-subgrid" : "contents"}>
+            <dt className="text-muted">{name}</dt>
+            <dd className="tabular wrap-anywhere">{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <Processes gpu={gpu} />
+      <Drain gpu={gpu} />
+    </Dialog>
+  );
+}
+
+function Processes({ gpu }: { gpu: Gpu }) {
+  const processes = gpu.processes ?? [];
+  if (processes.length === 0) return <p className="mb-4 text-sm text-muted">The driver shows no process on it.</p>;
+  return (
+    <div className="mb-4 overflow-x-auto" tabIndex={0} role="region" aria-label="Processes">
+      <table className="w-full text-sm">
+        <caption className="sr-only">Processes on GPU {gpu.index}</caption>
+        <thead className="text-left text-xs text-muted">
+          <tr><th className="pr-3 font-medium">pid</th><th className="pr-3 font-medium">user</th><th className="pr-3 font-medium">attempt</th><th className="pr-3 text-right font-medium">memory</th><th className="pr-3 font-medium">since</th><th className="font-medium">command</th></tr>
+        </thead>
+        <tbody>
+          {processes.map((p) => (
+            <tr key={p.pid} className="border-t border-line">
+              <td className="pr-3 tabular">{p.pid}</td>
+              <td className="pr-3">{p.user ?? "–"}</td>
+              <td className="pr-3">{p.attempt ?? <span className="text-warn">outsider</span>}</td>
+              <td className="pr-3 text-right tabular whitespace-nowrap">{bytes(p.memory_bytes)}</td>
+              <td className="pr-3"><Ago time={p.started_at} /></td>
+              <td className="max-w-80 truncate" title={p.command ?? ""}><code className="text-xs">{p.command ?? "may not be read"}</code></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Drain({ gpu }: { gpu: Gpu }) {
+  const client = useQueryClient();
+  const me = useMe().data;
+  const [reason, setReason] = useState("");
+  const change = useMutation({
+    mutationFn: () => (gpu.draining ? api.undrain(gpu.uuid) : api.drain(gpu.uuid, reason.trim() || null)),
+    onSuccess: () => {
+      notify(gpu.draining ? `GPU ${gpu.index} takes jobs again.` : `GPU ${gpu.index} takes no new job.`);
+      void client.invalidateQueries({ queryKey: ["box"] });
+    },
+  });
+  if (me && !me.admin) return <p className="border-t border-line pt-3 text-sm text-muted">Draining a GPU is for admins of the box: root, or the user the server runs as.</p>;
+  return (
+    <form
+      className="border-t border-line pt-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        change.mutate();
+      }}
+    >
+      <p className="mb-2 text-sm">
+        {gpu.draining
+          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new job starts on it.`
+          : "Drain: no new job may start on it. A job that runs on it now goes on to its end."}
+      </p>
+      <div className="flex gap-2">
+        {!gpu.draining && (
+          <input aria-label="Reason for draining" placeholder="Reason, shown to everybody" maxLength={500} value={reason} onChange={(event) => setReason(event.target.value)} className="field" />
+        )}
+        <Button type="submit" disabled={change.isPending}>{gpu.draining ? "Let jobs on again" : "Drain"}</Button>
+      </div>
+      {change.isError && <div className="mt-2"><ErrorNote error={change.error} /></div>}
+    </form>
+  );
+}

@@ -1,0 +1,29 @@
+import { Link } from "@tanstack/react-router";
+import type { Job } from "@/api/types";
+import { Empty } from "@/components/Frame";
+import { ExpectedStart } from "@/components/ExpectedStart";
+import { plural } from "@/format/units";
+import { byPosition } from "@/model/queue";
+
+/** The next five of the queue with when and why. */
+export function NextUp({ jobs }: { jobs: readonly Job[] }) {
+  const next = byPosition(jobs).slice(0, 5);
+  if (next.length === 0) return <Empty title="Nobody waits" />;
+  return (
+    <ol className="panel divide-y divide-line">
+      {next.map((job) => (
+        <li key={job.id} className="px-3 py-2 text-sm">
+          <div className="flex flex-wrap items-baseline gap-x-3">
+            <span className="w-5 text-right font-semibold tabular" title="Place in the queue">{job.position ?? "–"}</span>
+            <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="min-w-0 truncate hover:underline">
+              <span className="tabular text-muted">{job.id}</span> {job.name}
+            </Link>
+            <span className="text-xs text-muted">{job.user} · {plural(job.gpus, "GPU")}</span>
+            <span className="ml-auto text-xs"><ExpectedStart job={job} /></span>
+          </div>
+          {job.reason && <p className="mt-0.5 pl-8 text-xs text-muted">{job.reason}</p>}
+        </li>
+      ))}
+    </ol>
+  );
+}

@@ -1,0 +1,90 @@
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+import { useBox, useJobs, useRunning } from "@/api/queries";
+import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { islands } from "@/model/topology";
+import { GpuCard } from "./GpuCard";
+import { GpuDialog } from "./GpuDialog";
+import { NextUp } from "./NextUp";
+import { RunningJobs } from "./RunningJobs";
+import { useGpuHistory } from "./history";
+
+const FENCES = {
+  namespace: "the other GPUs' device files are masked",
+  cgroup: "a device controller refuses the other GPUs",
+  advisory: "environment variables and the audit only",
+};
+
+/** Which GPUs are free, who holds the rest and until when, when does mine start. */
+export function OverviewScreen() {
+  const box = useBox();
+  const running = useRunning();
+  const next = useJobs({ state: ["queued"], limit: 200 });
+  const history = useGpuHistory(box.data);
+  const { gpu: shownIndex } = useSearch({ from: "/" });
+  const navigate = useNavigate({ from: "/" });
+  const [lit, setLit] = useState<number | null>(null);
+
+  if (box.isError && !box.data) return <ErrorNote error={box.error} retry={() => void box.refetch()} />;
+  const gpus = box.data?.gpus ?? [];
+  const shown = gpus.find((g) => g.index === shownIndex);
+  return (
+    <>
+      <Heading
+        title={box.data?.sentence ?? "Overview"}
+        note={
+          box.data?.fence && (
+            <span title={FENCES[box.data.fence]}>
+              fence: <span className="text-ink">{box.data.fence}</span>
+            </span>
+          )
+        }
+      />
+      {!box.data ? (
+        <Skeleton rows={2} height={190} />
+      ) : gpus.length === 0 ? (
+        <div className="mb-5">
+          <Empty title="No GPU has been seen yet">
+            The worker reports the GPUs once it runs; on the box, <code>berth status</code> says what it waits for.
+          </Empty>
+        </div>
+      ) : (
+        <section aria-label="GPUs" className={`mb-5 flex flex-col gap-3 ${box.data.stale ? "opacity-60" : ""}`}>
+          {islands(box.data).map((island) => (
+            <div key={island.gpus[0]?.uuid} className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}>
+              {island.label && <h2 className="mb-1.5 px-1 text-xs text-muted">{island.label}</h2>}
+              <ul className="grid grid-cols-1 gap-2 min-[480px]:grid-cols-2 md:grid-cols-[repeat(auto-fill,minmax(13.5rem,1fr))]">
+                {island.gpus.map((gpu) => (
+                  <li key={gpu.uuid}>
+                    <GpuCard gpu={gpu} history={history(gpu.uuid)} lit={lit !== null && gpu.holder.job_id === lit} dimmed={lit !== null && gpu.holder.job_id !== lit} onLight={setLit} />
+                  </li>
+                ))}
+              </ul>
+            </div>
+          ))}
+        </section>
+      )}
+      <div className="grid gap-x-6 2xl:grid-cols-[3fr_2fr]">
+        <Section title="Running" note={running.data ? `${running.data.jobs.length} jobs` : ""}>
+          {running.isError && !running.data ? (
+            <ErrorNote error={running.error} retry={() => void running.refetch()} />
+          ) : !running.data ? (
+            <Skeleton rows={3} />
+          ) : (
+            <RunningJobs jobs={running.data.jobs} gpus={gpus} onLight={setLit} />
+          )}
+        </Section>
+        <Section title="Next to start">
+          {next.isError && !next.data ? (
+            <ErrorNote error={next.error} retry={() => void next.refetch()} />
+          ) : !next.data ? (
+            <Skeleton rows={3} />
+          ) : (
+            <NextUp jobs={next.data.jobs} />
+          )}
+        </Section>
+      </div>
+      {shown && <GpuDialog gpu={shown} onClose={() => void navigate({ search: {} })} />}
+    </>
+  );
+}

@@ -1,0 +1,73 @@
+import { Link } from "@tanstack/react-router";
+import type { Gpu, Job } from "@/api/types";
+import { Empty } from "@/components/Frame";
+import { Bar } from "@/components/Meter";
+import { JobDot, StateBadge } from "@/components/State";
+import { Elapsed, Left, useNow } from "@/components/Time";
+import { percent } from "@/format/units";
+import { jobColor, limitEnd, runSeconds } from "@/model/job";
+import { ranges } from "@/model/topology";
+import { parseDuration } from "@/format/duration";
+
+/** The jobs that hold GPUs now. */
+export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpus: readonly Gpu[]; onLight: (id: number | null) => void }) {
+  if (jobs.length === 0) {
+    return (
+      <Empty title="Nothing runs">
+        <Link to="/submit" className="text-accent underline">Submit a job</Link>, or on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
+      </Empty>
+    );
+  }
+  return (
+    <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Running jobs">
+      <table className="w-full text-sm">
+        <caption className="sr-only">Running jobs</caption>
+        <thead className="text-left text-xs text-muted">
+          <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+            <th>Job</th><th>User</th><th>GPUs</th><th>State</th><th className="text-right">Busy</th><th>Running for</th><th className="w-1/5">Time limit</th>
+          </tr>
+        </thead>
+        <tbody>
+          {jobs.map((job) => (
+            <tr key={job.id} onMouseEnter={() => onLight(job.id)} onMouseLeave={() => onLight(null)} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
+              <td className="max-w-64">
+                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex items-center gap-2 hover:underline">
+                  <JobDot color={jobColor(job.id)} />
+                  <span className="tabular text-muted">{job.id}</span>
+                  <span className="truncate">{job.name}</span>
+                </Link>
+              </td>
+              <td>{job.user}</td>
+              <td className="whitespace-nowrap tabular">{ranges(job.gpu_indices ?? []) || <span className="text-muted">none</span>}</td>
+              <td><StateBadge job={job} /></td>
+              <td className="text-right tabular"><Busy job={job} gpus={gpus} /></td>
+              <td><Elapsed from={job.started_at} running /></td>
+              <td><LimitBar job={job} /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Busy({ job, gpus }: { job: Job; gpus: readonly Gpu[] }) {
+  const own = gpus.filter((g) => (job.gpu_uuids ?? []).includes(g.uuid) && g.utilization_percent != null);
+  if (own.length === 0) return <span className="text-muted">–</span>;
+  const mean = own.reduce((sum, g) => sum + (g.utilization_percent ?? 0), 0) / own.length;
+  return <span title="Mean utilisation of its GPUs now">{percent(mean)}</span>;
+}
+
+function LimitBar({ job }: { job: Job }) {
+  const now = useNow();
+  const end = limitEnd(job);
+  const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
+  if (end === undefined || limit === undefined) return <span className="text-xs text-muted">{job.time_limit ? `limit ${job.time_limit}` : "no time limit"}</span>;
+  const share = (runSeconds(job, now) ?? 0) / limit;
+  return (
+    <span className="flex min-w-32 flex-col gap-1">
+      <Bar thin label={`${percent(share * 100)} of the time limit ${job.time_limit} used`} parts={[{ share, className: share > 0.9 ? "bg-warn" : "bg-strong-line" }]} />
+      <span className="text-xs text-muted"><Left until={end} /> of {job.time_limit}</span>
+    </span>
+  );
+}

@@ -1,0 +1,87 @@
+import { Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
+import { ApiError } from "@/api/request";
+import { useMe } from "@/api/queries";
+import { Announcer, notify } from "@/components/Announcer";
+import { useActions } from "@/keys/useActions";
+import { onEvents } from "@/live/live";
+import { HelpDialog } from "./HelpDialog";
+import { Palette } from "./Palette";
+import { Rail } from "./Rail";
+import { SignIn } from "./SignIn";
+import { StaleBanner } from "./StaleBanner";
+import { TopBar } from "./TopBar";
+
+/** The frame around every screen: rail, top bar, stale banner, and the keys that work everywhere. */
+export function Shell() {
+  const me = useMe();
+  const navigate = useNavigate();
+  const path = useRouterState({ select: (s) => s.location.pathname });
+  const [help, setHelp] = useState(false);
+  const [palette, setPalette] = useState(false);
+
+  useActions([
+    { label: "Keyboard help", keys: "?", run: () => setHelp(true) },
+    { label: "Submit a job", keys: "c", run: () => void navigate({ to: "/submit" }) },
+    { label: "Search jobs", keys: "/", run: () => document.getElementById("search")?.focus() },
+    { label: "Go to Overview", keys: "g o", run: () => void navigate({ to: "/" }) },
+    { label: "Go to Queue", keys: "g q", run: () => void navigate({ to: "/queue" }) },
+    { label: "Go to Jobs", keys: "g j", run: () => void navigate({ to: "/jobs" }) },
+    { label: "Go to Compare", keys: "g c", run: () => void navigate({ to: "/compare" }) },
+    { label: "Go to Users", keys: "g u", run: () => void navigate({ to: "/users" }) },
+    { label: "Go to Events", keys: "g e", run: () => void navigate({ to: "/events" }) },
+    { label: "Go to Settings", keys: "g s", run: () => void navigate({ to: "/settings" }) },
+  ]);
+
+  useEffect(() => {
+    const open = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      setPalette(true);
+    };
+    addEventListener("keydown", open);
+    return () => removeEventListener("keydown", open);
+  }, []);
+
+  useEffect(() => {
+    document.title = titleOf(path);
+  }, [path]);
+
+  const user = me.data?.user;
+  useEffect(
+    () =>
+      onEvents((events) => {
+        const ended = events.filter((e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind) && e.data?.["user"] === user);
+        const last = ended.at(-1);
+        if (last) notify(last.message, last.kind === "job.failed");
+      }),
+    [user],
+  );
+
+  if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error.message} />;
+  return (
+    <div className="flex min-h-dvh flex-col">
+      <a href="#main" className="sr-only rounded bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50">
+        Skip to the content
+      </a>
+      <TopBar />
+      <StaleBanner />
+      <div className="flex min-w-0 flex-1">
+        <Rail />
+        <main id="main" tabIndex={-1} className="min-w-0 flex-1 px-3 pt-4 pb-20 sm:px-5 lg:pb-6">
+          <Outlet />
+        </main>
+      </div>
+      <Announcer />
+      {help && <HelpDialog onClose={() => setHelp(false)} />}
+      {palette && <Palette onClose={() => setPalette(false)} />}
+    </div>
+  );
+}
+
+function titleOf(path: string): string {
+  const [first = "", id] = path.split("/").filter(Boolean);
+  if (first === "") return "Overview · Berth";
+  if (first === "jobs" && id) return `Job ${id} · Berth`;
+  return `${first.charAt(0).toUpperCase()}${first.slice(1)} · Berth`;
+}

@@ -1,0 +1,34 @@
+import { useState } from "react";
+import { Button } from "@/components/Button";
+import { CodeBlock } from "@/components/Copy";
+
+/** Shown instead of everything to a browser that is not signed in. */
+export function SignIn({ reason }: { reason: string }) {
+  const [link, setLink] = useState("");
+  const [wrong, setWrong] = useState(false);
+  return (
+    <main className="mx-auto flex min-h-dvh max-w-md flex-col justify-center px-4 py-10">
+      <h1 className="mb-2 text-xl font-semibold">Sign in to Berth</h1>
+      <p className="mb-4 text-sm text-muted">{reason}</p>
+      <p className="mb-2 text-sm">On the box, this prints a link that signs one browser in:</p>
+      <CodeBlock text="berth login" label="Command" />
+      <form
+        className="mt-5"
+        onSubmit={(event) => {
+          event.preventDefault();
+          const code = /[?&]code=([^&\s]+)/.exec(link)?.[1] ?? (/^[\w-]{10,}$/.test(link.trim()) ? link.trim() : undefined);
+          if (code) location.assign(`/login?code=${code}`);
+          else setWrong(true);
+        }}
+      >
+        <label htmlFor="link" className="mb-1 block text-sm font-medium">Or paste the link or its code here</label>
+        <div className="flex gap-2">
+          <input id="link" autoComplete="off" value={link} aria-invalid={wrong} aria-describedby={wrong ? "link-wrong" : undefined}
+            onChange={(event) => { setLink(event.target.value); setWrong(false); }} className="field" />
+          <Button kind="primary" type="submit">Sign in</Button>
+        </div>
+        {wrong && <p id="link-wrong" role="alert" className="mt-1 text-sm text-bad">That is no sign-in link; it looks like http://…/login?code=…</p>}
+      </form>
+    </main>
+  );
+}
