@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
+
+if TYPE_CHECKING:
+    from berth.commands.call import Parts
 
 
 class CommandError(ValueError):
@@ -18,17 +22,18 @@ class CommandView:
 
     launcher: Launcher
     """What starts the ranks; `shell` whenever a shell has to run the text."""
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = field(repr=False)
     """Words after leading NAME=VALUE assignments; for shell text `/bin/bash -c TEXT`."""
-    assignments: dict[str, str] = field(default_factory=dict)
-    """Leading NAME=VALUE assignments, `CUDA_VISIBLE_DEVICES` among them."""
+    assignments: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Leading NAME=VALUE assignments of a plain command, `CUDA_VISIBLE_DEVICES` among them."""
     gpus_wanted: int | None = None
     """How many GPUs the command asks for; None when it does not say."""
     gpu_indices_wanted: tuple[int, ...] | None = None
     """The cards it names, where it names any (only their number counts)."""
     script_path: str | None = None
-    """The training script (or, with `-m`, None), as written."""
-    script_args: tuple[str, ...] = ()
+    """The training script as written, relative to the job's folder; None where there is none
+    or several, or where it cannot be known (a module, a `cd` before it)."""
+    script_args: tuple[str, ...] = field(default=(), repr=False)
     """What comes after the script."""
     is_shell: bool = False
     """Pipes, &&, redirections, expansions: `/bin/bash` runs the text."""
@@ -36,6 +41,8 @@ class CommandView:
     """One sentence each, for the user."""
     text: str = ""
     """The command as one line, secrets masked."""
+    parts: Parts | None = field(default=None, repr=False, compare=False)
+    """What `rewrite` needs; private to this package."""
 
 
 @dataclass(frozen=True, kw_only=True)

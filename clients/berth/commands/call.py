@@ -1,0 +1,110 @@
+"""One launcher call: a simple command, taken apart into what starts it and what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from berth.commands import cards
+from berth.commands.cards import Wish
+from berth.commands.options import Flag, Given
+from berth.commands.words import Word
+from berth.protocol.jobs import Change
+from berth.protocol.states import Launcher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A simple command that starts ranks, or any other program."""
+
+    launcher: Launcher
+    assignments: tuple[Word, ...] = ()
+    """NAME=VALUE words before the program."""
+    wrapper: tuple[Word, ...] = ()
+    """Programs that start the program and stay: `nice -n 5`, `numactl -N 0`."""
+    program: tuple[Word, ...] = ()
+    """What names the launcher: `deepspeed`, or `python -m torch.distributed.run`."""
+    interpreter: str | None = None
+    """The interpreter to use; None: the one of the job's environment."""
+    interpreter_options: tuple[Word, ...] = ()
+    """`-u`, `-W ignore` and the like."""
+    module: str | None = None
+    """The launcher's module when it was named by `python -m`."""
+    nohup: bool = False
+    """Whether `nohup` stood before it."""
+    given: Given = field(default_factory=lambda: Given((), None, ()))
+    start: int = 0
+    end: int = 0
+    """Where it stands in a shell text."""
+    redirects: str = ""
+    """Redirections that stand between its words."""
+    indices: tuple[int, ...] | None = None
+    """The cards it names, settled between its parts."""
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The launcher's own options."""
+        return self.given.flags
+
+    @property
+    def runs_module(self) -> bool:
+        """Whether what stands in the script's place is a module or a program."""
+        return self.given.has("module", "no_python")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a launcher's file says about a call."""
+
+    wish: Wish = field(default_factory=Wish)
+    """The launcher's own flags."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What reading found out and rewriting needs."""
+
+    calls: tuple[Call, ...] = ()
+    source: str | None = None
+    """Shell text; None for a plain command."""
+    shell: tuple[Word, ...] = ()
+    """What runs the text: `/bin/bash -c`."""
+    shell_arguments: tuple[Word, ...] = ()
+    """What follows the text: $0, $1, …"""
+    assignments: tuple[Word, ...] = ()
+    """Leading NAME=VALUE words, before the shell too."""
+    changes: tuple[Change, ...] = ()
+    """What reading already took out."""
+    named: tuple[int, ...] = ()
+    """All cards that any of the calls names, ascending."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The part of a lease that one call gets: nearly always all of it."""
+
+    visible: tuple[int, ...]
+    """Values for CUDA_VISIBLE_DEVICES."""
+    indices: tuple[int, ...]
+    """The box's indices of the same cards."""
+    port: int | None
+    python: str
+    """The interpreter of the job's environment."""
+    accelerate_config: str
+    simulated: bool = False
+    changes: list[Change] = field(default_factory=list[Change])
+    """Filled while rewriting."""
+
+    @property
+    def cards(self) -> str:
+        """The cards for people, both numberings where they differ."""
+        names = cards.named(self.indices)
+        if self.visible != self.indices:
+            names += f", which the job counts as {cards.joined(self.visible)}"
+        return names
+
+    def note(self, what: str, became: str, why: str) -> None:
+        """Write down one change, unless nothing changed or it is written down already."""
+        change = Change(what=what, became=became, why=why)
+        if what != became and change not in self.changes:
+            self.changes.append(change)

@@ -1,0 +1,115 @@
+"""GPU counts and lists as users write them: `4,5`, `localhost:4,5`, `GPU-uuid`, `gpu`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import cast
+
+from berth.commands.model import CommandError
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one flag or variable asks for."""
+
+    count: int | None = None
+    indices: tuple[int, ...] | None = None
+    said: str = ""
+    """Where it was said, as the user wrote it."""
+
+
+def visible_devices(value: str, said: str) -> Wish:
+    """Read CUDA_VISIBLE_DEVICES: indices, UUIDs or MIG names; empty or -1 means none."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if value.strip() == "-1" or not names:
+        return Wish(0, (), said)
+    if all(name.isdecimal() for name in names):
+        indices = tuple(dict.fromkeys(_index(name) for name in names))
+        return Wish(len(indices), indices, said)
+    if all(name.startswith(("GPU-", "MIG-")) for name in names):
+        return Wish(len(set(names)), None, said)
+    return Wish(None, None, said)
+
+
+def index_list(value: str, said: str) -> Wish:
+    """Read a plain list, `4,5`; anything else (`all`, `auto`, a variable) says nothing."""
+    names = [name.strip() for name in value.replace(" ", ",").split(",") if name.strip()]
+    if names and all(name.isdecimal() for name in names):
+        indices = tuple(dict.fromkeys(_index(name) for name in names))
+        return Wish(len(indices), indices, said)
+    return Wish(None, None, said)
+
+
+def count(value: str, said: str) -> Wish:
+    """Read a number; anything else (`gpu`, `auto`, -1, a variable) says nothing."""
+    text = value.strip()
+    if text.isdecimal() and 0 < _index(text) <= 1024:
+        return Wish(_index(text), None, said)
+    return Wish(None, None, said)
+
+
+def inclusion(value: str, said: str) -> Wish:
+    """
+    Read deepspeed's `--include localhost:4,5`.
+
+    Raises CommandError for other hosts and for what deepspeed itself cannot read.
+    """
+    if "@" in value:
+        raise CommandError(
+            f"{said} names several machines and Berth runs on this box only; "
+            "write the cards as localhost:0,1."
+        )
+    host, colon, slots = value.partition(":")
+    if host.strip() not in {"localhost", "127.0.0.1"}:
+        raise CommandError(
+            f"{said} names the machine {host!r} and Berth runs on this box only; "
+            "write localhost instead."
+        )
+    if not colon:
+        return Wish(None, None, said)
+    wish = index_list(slots, said)
+    if wish.count is None:
+        raise CommandError(
+            f"{said} is not a list of cards; write them with commas, localhost:4,5,6,7."
+        )
+    return wish
+
+
+def world_info(value: str, said: str) -> Wish:
+    """Read the --world_info of `deepspeed.launcher.launch`; unreadable says nothing."""
+    try:
+        decoded: object = json.loads(base64.urlsafe_b64decode(value))
+    except (ValueError, binascii.Error, RecursionError):
+        return Wish(None, None, said)
+    if not isinstance(decoded, dict):
+        return Wish(None, None, said)
+    hosts = list(cast("dict[str, object]", decoded).values())
+    cards: object = hosts[0] if len(hosts) == 1 else None
+    if not isinstance(cards, list):
+        return Wish(None, None, said)
+    return index_list(",".join(str(card) for card in cast("list[object]", cards)), said)
+
+
+def encode_world_info(visible: tuple[int, ...]) -> str:
+    """Write the --world_info that starts one rank on each of these cards."""
+    return base64.urlsafe_b64encode(json.dumps({"localhost": list(visible)}).encode()).decode()
+
+
+def joined(indices: tuple[int, ...]) -> str:
+    """Write a list the way launchers read it: 4,5,6,7."""
+    return ",".join(str(index) for index in indices)
+
+
+def named(indices: tuple[int, ...]) -> str:
+    """Name GPUs for people: GPU 4; GPUs 4,5,6,7; no GPU."""
+    if not indices:
+        return "no GPU"
+    return f"GPU {indices[0]}" if len(indices) == 1 else f"GPUs {joined(indices)}"
+
+
+def _index(text: str) -> int:
+    # int() refuses more than 4,300 digits with an error of its own.
+    return int(text[:9])

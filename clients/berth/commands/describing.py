@@ -1,0 +1,39 @@
+"""What a command was read as, in sentences: for the dry run and for `berth submit`."""
+
+from __future__ import annotations
+
+from berth.commands import cards
+from berth.commands.model import CommandView
+from berth.protocol.states import Launcher
+
+_STARTS = {
+    Launcher.DEEPSPEED: "deepspeed starts one rank per GPU",
+    Launcher.ACCELERATE: "accelerate starts one rank per GPU",
+    Launcher.TORCHRUN: "torchrun starts one rank per GPU",
+    Launcher.PYTHON: "Python runs the script as one process",
+    Launcher.SHELL: "A shell runs it",
+    Launcher.OTHER: "The program runs as it is",
+}
+
+
+def describe(view: CommandView) -> list[str]:
+    """Say how the command was understood, one sentence each, warnings last."""
+    out = [f"{_STARTS[view.launcher]}{_script(view)}."]
+    if view.gpus_wanted is None:
+        out.append("It does not say how many GPUs it wants.")
+    elif view.gpu_indices_wanted:
+        out.append(
+            f"It asks for {_gpus(view.gpus_wanted)} and names {cards.named(view.gpu_indices_wanted)}; "
+            "it gets as many, of Berth's choosing."
+        )
+    else:
+        out.append(f"It asks for {_gpus(view.gpus_wanted)}.")
+    return [*out, *view.warnings]
+
+
+def _script(view: CommandView) -> str:
+    return f": {view.script_path}" if view.script_path else ""
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count or 'no'} GPUs"

@@ -1,0 +1,256 @@
+"""`read`: what a command is and how many GPUs it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from berth.commands import cards, masking
+from berth.commands.call import Call, Parts
+from berth.commands.cards import Wish
+from berth.commands.model import CommandError, CommandView
+from berth.commands.recognise import look, recognise
+from berth.commands.shell import BUILTINS, Survey, opaque, refuse_dashes, survey
+from berth.commands.wishes import RANKED, decide
+from berth.commands.words import Word, split, word
+from berth.commands.wrappers import is_assignment, name_and_value
+from berth.protocol.jobs import Change
+from berth.protocol.states import Launcher
+
+_PROMPT = re.compile(r"\A\s*\$[ \t]+")
+_BROKEN_CONTINUATION = re.compile(r"\\[ \t]+\n")
+_TRAILING = re.compile(r"(?:\\\s*)+\Z")
+_BASH = (word("/bin/bash"), word("-c"))
+_BASH_PIPEFAIL = (word("/bin/bash"), word("-o"), word("pipefail"), word("-c"))
+_SHELL_WITH_TEXT = re.compile(r"-[a-z]*c")
+_EMPTY = "The command is empty; write what to run."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """Shell text with what stands around it."""
+
+    source: str
+    shell: tuple[Word, ...] = _BASH
+    arguments: tuple[Word, ...] = ()
+    call: Call | None = None
+    """The `bash -c` that was written out; None when the text stands alone."""
+    shown: str | None = None
+    """The text as submitted, where reading took something out."""
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+    lenient: bool = False
+    """Whether text that Berth cannot read is left to bash rather than refused."""
+
+
+def read(command: list[str] | str | None, script: str | None = None) -> CommandView:
+    """
+    Read a command (argument list, or a line as it would be typed) or a shell script.
+
+    Raises CommandError, one sentence that names the mend, for what cannot be run here.
+    """
+    if script is not None:
+        return _read_script(script)
+    if isinstance(command, str):
+        return _read_line(command)
+    if not command:
+        raise CommandError(_EMPTY)
+    if any("\0" in each for each in command):
+        raise CommandError("The command holds a NUL character; take it out.")
+    if len(command) == 1 and re.match(r"\s*\S+\s+\S", command[0]):
+        # A whole line in a list of one: no program is called "deepspeed --num_gpus=4 train.py".
+        return _read_line(command[0])
+    return _read_words([word(each) for each in command], (), ())
+
+
+def _read_line(line: str) -> CommandView:
+    if "\0" in line:
+        raise CommandError("The command holds a NUL character; take it out.")
+    text, warnings = _tidy(line)
+    segments = split(text)
+    if not segments:
+        raise CommandError(_EMPTY)
+    changes: list[Change] = []
+    shown = text
+    if segments[-1].operator == "&":
+        at = segments[-1].operator_at
+        text = (text[:at] + text[at + 1 :]).rstrip()
+        segments = split(text)
+        changes.append(
+            Change(
+                what="&",
+                became="",
+                why="Berth already runs the job in the background; "
+                "with & it would leave Berth's sight.",
+            )
+        )
+    only = segments[0]
+    first = next((each for each in only.words if not is_assignment(each)), None)
+    plain = (
+        len(segments) == 1
+        and not only.redirects
+        and only.operator in {"", "\n", ";"}
+        and all(each.literal for each in only.words)
+        and not (first and first.raw in BUILTINS)
+    )
+    if plain:
+        view = _read_words(only.words, tuple(changes), tuple(warnings))
+        return replace(view, text=f"{view.text} &") if changes else view
+    return _read_shell(
+        _Text(source=text, shown=shown, changes=tuple(changes), warnings=tuple(warnings))
+    )
+
+
+def _tidy(line: str) -> tuple[str, list[str]]:
+    """Repair what pasting does to a line."""
+    warnings: list[str] = []
+    text = line.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\u00a0", " ").replace("\u200b", "").replace("\ufeff", "")
+    if _BROKEN_CONTINUATION.search(text):
+        warnings.append("A backslash was followed by blanks; it was read as the end of a line.")
+        text = _BROKEN_CONTINUATION.sub("\\\\\n", text)
+    text = _TRAILING.sub("", _PROMPT.sub("", text)).strip()
+    if re.search("[“”‘’]", text):  # noqa: RUF001 - those quotes are meant
+        warnings.append("The command holds typographic quotes; a shell knows only ' and \".")
+    return text, warnings
+
+
+def _read_words(
+    words: Sequence[Word], changes: tuple[Change, ...], warnings: tuple[str, ...]
+) -> CommandView:
+    recognised = recognise(words)
+    call = recognised.call
+    if not call.program:
+        raise CommandError("The command sets variables but runs nothing; write what to run.")
+    outer = dict(name_and_value(each) for each in call.assignments)
+    if call.launcher is Launcher.SHELL:
+        inner = _shell_with_text(call)
+        if inner:
+            text, shell, arguments = inner
+            return _read_shell(
+                _Text(
+                    source=text,
+                    shell=shell,
+                    arguments=arguments,
+                    call=call,
+                    changes=changes,
+                    warnings=warnings,
+                )
+            )
+        warnings = (*warnings, opaque(call))
+    refuse_dashes(call)
+    reading = look(call)
+    visible = outer.get("CUDA_VISIBLE_DEVICES")
+    environment = (
+        Wish()
+        if visible is None
+        else cards.visible_devices(visible, f"CUDA_VISIBLE_DEVICES={visible}")
+    )
+    wish, disagreements = decide(call, reading.wish, environment)
+    argv = [*call.wrapper, *_behind(words, call)]
+    return CommandView(
+        launcher=call.launcher,
+        argv=tuple(each.text for each in argv),
+        assignments=outer,
+        gpus_wanted=wish.count,
+        gpu_indices_wanted=wish.indices or None,
+        script_path=_script_path(call),
+        script_args=tuple(each.text for each in call.given.arguments),
+        warnings=(*warnings, *recognised.warnings, *reading.warnings, *disagreements),
+        text=masking.line(words),
+        parts=Parts(
+            calls=(call,),
+            assignments=call.assignments,
+            changes=changes,
+            named=wish.indices or (),
+        ),
+    )
+
+
+def _behind(words: Sequence[Word], call: Call) -> Sequence[Word]:
+    """The program with everything behind it."""
+    at = next(n for n, each in enumerate(words) if each is call.program[0])
+    return words[at:]
+
+
+def _script_path(call: Call) -> str | None:
+    script = call.given.script
+    if script is None or not script.literal or call.runs_module:
+        return None
+    return script.text if call.launcher in RANKED | {Launcher.PYTHON} else None
+
+
+def _shell_with_text(call: Call) -> tuple[str, tuple[Word, ...], tuple[Word, ...]] | None:
+    """Take `bash -lc TEXT …` apart; None for a shell that runs a file."""
+    arguments = call.given.arguments
+    for at, each in enumerate(arguments):
+        if not each.startswith("-") and not (at and arguments[at - 1].text == "-o"):
+            return None
+        if _SHELL_WITH_TEXT.fullmatch(each.text) and at + 1 < len(arguments):
+            shell = (*call.wrapper, *call.program, *arguments[: at + 1])
+            return arguments[at + 1].text, shell, arguments[at + 2 :]
+    return None
+
+
+def _read_script(script: str) -> CommandView:
+    if not script.strip():
+        raise CommandError("The script is empty; write what to run.")
+    if "\0" in script:
+        raise CommandError("The script holds a NUL character; take it out.")
+    return _read_shell(_Text(source=script.replace("\r\n", "\n"), lenient=True))
+
+
+def _read_shell(text: _Text) -> CommandView:
+    assignments = text.call.assignments if text.call else ()
+    outer = dict(name_and_value(each) for each in assignments)
+    found = _survey(text, outer)
+    wish = found.wish
+    visible = outer.get("CUDA_VISIBLE_DEVICES")
+    if wish.count is None and visible is not None:
+        wish = cards.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
+    shell, changes = text.shell, text.changes
+    if found.piped_to_tee and shell is _BASH and not text.lenient:
+        shell = _BASH_PIPEFAIL
+        why = "Otherwise the job would end with the exit code of tee: a failed run would look fine."
+        changes = (*changes, Change(what="", became="set -o pipefail", why=why))
+    single = found.starting[0] if len(found.starting) == 1 and not found.moved else None
+    whole = (*shell, word(text.source), *text.arguments)
+    shown = masking.text_line(text.shown or text.source)
+    if text.call:
+        before = masking.line([*assignments, *shell])
+        shown = f"{before} {masking.quoted(text.source)} {masking.line(text.arguments)}".rstrip()
+    return CommandView(
+        launcher=Launcher.SHELL,
+        argv=tuple(each.text for each in whole),
+        assignments=outer,
+        gpus_wanted=wish.count,
+        gpu_indices_wanted=wish.indices or None,
+        script_path=_script_path(single) if single else None,
+        script_args=tuple(each.text for each in single.given.arguments) if single else (),
+        is_shell=True,
+        warnings=(*text.warnings, *found.warnings),
+        text=shown,
+        parts=Parts(
+            calls=tuple(found.calls),
+            source=text.source,
+            shell=shell,
+            shell_arguments=text.arguments,
+            assignments=assignments,
+            changes=changes,
+            named=found.named,
+        ),
+    )
+
+
+def _survey(text: _Text, outer: dict[str, str]) -> Survey:
+    try:
+        split(text.source)
+    except CommandError as error:
+        if not text.lenient:
+            raise
+        # bash knows more than we do: extended globs, case patterns, arithmetic.
+        return Survey(
+            warnings=[f"Berth cannot look into this script ({error}) and runs it as it is."]
+        )
+    return survey(text.source, outer)

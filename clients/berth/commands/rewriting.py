@@ -1,0 +1,244 @@
+"""`rewrite`: the same command, kept to its lease."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from berth.commands import accelerate, cards, deepspeed, masking, python, torchrun
+from berth.commands.call import Call, Parts, Share
+from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
+from berth.commands.reading import read
+from berth.commands.recognise import BUNDLED
+from berth.commands.words import Word, assignment, word
+from berth.commands.wrappers import is_assignment, name_and_value, program_name
+from berth.protocol.states import Launcher
+
+_REWRITERS = {
+    Launcher.DEEPSPEED: deepspeed.rewrite,
+    Launcher.ACCELERATE: accelerate.rewrite,
+    Launcher.TORCHRUN: torchrun.rewrite,
+    Launcher.PYTHON: python.rewrite,
+}
+_OWNED = frozenset(
+    {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "MASTER_ADDR", "MASTER_PORT", "PYTHON_EXEC"}
+)
+_OWNED_PREFIXES = ("PET_", "BERTH_")
+
+
+def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten:
+    """
+    Make a command safe for its lease, and list every change.
+
+    Raises CommandError when the lease cannot serve the command (deepspeed without a GPU).
+    """
+    parts = view.parts or read(list(view.argv)).parts or Parts()
+    share = Share(
+        visible=lease.visible,
+        indices=lease.indices,
+        port=lease.port,
+        python=runtime.python,
+        accelerate_config=runtime.accelerate_config,
+        simulated=lease.simulated,
+        changes=list(parts.changes),
+    )
+    if parts.source is None:
+        argv, text = _plain(parts.calls[0], share, runtime), None
+    else:
+        text = _spliced(parts, share, runtime, sole=view.script_path is not None)
+        argv = [*parts.shell, word(text), *parts.shell_arguments]
+    own = _own_environment(parts.assignments, share)
+    unseen = text is not None or view.launcher not in _REWRITERS
+    env = own | _environment(share, unseen=unseen)
+    shown = [assignment("CUDA_VISIBLE_DEVICES", cards.joined(lease.visible))]
+    shown += [assignment(name, value) for name, value in own.items()]
+    after = masking.line([*shown, *(argv if text is None else parts.shell)])
+    if text is not None:
+        rest = masking.line(list(parts.shell_arguments))
+        after = masking.shortened(f"{after} {masking.quoted(text)} {rest}".rstrip())
+    return Rewritten(
+        argv=tuple(each.text for each in argv),
+        env=env,
+        changes=tuple(share.changes),
+        before=view.text,
+        after=after,
+        launcher=view.launcher,
+        script=text,
+    )
+
+
+def _environment(share: Share, *, unseen: bool) -> dict[str, str]:
+    """
+    Keep launchers to the lease where their command line cannot.
+
+    PET_… are the defaults of torchrun's options, accelerate's launcher obeys them too. A
+    torchrun or accelerate that Berth cannot see (in a script) takes a port of its own.
+    """
+    env = {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": cards.joined(share.visible),
+        "PET_STANDALONE": "1" if unseen or share.port is None else "0",
+        "PET_NNODES": "1:1",
+        "PET_NODE_RANK": "0",
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_RDZV_ENDPOINT": "",
+        "PET_RDZV_BACKEND": "static",
+    }
+    if share.port is not None:
+        env |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(share.port),
+            "PET_MASTER_PORT": str(share.port),
+        }
+    return env
+
+
+def _own_environment(assignments: tuple[Word, ...], share: Share) -> dict[str, str]:
+    """The command's own assignments without those that Berth decides."""
+    own: dict[str, str] = {}
+    for each in assignments:
+        name, value = name_and_value(each)
+        if _owned(name):
+            share.note(each.raw, _became(name, share), _why(name, share))
+        else:
+            own[name] = value
+    return own
+
+
+def _plain(call: Call, share: Share, runtime: Runtime) -> list[Word]:
+    _note_nohup(call, share)
+    return [*call.wrapper, *_program(call, share, runtime)]
+
+
+def _note_nohup(call: Call, share: Share) -> None:
+    if call.nohup:
+        share.note("nohup", "", "Berth keeps the job running when you log out.")
+
+
+def _program(call: Call, share: Share, runtime: Runtime, *, sole: bool = True) -> list[Word]:
+    rewriter = _REWRITERS.get(call.launcher)
+    if rewriter is None:
+        return [*call.program, *call.given.arguments]
+    given = call.given
+    script = given.script
+    bundled = runtime.bundled_trainer
+    if script and sole and bundled and not runtime.script_exists and not call.runs_module:
+        name = program_name(script)
+        if name == BUNDLED:
+            share.note(
+                script.raw,
+                bundled,
+                "There is no such file in the job's folder; Berth's bundled trainer runs instead.",
+            )
+            script = word(bundled)
+    arguments = python.rewrite_arguments(given.arguments, share)
+    return rewriter(replace(call, given=replace(given, script=script, arguments=arguments)), share)
+
+
+def _spliced(parts: Parts, share: Share, runtime: Runtime, *, sole: bool) -> str:
+    """The shell text with its calls rewritten where they stand."""
+    text = parts.source or ""
+    pieces: list[str] = []
+    at = 0
+    for call in parts.calls:
+        part = _part_of(call, parts.named, share)
+        words = _shell_words(call, part, runtime, sole=sole)
+        pieces.append(text[at : call.start])
+        if words is None:
+            pieces.append(text[call.start : call.end])
+        else:
+            pieces.append(" ".join([*(each.raw for each in words), *_inner(call)]))
+        at = call.end
+    return "".join([*pieces, text[at:]])
+
+
+def _inner(call: Call) -> list[str]:
+    return [call.redirects] if call.redirects else []
+
+
+def _part_of(call: Call, named: tuple[int, ...], share: Share) -> Share:
+    """The cards of one call where a text deals out several sets of cards to its calls."""
+    wanted = call.indices
+    if not wanted or set(wanted) == set(named) or not share.visible:
+        return share
+    places = sorted({named.index(each) % len(share.visible) for each in wanted if each in named})
+    return replace(
+        share,
+        visible=tuple(share.visible[place] for place in places),
+        indices=tuple(share.indices[place] for place in places),
+    )
+
+
+def _shell_words(call: Call, share: Share, runtime: Runtime, *, sole: bool) -> list[Word] | None:
+    """The words of one call in a shell text, or None when they stay as they are."""
+    name = call.program[0].text if call.program else ""
+    if name in {"export", "declare", "typeset", "local", "readonly", "unset"}:
+        return _declared(call, name, share)
+    assigned = _assigned(list(call.assignments), share)
+    if call.launcher not in _REWRITERS:
+        if assigned == list(call.assignments) and not call.nohup:
+            return None
+        words = [*assigned, *call.wrapper, *call.program, *call.given.arguments]
+        _note_nohup(call, share)
+        return words or [word(":")]
+    _note_nohup(call, share)
+    return [*assigned, *call.wrapper, *_program(call, share, runtime, sole=sole)]
+
+
+def _declared(call: Call, name: str, share: Share) -> list[Word] | None:
+    """`export CUDA_VISIBLE_DEVICES=4,5` and `unset CUDA_VISIBLE_DEVICES`."""
+    operands = list(call.program[1:])
+    if name == "unset":
+        kept = [each for each in operands if not _owned(each.text)]
+        for each in operands:
+            if each not in kept:
+                share.note(f"unset {each.raw}", "", _why(each.text, share))
+    else:
+        kept = _assigned(operands, share)
+    if kept == operands:
+        return None
+    return [*call.assignments, call.program[0], *kept] if kept else [word(":")]
+
+
+def _assigned(words: list[Word], share: Share) -> list[Word]:
+    kept: list[Word] = []
+    for each in words:
+        name, _ = name_and_value(each)
+        if not is_assignment(each) or not _owned(name):
+            kept.append(each)
+            continue
+        counts_from_0 = share.visible == tuple(range(len(share.visible)))
+        if name == "CUDA_VISIBLE_DEVICES" and not each.literal and counts_from_0:
+            # `for i in 0 1 2 3; do CUDA_VISIBLE_DEVICES=$i …`: right inside a fence.
+            kept.append(each)
+            continue
+        became = _became(name, share)
+        share.note(each.raw, became, _why(name, share))
+        if became:
+            kept.append(assignment(*became.split("=", 1)))
+    return kept
+
+
+def _owned(name: str) -> bool:
+    return name in _OWNED or name.startswith(_OWNED_PREFIXES)
+
+
+def _became(name: str, share: Share) -> str:
+    if name == "CUDA_VISIBLE_DEVICES":
+        return f"{name}={cards.joined(share.visible)}"
+    if name == "CUDA_DEVICE_ORDER":
+        return f"{name}=PCI_BUS_ID"
+    if name == "MASTER_ADDR":
+        return f"{name}=127.0.0.1"
+    if name == "MASTER_PORT" and share.port is not None:
+        return f"{name}={share.port}"
+    return ""
+
+
+def _why(name: str, share: Share) -> str:
+    if name == "CUDA_VISIBLE_DEVICES":
+        return f"The job was given {share.cards}."
+    if name == "CUDA_DEVICE_ORDER":
+        return "Berth counts GPUs in the order of the PCI bus, as nvidia-smi does."
+    if name.startswith("MASTER_"):
+        return "Every attempt has a rendezvous port of its own on this box."
+    return "Berth sets it for the job."

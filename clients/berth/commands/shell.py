@@ -1,0 +1,245 @@
+"""
+Shell text: lines with pipes, &&, redirections or expansions, and whole scripts.
+
+The text keeps its meaning. Launcher calls in it that can be read are rewritten where they
+stand; what cannot be read is left alone and kept in bounds by the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from berth.commands import cards
+from berth.commands.call import Call
+from berth.commands.cards import Wish
+from berth.commands.model import CommandError
+from berth.commands.recognise import look, recognise
+from berth.commands.wishes import RANKED, decide
+from berth.commands.words import Segment, Word, split
+from berth.commands.wrappers import is_assignment, name_and_value, program_name
+from berth.protocol.states import Launcher
+
+BUILTINS = frozenset(
+    {"!", "{", "(", "[", "[[", ".", ":", "alias", "bg", "builtin", "cd", "command", "declare"}
+    | {"disown", "echo", "eval", "exec", "exit", "export", "fg", "function", "for", "case"}
+    | {"if", "jobs", "let", "local", "popd", "printf", "pushd", "read", "readonly", "select"}
+    | {"set", "shift", "shopt", "source", "test", "time", "times", "trap", "type", "typeset"}
+    | {"ulimit", "umask", "unalias", "unset", "until", "wait", "while"}
+)
+"""Words that mean something only to a shell."""
+
+_KEYWORDS = frozenset({"if", "then", "elif", "else", "do", "while", "until", "{", "!"})
+_NO_COMMAND = frozenset({"for", "case", "select", "function", "done", "fi", "esac", "}"})
+_EXPORTS = frozenset({"export", "declare", "typeset", "local", "readonly"})
+_ACTIVATES = frozenset(
+    {"source", ".", "conda", "mamba", "micromamba", "module", "ml", "eval", "pyenv", "workon"}
+)
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_PLAIN_VALUE = re.compile(r"[\w.,:/@%+=-]*")
+
+
+@dataclass
+class Survey:
+    """What a shell text holds."""
+
+    calls: list[Call] = field(default_factory=list[Call])
+    """Everything in it that may have to be changed, in order."""
+    wishes: list[Wish] = field(default_factory=list[Wish])
+    warnings: list[str] = field(default_factory=list[str])
+    moved: bool = False
+    """Whether a `cd` stands before the first launcher."""
+    piped_to_tee: bool = False
+    """Whether a launcher's exit code would be replaced by tee's."""
+
+    @property
+    def starting(self) -> list[Call]:
+        """The calls that start a training script."""
+        return [call for call in self.calls if call.launcher in RANKED | {Launcher.PYTHON}]
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """All cards that the text names."""
+        found = {index for wish in self.wishes for index in wish.indices or ()}
+        return tuple(sorted(found))
+
+    @property
+    def wish(self) -> Wish:
+        """What the whole text asks for: the most that one call does, and every card named."""
+        counts = [wish.count for wish in self.wishes if wish.count is not None]
+        if not counts:
+            return Wish()
+        most = max(*counts, len(self.named))
+        return Wish(most, self.named if len(self.named) == most else None)
+
+    def warn(self, sentence: str) -> None:
+        """Say something once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+
+def survey(source: str, outer: Mapping[str, str]) -> Survey:
+    """
+    Look through a shell text; `outer` holds what is assigned before the shell.
+
+    Raises CommandError for text that is never closed and for calls that cannot run here.
+    """
+    found = Survey()
+    segments = split(source)
+    variables = dict(outer)
+    exported = _visible(variables, Wish())
+    activated = False
+    for at, segment in enumerate(segments):
+        words = _command_words(segment)
+        if not words:
+            continue
+        resolved = [_resolve(each, variables) for each in words]
+        name = program_name(resolved[0])
+        recognised = recognise(resolved, activated=activated)
+        for sentence in recognised.warnings:
+            found.warn(sentence)
+        call = _placed(recognised.call, words, segment)
+        if name in _EXPORTS or not call.program:
+            _learn(resolved, variables)
+            exported = _visible(variables, exported)
+            named = {name_and_value(each)[0] for each in resolved if is_assignment(each)}
+            activated = activated or "PATH" in named
+            said = exported if "CUDA_VISIBLE_DEVICES" in named else Wish()
+            found.calls.append(replace(call, indices=said.indices))
+            found.wishes.append(said)
+            continue
+        activated = activated or name in _ACTIVATES
+        if name in {"cd", "pushd"} and not found.starting:
+            found.moved = True
+        _take(found, call, exported)
+        _about_place(found, call, segments, at)
+    _about_all(found, segments)
+    return found
+
+
+def _take(found: Survey, call: Call, exported: Wish) -> None:
+    inline = dict(name_and_value(each) for each in call.assignments if each.literal)
+    if call.launcher not in RANKED | {Launcher.PYTHON}:
+        if call.launcher is Launcher.SHELL:
+            found.warn(opaque(call))
+        said = _visible(inline, Wish())
+        found.wishes.append(said)
+        found.calls.append(replace(call, indices=said.indices))
+        return
+    refuse_dashes(call)
+    reading = look(call)
+    wish, warnings = decide(call, reading.wish, _visible(inline, exported))
+    for sentence in (*reading.warnings, *warnings, *_opaque_options(call)):
+        found.warn(sentence)
+    found.wishes.append(wish)
+    found.calls.append(replace(call, indices=wish.indices))
+
+
+def opaque(call: Call) -> str:
+    """The warning for a shell script in a file."""
+    files = [each.text for each in call.given.arguments if not each.startswith("-")]
+    name = files[0] if files else call.program[-1].text
+    return (
+        f"Berth does not look into {name}: inside it deepspeed flags such as --num_gpus and "
+        "--master_port stay as they are; submit the launcher's line itself to be safe."
+    )
+
+
+def refuse_dashes(call: Call) -> None:
+    """Refuse options whose dash was made typographic by a chat or a word processor."""
+    script = call.given.script
+    if script and script.text[:1] in {"–", "—", "−"}:  # noqa: RUF001 - those dashes are meant
+        raise CommandError(
+            f"{script.text} begins with a typographic dash; write it with two hyphens, "
+            f"--{script.text[1:]}."
+        )
+
+
+def _opaque_options(call: Call) -> list[str]:
+    return [
+        f"Berth cannot see which options {flag.words[0].raw} holds; write them out, so that "
+        "cards and port can be set."
+        for flag in call.flags
+        if not flag.known and not flag.words[0].literal
+    ]
+
+
+def _about_place(found: Survey, call: Call, segments: list[Segment], at: int) -> None:
+    if call.launcher not in RANKED | {Launcher.PYTHON}:
+        return
+    segment = segments[at]
+    for redirect in segment.redirects:
+        if redirect.keeps_output and redirect.target != "/dev/null":
+            found.warn(
+                f"The output goes into {redirect.target}, so Berth's own log stays empty; "
+                f"leave `{redirect.raw}` out to follow it with `berth logs -f`."
+            )
+    following = segments[at + 1] if at + 1 < len(segments) else None
+    if segment.operator in {"|", "|&"} and following and following.words:
+        found.piped_to_tee |= following.words[0].text == "tee"
+
+
+def _about_all(found: Survey, segments: list[Segment]) -> None:
+    ranked = [call for call in found.calls if call.launcher in RANKED]
+    behind = {id(call): _segment_of(call, segments).operator == "&" for call in ranked}
+    if len(ranked) > 1 and any(behind.values()):
+        found.warn(
+            "It starts several launchers at once on the same GPUs and port; "
+            "submit each as a job of its own."
+        )
+    waits = any(segment.words and segment.words[0].text == "wait" for segment in segments)
+    if not waits and any(_segment_of(call, segments).operator == "&" for call in found.starting):
+        found.warn(
+            "It leaves a run in the background and Berth ends the job with its shell; "
+            "take out the `&` or end with `wait`."
+        )
+
+
+def _segment_of(call: Call, segments: list[Segment]) -> Segment:
+    return next(s for s in segments if s.words and s.start <= call.start < s.end)
+
+
+def _command_words(segment: Segment) -> list[Word]:
+    """The words of the simple command itself, without `if`, `then`, `do` and the like."""
+    words = list(segment.words)
+    while words and words[0].raw in _KEYWORDS:
+        words.pop(0)
+    return [] if words and words[0].raw in _NO_COMMAND else words
+
+
+def _placed(call: Call, words: list[Word], segment: Segment) -> Call:
+    start, end = words[0].start, words[-1].end
+    inner = [r.raw for r in segment.redirects if start < r.start < end]
+    return replace(call, start=start, end=end, redirects=" ".join(inner))
+
+
+def _resolve(each: Word, variables: Mapping[str, str]) -> Word:
+    """Fill in variables that the text itself set to plain values, for reading only."""
+    if each.literal:
+        return each
+    quoted = len(each.raw) > 1 and each.raw[0] == each.raw[-1] == '"'
+    text = each.raw[1:-1] if quoted else each.raw
+    filled = _VARIABLE.sub(
+        lambda match: variables.get(match.group(1) or match.group(2), match.group()), text
+    )
+    if not _PLAIN_VALUE.fullmatch(filled):
+        return each
+    return replace(each, text=filled, literal=True)
+
+
+def _learn(words: list[Word], variables: dict[str, str]) -> None:
+    for each in words:
+        if is_assignment(each):
+            name, value = name_and_value(each)
+            if each.literal:
+                variables[name] = value
+            else:
+                variables.pop(name, None)
+
+
+def _visible(variables: Mapping[str, str], otherwise: Wish) -> Wish:
+    value = variables.get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        return otherwise
+    return cards.visible_devices(value, f"CUDA_VISIBLE_DEVICES={value}")
