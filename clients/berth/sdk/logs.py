@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote
 
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
@@ -14,6 +15,7 @@ from berth.sdk.patience import Patience
 from berth.sdk.waiting import WaitingCalls
 
 _PIECE_BYTES = 1 << 20
+_MOST_TAIL_BYTES = 1 << 24
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -48,25 +50,35 @@ class LogCalls(WaitingCalls):
         pieces: list[bytes] = []
         left = limit
         while left is None or left > 0:
-            answer = self._channel.request(
-                "GET",
-                f"/api/v1/jobs/{job_id}/log",
-                params={
-                    "offset": offset,
-                    "limit": _PIECE_BYTES if left is None else min(left, _PIECE_BYTES),
-                    "attempt": attempt,
-                },
-                headers={"Accept": "*/*"},
-                repeatable=True,
-            )
-            data = answer.content
-            pieces.append(data)
-            if not data:
+            size = _PIECE_BYTES if left is None else min(left, _PIECE_BYTES)
+            piece = self._log_piece(job_id, offset, size, attempt)
+            pieces.append(piece.data)
+            if not piece.data:
                 break
-            offset = int(answer.headers.get("Berth-Log-Offset", max(offset, 0))) + len(data)
+            offset = piece.end
             if left is not None:
-                left -= len(data)
+                left -= len(piece.data)
         return b"".join(pieces)
+
+    def read_log(
+        self, job_id: int, *, attempt: int | None = None, lines: int | None = None
+    ) -> Iterator[LogPiece]:
+        """
+        The log up to its present end, piece by piece; with `lines` only its last so many lines.
+
+        Gives at least one piece, perhaps an empty one, so that the last one's `end` is where
+        `follow_log` goes on.
+        """
+        piece = (
+            self._log_piece(job_id, 0, _PIECE_BYTES, attempt)
+            if lines is None
+            else self._last_lines(job_id, lines, attempt)
+        )
+        yield piece
+        while piece.data:
+            piece = self._log_piece(job_id, piece.end, _PIECE_BYTES, attempt)
+            if piece.data:
+                yield piece
 
     def log_lines(
         self, job_id: int, *, first: int = 0, count: int = 100, attempt: int | None = None
@@ -76,26 +88,31 @@ class LogCalls(WaitingCalls):
         return self._get(LogLines, f"/api/v1/jobs/{job_id}/log/lines", params)
 
     def follow_log(
-        self, job_id: int, *, offset: int = 0, attempt: int | None = None
+        self,
+        job_id: int,
+        *,
+        offset: int = 0,
+        attempt: int | None = None,
+        until: Literal["job", "attempt"] = "job",
     ) -> Iterator[LogPiece]:
         """
         The log as the job writes it, byte for byte, until the job has ended.
 
-        Waits for a job that has not started. Begins at `offset` of the present attempt and goes
-        on with those that follow a failed one; with `attempt` given it ends with that one. Goes
-        on at the right byte when the connection breaks or the server restarts; raises
-        `Unreachable` when the server stays away longer than the client's patience.
+        Waits for a job that has not started. Begins at `offset` of attempt number `attempt`,
+        default the last one, and goes on with those that follow a failed one; with
+        `until="attempt"` it ends with the first. Goes on at the right byte when the connection
+        breaks or the server restarts; raises `Unreachable` when the server stays away longer
+        than the client's patience.
         """
         self.job(job_id)
-        number = attempt
         while True:
-            end = yield from self._follow_attempt(job_id, offset, number)
-            if attempt is not None or end.attempt is None or end.job_state.is_final:
+            end = yield from self._follow_attempt(job_id, offset, attempt)
+            if until == "attempt" or end.attempt is None or end.job_state.is_final:
                 return
-            following = self._next_attempt(job_id, int(end.attempt.partition(".")[2]))
-            if following is None:
+            attempt = self._next_attempt(job_id, int(end.attempt.partition(".")[2]))
+            if attempt is None:
                 return
-            number, offset = following, 0
+            offset = 0
 
     def metrics(
         self, job_id: int, *, attempt: int | None = None, max_points: int | None = None
@@ -138,6 +155,33 @@ class LogCalls(WaitingCalls):
                 patience.spend(Unreachable("The server ended the stream of the log."))
             except Unreachable as error:
                 patience.spend(error)
+
+    def _log_piece(self, job_id: int, offset: int, size: int, attempt: int | None) -> LogPiece:
+        answer = self._channel.request(
+            "GET",
+            f"/api/v1/jobs/{job_id}/log",
+            params={"offset": offset, "limit": size, "attempt": attempt},
+            headers={"Accept": "*/*"},
+            repeatable=True,
+        )
+        first = int(answer.headers.get("Berth-Log-Offset", max(offset, 0)))
+        return LogPiece(answer.headers.get("Berth-Attempt", ""), first, answer.content)
+
+    def _last_lines(self, job_id: int, lines: int, attempt: int | None) -> LogPiece:
+        size = max(1, min(lines * 200, _PIECE_BYTES))
+        while True:
+            piece = self._log_piece(job_id, -size, size, attempt)
+            start = len(piece.data)
+            # A line end at the very end closes the last line, it does not open another.
+            edge = start - 1 if piece.data.endswith(b"\n") else start
+            for _ in range(lines):
+                edge = piece.data.rfind(b"\n", 0, max(edge, 0))
+                start = edge + 1
+                if edge < 0:
+                    break
+            if edge >= 0 or lines == 0 or piece.offset == 0 or size >= _MOST_TAIL_BYTES:
+                return LogPiece(piece.attempt, piece.offset + start, piece.data[start:])
+            size *= 4
 
     def _exact(self, job_id: int, chunk: LogChunk, offset: int, end: int, number: int) -> bytes:
         # The stream carries text. Bytes that are no UTF-8 stand there as U+FFFD, and those are

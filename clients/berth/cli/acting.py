@@ -1,0 +1,56 @@
+"""What `cancel`, `hold`, `release` and `retry` share: one act on several jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from berth.cli import failure, ids, text
+from berth.cli.session import connect, note, print_json
+
+if TYPE_CHECKING:
+    from berth.protocol.jobs import Job
+
+Act = Literal["cancel", "hold", "release", "retry"]
+
+
+def act(words: list[str], verb: Act, *, as_json: bool) -> None:
+    """
+    Do it to every job, tell each result, and leave with 4 when any was refused.
+
+    A refusal does not keep the others from being done.
+    """
+    from berth.sdk.errors import Refused
+
+    done: list[Job] = []
+    refused: list[Refused] = []
+    numbers = ids.several(words)
+    with connect() as client:
+        for job_id in numbers:
+            try:
+                done.append(getattr(client, verb)(job_id))
+            except Refused as error:
+                if len(numbers) == 1:
+                    raise
+                refused.append(error)
+                note(f"berth: Job {job_id}: {error}")
+    if as_json:
+        print_json(done[0] if len(numbers) == 1 else done)
+    else:
+        for job in done:
+            print(_told(job, verb))
+    if refused:
+        raise typer.Exit(failure.REFUSED)
+
+
+def _told(job: Job, verb: Act) -> str:
+    if verb == "cancel":
+        if job.state.is_final:
+            return f"Job {job.id} is {job.state.value}."
+        return f"Job {job.id} is being stopped; it has {text.span(job.grace)} to end by itself."
+    if verb == "hold":
+        return f"Job {job.id} is held; `berth release {job.id}` queues it again."
+    if job.state.is_active:
+        return f"Job {job.id} starts now."
+    return f"Job {job.id} is {job.state.value}. {job.reason or ''}".rstrip()

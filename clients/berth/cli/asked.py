@@ -1,0 +1,278 @@
+"""The options that describe a job, the same for `submit` and `run`, and the spec they make."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from berth.cli import jobfile
+from berth.cli.durations import moment
+from berth.cli.failure import Failure
+
+Option = typer.Option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user asked for, as the options say it."""
+
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND...",
+            help="The command with its arguments, or one quoted line as you would type it, "
+            "or a job file (.yaml, .json; - for standard input).",
+        ),
+    ] = None
+    gpus: Annotated[
+        int | None,
+        Option("--gpus", "-g", min=0, help="How many GPUs; default: what the command asks for."),
+    ] = None
+    name: Annotated[str | None, Option("--name", help="Short name for lists.")] = None
+    time_limit: Annotated[
+        str | None, Option("--time-limit", "-t", help="Longest run time, like 12h or 1h30m.")
+    ] = None
+    gpu_memory: Annotated[str | None, Option(help="Least memory of each card, like 40GiB.")] = None
+    priority: Annotated[int | None, Option("--priority", "-p", help="Higher starts first.")] = None
+    script: Annotated[
+        str | None,
+        Option(help="Run this shell script file instead of a command (- for standard input)."),
+    ] = None
+    workdir: Annotated[
+        str | None, Option("--workdir", "-C", help="Folder to run in; default: here.")
+    ] = None
+    python: Annotated[
+        str | None,
+        Option(
+            help="Interpreter or environment folder; default: the active virtual or conda environment."
+        ),
+    ] = None
+    env: Annotated[
+        list[str] | None,
+        Option("--env", "-e", metavar="NAME=VALUE", help="Set a variable; may be repeated."),
+    ] = None
+    env_pass: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="Pass this shell's variable on; may be repeated."),
+    ] = None
+    depends_on: Annotated[
+        list[str] | None,
+        Option(metavar="JOB", help="Start after these have succeeded, like 41 or 40,41."),
+    ] = None
+    after_time: Annotated[
+        str | None,
+        Option(metavar="WHEN", help="Not before 22:00, 2026-11-24T22:00 or 2h from now."),
+    ] = None
+    label: Annotated[
+        list[str] | None, Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")
+    ] = None
+    hold: Annotated[bool, Option("--hold", help="Submit as held; `berth release` queues it.")] = (
+        False
+    )
+    retries: Annotated[
+        int | None, Option(min=0, help="How many more attempts after a failed one.")
+    ] = None
+    on_oom: Annotated[
+        str | None,
+        Option(
+            metavar="STEPS",
+            help="After a GPU out-of-memory: halve_micro_batch,checkpointing,offload.",
+        ),
+    ] = None
+    grace: Annotated[str | None, Option(help="Time between TERM and KILL, like 60s.")] = None
+    warn_before: Annotated[
+        str | None, Option(help="How long before the time limit SIGUSR1 is sent, like 5m.")
+    ] = None
+    preemptible: Annotated[
+        bool, Option("--preemptible", help="May be stopped and requeued in favour of others.")
+    ] = False
+    notify: Annotated[
+        list[str] | None,
+        Option(metavar="URL", help="Webhook to tell about the end; may be repeated."),
+    ] = None
+
+    def specs(self) -> list[dict[str, Any]]:
+        """The job specs that this makes, options above what stands in a job file."""
+        bases = self._bases()
+        options = self._options()
+        return [self._complete({**base, **options}, base) for base in bases]
+
+    def python_note(self) -> str | None:
+        """How the interpreter was chosen, when the options did not say it."""
+        found = None if self.python else _active_python()
+        return None if found is None else f"{found} (the active environment)"
+
+    def _bases(self) -> list[dict[str, Any]]:
+        words = self.command or []
+        if self.script is not None:
+            if words:
+                raise Failure("Give a command or --script, not both.")
+            return [_script(self.script)]
+        if not words:
+            raise Failure("Say what to run, like: berth submit --gpus 4 -- deepspeed train.py")
+        if len(words) == 1:
+            if words[0] == "-":
+                return jobfile.read("-", sys.stdin.read())
+            if words[0].endswith(jobfile.SUFFIXES):
+                return jobfile.read(words[0])
+            return [{"command": words[0]}]
+        return [{"command": words}]
+
+    def _options(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {
+            "name": self.name,
+            "gpus": self.gpus,
+            "gpu_memory": self.gpu_memory,
+            "time_limit": self.time_limit,
+            "priority": self.priority,
+            "retries": self.retries,
+            "grace": self.grace,
+            "warn_before": self.warn_before,
+            "hold": self.hold or None,
+            "preemptible": self.preemptible or None,
+            "notify": self.notify or None,
+            "depends_on": _numbers(self.depends_on or []) or None,
+            "not_before": moment(self.after_time).isoformat() if self.after_time else None,
+            "on_oom": {"steps": self.on_oom.split(",")} if self.on_oom else None,
+            "workdir": str(Path(self.workdir).expanduser().absolute()) if self.workdir else None,
+            "python": _python_path(self.python) if self.python else None,
+        }
+        return {key: value for key, value in spec.items() if value is not None}
+
+    def _complete(self, spec: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+        spec.setdefault("workdir", str(Path.cwd()))
+        if "python" not in spec and (active := _active_python()):
+            spec["python"] = active
+        if isinstance(base.get("not_before"), str) and "not_before" not in self._options():
+            spec["not_before"] = moment(base["not_before"]).isoformat()
+        env = {
+            **_mapping(base, "env"),
+            **_passed(self.env_pass or []),
+            **_pairs(self.env or [], "NAME=VALUE"),
+        }
+        labels = {**_mapping(base, "labels"), **_pairs(self.label or [], "KEY=VALUE")}
+        return {**spec, **({"env": env} if env else {}), **({"labels": labels} if labels else {})}
+
+
+class SpecCommand(TyperCommand):
+    """
+    A command whose options stand before the job's command line, which may have its own options.
+
+    After a job file there is no command line, so that options may stand behind it as well.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.allow_interspersed_args = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, and once more with options allowed behind when a job file was named."""
+        again = list(args)
+        rest = super().parse_args(ctx, args)
+        words = ctx.params.get("command") or []
+        if len(words) > 1 and words[0].endswith(jobfile.SUFFIXES) and "--" not in again:
+            ctx.params.clear()
+            ctx.allow_interspersed_args = True
+            rest = super().parse_args(ctx, again)
+            words = ctx.params.get("command") or []
+            if len(words) > 1:
+                raise Failure(f"A job file stands alone; leave out {' '.join(words[1:])!r}.")
+        return rest
+
+
+def takes_asked(verb: Callable[..., None]) -> Callable[..., None]:
+    """Make a verb `f(asked, …)` into one that typer gives each field of `Asked` as an option."""
+    hints = get_type_hints(Asked, include_extras=True)
+    own = [
+        parameter
+        for name, parameter in inspect.signature(verb, eval_str=True).parameters.items()
+        if name != "asked"
+    ]
+    names = [field.name for field in fields(Asked)]
+
+    def typed(**values: Any) -> None:
+        asked = Asked(**{name: values.pop(name) for name in names})
+        verb(asked, **values)
+
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(Asked)
+    ]
+    parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    typed.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess] - read by inspect, which typer asks
+    typed.__annotations__ = {one.name: one.annotation for one in parameters}
+    typed.__name__ = verb.__name__
+    typed.__doc__ = verb.__doc__
+    return typed
+
+
+def _script(path: str) -> dict[str, Any]:
+    if path == "-":
+        return {"script": sys.stdin.read()}
+    try:
+        return {"script": Path(path).read_text(encoding="utf-8"), "name": Path(path).stem}
+    except FileNotFoundError:
+        raise Failure(f"There is no script {path}; check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"The script {path} cannot be read: {error}.") from error
+
+
+def _active_python() -> str | None:
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        folder = os.environ.get(variable)
+        if folder and (Path(folder) / "bin" / "python").exists():
+            return str(Path(folder).absolute() / "bin" / "python")
+    return None
+
+
+def _python_path(word: str) -> str:
+    # A bare name like python3.11 is found on this shell's PATH, not on the worker's.
+    if "/" not in word and not Path(word).exists():
+        import shutil
+
+        found = shutil.which(word)
+        if found is None:
+            raise Failure(
+                f"There is no interpreter {word!r} on PATH; give its path or its environment's folder."
+            )
+        return found
+    # Not resolved: a virtual environment's python is a link, and where it stands is what counts.
+    return str(Path(word).expanduser().absolute())
+
+
+def _numbers(words: list[str]) -> list[int]:
+    from berth.cli import ids
+
+    return ids.several([part for word in words for part in word.split(",") if part])
+
+
+def _pairs(words: list[str], shape: str) -> dict[str, str]:
+    for word in words:
+        if not word.partition("=")[1]:
+            raise Failure(f"{word!r} is not of the form {shape}.")
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def _passed(names: list[str]) -> dict[str, str]:
+    for name in names:
+        if name not in os.environ:
+            raise Failure(f"{name} is not set in this shell; export it, or use --env {name}=….")
+    return {name: os.environ[name] for name in names}
+
+
+def _mapping(base: dict[str, Any], key: str) -> dict[str, Any]:
+    value = base.get(key)
+    return value if isinstance(value, dict) else {}

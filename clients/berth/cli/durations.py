@@ -1,0 +1,44 @@
+"""Durations and moments as people type them on a command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from berth.cli.failure import Failure
+
+
+def seconds(word: str) -> float:
+    """`90`, `90s`, `1h30m` as seconds."""
+    from berth.protocol.base import parse_duration
+
+    try:
+        return parse_duration(word).total_seconds()
+    except ValueError as error:
+        raise Failure(str(error)) from error
+
+
+def moment(word: str, now: datetime | None = None) -> datetime:
+    """
+    A moment: `22:00` (the next one), `2026-11-24T22:00` (local time unless it names a zone), or
+    a duration from now like `2h` or `+2h`.
+    """
+    local = (now or datetime.now(UTC)).astimezone()
+    try:
+        clock = datetime.strptime(word, "%H:%M").time()  # noqa: DTZ007 - only the clock is read
+    except ValueError:
+        pass
+    else:
+        today = local.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+        return (today if today > local else today + timedelta(days=1)).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(word).astimezone(UTC)
+    except ValueError:
+        pass
+    from berth.protocol.base import parse_duration
+
+    try:
+        return (local + parse_duration(word.removeprefix("+"))).astimezone(UTC)
+    except ValueError:
+        raise Failure(
+            f"{word!r} is no time; write like 22:00, 2026-11-24T22:00, or 2h from now."
+        ) from None

@@ -1,0 +1,106 @@
+"""
+How the command ends: every error is one sentence and an exit code, never a traceback.
+
+0 fine, 1 the job failed, 2 usage, 3 nobody answers, 4 refused, 124 waited too long,
+130 interrupted. `run` and `wait` give the job's own code, see docs/cli.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from berth.cli import failure
+
+
+class BerthGroup(TyperGroup):
+    """The top-level group; turns whatever a verb raises into a sentence and a code."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - the signature is Typer's
+        windows_expand_args: bool = True,  # noqa: FBT001, FBT002 - the signature is Typer's
+        **extra: Any,
+    ) -> Any:
+        """Run a command line and leave with its code."""
+        argv = list(sys.argv[1:] if args is None else args)
+        try:
+            result = super().main(
+                args=argv,
+                prog_name=prog_name or "berth",
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+            code = result if isinstance(result, int) else 0
+        except KeyboardInterrupt:
+            code = failure.INTERRUPTED
+        except (Exception, typer.Abort) as error:  # noqa: BLE001 - the last place that can say it in a sentence
+            if os.environ.get("BERTH_DEBUG"):
+                raise
+            code = _tell(error, as_json=_wants_json(argv))
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _wants_json(argv: list[str]) -> bool:
+    end = argv.index("--") if "--" in argv else len(argv)
+    return "--json" in argv[:end]
+
+
+def _tell(error: BaseException, *, as_json: bool) -> int:
+    sentence, code, problem = _describe(error)
+    if as_json:
+        facts: dict[str, Any] = {"detail": sentence, **problem, "exit_code": code}
+        print(json.dumps({"error": facts}, ensure_ascii=False), file=sys.stderr)
+    else:
+        print(f"berth: {sentence}", file=sys.stderr)
+        for field in problem.get("fields", []):
+            if field["problem"] not in sentence:
+                print(f"  {field['field']}: {field['problem']}", file=sys.stderr)
+    return code
+
+
+def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
+    if isinstance(error, failure.Failure):
+        return str(error), error.code, {}
+    if isinstance(error, typer.TyperException):
+        return _usage(error), failure.USAGE, {}
+    if isinstance(error, typer.Abort):
+        return "Nothing was done.", failure.INTERRUPTED, {}
+    # Imported only now: a command that ends well, or wrongly typed, does not need it.
+    from berth.sdk import errors
+
+    if isinstance(error, errors.BerthError):
+        code = failure.REFUSED
+        if isinstance(error, errors.Unreachable):
+            code = failure.UNREACHABLE
+        elif isinstance(error, errors.WaitTimeout):
+            code = failure.TIMED_OUT
+        problem = error.problem.model_dump(exclude_none=True) if error.problem else {}
+        return str(error), code, problem
+    where = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (
+        f"Berth's own command line failed ({where}); please report it with what BERTH_DEBUG=1 shows.",
+        failure.FAULT,
+        {},
+    )
+
+
+def _usage(error: typer.TyperException) -> str:
+    sentence = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return sentence
+    return f"{sentence.rstrip('.')}. See `{context.command_path} --help`."

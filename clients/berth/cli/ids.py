@@ -1,0 +1,70 @@
+"""Job ids as people write them: `42`, `42.1` for one attempt, `40-44` for several."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from berth.cli.failure import Failure
+
+_RANGE = re.compile(r"#?(\d+)(?:(?:-|\.\.)#?(\d+))?")
+_ONE = re.compile(r"#?(\d+)(?:\.(\d+))?")
+_MOST = 10_000
+
+
+def complete(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of recent jobs with their names, for the shell; nothing when no server answers."""
+    from berth.cli.session import connect
+    from berth.sdk.errors import BerthError
+
+    try:
+        with connect(patience=0.0) as client:
+            jobs = list(client.jobs(limit=50))
+    except BerthError:
+        return []
+    return [
+        (str(job.id), f"{job.state} {job.name}")
+        for job in jobs
+        if str(job.id).startswith(incomplete)
+    ]
+
+
+JobId = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="Job id, or one attempt like 42.1.", autocompletion=complete
+    ),
+]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...", help="Job ids; 40-44 means all of them.", autocompletion=complete
+    ),
+]
+
+
+def one(word: str) -> tuple[int, int | None]:
+    """Job id and attempt number, if one is named."""
+    match = _ONE.fullmatch(word)
+    if match is None:
+        raise Failure(
+            f"{word!r} is no job id; write a number like 42, or 42.1 for its first attempt."
+        )
+    return int(match[1]), int(match[2]) if match[2] else None
+
+
+def several(words: list[str]) -> list[int]:
+    """The job ids in the order given, each once."""
+    found: dict[int, None] = {}
+    for word in words:
+        match = _RANGE.fullmatch(word)
+        if match is None:
+            raise Failure(f"{word!r} is no job id; write numbers like 42, or 40-44 for several.")
+        first = int(match[1])
+        last = int(match[2] or first)
+        if last < first or last - first >= _MOST:
+            raise Failure(f"{word!r} is no range of job ids; write the smaller number first.")
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return list(found)

@@ -1,0 +1,139 @@
+"""
+Job files: YAML (or JSON, which is YAML) with one job or a list of jobs.
+
+YAML surprises people: `no` becomes false, `1e-4` a string, `12:00:00` a number of seconds and
+a key given twice silently wins. Here a field that takes text gets the text as it stands in the
+file, numbers are read as YAML 1.2 reads them, and a key given twice is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from berth.cli.failure import Failure
+
+if TYPE_CHECKING:
+    import yaml
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+_TEXT = {"name", "command", "script", "workdir", "python", "notify", "not_before", "env", "labels"}
+_NULL = re.compile(r"|~|null|Null|NULL")
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_PLAIN_TAGS = "tag:yaml.org,2002:"
+_KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "seq", "map", "merge", "value"}
+
+
+def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
+    """The jobs of a file, at least one. `text` stands for the file's content (standard input)."""
+    import yaml
+
+    where = "standard input" if text is not None else path
+    if text is None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise Failure(f"There is no file {path}; check the path.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure(f"{path} cannot be read: {error}.") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise Failure(f"{where}{_position(error)}: this is no YAML: {_problem(error)}.") from error
+    value = None if node is None else _Reader(where).value(node, as_text=False, depth=0)
+    jobs = value if isinstance(value, list) else [value]
+    if not jobs or not all(isinstance(job, dict) for job in jobs):
+        raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of such.")
+    return jobs
+
+
+class _Reader:
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._open: list[int] = []
+
+    def value(self, node: yaml.Node, *, as_text: bool, depth: int) -> Any:
+        import yaml
+
+        if isinstance(node, yaml.ScalarNode):
+            self._check_tag(node)
+            return _scalar(node, as_text=as_text)
+        if id(node) in self._open:
+            raise self._failure(node, "an alias that contains itself cannot be read")
+        self._open.append(id(node))
+        try:
+            self._check_tag(node)
+            if isinstance(node, yaml.SequenceNode):
+                # A list of jobs is as deep as one job.
+                below = depth if depth == 0 else depth + 1
+                return [self.value(one, as_text=as_text, depth=below) for one in node.value]
+            assert isinstance(node, yaml.MappingNode)
+            return self._mapping(node, as_text=as_text, depth=depth)
+        finally:
+            self._open.pop()
+
+    def _mapping(self, node: yaml.MappingNode, *, as_text: bool, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _key(key_node)
+            if key is None:
+                raise self._failure(key_node, "a key must be a word")
+            if key == "<<" and key_node.style is None:
+                for one in self._bases(value_node, as_text=as_text, depth=depth):
+                    merged = {**one, **merged}
+                continue
+            if key in found:
+                raise self._failure(key_node, f"{key!r} is given twice; keep one of them")
+            text_below = as_text or (depth == 0 and key in _TEXT)
+            found[key] = self.value(value_node, as_text=text_below, depth=depth + 1)
+        return {**merged, **found}
+
+    def _bases(self, node: yaml.Node, *, as_text: bool, depth: int) -> list[dict[str, Any]]:
+        bases = self.value(node, as_text=as_text, depth=depth)
+        bases = bases if isinstance(bases, list) else [bases]
+        if not all(isinstance(base, dict) for base in bases):
+            raise self._failure(node, "`<<` takes a mapping, or a list of mappings")
+        return bases
+
+    def _check_tag(self, node: yaml.Node) -> None:
+        if node.tag.removeprefix(_PLAIN_TAGS) not in _KNOWN_TAGS:
+            raise self._failure(node, f"the tag {node.tag} is not known; leave it out")
+
+    def _failure(self, node: yaml.Node, problem: str) -> Failure:
+        return Failure(f"{self._where} line {node.start_mark.line + 1}: {problem}.")
+
+
+def _key(node: yaml.Node) -> str | None:
+    return node.value if isinstance(node.value, str) else None
+
+
+def _scalar(node: yaml.ScalarNode, *, as_text: bool) -> Any:
+    text: str = node.value
+    if node.style is not None:
+        return text
+    if _NULL.fullmatch(text):
+        return None if text or not as_text else ""
+    if as_text:
+        return text
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def _position(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f" line {mark.line + 1}" if mark is not None else ""
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or str(error)
+    return " ".join(str(problem).split())

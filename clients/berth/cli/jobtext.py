@@ -1,0 +1,155 @@
+"""Sentences and cells about jobs, the same in every verb."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from berth.cli import text
+
+if TYPE_CHECKING:
+    from berth.protocol.jobs import Attempt, Job
+
+_STYLES = {
+    "held": "magenta",
+    "waiting": "magenta",
+    "queued": "yellow",
+    "starting": "cyan",
+    "running": "cyan",
+    "stopping": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+}
+
+
+def state_cell(job: Job) -> tuple[str, str]:
+    """The state in its colour."""
+    return job.state.value, _STYLES.get(job.state.value, "")
+
+
+def command_line(job: Job) -> str:
+    """What the job runs, on one line."""
+    if job.script is not None:
+        lines = [line for line in job.script.splitlines() if line and not line.startswith("#!")]
+        return (lines[0] if lines else "") + (" \N{HORIZONTAL ELLIPSIS}" if len(lines) > 1 else "")
+    if isinstance(job.command, str):
+        return " ".join(job.command.split())
+    return shlex.join(job.command or [])
+
+
+def gpus_cell(job: Job) -> str:
+    """How many GPUs, and which while it holds them."""
+    if job.state.is_active and job.gpu_indices:
+        return text.indices(job.gpu_indices)
+    return str(job.gpus)
+
+
+def gpu_phrase(job: Job) -> str:
+    """`4 GPUs`, or `GPUs 0,1,2,3` while it holds them."""
+    if job.state.is_active and job.gpu_indices:
+        noun = "GPU" if len(job.gpu_indices) == 1 else "GPUs"
+        return f"{noun} {','.join(map(str, job.gpu_indices))}"
+    return text.plural(job.gpus, "GPU") if job.gpus else "no GPU"
+
+
+def when_cell(job: Job) -> str:
+    """Since when the job is what it is."""
+    if job.state.is_final and job.ended_at:
+        return text.ago(job.ended_at)
+    if job.state.is_active and job.started_at:
+        return text.span(datetime.now(UTC) - job.started_at)
+    return text.ago(job.queued_at)
+
+
+def info(job: Job) -> str:
+    """One phrase: why it waits, how long it may still run, how it ended."""
+    if job.state.is_final:
+        return ending(job)
+    if job.state.is_active:
+        if job.started_at and job.time_limit:
+            left = job.started_at + job.time_limit - datetime.now(UTC)
+            return f"at most {text.span(left)} left"
+        return ""
+    parts: list[str] = []
+    if job.expected_start:
+        parts.append(f"starts {_about(job.expected_start)}")
+    if job.reason:
+        parts.append(job.reason)
+    return "; ".join(parts)
+
+
+def ending(job: Job) -> str:
+    """How an ended job ended, with how long it ran."""
+    parts: list[str] = []
+    if job.outcome and job.outcome.value not in {"exit", "cancelled"}:
+        parts.append(job.outcome.value.replace("_", " "))
+    elif job.state.value == "failed" and job.exit_code is not None:
+        parts.append(f"exit code {job.exit_code}")
+    if job.started_at and job.ended_at:
+        parts.append(f"ran {text.span(job.ended_at - job.started_at)}")
+    if job.message and job.state.value == "failed":
+        parts.append(job.message)
+    return "; ".join(parts)
+
+
+def end_sentence(job: Job) -> str:
+    """The sentence with which following a job ends."""
+    ran = (
+        f" after {text.span(job.ended_at - job.started_at)}"
+        if job.started_at and job.ended_at
+        else ""
+    )
+    if job.state.value == "succeeded":
+        return f"Job {job.id} succeeded{ran}."
+    if job.state.value == "cancelled":
+        return f"Job {job.id} was cancelled{ran}."
+    why = f": {job.message}" if job.message else "."
+    return f"Job {job.id} failed{ran}{why}"
+
+
+def submitted(job: Job) -> str:
+    """The sentence that answers a submit."""
+    state = job.state.value
+    if job.state.is_active:
+        where = f" on {gpu_phrase(job)}" if job.gpu_indices else ""
+        return f"Job {job.id} starts now{where}."
+    if state == "held":
+        return f"Job {job.id} is held; `berth release {job.id}` queues it."
+    if job.state.is_final:
+        return end_sentence(job)
+    waits = job.reason or f"It waits for {gpu_phrase(job)}."
+    when = f" It should start {_about(job.expected_start)}." if job.expected_start else ""
+    return f"Job {job.id} is {state}. {waits}{when}"
+
+
+def exit_code(job: Job) -> int:
+    """The exit code that `run` and `wait` leave with for one job."""
+    if job.state.value == "succeeded":
+        return 0
+    code = job.exit_code
+    return code if code is not None and 0 < code < 256 else 1
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """One attempt on one line."""
+    parts = [f"{attempt.id} {attempt.state.value}"]
+    if attempt.gpu_indices:
+        parts.append(f"GPUs {text.indices(attempt.gpu_indices)}")
+    if attempt.started_at:
+        parts.append(f"started {text.clock(attempt.started_at)}")
+    if attempt.started_at and attempt.ended_at:
+        parts.append(f"ran {text.span(attempt.ended_at - attempt.started_at)}")
+    if attempt.outcome:
+        parts.append(attempt.outcome.value.replace("_", " "))
+    if attempt.signal is not None:
+        parts.append(f"signal {attempt.signal}")
+    elif attempt.exit_code is not None:
+        parts.append(f"exit code {attempt.exit_code}")
+    return ", ".join(parts)
+
+
+def _about(moment: datetime) -> str:
+    delta = moment - datetime.now(UTC)
+    return f"in about {text.span(delta)}" if delta.total_seconds() > 1 else "any moment"

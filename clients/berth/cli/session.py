@@ -1,0 +1,48 @@
+"""The verbs' way to the server, and what they share in showing its answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from berth.sdk.client import Client
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")]
+
+
+def connect(*, patience: float = 5.0) -> Client:
+    """A client for the server that the environment names."""
+    # Imported here: httpx2 and pydantic take a quarter of a second, --help must not.
+    from berth.sdk.client import Client
+
+    return Client(patience=patience)
+
+
+def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: BaseModel | dict[str, Any]) -> None:
+    """One JSON document on one line at once, for streams."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
+
+
+def note(sentence: str) -> None:
+    """Something to know beside the output: goes to stderr."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict | str | int | float | None):
+        return value
+    if isinstance(value, Iterable) and not hasattr(value, "model_dump"):
+        return [_plain(one) for one in value]
+    return value.model_dump(mode="json")

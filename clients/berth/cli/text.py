@@ -1,0 +1,134 @@
+"""Plain text for terminals: colour where it is wanted, widths, times, sizes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+
+
+def colourful() -> bool:
+    """Whether stdout takes colour: a terminal, and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+
+
+def style(text: str, *names: str) -> str:
+    """The text in the styles named, or as it is where colour is not wanted."""
+    codes = ";".join(_CODES[name] for name in names if name)
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text and colourful() else text
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None when stdout is none and lines may be as long as they are."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return max(20, shutil.get_terminal_size().columns)
+
+
+def clean(text: str) -> str:
+    """Without control characters: names come from users and could steer the terminal."""
+    return "".join(
+        c if unicodedata.category(c)[0] != "C" or c in "\u200d" else "\N{REPLACEMENT CHARACTER}"
+        for c in text.replace("\n", " ").replace("\t", " ")
+    )
+
+
+def width(text: str) -> int:
+    """How many columns a text takes."""
+    return sum(
+        0
+        if unicodedata.combining(c) or c == "\u200d"
+        else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def cut(text: str, columns: int) -> str:
+    """The text in at most so many columns, with an ellipsis where something is missing."""
+    if width(text) <= columns:
+        return text
+    kept = ""
+    for character in text:
+        if width(kept + character) > columns - 1:
+            break
+        kept += character
+    return kept + "\N{HORIZONTAL ELLIPSIS}" if columns > 0 else ""
+
+
+def span(duration: timedelta) -> str:
+    """A duration in its two largest units: 45s, 12m, 1h05m, 3d2h."""
+    seconds = max(0, round(duration.total_seconds()))
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds:02}s" if minutes < 10 and seconds else f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes:02}m" if minutes else f"{hours}h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours}h" if hours and days < 10 else f"{days}d"
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """A moment seen from now: `3m ago`, `in 2h`, `now`."""
+    delta = (now or datetime.now(UTC)) - moment
+    if abs(delta) < timedelta(seconds=1):
+        return "now"
+    return f"{span(delta)} ago" if delta > timedelta(0) else f"in {span(-delta)}"
+
+
+def clock(moment: datetime) -> str:
+    """A moment on the local clock, with the date when it is not today."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now(UTC).astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+def size(count: int | None) -> str:
+    """Bytes as people say them: 512 MiB, 31.2 GiB; a dash for nothing known."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return (
+                f"{value:.0f} {unit}"
+                if unit in {"B", "KiB"} or value >= 100
+                else f"{value:.1f} {unit}"
+            )
+        value /= 1024
+    raise AssertionError
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 GPU`, `3 GPUs`, `no jobs`."""
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def indices(numbers: list[int]) -> str:
+    """Indices in the shortest way that stays plain: `0-3,6`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in parts
+    )

@@ -1,0 +1,90 @@
+"""`berth show`: everything about one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berth.cli import ids, jobtext, text
+from berth.cli.session import AsJson, connect, print_json
+
+if TYPE_CHECKING:
+    from berth.protocol.jobs import Attempt, Job
+
+
+def show(job: ids.JobId, as_json: AsJson = False) -> None:
+    """Show everything about one job: what was asked, how it was started, how it ended."""
+    with connect() as client:
+        found = client.job(ids.one(job)[0])
+    if as_json:
+        print_json(found)
+    else:
+        print(rendered(found))
+
+
+def rendered(job: Job) -> str:
+    """The job as lines of `name  value`."""
+    state, colour = jobtext.state_cell(job)
+    head = f"Job {job.id} {text.clean(job.name)}: {text.style(state, colour, 'bold')}"
+    rest = jobtext.info(job)
+    lines = [head + (f", {text.clean(rest)}" if rest else "")]
+    facts: list[tuple[str, str]] = [
+        ("user", job.user),
+        ("GPUs", _gpus(job)),
+        ("runs", jobtext.command_line(job)),
+        ("in", job.workdir),
+        ("python", job.python or ""),
+        ("environment", " ".join(f"{k}={v}" for k, v in job.env.items())),
+        ("priority", str(job.priority) if job.priority else ""),
+        ("time limit", text.span(job.time_limit) if job.time_limit else "none"),
+        ("retries", str(job.retries) if job.retries else ""),
+        ("depends on", ", ".join(map(str, job.depends_on))),
+        ("not before", text.clock(job.not_before) if job.not_before else ""),
+        ("labels", " ".join(f"{k}={v}" for k, v in job.labels.items())),
+        ("notifies", " ".join(job.notify)),
+        ("submitted", _moment(job.queued_at)),
+        ("started", _moment(job.started_at) if job.started_at else ""),
+        ("ended", _moment(job.ended_at) if job.ended_at else ""),
+    ]
+    lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
+    lines += [f"  {'note':<12} {text.clean(warning)}" for warning in job.warnings]
+    for attempt in job.attempts:
+        lines += _attempt(attempt)
+    return "\n".join(lines)
+
+
+def _gpus(job: Job) -> str:
+    parts = [str(job.gpus)]
+    if job.gpu_indices:
+        held = "on" if job.state.is_active else "last on"
+        parts.append(f"{held} {text.indices(job.gpu_indices)}")
+    if job.gpu_memory:
+        parts.append(f"with at least {text.size(job.gpu_memory)} each")
+    return ", ".join(parts)
+
+
+def _moment(moment: object) -> str:
+    from datetime import datetime
+
+    assert isinstance(moment, datetime)
+    return f"{text.clock(moment)} ({text.ago(moment)})"
+
+
+def _attempt(attempt: Attempt) -> list[str]:
+    lines = [text.style(f"Attempt {jobtext.attempt_line(attempt)}", "bold")]
+    facts = [("message", attempt.message or ""), ("folder", attempt.run_dir)]
+    launch = attempt.launch
+    if launch is not None:
+        facts += [
+            ("started as", launch.after),
+            ("fence", launch.fence.value),
+            ("sees", f"CUDA_VISIBLE_DEVICES={launch.cuda_visible_devices}"),
+        ]
+    if attempt.master_port is not None:
+        facts.append(("port", str(attempt.master_port)))
+    if attempt.max_rss_bytes is not None:
+        facts.append(("memory peak", text.size(attempt.max_rss_bytes)))
+    lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
+    for change in launch.changes if launch else ():
+        was, became = change.what or "(nothing)", change.became or "(taken out)"
+        lines.append(f"  {'changed':<12} {text.clean(f'{was} -> {became}: {change.why}')}")
+    return lines

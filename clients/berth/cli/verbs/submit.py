@@ -1,0 +1,114 @@
+"""`berth submit`: put jobs into the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from berth.cli import following, jobtext, text
+from berth.cli.asked import Asked, takes_asked
+from berth.cli.failure import Failure
+from berth.cli.session import AsJson, connect, note, print_json
+
+if TYPE_CHECKING:
+    from berth.protocol.dryrun import DryRun, SubmittedJobs
+    from berth.protocol.jobs import Job
+    from berth.sdk.client import Client
+
+
+@takes_asked
+def submit(
+    asked: Asked,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, submit nothing.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log; leave with the job's exit code.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end; leave with the job's exit code.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Submit a job: a command, one quoted line, a script or a job file.
+
+    berth submit --gpus 4 --time-limit 12h -- deepspeed train.py --config config.json
+
+    berth submit "CUDA_VISIBLE_DEVICES=4,5,6,7 accelerate launch train.py"
+
+    berth submit jobs.yaml
+    """
+    specs = asked.specs()
+    with connect() as client:
+        if dry_run:
+            _dry_run(client, specs, as_json=as_json)
+        elif len(specs) == 1:
+            job = client.submit(specs[0])
+            if as_json:
+                print_json(job)
+            else:
+                say = note if follow else print
+                say(submitted(job, asked))
+            if follow:
+                following.follow_to_the_end(job.id, as_json=as_json)
+            elif wait:
+                following.wait_to_the_end([job.id], quiet=as_json)
+        else:
+            if follow:
+                raise Failure("Only one job can be followed; use --wait, or `berth logs -f`.")
+            jobs = client.submit(specs)
+            if as_json:
+                print_json(jobs)
+            else:
+                print(_several(jobs))
+            if wait:
+                following.wait_to_the_end(jobs.ids, quiet=as_json)
+
+
+def submitted(job: Job, asked: Asked) -> str:
+    """What became of the submit: the sentence, what will run, what was noticed, how to go on."""
+    lines = [text.style(jobtext.submitted(job), "bold")]
+    facts = [("runs", jobtext.command_line(job)), ("in", job.workdir)]
+    python = asked.python_note()
+    if python and job.python and python.startswith(job.python):
+        facts.append(("python", python))
+    facts += [("note", warning) for warning in job.warnings]
+    facts.append(("follow", f"berth logs -f {job.id}"))
+    if not job.state.is_active and not job.state.is_final:
+        facts.append(("why", f"berth why {job.id}"))
+    lines += [f"  {name:<7} {text.clean(value)}" for name, value in facts if value]
+    return "\n".join(lines)
+
+
+def _several(jobs: SubmittedJobs) -> str:
+    ids = text.indices(jobs.ids)
+    lines = [text.style(f"{text.plural(len(jobs.ids), 'job')} submitted: {ids}.", "bold")]
+    lines += [f"  note    {text.clean(warning)}" for warning in jobs.warnings]
+    lines.append(f"  wait    berth wait {ids.replace(',', ' ')}")
+    return "\n".join(lines)
+
+
+def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> None:
+    answers = [client.dry_run(spec) for spec in specs]
+    if as_json:
+        print_json(answers[0] if len(answers) == 1 else answers)
+        return
+    print("\n".join(_would(answer) for answer in answers))
+
+
+def _would(answer: DryRun) -> str:
+    lines = [text.style(answer.summary, "bold")]
+    if answer.expected_start is not None and not answer.starts_now:
+        lines.append(
+            f"  start   {text.clock(answer.expected_start)} ({text.ago(answer.expected_start)})"
+        )
+    lines.append(f"  given   {text.clean(answer.before)}")
+    if answer.after is not None:
+        lines.append(f"  runs    {text.clean(answer.after)}")
+    for change in answer.changes:
+        was, became = change.what or "(nothing)", change.became or "(taken out)"
+        lines.append(f"  change  {text.clean(f'{was} -> {became}: {change.why}')}")
+    lines += [f"  note    {text.clean(warning)}" for warning in answer.warnings]
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""`berth why`: what a job waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berth.cli import ids, text
+from berth.cli.session import AsJson, connect, print_json
+
+if TYPE_CHECKING:
+    from berth.protocol.explain import Explanation, Reason
+
+_TRUST = {
+    "certain": "",
+    "likely": " at the latest, going by time limits",
+    "guess": ", a guess from earlier runs",
+    "unknown": "",
+}
+
+
+def why(job: ids.JobId, as_json: AsJson = False) -> None:
+    """Say what a job waits for, and when it should start."""
+    with connect() as client:
+        explanation = client.explain(ids.one(job)[0])
+    if as_json:
+        print_json(explanation)
+    else:
+        print(rendered(explanation))
+
+
+def rendered(explanation: Explanation) -> str:
+    """The explanation as lines: the summary, its facts, what would help."""
+    lines = [text.style(explanation.summary, "bold")]
+    lines += [
+        _fact(reason) for reason in explanation.reasons if reason.sentence != explanation.summary
+    ]
+    if explanation.position is not None:
+        lines.append(f"  place in the queue: {explanation.position}")
+    if explanation.expected_start is not None:
+        moment = explanation.expected_start
+        lines.append(
+            f"  expected start: {text.clock(moment)} ({text.ago(moment)}{_TRUST[explanation.confidence]})"
+        )
+    if explanation.would_help:
+        lines.append("What would help:")
+        lines += [f"  - {text.clean(sentence)}" for sentence in explanation.would_help]
+    return "\n".join(lines)
+
+
+def _fact(reason: Reason) -> str:
+    mark = text.style("*", "yellow") if reason.blocking else text.style("-", "dim")
+    until = f" (until {text.clock(reason.until)})" if reason.until else ""
+    return f"  {mark} {text.clean(reason.sentence)}{until}"

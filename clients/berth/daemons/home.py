@@ -1,0 +1,43 @@
+"""The files of a Berth home that the daemons' keeper knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DAEMONS = ("server", "worker")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where things lie under BERTH_HOME."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """Socket and pid files."""
+        return self.folder / "run"
+
+    @property
+    def socket(self) -> Path:
+        """The REST interface of this box."""
+        return self.run / "berth.sock"
+
+    @property
+    def keeper_pid(self) -> Path:
+        """Identity of the process that keeps the daemons running; locked while it does."""
+        return self.run / "up.pid"
+
+    def pid(self, daemon: str) -> Path:
+        """Identity of a daemon, written by itself."""
+        return self.run / f"{daemon}.pid"
+
+    def log(self, daemon: str) -> Path:
+        """What a daemon writes to stderr."""
+        return self.folder / "log" / f"{daemon}.log"
+
+    def make(self) -> None:
+        """Make the folders that daemons and keeper need. Raises OSError."""
+        for folder in (self.folder, self.run, self.folder / "log"):
+            folder.mkdir(parents=True, exist_ok=True)
