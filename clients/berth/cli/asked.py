@@ -34,20 +34,36 @@ class Asked:
     ] = None
     gpus: Annotated[
         int | None,
-        Option("--gpus", "-g", min=0, help="How many GPUs; default: what the command asks for."),
+        Option(
+            "--gpus",
+            "-g",
+            metavar="N",
+            min=0,
+            help="How many GPUs; default: what the command asks for.",
+        ),
     ] = None
-    name: Annotated[str | None, Option("--name", help="Short name for lists.")] = None
+    name: Annotated[str | None, Option("--name", metavar="NAME", help="Short name for lists.")] = (
+        None
+    )
     time_limit: Annotated[
-        str | None, Option("--time-limit", "-t", help="Longest run time, like 12h or 1h30m.")
+        str | None,
+        Option(
+            "--time-limit", "-t", metavar="DURATION", help="Longest run time, like 12h or 1h30m."
+        ),
     ] = None
-    gpu_memory: Annotated[str | None, Option(help="Least memory of each card, like 40GiB.")] = None
-    priority: Annotated[int | None, Option("--priority", "-p", help="Higher starts first.")] = None
+    gpu_memory: Annotated[
+        str | None, Option(metavar="SIZE", help="Least memory of each card, like 40GiB.")
+    ] = None
+    priority: Annotated[
+        int | None, Option("--priority", "-p", metavar="N", help="Higher starts first.")
+    ] = None
     script: Annotated[
         str | None,
         Option(help="Run this shell script file instead of a command (- for standard input)."),
     ] = None
     workdir: Annotated[
-        str | None, Option("--workdir", "-C", help="Folder to run in; default: here.")
+        str | None,
+        Option("--workdir", "-C", metavar="FOLDER", help="Folder to run in; default: here."),
     ] = None
     python: Annotated[
         str | None,
@@ -78,7 +94,7 @@ class Asked:
         False
     )
     retries: Annotated[
-        int | None, Option(min=0, help="How many more attempts after a failed one.")
+        int | None, Option(metavar="N", min=0, help="How many more attempts after a failed one.")
     ] = None
     on_oom: Annotated[
         str | None,
@@ -87,9 +103,12 @@ class Asked:
             help="After a GPU out-of-memory: halve_micro_batch,checkpointing,offload.",
         ),
     ] = None
-    grace: Annotated[str | None, Option(help="Time between TERM and KILL, like 60s.")] = None
+    grace: Annotated[
+        str | None, Option(metavar="DURATION", help="Time between TERM and KILL, like 60s.")
+    ] = None
     warn_before: Annotated[
-        str | None, Option(help="How long before the time limit SIGUSR1 is sent, like 5m.")
+        str | None,
+        Option(metavar="DURATION", help="How long before the time limit SIGUSR1 is sent, like 5m."),
     ] = None
     preemptible: Annotated[
         bool, Option("--preemptible", help="May be stopped and requeued in favour of others.")
@@ -263,7 +282,7 @@ def _pairs(words: list[str], shape: str) -> dict[str, str]:
     for word in words:
         if not word.partition("=")[1]:
             raise Failure(f"{word!r} is not of the form {shape}.")
-    return dict(word.partition("=")[::2] for word in words)
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def _passed(names: list[str]) -> dict[str, str]:

@@ -18,6 +18,9 @@ from typer.core import TyperGroup
 
 from berth.cli import failure
 
+HEADINGS: dict[str, str] = {}
+"""Under which heading of the help a verb stands; filled where the verbs are added."""
+
 
 class BerthGroup(TyperGroup):
     """The top-level group; turns whatever a verb raises into a sentence and a code."""
@@ -45,13 +48,22 @@ class BerthGroup(TyperGroup):
             code = result if isinstance(result, int) else 0
         except KeyboardInterrupt:
             code = failure.INTERRUPTED
-        except (Exception, typer.Abort) as error:  # noqa: BLE001 - the last place that can say it in a sentence
+        except (Exception, typer.Abort) as error:
             if os.environ.get("BERTH_DEBUG"):
                 raise
             code = _tell(error, as_json=_wants_json(argv))
         if standalone_mode:
             sys.exit(code)
         return code
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is Typer's
+        """List the commands under their headings, in the order in which they were added."""
+        for heading in dict.fromkeys(HEADINGS.values()):
+            names = [name for name in self.commands if HEADINGS.get(name) == heading]
+            rows = [(name, self.commands[name].get_short_help_str(90)) for name in names]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
 
 
 def _wants_json(argv: list[str]) -> bool:
@@ -103,4 +115,5 @@ def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     if context is None:
         return sentence
-    return f"{sentence.rstrip('.')}. See `{context.command_path} --help`."
+    stop = "" if sentence.endswith(("?", "!")) else "."
+    return f"{sentence.rstrip('.')}{stop} See `{context.command_path} --help`."

@@ -44,8 +44,8 @@ def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise Failure(f"{where}{_position(error)}: this is no YAML: {_problem(error)}.") from error
-    value = None if node is None else _Reader(where).value(node, as_text=False, depth=0)
-    jobs = value if isinstance(value, list) else [value]
+    value: Any = None if node is None else _Reader(where).value(node, as_text=False, depth=0)
+    jobs: list[Any] = value if isinstance(value, list) else [value]
     if not jobs or not all(isinstance(job, dict) for job in jobs):
         raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of such.")
     return jobs

@@ -7,11 +7,13 @@ alone; what speaks to the server is imported when a verb runs. A test holds to t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from berth.cli.group import BerthGroup
+from berth.cli.asked import SpecCommand
+from berth.cli.group import HEADINGS, BerthGroup
 from berth.cli.verbs import (
     cancel,
     gpus,
@@ -27,10 +29,6 @@ from berth.cli.verbs import (
     wait,
     why,
 )
-
-JOBS = "Jobs"
-LOOK = "Look"
-BOX = "The box"
 
 app = typer.Typer(
     name="berth",
@@ -54,6 +52,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature is Typer's
 @app.callback(invoke_without_command=True)
 def top_level(
     context: typer.Context,
+    *,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -64,23 +63,25 @@ def top_level(
         print(context.get_help())
 
 
-for verb, panel in (
-    (submit.submit, JOBS),
-    (run.run, JOBS),
-    (cancel.cancel, JOBS),
-    (hold.hold, JOBS),
-    (release.release, JOBS),
-    (retry.retry, JOBS),
-    (wait.wait, JOBS),
-    (ls.ls, LOOK),
-    (show.show, LOOK),
-    (logs.logs, LOOK),
-    (why.why, LOOK),
-    (status.status, BOX),
-):
-    settings = getattr(verb, "berth_settings", {})
-    app.command(rich_help_panel=panel, **settings)(verb)
-app.add_typer(gpus.app, name="gpus", rich_help_panel=BOX)
+_VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Jobs": (
+        submit.submit,
+        run.run,
+        cancel.cancel,
+        hold.hold,
+        release.release,
+        retry.retry,
+        wait.wait,
+    ),
+    "Look": (ls.ls, show.show, logs.logs, why.why, status.status),
+}
+for heading, verbs in _VERBS.items():
+    for verb in verbs:
+        takes_spec = verb in {submit.submit, run.run}
+        app.command(cls=SpecCommand if takes_spec else None)(verb)
+        HEADINGS[verb.__name__] = heading
+app.add_typer(gpus.app, name="gpus")
+HEADINGS["gpus"] = "Look"
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -25,7 +25,9 @@ def connect(*, patience: float = 5.0) -> Client:
     return Client(patience=patience)
 
 
-def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any]) -> None:
+def print_json(
+    value: BaseModel | Sequence[BaseModel] | dict[str, Any] | list[dict[str, Any]],
+) -> None:
     """One JSON document on stdout."""
     print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
@@ -41,8 +43,6 @@ def note(sentence: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict | str | int | float | None):
-        return value
-    if isinstance(value, Iterable) and not hasattr(value, "model_dump"):
-        return [_plain(one) for one in value]
-    return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in cast("Sequence[Any]", value)]
+    return value if isinstance(value, dict | str) else value.model_dump(mode="json")

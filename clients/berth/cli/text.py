@@ -43,7 +43,7 @@ def terminal_width() -> int | None:
 def clean(text: str) -> str:
     """Without control characters: names come from users and could steer the terminal."""
     return "".join(
-        c if unicodedata.category(c)[0] != "C" or c in "\u200d" else "\N{REPLACEMENT CHARACTER}"
+        c if unicodedata.category(c)[0] != "C" or c == "\u200d" else "\N{REPLACEMENT CHARACTER}"
         for c in text.replace("\n", " ").replace("\t", " ")
     )
 

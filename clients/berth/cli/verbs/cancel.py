@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from berth.cli.acting import act
 from berth.cli.ids import JobIds
 from berth.cli.session import AsJson
-from berth.cli.acting import act
 
 
-def cancel(jobs: JobIds, as_json: AsJson = False) -> None:
+def cancel(jobs: JobIds, *, as_json: AsJson = False) -> None:
     """End jobs: a pending one at once, a running one by TERM, its grace, then KILL."""
     act(jobs, "cancel", as_json=as_json)

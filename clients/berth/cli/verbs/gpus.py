@@ -41,7 +41,7 @@ GpuNames = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def gpus(context: typer.Context, as_json: AsJson = False) -> None:
+def gpus(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Show who is on which GPU, until when, and how busy it is."""
     if context.invoked_subcommand is not None:
         return
@@ -56,6 +56,7 @@ def gpus(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def drain(
     gpu: GpuNames,
+    *,
     reason: Annotated[str | None, typer.Option(help="Why, shown to everybody.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +67,7 @@ def drain(
 
 
 @app.command()
-def undrain(gpu: GpuNames, as_json: AsJson = False) -> None:
+def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
     """Let jobs onto GPUs again."""
     with connect() as client:
         undrained = [client.undrain(name) for name in gpu]

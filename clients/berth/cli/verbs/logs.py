@@ -13,6 +13,7 @@ from berth.cli.session import AsJson, connect, note
 
 def logs(
     job: ids.JobId,
+    *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")
     ] = False,

@@ -33,6 +33,7 @@ _COLUMNS = (
 
 
 def ls(
+    *,
     state: Annotated[
         list[str] | None, typer.Option("--state", "-s", help="Only this state; may be repeated.")
     ] = None,
@@ -111,8 +112,7 @@ def _checked(states: list[str]) -> list[str]:
 
 
 def _pairs(labels: list[str]) -> dict[str, str]:
-    pairs = dict(label.partition("=")[::2] for label in labels)
     for label in labels:
         if "=" not in label:
             raise Failure(f"{label!r} is no label; write key=value.")
-    return pairs
+    return {key: value for key, _, value in (label.partition("=") for label in labels)}

@@ -7,6 +7,6 @@ from berth.cli.ids import JobIds
 from berth.cli.session import AsJson
 
 
-def retry(jobs: JobIds, as_json: AsJson = False) -> None:
+def retry(jobs: JobIds, *, as_json: AsJson = False) -> None:
     """Queue ended jobs again under their own ids, as a new attempt."""
     act(jobs, "retry", as_json=as_json)

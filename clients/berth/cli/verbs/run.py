@@ -10,7 +10,7 @@ from berth.cli.verbs.submit import submitted
 
 
 @takes_asked
-def run(asked: Asked, as_json: AsJson = False) -> None:
+def run(asked: Asked, *, as_json: AsJson = False) -> None:
     """
     Submit a job, follow its log and leave with its exit code.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from berth.protocol.jobs import Attempt, Job
 
 
-def show(job: ids.JobId, as_json: AsJson = False) -> None:
+def show(job: ids.JobId, *, as_json: AsJson = False) -> None:
     """Show everything about one job: what was asked, how it was started, how it ended."""
     with connect() as client:
         found = client.job(ids.one(job)[0])

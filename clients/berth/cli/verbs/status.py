@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ORDER = ("running", "starting", "stopping", "queued", "waiting", "held")
 
 
-def status(as_json: AsJson = False) -> None:
+def status(*, as_json: AsJson = False) -> None:
     """
     Show daemons, GPUs and queue on one screen.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @takes_asked
 def submit(
     asked: Asked,
+    *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, submit nothing.")
     ] = False,

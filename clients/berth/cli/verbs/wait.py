@@ -13,6 +13,7 @@ from berth.cli.session import AsJson, connect, print_json
 
 def wait(
     jobs: ids.JobIds,
+    *,
     timeout: Annotated[
         str | None, typer.Option(help="Longest wait, like 90s or 2h; then exit code 124.")
     ] = None,

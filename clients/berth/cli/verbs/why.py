@@ -18,7 +18,7 @@ _TRUST = {
 }
 
 
-def why(job: ids.JobId, as_json: AsJson = False) -> None:
+def why(job: ids.JobId, *, as_json: AsJson = False) -> None:
     """Say what a job waits for, and when it should start."""
     with connect() as client:
         explanation = client.explain(ids.one(job)[0])
