@@ -29,6 +29,11 @@ class Home:
         """Identity of the process that keeps the daemons running; locked while it does."""
         return self.run / "up.pid"
 
+    @property
+    def keeper_state(self) -> Path:
+        """How often each daemon had to be started, for `berth status` and `berth up`."""
+        return self.run / "up.json"
+
     def pid(self, daemon: str) -> Path:
         """Identity of a daemon, written by itself."""
         return self.run / f"{daemon}.pid"
