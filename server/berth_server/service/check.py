@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from berth.commands import CommandError, CommandView, read
 from berth.protocol.jobs import JobSpec
 from berth_server.service.callers import Caller, home_of
-from berth_server.service.errors import Invalid
+from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.permissions import Access
 from berth_server.service.sight import gib
 from berth_server.store.gpus import KnownGpu
+from berth_server.store.records import JobRecord
 
 # This one is bundled: a pasted command finds it although it lies in nobody's folder.
 _BUNDLED_SCRIPT = "train_deepspeed.py"
@@ -49,7 +51,7 @@ def look(spec: JobSpec, caller: Caller) -> Prepared:
     access = Access(caller.uid)
     workdir = _workdir(spec, caller, access)
     _python(spec, access)
-    _script(spec, view, workdir, access)
+    _script(view, workdir, access)
     gpus, warnings = _gpus(spec, view)
     return Prepared(
         spec=spec,
@@ -61,27 +63,41 @@ def look(spec: JobSpec, caller: Caller) -> Prepared:
     )
 
 
-def size(prepared: Prepared, box: list[KnownGpu]) -> None:
+def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     """Raise Invalid when the box could never hold the job. An unknown box holds everything."""
-    if not prepared.gpus or not box:
-        return
+    wrong = _too_big(prepared.gpus, prepared.spec.gpu_memory, box)
+    if wrong:
+        raise _wrong(*wrong)
+
+
+def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
+    """Raise Conflict when the box as it is now could never hold a job of earlier days."""
+    wrong = _too_big(record.gpus, record.gpu_memory_bytes, box)
+    if wrong:
+        raise Conflict(wrong[1])
+
+
+def _too_big(gpus: int, least: int | None, box: Sequence[KnownGpu]) -> tuple[str, str] | None:
+    if not gpus or not box:
+        return None
     have = len(box)
-    if prepared.gpus > have:
-        raise _wrong(
+    if gpus > have:
+        noun = "GPU" if have == 1 else "GPUs"
+        return (
             "gpus",
-            f"The job asks for {prepared.gpus} GPUs and this box has {have}; ask for at most {have}.",
+            f"The job asks for {gpus} GPUs and this box has {have} {noun}; ask for at most {have}.",
         )
-    least = prepared.spec.gpu_memory
     if least is None:
-        return
+        return None
     big = sum(gpu.memory_total_bytes >= least for gpu in box)
-    if big < prepared.gpus:
-        largest = gib(max(gpu.memory_total_bytes for gpu in box))
-        raise _wrong(
-            "gpu_memory",
-            f"The job asks for {prepared.gpus} GPUs with {gib(least)} each and this box has "
-            f"{big} of that size; its largest has {largest}.",
-        )
+    if big >= gpus:
+        return None
+    largest = gib(max(gpu.memory_total_bytes for gpu in box))
+    sentence = (
+        f"The job asks for {gpus} GPUs with {gib(least)} each and this box has {big} of that "
+        f"size; its largest has {largest}."
+    )
+    return "gpu_memory", sentence
 
 
 def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[str]]:
@@ -138,7 +154,7 @@ def _python(spec: JobSpec, access: Access) -> None:
         )
 
 
-def _script(spec: JobSpec, view: CommandView, workdir: str, access: Access) -> None:
+def _script(view: CommandView, workdir: str, access: Access) -> None:
     if view.script_path is None or "\0" in view.script_path or view.is_shell:
         return
     script = Path(workdir, view.script_path)

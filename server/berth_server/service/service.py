@@ -66,6 +66,8 @@ class Service:
         """`wake_at` may have moved."""
         self.wake_at: float | None = None
         """When a plan has to be made even if nothing happens; unix seconds."""
+        self.audited: frozenset[tuple[str, str, int]] = frozenset()
+        """What the last look at the GPUs found; see `audit`."""
         self.plan_cost_s = 0.0
         """How long the last plan took, a moving mean."""
         self.passes = 0
@@ -105,6 +107,12 @@ class Service:
             self.on_desired.send()
         if tx.events:
             self.on_event.send()
+
+    def plan_now(self) -> None:
+        """Plan, and carry it out, if anything could start."""
+        if schedule.could_start(self, self.clock()):
+            with self.change(plan="now"):
+                pass
 
     def forecast(self) -> tuple[Snapshot, Plan]:
         """The present snapshot and plan, for those who only look; at most a second old."""

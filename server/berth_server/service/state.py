@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from berth.protocol.states import AttemptState, JobState, Outcome
-from berth_server.store import events
+from berth_server.store import events, jobs
 from berth_server.store.database import Transaction
 
 
@@ -43,6 +43,8 @@ def set_job_state(
     changed = tx.change(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
     assert changed == 1, f"job {job_id} is gone"
     tx.touched.add(job_id)
+    # Those that wait for it tell its state when asked why.
+    tx.touched.update(jobs.pending_dependents(tx, job_id))
     data = {"outcome": outcome.value} if outcome else None
     events.write(tx, f"job.{state}", message, job_id=job_id, number=number, data=data)
 

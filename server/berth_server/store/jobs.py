@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 
@@ -148,3 +148,11 @@ def pending_dependents(reader: Reader, job_id: int) -> list[int]:
 def labels_of(record: JobRecord) -> dict[str, str]:
     """A job's labels."""
     return json.loads(record.labels)
+
+
+def change(tx: Transaction, job_id: int, values: Mapping[str, object]) -> None:
+    """Set columns of a job; its state has a setter of its own."""
+    assert "state" not in values
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    tx.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
+    tx.touched.add(job_id)

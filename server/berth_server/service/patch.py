@@ -1,0 +1,53 @@
+"""A user changes a job that has not started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from berth.protocol.jobs import JobPatch
+from berth.protocol.states import PENDING_STATES
+from berth_server.service import find
+from berth_server.service.callers import Caller
+from berth_server.service.errors import Conflict, Invalid
+from berth_server.store import events, jobs
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> None:
+    """
+    Change name, priority or time limit; `time_limit: null` takes the limit away.
+
+    Raises NotFound, Forbidden, Invalid (null where a value is needed), and Conflict for a job
+    that has started.
+    """
+    record = find.job(service.db.read, job_id)
+    caller.may_change(record)
+    given = patch.model_fields_set
+    for name in given - {"time_limit"}:
+        if getattr(patch, name) is None:
+            sentence = f"'{name}' cannot be null; leave it out to keep it."
+            raise Invalid(sentence, {name: sentence})
+    state = find.state_of(record)
+    if state not in PENDING_STATES:
+        verb = f"has {state.value}" if state.is_final else f"is {state.value}"
+        raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
+    limit = patch.time_limit
+    values: dict[str, Any] = {
+        "name": patch.name,
+        "priority": patch.priority,
+        "time_limit_s": None if limit is None else limit.total_seconds(),
+    }
+    changes = {
+        column: value
+        for column, value in values.items()
+        if column.removesuffix("_s") in given and getattr(record, column) != value
+    }
+    if not changes:
+        return
+    with service.change(caller.user) as tx:
+        jobs.change(tx, job_id, changes)
+        told = ", ".join(column.removesuffix("_s").replace("_", " ") for column in changes)
+        message = f"{caller.user} changed its {told}."
+        events.write(tx, "job.changed", message, job_id=job_id, data=changes)
