@@ -24,6 +24,7 @@ _MS_REC = 0x4000
 _MS_SLAVE = 0x80000
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def enter(
@@ -53,10 +54,7 @@ def enter(
     for path in masks:
         if os.path.exists(path):  # noqa: PTH110 - pathlib's import is time in every start
             _mount(libc, "/dev/null", path, _MS_BIND, f"{path} cannot be covered")
-    for number in drop_capabilities:
-        if libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) == 1:
-            status = libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
-            _check(status, f"capability {number} cannot be given up")
+    _drop(libc, drop_capabilities)
 
 
 def become(uid: int, gid: int, groups: Iterable[int]) -> None:
@@ -83,6 +81,21 @@ def _map_to_self(uid: int, gid: int) -> None:
     ):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123 - as above
             file.write(line)
+
+
+def _drop(libc: ctypes.CDLL, numbers: Iterable[int]) -> None:
+    """Take capabilities out of what an exec may give back: the bounding and inheritable sets."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    # Twice (effective, permitted, inheritable): the lower and the upper 32 numbers.
+    sets = (ctypes.c_uint32 * 6)()
+    _check(libc.capget(header, sets), "the capabilities cannot be read")
+    for number in numbers:
+        if libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) == 1:
+            status = libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
+            _check(status, f"capability {number} cannot be given up")
+        upper, bit = divmod(number, 32)
+        sets[3 * upper + 2] &= ~(1 << bit)
+    _check(libc.capset(header, sets), "the capabilities cannot be given up")
 
 
 def _mount(libc: ctypes.CDLL, source: str | None, target: str, flags: int, what: str) -> None:

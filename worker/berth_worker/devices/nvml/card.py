@@ -14,6 +14,8 @@ from berth_worker.devices.nvml import readings as read
 from berth_worker.devices.nvml.gate import GpuLostError, ask, demand
 from berth_worker.devices.nvml.readings import Readings, Use
 
+UNREADABLE = "GPU-unreadable-"
+"""How the stand-in for a UUID begins, where not even the kernel tells it."""
 _PROC = Path("/proc/driver/nvidia/gpus")
 # What the driver counts as used on an empty GPU may differ by this much from one time to the
 # next; the smallest CUDA context takes more.
@@ -22,7 +24,7 @@ _EMPTY_MARGIN_BYTES = 128 * 1024**2
 _SHARED_MARGIN_BYTES = 1024**3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Card:
     """A GPU: who it is, for as long as Berth runs, and what was last seen of it."""
 
@@ -148,7 +150,7 @@ def _known_to_the_kernel(index: int, sentence: str) -> Card:
     facts = _kernel_facts(names[index]) if index < len(names) else {}
     minor = facts.get("Device Minor", "")
     return Card(
-        uuid=facts.get("GPU UUID", f"GPU-unreadable-{index}"),
+        uuid=facts.get("GPU UUID", f"{UNREADABLE}{index}"),
         index=index,
         name=facts.get("Model", "NVIDIA GPU"),
         minor=int(minor) if minor.isdigit() else None,

@@ -81,8 +81,7 @@ class Driver:
                     card.read_dear()
                     card.read_health()
                     self._plan_next(card)
-            handles: dict[str, Any] = {c.uuid: c.handle for c in present if c.handle is not None}
-            self._listener = xids.XidListener(handles, self._on_xid)
+            self._listen()
         except (DriverGoneError, GpuLostError) as error:
             close_driver()
             raise DriverGoneError(str(error)) from None
@@ -144,7 +143,7 @@ class Driver:
             self._reopen()
             return max(0.0, self._open_due - time.monotonic())
         try:
-            due = [card for card in self._cards if card.handle is not None]
+            due = [card for card in self._cards if card.lost != _VANISHED]
             if not due:
                 return _IDLE_S
             card = min(due, key=lambda c: min(c.readings_due, c.health_due))
@@ -174,17 +173,27 @@ class Driver:
     def _try_again(self, card: Card) -> None:
         """See whether a lost GPU is back (it was reset)."""
         self._plan_next(card, after_s=_AGAIN_S)
-        try:
-            if card.pci_bus_id is not None:
-                card.handle = demand(pynvml.nvmlDeviceGetHandleByPciBusId, card.pci_bus_id)
-            card.look()
-        except GpuLostError as error:
-            card.lost = str(error)
-        if card.lost is None:
-            # A reset is what serious Xid errors ask for.
-            card.xids.clear()
-            self._plan_next(card, after_s=0.0)
-            _log.info("a lost GPU is back", action="gpu.back", gpu_uuid=card.uuid)
+        found = cards.find(card.index)
+        if found.lost is None and found.handle is not None:
+            found.look()
+        if found.lost is not None:
+            card.lost = found.lost
+            return
+        if found.uuid != card.uuid and not card.uuid.startswith(cards.UNREADABLE):
+            return
+        # A fresh card: a reset is what serious Xid errors ask for.
+        found.floor_bytes = card.floor_bytes
+        self._cards[self._cards.index(card)] = found
+        self._listen()
+        _log.info("a lost GPU is back", action="gpu.back", gpu_uuid=found.uuid)
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        handles: dict[str, Any] = {
+            card.uuid: card.handle for card in self._cards if card.handle is not None
+        }
+        self._listener = xids.XidListener(handles, self._on_xid)
 
     def _plan_next(self, card: Card, after_s: float | None = None) -> None:
         now = time.monotonic()

@@ -25,7 +25,7 @@ def matrix(handles: Sequence[Any], bus_ids: Sequence[str | None]) -> tuple[tuple
 
     Links do not change while the driver is loaded: ask once. Raises DriverGoneError.
     """
-    nvlinks = [_nvlinks(handle) for handle in handles]
+    nvlinks = [{} if handle is None else _nvlinks(handle) for handle in handles]
     count = len(handles)
     return tuple(
         tuple(
