@@ -1,0 +1,115 @@
+"""One run from flags to final model."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from berth_trainer import ablations, failures, resume
+from berth_trainer.arguments import Arguments, parse_arguments
+from berth_trainer.config_file import read_settings
+from berth_trainer.data.load import load_material
+from berth_trainer.environment import prepare, quieten_warnings, usable_cores
+from berth_trainer.launch_check import check_launch, single_gpu
+from berth_trainer.model_loading import forbid_network_for_local, model_name
+from berth_trainer.problem import Problem
+from berth_trainer.ranks import Ranks, ranks_from, say, warn
+from berth_trainer.settings import Settings
+
+FAILED, STOPPED = 1, 143
+
+
+def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """
+    Run and return the exit code: 0 done, 1 failed, 2 bad input, 143 stopped and saved.
+
+    `program` is what the user typed to reach this, for sentences that say what to type.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    ranks = ranks_from(os.environ)
+    try:
+        return _run(words, ranks, program or "train_deepspeed.py")
+    except Problem as problem:
+        if ranks.first:
+            print(f"error: {problem.sentence}", file=sys.stderr, flush=True)
+        elif ranks.world_size > 1:
+            # A launcher kills all ranks as soon as one has left: rank 0 shall speak before that.
+            time.sleep(10)
+        return problem.exit_code
+
+
+def _run(words: list[str], ranks: Ranks, program: str) -> int:
+    # What needs no torch comes first: a typo is answered in a tenth of a second.
+    arguments = parse_arguments(words)
+    settings = read_settings(arguments.config)
+    for text in settings.warnings:
+        warn(text)
+    ablation = ablations.choose(arguments.ablation_config, settings.ablations)
+    check_launch(arguments, ranks, [program, *words])
+    name = model_name(settings)
+    material = load_material(settings)
+    output_dir = (arguments.output_dir or Path("outputs") / ablation.key).absolute()
+    beginning = resume.decide(
+        arguments,
+        output_dir,
+        attempt=os.environ.get("BERTH_ATTEMPT"),
+        world_size=ranks.world_size,
+    )
+    card = single_gpu(arguments, ranks, os.environ)
+    if card is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
+    prepare(os.environ, ranks, cores=usable_cores())
+    forbid_network_for_local(name)
+    quieten_warnings()
+    from berth_trainer.session import Session  # imports torch
+
+    session = Session(
+        settings=settings,
+        ablation=ablation,
+        ranks=ranks,
+        output_dir=output_dir,
+        model_name=name,
+        max_steps=arguments.max_steps or settings.training.max_steps,
+        asked_gpus=_asked_gpus(arguments),
+    )
+    try:
+        stopped = session.run(material, beginning)
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever ends training is reported here, then leaves
+        _report_failure(error, settings, ranks)
+        _leave(FAILED, ranks)
+        return FAILED
+    session.close()
+    return STOPPED if stopped else 0
+
+
+def _asked_gpus(arguments: Arguments) -> int | None:
+    """The flags' number, else the size of the lease where this is a job of the queue."""
+    uuids = [uuid for uuid in os.environ.get("BERTH_GPU_UUIDS", "").split(",") if uuid]
+    return arguments.asked_gpus or len(uuids) or None
+
+
+def _report_failure(error: Exception, settings: Settings, ranks: Ranks) -> None:
+    failure = failures.diagnose(error, settings)
+    if failure is None:
+        traceback.print_exception(error)
+        print(f"rank {ranks.rank} failed: {type(error).__name__}.", file=sys.stderr, flush=True)
+        return
+    failures.note(failure, os.environ.get("BERTH_RUN_DIR"))
+    print(f"error (rank {ranks.rank}): {failure.sentence}", file=sys.stderr, flush=True)
+
+
+def _leave(code: int, ranks: Ranks) -> None:
+    """
+    Leave at once where there are other ranks.
+
+    They wait in a collective for this one, and an orderly exit would wait for them.
+    """
+    if ranks.world_size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    say("The run failed.")

@@ -1,0 +1,144 @@
+"""What happens at the moments of a run: checklist, metrics, stop signals, checkpoints."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback
+
+from berth_trainer import checkpoints
+from berth_trainer.checklist import Asked, read_back, report
+from berth_trainer.metrics import MetricsFile
+from berth_trainer.ranks import Ranks, say, warn
+from berth_trainer.stop_signals import SAVE, STOP, StopSignals
+
+
+class StartupChecklist(TrainerCallback):
+    """Reads the checklist back when DeepSpeed's engine stands, before the first step."""
+
+    def __init__(self, asked: Asked, *, engine: Callable[[], Any], ranks: Ranks) -> None:
+        self._asked, self._engine, self._ranks = asked, engine, ranks
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del state, control
+        if self._ranks.first:
+            checks = read_back(
+                self._asked,
+                engine=self._engine(),
+                model=kwargs["model"],
+                world_size=_world_size(),
+            )
+            report(checks, Path(args.output_dir))
+
+
+class Progress(ProgressCallback):
+    """The usual bar, with one readable line per logged step instead of a dictionary."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        line = log_line(state.global_step, state.max_steps, logs or {})
+        if state.is_world_process_zero and line:
+            bar = self.training_bar
+            bar.write(line) if bar is not None else say(line)
+
+
+class MetricLines(TrainerCallback):
+    """Every logged number as a line of metrics.jsonl, and a warning of a loss that says noise."""
+
+    def __init__(self, file: MetricsFile | None, vocabulary: int | None) -> None:
+        self._file = file
+        self._noise = math.log(vocabulary) if vocabulary else math.inf  # None: noise is meant
+        self._first = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        if self._file is None or not logs:
+            return
+        if "loss" in logs and self._first:
+            self._first = False
+            if logs["loss"] > 0.97 * self._noise:
+                warn(
+                    f"the first loss {logs['loss']:.2f} is that of untrained weights "
+                    f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
+                )
+        values: dict[str, float] = {_NAMES.get(name, name): value for name, value in logs.items()}
+        values["max_steps"] = state.max_steps
+        self._file.write(state.global_step, values)
+
+
+class StopWithCheckpoint(TrainerCallback):
+    """At the end of a step: do what the ranks agreed on."""
+
+    def __init__(self, signals: StopSignals) -> None:
+        self._signals = signals
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self._signals.install()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del kwargs
+        wish = self._signals.agree(args.device)
+        if wish >= SAVE:
+            control.should_save = True
+            say(
+                f"signal received: saving a checkpoint at step {state.global_step}"
+                f"{', then stopping' if wish == STOP else ''}."
+            )
+        if wish == STOP:
+            control.should_training_stop = True
+            control.should_evaluate = False  # the grace period is short
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Declares a checkpoint whole once all ranks have written, then deletes the oldest."""
+
+    def __init__(self, *, keep: int, ranks: Ranks) -> None:
+        self._keep, self._ranks = keep, ranks
+        self.last: Path | None = None
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del control, kwargs
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.barrier()
+        self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
+        if self._ranks.first:
+            checkpoints.record(self.last, step=state.global_step, world_size=_world_size())
+            best = state.best_model_checkpoint
+            checkpoints.rotate(
+                Path(args.output_dir), keep=self._keep, best=Path(best) if best else None
+            )
+
+
+def log_line(step: int, total: int, logs: dict[str, Any]) -> str:
+    """One line for people; empty for the summary that the end of training logs by itself."""
+    if "eval_loss" in logs:
+        return (
+            f"step {step}/{total}  evaluation: loss {logs['eval_loss']:.4f}, "
+            f"perplexity {logs['eval_perplexity']:.2f}"
+        )
+    if "loss" not in logs:
+        return ""
+    told = [f"step {step}/{total}", f"loss {logs['loss']:.4f}"]
+    for name, shown in _SHOWN.items():
+        if isinstance(logs.get(name), int | float):
+            told.append(shown.format(logs[name]))
+    return "  ".join(told)
+
+
+_SHOWN = {
+    "learning_rate": "lr {:.2e}",
+    "grad_norm": "grad {:.3f}",
+    "tokens_per_s": "{:,.0f} tokens/s",
+    "epoch": "epoch {:.2f}",
+}
+_NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}
+
+
+def _world_size() -> int:
+    from torch import distributed
+
+    return distributed.get_world_size() if distributed.is_initialized() else 1

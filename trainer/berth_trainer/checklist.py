@@ -1,0 +1,120 @@
+"""The start-up checklist: each line is read back from what runs, not from what was asked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.atomic_file import write_json
+from berth_trainer.ranks import say, warn
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`asked` empty means that nothing was asked for; then `found` cannot be wrong."""
+
+    item: str
+    asked: str
+    found: str
+    remark: str = ""
+
+    @property
+    def true(self) -> bool:
+        return not self.asked or self.asked == self.found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What flags and config file ask for."""
+
+    config: Path
+    gpus: int | None
+    stage: int
+    offload_optimizer: str
+    offload_param: str
+    checkpointing: bool
+    attention: str
+    precision: str
+
+
+def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list[Check]:
+    """Ask the DeepSpeed engine and the model's modules what they really do."""
+    import torch
+
+    optimizer = getattr(engine, "optimizer", None)
+    layers = [m for m in model.modules() if hasattr(m, "gradient_checkpointing") and hasattr(m, "_gradient_checkpointing_func")]  # fmt: skip
+    active = sum(1 for layer in layers if layer.gradient_checkpointing)
+    device = str(next(iter(model.parameters())).device.type)
+    stage = _call(engine, "zero_optimization_stage")
+    return [
+        Check("config file", "", str(asked.config)),
+        Check("DeepSpeed", "initialised", "initialised" if _is_engine(engine) else "missing",
+              remark=f"version {_version()}"),
+        Check("GPUs" if device == "cuda" else "ranks", _text(asked.gpus), str(world_size),
+              remark=_device_name(torch, device)),
+        Check("ZeRO stage", str(asked.stage), str(stage)),
+        Check("optimizer offload", asked.offload_optimizer, _offloaded(optimizer, "optimizer")),
+        Check("parameter offload", asked.offload_param, _offloaded(optimizer, "param")),
+        Check("activation checkpointing", "on" if asked.checkpointing else "off",
+              "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
+        Check("attention", "" if asked.attention == "auto" else asked.attention,
+              str(getattr(model.config, "_attn_implementation", "unknown"))),
+        Check("precision", asked.precision, _precision(engine)),
+    ]  # fmt: skip
+
+
+def report(checks: Sequence[Check], output_dir: Path) -> None:
+    """Print the list on rank 0, warn of each line that is not as asked, keep it as JSON."""
+    say("start-up checklist")
+    for check in checks:
+        told = check.found + (f" ({check.remark})" if check.remark else "")
+        said = "" if check.true else f", asked for {check.asked}"
+        say(f"  {'✓' if check.true else '✗'} {check.item}: {told}{said}")
+    for check in checks:
+        if not check.true:
+            warn(f"{check.item} is {check.found}, but {check.asked} was asked for.")
+    write_json(
+        output_dir / "checklist.json",
+        {"checks": [asdict(check) | {"ok": check.true} for check in checks]},
+    )
+
+
+def _is_layer(module: Any) -> bool:
+    """The decoder layers; the model around them carries a flag of its own."""
+    return any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__)
+
+
+def _is_engine(engine: Any) -> bool:
+    return any(kind.__name__ == "DeepSpeedEngine" for kind in type(engine).__mro__)
+
+
+def _offloaded(optimizer: Any, what: str) -> str:
+    """Stage 3 keeps the decision as flags of its optimizer; stages 1 and 2 as `cpu_offload`."""
+    flag = getattr(optimizer, f"offload_{what}", None)
+    if flag is None and what == "optimizer":
+        flag = getattr(optimizer, "cpu_offload", None)
+    return "cpu" if flag else "none"
+
+
+def _precision(engine: Any) -> str:
+    kind = str(_call(engine, "get_data_types")[0] if hasattr(engine, "get_data_types") else "")
+    return {"torch.bfloat16": "bf16", "torch.float32": "fp32", "torch.float16": "fp16"}.get(kind, kind)  # fmt: skip
+
+
+def _call(engine: Any, name: str) -> Any:
+    method = getattr(engine, name, None)
+    return method() if callable(method) else None
+
+
+def _version() -> str:
+    import deepspeed
+
+    return str(deepspeed.__version__)
+
+
+def _device_name(torch: Any, device: str) -> str:
+    return str(torch.cuda.get_device_name()) if device == "cuda" else "on the CPU"
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)

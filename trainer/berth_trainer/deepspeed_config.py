@@ -1,0 +1,58 @@
+"""The DeepSpeed configuration of a run, written where the user can read it."""
+
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.atomic_file import write_json
+from berth_trainer.settings import DeepSpeedSettings
+
+
+def build(settings: DeepSpeedSettings, *, cuda: bool, cpu_adam: bool) -> dict[str, Any]:
+    """
+    The configuration; every key that TrainingArguments decides as well is "auto".
+
+    Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
+    one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
+    own must be compiled first.
+    """
+    zero: dict[str, Any] = {
+        "stage": settings.stage,
+        "overlap_comm": cuda,
+        "contiguous_gradients": True,
+        "reduce_bucket_size": "auto",
+    }
+    if settings.offload_optimizer == "cpu":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
+    if settings.stage == 3:
+        if settings.offload_param == "cpu":
+            zero["offload_param"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
+        zero |= {
+            "sub_group_size": 1_000_000_000,
+            "stage3_prefetch_bucket_size": "auto",
+            "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
+            "stage3_max_live_parameters": 1_000_000_000,
+            "stage3_max_reuse_distance": 1_000_000_000,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        }
+    return {
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": cpu_adam,
+        "gradient_clipping": "auto",
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+    }
+
+
+def config_path(output_dir: Path, stage: int) -> Path:
+    return output_dir / "deepspeed_config" / f"ds_config_zero{stage}.json"
+
+
+def write(output_dir: Path, stage: int, config: dict[str, Any]) -> Path:
+    """Write the configuration atomically and say where it lies. For rank 0."""
+    path = config_path(output_dir, stage)
+    write_json(path, config)
+    return path

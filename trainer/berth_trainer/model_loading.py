@@ -1,0 +1,143 @@
+"""Model and tokenizer, with refusals where the weights would not be the checkpoint's."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.hardware import Hardware
+from berth_trainer.problem import Problem
+from berth_trainer.ranks import say, warn
+from berth_trainer.settings import Settings
+
+# A multimodal Gemma-3 checkpoint read as a text model: without the mapping every weight stays
+# random, and transformers only logs it.
+GEMMA3_TEXT_KEYS = {r"^language_model\.model\.": "model.", r"^language_model\.lm_head": "lm_head"}
+
+
+def model_name(settings: Settings) -> str:
+    """A local folder that holds a model, or a name for the hub. Raises Problem early."""
+    given = settings.model.path
+    path = settings.locate(given)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise Problem(f"model.path {path} holds no config.json; point it at a model's folder.")
+        return str(path)
+    looks_local = given.startswith((".", "/", "~")) or given.count("/") != 1
+    if looks_local or path.exists():
+        raise Problem(f"model.path {path} does not exist; set it to a model's folder.")
+    return given
+
+
+def load_config(name: str) -> Any:
+    """The model's configuration; a sentence where the name leads nowhere."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise Problem(
+            f"model.path {name} cannot be loaded: {_first_line(error)} Set it to a local folder, "
+            "or check the name and the network."
+        ) from error
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer, with a padding token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise Problem(f"model.path {name} has no usable tokenizer: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
+    """The length to train with; raises Problem where tokenizer and model do not fit."""
+    text = config.get_text_config()
+    vocabulary = int(text.vocab_size)
+    if len(tokenizer) > vocabulary:
+        raise Problem(
+            f"the tokenizer of {settings.model.path} has {len(tokenizer)} tokens and the model "
+            f"only {vocabulary}; use the tokenizer that belongs to the model."
+        )
+    wanted = settings.training.max_length
+    longest = getattr(text, "max_position_embeddings", None)
+    if isinstance(longest, int) and wanted > longest:
+        warn(f"training.max_length {wanted} is more than the model's {longest}: {longest} is used.")
+        return longest
+    return wanted
+
+
+def load_model(name: str, config: Any, hardware: Hardware) -> Any:
+    """
+    Load a causal language model; call it after TrainingArguments, which arms zero.Init.
+
+    Raises Problem where a weight is not in the checkpoint: training would start from noise.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if hardware.precision == "bf16" else torch.float32
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "attn_implementation": hardware.attention,
+        "output_loading_info": True,
+    }
+    kind: Any = AutoModelForCausalLM
+    if config.model_type == "gemma3":
+        from transformers import Gemma3ForCausalLM
+
+        say("The checkpoint is a multimodal Gemma-3: its text part alone is trained.")
+        kind, config = Gemma3ForCausalLM, config.get_text_config()
+        options["key_mapping"] = GEMMA3_TEXT_KEYS
+    try:
+        model, info = kind.from_pretrained(name, config=config, **options)
+    except (OSError, ValueError) as error:
+        if _is_memory(error):
+            raise
+        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(set(info["missing_keys"]) - tied_keys(model))
+    mismatched = sorted(str(item) for item in info.get("mismatched_keys", ()))
+    if missing or mismatched:
+        lacking = missing or mismatched
+        raise Problem(
+            f"{name} lacks {len(lacking)} of the model's weights ({lacking[0]}, …): they would "
+            "start from noise; use a complete checkpoint of this kind of model."
+        )
+    model.config.use_cache = False  # a cache is for generation and fights checkpointing
+    return model
+
+
+def tied_keys(model: Any) -> set[str]:
+    """The weights that share another's storage and are rightly absent from a checkpoint."""
+    tied: Any = getattr(model, "all_tied_weights_keys", None) or getattr(
+        model, "_tied_weights_keys", None
+    )
+    return set(tied or ())
+
+
+def parameter_count(model: Any) -> int:
+    """Parameters of the whole model, also where ZeRO-3 has divided them among the ranks."""
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
+
+
+def is_local(name: str) -> bool:
+    return Path(name).is_dir()
+
+
+def forbid_network_for_local(name: str) -> None:
+    """A local model never asks the hub; without a network each question costs seconds."""
+    if is_local(name):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().partition("\n")[0].strip()
+    return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def _is_memory(error: BaseException) -> bool:
+    return "memory" in str(error).lower()

@@ -1,0 +1,97 @@
+"""transformers' Trainer with exact evaluation, a token rate and no second rotation."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from transformers import Trainer
+
+from berth_trainer.evaluation import Evaluation, evaluate
+
+Items = Sequence[dict[str, list[int]]]
+
+
+class PersonaTrainer(Trainer):
+    """
+    Trains on encoded samples.
+
+    Evaluation counts each sample once whatever the number of ranks, and weights by tokens.
+    `tokens_per_s` counts real tokens of all ranks, and leaves out evaluating and saving.
+    """
+
+    def __init__(self, *, collate: Callable[[Items], dict[str, Any]], **options: Any) -> None:
+        super().__init__(data_collator=collate, **options)
+        self._collate = collate
+        self._seen: Any = None
+        self._since = time.perf_counter()
+        self._elsewhere = 0.0
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        # Summed where the batch lies: reading the number here would make the GPU wait.
+        count = inputs["attention_mask"].sum()
+        self._seen = count if self._seen is None else self._seen + count
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._seen is not None:
+            logs["tokens_per_s"] = self._token_rate()
+        super().log(logs, start_time)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        del ignore_keys
+        items = cast("Items", eval_dataset if eval_dataset is not None else self.eval_dataset)
+        metrics = self._measure(items, metric_key_prefix)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def test(self, items: Items) -> dict[str, float]:
+        """As `evaluate`, on samples that had no say in when to stop."""
+        return self._measure(items, "test")
+
+    def engine(self) -> Any:
+        """DeepSpeed's engine, once training has begun."""
+        return self.model_wrapped
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        began = time.perf_counter()
+        super()._save_checkpoint(model, trial)
+        self._elsewhere += time.perf_counter() - began
+
+    def _measure(self, items: Items, prefix: str) -> dict[str, float]:
+        began = time.perf_counter()
+        found: Evaluation = evaluate(
+            self.model_wrapped,
+            items,
+            collate=self._collate,
+            batch_size=self.args.per_device_eval_batch_size,
+            device=self.args.device,
+        )
+        took = time.perf_counter() - began
+        metrics = {
+            f"{prefix}_loss": found.loss,
+            f"{prefix}_perplexity": found.perplexity,
+            f"{prefix}_tokens": float(found.tokens),
+            f"{prefix}_samples": float(found.samples),
+            f"{prefix}_runtime": round(took, 3),
+        }
+        self.log(metrics)
+        self._elsewhere += took
+        return metrics
+
+    def _token_rate(self) -> float:
+        from torch import distributed
+
+        seen = self._seen.double()
+        if distributed.is_initialized() and distributed.get_world_size() > 1:
+            distributed.all_reduce(seen)
+        now = time.perf_counter()
+        took = max(1e-9, now - self._since - self._elsewhere)
+        self._seen, self._since, self._elsewhere = None, now, 0.0
+        return round(float(seen) / took, 1)

@@ -1,0 +1,239 @@
+"""The heavy half of a run: model, trainer, training, final model."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from berth_trainer import checkpoints, deepspeed_config, resume, training_arguments
+from berth_trainer.ablations import Ablation
+from berth_trainer.atomic_file import write_json
+from berth_trainer.checklist import Asked
+from berth_trainer.data.collate import Collate
+from berth_trainer.data.dataset import PersonaDataset
+from berth_trainer.data.encode import Encoder
+from berth_trainer.data.load import Material, make_dataset
+from berth_trainer.hardware import Hardware, look, prepare_deepspeed
+from berth_trainer.metrics import MetricsFile
+from berth_trainer.model_loading import (
+    fit_to_model,
+    load_config,
+    load_model,
+    load_tokenizer,
+    parameter_count,
+)
+from berth_trainer.prompts import WORDINGS
+from berth_trainer.ranks import Ranks, say
+from berth_trainer.settings import Settings
+from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
+
+FINAL_MODEL = "final_model"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The three splits, encoded when asked for."""
+
+    train: PersonaDataset
+    validation: PersonaDataset
+    test: PersonaDataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Everything a run needs to know. Every rank holds the same, but for `ranks`."""
+
+    settings: Settings
+    ablation: Ablation
+    ranks: Ranks
+    output_dir: Path
+    model_name: str
+    max_steps: int  # 0: the epochs decide
+    asked_gpus: int | None
+
+    def run(self, material: Material, beginning: resume.Beginning) -> bool:
+        """Train, save, evaluate. True where a signal stopped it after a whole checkpoint."""
+        hardware = look(self.settings, os.environ)
+        for sentence in beginning.told:
+            say(sentence)
+        config = load_config(self.model_name)
+        tokenizer = load_tokenizer(self.model_name)
+        length = fit_to_model(self.settings, config, tokenizer)
+        data = self._data(material, Encoder(tokenizer, WORDINGS[material.language], length))
+        zero = deepspeed_config.build(
+            self.settings.deepspeed, cuda=hardware.cuda, cpu_adam=hardware.cpu_adam
+        )
+        if self.ranks.first:
+            self._prepare_folder(beginning)
+            deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
+        prepare_deepspeed(hardware)
+        trainer, signals, keeper = self._trainer(data, tokenizer, config, hardware, zero, length)
+        self._introduce(data, trainer, length)
+        try:
+            trainer.train(
+                resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None
+            )
+        finally:
+            signals.restore()
+        if signals.stopped:
+            self._leave_word(trainer, keeper.last, signals)
+            return True
+        self._finish(trainer, data, tokenizer)
+        return False
+
+    def close(self) -> None:
+        """Leave the process group in order: a rank that just exits can end in an abort."""
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.barrier()
+            distributed.destroy_process_group()
+
+    def _data(self, material: Material, encoder: Encoder) -> Data:
+        limits = self.settings.data
+
+        def dataset(dialogues: Any, limit: int) -> PersonaDataset:
+            return make_dataset(
+                material,
+                dialogues,
+                settings=self.settings,
+                ablation=self.ablation,
+                encoder=encoder,
+                limit=limit,
+            )
+
+        splits = material.splits
+        return Data(
+            train=dataset(splits.train, limits.max_train_samples),
+            validation=dataset(splits.validation, limits.max_eval_samples),
+            test=dataset(splits.test, limits.max_eval_samples),
+        )
+
+    def _prepare_folder(self, beginning: resume.Beginning) -> None:
+        """Make the output folder; checkpoints of an earlier run move aside, never away."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        (self.output_dir / MARKER).unlink(missing_ok=True)
+        if beginning.set_aside:
+            aside = checkpoints.set_aside(self.output_dir)
+            say(f"checkpoints of the earlier run are in {aside}.")
+        metrics = self.output_dir / "metrics.jsonl"
+        if beginning.checkpoint is None:
+            metrics.unlink(missing_ok=True)
+        else:
+            resume.cut_metrics(metrics, checkpoints.inspect(beginning.checkpoint).step)
+
+    def _trainer(
+        self,
+        data: Data,
+        tokenizer: Any,
+        config: Any,
+        hardware: Hardware,
+        zero: dict[str, Any],
+        length: int,
+    ) -> Any:
+        from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
+
+        from berth_trainer.callbacks import (
+            MetricLines,
+            Progress,
+            StartupChecklist,
+            StopWithCheckpoint,
+            WholeCheckpoints,
+        )
+        from berth_trainer.persona_trainer import PersonaTrainer
+
+        training = self.settings.training
+        evaluating = bool(training.eval_steps) and len(data.validation) > 0
+        arguments = training_arguments.build(
+            training,
+            output_dir=self.output_dir,
+            deepspeed=zero,
+            hardware=hardware,
+            max_steps=self.max_steps,
+            evaluating=evaluating,
+        )
+        set_seed(training.seed)  # the Trainer seeds too late for a model made before it
+        model = load_model(self.model_name, config, hardware)
+        untrained = bool(getattr(config, "untrained", False))
+        signals = StopSignals()
+        keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
+        metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
+        trainer = PersonaTrainer(
+            collate=Collate(tokenizer.pad_token_id, length),
+            model=model,
+            args=arguments,
+            train_dataset=data.train,
+            eval_dataset=data.validation if evaluating else None,
+            callbacks=[
+                MetricLines(metrics, None if untrained else config.get_text_config().vocab_size),
+                StopWithCheckpoint(signals),
+                keeper,
+            ],
+        )
+        for replaced in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(replaced)
+        trainer.add_callback(Progress())
+        trainer.add_callback(
+            StartupChecklist(self._asked(hardware), engine=trainer.engine, ranks=self.ranks)
+        )
+        if evaluating and training.early_stopping_patience:
+            trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
+        return trainer, signals, keeper
+
+    def _asked(self, hardware: Hardware) -> Asked:
+        zero = self.settings.deepspeed
+        return Asked(
+            config=self.settings.source,
+            gpus=self.asked_gpus,
+            stage=zero.stage,
+            offload_optimizer=zero.offload_optimizer,
+            offload_param=zero.offload_param if zero.stage == 3 else "none",
+            checkpointing=self.settings.training.gradient_checkpointing,
+            attention=hardware.attention,
+            precision=hardware.precision,
+        )
+
+    def _metric_folders(self) -> list[Path]:
+        run_dir = os.environ.get("BERTH_RUN_DIR")
+        return [self.output_dir, *([Path(run_dir)] if run_dir else [])]
+
+    def _introduce(self, data: Data, trainer: Any, length: int) -> None:
+        count = parameter_count(trainer.model)
+        say(f"ablation {self.ablation.name}: prompts carry {', '.join(self.ablation.parts)}.")
+        say(
+            f"{len(data.train):,} samples to train on, {len(data.validation):,} to validate, "
+            f"{len(data.test):,} to test; {count:,} parameters; at most {length:,} tokens a sample."
+        )
+
+    def _leave_word(self, trainer: Any, checkpoint: Path | None, signals: StopSignals) -> None:
+        step = trainer.state.global_step
+        say(f"stopped at step {step}; {checkpoint} is whole, --resume goes on from it.")
+        if self.ranks.first:
+            mark_stopped(
+                self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
+            )
+
+    def _finish(self, trainer: Any, data: Data, tokenizer: Any) -> None:
+        final = self.output_dir / FINAL_MODEL
+        trainer.save_model(str(final))
+        results: dict[str, Any] = {
+            "ablation": self.ablation.key,
+            "steps": trainer.state.global_step,
+        }
+        if len(data.test):
+            tested = trainer.test(data.test)
+            results |= {
+                "test_loss": tested["test_loss"],
+                "test_perplexity": tested["test_perplexity"],
+            }
+            say(
+                f"test: loss {tested['test_loss']:.4f}, perplexity {tested['test_perplexity']:.2f} "
+                f"over {tested['test_tokens']:,.0f} tokens"
+            )
+        evaluated = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
+        if evaluated:
+            results["best_eval_loss"] = min(evaluated)
+        if self.ranks.first:
+            tokenizer.save_pretrained(str(final))
+            write_json(self.output_dir / "results.json", results)
+        say(f"finished: the model is in {final}")
