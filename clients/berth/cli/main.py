@@ -16,6 +16,7 @@ from berth.cli.asked import SpecCommand
 from berth.cli.group import HEADINGS, BerthGroup
 from berth.cli.verbs import (
     cancel,
+    down,
     gpus,
     hold,
     logs,
@@ -26,7 +27,10 @@ from berth.cli.verbs import (
     show,
     status,
     submit,
+    token,
+    up,
     wait,
+    web,
     why,
 )
 
@@ -73,6 +77,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         retry.retry,
         wait.wait,
     ),
+    "The box": (up.up, down.down, web.web),
     "Look": (ls.ls, show.show, logs.logs, why.why, status.status),
 }
 for heading, verbs in _VERBS.items():
@@ -80,8 +85,9 @@ for heading, verbs in _VERBS.items():
         takes_spec = verb in {submit.submit, run.run}
         app.command(cls=SpecCommand if takes_spec else None)(verb)
         HEADINGS[verb.__name__] = heading
-app.add_typer(gpus.app, name="gpus")
-HEADINGS["gpus"] = "Look"
+for name, group, heading in (("gpus", gpus.app, "Look"), ("token", token.app, "The box")):
+    app.add_typer(group, name=name)
+    HEADINGS[name] = heading
 
 
 def main() -> None:

@@ -57,8 +57,8 @@ class Keeper:
 
     def _keep(self, announce: Sequence[str]) -> None:
         wake, woken = socket.socketpair()
-        wake.setblocking(False)
-        woken.setblocking(False)
+        wake.settimeout(0.0)
+        woken.settimeout(0.0)
         selector = selectors.DefaultSelector()
         selector.register(woken, selectors.EVENT_READ)
         previous = signal.set_wakeup_fd(wake.fileno())

@@ -1,0 +1,122 @@
+"""`berth down`: stop server and worker."""
+
+from __future__ import annotations
+
+import signal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from berth.cli import text
+from berth.cli.session import AsJson, note, print_json
+from berth.cli.starting import DRAINED_BY_DOWN
+from berth.daemons import identity
+from berth.daemons.home import DAEMONS, Home
+from berth.sdk import address
+
+if TYPE_CHECKING:
+    from berth.sdk.client import Client
+
+_ACTIVE = ("starting", "running", "stopping")
+_GRACE_S = 15.0
+
+
+class JobsGo(StrEnum):
+    """What becomes of the jobs that run."""
+
+    ON = "leave"
+    CANCEL = "cancel"
+    WAIT = "wait"
+
+
+def down(
+    *,
+    jobs: Annotated[
+        JobsGo,
+        typer.Option(
+            help="What becomes of running jobs: leave them, cancel them, or wait for their end."
+        ),
+    ] = JobsGo.ON,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Stop server and worker. Running jobs go on unless told otherwise; queued ones stay queued.
+
+    Does nothing when they do not run.
+    """
+    home = Home(address.home())
+    were_up = [name for name in ("keeper", *DAEMONS) if _alive(home, name)]
+    going_on = _settle_jobs(home, jobs, quiet=as_json) if were_up else _running_attempts(home)
+    # The keeper first, or it would start again what is stopped below.
+    for name in ("keeper", "worker", "server"):
+        who = _alive(home, name)
+        if who is not None and who.send(signal.SIGTERM) and not who.wait(2 * _GRACE_S):
+            who.send(signal.SIGKILL)
+            who.wait(_GRACE_S)
+    if as_json:
+        print_json({"were_up": were_up, "jobs_that_go_on": going_on})
+        return
+    print("Berth is down." if were_up else "Berth was not up.")
+    if going_on:
+        verb = "goes" if len(going_on) == 1 else "go"
+        print(
+            f"{text.plural(len(going_on), 'job')} {verb} on: {text.indices(going_on)}; "
+            "`berth up` takes them up again."
+        )
+
+
+def _alive(home: Home, name: str) -> identity.Identity | None:
+    return identity.alive(home.keeper_pid if name == "keeper" else home.pid(name))
+
+
+def _settle_jobs(home: Home, jobs: JobsGo, *, quiet: bool) -> list[int]:
+    """Do to the running jobs what was asked for; the ids of those that go on."""
+    from berth.sdk.client import Client
+    from berth.sdk.errors import BerthError
+
+    try:
+        with Client(f"unix://{home.socket}", patience=0.0) as client:
+            if jobs is not JobsGo.ON:
+                _end_jobs(client, jobs, quiet=quiet)
+            return sorted(job.id for job in client.jobs(state=_ACTIVE))
+    except BerthError as error:
+        if jobs is not JobsGo.ON:
+            raise
+        note(f"berth: {error}")
+        return _running_attempts(home)
+
+
+def _end_jobs(client: Client, jobs: JobsGo, *, quiet: bool) -> None:
+    """
+    Cancel, or wait for, what runs, while no queued job takes the freed GPUs.
+
+    The GPUs stay drained, or the queue would start on them in the moment before the daemons
+    leave; `berth up` undrains them.
+    """
+    running = sorted(job.id for job in client.jobs(state=_ACTIVE))
+    if not running:
+        return
+    drained = [gpu.uuid for gpu in client.gpus().gpus if not gpu.draining]
+    for uuid in drained:
+        client.drain(uuid, DRAINED_BY_DOWN)
+    try:
+        if not quiet:
+            doing = "Cancelling" if jobs is JobsGo.CANCEL else "Waiting for"
+            note(f"{doing} {text.plural(len(running), 'job')}: {text.indices(running)}.")
+        for job_id in running if jobs is JobsGo.CANCEL else ():
+            client.cancel(job_id)
+        client.wait(running)
+    except BaseException:
+        for uuid in drained:
+            client.undrain(uuid)
+        raise
+
+
+def _running_attempts(home: Home) -> list[int]:
+    """Ids of jobs whose shim lives, told from the run directories alone."""
+    found: set[int] = set()
+    for record in home.folder.glob("runs/*/*/shim.json"):
+        if not (record.parent / "exit.json").exists() and identity.alive(record) is not None:
+            found.add(int(record.parent.parent.name))
+    return sorted(found)

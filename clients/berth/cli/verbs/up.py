@@ -1,0 +1,127 @@
+"""`berth up`: start server and worker and keep them running."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from berth.cli import failure
+from berth.cli.failure import Failure
+from berth.cli.session import AsJson, print_json
+from berth.cli.starting import Up, wait_until_up
+from berth.daemons import identity
+from berth.daemons.home import Home
+from berth.sdk import address
+
+# What each daemon cannot do without: the packages are there in the light install as well.
+_NEEDS = {"server": ("berth_server", "uvicorn", "sqlmodel"), "worker": ("berth_worker", "psutil")}
+
+
+def up(
+    *,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when jobs can be submitted.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Longest wait for that.")
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Start server and worker and keep them running, in the foreground or with --detach.
+
+    Does nothing when they run already. State lies in BERTH_HOME.
+    """
+    home = Home(address.home())
+    if _boxwide_is_up(home):
+        print(
+            f"Berth is already up for this box at {address.ROOT_HOME}; you can submit right away."
+        )
+        return
+    keeper = identity.alive(home.keeper_pid)
+    if keeper is not None:
+        _told(_wait(home, timeout), as_json=as_json, already=keeper.pid)
+        return
+    _check_installed()
+    try:
+        home.make()
+    except OSError as error:
+        raise Failure(
+            f"Berth's state cannot be kept in {home.folder}: {error.strerror}; set BERTH_HOME to a folder of yours."
+        ) from error
+    os.environ["BERTH_HOME"] = str(home.folder)
+    command = [sys.executable, "-P", "-m", "berth.daemons"]
+    if detach:
+        _detach(home, command)
+        try:
+            told = _wait(home, timeout)
+        except Failure:
+            _stop_keeper(home)
+            raise
+        _told(told, as_json=as_json)
+        return
+    announce = [sys.executable, "-P", "-m", "berth.cli.starting", str(timeout)]
+    sys.stdout.flush()
+    # In place of this process: the keeper needs none of what the command line has loaded.
+    os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell
+
+
+def _boxwide_is_up(home: Home) -> bool:
+    """Whether the box has a Berth of root's, which a second one would fight over its GPUs."""
+    if os.environ.get("BERTH_HOME") or home.folder == address.ROOT_HOME:
+        return False
+    return identity.alive(Home(address.ROOT_HOME).pid("server")) is not None
+
+
+def _check_installed() -> None:
+    for daemon, modules in _NEEDS.items():
+        if any(importlib.util.find_spec(module) is None for module in modules):
+            raise Failure(
+                f"The {daemon} is not installed here; `pip install 'gpuberth[server,worker]'` adds it."
+            )
+
+
+def _detach(home: Home, command: list[str]) -> None:
+    with home.log("up").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    while identity.alive(home.keeper_pid) is None:
+        if process.poll() is not None:
+            raise Failure(f"Berth did not start; {home.log('up')} says why.", failure.UNREACHABLE)
+        time.sleep(0.01)
+
+
+def _wait(home: Home, timeout_s: float) -> Up:
+    from berth.sdk.client import Client
+
+    with Client(f"unix://{home.socket}", patience=0.0) as client:
+        return wait_until_up(home, client, timeout_s)
+
+
+def _stop_keeper(home: Home) -> None:
+    import signal
+
+    keeper = identity.alive(home.keeper_pid)
+    if keeper is not None and keeper.send(signal.SIGTERM):
+        keeper.wait(30.0)
+
+
+def _told(up: Up, *, as_json: bool, already: int | None = None) -> None:
+    if as_json:
+        print_json({**up.facts(), "already_up": already is not None})
+        return
+    if already is not None:
+        print(f"Berth was up already (pid {already}).")
+    print(up.lines())
