@@ -1,5 +1,4 @@
-# pathlib's import is a good part of a shim's start, hence:
-# ruff: noqa: PTH104, PTH108, PTH118, PTH123, PTH208
+"""
 The job's parent: one per attempt. Standard library only, Python 3.8, no imports from Berth.
 
 It claims the attempt (once, ever), starts the job detached from every daemon, stops it when
