@@ -187,11 +187,12 @@ def _ranks(call: Call, share: Share) -> list[Word]:
         "--rdzv_backend=static",
     ]
     written = [flag.shown for flag in call.flags if flag.name in _MEETING_FLAGS]
-    share.note(
-        " ".join(written),
-        f"--main_process_port={port}",
-        "The ranks meet on this box, on a port that no other job has.",
-    )
+    if written != ["--num_machines=1", *meeting]:
+        share.note(
+            " ".join(written),
+            f"--main_process_port={port}",
+            "The ranks meet on this box, on a port that no other job has.",
+        )
     return [*out, *map(word, meeting), *_several(call, share, number)]
 
 

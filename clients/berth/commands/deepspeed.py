@@ -183,13 +183,14 @@ def _script(call: Call) -> list[Word]:
 
 
 def _note_cards(call: Call, share: Share) -> None:
-    became = f"--world_info=…  ({share.cards})"
-    said = [flag for flag in call.flags if flag.name in _CARD_FLAGS - {"world_info"}]
-    share.note(
-        " ".join(flag.shown for flag in said),
-        became,
-        f"The job was given {share.cards}, one rank on each.",
-    )
+    exact = f"--world_info={cards.encode_world_info(share.visible)}"
+    said = [flag for flag in call.flags if flag.name in _CARD_FLAGS]
+    if [flag.shown for flag in said] != [exact]:
+        share.note(
+            " ".join(flag.shown for flag in said),
+            f"--world_info=…  ({share.cards})",
+            f"The job was given {share.cards}, one rank on each.",
+        )
     port = call.given.last("master_port")
     share.note(
         port.shown if port else "",
@@ -197,7 +198,7 @@ def _note_cards(call: Call, share: Share) -> None:
         "Every attempt has a rendezvous port of its own, so two runs cannot fight over one.",
     )
     network = [flag for flag in call.flags if flag.name in _NETWORK_FLAGS]
-    if network:
+    if [flag.shown for flag in network] not in ([], ["--master_addr=127.0.0.1"]):
         share.note(
             " ".join(flag.shown for flag in network),
             "",

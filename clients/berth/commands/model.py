@@ -77,7 +77,7 @@ class Runtime:
 class Rewritten:
     """A command made safe for its lease."""
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = field(repr=False)
     """What to execute, complete; shell text stands in it as `/bin/bash -c TEXT`."""
     env: dict[str, str] = field(repr=False)
     """Variables to set over the job's environment: the command's own assignments and what

@@ -143,10 +143,12 @@ def _ranks(call: Call, share: Share) -> list[Word]:
             "--master-addr=127.0.0.1",
             f"--master-port={share.port}",
         ]
+    whole = ["--nnodes=1", "--node-rank=0", *meeting]
     written = [flag.shown for flag in call.flags if flag.name in _MEETING_FLAGS]
-    share.note(
-        " ".join(written),
-        " ".join(meeting),
-        "The ranks meet on this box, on a port that no other job has.",
-    )
-    return [word(became), word("--nnodes=1"), word("--node-rank=0"), *map(word, meeting)]
+    if written != whole:
+        share.note(
+            " ".join(written),
+            " ".join(meeting),
+            "The ranks meet on this box, on a port that no other job has.",
+        )
+    return [word(became), *map(word, whole)]
