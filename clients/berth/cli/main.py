@@ -16,6 +16,7 @@ from berth.cli.asked import SpecCommand
 from berth.cli.group import HEADINGS, BerthGroup
 from berth.cli.verbs import (
     cancel,
+    doctor,
     down,
     gpus,
     hold,
@@ -28,6 +29,7 @@ from berth.cli.verbs import (
     status,
     submit,
     token,
+    top,
     up,
     wait,
     web,
@@ -77,8 +79,8 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         retry.retry,
         wait.wait,
     ),
-    "The box": (up.up, down.down, web.web),
-    "Look": (ls.ls, show.show, logs.logs, why.why, status.status),
+    "The box": (up.up, down.down, doctor.doctor, web.web),
+    "Look": (ls.ls, show.show, logs.logs, why.why, status.status, top.top),
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:

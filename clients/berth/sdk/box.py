@@ -9,7 +9,7 @@ from berth.protocol.events import Event, EventPage
 from berth.protocol.gpus import Box, DrainRequest, Gpu
 from berth.protocol.server import Health, ServerSettings, UserList
 from berth.sdk.calls import Calls
-from berth.sdk.errors import BerthError, Unreachable
+from berth.sdk.errors import Unreachable
 from berth.sdk.parse import parse
 from berth.sdk.patience import Patience
 
@@ -77,13 +77,9 @@ class BoxCalls(Calls):
         """What the server says about itself. Raises `Unreachable` while it cannot start jobs."""
         return self._get(Health, "/readyz")
 
-    def alive(self) -> bool:
-        """Whether the server answers at all."""
-        try:
-            self._channel.request("GET", "/healthz")
-        except BerthError:
-            return False
-        return True
+    def liveness(self) -> Health:
+        """What the server says about itself as soon as it answers, able to start jobs or not."""
+        return self._get(Health, "/healthz")
 
     def settings(self) -> ServerSettings:
         """The server's settings in force and who set each."""

@@ -64,9 +64,19 @@ def ls(
     if as_json:
         print_json(jobs)
     elif jobs:
-        print(render(_COLUMNS, [_row(job) for job in jobs]))
+        print(rendered(jobs))
     else:
         print("No jobs." if everything and not states else "No such jobs.")
+
+
+def rendered(jobs: list[Job]) -> str:
+    """The jobs as a table."""
+    return render(_COLUMNS, [_row(job) for job in jobs])
+
+
+def living(client: Client, limit: int) -> list[Job]:
+    """Jobs that have not ended: running ones first, then the queue as it starts."""
+    return sorted(client.jobs(state=(*_ACTIVE, *_PENDING), limit=limit), key=_place)
 
 
 def _fetch(

@@ -1,0 +1,95 @@
+"""Daemons, socket and address."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+from berth.cli.checks.finding import Finding, fail, ok, warn
+from berth.daemons import identity
+from berth.daemons.home import DAEMONS, Home
+from berth.sdk.address import Address
+
+_LONGEST_SOCKET_PATH = 107
+
+
+def findings(address: Address) -> Iterator[Finding]:
+    """Look at what runs, whether it answers and whether it is of this version."""
+    if address.socket is not None:
+        yield _socket_path(address)
+        yield from _pids(Home(address.socket.parent.parent))
+    yield from _server(address)
+
+
+def _socket_path(address: Address) -> Finding:
+    path = str(address.socket)
+    length = len(os.fsencode(path))
+    if length > _LONGEST_SOCKET_PATH:
+        return fail(
+            "socket",
+            f"{path} has {length} characters; a unix socket's path may have {_LONGEST_SOCKET_PATH}.",
+            "set BERTH_HOME to a shorter path",
+        )
+    return ok("socket", f"{path}.")
+
+
+def _pids(home: Home) -> Iterator[Finding]:
+    for name in DAEMONS:
+        who = identity.alive(home.pid(name))
+        if who is None:
+            yield warn(name, "It does not run.", "berth up")
+        else:
+            yield ok(name, f"Runs as pid {who.pid}.")
+    if identity.alive(home.pid("server")) and identity.alive(home.keeper_pid) is None:
+        yield warn(
+            "keeper",
+            "Server and worker are not kept by `berth up`.",
+            "`berth up` takes them over, unless systemd or a container keeps them",
+        )
+
+
+def _server(address: Address) -> Iterator[Finding]:
+    import berth
+    from berth.sdk.client import Client
+    from berth.sdk.errors import BerthError, Unreachable
+
+    try:
+        with Client(patience=0.0, timeout=10.0) as client:
+            health = client.liveness()
+            me = client.me()
+    except Unreachable as error:
+        if address.socket is None:
+            yield fail("server", str(error), "check BERTH_URL")
+        else:
+            yield warn("server", str(error), "berth up")
+            yield _port()
+        return
+    except BerthError as error:
+        yield fail("server", str(error), "check BERTH_TOKEN")
+        return
+    yield ok("server", f"Answers at {address.text}; you are {me.user}.")
+    if health.version != berth.__version__:
+        yield warn(
+            "versions",
+            f"The server is {health.version}, this client {berth.__version__}.",
+            "restart the server with `berth down` and `berth up`, or update the client",
+        )
+    else:
+        yield ok("versions", f"Server and client are {health.version}.")
+    for problem in health.problems:
+        yield warn("server", problem, "see the sentence")
+
+
+def _port() -> Finding:
+    listen = os.environ.get("BERTH_LISTEN", "127.0.0.1:8787")
+    host, _, port = listen.rpartition(":")
+    try:
+        with socket.create_server((host.strip("[]") or "127.0.0.1", int(port))):
+            return ok("address", f"{listen} is free.")
+    except (OSError, ValueError) as error:
+        return fail(
+            "address",
+            f"The server cannot listen on {listen}: {error}.",
+            "set BERTH_LISTEN to another",
+        )

@@ -1,0 +1,49 @@
+"""`berth doctor`: look for what would go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from berth.cli import failure, text
+from berth.cli.session import AsJson, print_json
+
+if TYPE_CHECKING:
+    from berth.cli.checks.finding import Finding
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """
+    Look for what would go wrong: driver, fence, disk, sockets, versions, compilers.
+
+    Leaves with 1 when anything fails.
+    """
+    found: list[Finding] = []
+    for finding in _findings():
+        found.append(finding)
+        if not as_json:
+            level = text.style(f"{finding.level:<4}", _COLOURS[finding.level])
+            print(f"{level}  {finding.what:<13} {text.clean(finding.sentence)}", flush=True)
+            if finding.mend:
+                print(f"      {'':<13} mend: {text.clean(finding.mend)}", flush=True)
+    bad = sum(finding.level == "fail" for finding in found)
+    if as_json:
+        print_json([finding.facts() for finding in found])
+    elif not bad:
+        print("Nothing stands in the way.")
+    if bad:
+        raise typer.Exit(failure.JOB_FAILED)
+
+
+def _findings() -> Iterator[Finding]:
+    from berth.cli.checks import daemons, devices, disk, software
+    from berth.sdk import address
+
+    yield from software.findings()
+    yield from disk.findings(address.home())
+    yield from devices.findings()
+    yield from daemons.findings(address.resolve())
