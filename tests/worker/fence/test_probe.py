@@ -1,0 +1,119 @@
+"""The probe finds out which fence is possible by trying it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import berth
+import berth_worker
+from berth.protocol.states import FenceKind
+from berth_worker.fence import UnknownUserError, job_user, probe
+
+_PROBE = """
+import dataclasses, json, sys
+from berth_worker.fence import probe
+print(json.dumps(dataclasses.asdict(probe())))
+"""
+# In a user namespace of its own in which no further one may be made, as on a hardened box.
+_HARDENED = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x10000000) == 0, os.strerror(ctypes.get_errno())
+print("unshared", flush=True)
+sys.stdin.readline()
+open("/proc/sys/user/max_user_namespaces", "w").write("0")
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+exec(sys.argv[1])
+"""
+
+
+def environment() -> dict[str, str]:
+    """Find the packages without the virtual environment's start-up files."""
+    roots = {str(Path(package.__file__).parent.parent) for package in (berth, berth_worker)}
+    site = Path(pytest.__file__).parent.parent
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*sorted(roots), str(site)])}
+
+
+def test_as_whoever_runs_this():
+    """Root needs no user namespace, others do; the kind says what was possible."""
+    fence = probe()
+
+    assert fence.kind == (FenceKind.NAMESPACE if fence.can_mask else FenceKind.ADVISORY)
+    assert fence.sentence.startswith(fence.kind.value)
+    root = os.geteuid() == 0
+    assert fence.user_namespace == (fence.can_mask and not root)
+    assert bool(fence.drop_capabilities) == (fence.can_mask and root)
+
+
+def test_simulated_gpus_are_fenced_by_advice():
+    """With simulated GPUs `advisory` is told, and masking is still used where it works."""
+    fence = probe(simulated=True)
+
+    assert fence.kind == FenceKind.ADVISORY
+    assert fence.can_mask == probe().can_mask
+    assert fence.simulated
+
+
+def test_root_without_the_right_to_mount(fenced, as_root):
+    """A root that may not make mount namespaces (a plain container) is told what is missing."""
+    seen = fenced(
+        f"""
+environment = {environment()!r}
+out = subprocess.run([{sys.executable!r}, "-c", {_PROBE!r}], env=environment,
+                     capture_output=True, text=True)
+tell(out=out.stdout, err=out.stderr)
+""",
+        "/dev/zero",
+        drop_capabilities=(21,),
+    )
+
+    assert seen["err"] == ""
+    fence = json.loads(seen["out"])
+    assert fence["kind"] == "advisory"
+    assert fence["can_mask"] is False
+    assert "--cap-add SYS_ADMIN" in fence["sentence"]
+
+
+def test_a_user_without_user_namespaces(as_root):
+    """An ordinary user on a box that refuses user namespaces is told how to allow them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HARDENED, _PROBE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as child:
+        assert child.stdout.readline() == "unshared\n"
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{child.pid}/{name}").write_text("0 0 1\n65534 65534 1\n")
+        out, _ = child.communicate("go\n", timeout=60)
+
+    fence = json.loads(out)
+    assert fence["kind"] == "advisory"
+    assert "kernel.unprivileged_userns_clone" in fence["sentence"]
+
+
+def test_who_a_job_runs_as():
+    """A user's groups, home and login variables come from the box's own accounts."""
+    entry = pwd.getpwuid(os.getuid())
+
+    user = job_user(entry.pw_uid)
+
+    assert (user.uid, user.gid, user.name) == (entry.pw_uid, entry.pw_gid, entry.pw_name)
+    assert entry.pw_gid in user.groups
+    assert user.variables["HOME"] == entry.pw_dir
+    assert user.variables["USER"] == user.variables["LOGNAME"] == entry.pw_name
+
+
+def test_a_user_that_is_not_there():
+    """An unknown uid is refused with the mend."""
+    with pytest.raises(UnknownUserError, match="no user with uid 3999999"):
+        job_user(3_999_999)
