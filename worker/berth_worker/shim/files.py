@@ -1,0 +1,126 @@
+"""Reading and writing small files: the claim, what the kernel tells, the notice pipe."""
+# pathlib's import would cost as much as the whole start of a shim.
+# ruff: noqa: PTH104, PTH108
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class AlreadyStartedError(Exception):
+    """Somebody has claimed the attempt before; it must not be started again."""
+
+
+def claim(folder: str, mine: dict[str, Any]) -> None:
+    """
+    Make `started`, which says who has the right to start the attempt, exclusively.
+
+    It appears with its content or not at all, so whoever finds it knows whom to look for.
+    Raises AlreadyStartedError, or OSError when nothing can be written.
+    """
+    name = f"{folder}/started"
+    part = f"{name}.{os.getpid()}"
+    _write_new(part, json.dumps(mine).encode())
+    try:
+        os.link(part, name)
+    except FileExistsError:
+        raise AlreadyStartedError(folder) from None
+    finally:
+        os.unlink(part)
+
+
+def _write_new(path: str, text: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        fd = os.open(path, flags, 0o644)
+    except FileExistsError:  # left by a process of an earlier boot that had our pid
+        os.unlink(path)
+        fd = os.open(path, flags, 0o644)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+
+
+def replace(path: str, text: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part."""
+    part = path + ".part"
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+    os.rename(part, path)
+
+
+def sync(path: str) -> None:
+    """Bring a file to the disk, and with it the folder entries made before it."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> bytes:
+    """A whole file of the kernel's; empty when it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    chunks: list[bytes] = []
+    try:
+        while True:
+            chunk = os.read(fd, 65536)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def write(path: str, text: str) -> bool:
+    """Write to a file of the kernel's; False when it is refused."""
+    try:
+        fd = os.open(path, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        os.write(fd, text.encode())
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def tell(notice: int, word: str, text: str) -> None:
+    """Say one line to the worker that started us, should it still be there."""
+    if notice >= 0:
+        with contextlib.suppress(OSError):  # it has gone; the next one reads the files
+            os.write(notice, f"{word} {text}\n".encode())
+
+
+def close(fd: int) -> None:
+    """Close a descriptor, should there be one."""
+    if fd >= 0:
+        os.close(fd)
+
+
+def now_text() -> str:
+    """The time as the protocol writes it: UTC, milliseconds."""
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
