@@ -6,6 +6,9 @@ export interface JobFilter {
   state?: readonly string[];
   user?: string;
   label?: readonly string[];
+  /** Part of a name, a command or a number. */
+  q?: string;
+  order?: "newest" | "position";
   limit?: number;
   cursor?: string;
 }

@@ -11,7 +11,7 @@ export function SignIn({ reason }: { reason: string }) {
       <h1 className="mb-2 text-xl font-semibold">Sign in to Berth</h1>
       <p className="mb-4 text-sm text-muted">{reason}</p>
       <p className="mb-2 text-sm">On the box, this prints a link that signs one browser in:</p>
-      <CodeBlock text="berth login" label="Command" />
+      <CodeBlock text="berth web" label="Command" />
       <form
         className="mt-5"
         onSubmit={(event) => {

@@ -1,0 +1,174 @@
+import { ArrowDownToLine, ChevronDown, ChevronUp, Download, WrapText, X } from "lucide-react";
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { logUrl } from "@/api/endpoints";
+import { request } from "@/api/request";
+import type { Attempt, Job } from "@/api/types";
+import { Button, buttonLook } from "@/components/Button";
+import { Empty, ErrorNote } from "@/components/Frame";
+import { bytes, count } from "@/format/units";
+import { useActions } from "@/keys/useActions";
+import { EndLine } from "./EndLine";
+import { neighbour, pattern, useFind } from "./find";
+import { LogView } from "./LogView";
+import type { LogHandle } from "./LogView";
+import { useLog } from "./useLog";
+
+interface Markers {
+  first_traceback: number | null;
+  last_checkpoint: number | null;
+  ranks?: number[];
+}
+
+interface Props {
+  job: Job;
+  attempt: Attempt | undefined;
+  /** 1-based, as in the address. */
+  line: number | undefined;
+  q: string;
+  onLine: (line: number | undefined) => void;
+  onFind: (q: string) => void;
+}
+
+/** The log with its tools: follow, find, wrap, jump, download. */
+export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
+  const growing = attempt !== undefined && attempt.state !== "ended";
+  const { buffer, version, ready, error, end, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
+  const [follow, setFollow] = useState(line === undefined);
+  const [wrap, setWrap] = useState(() => localStorage.getItem("berth.wrap") === "on");
+  const [regex, setRegex] = useState(false);
+  const [text, setText] = useState(q);
+  const [at, setAt] = useState(-1);
+  const view = useRef<LogHandle>(null);
+  const box = useRef<HTMLInputElement>(null);
+  const find = useFind(job.id, attempt?.number, ready ? q : "", regex);
+  const markers = useQuery({
+    queryKey: ["markers", job.id, attempt?.number, growing],
+    queryFn: ({ signal }) => request<Markers>("GET", `/jobs/${job.id}/log/markers`, { query: { attempt: attempt?.number }, signal }),
+    enabled: ready,
+    retry: false,
+    refetchInterval: growing ? 10_000 : false,
+  }).data;
+
+  useEffect(() => {
+    if (!ready || line === undefined) return;
+    setFollow(false);
+    view.current?.show(line - 1);
+  }, [ready, line]);
+  useEffect(() => setAt(-1), [q, regex]);
+
+  const jump = (to: number | null | undefined) => {
+    if (to == null) return;
+    setFollow(false);
+    view.current?.show(to);
+    onLine(to + 1);
+  };
+  const step = (direction: 1 | -1) => {
+    const from = at >= 0 ? (find.matches[at]?.number ?? 0) : direction === 1 ? -1 : buffer.total;
+    const next = neighbour(find.matches, from, direction);
+    setAt(next);
+    jump(find.matches[next]?.number);
+  };
+  const toggleWrap = () => {
+    localStorage.setItem("berth.wrap", wrap ? "off" : "on");
+    setWrap(!wrap);
+  };
+  useActions([
+    { label: follow ? "Stop following the log" : "Follow the log", keys: "f", run: () => setFollow(!follow) },
+    { label: "End of the log", keys: "Shift+G", run: () => { setFollow(growing); view.current?.toEnd(); } },
+    { label: "Start of the log", keys: "g g", run: () => { setFollow(false); view.current?.toStart(); } },
+    { label: "Next match", keys: "n", run: () => step(1) },
+    { label: "Previous match", keys: "Shift+N", run: () => step(-1) },
+    { label: "Wrap lines", keys: "w", run: toggleWrap },
+    { label: "First traceback", keys: "t", run: () => jump(markers?.first_traceback) },
+  ]);
+
+  if (attempt === undefined) {
+    return <Empty title="No log yet">{job.reason ?? "The log begins when the job starts."}</Empty>;
+  }
+  return (
+    <div
+      className="panel flex h-[calc(100dvh-19rem)] min-h-80 flex-col overflow-hidden"
+      onKeyDown={(event) => {
+        if ((event.ctrlKey || event.metaKey) && event.key === "f") {
+          event.preventDefault();
+          box.current?.focus();
+        }
+      }}
+    >
+      <div role="toolbar" aria-label="Log" className="flex flex-wrap items-center gap-1.5 border-b border-line px-2 py-1.5">
+        <form
+          role="search"
+          className="flex items-center gap-1"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (text === q) step(1);
+            else onFind(text);
+          }}
+        >
+          <input ref={box} type="search" value={text} aria-label="Find in the log" placeholder="Find in the log" onChange={(event) => { setText(event.target.value); if (event.target.value === "") onFind(""); }} className="field min-h-7 w-44 py-0.5 text-xs" />
+          <Button small aria-pressed={regex} kind={regex ? "primary" : "plain"} title="Read the search as a regular expression" aria-label="Regular expression" onClick={() => setRegex(!regex)}>.*</Button>
+          {q !== "" && (
+            <>
+              <span aria-live="polite" className="px-1 text-xs tabular text-muted">
+                {find.error ?? (find.matches.length === 0 ? (find.busy ? "looking…" : "nothing found") : `${at >= 0 ? `${at + 1} of ` : ""}${count(find.matches.length)}${find.capped ? "+" : ""} ${find.matches.length === 1 ? "line" : "lines"}${find.busy ? "…" : ""}`)}
+              </span>
+              <Button small aria-label="Previous match" disabled={find.matches.length === 0} onClick={() => step(-1)}><ChevronUp aria-hidden className="size-3.5" /></Button>
+              <Button small aria-label="Next match" disabled={find.matches.length === 0} onClick={() => step(1)}><ChevronDown aria-hidden className="size-3.5" /></Button>
+              <Button small kind="quiet" aria-label="End the search" onClick={() => { setText(""); onFind(""); }}><X aria-hidden className="size-3.5" /></Button>
+            </>
+          )}
+        </form>
+        {markers?.first_traceback != null && <Button small onClick={() => jump(markers.first_traceback)}>First traceback</Button>}
+        {markers?.last_checkpoint != null && <Button small onClick={() => jump(markers.last_checkpoint)}>Last checkpoint</Button>}
+        <Ranks ranks={markers?.ranks ?? []} q={q} onFind={(rank) => { setRegex(true); setText(rank); onFind(rank); }} />
+        <span className="ml-auto text-xs tabular text-muted" title={`${count(buffer.sizeBytes)} bytes`}>{count(buffer.total)} lines · {bytes(buffer.sizeBytes)}</span>
+        <Button small aria-pressed={wrap} kind={wrap ? "primary" : "plain"} title="Wrap long lines (w)" onClick={toggleWrap}><WrapText aria-hidden className="size-3.5" /><span className="max-sm:sr-only">Wrap</span></Button>
+        <a href={logUrl(job.id, attempt.number)} download={`job-${attempt.id}.log`} className={buttonLook("plain", true)} title="The whole log, bytes as written"><Download aria-hidden className="size-3.5" /><span className="max-sm:sr-only">Download</span></a>
+        {growing ? (
+          <Button small aria-pressed={follow} kind={follow ? "primary" : "plain"} onClick={() => { setFollow(!follow); if (!follow) onLine(undefined); }} title="Keep the newest line in view (f)">
+            <ArrowDownToLine aria-hidden className="size-3.5" />{follow ? "Following" : "Follow"}
+          </Button>
+        ) : (
+          <Button small onClick={() => view.current?.toEnd()}><ArrowDownToLine aria-hidden className="size-3.5" />End</Button>
+        )}
+      </div>
+      {error != null ? (
+        <div className="p-3"><ErrorNote error={error} retry={retry} /></div>
+      ) : ready && buffer.total === 0 ? (
+        <p className="flex-1 p-4 text-sm text-muted">{growing ? "Nothing written yet." : "The job wrote nothing."}</p>
+      ) : (
+        <LogView
+          buffer={buffer} version={version} follow={follow} onUnfollow={() => setFollow(false)} wrap={wrap}
+          marked={line === undefined ? null : line - 1} onMark={(number) => onLine(number + 1)}
+          find={pattern(q, regex)} ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []} handle={view}
+        />
+      )}
+      {!growing && <EndLine attempt={attempt} code={end?.exit_code ?? attempt.exit_code ?? null} />}
+    </div>
+  );
+}
+
+/** At most 200 ticks beside the scroll bar: more would be one bar. */
+function thinned(lines: readonly number[]): number[] {
+  const every = Math.max(1, Math.ceil(lines.length / 200));
+  return lines.filter((_, i) => i % every === 0);
+}
+
+function Ranks({ ranks, q, onFind }: { ranks: readonly number[]; q: string; onFind: (pattern: string) => void }) {
+  if (ranks.length < 2) return null;
+  return (
+    <label className="flex items-center gap-1 text-xs text-muted">
+      Rank
+      <select className="field min-h-7 w-auto py-0" value={ranks.find((rank) => q === rankPattern(rank)) ?? ""} onChange={(event) => onFind(event.target.value === "" ? "" : rankPattern(Number(event.target.value)))}>
+        <option value="">all</option>
+        {ranks.map((rank) => <option key={rank} value={rank}>{rank}</option>)}
+      </select>
+    </label>
+  );
+}
+
+/** How launchers mark the lines of a rank: "[rank3]:", "[default3]:". */
+function rankPattern(rank: number): string {
+  return String.raw`^\[(rank|default)${rank}\]`;
+}

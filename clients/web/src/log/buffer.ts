@@ -1,0 +1,119 @@
+/**
+ * The part of a log that is in memory: pages of lines, the least used let go.
+ *
+ * A log may have millions of lines; whatever is not held is fetched again when it comes into
+ * view, so memory stays flat however long one reads or follows.
+ */
+
+export interface Slice {
+  /** Number of the first line; lines count from 0. */
+  first: number;
+  lines: readonly string[];
+  total: number;
+  size_bytes: number;
+  complete: boolean;
+}
+
+export type Fetch = (from: number, count: number) => Promise<Slice>;
+
+export const PAGE = 500;
+const MOST_PAGES = 60;
+const LONGEST_LINE = 20_000;
+
+export class LogBuffer {
+  total = 0;
+  sizeBytes = 0;
+  complete = false;
+  private pages = new Map<number, (string | undefined)[]>();
+  private readonly asked = new Set<number>();
+
+  constructor(
+    private readonly fetch: Fetch,
+    private readonly changed: () => void,
+    private readonly failed: (error: unknown) => void = () => {},
+  ) {}
+
+  /** The text of a line as a terminal would show it; undefined while it is not here. */
+  line(number: number): string | undefined {
+    return this.pages.get(Math.floor(number / PAGE))?.[number % PAGE];
+  }
+
+  /** Fetch what is missing between two lines (the last included). */
+  want(first: number, last: number): void {
+    const end = Math.min(last, this.total - 1);
+    for (let page = Math.floor(Math.max(0, first) / PAGE); page * PAGE <= end; page += 1) {
+      if (!this.isWhole(page) && !this.asked.has(page)) void this.load(page);
+      else this.touch(page);
+    }
+  }
+
+  /** Take lines in, from a page or from the end of a growing log. */
+  take(slice: Slice): void {
+    if (slice.total < this.total) this.pages.clear();
+    this.total = slice.total;
+    this.sizeBytes = Math.max(this.sizeBytes, slice.size_bytes);
+    this.complete = slice.complete;
+    slice.lines.forEach((text, i) => {
+      const number = slice.first + i;
+      const page = Math.floor(number / PAGE);
+      let lines = this.pages.get(page);
+      if (!lines) {
+        lines = [];
+        this.pages.set(page, lines);
+      }
+      lines[number % PAGE] = shown(text);
+    });
+    this.evict();
+    this.changed();
+  }
+
+  /** How many lines are held; for tests of the promise that memory stays flat. */
+  get held(): number {
+    let sum = 0;
+    for (const lines of this.pages.values()) sum += lines.length;
+    return sum;
+  }
+
+  private async load(page: number): Promise<void> {
+    this.asked.add(page);
+    try {
+      const slice = await this.fetch(page * PAGE, PAGE);
+      // What followed the log meanwhile may know more lines than this older answer.
+      this.take({ ...slice, total: Math.max(slice.total, this.total), complete: slice.complete || this.complete });
+    } catch (error) {
+      this.failed(error);
+    } finally {
+      this.asked.delete(page);
+    }
+  }
+
+  private isWhole(page: number): boolean {
+    const lines = this.pages.get(page);
+    if (!lines) return false;
+    const expected = Math.min(PAGE, this.total - page * PAGE);
+    if (lines.length < expected) return false;
+    for (let i = 0; i < expected; i += 1) if (lines[i] === undefined) return false;
+    return true;
+  }
+
+  private touch(page: number): void {
+    const lines = this.pages.get(page);
+    if (!lines) return;
+    this.pages.delete(page);
+    this.pages.set(page, lines);
+  }
+
+  private evict(): void {
+    for (const page of this.pages.keys()) {
+      if (this.pages.size <= MOST_PAGES) return;
+      this.pages.delete(page);
+    }
+  }
+}
+
+/** What a terminal shows of a line: what follows its last carriage return, within reason. */
+export function shown(raw: string): string {
+  const text = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
+  const last = text.slice(text.lastIndexOf("\r") + 1);
+  return last.length > LONGEST_LINE ? `${last.slice(0, LONGEST_LINE)} … (line cut at 20,000 characters; the download has it whole)` : last;
+}

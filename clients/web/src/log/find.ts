@@ -1,0 +1,89 @@
+/** Finding in a log: the server looks, the page walks from match to match. */
+import { useEffect, useRef, useState } from "react";
+import { request } from "@/api/request";
+
+export interface Match {
+  number: number;
+  text: string;
+}
+
+interface SearchAnswer {
+  matches: Match[];
+  /** Lines looked at, from the start of the asked range. */
+  next_line: number;
+  complete: boolean;
+}
+
+export interface Find {
+  matches: readonly Match[];
+  /** The server is still looking. */
+  busy: boolean;
+  error: string | null;
+  /** There are more matches than are listed. */
+  capped: boolean;
+}
+
+const MOST = 2_000;
+
+/** Look for `text` in the whole log, again when it changes; an empty text finds nothing. */
+export function useFind(id: number, attempt: number | undefined, text: string, regex: boolean): Find {
+  const [found, setFound] = useState<Find>({ matches: [], busy: false, error: null, capped: false });
+  const round = useRef(0);
+  useEffect(() => {
+    round.current += 1;
+    const mine = round.current;
+    if (text === "") {
+      setFound({ matches: [], busy: false, error: null, capped: false });
+      return;
+    }
+    const abort = new AbortController();
+    const look = async () => {
+      let from = 0;
+      let matches: Match[] = [];
+      setFound({ matches, busy: true, error: null, capped: false });
+      for (;;) {
+        const query = { q: text, regex, from, limit: MOST, attempt };
+        const answer = await request<SearchAnswer>("GET", `/jobs/${id}/log/search`, { query, signal: abort.signal });
+        if (mine !== round.current) return;
+        matches = [...matches, ...answer.matches];
+        const done = answer.complete || matches.length >= MOST || answer.next_line <= from;
+        setFound({ matches, busy: !done, error: null, capped: matches.length >= MOST });
+        if (done) return;
+        from = answer.next_line;
+      }
+    };
+    const timer = setTimeout(() => {
+      look().catch((reason: unknown) => {
+        if (mine === round.current && !abort.signal.aborted) {
+          setFound({ matches: [], busy: false, error: reason instanceof Error ? reason.message : "The search failed.", capped: false });
+        }
+      });
+    }, 250);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [id, attempt, text, regex]);
+  return found;
+}
+
+/** The pattern that marks what was searched, for the lines on screen; null when it cannot be one. */
+export function pattern(text: string, regex: boolean): RegExp | null {
+  if (text === "") return null;
+  try {
+    return new RegExp(regex ? text : text.replace(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`), "gi");
+  } catch {
+    return null;
+  }
+}
+
+/** Index of the match after (or before) `line`, around the ends; -1 without any. */
+export function neighbour(matches: readonly Match[], line: number, direction: 1 | -1): number {
+  if (matches.length === 0) return -1;
+  if (direction === 1) {
+    const after = matches.findIndex((m) => m.number > line);
+    return after === -1 ? 0 : after;
+  }
+  const before = matches.findLastIndex((m) => m.number < line);
+  return before === -1 ? matches.length - 1 : before;
+}

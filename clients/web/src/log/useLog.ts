@@ -1,0 +1,54 @@
+/** A log's lines for a component: opened at the end, followed while it grows. */
+import { useEffect, useMemo, useReducer, useState } from "react";
+import { api } from "@/api/endpoints";
+import type { LogEnd } from "@/api/types";
+import { LogBuffer } from "./buffer";
+import { followLog } from "./tail";
+
+export interface OpenLog {
+  buffer: LogBuffer;
+  version: number;
+  /** The first lines are here. */
+  ready: boolean;
+  error: unknown;
+  end: LogEnd | null;
+  retry: () => void;
+}
+
+/** `attempt` undefined: the newest one. `exists`: there is an attempt to read from. */
+export function useLog(id: number, attempt: number | undefined, exists: boolean): OpenLog {
+  const [version, changed] = useReducer((n: number) => n + 1, 0);
+  const [round, retry] = useReducer((n: number) => n + 1, 0);
+  const [ready, setReady] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const [end, setEnd] = useState<LogEnd | null>(null);
+  const number = attempt === undefined ? {} : { attempt };
+  const buffer = useMemo(
+    () => new LogBuffer((from, count) => api.logLines(id, { from, count, ...number }), changed, setError),
+    // A new buffer for every log and every fresh try.
+    [id, attempt, round],
+  );
+  useEffect(() => {
+    if (!exists) return;
+    const abort = new AbortController();
+    let stop = () => {};
+    setReady(false);
+    setError(null);
+    setEnd(null);
+    api
+      .logLines(id, { from: -500, count: 500, ...number }, abort.signal)
+      .then((slice) => {
+        buffer.take(slice);
+        setReady(true);
+        if (!slice.complete) stop = followLog(id, attempt, buffer, setEnd);
+      })
+      .catch((reason: unknown) => {
+        if (!abort.signal.aborted) setError(reason);
+      });
+    return () => {
+      abort.abort();
+      stop();
+    };
+  }, [buffer, exists]);
+  return { buffer, version, ready, error, end, retry };
+}

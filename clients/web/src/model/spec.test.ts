@@ -1,0 +1,39 @@
+import { describe, expect, test } from "vitest";
+import { compact, scalar, toCommand, toYaml } from "./spec";
+
+describe("YAML", () => {
+  test("what is default or empty is left out", () => {
+    expect(compact({ gpus: 4, priority: 0, env: {}, depends_on: [], name: "" })).toEqual({ gpus: 4 });
+  });
+
+  test.each([
+    ["no", '"no"'],
+    ["1e-4", '"1e-4"'],
+    ["12h", '"12h"'],
+    ["a: b", '"a: b"'],
+    ["# x", '"# x"'],
+    ["plain text", "plain text"],
+    ["/home/ada", "/home/ada"],
+    ["", '""'],
+  ])("%s is written so that it reads back as text", (text, written) => {
+    expect(scalar(text)).toBe(written);
+  });
+
+  test("a whole job", () => {
+    expect(toYaml({ name: "x", command: ["python", "t.py"], gpus: 2, env: { A: "1" }, time_limit: "12h" })).toBe(
+      'name: x\ncommand: [python, t.py]\ngpus: 2\nenv:\n  A: "1"\ntime_limit: "12h"\n',
+    );
+  });
+
+  test("a script keeps its lines", () => {
+    expect(toYaml({ script: "set -e\n\npython t.py\n" })).toBe("script: |\n  set -e\n\n  python t.py\n");
+    expect(toYaml({ script: "a\nb" })).toBe("script: |-\n  a\n  b\n");
+  });
+});
+
+describe("the command line", () => {
+  test("a list follows two dashes, a line stays one quoted word", () => {
+    expect(toCommand({ command: ["python", "a b.py"], gpus: 1 })).toBe("berth submit --gpus 1 -- python 'a b.py'");
+    expect(toCommand({ command: "X=1 python t.py", labels: { seed: "1" } })).toBe("berth submit --label seed=1 'X=1 python t.py'");
+  });
+});

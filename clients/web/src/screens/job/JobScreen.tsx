@@ -1,0 +1,111 @@
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { lazy, Suspense } from "react";
+import { ApiError } from "@/api/request";
+import { useJob } from "@/api/queries";
+import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
+import { LogPanel } from "@/log/LogPanel";
+import { AttemptsTab } from "./AttemptsTab";
+import { FilesTab } from "./FilesTab";
+import { JobHeader } from "./JobHeader";
+import { PlacementTab } from "./PlacementTab";
+import { SpecTab } from "./SpecTab";
+import { TimelineTab } from "./TimelineTab";
+
+const MetricsTab = lazy(() => import("./MetricsTab").then((m) => ({ default: m.MetricsTab })));
+
+const TABS = [
+  ["log", "Log"],
+  ["metrics", "Metrics"],
+  ["placement", "Placement"],
+  ["attempts", "Attempts"],
+  ["spec", "Spec"],
+  ["timeline", "Timeline"],
+  ["files", "Files"],
+] as const;
+
+/** One job: where it is in its life, what it says, what it measures, why it is where it is. */
+export function JobScreen() {
+  const { jobId, tab } = useParams({ from: "/jobs/$jobId/$tab" });
+  const search = useSearch({ from: "/jobs/$jobId/$tab" });
+  const navigate = useNavigate({ from: "/jobs/$jobId/$tab" });
+  const id = Number(jobId);
+  const query = useJob(id);
+
+  if (query.error instanceof ApiError && query.error.status === 404) {
+    return <Empty title={`There is no job ${jobId}`}><Link to="/jobs" className="text-accent underline">All jobs</Link></Empty>;
+  }
+  if (query.isError && !query.data) return <ErrorNote error={query.error} retry={() => void query.refetch()} />;
+  const job = query.data;
+  if (!job) return <Skeleton rows={4} height={60} />;
+  const attempts = job.attempts ?? [];
+  const attempt = attempts.find((a) => a.number === search.attempt) ?? attempts.at(-1);
+  return (
+    <>
+      <JobHeader job={job} />
+      <div className="mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
+        <nav aria-label="Parts of the job">
+          <ul className="flex">
+            {TABS.map(([name, label]) => (
+              <li key={name}>
+                <Link
+                  to="/jobs/$jobId/$tab"
+                  params={{ jobId, tab: name }}
+                  search={search.attempt === undefined ? {} : { attempt: search.attempt }}
+                  resetScroll={false}
+                  aria-current={tab === name ? "page" : undefined}
+                  className={`inline-block px-3 py-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
+                >
+                  {label}
+                </Link>
+              </li>
+            ))}
+          </ul>
+        </nav>
+        {attempts.length > 1 && (
+          <label className="mb-1 ml-auto flex items-center gap-1.5 text-xs whitespace-nowrap text-muted">
+            Attempt
+            <select
+              className="field min-h-7 w-auto py-0"
+              value={attempt?.number}
+              onChange={(event) => {
+                const number = Number(event.target.value);
+                void navigate({ search: number === attempts.at(-1)?.number ? {} : { attempt: number } });
+              }}
+            >
+              {attempts.map((a) => <option key={a.id} value={a.number}>{a.number} of {attempts.length}</option>)}
+            </select>
+          </label>
+        )}
+      </div>
+      {tab === "metrics" ? (
+        <Suspense fallback={<Skeleton rows={2} height={220} />}><MetricsTab job={job} attempt={attempt} /></Suspense>
+      ) : tab === "placement" ? (
+        <PlacementTab job={job} attempt={attempt} />
+      ) : tab === "attempts" ? (
+        <AttemptsTab job={job} />
+      ) : tab === "spec" ? (
+        <SpecTab job={job} attempt={attempt} />
+      ) : tab === "timeline" ? (
+        <TimelineTab job={job} />
+      ) : tab === "files" ? (
+        <FilesTab job={job} attempt={attempt} />
+      ) : (
+        <LogPanel
+          key={attempt?.id ?? "none"}
+          job={job}
+          attempt={attempt}
+          line={search.line}
+          q={search.q ?? ""}
+          onLine={(line) => {
+            const { line: _old, ...rest } = search;
+            void navigate({ search: line === undefined ? rest : { ...rest, line }, replace: true, resetScroll: false });
+          }}
+          onFind={(q) => {
+            const { q: _old, ...rest } = search;
+            void navigate({ search: q === "" ? rest : { ...rest, q }, replace: true, resetScroll: false });
+          }}
+        />
+      )}
+    </>
+  );
+}

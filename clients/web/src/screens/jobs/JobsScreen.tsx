@@ -1,0 +1,74 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import { useCounts, useMe } from "@/api/queries";
+import { Button } from "@/components/Button";
+import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
+import { ManyActions } from "./ManyActions";
+import { Chips } from "./Chips";
+import { VIEWS, changed, toFilter } from "./filter";
+import { JobsTable } from "./JobsTable";
+
+const PAGE = 100;
+
+export function JobsScreen() {
+  const search = useSearch({ from: "/jobs" });
+  const navigate = useNavigate({ from: "/jobs" });
+  const counts = useCounts().data?.counts;
+  const me = useMe().data;
+  const [picked, setPicked] = useState<ReadonlySet<number>>(new Set());
+  const filter = toFilter(search);
+  const pages = useInfiniteQuery({
+    queryKey: ["jobs", "pages", filter],
+    queryFn: ({ pageParam, signal }) => api.jobs({ ...filter, limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) }, signal),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.next_cursor ?? undefined,
+    maxPages: 20,
+  });
+  const jobs = pages.data?.pages.flatMap((page) => page.jobs) ?? [];
+  const filtered = Object.keys(search).length > 0;
+  const go = (change: Parameters<typeof changed>[1]) => void navigate({ search: changed(search, change) });
+
+  return (
+    <>
+      <Heading title="Jobs" />
+      <div className="mb-3 flex flex-wrap items-center gap-2">
+        <nav aria-label="Views" className="flex flex-wrap gap-1">
+          {VIEWS.map((view) => {
+            const total = counts && (view.states.length === 0 ? Object.values(counts).reduce((a, b) => a + b, 0) : view.states.reduce((sum, s) => sum + (counts[s] ?? 0), 0));
+            return (
+              <Button key={view.name} small kind={(search.state ?? "") === view.state ? "primary" : "plain"} aria-pressed={(search.state ?? "") === view.state} onClick={() => go({ state: view.state })}>
+                {view.name} {total !== undefined && <span className="tabular opacity-80">{total}</span>}
+              </Button>
+            );
+          })}
+        </nav>
+        <Chips search={search} me={me?.user} go={go} />
+      </div>
+      <ManyActions jobs={jobs.filter((job) => picked.has(job.id))} onDone={() => setPicked(new Set())} />
+      {pages.isError && jobs.length === 0 ? (
+        <ErrorNote error={pages.error} retry={() => void pages.refetch()} />
+      ) : pages.isPending ? (
+        <Skeleton rows={10} />
+      ) : jobs.length === 0 ? (
+        <Empty title={filtered ? "No job fits these filters" : "No job was ever submitted"}>
+          {filtered ? (
+            <Button small onClick={() => void navigate({ search: {} })}>Clear the filters</Button>
+          ) : (
+            <>Press <kbd>c</kbd>, or on the box: <code>berth submit --gpus 1 -- python train.py</code></>
+          )}
+        </Empty>
+      ) : (
+        <>
+          <JobsTable jobs={jobs} picked={picked} onPick={setPicked} onLabel={(label) => go({ label })} />
+          {pages.hasNextPage && (
+            <div className="mt-3 text-center">
+              <Button disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>Show older jobs</Button>
+            </div>
+          )}
+        </>
+      )}
+    </>
+  );
+}

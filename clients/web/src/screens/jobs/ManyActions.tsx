@@ -1,0 +1,70 @@
+import { Link } from "@tanstack/react-router";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import type { Job } from "@/api/types";
+import { notify } from "@/components/Announcer";
+import { Button, buttonLook } from "@/components/Button";
+import { Confirm } from "@/components/Dialog";
+import { ErrorNote } from "@/components/Frame";
+import { plural } from "@/format/units";
+import { verbsFor } from "@/model/job";
+import type { Verb } from "@/model/job";
+
+const VERBS: readonly Verb[] = ["cancel", "hold", "release", "retry"];
+const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
+
+/** What may be done with the picked jobs together. Jobs whose state forbids it are left alone. */
+export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: () => void }) {
+  const client = useQueryClient();
+  const [asked, setAsked] = useState<Verb | null>(null);
+  const targets = asked ? jobs.filter((job) => verbsFor(job.state).includes(asked)) : [];
+  const act = useMutation({
+    mutationFn: async (verb: Verb) => {
+      const results = await Promise.allSettled(targets.map((job) => api.act(job.id, verb)));
+      const failed = results.filter((r) => r.status === "rejected");
+      if (failed[0]) throw new Error(`${plural(failed.length, "job")} of ${results.length} refused: ${String((failed[0].reason as Error).message)}`);
+      return results.length;
+    },
+    onSuccess: (done, verb) => {
+      notify(`${NAMES[verb]}: ${plural(done, "job")}.`);
+      setAsked(null);
+      onDone();
+    },
+    onSettled: () => void client.invalidateQueries({ queryKey: ["jobs"] }),
+  });
+  if (jobs.length === 0) return null;
+  const running = targets.filter((job) => job.state === "running" || job.state === "starting").length;
+  return (
+    <div role="toolbar" aria-label="Picked jobs" className="panel sticky top-12 z-20 mb-2 flex flex-wrap items-center gap-2 px-3 py-2">
+      <span className="text-sm">{plural(jobs.length, "job")} picked</span>
+      {VERBS.map((verb) => (
+        <Button key={verb} small kind={verb === "cancel" ? "danger" : "plain"} disabled={!jobs.some((job) => verbsFor(job.state).includes(verb))} onClick={() => { act.reset(); setAsked(verb); }}>
+          {NAMES[verb]}
+        </Button>
+      ))}
+      {jobs.length > 1 && (
+        <Link to="/compare" search={{ jobs: jobs.map((job) => job.id).join(",") }} className={buttonLook("plain", true)}>Compare</Link>
+      )}
+      <Button small kind="quiet" onClick={onDone}>Clear</Button>
+      {asked && (
+        <Confirm
+          title={`${NAMES[asked]} ${plural(targets.length, "job")}?`}
+          consequence={
+            <>
+              {targets.map((job) => `${job.id} ${job.name}`).slice(0, 8).join(", ")}
+              {targets.length > 8 && ` and ${targets.length - 8} more`}.
+              {asked === "cancel" && running > 0 && ` ${plural(running, "job runs", "jobs run")} now: work since the last checkpoint is lost.`}
+            </>
+          }
+          action={`${NAMES[asked]} ${plural(targets.length, "job")}`}
+          danger={asked === "cancel"}
+          busy={act.isPending}
+          error={act.isError && <ErrorNote error={act.error} />}
+          onConfirm={() => act.mutate(asked)}
+          onClose={() => setAsked(null)}
+        />
+      )}
+    </div>
+  );
+}

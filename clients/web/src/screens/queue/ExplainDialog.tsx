@@ -1,0 +1,17 @@
+import { Link } from "@tanstack/react-router";
+import { useExplanation } from "@/api/queries";
+import { Dialog } from "@/components/Dialog";
+import { ErrorNote, Skeleton } from "@/components/Frame";
+import { ExplanationView } from "@/components/ExplanationView";
+
+export function ExplainDialog({ id, onClose }: { id: number; onClose: () => void }) {
+  const explanation = useExplanation(id);
+  return (
+    <Dialog title={`Why job ${id} waits`} onClose={onClose} wide>
+      {explanation.isError ? <ErrorNote error={explanation.error} retry={() => void explanation.refetch()} /> : !explanation.data ? <Skeleton rows={3} /> : <ExplanationView explanation={explanation.data} />}
+      <p className="mt-4 text-sm">
+        <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">Open job {id}</Link>
+      </p>
+    </Dialog>
+  );
+}

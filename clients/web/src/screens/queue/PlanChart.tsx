@@ -1,0 +1,59 @@
+import { Link } from "@tanstack/react-router";
+import type { Job } from "@/api/types";
+import { Section } from "@/components/Frame";
+import { useNow } from "@/components/Time";
+import { duration, timeOfDay } from "@/format/duration";
+import { jobColor } from "@/model/job";
+import { planBars } from "@/model/queue";
+import type { PlanBar } from "@/model/queue";
+import { ranges } from "@/model/topology";
+
+const ROWS = 24;
+
+/** The next hours as the scheduler sees them: who holds GPUs until when, who should start when. */
+export function PlanChart({ running, queued }: { running: readonly Job[]; queued: readonly Job[] }) {
+  const now = Math.floor(useNow() / 60_000) * 60_000;
+  const bars = planBars(running, queued, now).slice(0, ROWS);
+  if (bars.length === 0) return null;
+  const ends = bars.flatMap((b) => [b.to ?? 0, b.from]).filter((t) => t > now);
+  const span = Math.min(48 * 3_600_000, Math.max(3_600_000, ...ends.map((t) => t - now)));
+  const share = (time: number) => Math.min(1, Math.max(0, (time - now) / span));
+  const ticks = [0, 0.25, 0.5, 0.75].map((f) => now + f * span);
+  return (
+    <Section title="Plan" note="from time limits; jobs that end early make everything sooner">
+      <div className="panel overflow-hidden px-3 py-2">
+        <div aria-hidden className="mb-1 ml-44 flex text-2xs text-muted tabular max-sm:ml-24">
+          {ticks.map((tick) => <span key={tick} className="flex-1 border-l border-line pl-1">{tick === now ? "now" : timeOfDay(tick)}</span>)}
+        </div>
+        <ul className="flex flex-col gap-1">
+          {bars.map((bar) => (
+            <li key={bar.job.id} className="flex items-center gap-2 text-xs">
+              <Link to="/jobs/$jobId" params={{ jobId: String(bar.job.id) }} className="w-42 shrink-0 truncate hover:underline max-sm:w-22">
+                <span className="tabular text-muted">{bar.job.id}</span> {bar.job.name}
+              </Link>
+              <span className="relative h-5 min-w-0 flex-1 rounded bg-sunken" role="img" aria-label={sentence(bar, now)} title={sentence(bar, now)}>
+                <span
+                  className={`absolute inset-y-0 rounded ${bar.running ? "" : "striped"} ${bar.to === undefined ? "rounded-r-none" : ""}`}
+                  style={{
+                    left: `${share(bar.from) * 100}%`,
+                    width: `max(3px, ${(share(bar.to ?? now + span) - share(bar.from)) * 100}%)`,
+                    color: jobColor(bar.job.id),
+                    ...(bar.running ? { background: "currentColor" } : { boxShadow: "inset 0 0 0 1.5px currentColor" }),
+                    ...(bar.to === undefined ? { maskImage: "linear-gradient(90deg, black 60%, transparent)" } : {}),
+                  }}
+                />
+              </span>
+            </li>
+          ))}
+        </ul>
+      </div>
+    </Section>
+  );
+}
+
+function sentence(bar: PlanBar, now: number): string {
+  const gpus = bar.running ? `on GPU ${ranges(bar.job.gpu_indices ?? [])}` : `${bar.job.gpus} GPUs`;
+  const from = bar.running ? "runs" : `expected to start in ${duration((bar.from - now) / 1000)}`;
+  const to = bar.to === undefined ? "no time limit" : `until ${timeOfDay(bar.to)} at the latest`;
+  return `Job ${bar.job.id} ${from} ${gpus}, ${to}`;
+}

@@ -1,0 +1,92 @@
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useJobs, useRunning } from "@/api/queries";
+import type { Job } from "@/api/types";
+import { Button } from "@/components/Button";
+import { ExpectedStart } from "@/components/ExpectedStart";
+import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { JobDot, StateBadge } from "@/components/State";
+import { Ago } from "@/components/Time";
+import { bytes } from "@/format/units";
+import { jobColor } from "@/model/job";
+import { byPosition } from "@/model/queue";
+import { ExplainDialog } from "./ExplainDialog";
+import { PlanChart } from "./PlanChart";
+
+const SHOWN = 1_000;
+
+/** Who starts next, when, and what each job waits for, in the scheduler's order. */
+export function QueueScreen() {
+  const queued = useJobs({ state: ["queued"], order: "position", limit: SHOWN });
+  const parked = useJobs({ state: ["held", "waiting"], limit: 200 });
+  const running = useRunning();
+  const { explain } = useSearch({ from: "/queue" });
+  const navigate = useNavigate({ from: "/queue" });
+  const show = (id: number) => void navigate({ search: { explain: id }, resetScroll: false });
+  const line = byPosition(queued.data?.jobs ?? []);
+  const rest = parked.data?.jobs ?? [];
+
+  return (
+    <>
+      <Heading title="Queue" note={queued.data && (line.length === 0 ? "nobody waits" : `${line.length}${queued.data.next_cursor ? " or more" : ""} in line`)} />
+      {queued.isError && !queued.data ? (
+        <ErrorNote error={queued.error} retry={() => void queued.refetch()} />
+      ) : !queued.data ? (
+        <Skeleton rows={6} />
+      ) : line.length === 0 && rest.length === 0 ? (
+        <Empty title="Nobody waits">
+          What is submitted now starts at once if enough GPUs are free. <Link to="/submit" className="text-accent underline">Submit a job</Link>
+        </Empty>
+      ) : (
+        <>
+          {line.length > 0 && <QueueTable title="Waiting for GPUs" jobs={line} explain={show} />}
+          {rest.length > 0 && (
+            <Section title="Not in line" note="held by hand, waiting for another job, or for their time">
+              <QueueTable title="Held and waiting jobs" jobs={rest} explain={show} />
+            </Section>
+          )}
+        </>
+      )}
+      <PlanChart running={running.data?.jobs ?? []} queued={line} />
+      {explain !== undefined && <ExplainDialog id={explain} onClose={() => void navigate({ search: {}, resetScroll: false })} />}
+    </>
+  );
+}
+
+function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Job[]; explain: (id: number) => void }) {
+  return (
+    <div className="panel mb-5 overflow-x-auto" tabIndex={0} role="region" aria-label={title}>
+      <table className="w-full text-sm">
+        <caption className="sr-only">{title}</caption>
+        <thead className="text-left text-xs text-muted">
+          <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+            <th className="text-right">Place</th><th>Job</th><th>User</th><th className="text-right">GPUs</th><th className="text-right">Priority</th><th>Waits since</th><th>Expected start</th><th>Why it waits</th><th><span className="sr-only">Explain</span></th>
+          </tr>
+        </thead>
+        <tbody>
+          {jobs.map((job) => (
+            <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
+              <td className="text-right font-semibold tabular">{job.position ?? <StateBadge job={job} />}</td>
+              <td className="max-w-64 min-w-36">
+                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex items-center gap-2 hover:underline">
+                  <JobDot color={jobColor(job.id)} />
+                  <span className="tabular text-muted">{job.id}</span>
+                  <span className="truncate">{job.name}</span>
+                </Link>
+              </td>
+              <td>{job.user}</td>
+              <td className="text-right whitespace-nowrap tabular">
+                {job.gpus}
+                {job.gpu_memory != null && <span className="text-muted"> × {bytes(job.gpu_memory)}</span>}
+              </td>
+              <td className="text-right tabular">{job.priority}</td>
+              <td><Ago time={job.queued_at} /></td>
+              <td><ExpectedStart job={job} /></td>
+              <td className="min-w-56 text-muted">{job.reason ?? "–"}</td>
+              <td className="text-right"><Button small onClick={() => explain(job.id)} aria-label={`Explain job ${job.id}`}>Explain</Button></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
