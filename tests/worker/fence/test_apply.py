@@ -31,7 +31,7 @@ tell(zero=covered("/dev/zero"), full=covered("/dev/full"), other=covered("/dev/u
     )
 
     assert seen == {"zero": True, "full": True, "other": False, "child": "True", "read": ""}
-    assert os.stat("/dev/zero").st_rdev != os.stat("/dev/null").st_rdev
+    assert Path("/dev/zero").stat().st_rdev != Path("/dev/null").stat().st_rdev
 
 
 def test_a_job_of_roots_cannot_uncover_them(fenced, as_root):
@@ -123,7 +123,7 @@ def test_nothing_to_cover_changes_nothing(fenced):
         drop_capabilities=DROPPED,
     )
 
-    assert seen["namespace"] == os.readlink("/proc/self/ns/mnt")
+    assert seen["namespace"] == str(Path("/proc/self/ns/mnt").readlink())
     status = Path("/proc/self/status").read_text()
     bounding = next(line for line in status.splitlines() if line.startswith("CapBnd"))
     assert seen["bounding"] == int(bounding.split()[1], 16)
