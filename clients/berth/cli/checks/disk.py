@@ -32,6 +32,7 @@ _NETWORK = {
 }
 _MEMORY = {"tmpfs", "ramfs"}
 _GIB = 1024**3
+_SHM = "/dev/shm"  # noqa: S108 - not a temporary file: the size of shared memory is asked for
 
 
 def findings(home: Path) -> Iterator[Finding]:
@@ -100,16 +101,16 @@ def _room(home: Path, there: Path) -> Finding:
 
 def _shared_memory() -> Finding:
     try:
-        total = shutil.disk_usage("/dev/shm").total  # noqa: S108 - not a temporary file: the size of shared memory is asked for
+        total = shutil.disk_usage(_SHM).total
     except OSError:
-        return fail("shared memory", "/dev/shm is missing: NCCL cannot start.", "mount tmpfs there")
+        return fail("shared memory", f"{_SHM} is missing: NCCL cannot start.", "mount tmpfs there")
     if total < _GIB:
         return warn(
             "shared memory",
-            f"/dev/shm has {text.size(total)}: NCCL between GPUs and data loader workers need more.",
-            "in a container --ipc=host or --shm-size=16g; else mount -o remount,size=16g /dev/shm",
+            f"{_SHM} has {text.size(total)}: NCCL between GPUs and data loader workers need more.",
+            f"in a container --ipc=host or --shm-size=16g; else mount -o remount,size=16g {_SHM}",
         )
-    return ok("shared memory", f"/dev/shm has {text.size(total)}.")
+    return ok("shared memory", f"{_SHM} has {text.size(total)}.")
 
 
 def _open_files() -> Finding:
