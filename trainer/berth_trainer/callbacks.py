@@ -62,7 +62,9 @@ class MetricLines(TrainerCallback):
                     f"the first loss {logs['loss']:.2f} is that of untrained weights "
                     f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
                 )
-        values: dict[str, float] = {_NAMES.get(name, name): value for name, value in logs.items()}
+        values: dict[str, float] = {}
+        for name, value in logs.items():
+            values[_NAMES.get(name, name)] = value
         values["max_steps"] = state.max_steps
         self._file.write(state.global_step, values)
 

@@ -42,7 +42,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
     import torch
 
     optimizer = getattr(engine, "optimizer", None)
-    layers = [m for m in model.modules() if hasattr(m, "gradient_checkpointing") and hasattr(m, "_gradient_checkpointing_func")]  # fmt: skip
+    layers = [module for module in model.modules() if _is_layer(module)]
     active = sum(1 for layer in layers if layer.gradient_checkpointing)
     device = str(next(iter(model.parameters())).device.type)
     stage = _call(engine, "zero_optimization_stage")

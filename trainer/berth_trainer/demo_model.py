@@ -44,9 +44,10 @@ def save_model(folder: Path, *, texts: Sequence[str]) -> None:
             eos_token_id=SPECIAL.index("<eos>"),
             bos_token_id=SPECIAL.index("<bos>"),
             tie_word_embeddings=True,
-            untrained=True,  # said in the config, so that the trainer does not wonder at the loss
         )
     )
+    # Said in config.json, so that the trainer does not wonder at the first loss.
+    model.config.untrained = True
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

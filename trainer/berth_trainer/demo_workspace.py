@@ -39,7 +39,7 @@ CONFIG = """\
     "gradient_accumulation_steps": 1,
     "learning_rate": 4e-3,
     "warmup_steps": 2,
-    "max_length": 320,
+    "max_length": 256,
     "logging_steps": 2,
     "eval_steps": 12,
     "save_steps": 12,

@@ -33,6 +33,8 @@ def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
     cuda = not simulated(environment) and torch.cuda.is_available()
     if not cuda:
         environment["DS_ACCELERATOR"] = "cpu"
+        # Unset, DeepSpeed counts devices by starting `numactl` dozens of times a step.
+        environment.setdefault("LOCAL_SIZE", environment.get("LOCAL_WORLD_SIZE", "1"))
     able = cuda and torch.cuda.is_bf16_supported()
     dtype = settings.model.dtype
     precision = dtype if dtype != "auto" else "bf16" if able else "fp32"
