@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -59,11 +59,7 @@ class Description:
 
 def read(pid: int) -> Process | None:
     """Read one process; None when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
-            line = file.read(1024)
-    except OSError:
-        return None
+    line = _contents(f"/proc/{pid}/stat")
     # The name stands in brackets and may itself hold brackets and blanks.
     fields = line[line.rfind(b")") + 2 :].split()
     if len(fields) < 22:
@@ -118,10 +114,7 @@ def tree(roots: Iterable[int], processes: Mapping[int, Process] | None = None) -
 
 def environment(pid: int) -> dict[bytes, bytes]:
     """The environment a process was started with; empty when it may not be read."""
-    try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return {}
+    raw = _contents(f"/proc/{pid}/environ")
     pairs = (item.partition(b"=") for item in raw.split(b"\0") if item)
     return {name: value for name, _, value in pairs}
 
@@ -151,30 +144,8 @@ class ProcessBook:
         says as whom an attempt runs: the mark of anybody else is not believed, so that
         nobody can put a process of his own on another's account.
         """
-        passed: list[tuple[int, int]] = []
-        found: str | None = None
-        young = False
-        while pid > 1:
-            process = read(pid)
-            if process is None:
-                break
-            identity = (pid, process.started_ticks)
-            found = known.get(pid)
-            if found is not None:
-                passed.append(identity)
-                break
-            if identity in self._attempts:
-                found = self._attempts[identity]
-                break
-            passed.append(identity)
-            young = young or age_s(process) < _YOUNG_S
-            found = self._mark(pid, uids or {})
-            if found is not None:
-                break
-            pid = process.parent
-        if found is not None or not young:
-            self._attempts.update(dict.fromkeys(passed, found))
-        return found
+        process = read(pid)
+        return None if process is None else self._resolve(process, read, known, uids or {})
 
     def by_attempt(
         self,
@@ -190,16 +161,14 @@ class ProcessBook:
         their mark.
         """
         everything = table() if everything is None else everything
-        processes = {pid: p for pid, p in everything.items() if p.state not in {"Z", "X"}}
-        known = {
-            pid: attempt for attempt, pids in shims.items() for pid in pids if pid in processes
-        }
+        living = {pid: p for pid, p in everything.items() if p.state not in {"Z", "X"}}
+        known = {pid: attempt for attempt, pids in shims.items() for pid in pids if pid in living}
         found: dict[str, set[int]] = {attempt: set() for attempt in shims}
-        for pid in processes:
-            attempt = self.attempt_of(pid, known, uids)
+        for process in living.values():
+            attempt = self._resolve(process, living.get, known, uids or {})
             if attempt in found:
-                found[attempt].add(pid)
-        self.forget(processes)
+                found[attempt].add(process.pid)
+        self.forget(living)
         return {attempt: frozenset(pids) for attempt, pids in found.items()}
 
     def describe(self, pid: int) -> Description | None:
@@ -226,6 +195,34 @@ class ProcessBook:
         identities = {(p.pid, p.started_ticks) for p in living.values()}
         self._attempts = {k: v for k, v in self._attempts.items() if k in identities}
         self._descriptions = {k: v for k, v in self._descriptions.items() if k in identities}
+
+    def _resolve(
+        self,
+        process: Process,
+        find: Callable[[int], Process | None],
+        known: Mapping[int, str],
+        uids: Mapping[str, int],
+    ) -> str | None:
+        """Go from a process to its parents until one of them tells the attempt."""
+        passed: list[tuple[int, int]] = []
+        found: str | None = None
+        young = False
+        at: Process | None = process
+        while at is not None and at.pid > 1:
+            identity = (at.pid, at.started_ticks)
+            found = known.get(at.pid)
+            if found is None and identity in self._attempts:
+                found = self._attempts[identity]
+                break
+            passed.append(identity)
+            young = young or age_s(at) < _YOUNG_S
+            found = found or self._mark(at.pid, uids)
+            if found is not None:
+                break
+            at = find(at.parent)
+        if found is not None or not young:
+            self._attempts.update(dict.fromkeys(passed, found))
+        return found
 
     def _mark(self, pid: int, uids: Mapping[str, int]) -> str | None:
         variables = environment(pid)
@@ -264,6 +261,25 @@ def shorten(argv: list[str]) -> str:
     return line if len(line) <= _COMMAND_LENGTH else line[: _COMMAND_LENGTH - 1] + "…"
 
 
+def _contents(path: str) -> bytes:
+    """A file of /proc, empty when it may not be read. Half the cost of open() and read()."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts: list[bytes] = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+            if len(part) < 4096:
+                break
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
 @lru_cache(maxsize=1)
 def _page_size() -> int:
     return os.sysconf("SC_PAGE_SIZE")
@@ -281,10 +297,7 @@ def _user(pid: int) -> str | None:
 
 
 def _command(pid: int) -> str | None:
-    try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return None
+    raw = _contents(f"/proc/{pid}/cmdline")
     argv = [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0")]
     return shorten(argv) or None
 
