@@ -26,6 +26,8 @@ class Board:
 
     def __init__(self) -> None:
         self.pending: dict[int, JobView] = {}
+        self.timed: dict[int, float] = {}
+        """When the waiting jobs with a start time may start, by job; unix seconds."""
         self.running: dict[AttemptKey, RunningView] = {}
         self.alive: dict[AttemptKey, AttemptRecord] = {}
         """Every unreleased attempt, ended or not."""
@@ -39,9 +41,11 @@ class Board:
         self.generation = 0
         """Increases with every change of `desired`."""
 
-    def load(self, reader: Reader) -> None:
+    def load(self, reader: Reader, now: float) -> None:
         """Read everything anew, as at the start."""
-        self.pending = _pending_views(reader, jobs.pending(reader))
+        # Above every generation of an earlier start, so that none is taken for another.
+        self.generation = int(now * 1000)
+        self._put_pending(reader, jobs.pending(reader), now)
         records = attempts.unreleased(reader)
         owners = {job.id: job for job in jobs.by_ids(reader, {a.job_id for a in records})}
         for record in records:
@@ -57,8 +61,9 @@ class Board:
         ids = [record.id for record in records]
         for job_id in ids:
             self.pending.pop(job_id, None)
+            self.timed.pop(job_id, None)
         states = {state.value for state in PENDING_STATES}
-        self.pending |= _pending_views(reader, [r for r in records if r.state in states])
+        self._put_pending(reader, [r for r in records if r.state in states], now)
         before = {key: self.desired[key] for key in self.desired if key[0] in touched}
         gone = [self.alive[key] for key in self.alive if key[0] in touched]
         for record in gone:
@@ -82,6 +87,19 @@ class Board:
     def forget_releases(self, before: float) -> None:
         """Forget releases that a look at the GPUs after them has confirmed."""
         self.released = {key: at for key, at in self.released.items() if at >= before}
+
+    def next_time(self) -> float | None:
+        """The earliest of the times in `timed`."""
+        return min(self.timed.values(), default=None)
+
+    def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
+        waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
+        dependencies = jobs.dependencies(reader, waiting)
+        for record in records:
+            self.pending[record.id] = _job_view(record, dependencies.get(record.id, ()))
+            if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
+                assert record.not_before is not None
+                self.timed[record.id] = record.not_before
 
     def _drop(self, record: AttemptRecord) -> None:
         key = (record.job_id, record.number)
@@ -120,13 +138,6 @@ def leased_gpus(record: AttemptRecord) -> tuple[LeasedGpu, ...]:
 
 def _uuids(record: AttemptRecord) -> tuple[str, ...]:
     return tuple(gpu[0] for gpu in json.loads(record.gpus))
-
-
-def _pending_views(reader: Reader, records: Iterable[JobRecord]) -> dict[int, JobView]:
-    found = list(records)
-    waiting = [record.id for record in found if record.state != JobState.QUEUED.value]
-    dependencies = jobs.dependencies(reader, waiting)
-    return {record.id: _job_view(record, dependencies.get(record.id, ())) for record in found}
 
 
 def _job_view(record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:

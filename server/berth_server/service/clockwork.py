@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from berth.protocol.states import JobState
 from berth_server.service.dependents import requeue_if_ready
-from berth_server.store import events, idempotency, jobs
+from berth_server.store import events, idempotency, jobs, tokens
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -17,29 +17,19 @@ _KEEP_KEYS_S = 7 * 86400.0
 def on_due(service: Service) -> None:
     """Queue the jobs whose start time has come, then plan."""
     now = service.clock()
-    due = [
-        view.id
-        for view in service.board.pending.values()
-        if view.state is JobState.WAITING
-        and view.not_before is not None
-        and view.not_before.timestamp() <= now
-    ]
+    due = [job_id for job_id, at in service.board.timed.items() if at <= now]
     with service.change(plan="now") as tx:
         for job_id in due:
             record = jobs.get(tx, job_id)
-            if record is not None and record.state == JobState.WAITING.value:
+            if record is not None:
                 requeue_if_ready(tx, record)
+                # One that still waits for a job has its time behind it.
+                tx.touched.add(job_id)
 
 
 def next_due(service: Service) -> float | None:
     """When `on_due` has to be called next, unix seconds; None while nothing is due."""
-    times = [
-        view.not_before.timestamp()
-        for view in service.board.pending.values()
-        if view.state is JobState.WAITING and view.not_before is not None
-    ]
-    if service.wake_at is not None:
-        times.append(service.wake_at)
+    times = [at for at in (service.board.next_time(), service.wake_at) if at is not None]
     return min(times, default=None)
 
 
@@ -55,7 +45,13 @@ def on_worker_silent(service: Service) -> None:
 
 
 def on_start(service: Service, version: str) -> None:
-    """The server is up: say so, and forget idempotency keys older than a week."""
+    """The server is up: say so, queue what became due meanwhile, forget what is too old."""
     with service.change(durable=False, plan="never") as tx:
         events.write(tx, "server.started", f"The server of Berth {version} is up.")
         idempotency.forget(tx, tx.now - _KEEP_KEYS_S)
+        tokens.forget_expired(tx)
+        for view in list(service.board.pending.values()):
+            if view.state is JobState.WAITING:
+                record = jobs.get(tx, view.id)
+                assert record is not None
+                requeue_if_ready(tx, record)

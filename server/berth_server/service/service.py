@@ -16,7 +16,7 @@ from berth_server.service.board import Board
 from berth_server.service.ports import Ports
 from berth_server.service.sight import Sight
 from berth_server.service.signals import Signal
-from berth_server.store import gpus
+from berth_server.store import events, gpus
 from berth_server.store.database import Database, Transaction
 
 Planning = Literal["now", "soon", "never"]
@@ -72,7 +72,7 @@ class Service:
         """How long the last plan took, a moving mean."""
         self.passes = 0
         self._forecast: tuple[tuple[int, float | None, int], Snapshot, Plan] | None = None
-        self.board.load(db.read)
+        self.board.load(db.read, clock())
 
     @contextlib.contextmanager
     def change(
@@ -89,7 +89,7 @@ class Service:
         if plan != "never":
             self.ports.top_up(self._leased_ports())
         tx: Transaction | None = None
-        generation = self.board.generation
+        generation, next_time = self.board.generation, self.board.next_time()
         try:
             with self.db.write(now=self.clock(), actor=actor, durable=durable) as tx:
                 yield tx
@@ -105,6 +105,8 @@ class Service:
             raise
         if self.board.generation != generation:
             self.on_desired.send()
+        if self.board.next_time() != next_time:
+            self.on_due.send()
         if tx.events:
             self.on_event.send()
 
@@ -121,6 +123,10 @@ class Service:
         if self._forecast is None or self._forecast[0] != key:
             self._forecast = (key, *schedule.make_plan(self, now, forecast=True))
         return self._forecast[1:]
+
+    def last_event_id(self) -> int:
+        """Id of the newest event; 0 before the first."""
+        return events.last_id(self.db.read)
 
     def _leased_ports(self) -> set[int]:
         return {a.master_port for a in self.board.alive.values() if a.master_port is not None}

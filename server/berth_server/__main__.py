@@ -1,0 +1,99 @@
+"""The daemon: `python -m berth_server`."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from berth_server import home as homes
+from berth_server import logs, settings
+from berth_server.api.app import create_app
+from berth_server.api.context import Context
+from berth_server.core.settings import PolicySettings
+from berth_server.serve import serve
+from berth_server.service.clockwork import on_start
+from berth_server.service.service import Options, Service
+from berth_server.settings import Settings
+from berth_server.store.database import Database, StoreError
+from berth_server.store.migrate import SchemaError
+
+log = structlog.get_logger()
+_REFUSED = 2
+
+
+def main() -> int:
+    """Run until told to leave; 2 and one sentence when it cannot start."""
+    home = settings.berth_home()
+    try:
+        chosen = settings.load(home)
+        policy = policy_of(chosen)
+        logs.configure(chosen.log_level)
+        homes.prepare(home)
+        lock = homes.Lock(home)
+    except (settings.SettingsError, homes.HomeError) as error:
+        print(error, file=sys.stderr)
+        return _REFUSED
+    try:
+        _run(home, chosen, policy, lock)
+    except (homes.HomeError, StoreError, SchemaError) as error:
+        print(error, file=sys.stderr)
+        return _REFUSED
+    finally:
+        lock.release()
+    return 0
+
+
+def policy_of(chosen: Settings) -> PolicySettings:
+    """The `[policy]` table as the scheduler takes it. Raises SettingsError."""
+    defaults = PolicySettings()
+    known = {name: getattr(defaults, name) for name in PolicySettings.__dataclass_fields__}
+    try:
+        return PolicySettings(**settings.policy_values(chosen.policy, known))
+    except (TypeError, ValueError) as error:
+        raise settings.SettingsError(f"berth.toml: [policy]: {error}") from None
+
+
+def version() -> str:
+    """Berth's version."""
+    try:
+        return importlib.metadata.version("gpuberth")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+def _run(home: Path, chosen: Settings, policy: PolicySettings, lock: homes.Lock) -> None:
+    db = Database(home / "berth.db")
+    try:
+        first, last = chosen.port_range
+        options = Options(
+            home=home,
+            first_port=first,
+            last_port=last,
+            allow_other_users=chosen.allow_other_users,
+            policy=policy,
+        )
+        service = Service(db, options)
+        context = Context(service=service, settings=chosen, home=home, version=version())
+        on_start(service, context.version)
+        sockets = [homes.unix_socket(home, int(chosen.socket_mode, 8))]
+        if chosen.listen != "off":
+            sockets.append(homes.tcp_socket(*settings.split_address(chosen.listen)))
+        lock.announce()
+        app = create_app(context)
+        # What is there now stays: later collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        log.info("server.up", home=str(home), listen=chosen.listen, pid=os.getpid())
+        serve(app, context, sockets)
+        log.info("server.down")
+    finally:
+        db.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Routes: parse, authorise, call, answer. No rules live here."""

@@ -1,0 +1,49 @@
+"""What every route works with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import Request
+
+from berth_server.service.callers import Caller
+from berth_server.service.logins import Logins
+from berth_server.service.logs import LineReader
+from berth_server.service.service import Service
+from berth_server.service.signals import Signal
+from berth_server.settings import Settings
+
+CALLER = "berth.caller"
+
+
+@dataclass
+class Context:
+    """The running server."""
+
+    service: Service
+    settings: Settings
+    home: Path
+    version: str
+    lines: LineReader = field(default_factory=LineReader)
+    logins: Logins = field(default_factory=Logins)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server leaves: every stream says goodbye."""
+    on_closing: Signal = field(default_factory=Signal)
+    """Sent at the same moment."""
+
+    def close(self) -> None:
+        """Tell every held request that the server leaves."""
+        self.closing.set()
+        self.on_closing.send()
+
+
+def context(request: Request) -> Context:
+    """The running server, from a request."""
+    return request.app.state.context
+
+
+def caller(request: Request) -> Caller:
+    """Who is calling; the gate has made sure that there is somebody."""
+    return request.scope[CALLER]

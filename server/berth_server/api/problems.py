@@ -1,0 +1,211 @@
+"""Errors as problem+json: one sentence that names the mend, never a stack trace."""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from berth.protocol.problems import FieldProblem, Problem
+from berth_server.service.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "berth.request_id"
+log = structlog.get_logger()
+
+_KINDS: dict[int, tuple[str, str]] = {
+    400: ("berth:bad-request", "The request makes no sense"),
+    401: ("berth:unauthenticated", "Who you are is not known"),
+    403: ("berth:forbidden", "You may not do this"),
+    404: ("berth:not-found", "There is no such thing"),
+    405: ("berth:method-not-allowed", "This cannot be done here"),
+    409: ("berth:conflict", "Its state does not allow this"),
+    413: ("berth:too-large", "The request is too large"),
+    422: ("berth:invalid-request", "The request is not valid"),
+    500: ("berth:internal", "A fault of Berth"),
+    503: ("berth:unavailable", "Not now"),
+}
+_STATUS: dict[type[Refused], int] = {
+    NotFound: 404,
+    Forbidden: 403,
+    Conflict: 409,
+    Invalid: 422,
+    Unavailable: 503,
+}
+
+
+class Wrong(Exception):  # noqa: N818 - reads as what happened: `raise Wrong(400, …)`
+    """A refusal that is about HTTP itself."""
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        fields: Iterable[FieldProblem] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.fields = list(fields)
+        self.headers = headers
+
+
+def problem(
+    status: int,
+    sentence: str,
+    *,
+    request_id: str | None,
+    fields: Iterable[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+    kind: str | None = None,
+) -> Response:
+    """The answer for an error."""
+    known, title = _KINDS.get(status, ("about:blank", "Refused"))
+    body = Problem(
+        type=kind or known,
+        title=title,
+        status=status,
+        detail=" ".join(sentence.split()),
+        fields=list(fields),
+        request_id=request_id,
+    )
+    return Response(body.model_dump_json(), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app an answer of this kind."""
+    for kind, handler in (
+        (Refused, _refused),
+        (Wrong, _wrong),
+        (RequestValidationError, _parameters),
+        (HTTPException, _http),
+        (sqlite3.OperationalError, _store),
+        (Exception, _fault),
+    ):
+        app.add_exception_handler(kind, handler)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    fields = [FieldProblem(field=name, problem=text) for name, text in error.fields.items()]
+    status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 422)
+    return problem(
+        status,
+        error.sentence,
+        request_id=_id(request),
+        fields=fields,
+        kind="berth:invalid-spec" if fields and status == 422 else None,
+    )
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Wrong)
+    return problem(
+        error.status,
+        error.sentence,
+        request_id=_id(request),
+        fields=error.fields,
+        headers=error.headers,
+    )
+
+
+async def _parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        FieldProblem(field=str(e["loc"][-1]), problem=_plain(e["msg"])) for e in error.errors()
+    ]
+    return problem(422, _summary(fields), request_id=_id(request), fields=fields)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    sentence = {
+        404: f"There is nothing at {path}; the paths are listed at /api/v1/openapi.json.",
+        405: f"{request.method} is not possible on {path}; see the Allow header for what is.",
+    }.get(error.status_code, f"{str(error.detail).rstrip('.')}.")
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, sentence, request_id=_id(request), headers=headers)
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    log.error("store.failed", error=str(error), path=request.url.path)
+    sentence = (
+        "The server's disk is full; make room under BERTH_HOME and try again."
+        if "full" in str(error)
+        else "The server's database could not be written; look at log/server.log and try again."
+    )
+    return problem(503, sentence, request_id=_id(request))
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    # The error itself is logged by the server, with its traceback.
+    del error
+    request_id = _id(request)
+    sentence = f"Berth made a mistake; log/server.log has it under request {request_id}."
+    return problem(500, sentence, request_id=request_id)
+
+
+def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> Wrong:
+    """What is wrong with a body, field by field."""
+    errors = error.errors(include_url=False)
+    if errors and errors[0]["type"] == "json_invalid":
+        reason = str(errors[0].get("ctx", {}).get("error", "")).rstrip(".")
+        return Wrong(400, f"The body is not JSON ({reason}); mend it there.")
+    fields = [_field(e, model) for e in errors]
+    return Wrong(422, _summary(fields), fields)
+
+
+def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
+    path = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "list["))]
+    text = _plain(error["msg"])
+    if error["type"] == "extra_forbidden":
+        text = f"there is no field {path[-1]!r}{_near(path[-1], model)}"
+    elif error["type"] == "missing":
+        text = f"the field {path[-1]!r} is missing"
+    return FieldProblem(field=".".join(path), problem=text)
+
+
+def _near(name: str, model: type[BaseModel] | None) -> str:
+    if model is None:
+        return ""
+    close = difflib.get_close_matches(name, list(model.model_fields), n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; the fields are {', '.join(model.model_fields)}"
+
+
+def _summary(fields: list[FieldProblem]) -> str:
+    first = fields[0]
+    text = first.problem.rstrip(".")
+    if first.field and f"'{first.field.rpartition('.')[2]}'" not in text:
+        text = f"{first.field}: {text}"
+    more = len(fields) - 1
+    if more:
+        text += f" (and {more} more: {', '.join(f.field for f in fields[1:6])})"
+    return text if text.endswith("?") else f"{text}."
+
+
+def _plain(message: str) -> str:
+    text = message.removeprefix("Value error, ").strip()
+    return text[:1].lower() + text[1:] if text.startswith("Input ") else text
+
+
+def _id(request: Request) -> str | None:
+    return request.scope.get(REQUEST_ID)

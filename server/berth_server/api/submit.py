@@ -1,0 +1,119 @@
+"""The route that takes jobs in: the one that has to be quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from berth.protocol.dryrun import SubmittedJobs
+from berth.protocol.jobs import Job, JobSpec
+from berth_server.api.answers import answer, answers
+from berth_server.api.bodies import described
+from berth_server.api.context import caller, context
+from berth_server.api.problems import Wrong, invalid_body
+from berth_server.service import check
+from berth_server.service.callers import Caller
+from berth_server.service.check import Prepared
+from berth_server.service.errors import Invalid
+from berth_server.service.present import show_jobs
+from berth_server.service.service import Service
+from berth_server.service.submit import Submitted, at_position, may_submit, on_submit, repeated
+from berth_server.store import jobs
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+# A folder on a network disk that hangs must not keep the submitter waiting for ever.
+_LOOK_TIMEOUT_S = 5.0
+_SPECS = TypeAdapter(list[JobSpec])
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Job | list[Job] | SubmittedJobs,
+    summary="Submit a job, or a list of jobs",
+    openapi_extra=described(JobSpec, many=True),
+)
+async def submit(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="Makes the submit safe to repeat: the same key gives the same jobs.",
+        ),
+    ] = None,
+    prefer: Annotated[
+        str | None, Header(description="`return=minimal` answers a list with its ids alone.")
+    ] = None,
+) -> Response:
+    """
+    Take in jobs, all or none. They are on disk when this answers, and those that can have
+    started. A list is answered with a list in the same order.
+    """
+    raw = await request.body()
+    room, asking = context(request), caller(request)
+    service = room.service
+    specs, many = parse_specs(raw)
+    done = repeated(service, asking, idempotency_key, raw)
+    if done is None:
+        may_submit(service, asking)
+        prepared = await look(specs, asking, many=many)
+        # Somebody may have sent the same key while the folders were looked at.
+        done = repeated(service, asking, idempotency_key, raw) or on_submit(
+            service, asking, prepared, many=many, key=idempotency_key, body=raw
+        )
+        warnings = list(dict.fromkeys(w for one in prepared for w in one.warnings))
+    else:
+        warnings = []
+    if many and prefer is not None and "return=minimal" in prefer:
+        return answer(SubmittedJobs(ids=list(done.ids), warnings=warnings), 201)
+    return _shown(service, done, many=many)
+
+
+def parse_specs(raw: bytes) -> tuple[list[JobSpec], bool]:
+    """One spec, or a list of them, and which it was. Raises Wrong."""
+    text = raw.lstrip()
+    if not text:
+        raise Wrong(400, "The body is empty; send a job as JSON.")
+    try:
+        if text[:1] != b"[":
+            return [JobSpec.model_validate_json(raw)], False
+        specs = _SPECS.validate_json(raw)
+    except ValidationError as error:
+        if text[:1] not in {b"[", b"{"} and error.errors()[0]["type"] != "json_invalid":
+            raise Wrong(422, "Send a job as a JSON object, or a list of them.") from None
+        raise invalid_body(error, JobSpec) from None
+    if not specs:
+        raise Wrong(422, "The list holds no job; send at least one.")
+    return specs, True
+
+
+async def look(specs: list[JobSpec], asking: Caller, *, many: bool) -> list[Prepared]:
+    """Look at each spec's files on a thread. Raises Invalid."""
+    with anyio.move_on_after(_LOOK_TIMEOUT_S):
+        return await anyio.to_thread.run_sync(
+            _look_all, specs, asking, many, abandon_on_cancel=True
+        )
+    raise Invalid(
+        "The folder or script did not answer within 5 seconds; is it on a network disk that hangs?"
+    )
+
+
+def _look_all(specs: list[JobSpec], asking: Caller, many: bool) -> list[Prepared]:  # noqa: FBT001 - run_sync passes by position
+    prepared: list[Prepared] = []
+    for position, spec in enumerate(specs):
+        try:
+            prepared.append(check.look(spec, asking))
+        except Invalid as error:
+            raise at_position(error, position, many=many) from None
+    return prepared
+
+
+def _shown(service: Service, done: Submitted, *, many: bool) -> Response:
+    shown = show_jobs(service, jobs.by_ids(service.db.read, done.ids))
+    return answers(shown, 201) if many else answer(shown[0], 201)

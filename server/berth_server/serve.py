@@ -1,0 +1,62 @@
+"""uvicorn on our own sockets, leaving at once when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from berth_server.api.context import Context
+from berth_server.api.identity import PeerProtocol
+
+# Streams leave by themselves; whoever does not is cut off after this.
+_PATIENCE_S = 1
+
+
+class DaemonServer(uvicorn.Server):
+    """A server that waits for its end without ticking, and tells its streams when it comes."""
+
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
+        super().__init__(config)
+        self._context = context
+
+    async def run_on(self, sockets: list[socket.socket]) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.leave)
+        await self._serve(sockets)
+
+    def leave(self) -> None:
+        """Stop serving: now."""
+        self.should_exit = True
+        self._context.close()
+
+    async def main_loop(self) -> None:
+        """Wait for `leave`. uvicorn would wake ten times a second for a date header."""
+        await self._context.closing.wait()
+
+
+def serve(app: FastAPI, context: Context, sockets: list[socket.socket]) -> None:
+    """Serve on these sockets until the process is told to leave."""
+    config = uvicorn.Config(
+        app,
+        http=PeerProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_PATIENCE_S,
+        backlog=1024,
+    )
+    server = DaemonServer(config, context)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.run_on(sockets))

@@ -1,0 +1,33 @@
+"""Why a job is where it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from berth.protocol.explain import Explanation, Reason
+from berth_server.core.explain import explain
+from berth_server.service import find
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+def explain_job(service: Service, job_id: int) -> Explanation:
+    """Explain any job: from the plan while it is unfinished, from its row afterwards."""
+    record = find.job(service.db.read, job_id)
+    state = find.state_of(record)
+    if not state.is_final:
+        snapshot, plan = service.forecast()
+        try:
+            return explain(snapshot, plan, job_id)
+        except KeyError:
+            pass
+    ended = record.message or f"It is {state.value}."
+    summary = f"It has {state.value}: {ended}" if state.is_final else ended
+    return Explanation(
+        job_id=job_id,
+        state=state,
+        confidence="certain",
+        summary=summary,
+        reasons=[Reason(kind="ended", sentence=ended, blocking=False)],
+    )
