@@ -25,10 +25,10 @@ _COLUMNS = (
     Column("ID", right=True),
     Column("STATE"),
     Column("USER", least=6),
-    Column("NAME", least=12),
+    Column("NAME", least=8),
     Column("GPUS"),
     Column("SINCE", right=True),
-    Column("", least=12),
+    Column("", least=0),
 )
 
 
