@@ -59,13 +59,13 @@ def _play(stage: Stage, client: Client, console: Console, *, keep: bool) -> int:
     console.print("\nTwo users submit over REST what they would have typed:")
     for command in COMMANDS:
         console.print(f"  [bold]$ {command}[/bold]", soft_wrap=True)
-    jobs = client.submit(
+    submitted = client.submit(
         [
             JobSpec(command=command, workdir=str(stage.workspace), labels={"ablation": "demo"})
             for command in COMMANDS
         ]
     )
-    ids = [job.id for job in jobs]
+    ids = list(submitted.ids)
     console.print(f"POST /api/v1/jobs answered 201: jobs {' and '.join(map(str, ids))}.\n")
     ended = watch(client, ids, console)
     report(client, ended, stage, console)
