@@ -77,8 +77,8 @@ def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
 def rendered(box: Box) -> str:
     """The box as lines: a sentence, a table, what stands behind it."""
     lines = [text.style(text.clean(box.sentence), "bold")]
-    if box.stale:
-        seen = f"; last seen {text.ago(box.taken_at)}" if box.taken_at else ""
+    if box.stale and box.taken_at:
+        seen = f"; last seen {text.ago(box.taken_at)}"
         lines.append(
             text.style(f"The worker does not report{seen}: start it with `berth up`.", "red")
         )
