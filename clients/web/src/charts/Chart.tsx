@@ -1,0 +1,113 @@
+import { useEffect, useRef, useState } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { metric } from "@/format/units";
+import { onThemeChange } from "@/shell/theme";
+import { resolveColor } from "./color";
+
+export interface Series {
+  label: string;
+  /** Any CSS colour, variables included. */
+  color: string;
+  values: readonly (number | null)[];
+  /** Drawn faintly: the raw values beneath a smoothed line. */
+  faint?: boolean;
+}
+
+interface Props {
+  title: string;
+  /** What the numbers are measured in; shown beside the title. */
+  unit?: string;
+  x: readonly number[];
+  /** "time": x is unix seconds. */
+  xKind: "step" | "time";
+  series: readonly Series[];
+  /** Charts with the same key share their cursor. */
+  sync?: string;
+  height?: number;
+  logScale?: boolean;
+  range?: readonly [number, number];
+}
+
+/** Lines over steps or time. Drag to zoom, double-click to see all. */
+export function Chart({ title, unit, x, xKind, series, sync, height = 220, logScale = false, range }: Props) {
+  const holder = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot>(undefined);
+  const [theme, setTheme] = useState(0);
+  const shape = JSON.stringify([xKind, series.map((s) => [s.label, s.color, s.faint]), sync, height, logScale, range, theme]);
+  const data = [x, ...series.map((s) => s.values)] as unknown as uPlot.AlignedData;
+  const newest = useRef(data);
+  newest.current = data;
+
+  useEffect(() => onThemeChange(() => setTheme((n) => n + 1)), []);
+  useEffect(() => {
+    const element = holder.current;
+    if (!element) return;
+    plot.current = new uPlot(options(element, { xKind, series, sync, height, logScale, range }), newest.current, element);
+    const watch = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }));
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      plot.current?.destroy();
+    };
+  }, [shape]);
+  useEffect(() => {
+    plot.current?.setData(newest.current);
+  }, [x, series]);
+
+  const last = series.filter((s) => !s.faint).map((s) => `${s.label} ${metric(s.values.findLast((v) => v !== null))}`);
+  return (
+    <figure aria-label={title} className="panel min-w-0 px-3 pt-2 pb-1">
+      <figcaption className="mb-1 flex items-baseline gap-2 text-sm">
+        <span className="font-medium">{title}</span>
+        {unit && <span className="text-xs text-muted">{unit}</span>}
+        {series.length === 1 && <span className="ml-auto tabular">{metric(series[0]?.values.findLast((v) => v !== null))}</span>}
+      </figcaption>
+      <div ref={holder} role="img" aria-label={`${title}${unit ? ` in ${unit}` : ""}, last values: ${last.join(", ")}`} />
+    </figure>
+  );
+}
+
+interface Drawn {
+  xKind: "step" | "time";
+  series: readonly Series[];
+  sync: string | undefined;
+  height: number;
+  logScale: boolean;
+  range: readonly [number, number] | undefined;
+}
+
+function options(element: HTMLElement, { xKind, series, sync, height, logScale, range }: Drawn): uPlot.Options {
+  const ink = resolveColor(element, "var(--color-muted)");
+  const line = resolveColor(element, "var(--color-line)");
+  const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px Inter Variable" };
+  return {
+    width: Math.max(120, element.clientWidth),
+    height,
+    legend: { show: series.length > 1, live: true },
+    cursor: { drag: { x: true, y: false }, points: { size: 6 }, ...(sync ? { sync: { key: sync } } : {}) },
+    scales: {
+      x: { time: xKind === "time" },
+      y: { ...(logScale ? { distr: 3 as const } : {}), ...(range ? { range: [range[0], range[1]] as [number, number] } : {}) },
+    },
+    axes: [
+      { ...axis, size: 28, ...(xKind === "step" ? { values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) } : {}) },
+      { ...axis, size: 58, values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) },
+    ],
+    series: [
+      { label: xKind === "step" ? "step" : "time" },
+      ...series.map((s) => {
+        const color = resolveColor(element, s.color);
+        return {
+          label: s.label,
+          stroke: color,
+          width: s.faint ? 1 : 1.5,
+          alpha: s.faint ? 0.3 : 1,
+          spanGaps: true,
+          points: { show: s.values.length < 60 && !s.faint, size: 4 },
+          value: (_u: uPlot, v: number | null) => metric(v),
+        };
+      }),
+    ],
+  };
+}

@@ -1,0 +1,38 @@
+import { describe, expect, test } from "vitest";
+import { bestIndex, bySeed, missing, parameters, spread } from "./compare";
+import type { AblationRun } from "./runs";
+
+const run = (id: number, labels: Record<string, string>, fields: object = {}): AblationRun =>
+  ({ job: { id, name: `r${id}`, state: "succeeded", user: "ada", gpus: 4, labels, ...fields }, last: {}, best: {}, step: null }) as unknown as AblationRun;
+
+test("only what differs becomes a column, unless all is asked for", () => {
+  const runs = [run(1, { lr: "1", ablation: "a" }), run(2, { lr: "2", ablation: "a" })];
+  expect(parameters(runs, false).map((c) => c.name)).toEqual(["lr"]);
+  expect(parameters(runs, true).map((c) => c.name)).toEqual(["ablation", "lr", "GPUs", "user"]);
+});
+
+describe("the best value", () => {
+  test("is the least or the greatest by the metric's direction", () => {
+    expect(bestIndex([2, 1, 3], true)).toBe(1);
+    expect(bestIndex([2, 1, 3], false)).toBe(2);
+  });
+
+  test("is not marked where there is nothing to compare", () => {
+    expect(bestIndex([2, null], true)).toBe(-1);
+    expect(bestIndex([2, 2], true)).toBe(-1);
+    expect(bestIndex([], true)).toBe(-1);
+  });
+});
+
+test("runs that differ only in their seed are one group with mean and spread", () => {
+  const groups = bySeed([run(1, { lr: "1", seed: "1" }), run(2, { lr: "1", seed: "2" }), run(3, { lr: "2", seed: "1" })]);
+  expect(groups.map((g) => [g.key, g.runs.length])).toEqual([["lr=1", 2], ["lr=2", 1]]);
+  expect(spread([1, 3, null])).toEqual({ mean: 2, deviation: Math.SQRT2, n: 2 });
+  expect(spread([null])).toBeUndefined();
+});
+
+test("an empty cell says why", () => {
+  expect(missing(run(1, {}, { state: "failed", outcome: "oom_gpu" }))).toBe("failed: oom gpu");
+  expect(missing(run(1, {}, { state: "queued" }))).toBe("queued");
+  expect(missing(run(1, {}, { state: "running" }))).toBe("not yet");
+});

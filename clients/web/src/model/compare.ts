@@ -1,0 +1,71 @@
+/** Runs side by side: which parameters differ, which value is best, what seeds spread. */
+import type { AblationRun, Job } from "./runs";
+
+export interface Column {
+  name: string;
+  value: (run: AblationRun) => string;
+}
+
+/** Labels and settings in which the runs differ, plus name; what is the same for all is left out. */
+export function parameters(runs: readonly AblationRun[], all: boolean): Column[] {
+  const label = (name: string): Column => ({ name, value: (run) => run.job.labels?.[name] ?? "" });
+  const env = (name: string): Column => ({ name: `$${name}`, value: (run) => run.job.env?.[name] ?? "" });
+  const names = (of: (job: Job) => Record<string, string> | undefined) => [...new Set(runs.flatMap((run) => Object.keys(of(run.job) ?? {})))].sort();
+  const columns: Column[] = [
+    ...names((job) => job.labels).map(label),
+    ...names((job) => job.env).map(env),
+    { name: "GPUs", value: (run) => String(run.job.gpus) },
+    { name: "user", value: (run) => run.job.user },
+  ];
+  const differs = (column: Column) => new Set(runs.map(column.value)).size > 1;
+  return all ? columns : columns.filter(differs);
+}
+
+/** Index of the best value; -1 when none is there or all are the same. */
+export function bestIndex(values: readonly (number | null | undefined)[], less: boolean): number {
+  let best = -1;
+  values.forEach((value, i) => {
+    if (value == null) return;
+    const present = best === -1 ? undefined : values[best];
+    if (present == null || (less ? value < present : value > present)) best = i;
+  });
+  const first = best === -1 ? undefined : values[best];
+  return values.filter((v) => v != null).length > 1 && values.some((v) => v != null && v !== first) ? best : -1;
+}
+
+export interface Group {
+  /** The parameters without the seed, as one text. */
+  key: string;
+  runs: AblationRun[];
+}
+
+/** Runs that differ only in their seed. */
+export function bySeed(runs: readonly AblationRun[]): Group[] {
+  const groups = new Map<string, AblationRun[]>();
+  for (const run of runs) {
+    const key = Object.entries(run.job.labels ?? {})
+      .filter(([name]) => !/^(seed|ablation)$/i.test(name))
+      .map(([name, value]) => `${name}=${value}`)
+      .sort()
+      .join(", ");
+    groups.set(key, [...(groups.get(key) ?? []), run]);
+  }
+  return [...groups].map(([key, members]) => ({ key, runs: members }));
+}
+
+/** Mean and sample standard deviation of what is there. */
+export function spread(values: readonly (number | null | undefined)[]): { mean: number; deviation: number | undefined; n: number } | undefined {
+  const there = values.filter((v) => v != null);
+  if (there.length === 0) return undefined;
+  const mean = there.reduce((a, b) => a + b, 0) / there.length;
+  const deviation = there.length > 1 ? Math.sqrt(there.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (there.length - 1)) : undefined;
+  return { mean, deviation, n: there.length };
+}
+
+/** Why a cell is empty, in words. */
+export function missing(run: AblationRun): string {
+  const { state, outcome } = run.job;
+  if (state === "running" || state === "starting" || state === "stopping") return "not yet";
+  if (state === "succeeded") return "not measured";
+  return outcome && outcome !== "exit" ? `${state}: ${outcome.replaceAll("_", " ")}` : state;
+}

@@ -1,0 +1,125 @@
+/** The submit form's fields, as typed, and what they mean. */
+import type { Job, JobSpec } from "@/api/types";
+import { commandLine } from "./job";
+
+export interface Draft {
+  command: string;
+  kind: "command" | "script";
+  name: string;
+  gpus: string;
+  gpuMemory: string;
+  workdir: string;
+  python: string;
+  env: string;
+  priority: string;
+  timeLimit: string;
+  grace: string;
+  retries: string;
+  dependsOn: string;
+  labels: string;
+  hold: boolean;
+  onOom: boolean;
+}
+
+export const EMPTY: Draft = {
+  command: "", kind: "command", name: "", gpus: "", gpuMemory: "", workdir: "", python: "", env: "",
+  priority: "", timeLimit: "", grace: "", retries: "", dependsOn: "", labels: "", hold: false, onOom: false,
+};
+
+/** What will be sent. Throws Error with a sentence when a field makes no sense. */
+export function specOfDraft(draft: Draft): JobSpec {
+  const spec: JobSpec = draft.kind === "script" ? { script: draft.command } : { command: draft.command.trim() };
+  const text = (value: string) => (value.trim() === "" ? undefined : value.trim());
+  const put = <K extends keyof JobSpec>(key: K, value: JobSpec[K] | undefined) => {
+    if (value !== undefined) spec[key] = value;
+  };
+  put("name", text(draft.name));
+  put("gpus", whole("GPUs", draft.gpus));
+  put("gpu_memory", text(draft.gpuMemory));
+  put("workdir", text(draft.workdir));
+  put("python", text(draft.python));
+  put("priority", whole("Priority", draft.priority));
+  put("time_limit", text(draft.timeLimit));
+  put("grace", text(draft.grace));
+  put("retries", whole("Retries", draft.retries));
+  const env = pairs("Environment", draft.env.split("\n"));
+  if (Object.keys(env).length > 0) spec.env = env;
+  const labels = pairs("Labels", draft.labels.split(/[,\n]/));
+  if (Object.keys(labels).length > 0) spec.labels = labels;
+  const jobs = draft.dependsOn.split(/[\s,]+/).filter(Boolean);
+  if (jobs.length > 0) spec.depends_on = jobs.map((id) => whole("Starts after", id.replace(/^#/, "")) ?? 0);
+  if (draft.hold) spec.hold = true;
+  if (draft.onOom) spec.on_oom = { steps: ["halve_micro_batch", "checkpointing", "offload"] };
+  return spec;
+}
+
+function whole(field: string, value: string): number | undefined {
+  if (value.trim() === "") return undefined;
+  if (!/^-?\d+$/.test(value.trim())) throw new Error(`${field}: “${value}” is not a whole number.`);
+  return Number(value);
+}
+
+function pairs(field: string, lines: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const line of lines) {
+    if (line.trim() === "") continue;
+    const at = line.indexOf("=");
+    if (at < 1) throw new Error(`${field}: “${line.trim()}” is not NAME=value.`);
+    found[line.slice(0, at).trim()] = line.slice(at + 1).trim();
+  }
+  return found;
+}
+
+/** The form filled with another job's specification; stars stand where a secret was. */
+export function draftOf(job: Job): Draft {
+  return {
+    ...EMPTY,
+    kind: job.script == null ? "command" : "script",
+    command: job.script ?? commandLine(job),
+    name: job.name,
+    gpus: String(job.gpus),
+    gpuMemory: job.gpu_memory == null ? "" : String(job.gpu_memory),
+    workdir: job.workdir,
+    python: job.python ?? "",
+    env: Object.entries(job.env ?? {}).map(([k, v]) => `${k}=${v}`).join("\n"),
+    priority: job.priority === 0 ? "" : String(job.priority),
+    timeLimit: job.time_limit ?? "",
+    retries: job.retries === 0 ? "" : String(job.retries),
+    labels: Object.entries(job.labels ?? {}).map(([k, v]) => `${k}=${v}`).join(", "),
+    onOom: (job.on_oom?.steps ?? []).length > 0,
+  };
+}
+
+/**
+ * The cells of a sweep: "lr=1e-4,3e-4" and "seed=1,2" make four sets of values. An empty list
+ * without any axis. Throws Error with a sentence when a line makes no sense.
+ */
+export function cells(axes: string): Record<string, string>[] {
+  let all: Record<string, string>[] = [{}];
+  for (const line of axes.split("\n")) {
+    if (line.trim() === "") continue;
+    const at = line.indexOf("=");
+    if (at < 1) throw new Error(`“${line.trim()}” is not NAME=value,value.`);
+    const name = line.slice(0, at).trim();
+    const values = line.slice(at + 1).split(",").map((v) => v.trim()).filter(Boolean);
+    if (values.length === 0) throw new Error(`${name} has no values.`);
+    all = all.flatMap((cell) => values.map((value) => ({ ...cell, [name]: value })));
+  }
+  return all.length === 1 && Object.keys(all[0] ?? {}).length === 0 ? [] : all;
+}
+
+/** One specification per cell: {name} in command and environment is replaced, labels say which is which. */
+export function sweep(spec: JobSpec, axes: Record<string, string>[], group: string): JobSpec[] {
+  return axes.map((cell) => {
+    const fill = (text: string) => text.replace(/\{(\w+)\}/g, (whole, name: string) => cell[name] ?? whole);
+    const suffix = Object.entries(cell).map(([k, v]) => `${k}=${v}`).join(" ");
+    return {
+      ...spec,
+      name: `${spec.name ?? group} ${suffix}`.slice(0, 200),
+      ...(typeof spec.command === "string" ? { command: fill(spec.command) } : {}),
+      ...(spec.script == null ? {} : { script: fill(spec.script) }),
+      env: { ...Object.fromEntries(Object.entries(spec.env ?? {}).map(([k, v]) => [k, fill(v)])) },
+      labels: { ...spec.labels, ablation: group, ...cell },
+    };
+  });
+}

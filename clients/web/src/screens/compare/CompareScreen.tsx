@@ -1,0 +1,106 @@
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useQueries } from "@tanstack/react-query";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import { useAblation, useAblations } from "@/api/queries";
+import { Button, buttonLook } from "@/components/Button";
+import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { plural } from "@/format/units";
+import { byWeight } from "@/model/curves";
+import { ACTIVE_STATES } from "@/model/job";
+import type { AblationRun } from "@/model/runs";
+import { CompareCharts } from "./CompareCharts";
+import { CompareTable } from "./CompareTable";
+import { Scatter } from "./Scatter";
+import { usePicked } from "./usePicked";
+
+/** Runs of one ablation, or jobs ticked in the list, side by side. */
+export function CompareScreen() {
+  const { ablation, jobs, metric } = useSearch({ from: "/compare" });
+  const navigate = useNavigate({ from: "/compare" });
+  const group = useAblation(ablation);
+  const picked = usePicked(ablation === undefined ? jobs : undefined);
+  const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  if (ablation === undefined && jobs === undefined) return <Choose />;
+
+  const error = group.error ?? picked.error;
+  const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
+  const metrics = byWeight([...new Set((runs ?? []).flatMap((run) => [...Object.keys(run.last), ...Object.keys(run.best)]))].filter((n) => n !== "step" && n !== "time"));
+  const shown = metric !== undefined && metrics.includes(metric) ? metric : metrics[0];
+  const visible = (runs ?? []).filter((run) => !hidden.has(run.job.id));
+  return (
+    <>
+      <Heading title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`} note={runs && plural(runs.length, "run")}>
+        <Link to="/compare" search={{}} className={buttonLook("plain", true)}>Others</Link>
+      </Heading>
+      {error && !runs ? (
+        <ErrorNote error={error} retry={() => void group.refetch()} />
+      ) : !runs ? (
+        <Skeleton rows={4} height={60} />
+      ) : runs.length === 0 ? (
+        <Empty title="No job carries this label" />
+      ) : (
+        <>
+          {metrics.length > 0 && (
+            <nav aria-label="Metric" className="mb-3 flex flex-wrap gap-1">
+              {metrics.map((name) => (
+                <Button key={name} small kind={name === shown ? "primary" : "plain"} aria-pressed={name === shown} onClick={() => void navigate({ search: (old) => ({ ...old, metric: name }), replace: true, resetScroll: false })}>{name}</Button>
+              ))}
+            </nav>
+          )}
+          {shown && <Curves runs={visible} metric={shown} />}
+          <CompareTable
+            name={ablation ?? "comparison"} runs={runs} metrics={metrics} hidden={hidden}
+            onHide={(id) => {
+              const next = new Set(hidden);
+              if (!next.delete(id)) next.add(id);
+              setHidden(next);
+            }}
+          />
+          {shown && <Scatter runs={visible} metric={shown} />}
+        </>
+      )}
+    </>
+  );
+}
+
+function Curves({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
+  const queries = useQueries({
+    queries: runs.map((run) => ({
+      queryKey: ["metrics", run.job.id, null, 1_000],
+      queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(run.job.id, undefined, 1_000, signal),
+      refetchInterval: ACTIVE_STATES.has(run.job.state) ? 5_000 : (false as const),
+    })),
+  });
+  return <CompareCharts metric={metric} runs={runs} curves={queries.map((q) => q.data)} />;
+}
+
+function Choose() {
+  const ablations = useAblations();
+  return (
+    <>
+      <Heading title="Compare" note="pick an ablation, or tick jobs in the list and press Compare" />
+      {ablations.isError && !ablations.data ? (
+        <ErrorNote error={ablations.error} retry={() => void ablations.refetch()} />
+      ) : !ablations.data ? (
+        <Skeleton rows={4} />
+      ) : ablations.data.ablations.length === 0 ? (
+        <Empty title="No ablation yet">
+          Jobs that share the label <code>ablation</code> appear here. <Link to="/submit" className="text-accent underline">Submit a sweep</Link>, or tick jobs in <Link to="/jobs" className="text-accent underline">the list</Link>.
+        </Empty>
+      ) : (
+        <Section title="Ablations">
+          <ul className="panel divide-y divide-line">
+            {ablations.data.ablations.map((a) => (
+              <li key={a.id} className="flex flex-wrap items-baseline gap-x-3 px-4 py-2 text-sm">
+                <Link to="/compare" search={{ ablation: a.id }} className="font-medium text-accent hover:underline">{a.id}</Link>
+                <span className="text-muted">{plural(a.jobs, "run")}{a.unfinished > 0 && `, ${a.unfinished} not finished`}</span>
+                <span className="ml-auto text-xs text-muted">{a.users.join(", ")}</span>
+              </li>
+            ))}
+          </ul>
+        </Section>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,53 @@
+import { useQuery } from "@tanstack/react-query";
+import { ApiError, request } from "@/api/request";
+import type { Attempt, Job } from "@/api/types";
+import { Chart } from "@/charts/Chart";
+import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
+import type { GpuHistory } from "@/screens/overview/history";
+
+const GIB = 1024 ** 3;
+const PANELS = [
+  { field: "utilization_percent", title: "GPU utilisation", unit: "%", scale: 1, range: [0, 100] as const },
+  { field: "memory_used_bytes", title: "GPU memory", unit: "GiB", scale: 1 / GIB, range: undefined },
+  { field: "power_w", title: "Power", unit: "W", scale: 1, range: undefined },
+  { field: "temperature_c", title: "Temperature", unit: "°C", scale: 1, range: undefined },
+] as const;
+const HUES = [215, 35, 145, 320, 90, 265, 0, 180];
+
+/** Utilisation, memory, power and temperature of the attempt's GPUs over its life. */
+export function GpuHistoryCharts({ job, attempt, growing }: { job: Job; attempt: Attempt; growing: boolean }) {
+  const history = useQuery({
+    queryKey: ["job-gpu-history", job.id, attempt.number],
+    queryFn: ({ signal }) => request<GpuHistory>("GET", `/jobs/${job.id}/gpu-history`, { query: { attempt: attempt.number, points: 600 }, signal }),
+    refetchInterval: growing ? 5_000 : false,
+    enabled: attempt.gpu_uuids.length > 0,
+  });
+  if (attempt.gpu_uuids.length === 0) return null;
+  const data = history.data;
+  const x = (data?.times ?? []).map((time) => Date.parse(time) / 1000);
+  return (
+    <Section title="GPUs" note="utilisation only says that a kernel ran in the sample: read it beside memory and power">
+      {history.isError && !data ? (
+        history.error instanceof ApiError && history.error.status === 404 ? <Empty title="No history is kept of this attempt's GPUs" /> : <ErrorNote error={history.error} retry={() => void history.refetch()} />
+      ) : !data ? (
+        <Skeleton rows={1} height={180} />
+      ) : x.length < 2 ? (
+        <Empty title={growing ? "The history begins in a moment" : "No history is kept of this attempt's GPUs"} />
+      ) : (
+        <div className="grid gap-3 lg:grid-cols-2">
+          {PANELS.map((panel) => (
+            <Chart
+              key={panel.field} title={panel.title} unit={panel.unit} x={x} xKind="time" height={180} sync={`gpus-${attempt.id}`}
+              {...(panel.range ? { range: panel.range } : {})}
+              series={attempt.gpu_uuids.map((uuid, i) => ({
+                label: `GPU ${attempt.gpu_indices[i] ?? "?"}`,
+                color: `oklch(var(--job-l) 0.13 ${HUES[i % HUES.length]})`,
+                values: (data.gpus[uuid]?.[panel.field] ?? x.map(() => null)).map((v) => (v === null ? null : v * panel.scale)),
+              }))}
+            />
+          ))}
+        </div>
+      )}
+    </Section>
+  );
+}

@@ -1,0 +1,88 @@
+import { CircleCheck, Clock3 } from "lucide-react";
+import { ApiError } from "@/api/request";
+import type { DryRun, JobSpec } from "@/api/types";
+import { CodeBlock } from "@/components/Copy";
+import { Section, Skeleton } from "@/components/Frame";
+import { useNow } from "@/components/Time";
+import { absolute, parseDuration, wallClock } from "@/format/duration";
+import { plural } from "@/format/units";
+import { toCommand, toYaml } from "@/model/spec";
+import { ranges } from "@/model/topology";
+import { Changes } from "@/screens/job/SpecTab";
+
+interface Props {
+  spec: JobSpec | undefined;
+  wrong: string | undefined;
+  preview: DryRun | undefined;
+  error: unknown;
+  pending: boolean;
+  runs: number;
+  gpusEach: number | undefined;
+}
+
+/** What would happen, and the same job as YAML and as a command line. */
+export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpusEach }: Props) {
+  if (wrong) return <p role="alert" className="panel border-bad px-4 py-3 text-sm text-bad">{wrong}</p>;
+  if (!spec) return <p className="panel px-4 py-6 text-center text-sm text-muted">Type or paste a command: here appears when and where it would start, and how it will be made safe.</p>;
+  const limit = typeof spec.time_limit === "string" ? parseDuration(spec.time_limit) : undefined;
+  return (
+    <div className="min-w-0">
+      <Section title="Dry run">
+        {error ? <Refusal error={error} /> : pending || !preview ? <Skeleton rows={2} height={28} /> : <Verdict preview={preview} />}
+        {runs > 1 && gpusEach !== undefined && limit !== undefined && (
+          <p className="mt-2 text-sm text-muted">{plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all.</p>
+        )}
+      </Section>
+      {preview && !error && (
+        <Section title="How it will be started" note={`launcher: ${preview.launcher}`}>
+          {preview.after != null && <CodeBlock label="Command as started; the port is an example" text={preview.after} />}
+          <Changes changes={preview.changes ?? []} />
+        </Section>
+      )}
+      <Section title="The same without this page">
+        <div className="flex flex-col gap-3">
+          <CodeBlock label="Command line" text={toCommand(spec)} />
+          <CodeBlock label="job.yaml" text={toYaml(spec)} wrap={false} />
+        </div>
+      </Section>
+    </div>
+  );
+}
+
+function Verdict({ preview }: { preview: DryRun }) {
+  const now = useNow();
+  const start = preview.expected_start == null ? undefined : Date.parse(preview.expected_start);
+  const Icon = preview.starts_now ? CircleCheck : Clock3;
+  return (
+    <div className="panel px-4 py-3 text-sm" data-dry-run>
+      <p className={`flex items-center gap-2 font-medium ${preview.starts_now ? "text-good" : "text-warn"}`}>
+        <Icon aria-hidden className="size-4 shrink-0" />
+        {preview.starts_now
+          ? preview.gpus === 0 ? "Would start now, without a GPU" : `Would start now on GPU ${ranges(preview.gpu_indices ?? [])}`
+          : start === undefined ? `Would wait${place(preview)}` : <span>Would start <time dateTime={preview.expected_start ?? ""} title={absolute(start)}>about {wallClock(start, now)}</time>{place(preview)}</span>}
+      </p>
+      <p className="mt-1 text-muted">{preview.summary}</p>
+      {(preview.warnings ?? []).map((warning) => <p key={warning} className="mt-1 text-warn">{warning}</p>)}
+    </div>
+  );
+}
+
+function place(preview: DryRun): string {
+  if (preview.position == null || preview.position <= 1) return "";
+  return `, behind ${plural(preview.position - 1, "job")}`;
+}
+
+/** Why a submit would be refused, each field with what is wrong with it. */
+function Refusal({ error }: { error: unknown }) {
+  const fields = error instanceof ApiError ? error.fields : [];
+  return (
+    <div role="status" className="panel border-warn px-4 py-3 text-sm">
+      <p className="text-warn">{error instanceof Error ? error.message : "The dry run failed."}</p>
+      {fields.length > 0 && (
+        <ul className="mt-1 text-muted">
+          {fields.map((f) => <li key={f.field}><code>{f.field}</code>: {f.problem}</li>)}
+        </ul>
+      )}
+    </div>
+  );
+}

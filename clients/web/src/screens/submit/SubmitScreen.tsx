@@ -1,0 +1,124 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useEffect, useRef, useState } from "react";
+import { api } from "@/api/endpoints";
+import { request } from "@/api/request";
+import type { Job, JobSpec } from "@/api/types";
+import { notify } from "@/components/Announcer";
+import { Button } from "@/components/Button";
+import { ErrorNote, Heading } from "@/components/Frame";
+import { plural } from "@/format/units";
+import { cells, draftOf, EMPTY, specOfDraft, sweep } from "@/model/draft";
+import type { Draft } from "@/model/draft";
+import { SubmitForm } from "./SubmitForm";
+import { SubmitPreview } from "./SubmitPreview";
+
+const KEPT = "berth.draft";
+
+/** A random key for the Idempotency-Key header; crypto.randomUUID is absent over plain HTTP. */
+function newKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+function keptDraft(): Draft {
+  try {
+    return { ...EMPTY, ...(JSON.parse(localStorage.getItem(KEPT) ?? "{}") as Partial<Draft>) };
+  } catch {
+    return EMPTY;
+  }
+}
+
+/** Fill in a form or paste the command; see what will happen before it does. */
+export function SubmitScreen() {
+  const { like } = useSearch({ from: "/submit" });
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const [draft, setDraft] = useState<Draft>(keptDraft);
+  const [axes, setAxes] = useState("");
+  const key = useRef(newKey());
+  const source = useQuery({ queryKey: ["job", like], queryFn: ({ signal }) => api.job(like ?? 0, signal), enabled: like !== undefined }).data;
+  useEffect(() => {
+    if (source) setDraft(draftOf(source));
+  }, [source?.id]);
+  useEffect(() => {
+    // Environment values may be secrets: they are not kept in the browser.
+    localStorage.setItem(KEPT, JSON.stringify({ ...draft, env: "" }));
+  }, [draft]);
+
+  let spec: JobSpec | undefined;
+  let runs: JobSpec[] = [];
+  let wrong: string | undefined;
+  try {
+    if (draft.command.trim() !== "") spec = specOfDraft(draft);
+    if (spec) runs = sweep(spec, cells(axes), draft.name.trim() || "sweep");
+  } catch (error) {
+    wrong = error instanceof Error ? error.message : String(error);
+    spec = undefined;
+  }
+  const settled = useSettled(spec === undefined ? "" : JSON.stringify(runs[0] ?? spec), 300);
+  const preview = useQuery({
+    queryKey: ["dry-run", settled],
+    queryFn: ({ signal }) => api.dryRun(JSON.parse(settled) as JobSpec, signal),
+    enabled: settled !== "",
+    staleTime: 5_000,
+    refetchInterval: 15_000,
+    retry: false,
+  });
+  const submit = useMutation({
+    mutationFn: async (): Promise<Job[]> => {
+      if (!spec) return [];
+      const headers = { "Idempotency-Key": key.current };
+      if (runs.length === 0) return [await api.submit(spec, key.current)];
+      return request<Job[]>("POST", "/jobs", { body: runs, headers });
+    },
+    onSuccess: (jobs) => {
+      key.current = newKey();
+      void client.invalidateQueries({ queryKey: ["jobs"] });
+      const [first] = jobs;
+      notify(jobs.length === 1 ? `Job ${first?.id} is submitted.` : `${plural(jobs.length, "job")} are submitted.`);
+      localStorage.removeItem(KEPT);
+      if (jobs.length === 1 && first) void navigate({ to: "/jobs/$jobId", params: { jobId: String(first.id) } });
+      else void navigate({ to: "/jobs", search: { label: `ablation=${first?.labels?.["ablation"] ?? ""}` } });
+    },
+    // A changed form after a refusal is another request.
+    onError: () => {
+      key.current = newKey();
+    },
+  });
+  const hours = preview.data && spec?.time_limit ? preview.data.gpus : undefined;
+
+  return (
+    <>
+      <Heading title={like === undefined ? "Submit a job" : `Submit another like job ${like}`} />
+      <form
+        className="grid gap-6 lg:grid-cols-[minmax(0,5fr)_minmax(0,4fr)]"
+        onSubmit={(event) => {
+          event.preventDefault();
+          submit.mutate();
+        }}
+      >
+        <SubmitForm draft={draft} axes={axes} runs={runs.length} onChange={(change) => setDraft({ ...draft, ...change })} onAxes={setAxes} />
+        <div className="flex min-w-0 flex-col gap-3 lg:sticky lg:top-16 lg:self-start">
+          <SubmitPreview spec={spec} wrong={wrong} preview={preview.data} error={preview.error} pending={settled !== "" && preview.isPending} runs={runs.length} gpusEach={hours} />
+          {submit.isError && <ErrorNote error={submit.error} />}
+          <div className="flex gap-2">
+            <Button type="submit" kind="primary" disabled={!spec || submit.isPending} className="flex-1">
+              {submit.isPending ? "Submitting…" : runs.length > 0 ? `Submit ${plural(runs.length, "job")}` : draft.hold ? "Submit, held" : "Submit"}
+            </Button>
+            <Button onClick={() => { setDraft(EMPTY); setAxes(""); }}>Clear</Button>
+          </div>
+        </div>
+      </form>
+    </>
+  );
+}
+
+/** `value` once it has stood still for `ms`. */
+function useSettled(value: string, ms: number): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return settled;
+}
