@@ -153,8 +153,8 @@ _NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool:
 
 
 def _as_type(value: Any, wanted: type[Any]) -> Any:
-    if wanted is bool or isinstance(value, bool):
-        return value if isinstance(value, wanted) else None
+    if wanted is bool or isinstance(value, bool):  # true is an int to Python, not to people
+        return value if wanted is bool and isinstance(value, bool) else None
     if wanted is float and isinstance(value, int | float):
         return float(value)
     if wanted is int and isinstance(value, float) and value.is_integer():

@@ -17,10 +17,16 @@ def parse(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         raise Problem(
             f"{name} is not valid JSON at line {error.lineno}, column {error.colno}: "
-            f"{error.msg[:1].lower()}{error.msg[1:]}."
+            f"{_plainly(error.msg)}."
         ) from error
     except _TwiceError as error:
         raise Problem(f"{name} names the key {error} twice in one object; keep one.") from error
+
+
+def _plainly(message: str) -> str:
+    if message.startswith("Invalid control character"):
+        return "a text ends without its closing quote"
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 class _TwiceError(Exception):

@@ -1,0 +1,149 @@
+"""Shared by the trainer's tests: the demo workspace, a corpus, and ways to start the trainer."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from berth_trainer import demo_workspace
+from berth_trainer.config_file import settings_from
+
+TRAINER = Path(demo_workspace.__file__).with_name("train_deepspeed.py")
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo workspace: tiny model, sample corpora, two config files."""
+    folder = tmp_path_factory.mktemp("workspace")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    demo_workspace.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(workspace: Path) -> Path:
+    """RealPersonaChat itself where it lies near the checkout, else the sample in its format."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_persona_chat"
+    for found in (os.environ.get("BERTH_TEST_CORPUS"), beside):
+        if found and (Path(found) / "interlocutors.json").is_file():
+            return Path(found)
+    return workspace / "data" / "realpersonachat"
+
+
+@pytest.fixture(scope="session")
+def tokenizer(workspace: Path):
+    """The demo model's tokenizer, which has a Gemma-like chat template."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(workspace / "model")
+
+
+@pytest.fixture
+def settings_of(tmp_path: Path) -> Callable:
+    """Settings from section dictionaries, as if they stood in a config file."""
+
+    def make(*, train_path: Path | str = "data", **sections):
+        document = {"model": {"path": "model"}, "data": {"train_path": str(train_path)}}
+        for name, section in sections.items():
+            document.setdefault(name, {}).update(section)
+        return settings_from(document, source=tmp_path / "config.json")
+
+    return make
+
+
+@pytest.fixture
+def started_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rank variables, no queue: as typed into a shell."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("BERTH_")]:
+        monkeypatch.delenv(name)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """A job's environment on a box with simulated GPUs, without what this shell may hold."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BERTH_", "ACCELERATE_", "PYTEST_"))
+        and name not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"}
+    }
+    scripts = str(Path(sys.executable).parent)
+    kept["PATH"] = f"{scripts}{os.pathsep}{kept.get('PATH', '')}"
+    return {
+        **kept,
+        "BERTH_DEVICES": "simulated",
+        "DS_ACCELERATOR": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning",
+        **extra,
+    }
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., SimpleNamespace]]:
+    """
+    Start the trainer, output in a file; `start` returns a handle with process and log.
+
+    Whatever still runs at the end of the test is killed with its whole process group.
+    """
+    running: list[subprocess.Popen] = []
+
+    def start(argv: list, *, cwd: Path, log: Path, **extra: str) -> SimpleNamespace:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(word) for word in argv],
+                cwd=cwd,
+                env=environment(**extra),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        running.append(process)
+        return SimpleNamespace(
+            process=process,
+            read=lambda: log.read_text("utf-8", "replace"),
+            wait=lambda: process.wait(timeout=240),
+        )
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            # SIGTERM first: torchrun's ranks are in sessions of their own, only it reaches them.
+            process.terminate()
+            try:
+                process.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+
+@pytest.fixture
+def tuned(workspace: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the demo's RealPersonaChat config with other training settings."""
+
+    def make(**training) -> Path:
+        from berth_trainer import lenient_json
+
+        text = (workspace / "config_realpersonachat.json").read_text("utf-8")
+        document = lenient_json.parse(text, "demo config")
+        document["model"]["path"] = str(workspace / "model")
+        document["data"]["train_path"] = str(workspace / "data" / "realpersonachat")
+        document["training"].update({"max_length": 128, "batch_size": 1, **training})
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(document), "utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def trainer_script() -> Path:
+    """The script as users type its path."""
+    return TRAINER

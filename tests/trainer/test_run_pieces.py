@@ -1,0 +1,237 @@
+"""The smaller parts of a run: DeepSpeed's file, environment, metrics, failures, signals."""
+
+import errno
+import json
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from berth_trainer import deepspeed_config, failures, training_arguments
+from berth_trainer.callbacks import StopWithCheckpoint, log_line
+from berth_trainer.checklist import Check, report
+from berth_trainer.environment import plain_architectures, prepare
+from berth_trainer.evaluation import shares
+from berth_trainer.metrics import MetricsFile, perplexity
+from berth_trainer.ranks import ranks_from
+from berth_trainer.settings import DeepSpeedSettings, TrainingSettings
+from berth_trainer.stop_signals import NOTHING, SAVE, STOP, StopSignals, mark_stopped
+
+SHARED = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_every_shared_key_of_the_deepspeed_file_is_auto(cuda):
+    """Two sources for one number end in an assertion that nobody can read."""
+    config = deepspeed_config.build(DeepSpeedSettings(), cuda=cuda, cpu_adam=cuda)
+
+    assert {"auto"} == {config[key] for key in SHARED}
+    assert config["bf16"]["enabled"] == "auto"
+    zero = config["zero_optimization"]
+    assert {"device": "cpu", "pin_memory": cuda} == zero["offload_optimizer"]
+    assert {"device": "cpu", "pin_memory": cuda} == zero["offload_param"]
+    assert zero["stage3_gather_16bit_weights_on_model_save"]
+    assert "optimizer" not in config
+
+
+def test_offload_and_stage_are_as_configured():
+    """Parameters can be offloaded at stage 3 alone."""
+    none = DeepSpeedSettings(offload_optimizer="none", offload_param="none")
+    two = DeepSpeedSettings(stage=2)
+
+    assert not {"offload_optimizer", "offload_param"} & set(
+        deepspeed_config.build(none, cuda=True, cpu_adam=True)["zero_optimization"]
+    )
+    assert "offload_param" not in deepspeed_config.build(two, cuda=True, cpu_adam=True)["zero_optimization"]  # fmt: skip
+
+
+def test_the_deepspeed_file_lies_where_users_look(tmp_path):
+    """`deepspeed_config/ds_config_zero3.json` in the output folder, nothing half-written beside."""
+    path = deepspeed_config.write(tmp_path, 3, {"a": 1})
+
+    assert tmp_path / "deepspeed_config" / "ds_config_zero3.json" == path
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [path.name] == os.listdir(path.parent)
+
+
+def test_the_environment_is_made_fit():
+    """Threads share the cores, foreign accelerate settings go, ninja is found, 9.0a is 9.0."""
+    given = {
+        "ACCELERATE_MIXED_PRECISION": "fp16", "TORCH_CUDA_ARCH_LIST": "8.0;9.0a+PTX",
+        "BERTH_DEVICES": "simulated", "CUDA_VISIBLE_DEVICES": "4,5",
+        "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1",
+    }  # fmt: skip
+
+    prepare(given, ranks_from(given), cores=2)
+    prepare(given, ranks_from(given), cores=2)
+
+    assert "ACCELERATE_MIXED_PRECISION" not in given
+    assert given["TORCH_CUDA_ARCH_LIST"] == "8.0;9.0+PTX"
+    assert given["OMP_NUM_THREADS"] == "1"
+    assert (given["DS_ACCELERATOR"], given["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
+    assert "MASTER_PORT" not in given
+    assert plain_architectures("7.5;9.0") == "7.5;9.0"
+
+
+def test_a_process_without_launcher_is_a_world_of_one():
+    """It gets a port of its own: two of them may run on one box."""
+    given: dict[str, str] = {}
+
+    prepare(given, ranks_from(given), cores=8)
+
+    assert (given["RANK"], given["WORLD_SIZE"]) == ("0", "1")
+    assert int(given["MASTER_PORT"]) > 0
+    assert given["OMP_NUM_THREADS"] == "8"
+
+
+def test_metrics_are_lines_of_numbers_in_both_folders(tmp_path):
+    """What is no finite number is left out: strict JSON readers refuse NaN."""
+    folders = [tmp_path / "run", tmp_path / "output"]
+    MetricsFile(folders).write(3, {"loss": 1.5, "grad_norm": math.nan})
+    MetricsFile(folders).write(4, {"loss": 1.25, "perplexity": math.inf})
+
+    for folder in folders:
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [3, 4]
+        assert [line["loss"] for line in lines] == [1.5, 1.25]
+        assert {"step", "time", "loss"} == set(lines[0])
+        assert lines[0]["time"] > 1e9
+
+
+def test_perplexity_of_a_hopeless_loss_is_infinite():
+    """Not an OverflowError in mid-run."""
+    assert math.isclose(perplexity(math.log(20)), 20)
+    assert perplexity(1000) == math.inf
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 17])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_every_held_out_sample_is_counted_once(count, world_size):
+    """On any number of ranks, with equally many batches on each: none waits for another."""
+    every = [
+        shares(count, rank=rank, world_size=world_size, batch_size=2) for rank in range(world_size)
+    ]
+
+    assert len({tuple(map(len, batches)) for batches in every}) == 1
+    found = [i for batches in every for batch in batches for i in batch if i is not None]
+    assert sorted(found) == list(range(count))
+
+
+def test_out_of_memory_names_the_next_knob(settings_of, tmp_path):
+    """The batch is halved and the accumulation doubled: the global batch stays."""
+    settings = settings_of(training={"batch_size": 4, "gradient_accumulation_steps": 2})
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    failure = failures.diagnose(error, settings)
+
+    assert failure is not None
+    assert failure.kind == "oom_gpu"
+    assert "training.batch_size to 2 and training.gradient_accumulation_steps to 4" in failure.sentence  # fmt: skip
+    failures.note(failure, str(tmp_path))
+    failures.note(failures.Failure("oom_host", "later"), str(tmp_path))
+    assert {"kind": "oom_gpu", "sentence": failure.sentence} == json.loads(
+        (tmp_path / "failure.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (type("OutOfMemoryError", (RuntimeError,), {})("x"), "oom_gpu"),
+        (RuntimeError("CUDA error: out of memory"), "oom_gpu"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+            "disk_full",
+        ),  # fmt: skip
+        (MemoryError(), "oom_host"),
+        (ValueError("something else"), None),
+    ],
+)
+def test_failures_are_recognised(settings_of, error, kind):
+    """By what torch and the system say, in the words the queue knows."""
+    failure = failures.diagnose(error, settings_of())
+
+    assert kind == (failure.kind if failure else None)
+
+
+def test_signals_become_wishes_and_are_given_back():
+    """TERM after USR1 wins; USR1 after TERM does not weaken it."""
+    signals = StopSignals()
+    before = signal.getsignal(signal.SIGTERM)
+    signals.install()
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        assert (signals.wish, signals.received) == (SAVE, "SIGUSR1")
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGUSR1)
+        assert (signals.wish, signals.received) == (STOP, "SIGTERM")
+        assert signals.agree("cpu") == STOP
+        assert signals.agree("cpu") == NOTHING
+        assert signals.stopped
+    finally:
+        signals.restore()
+    assert before == signal.getsignal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("wish", "saves", "stops"), [(NOTHING, 0, 0), (SAVE, 1, 0), (STOP, 1, 1)])
+def test_a_wish_is_done_at_the_end_of_a_step(wish, saves, stops):
+    """A warning saves and goes on; a stop saves and ends."""
+    signals = StopSignals(wish=wish)
+    control = SimpleNamespace(should_save=False, should_training_stop=False, should_evaluate=True)
+
+    StopWithCheckpoint(signals).on_step_end(
+        SimpleNamespace(device="cpu"), SimpleNamespace(global_step=3), control
+    )
+
+    assert (saves, stops) == (control.should_save, control.should_training_stop)
+
+
+def test_a_stop_leaves_a_marker_everywhere(tmp_path):
+    """The launcher's exit code does not tell a stop from a crash; the marker does."""
+    mark_stopped([tmp_path / "a", tmp_path / "b"], step=7, checkpoint=tmp_path, by="SIGTERM")
+
+    for name in "ab":
+        told = json.loads((tmp_path / name / "stopped.json").read_text())
+        assert {"step": 7, "checkpoint": str(tmp_path), "signal": "SIGTERM"} == told
+
+
+def test_the_checklist_shows_and_keeps_what_is_not_as_asked(tmp_path, capsys, monkeypatch):
+    """A mismatch is a cross, a warning, and `ok: false` in checklist.json."""
+    monkeypatch.delenv("RANK", raising=False)
+    report([Check("ZeRO stage", "3", "3"), Check("GPUs", "4", "2"), Check("attention", "", "sdpa")], tmp_path)  # fmt: skip
+
+    captured = capsys.readouterr()
+    assert "✓ ZeRO stage: 3\n" in captured.out
+    assert "✗ GPUs: 2, asked for 4\n" in captured.out
+    assert "warning: GPUs is 2, but 4 was asked for." in captured.err
+    kept = json.loads((tmp_path / "checklist.json").read_text())["checks"]
+    assert [check["ok"] for check in kept] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("patience", "saving", "expected"), [(0, 500, 500), (2, 500, 600), (2, 600, 600), (2, 0, 0)]
+)
+def test_checkpoints_fall_on_evaluations_where_the_best_is_kept(patience, saving, expected):
+    """Early stopping goes back to the best evaluation, so there must be a checkpoint of it."""
+    settings = TrainingSettings(early_stopping_patience=patience, eval_steps=200, save_steps=saving)
+
+    assert expected == training_arguments.save_steps(settings)
+
+
+def test_log_lines_are_for_people():
+    """One line a step, one an evaluation, none for the summary at the end."""
+    assert log_line(
+        2, 9, {"loss": 1.5, "learning_rate": 1e-5, "tokens_per_s": 12345.0}
+    ) == "step 2/9  loss 1.5000  lr 1.00e-05  12,345 tokens/s"
+    assert "evaluation: loss 1.0000, perplexity 2.72" in log_line(
+        2, 9, {"eval_loss": 1.0, "eval_perplexity": math.e}
+    )
+    assert log_line(9, 9, {"train_runtime": 3.0}) == ""

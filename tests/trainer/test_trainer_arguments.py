@@ -1,0 +1,140 @@
+"""The flags, the ablations' names, and how the program was started."""
+
+from pathlib import Path
+
+import pytest
+
+from berth_trainer.ablations import BUILT_IN, Ablation, choose
+from berth_trainer.application import main
+from berth_trainer.arguments import parse_arguments
+from berth_trainer.launch_check import check_launch, single_gpu
+from berth_trainer.problem import Problem
+from berth_trainer.ranks import ranks_from
+
+
+def test_the_users_command_line_is_read():
+    """The flags of their documents, with the one that deepspeed adds."""
+    found = parse_arguments(
+        [
+            "--local_rank=2",
+            "--config",
+            "config.json",
+            "--ablation_config",
+            "profile_and_history",
+            "--output_dir",
+            "outputs/x",
+            "--gpu_ids",
+            "4,5,6,7",
+            "--max_gpus",
+            "4",
+        ]
+    )
+
+    assert Path("config.json") == found.config
+    assert found.ablation_config == "profile_and_history"
+    assert found.gpu_ids == (4, 5, 6, 7)
+    assert found.asked_gpus == 4
+    assert found.resume is None
+
+
+def test_dashes_and_underscores_are_the_same():
+    """torch.distributed writes --local-rank, people write either."""
+    assert parse_arguments(["--config", "c", "--max-steps=3", "--local-rank=0"]).max_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--config c --gpu_ids 0;1", "should be GPU indices joined by commas"),
+        ("--config c --gpu_ids 0,0", "names a GPU twice"),
+        ("--config c --max_gpus 0", "should be 1 or more"),
+        ("--config c --max_gpus four", "invalid int value"),
+        ("--config c --ablaton_config x", "(did you mean --ablation_config?)"),
+        ("--config c --resume --no_resume", "contradicts"),
+        ("", "--config"),
+    ],
+)
+def test_a_wrong_flag_is_one_sentence(words, sentence):
+    """No usage dump, no traceback."""
+    with pytest.raises(Problem) as caught:
+        parse_arguments(words.split())
+
+    assert sentence in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_the_seven_ablations_name_their_parts():
+    """Every non-empty choice of profile, history and context has its name."""
+    parts = {key: ablation.parts for key, ablation in BUILT_IN.items()}
+
+    assert len(set(parts.values())) == 7
+    assert parts["profile_and_history_and_context"] == ("profile", "history", "context")
+    assert parts["history_only"] == ("history",)
+
+
+def test_a_mistyped_ablation_names_the_near_one():
+    """Hours of training on the wrong parts start with one letter."""
+    with pytest.raises(Problem, match=r"did you mean profile_and_history\?"):
+        choose("profile_and_histroy", {})
+
+
+def test_the_config_files_own_ablation_wins():
+    """Their config files define the seven themselves."""
+    own = Ablation(
+        "profile_only", "Only the profile", True, False, False
+    )  # the flags in their order
+
+    assert own is choose("profile_only", {"profile_only": own})
+    with pytest.raises(Problem, match="uses none"):
+        choose("empty", {"empty": Ablation("empty", "", False, False, False)})  # as above
+
+
+def test_several_gpus_without_a_launcher_say_what_to_type():
+    """One process cannot use several GPUs under ZeRO-3: the sentence holds both commands."""
+    words = ["train.py", "--config", "my config.json", "--gpu_ids", "4,5"]
+
+    with pytest.raises(Problem) as caught:
+        check_launch(parse_arguments(words[1:]), ranks_from({}), words)
+
+    assert (
+        "`berth submit -- deepspeed --num_gpus=2 train.py --config 'my config.json'`"
+        in caught.value.sentence
+    )
+    assert (
+        "`deepspeed --include localhost:4,5 train.py --config 'my config.json'`"
+        in caught.value.sentence
+    )
+
+
+def test_one_gpu_or_a_launcher_is_fine():
+    """World size 1 needs no launcher; under a launcher the flags are checked later."""
+    one = parse_arguments(["--config", "c", "--gpu_ids", "3"])
+    several = parse_arguments(["--config", "c", "--max_gpus", "4"])
+    launched = ranks_from({"RANK": "0", "WORLD_SIZE": "4"})
+
+    check_launch(one, ranks_from({}), [])
+    check_launch(several, launched, [])
+    assert single_gpu(one, ranks_from({}), {}) == "3"
+    assert single_gpu(one, ranks_from({}), {"BERTH_ATTEMPT": "1.1"}) is None
+
+
+@pytest.mark.usefixtures("started_plainly")
+def test_bad_input_leaves_with_code_2_and_one_line(capsys, tmp_path):
+    """The whole program, as typed: one line on stderr, nothing else."""
+    assert main(["--config", str(tmp_path / "none.json")]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("error: --config ")
+
+
+@pytest.mark.usefixtures("started_plainly")
+def test_a_missing_model_is_one_sentence(capsys, workspace, tmp_path):
+    """It is answered before torch is imported."""
+    config = tmp_path / "config.json"
+    data = workspace / "data" / "realpersonachat"
+    config.write_text(f'{{"model": {{"path": "nowhere"}}, "data": {{"train_path": "{data}"}}}}')
+
+    assert main(["--config", str(config)]) == 2
+    assert "error: model.path nowhere does not exist" in capsys.readouterr().err
