@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-# An environment is read again while a process is this young: between fork and exec it still
-# shows the parent's.
-_YOUNG_S = 10.0
+YOUNG_S = 10.0
+"""An environment is read again while a process is younger: before its exec it shows the
+parent's."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SECRET_WORDS = frozenset(
     {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials"}
@@ -178,7 +178,7 @@ class ProcessBook:
             return None
         identity = (pid, process.started_ticks)
         known = self._descriptions.get(identity)
-        if known is not None and age_s(process) >= _YOUNG_S:
+        if known is not None and age_s(process) >= YOUNG_S:
             return known
         description = Description(
             user=_user(pid),
@@ -215,7 +215,7 @@ class ProcessBook:
                 found = self._attempts[identity]
                 break
             passed.append(identity)
-            young = young or age_s(at) < _YOUNG_S
+            young = young or age_s(at) < YOUNG_S
             found = found or self._mark(at.pid, uids)
             if found is not None:
                 break

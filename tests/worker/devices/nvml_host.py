@@ -37,8 +37,6 @@ class Host:
                 return self.devices.clear(request["uuids"], request["pids"])
             case "changes":
                 return self.changes
-            case "time":
-                return self._time(request["count"], _attempts(request["attempts"]))
             case "close":
                 began = time.monotonic()
                 if self.devices is not None:
@@ -66,15 +64,6 @@ class Host:
 
     def _changed(self) -> None:
         self.changes += 1
-
-    def _time(self, count: int, attempts: dict[str, AttemptProcesses]) -> dict[str, float]:
-        walls: list[float] = []
-        cpu = time.process_time()
-        for _ in range(count):
-            began = time.perf_counter()
-            self.devices.snapshot(attempts)
-            walls.append(time.perf_counter() - began)
-        return {"median_s": sorted(walls)[count // 2], "cpu_s": (time.process_time() - cpu) / count}
 
 
 def _attempts(raw: dict[str, Any]) -> dict[str, AttemptProcesses]:

@@ -52,6 +52,19 @@ def test_not_clear_while_memory_is_held_by_nobody(nvml, box, tmp_path):
     assert clear(nvml, [box.uuids[0]])
 
 
+def test_leftover_memory_beside_a_display(nvml, box, tmp_path):
+    """An Xorg neither holds a lease nor hides what a job has left behind."""
+    box.put(0, 4_190_000, 60 * MIB, kind="graphics")
+    box.write()
+    nvml.open(tmp_path)
+    nvml.snapshot()
+    assert clear(nvml, [box.uuids[0]], 4_190_001)
+
+    box.gpus[0]["used"] += 500 * MIB
+    box.write()
+    assert not clear(nvml, [box.uuids[0]], 4_190_001)
+
+
 def test_memory_that_was_always_there_is_nobodys(nvml, box, tmp_path):
     """What an empty GPU shows as used from the start does not keep a lease for ever."""
     box.gpus[0]["used"] = 900 * MIB

@@ -109,6 +109,22 @@ def test_one_entry_for_a_process_in_several_lists(nvml, box, tmp_path):
     ]
 
 
+def test_displays_are_no_outsiders(nvml, box, tmp_path, sleeper):
+    """An Xorg with some memory on a GPU is not listed; a large renderer, or an attempt's own, is."""
+    box.put(0, 4_190_000, 4 * MIB, kind="graphics")
+    box.put(1, 4_190_001, 5 * GIB, kind="graphics")
+    box.put(2, sleeper.pid, 4 * MIB, kind="graphics")
+    box.write()
+    nvml.open(tmp_path)
+    attempts = {"42.1": {"gpu_uuids": [box.uuids[7]], "pids": [sleeper.pid]}}
+
+    gpus = nvml.snapshot(attempts=attempts).gpus
+
+    assert gpus[0].processes == ()
+    assert [p.pid for p in gpus[1].processes] == [4_190_001]
+    assert [p.attempt for p in gpus[2].processes] == ["42.1"]
+
+
 def test_memory_that_the_driver_does_not_tell(nvml, box, tmp_path):
     """Process memory that the driver withholds is absent, not a number of 2^64."""
     box.add(f"process 1 compute 4190000 {2**64 - 1}")

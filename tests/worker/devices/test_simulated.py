@@ -90,6 +90,16 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def seen(devices: Devices, attempts, expected: dict[int, set[int]]) -> BoxSnapshot:
+    """Wait until the processes are where they are expected: an exec takes a moment to show."""
+    snapshot = devices.snapshot(attempts)
+    deadline = time.monotonic() + 20
+    while where(snapshot) != expected and time.monotonic() < deadline:
+        snapshot = devices.snapshot(attempts)
+    assert where(snapshot) == expected
+    return snapshot
+
+
 @settings(deadline=None, max_examples=60)
 @given(count=st.integers(1, 64), model=st.sampled_from(sorted(MODELS)))
 def test_any_number_of_any_model(tmp_path_factory, count, model):
@@ -157,9 +167,9 @@ def test_ranks_sit_on_their_gpus(devices, start):
     launcher = start(LAUNCHER, "0:4,5,6,7", "1:4,5,6,7", "2:4,5,6,7", "3:4,5,6,7")
     ranks = [int(pid) for pid in launcher.stdout.readline().split()]
 
-    snapshot = devices.snapshot(lease(devices, 4, 5, 6, 7, pids=[launcher.pid]))
+    attempts = lease(devices, 4, 5, 6, 7, pids=[launcher.pid])
 
-    assert where(snapshot) == {4 + i: {pid} for i, pid in enumerate(ranks)}
+    snapshot = seen(devices, attempts, {4 + i: {pid} for i, pid in enumerate(ranks)})
     (process,) = snapshot.gpus[4].processes
     assert process.attempt == "42.1"
     assert process.memory_bytes > 0
@@ -173,9 +183,11 @@ def test_ranks_that_left_their_lease_are_seen(devices, start):
     launcher = start(LAUNCHER, "0:0,1", "1:0,1")
     ranks = [int(pid) for pid in launcher.stdout.readline().split()]
 
-    snapshot = devices.snapshot(lease(devices, 6, 7, pids=[launcher.pid]))
-
-    assert where(snapshot) == {0: {ranks[0]}, 1: {ranks[1]}}
+    seen(
+        devices,
+        lease(devices, 6, 7, pids=[launcher.pid]),
+        {0: {ranks[0]}, 1: {ranks[1]}},
+    )
 
 
 @pytest.mark.parametrize("visible", ["", "GPU-1234", "NoDevFiles"])
@@ -184,9 +196,11 @@ def test_an_environment_that_says_nothing(devices, start, visible):
     launcher = start(LAUNCHER, f"0:{visible}", f"1:{visible}")
     ranks = [int(pid) for pid in launcher.stdout.readline().split()]
 
-    snapshot = devices.snapshot(lease(devices, 2, 3, pids=[launcher.pid]))
-
-    assert where(snapshot) == {2: {ranks[0]}, 3: {ranks[1]}}
+    seen(
+        devices,
+        lease(devices, 2, 3, pids=[launcher.pid]),
+        {2: {ranks[0]}, 3: {ranks[1]}},
+    )
 
 
 def test_a_plain_program_is_on_its_whole_lease(devices, start):

@@ -52,11 +52,21 @@ def _visible(process: Process) -> tuple[int, ...]:
 
 
 def _variables(process: Process) -> dict[str, str]:
-    return _variables_of(process.pid, process.started_ticks, min(processes.age_s(process) // 2, 5))
+    if processes.age_s(process) < processes.YOUNG_S:
+        return _read(process.pid)
+    return _remembered(process.pid, process.started_ticks)
 
 
 @lru_cache(maxsize=4096)
-def _variables_of(pid: int, _started_ticks: int, _age: float) -> dict[str, str]:
+def _remembered(pid: int, _started_ticks: int) -> dict[str, str]:
+    return _read(pid)
+
+
+def _read(pid: int) -> dict[str, str]:
     names = (b"LOCAL_RANK", b"CUDA_VISIBLE_DEVICES", b"BERTH_ATTEMPT")
     variables = processes.environment(pid)
-    return {name.decode(): variables[name].decode() for name in names if name in variables}
+    return {
+        name.decode(): variables[name].decode(errors="replace")
+        for name in names
+        if name in variables
+    }

@@ -45,7 +45,7 @@ class Card:
     lost: str | None = None
     """Why it can no longer be read."""
     floor_bytes: int | None = None
-    """The least memory seen in use while no process was there."""
+    """The least memory that nobody accounted for while the GPU was not occupied."""
     readings_due: float = 0.0
     health_due: float = 0.0
 
@@ -53,6 +53,11 @@ class Card:
     def uses(self) -> tuple[Use, ...]:
         """Every process on it."""
         return read.merge(self.compute, self.readings.graphics)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a process computes on it, or draws more than a display does."""
+        return any(not use.is_display for use in self.uses)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -63,17 +68,17 @@ class Card:
     @property
     def busy(self) -> bool:
         """Whether somebody uses it, so that its dear values are worth reading every second."""
-        return bool(self.compute or self.readings.graphics) or self.leftover_bytes > 0
+        return self.occupied or self.leftover_bytes > 0
 
     @property
     def leftover_bytes(self) -> int:
         """Memory in use that no process explains, beyond what an empty GPU shows."""
-        uses = self.uses
-        if self.floor_bytes is None or any(use.memory_bytes is None for use in uses):
+        unexplained = self._unexplained()
+        if self.floor_bytes is None or unexplained is None:
             return 0
-        explained = self.floor_bytes + sum(use.memory_bytes or 0 for use in uses)
-        beyond = self.memory_used_bytes - explained
-        return beyond if beyond > (_SHARED_MARGIN_BYTES if uses else _EMPTY_MARGIN_BYTES) else 0
+        beyond = unexplained - self.floor_bytes
+        margin = _SHARED_MARGIN_BYTES if self.occupied else _EMPTY_MARGIN_BYTES
+        return beyond if beyond > margin else 0
 
     def look(self) -> None:
         """Read what is cheap. Raises DriverGoneError; a lost GPU is noted."""
@@ -86,10 +91,10 @@ class Card:
             self.readings = Readings(power_limit_w=self.readings.power_limit_w)
             return
         self.lost = None
-        if not self.uses:
+        unexplained = self._unexplained()
+        if unexplained is not None and not self.occupied:
             known = self.floor_bytes
-            used = self.memory_used_bytes
-            self.floor_bytes = used if known is None else min(known, used)
+            self.floor_bytes = unexplained if known is None else min(known, unexplained)
 
     def read_dear(self) -> None:
         """Read the dear values. Raises DriverGoneError."""
@@ -116,6 +121,12 @@ class Card:
                 self.health = read.health(self.handle, self.index)
             except GpuLostError as error:
                 self.lost = str(error)
+
+    def _unexplained(self) -> int | None:
+        uses = self.uses
+        if any(use.memory_bytes is None for use in uses):
+            return None
+        return max(0, self.memory_used_bytes - sum(use.memory_bytes or 0 for use in uses))
 
 
 def find(index: int) -> Card:

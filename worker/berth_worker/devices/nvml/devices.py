@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import psutil
+import structlog
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
@@ -23,6 +24,8 @@ from berth_worker.processes import ProcessBook, pids_are_foreign
 _T = TypeVar("_T")
 _PATIENCE_S = 2.0
 _OPEN_PATIENCE_S = 60.0
+_AFTER_FAILURE_S = 5.0
+_log = structlog.get_logger(__name__)
 
 
 class NvmlDevices:
@@ -42,7 +45,7 @@ class NvmlDevices:
         self._driver = Driver(self._on_xid)
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._pending: Future[Look] | None = None
-        self._asked_at = 0.0
+        self._working_since: float | None = None
         self._last = Look((), (), None)
         self._thread = threading.Thread(target=self._work, name="berth-nvml", daemon=True)
         self._thread.start()
@@ -76,9 +79,7 @@ class NvmlDevices:
                 _gpu(
                     card,
                     stuck,
-                    tuple(
-                        self._process(use, known, uids, holders.get(card.uuid)) for use in card.uses
-                    ),
+                    self._processes(card, known, uids, holders.get(card.uuid)),
                 )
                 for card in self._last.cards
             ),
@@ -106,7 +107,6 @@ class NvmlDevices:
     def _refresh(self) -> str | None:
         """Get a new look; the sentence when the driver does not answer."""
         if self._pending is None:
-            self._asked_at = time.monotonic()
             self._pending = self._request(self._driver.look)
             patience_s = _PATIENCE_S
         else:
@@ -122,7 +122,9 @@ class NvmlDevices:
         return None
 
     def _stuck_s(self) -> float:
-        return 0.0 if self._pending is None else time.monotonic() - self._asked_at
+        """For how long the driver's thread has been at the same thing."""
+        since = self._working_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _request(self, function: Callable[[], _T]) -> Future[_T]:
         future: Future[_T] = Future()
@@ -137,24 +139,46 @@ class NvmlDevices:
         return future
 
     def _work(self) -> None:
+        # Chores begin once somebody has opened the driver and asked.
         wait_s: float | None = None
         while True:
+            self._working_since = None
             try:
                 request = self._requests.get(timeout=wait_s)
             except queue.Empty:
-                wait_s = self._driver.chore()
+                self._working_since = time.monotonic()
+                wait_s = self._chore()
                 continue
+            self._working_since = time.monotonic()
             if request is None:
                 self._driver.close()
                 return
             request()
-            # Chores begin once somebody has opened the driver and asked.
             wait_s = 0.0
+
+    def _chore(self) -> float:
+        try:
+            return self._driver.chore()
+        except Exception:
+            # Without its thread the box would be blind until the worker starts again.
+            _log.exception("a look at a GPU went wrong", action="nvml.chore")
+            return _AFTER_FAILURE_S
 
     def _on_xid(self, uuid: str, number: int) -> None:
         self._requests.put(lambda: self._driver.note_xid(uuid, number))
         if self._on_change is not None:
             self._on_change()
+
+    def _processes(
+        self, card: Card, known: Mapping[int, str], uids: Mapping[str, int], holder: str | None
+    ) -> tuple[GpuProcess, ...]:
+        """Everybody on a GPU, without the displays that are no attempt's."""
+        listed = ((use, self._process(use, known, uids, holder)) for use in card.uses)
+        return tuple(
+            process
+            for use, process in listed
+            if not use.is_display or (process.attempt and not self._foreign)
+        )
 
     def _process(
         self,

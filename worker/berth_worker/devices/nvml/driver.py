@@ -63,29 +63,28 @@ class Driver:
         self._open_due = time.monotonic() + _AGAIN_S
         open_driver()
         try:
-            count = demand(pynvml.nvmlDeviceGetCount)
-            present = [cards.find(index) for index in range(count)]
-            self._version = ask(pynvml.nvmlSystemGetDriverVersion)
-            # CUDA counts without the GPUs that have vanished, so they stand at the end.
-            known = {card.uuid for card in present}
-            vanished = [card for card in self._cards if card.uuid not in known]
-            for offset, card in enumerate(vanished):
-                card.index, card.handle, card.lost = count + offset, None, _VANISHED
-            self._cards = present + vanished
-            self._links = links.matrix(
-                [card.handle for card in self._cards], [card.pci_bus_id for card in self._cards]
-            )
+            version = ask(pynvml.nvmlSystemGetDriverVersion)
+            present = [cards.find(index) for index in range(demand(pynvml.nvmlDeviceGetCount))]
             for card in present:
                 if card.handle is not None:
                     card.look()
                     card.read_dear()
                     card.read_health()
-                    self._plan_next(card)
-            self._listen()
+                self._plan_next(card)
+            known = {card.uuid for card in present}
+            vanished = [card for card in self._cards if card.uuid not in known]
+            everyone = present + vanished
+            handles = [None if card in vanished else card.handle for card in everyone]
+            matrix = links.matrix(handles, [card.pci_bus_id for card in everyone])
         except (DriverGoneError, GpuLostError) as error:
             close_driver()
             raise DriverGoneError(str(error)) from None
+        # CUDA counts without the GPUs that have vanished, so they stand at the end.
+        for offset, card in enumerate(vanished):
+            card.index, card.handle, card.lost = len(present) + offset, None, _VANISHED
+        self._cards, self._links, self._version = everyone, matrix, version
         self._gone = None
+        self._listen()
 
     def close(self) -> None:
         """Let go of the driver."""
@@ -126,7 +125,7 @@ class Driver:
                 if card.leftover_bytes or not set(pids).isdisjoint(u.pid for u in card.uses):
                     return False
                 # From another pid namespace nobody can say whose process it is.
-                if foreign and card.uses:
+                if foreign and card.occupied:
                     return False
         except DriverGoneError as error:
             self._lose(str(error))
@@ -193,7 +192,11 @@ class Driver:
         handles: dict[str, Any] = {
             card.uuid: card.handle for card in self._cards if card.handle is not None
         }
-        self._listener = xids.XidListener(handles, self._on_xid)
+        try:
+            self._listener = xids.XidListener(handles, self._on_xid)
+        except (DriverGoneError, GpuLostError):
+            # Without events the health readings still tell, half a minute later.
+            self._listener = None
 
     def _plan_next(self, card: Card, after_s: float | None = None) -> None:
         now = time.monotonic()

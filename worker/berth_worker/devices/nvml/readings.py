@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pynvml
 
 from berth_worker.devices.nvml.gate import ask, demand
+
+_DISPLAY_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,18 @@ class Use:
 
     pid: int
     memory_bytes: int | None
+    draws: bool = False
+    """It draws and does not compute."""
+
+    @property
+    def is_display(self) -> bool:
+        """
+        Whether it is a display server or the like, beside which jobs run well.
+
+        Many boxes have an Xorg with a few MiB on every GPU; were it an outsider, nothing would
+        ever run there.
+        """
+        return self.draws and (self.memory_bytes or 0) < _DISPLAY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +75,17 @@ def graphics(handle: Any) -> tuple[Use, ...]:
         pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3,
         pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2,
     )
-    return merge(drawing, shared)
+    return merge(tuple(replace(use, draws=True) for use in drawing), shared)
 
 
 def merge(*lists: tuple[Use, ...]) -> tuple[Use, ...]:
     """One entry for each pid, in order: a process that computes and draws is in both lists."""
-    largest: dict[int, int | None] = {}
+    merged: dict[int, Use] = {}
     for use in (use for uses in lists for use in uses):
-        known = largest.get(use.pid)
-        largest[use.pid] = max(
-            (m for m in (known, use.memory_bytes) if m is not None), default=None
-        )
-    return tuple(Use(pid, largest[pid]) for pid in sorted(largest))
+        known = merged.get(use.pid, use)
+        told = [m for m in (known.memory_bytes, use.memory_bytes) if m is not None]
+        merged[use.pid] = Use(use.pid, max(told, default=None), known.draws and use.draws)
+    return tuple(merged[pid] for pid in sorted(merged))
 
 
 def readings(handle: Any) -> Readings:
