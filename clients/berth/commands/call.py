@@ -37,6 +37,8 @@ class Call:
     """Where it stands in a shell text."""
     redirects: str = ""
     """Redirections that stand between its words."""
+    background: bool = False
+    """Whether `&` follows it."""
     indices: tuple[int, ...] | None = None
     """The cards it names, settled between its parts."""
 

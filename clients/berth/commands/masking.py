@@ -21,8 +21,8 @@ _SHAPED = re.compile(
 )
 _IN_ADDRESS = re.compile(r"(://[^\s/:@'\"]+:)[^\s/@'\"]+(@)")
 _IN_TEXT = re.compile(
-    r"""((?:--?|\b)[\w.-]*(?:token|key|password|passwd|passphrase|secret|credential)s?[\w.-]*
-         \s*[=:]\s*|--[\w.-]*(?:token|key|password|passwd|secret)\s+)
+    r"""((?:--?|\b)[\w.-]{0,60}(?:token|key|password|passwd|passphrase|secret|credential)
+         [\w.-]{0,60}\s{0,9}[=:]\s{0,9}|--[\w.-]{0,60}(?:token|key|password|passwd|secret)\s{1,9})
         ("[^"]*"|'[^']*'|[^\s"'|&;<>()]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -50,7 +50,8 @@ def line(words: Sequence[Word]) -> str:
 
 def text_line(text: str) -> str:
     """Shell text as one line, line ends shown as ⏎, secrets masked."""
-    masked = _IN_TEXT.sub(lambda match: match.group(1) + MASK, shaped(text.strip()))
+    start = shaped(text.strip()[: 2 * _LONGEST])
+    masked = _IN_TEXT.sub(lambda match: match.group(1) + MASK, start)
     joined = re.sub(r"\\\n[ \t]*", "", masked)
     return shortened(joined.replace("\n", " ⏎ "))
 

@@ -6,7 +6,6 @@ import re
 
 from berth.commands.model import CommandError
 
-_BRACES = re.compile(r"\{[^{}\s'\"]*(?:,|\.\.)[^{}\s'\"]*\}")
 _PARAMETER = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9@*#?$!_-])")
 _ESCAPED_IN_DOUBLE = frozenset('$`"\\')
 _CLOSERS = {"(": ")", "{": "}"}
@@ -35,7 +34,8 @@ def skip_quoted(text: str, at: int) -> tuple[int, bool]:
     if char in "*?[":
         return at + 1, False
     if char == "{":
-        return at + 1, not _BRACES.match(text, at)
+        # {a,b} and {1..3} expand; only `{}` and a lone brace are sure not to.
+        return at + 1, text[at + 1 : at + 2] in {"", "}", " ", "\t", "\n"}
     return at + 1, True
 
 

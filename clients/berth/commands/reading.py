@@ -20,10 +20,11 @@ from berth.protocol.states import Launcher
 
 _PROMPT = re.compile(r"\A\s*\$[ \t]+")
 _BROKEN_CONTINUATION = re.compile(r"\\[ \t]+\n")
-_TRAILING = re.compile(r"(?:\\\s*)+\Z")
 _BASH = (word("/bin/bash"), word("-c"))
 _BASH_PIPEFAIL = (word("/bin/bash"), word("-o"), word("pipefail"), word("-c"))
 _SHELL_WITH_TEXT = re.compile(r"-[a-z]*c")
+_LONGEST_LINE = 131_071
+_LONGEST_SCRIPT = 262_144
 _EMPTY = "The command is empty; write what to run."
 
 
@@ -67,6 +68,11 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
 def _read_line(line: str) -> CommandView:
     if "\0" in line:
         raise CommandError("The command holds a NUL character; take it out.")
+    if len(line) > _LONGEST_LINE:
+        raise CommandError(
+            "The command is longer than 128 KiB, the most a program can be given in one "
+            "argument; submit it as a script."
+        )
     text, warnings = _tidy(line)
     segments = split(text)
     if not segments:
@@ -110,7 +116,9 @@ def _tidy(line: str) -> tuple[str, list[str]]:
     if _BROKEN_CONTINUATION.search(text):
         warnings.append("A backslash was followed by blanks; it was read as the end of a line.")
         text = _BROKEN_CONTINUATION.sub("\\\\\n", text)
-    text = _TRAILING.sub("", _PROMPT.sub("", text)).strip()
+    text = _PROMPT.sub("", text).strip()
+    while text.endswith("\\"):
+        text = text[:-1].rstrip()
     if re.search("[“”‘’]", text):  # noqa: RUF001 - those quotes are meant
         warnings.append("The command holds typographic quotes; a shell knows only ' and \".")
     return text, warnings
@@ -244,6 +252,9 @@ def _read_shell(text: _Text) -> CommandView:
 
 
 def _survey(text: _Text, outer: dict[str, str]) -> Survey:
+    if len(text.source) > _LONGEST_SCRIPT:
+        # Reading takes some microseconds a character, and a server has others to serve.
+        return Survey(warnings=["Berth does not look into so long a script, it runs as it is."])
     try:
         split(text.source)
     except CommandError as error:

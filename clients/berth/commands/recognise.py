@@ -232,8 +232,8 @@ def _about(name: str, rest: Sequence[Word]) -> tuple[str, ...]:
     if name in _ELSEWHERE:
         return (_ELSEWHERE[name],)
     if name == "accelerate" and rest:
-        near = difflib.get_close_matches(rest[0].text, ["launch"], cutoff=0.7)
+        near = difflib.get_close_matches(rest[0].text[:30], ["launch"], cutoff=0.7)
         return (f"`accelerate {rest[0].text}` is unknown; did you mean `launch`?",) if near else ()
     known = ["deepspeed", "accelerate", "torchrun", "python"]
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(name[:30].lower(), known, n=1, cutoff=0.8)
     return (f"There is no launcher `{name}`; did you mean `{near[0]}`?",) if near else ()

@@ -182,22 +182,17 @@ def _about_place(found: Survey, call: Call, segments: list[Segment], at: int) ->
 
 def _about_all(found: Survey, segments: list[Segment]) -> None:
     ranked = [call for call in found.calls if call.launcher in RANKED]
-    behind = {id(call): _segment_of(call, segments).operator == "&" for call in ranked}
-    if len(ranked) > 1 and any(behind.values()):
+    if len(ranked) > 1 and any(call.background for call in ranked):
         found.warn(
             "It starts several launchers at once on the same GPUs and port; "
             "submit each as a job of its own."
         )
     waits = any(segment.words and segment.words[0].text == "wait" for segment in segments)
-    if not waits and any(_segment_of(call, segments).operator == "&" for call in found.starting):
+    if not waits and any(call.background for call in found.starting):
         found.warn(
             "It leaves a run in the background and Berth ends the job with its shell; "
             "take out the `&` or end with `wait`."
         )
-
-
-def _segment_of(call: Call, segments: list[Segment]) -> Segment:
-    return next(s for s in segments if s.words and s.start <= call.start < s.end)
 
 
 def _command_words(segment: Segment) -> list[Word]:
@@ -211,7 +206,13 @@ def _command_words(segment: Segment) -> list[Word]:
 def _placed(call: Call, words: list[Word], segment: Segment) -> Call:
     start, end = words[0].start, words[-1].end
     inner = [r.raw for r in segment.redirects if start < r.start < end]
-    return replace(call, start=start, end=end, redirects=" ".join(inner))
+    return replace(
+        call,
+        start=start,
+        end=end,
+        redirects=" ".join(inner),
+        background=segment.operator == "&",
+    )
 
 
 def _resolve(each: Word, variables: Mapping[str, str]) -> Word:
@@ -223,7 +224,8 @@ def _resolve(each: Word, variables: Mapping[str, str]) -> Word:
     filled = _VARIABLE.sub(
         lambda match: variables.get(match.group(1) or match.group(2), match.group()), text
     )
-    if not _PLAIN_VALUE.fullmatch(filled):
+    # The limit keeps A=$A$A, said often enough, from filling the memory.
+    if len(filled) > 1000 or not _PLAIN_VALUE.fullmatch(filled):
         return each
     return replace(each, text=filled, literal=True)
 

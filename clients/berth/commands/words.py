@@ -10,6 +10,7 @@ from berth.commands.model import CommandError
 from berth.commands.quoting import skip_quoted, unquote
 
 _BLANK = " \t"
+_RUN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 _STOPS = frozenset(" \t\n|&;()<>")
 _OPERATOR = re.compile(r"&&|\|\||\|&|;;&|;;|;&|[|&;()\n]")
 _REDIRECT = re.compile(r"&>>|&>|\d*(?:<<<|<<-|<<|<>|<&|<|>>|>&|>\||>)")
@@ -111,6 +112,10 @@ class _Reader:
         tilde_at = (start, start + assigned.end()) if assigned else (start,)
         literal = True
         while self.at < len(self.text) and self.text[self.at] not in _STOPS:
+            run = _RUN.match(self.text, self.at)
+            if run:
+                self.at = run.end()
+                continue
             if self.text[self.at] == "~" and self.at in tilde_at:
                 literal = False
             self.at, plain = skip_quoted(self.text, self.at)
@@ -177,9 +182,13 @@ def split(text: str) -> list[Segment]:
     reader.skip_blank()
     while reader.at < len(text):
         before = reader.at
-        reader.step()
+        try:
+            reader.step()
+        except RecursionError:
+            raise CommandError(
+                "Quotes and brackets of the command are nested too deeply; put it into a script file."
+            ) from None
         reader.skip_blank()
-        if reader.at == before:
-            raise CommandError("Berth cannot read this command; put it into a script file.")
+        assert reader.at > before, "every step reads at least one character"
     reader.close()
     return reader.segments
