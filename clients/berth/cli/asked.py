@@ -124,6 +124,10 @@ class Asked:
         options = self._options()
         return [self._complete({**base, **options}, base) for base in bases]
 
+    def completed(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec from elsewhere, with folder and environment as a submit fills them in."""
+        return self._complete(spec, spec)
+
     def python_note(self) -> str | None:
         """How the interpreter was chosen, when the options did not say it."""
         found = None if self.python else _active_python()

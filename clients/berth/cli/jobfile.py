@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from berth.cli.failure import Failure
 
@@ -30,9 +30,30 @@ _KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "seq", "map",
 
 def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
     """The jobs of a file, at least one. `text` stands for the file's content (standard input)."""
+    value = _load(path, text, {0: _TEXT})
+    jobs: list[Any] = value if isinstance(value, list) else [value]
+    if not jobs or not all(isinstance(job, dict) for job in jobs):
+        where = _where(path, text)
+        raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of such.")
+    return jobs
+
+
+def read_matrix(path: str, text: str | None = None) -> dict[str, Any]:
+    """An ablation's file as it stands: `name`, `base`, `matrix`, `exclude`."""
+    value = _load(path, text, {0: {"name", "matrix", "exclude"}, 1: _TEXT})
+    if not isinstance(value, dict):
+        raise Failure(f"{_where(path, text)}: write `base:` with a job and `matrix:` with lists.")
+    return cast("dict[str, Any]", value)
+
+
+def _where(path: str, text: str | None) -> str:
+    return "standard input" if text is not None else path
+
+
+def _load(path: str, text: str | None, texts: dict[int, set[str]]) -> Any:
     import yaml
 
-    where = "standard input" if text is not None else path
+    where = _where(path, text)
     if text is None:
         try:
             text = Path(path).read_text(encoding="utf-8")
@@ -44,16 +65,13 @@ def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise Failure(f"{where}{_position(error)}: this is no YAML: {_problem(error)}.") from error
-    value: Any = None if node is None else _Reader(where).value(node, as_text=False, depth=0)
-    jobs: list[Any] = value if isinstance(value, list) else [value]
-    if not jobs or not all(isinstance(job, dict) for job in jobs):
-        raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of such.")
-    return jobs
+    return None if node is None else _Reader(where, texts).value(node, as_text=False, depth=0)
 
 
 class _Reader:
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, texts: dict[int, set[str]]) -> None:
         self._where = where
+        self._texts = texts
         self._open: list[int] = []
 
     def value(self, node: yaml.Node, *, as_text: bool, depth: int) -> Any:
@@ -89,7 +107,7 @@ class _Reader:
                 continue
             if key in found:
                 raise self._failure(key_node, f"{key!r} is given twice; keep one of them")
-            text_below = as_text or (depth == 0 and key in _TEXT)
+            text_below = as_text or key in self._texts.get(depth, ())
             found[key] = self.value(value_node, as_text=text_below, depth=depth + 1)
         return {**merged, **found}
 

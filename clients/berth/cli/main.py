@@ -15,13 +15,17 @@ import typer
 from berth.cli.asked import SpecCommand
 from berth.cli.group import HEADINGS, BerthGroup
 from berth.cli.verbs import (
+    ablate,
     cancel,
+    change,
+    compare,
     doctor,
     down,
     gpus,
     hold,
     logs,
     ls,
+    plan,
     release,
     retry,
     run,
@@ -77,16 +81,19 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         hold.hold,
         release.release,
         retry.retry,
+        change.set_,
         wait.wait,
+        ablate.ablate,
     ),
-    "The box": (up.up, down.down, doctor.doctor, web.web),
-    "Look": (ls.ls, show.show, logs.logs, why.why, status.status, top.top),
+    "The box": (up.up, down.down, doctor.doctor, plan.plan, web.web),
+    "Look": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:
         takes_spec = verb in {submit.submit, run.run}
-        app.command(cls=SpecCommand if takes_spec else None)(verb)
-        HEADINGS[verb.__name__] = heading
+        name = verb.__name__.rstrip("_")
+        app.command(name, cls=SpecCommand if takes_spec else None)(verb)
+        HEADINGS[name] = heading
 for name, group, heading in (("gpus", gpus.app, "Look"), ("token", token.app, "The box")):
     app.add_typer(group, name=name)
     HEADINGS[name] = heading

@@ -43,6 +43,13 @@ class Home:
         return self.folder / "log" / f"{daemon}.log"
 
     def make(self) -> None:
-        """Make the folders that daemons and keeper need. Raises OSError."""
+        """
+        Make the folders that daemons and keeper need, so that others may pass to the socket.
+
+        Raises OSError.
+        """
         for folder in (self.folder, self.run, self.folder / "log"):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                # Whatever the umask of whoever starts it: the socket is for the whole box.
+                folder.chmod(0o755)

@@ -1,0 +1,59 @@
+"""`berth plan`: what fits into GPU memory, before it runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from berth.cli.failure import Failure
+from berth.cli.session import AsJson
+
+
+def plan(  # noqa: PLR0913 - one parameter per option
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder of a model, or its config.json.")
+    ],
+    *,
+    gpus: Annotated[
+        int, typer.Option("--gpus", "-g", metavar="N", min=1, help="How many cards.")
+    ] = 1,
+    gpu_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of each card, like 80GB or 40GiB.")
+    ] = None,
+    host_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of the box; default: this one's.")
+    ] = None,
+    stage: Annotated[int, typer.Option(metavar="0-3", min=0, max=3, help="ZeRO stage.")] = 3,
+    states: Annotated[
+        str, typer.Option(metavar="fp32|bf16", help="Precision of optimizer states.")
+    ] = "fp32",
+    max_length: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Of a sample; default: several.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Say what fits into GPU memory: batch, offload and checkpointing for a model.
+
+    Needs only the model's config.json. Leaves with 1 when nothing fits.
+    """
+    if importlib.util.find_spec("berth_trainer") is None:
+        raise Failure(
+            "The trainer is not installed here; `pip install 'gpuberth[trainer]'` adds it."
+        )
+    words = ["--gpus", str(gpus), "--stage", str(stage), "--states", states]
+    for option, value in (
+        ("--gpu-memory", gpu_memory),
+        ("--host-memory", host_memory),
+        ("--max-length", max_length),
+    ):
+        words += [option, str(value)] if value is not None else []
+    words += ["--json"] if as_json else []
+    command = [sys.executable, "-P", "-m", "berth_trainer.memory", *words, model]
+    sys.stdout.flush()
+    # In place of this process: the command line itself never imports the trainer.
+    os.execv(command[0], command)  # noqa: S606 - an argv list, no shell
