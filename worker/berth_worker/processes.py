@@ -141,8 +141,8 @@ class ProcessBook:
 
         `known` names pids whose attempt is certain (shims and the processes found below
         them). Otherwise the process's own mark decides, then that of its parents. `uids`
-        says as whom an attempt runs: the mark of anybody else is not believed, so that
-        nobody can put a process of his own on another's account.
+        says as whom an attempt runs: the mark of anybody else but root and ourselves is not
+        believed, so that nobody can put a process of his own on another's account.
         """
         process = read(pid)
         return None if process is None else self._resolve(process, read, known, uids or {})
@@ -235,7 +235,7 @@ class ProcessBook:
                 owner = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - hot path
             except OSError:
                 return None
-            if owner not in {uids[attempt], 0}:
+            if owner not in {uids[attempt], os.geteuid(), 0}:
                 return None
         return attempt
 

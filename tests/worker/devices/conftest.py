@@ -111,19 +111,20 @@ class FakeBox:
 class NvmlHost:
     """The process of nvml_host.py."""
 
-    def __init__(self, library: Path | None, state: Path) -> None:
+    def __init__(self, library: Path | None, state: Path, *prefix: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
         environment["FAKE_NVML_STATE"] = str(state)
         if library is not None:
             environment["LD_LIBRARY_PATH"] = str(library)
         self.state = state
         self.environment = environment
+        self.command = [*prefix, sys.executable, str(HERE / "nvml_host.py")]
         self.start()
 
     def start(self) -> None:
         """Start the process."""
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "nvml_host.py")],
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self.environment,
@@ -170,8 +171,8 @@ class NvmlHost:
             self.process.wait()
 
 
-def _host(folder: Path, *without: str) -> Iterator[NvmlHost]:
-    host = NvmlHost(build(folder, *without), folder / "state.txt")
+def _host(folder: Path, *without: str, prefix: tuple[str, ...] = ()) -> Iterator[NvmlHost]:
+    host = NvmlHost(build(folder, *without), folder / "state.txt", *prefix)
     yield host
     host.end()
 
@@ -186,6 +187,20 @@ def modern_host(tmp_path_factory) -> Iterator[NvmlHost]:
 def old_nvml(tmp_path) -> Iterator[tuple[NvmlHost, FakeBox]]:
     """A process of its own with a driver that lacks the newer functions."""
     for host in _host(tmp_path / "old", "MEMORY_V2", "PROCESSES_V3"):
+        fake = FakeBox(host.state)
+        fake.write()
+        yield host, fake
+
+
+@pytest.fixture
+def contained_nvml(tmp_path) -> Iterator[tuple[NvmlHost, FakeBox]]:
+    """A process in a pid namespace of its own, as in a container."""
+    prefix = ("unshare", "-p", "-f", "--mount-proc", "--kill-child")
+    if os.geteuid() != 0:
+        prefix = (*prefix, "-U", "-r")
+    if subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip("pid namespaces may not be made on this box")
+    for host in _host(tmp_path / "contained", prefix=prefix):
         fake = FakeBox(host.state)
         fake.write()
         yield host, fake

@@ -114,7 +114,7 @@ def test_any_state_is_told_as_it_is(nvml, box, tmp_path, states, entries):
     """Every value of every GPU is the driver's, and every process is on its GPU."""
     lines = list(box.lines)
     for gpu, state in zip(box.gpus, states, strict=True):
-        gpu |= state
+        gpu.update(state)
     box.lines = lines + [f"process {gpu} compute {pid} {size}" for gpu, pid, size in entries]
     box.write()
     nvml.open(tmp_path)

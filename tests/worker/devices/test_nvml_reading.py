@@ -209,3 +209,22 @@ def test_a_driver_older_than_the_binding(old_nvml, tmp_path):
     assert [(p.pid, p.memory_bytes) for p in gpu.processes] == [(4_190_000, 3 * GIB)]
     # Version 1 counts what the driver keeps for itself.
     assert gpu.memory_used_bytes == 3 * GIB + 523 * MIB
+
+
+def test_in_a_container(contained_nvml, tmp_path):
+    """Where pids count in another namespace they are not mistaken for processes of ours."""
+    host, box = contained_nvml
+    box.put(1, 1, 3 * GIB)
+    box.put(2, 1, 5 * GIB)
+    box.write()
+    host.open(tmp_path)
+    attempts = {"42.1": {"gpu_uuids": [box.uuids[1]], "pids": []}}
+
+    gpus = host.snapshot(attempts=attempts).gpus
+
+    (leased,), (other,) = gpus[1].processes, gpus[2].processes
+    assert (leased.attempt, leased.user, leased.command) == ("42.1", None, None)
+    assert (other.attempt, other.user, other.command) == (None, None, None)
+    # Whose it is cannot be known, so the lease waits until nobody is there.
+    assert host.ask("clear", uuids=[box.uuids[1]], pids=[]) is False
+    assert host.ask("clear", uuids=[box.uuids[3]], pids=[]) is True

@@ -26,7 +26,10 @@ apply = runpy.run_path(order["apply"])
 apply["enter"](order["masks"], user_namespace=order["user_namespace"],
                drop_capabilities=order["drop_capabilities"])
 if order["become"]:
-    apply["become"](*order["become"])
+    uid, gid, groups = order["become"]
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
 os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys.argv[2]])
 """
 _TOLD = """

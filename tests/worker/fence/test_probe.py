@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import berth
 import berth_worker
 from berth.protocol.states import FenceKind
-from berth_worker.fence import UnknownUserError, job_user, probe
+from berth_worker.fence import probe
 
 _PROBE = """
 import dataclasses, json, sys
@@ -99,21 +98,3 @@ def test_a_user_without_user_namespaces(as_root):
     fence = json.loads(out)
     assert fence["kind"] == "advisory"
     assert "kernel.unprivileged_userns_clone" in fence["sentence"]
-
-
-def test_who_a_job_runs_as():
-    """A user's groups, home and login variables come from the box's own accounts."""
-    entry = pwd.getpwuid(os.getuid())
-
-    user = job_user(entry.pw_uid)
-
-    assert (user.uid, user.gid, user.name) == (entry.pw_uid, entry.pw_gid, entry.pw_name)
-    assert entry.pw_gid in user.groups
-    assert user.variables["HOME"] == entry.pw_dir
-    assert user.variables["USER"] == user.variables["LOGNAME"] == entry.pw_name
-
-
-def test_a_user_that_is_not_there():
-    """An unknown uid is refused with the mend."""
-    with pytest.raises(UnknownUserError, match="no user with uid 3999999"):
-        job_user(3_999_999)

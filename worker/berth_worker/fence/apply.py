@@ -2,7 +2,7 @@
 Enter a fence: runs in the process that is about to become the job, between fork and exec.
 
 Standard library only, Python 3.8, no imports from Berth: the shim loads this file by its path
-(`python -I -S` knows no packages). `enter()`, then `become()`.
+(`python -I -S` knows no packages). `enter()` is the only door.
 
 What it does not do: make anything of root's impossible. A job that runs as root and wants out
 finds a way; the fence is against programs that recount GPUs, not against their owners.
@@ -55,22 +55,6 @@ def enter(
         if os.path.exists(path):  # noqa: PTH110 - pathlib's import is time in every start
             _mount(libc, "/dev/null", path, _MS_BIND, f"{path} cannot be covered")
     _drop(libc, drop_capabilities)
-
-
-def become(uid: int, gid: int, groups: Iterable[int]) -> None:
-    """
-    Go on as another user, for good, with that user's groups. Only root may.
-
-    Raises OSError with a sentence. Call it last before the exec: a parent-death signal and
-    the like are forgotten with it.
-    """
-    try:
-        os.setgroups(list(groups))
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-    except OSError as error:
-        sentence = f"The job cannot run as uid {uid}, gid {gid} ({error.strerror})."
-        raise OSError(error.errno, sentence) from None
 
 
 def _map_to_self(uid: int, gid: int) -> None:

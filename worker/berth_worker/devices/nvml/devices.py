@@ -159,7 +159,7 @@ class NvmlDevices:
     def _chore(self) -> float:
         try:
             return self._driver.chore()
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; see below
             # Without its thread the box would be blind until the worker starts again.
             _log.exception("a look at a GPU went wrong", action="nvml.chore")
             return _AFTER_FAILURE_S
