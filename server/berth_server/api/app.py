@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from berth_server.api import events, gpus, health, internal, jobs, logs, problems, submit
+from berth_server.api import (
+    access,
+    events,
+    follow,
+    gpus,
+    health,
+    internal,
+    jobs,
+    logs,
+    metrics,
+    problems,
+    prometheus,
+    schema,
+    server,
+    submit,
+)
+from berth_server.api.bodies import known_query
 from berth_server.api.clock import keep_time
 from berth_server.api.context import Context
 from berth_server.api.gate import Gate
+from berth_server.web.static import Dashboard
 
 
 def create_app(context: Context) -> FastAPI:
@@ -34,7 +52,34 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for module in (submit, jobs, logs, gpus, events, internal, health):
-        app.include_router(module.router)
+    for module in (
+        submit,
+        jobs,
+        logs,
+        follow,
+        metrics,
+        gpus,
+        events,
+        access,
+        server,
+        internal,
+        health,
+        prometheus,
+    ):
+        app.include_router(module.router, dependencies=[Depends(known_query)])
+    schema.install(app)
+    app.router.default = _elsewhere(app.router.not_found)
     app.add_middleware(Gate, context=context)
+    return app
+
+
+def _elsewhere(not_found: ASGIApp) -> ASGIApp:
+    """What no route has taken: the dashboard's pages and files, else nothing."""
+    dashboard = Dashboard()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
+        response = dashboard.respond(scope["path"]) if wanted else None
+        await (response or not_found)(scope, receive, send)
+
     return app

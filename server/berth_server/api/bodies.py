@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from berth_server.api.problems import Wrong, invalid_body
+from berth_server.api.problems import Wrong, invalid_body, nearest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,6 +36,17 @@ async def no_body(request: Request) -> None:
     raw = (await request.body()).strip()
     if raw not in {b"", b"{}", b"null"}:
         raise Wrong(422, "This request takes no body; leave it out.")
+
+
+def known_query(request: Request) -> None:
+    """Refuse query parameters that the route does not know: a typo must not widen a list."""
+    if not request.scope["query_string"]:
+        return
+    route: Any = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise Wrong(422, f"There is no query parameter {name!r}{nearest(name, known)}.")
 
 
 def parse(raw: bytes, model: type[M]) -> M:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastapi import Request
 
+from berth_server.api.watch import FileWatch
 from berth_server.service.callers import Caller
 from berth_server.service.logins import Logins
 from berth_server.service.logs import LineReader
@@ -26,6 +27,7 @@ class Context:
     settings: Settings
     home: Path
     version: str
+    watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -176,19 +176,18 @@ def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
     path = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "list["))]
     text = _plain(error["msg"])
     if error["type"] == "extra_forbidden":
-        text = f"there is no field {path[-1]!r}{_near(path[-1], model)}"
+        text = f"there is no field {path[-1]!r}{nearest(path[-1], list(model.model_fields) if model else ())}"
     elif error["type"] == "missing":
         text = f"the field {path[-1]!r} is missing"
     return FieldProblem(field=".".join(path), problem=text)
 
 
-def _near(name: str, model: type[BaseModel] | None) -> str:
-    if model is None:
-        return ""
-    close = difflib.get_close_matches(name, list(model.model_fields), n=1, cutoff=0.5)
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about a name that nobody knows: what may have been meant."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; the fields are {', '.join(model.model_fields)}"
+    return f"; there are {', '.join(known)}" if known else "; there are none"
 
 
 def _summary(fields: list[FieldProblem]) -> str:

@@ -8,15 +8,16 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from berth.protocol.dryrun import SubmittedJobs
+from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
 from berth_server.api.answers import answer, answers
-from berth_server.api.bodies import described
+from berth_server.api.bodies import body_of, described
 from berth_server.api.context import caller, context
 from berth_server.api.problems import Wrong, invalid_body
 from berth_server.service import check
 from berth_server.service.callers import Caller
 from berth_server.service.check import Prepared
+from berth_server.service.dryrun import dry_run
 from berth_server.service.errors import Invalid
 from berth_server.service.present import show_jobs
 from berth_server.service.service import Service
@@ -73,6 +74,21 @@ async def submit(
     if many and prefer is not None and "return=minimal" in prefer:
         return answer(SubmittedJobs(ids=list(done.ids), warnings=warnings), 201)
     return _shown(service, done, many=many)
+
+
+@router.post(
+    "/dry-run",
+    response_model=DryRun,
+    summary="What would happen to a job",
+    openapi_extra=described(JobSpec),
+)
+async def try_submit(request: Request) -> Response:
+    """Checks a spec as a submit does, and tells when and where it would start."""
+    spec = await body_of(request, JobSpec)
+    room, asking = context(request), caller(request)
+    may_submit(room.service, asking)
+    (prepared,) = await look([spec], asking, many=False)
+    return answer(dry_run(room.service, asking, prepared))
 
 
 def parse_specs(raw: bytes) -> tuple[list[JobSpec], bool]:

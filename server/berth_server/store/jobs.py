@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 
 from berth_server.store.database import Reader, Transaction
@@ -156,3 +156,35 @@ def change(tx: Transaction, job_id: int, values: Mapping[str, object]) -> None:
     assignments = ", ".join(f"{name} = ?" for name in values)
     tx.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
     tx.touched.add(job_id)
+
+
+@dataclass(slots=True, frozen=True)
+class LabelValue:
+    """One value of a label and the jobs that have it."""
+
+    value: str
+    jobs: int
+    unfinished: int
+    newest: int
+    users: str
+    """Separated by line ends."""
+
+
+def label_values(reader: Reader, key: str, limit: int) -> list[LabelValue]:
+    """The values of a label, those with the newest jobs first."""
+    sql = (
+        "SELECT l.value, count(*), sum(j.ended_at IS NULL), max(j.id), "
+        "replace(group_concat(DISTINCT j.user), ',', char(10)) "
+        "FROM labels l JOIN jobs j ON j.id = l.job_id WHERE l.key = ? "
+        "GROUP BY l.value ORDER BY max(j.id) DESC LIMIT ?"
+    )
+    return [LabelValue(*row) for row in reader.all(sql, (key, limit))]
+
+
+def per_user(reader: Reader) -> list[tuple[str, int, int]]:
+    """Every user with how many jobs are active and how many are pending."""
+    sql = (
+        "SELECT user, sum(state IN ('starting', 'running', 'stopping')), "
+        "sum(state IN ('held', 'waiting', 'queued')) FROM jobs GROUP BY user"
+    )
+    return reader.all(sql)  # pyright: ignore[reportReturnType] - rows are such tuples

@@ -1,0 +1,26 @@
+"""Routes about the server itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from berth.protocol.server import ServerSettings, UserList
+from berth_server import settings
+from berth_server.api.answers import answer
+from berth_server.api.context import context
+from berth_server.service.users import summarise
+
+router = APIRouter(prefix="/api/v1", tags=["server"])
+
+
+@router.get("/settings", response_model=ServerSettings, summary="The settings in force")
+async def get_settings(request: Request) -> Response:
+    """Each with its value, who set it, and what it means."""
+    room = context(request)
+    return answer(settings.show(room.settings, room.home))
+
+
+@router.get("/users", response_model=UserList, summary="Who has what on the box")
+async def get_users(request: Request) -> Response:
+    """Running and pending jobs, GPUs held, GPU hours of the last week."""
+    return answer(summarise(context(request).service))

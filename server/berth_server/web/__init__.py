@@ -1,0 +1,1 @@
+"""Serves the built dashboard, or says how to build it."""

@@ -1,0 +1,242 @@
+"""A service with a clock and a worker of the tests' own, and the REST interface over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
+from berth.protocol.internal import ExitRecord, ObservedAttempt, WorkerReport
+from berth.protocol.jobs import JobSpec
+from berth.protocol.states import FenceKind, Outcome
+from berth_server.api.app import create_app
+from berth_server.api.context import Context
+from berth_server.api.identity import PEER
+from berth_server.service import check, submit
+from berth_server.service.callers import Caller, user_name
+from berth_server.service.report import on_report
+from berth_server.service.service import Options, Service
+from berth_server.settings import Settings
+from berth_server.store import attempts, jobs
+from berth_server.store.database import Database
+from berth_server.store.records import JobRecord
+from starlette.testclient import TestClient
+
+ME = Caller(os.getuid(), user_name(os.getuid()))
+GIB = 1 << 30
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
+
+
+@dataclass
+class FakeWorker:
+    """A worker that does and sees what the test says."""
+
+    service: Service
+    clock: Callable[[], float]
+    gpus: int = 8
+    memory_bytes: int = 80 * GIB
+    processes: dict[int, list[GpuProcess]] = field(default_factory=dict)
+    unhealthy: dict[int, str] = field(default_factory=dict)
+    used_bytes: dict[int, int] = field(default_factory=dict)
+
+    def snapshot(self) -> BoxSnapshot:
+        return BoxSnapshot(
+            taken_at=datetime.fromtimestamp(self.clock(), UTC),
+            source="simulated",
+            gpus=tuple(
+                GpuSnapshot(
+                    uuid=f"GPU-{i}",
+                    index=i,
+                    minor=i,
+                    name="Simulated",
+                    memory_total_bytes=self.memory_bytes,
+                    memory_used_bytes=self.used_bytes.get(i, 0),
+                    health=GpuHealth(
+                        ok=i not in self.unhealthy,
+                        problems=(self.unhealthy[i],) if i in self.unhealthy else (),
+                    ),
+                    processes=tuple(self.processes.get(i, ())),
+                )
+                for i in range(self.gpus)
+            ),
+        )
+
+    def report(self, *seen: ObservedAttempt, snapshot: bool = True) -> WorkerReport:
+        return WorkerReport(
+            worker_id="w",
+            boot_id="b",
+            fence=FenceKind.ADVISORY,
+            version="0",
+            snapshot=self.snapshot() if snapshot else None,
+            attempts=seen,
+        )
+
+    def tell(self, *seen: ObservedAttempt, snapshot: bool = True) -> None:
+        on_report(self.service, self.report(*seen, snapshot=snapshot))
+
+    def token(self, attempt: str) -> str:
+        job_id, _, number = attempt.partition(".")
+        record = attempts.get(self.service.db.read, int(job_id), int(number))
+        assert record is not None
+        return record.token
+
+    def running(self, attempt: str, token: str | None = None) -> None:
+        self.tell(
+            ObservedAttempt(
+                attempt=attempt,
+                token=token or self.token(attempt),
+                phase="running",
+                started_at=datetime.fromtimestamp(self.clock(), UTC),
+            )
+        )
+
+    def ended(
+        self,
+        attempt: str,
+        code: int | None = 0,
+        *,
+        signal: int | None = None,
+        cause: Any = "exit",
+        outcome: Outcome | None = None,
+        message: str | None = None,
+        clear: bool = True,
+        record: bool = True,
+        token: str | None = None,
+    ) -> None:
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        left = ExitRecord(
+            attempt=attempt, exit_code=code, signal=signal, cause=cause, started_at=now, ended_at=now
+        )
+        self.tell(
+            ObservedAttempt(
+                attempt=attempt,
+                token=token or self.token(attempt),
+                phase="ended",
+                exit=left if record else None,
+                outcome=outcome,
+                message=message,
+                gpus_clear=clear,
+            )
+        )
+
+
+@dataclass
+class Desk:
+    """A service and what a test does with it."""
+
+    service: Service
+    clock: Clock
+    worker: FakeWorker
+
+    def submit(self, caller: Caller = ME, **spec: Any) -> int:
+        """Submit one job as REST would; its id."""
+        spec.setdefault("workdir", "/")
+        if "script" not in spec:
+            spec.setdefault("command", ["true"])
+        prepared = check.look(JobSpec(**spec), caller)
+        return submit.on_submit(self.service, caller, [prepared]).first_id
+
+    def job(self, job_id: int) -> JobRecord:
+        found = jobs.get(self.service.db.read, job_id)
+        assert found is not None
+        return found
+
+    def state(self, job_id: int) -> str:
+        return self.job(job_id).state
+
+    def held(self) -> dict[str, str]:
+        """Attempt by GPU, as the database has it."""
+        rows = self.service.db.read.all(
+            "SELECT gpu_uuid, job_id, number FROM leases WHERE released_at IS NULL"
+        )
+        return {uuid: f"{job_id}.{number}" for uuid, job_id, number in rows}
+
+    def kinds(self, job_id: int | None = None) -> list[str]:
+        """The kinds of all events, or of one job's, in order."""
+        where = "" if job_id is None else f"WHERE job_id = {job_id}"
+        return [r[0] for r in self.service.db.read.all(f"SELECT kind FROM events {where} ORDER BY id")]
+
+
+@contextmanager
+def open_desk(home: Path, clock: Clock | None = None) -> Iterator[Desk]:
+    clock = clock or Clock()
+    db = Database(home / "berth.db")
+    try:
+        service = Service(db, Options(home=home), clock)
+        yield Desk(service, clock, FakeWorker(service, clock))
+    finally:
+        db.close()
+
+
+@pytest.fixture(name="open_desk")
+def open_desk_fixture() -> Callable[..., Any]:
+    """Open a service on a folder: `with open_desk(home, clock) as desk`."""
+    return open_desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A service whose worker has reported eight free GPUs."""
+    with open_desk(tmp_path) as desk:
+        desk.worker.tell()
+        yield desk
+
+
+@pytest.fixture
+def empty_desk(tmp_path: Path) -> Iterator[Desk]:
+    """A service that has not heard of any worker."""
+    with open_desk(tmp_path) as desk:
+        yield desk
+
+
+class Rest:
+    """The REST interface in this process; callers come over a make-believe unix socket."""
+
+    def __init__(self, desk: Desk, home: Path, settings: Settings | None = None) -> None:
+        self.desk = desk
+        self.context = Context(
+            service=desk.service, settings=settings or Settings(), home=home, version="0"
+        )
+        self.app = create_app(self.context)
+
+    def client(self, uid: int | None = os.getuid(), **options: Any) -> TestClient:
+        """A client of a user of the box; of TCP with `uid=None`."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if uid is not None and scope["type"] == "http":
+                scope[PEER] = uid
+            await self.app(scope, receive, send)
+
+        options.setdefault("base_url", "http://berth")
+        return TestClient(app, raise_server_exceptions=False, **options)
+
+
+@pytest.fixture
+def rest(desk: Desk, tmp_path: Path) -> Rest:
+    """The REST interface over `desk`."""
+    return Rest(desk, tmp_path)
+
+
+@pytest.fixture
+def api(rest: Rest) -> Iterator[TestClient]:
+    """A client over the unix socket, as the server's own user."""
+    with rest.client() as client:
+        yield client

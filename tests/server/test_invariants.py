@@ -1,0 +1,117 @@
+"""The promises of the schema, each with an attempt to break it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import berth_server
+import pytest
+from berth_server.service import cancel
+
+
+def test_a_second_unreleased_lease_of_a_gpu_is_refused_by_the_schema(desk):
+    """A GPU has one holder, whatever the code above the database does."""
+    desk.submit(gpus=1)
+    desk.submit(gpus=1)
+    with (
+        pytest.raises(sqlite3.IntegrityError, match="leases.gpu_uuid"),
+        desk.service.db.write(now=0.0) as tx,
+    ):
+        tx.execute(
+            "INSERT INTO leases (gpu_uuid, job_id, number, acquired_at) VALUES ('GPU-0', 2, 1, 0)"
+        )
+    assert desk.held() == {"GPU-0": "1.1", "GPU-1": "2.1"}
+
+
+def test_a_second_unreleased_lease_of_a_port_is_refused_by_the_schema(desk):
+    """A rendezvous port has one holder."""
+    desk.submit(gpus=1)
+    desk.submit(gpus=1)
+    port = desk.service.db.read.value("SELECT port FROM port_leases WHERE job_id = 1")
+    with (
+        pytest.raises(sqlite3.IntegrityError, match="port_leases.port"),
+        desk.service.db.write(now=0.0) as tx,
+    ):
+        tx.execute(
+            "INSERT INTO port_leases (port, job_id, number, acquired_at) VALUES (?, 2, 1, 0)",
+            (port,),
+        )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE jobs SET state = 'sleeping' WHERE id = 1",
+        "UPDATE jobs SET outcome = 'bored' WHERE id = 1",
+        "UPDATE jobs SET state = 'succeeded' WHERE id = 1",  # without an end
+        "UPDATE attempts SET state = 'ended' WHERE job_id = 1",  # without an end
+        "UPDATE attempts SET released_at = 1 WHERE job_id = 1",  # while it lives
+        "INSERT INTO dependencies (job_id, depends_on) VALUES (1, 1)",
+        "INSERT INTO leases (gpu_uuid, job_id, number, acquired_at) VALUES ('GPU-7', 9, 9, 0)",
+        (
+            "INSERT INTO attempts (job_id, number, state, token, created_at, run_dir, gpus, extra_env)"
+            " VALUES (1, 2, 'starting', 't', 0, '/', '[]', '{}')"
+        ),
+    ],
+)
+def test_rows_that_make_no_sense_are_refused(desk, sql):
+    """States, ends, owners and one living attempt per job are the schema's own rules."""
+    desk.submit(gpus=1)
+    with pytest.raises(sqlite3.IntegrityError), desk.service.db.write(now=0.0) as tx:
+        tx.execute(sql)
+
+
+def test_ids_are_never_given_out_again(desk):
+    """Not even after the newest job's row is gone."""
+    first = desk.submit(hold=True)
+    with desk.service.db.write(now=0.0) as tx:
+        tx.execute("DELETE FROM events WHERE job_id = ?", (first,))
+        tx.execute("DELETE FROM jobs WHERE id = ?", (first,))
+    desk.service.board.load(desk.service.db.read, 0.0)
+    assert desk.submit(hold=True) == first + 1
+
+
+def test_a_status_is_set_in_one_place():
+    """No other file of the server writes a state into the database."""
+    root = Path(berth_server.__file__).parent
+    writes = re.compile(r"(UPDATE\s+(jobs|attempts)\s+SET|SET\s+state)")
+    found = {path.name for path in root.rglob("*.py") if writes.search(path.read_text())}
+    # jobs.py sets other columns and asserts that the state is not among them; attempts.py
+    # releases leases.
+    assert found == {"state.py", "jobs.py", "attempts.py"}
+
+
+def test_every_change_of_state_has_its_event(desk):
+    """The audit log tells the whole life of a job, in order."""
+    job_id = desk.submit(gpus=1, hold=True)
+    from berth_server.service.hold import on_release
+
+    from_me = pytest.importorskip("berth_server.service.callers").Caller
+    on_release(desk.service, from_me(0, "root"), job_id)
+    desk.worker.running("1.1")
+    cancel.on_cancel(desk.service, from_me(0, "root"), job_id)
+    desk.worker.ended("1.1", None, signal=15, cause="stopped")
+    assert desk.kinds(job_id) == [
+        "job.submitted",
+        "job.queued",
+        "job.starting",
+        "job.running",
+        "job.stopping",
+        "job.cancelled",
+    ]
+
+
+def test_a_failed_change_leaves_nothing_behind(desk):
+    """An error inside a change undoes its rows, its events and what the board saw of it."""
+    job_id = desk.submit(hold=True)
+    before = desk.service.last_event_id(), dict(desk.service.board.pending)
+    with pytest.raises(RuntimeError), desk.service.change() as tx:
+        from berth.protocol.states import JobState
+        from berth_server.service.state import set_job_state
+
+        set_job_state(tx, job_id, JobState.QUEUED, "It is let go.")
+        raise RuntimeError
+    assert desk.state(job_id) == "held"
+    assert (desk.service.last_event_id(), dict(desk.service.board.pending)) == before
