@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-import os
 import signal
 from types import SimpleNamespace
 
@@ -58,7 +57,7 @@ def test_the_deepspeed_file_lies_where_users_look(tmp_path):
 
     assert tmp_path / "deepspeed_config" / "ds_config_zero3.json" == path
     assert json.loads(path.read_text()) == {"a": 1}
-    assert [path.name] == os.listdir(path.parent)
+    assert [path] == list(path.parent.iterdir())
 
 
 def test_the_environment_is_made_fit():
@@ -150,7 +149,7 @@ def test_out_of_memory_names_the_next_knob(settings_of, tmp_path):
         (
             RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
             "disk_full",
-        ),  # fmt: skip
+        ),
         (MemoryError(), "oom_host"),
         (ValueError("something else"), None),
     ],
@@ -228,9 +227,10 @@ def test_checkpoints_fall_on_evaluations_where_the_best_is_kept(patience, saving
 
 def test_log_lines_are_for_people():
     """One line a step, one an evaluation, none for the summary at the end."""
-    assert log_line(
-        2, 9, {"loss": 1.5, "learning_rate": 1e-5, "tokens_per_s": 12345.0}
-    ) == "step 2/9  loss 1.5000  lr 1.00e-05  12,345 tokens/s"
+    assert (
+        log_line(2, 9, {"loss": 1.5, "learning_rate": 1e-5, "tokens_per_s": 12345.0})
+        == "step 2/9  loss 1.5000  lr 1.00e-05  12,345 tokens/s"
+    )
     assert "evaluation: loss 1.0000, perplexity 2.72" in log_line(
         2, 9, {"eval_loss": 1.0, "eval_perplexity": math.e}
     )
