@@ -71,7 +71,15 @@ def main(launch_path: str, notice: int = -1, enter: become.Enter | None = None) 
     except (OSError, ValueError, KeyError) as error:
         files.tell(notice, "refused", become.reason(error))
         return
-    Shim(folder, launch, notice, enter).run()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
+        os.dup2(nothing, fd)
+    try:
+        Shim(folder, launch, notice, enter).run()
+    except Exception:  # noqa: BLE001 - our own mistake: kept where the attempt's story is
+        import traceback
+
+        files.replace(f"{folder}/shim.error", traceback.format_exc().encode())
 
 
 class Shim:

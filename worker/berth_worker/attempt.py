@@ -1,0 +1,86 @@
+"""What this worker knows of one attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import anyio
+
+from berth.daemons.identity import Identity
+from berth.protocol.internal import DesiredAttempt, ExitRecord, ObservedAttempt
+from berth.protocol.jobs import LaunchFacts
+from berth.protocol.states import Outcome
+from berth_worker.devices import AttemptProcesses
+from berth_worker.reconcile import Phase, Seen
+from berth_worker.rundir import Began, RunDir
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt, from the first look until the server forgets it."""
+
+    desired: DesiredAttempt
+    folder: RunDir
+    phase: Phase = "unstarted"
+    shim: Identity | None = None
+    began: Began | None = None
+    facts: LaunchFacts | None = None
+    record: ExitRecord | None = None
+    outcome: Outcome | None = None
+    message: str | None = None
+    gpus_clear: bool = False
+    asked_grace: timedelta | None = None
+    refusals: int = 0
+    seen_pids: set[int] = field(default_factory=set[int])
+    """Pids that the driver has shown for it."""
+    scope: anyio.CancelScope | None = None
+    """Of the task that follows it."""
+
+    @property
+    def name(self) -> str:
+        """`42.1`."""
+        return self.desired.attempt
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the job's first process was started."""
+        if self.began is not None:
+            return self.began.started_at
+        return self.record.started_at if self.record is not None else None
+
+    @property
+    def seen(self) -> Seen:
+        """As far as the decisions need to know it."""
+        return Seen(self.phase, self.asked_grace, self.refusals)
+
+    @property
+    def processes(self) -> AttemptProcesses:
+        """As far as the devices need to know it."""
+        pids: set[int] = set()
+        if self.shim is not None:
+            pids.add(self.shim.pid)
+        if self.began is not None:
+            pids.add(self.began.first.pid)
+        return AttemptProcesses(
+            attempt=self.name,
+            gpu_uuids=tuple(gpu.uuid for gpu in self.desired.gpus),
+            pids=frozenset(pids),
+            uid=self.desired.uid,
+        )
+
+    def observed(self) -> ObservedAttempt | None:
+        """For the report; None as long as there is nothing to tell."""
+        if self.phase == "unstarted":
+            return None
+        return ObservedAttempt(
+            attempt=self.name,
+            token=self.desired.token,
+            phase=self.phase,
+            started_at=self.started_at,
+            launch=self.facts,
+            exit=self.record,
+            outcome=self.outcome,
+            message=self.message,
+            gpus_clear=self.gpus_clear,
+        )

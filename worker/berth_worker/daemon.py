@@ -1,0 +1,165 @@
+"""The worker as a daemon: one per home, gone at once on SIGTERM, jobs untouched."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import structlog
+
+from berth.daemons import identity
+from berth.daemons.lock import Lock
+from berth.protocol.internal import WorkerReport
+from berth_worker.audit import Audit
+from berth_worker.devices import Devices, DevicesError, choose_devices
+from berth_worker.fence import Fence, probe
+from berth_worker.launch import Starter, Surroundings
+from berth_worker.link import Link
+from berth_worker.reporting import Reporter
+from berth_worker.sampling import Sampler
+from berth_worker.settings import Settings, SettingsError, load
+from berth_worker.supervisor import Supervisor
+
+ALREADY_RUNS = 75
+_log = structlog.get_logger(__name__)
+_LOOK_EVERY_S = 1.0
+
+
+def main() -> int:
+    """Run the daemon; its exit code."""
+    try:
+        settings = load()
+        _make_folders(settings)
+    except (SettingsError, OSError) as error:
+        print(f"berth worker: {error}", file=sys.stderr)
+        return 2
+    _log_to_stderr(settings.log_level)
+    lock = Lock(settings.pid_file)
+    if not lock.take():
+        other = identity.read(settings.pid_file)
+        who = f" (pid {other.pid})" if other else ""
+        print(f"berth worker: one already runs for {settings.home}{who}.", file=sys.stderr)
+        return ALREADY_RUNS
+    try:
+        return _run(settings)
+    finally:
+        lock.release()
+
+
+def _run(settings: Settings) -> int:
+    wake: list[Callable[[], None]] = []
+
+    def on_change() -> None:
+        for call in tuple(wake):
+            call()
+
+    try:
+        devices = choose_devices(settings.gpus, settings.home, on_change)
+    except DevicesError as error:
+        print(f"berth worker: {error}", file=sys.stderr)
+        return 1
+    fence = probe(simulated=devices.source == "simulated")
+    _log.info("worker starts", action="worker.start", devices=devices.source, fence=fence.sentence)
+    # What was loaded so far stays: looking it over again and again is most of the idle cost.
+    gc.collect()
+    gc.freeze()
+    try:
+        anyio.run(_serve, settings, devices, fence, wake)
+    finally:
+        devices.close()
+    _log.info("worker leaves, jobs stay", action="worker.end")
+    return 0
+
+
+async def _serve(
+    settings: Settings, devices: Devices, fence: Fence, wake: list[Callable[[], None]]
+) -> None:
+    starter = Starter()
+    starter.warm()
+    async with anyio.create_task_group() as tasks:
+        sampler = Sampler(
+            devices,
+            lambda: supervisor.processes(),  # noqa: PLW0108 - it is made below
+        )
+        own = dict(os.environ)
+        link = Link(settings.socket, lambda fresh: reporter.build(whole=fresh))
+        supervisor = Supervisor(
+            tasks,
+            lambda: Surroundings(settings.home, fence, sampler.gpus, own),
+            sampler,
+            starter,
+            link.changed,
+        )
+        reporter = Reporter(
+            WorkerReport(
+                worker_id=socket.gethostname(),
+                boot_id=identity.boot_id(),
+                fence=fence.kind,
+                version=_version(),
+            ),
+            sampler,
+            supervisor,
+        )
+        audit = Audit(supervisor)
+        await sampler.look()
+        tasks.start_soon(link.tell)
+        tasks.start_soon(link.listen, supervisor.want)
+        tasks.start_soon(_keep_looking, sampler, audit, link, wake)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for _ in signals:
+                break
+        tasks.cancel_scope.cancel()
+        link.close()
+        starter.close()
+
+
+async def _keep_looking(
+    sampler: Sampler, audit: Audit, link: Link, wake: list[Callable[[], None]]
+) -> None:
+    """Look at the devices every second, and at once when they ask for it."""
+    loop = anyio.lowlevel.current_token()
+    while True:
+        asked = anyio.Event()
+        wake[:] = [lambda asked=asked: anyio.from_thread.run_sync(asked.set, token=loop)]
+        with anyio.move_on_after(_LOOK_EVERY_S):
+            await asked.wait()
+        audit.check(await sampler.look())
+        link.changed()
+
+
+def _make_folders(settings: Settings) -> None:
+    settings.home.mkdir(mode=0o755, parents=True, exist_ok=True)
+    settings.pid_file.parent.mkdir(mode=0o755, exist_ok=True)
+    (settings.home / "runs").mkdir(mode=0o755, exist_ok=True)
+
+
+def _version() -> str:
+    try:
+        return version("gpuberth")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _log_to_stderr(level: str) -> None:
+    """To stderr, which `berth up` leads into log/worker.log: colours for people, else JSON."""
+    tty = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,5 @@
+"""From exit record, log tail and kernel facts to an outcome and a sentence."""
+
+from berth_worker.diagnose.verdict import Evidence, Verdict, judge
+
+__all__ = ["Evidence", "Verdict", "judge"]

@@ -1,0 +1,53 @@
+"""As whom a job runs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+
+from berth_worker.launch.error import LaunchError
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the box."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+    shell: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the worker itself runs as this user."""
+        return self.uid == os.geteuid()
+
+
+def account(uid: int | None) -> Account:
+    """
+    The account that a job of `uid` runs as: its own when the worker is root, else the worker's.
+
+    Raises LaunchError for a user that the box does not know.
+    """
+    own = os.geteuid()
+    wanted = own if uid is None or own != 0 else uid
+    try:
+        entry = pwd.getpwuid(wanted)
+    except KeyError:
+        if wanted != own:
+            raise LaunchError(
+                f"User id {wanted} has no account on this box; ask its administrator for one."
+            ) from None
+        # In a container the worker's own user may have no name.
+        home = os.environ.get("HOME", "/")
+        return Account(own, os.getegid(), tuple(os.getgroups()), str(own), home, "/bin/sh")
+    if wanted == own:
+        groups = tuple(os.getgroups())
+    else:
+        groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return Account(
+        wanted, entry.pw_gid, groups, entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh"
+    )

@@ -1,0 +1,202 @@
+"""How an attempt is started: everything its shim has to know, decided beforehand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from berth.commands import (
+    NEUTRAL_ACCELERATE_CONFIG,
+    CommandError,
+    LeaseFacts,
+    Rewritten,
+    Runtime,
+    read,
+    rewrite,
+)
+from berth.protocol.gpus import GpuSnapshot
+from berth.protocol.internal import DesiredAttempt
+from berth.protocol.jobs import LaunchFacts
+from berth.protocol.states import FenceKind, Launcher
+from berth_worker.fence import APPLY, Fence
+from berth_worker.launch import environment
+from berth_worker.launch.account import account
+from berth_worker.launch.error import LaunchError
+from berth_worker.launch.interpreter import bundled_trainer, resolve
+
+_LONGEST_ARGUMENT_BYTES = 100_000  # the kernel takes 128 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the worker knows of the box it starts jobs on."""
+
+    home: Path
+    fence: Fence
+    gpus: Sequence[GpuSnapshot]
+    """All GPUs of the box, as last seen."""
+    environment: Mapping[str, str] = field(repr=False)
+    """The worker's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A start, ready to be written down."""
+
+    launch: dict[str, Any] = field(repr=False)
+    """The content of launch.json, facts included."""
+    facts: LaunchFacts
+    owner: int
+    """The uid that may read the files."""
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """What the command needs beside it in the run directory."""
+
+
+def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
+    """
+    Plan the start of an attempt.
+
+    Looks at the file system, writes nothing but cache folders. Raises LaunchError.
+    """
+    who = account(desired.uid)
+    interpreter = resolve(desired.python)
+    _check_folder(desired.workdir)
+    masks = around.fence.masks(desired.gpus, around.gpus)
+    visible = _visible(desired, around, masks)
+    rewritten = _rewrite(desired, around, visible, interpreter.path)
+    files: dict[str, bytes] = {}
+    argv = _argv(desired, rewritten, files)
+    if any(word.endswith("/accelerate.yaml") for word in argv) or (
+        rewritten.launcher in {Launcher.ACCELERATE, Launcher.SHELL}
+    ):
+        files["accelerate.yaml"] = NEUTRAL_ACCELERATE_CONFIG.encode()
+
+    env = environment.base(around.environment, who)
+    env["PATH"] = environment.with_interpreter(env["PATH"], interpreter)
+    env |= environment.defaults(
+        interpreter,
+        environment.caches(around.home, who, interpreter),
+        len(desired.gpus),
+        len(around.gpus),
+        simulated=around.fence.simulated,
+    )
+    env |= desired.env
+    env |= rewritten.env
+    env |= _owned(desired, around, visible)
+    return Planned(
+        launch={
+            "attempt": desired.attempt,
+            "argv": argv,
+            "env": env,
+            "cwd": desired.workdir,
+            "uid": who.uid if os.geteuid() == 0 else None,
+            "gid": who.gid,
+            "groups": list(who.groups),
+            "umask": 0o022,
+            "fence": {
+                "kind": around.fence.kind.value,
+                "mask": masks,
+                "user_namespace": around.fence.user_namespace,
+                "drop_capabilities": list(around.fence.drop_capabilities) if masks else [],
+                "apply": str(APPLY),
+            },
+            "time_limit_s": desired.time_limit.total_seconds() if desired.time_limit else None,
+            "warn_before_s": desired.warn_before.total_seconds(),
+            "grace_s": desired.grace.total_seconds(),
+        },
+        facts=_facts(desired, around, rewritten, masks),
+        owner=who.uid,
+        files=files,
+    )
+
+
+def _check_folder(workdir: str) -> None:
+    path = Path(workdir)
+    if not path.exists():
+        raise LaunchError(f"The job's folder {workdir} does not exist on this box; make it first.")
+    if not path.is_dir():
+        raise LaunchError(f"The job's folder {workdir} is a file; name a folder as 'workdir'.")
+
+
+def _visible(
+    desired: DesiredAttempt, around: Surroundings, masks: Sequence[str]
+) -> tuple[int, ...]:
+    """CUDA counts what it sees from 0: behind masks the leased GPUs, else all of the box."""
+    if masks and not around.fence.simulated:
+        return tuple(range(len(desired.gpus)))
+    return tuple(gpu.index for gpu in desired.gpus)
+
+
+def _rewrite(
+    desired: DesiredAttempt, around: Surroundings, visible: tuple[int, ...], python: str
+) -> Rewritten:
+    try:
+        view = read(desired.command, desired.script)
+        script = view.script_path
+        return rewrite(
+            view,
+            LeaseFacts(
+                indices=tuple(gpu.index for gpu in desired.gpus),
+                visible=visible,
+                port=desired.master_port,
+                simulated=around.fence.simulated,
+            ),
+            Runtime(
+                python=python,
+                accelerate_config=f"{desired.run_dir}/accelerate.yaml",
+                bundled_trainer=bundled_trainer(),
+                script_exists=script is None or (Path(desired.workdir) / script).exists(),
+            ),
+        )
+    except CommandError as error:
+        raise LaunchError(str(error)) from None
+
+
+def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]) -> list[str]:
+    """The words to execute; shell text too long for one goes into a file."""
+    argv = list(rewritten.argv)
+    text = rewritten.script
+    if text is None or len(text.encode()) <= _LONGEST_ARGUMENT_BYTES or text not in argv:
+        return argv
+    at = argv.index(text)
+    files["script.sh"] = text.encode()
+    # `bash -c TEXT NAME ARGUMENTS…` names itself; `bash FILE ARGUMENTS…` is named by the file.
+    return [*argv[: at - 1], f"{desired.run_dir}/script.sh", *argv[at + 2 :]]
+
+
+def _owned(
+    desired: DesiredAttempt, around: Surroundings, visible: tuple[int, ...]
+) -> dict[str, str]:
+    """What nobody else may set."""
+    owned = {
+        "BERTH_JOB_ID": str(desired.job_id),
+        "BERTH_ATTEMPT": desired.attempt,
+        "BERTH_RUN_DIR": desired.run_dir,
+        "BERTH_GPU_UUIDS": ",".join(gpu.uuid for gpu in desired.gpus),
+        "BERTH_GPU_INDICES": ",".join(str(gpu.index) for gpu in desired.gpus),
+        "BERTH_DEVICES": "simulated" if around.fence.simulated else "nvml",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, visible)),
+    }
+    if desired.master_port is not None:
+        owned |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(desired.master_port)}
+    return owned
+
+
+def _facts(
+    desired: DesiredAttempt, around: Surroundings, rewritten: Rewritten, masks: Sequence[str]
+) -> LaunchFacts:
+    visible = _visible(desired, around, masks)
+    whole_box = len(desired.gpus) == len(around.gpus)
+    return LaunchFacts(
+        launcher=rewritten.launcher,
+        before=rewritten.before,
+        after=rewritten.after,
+        changes=rewritten.changes,
+        cuda_visible_devices=",".join(map(str, visible)),
+        master_port=desired.master_port,
+        fence=around.fence.kind if masks or whole_box else FenceKind.ADVISORY,
+    )

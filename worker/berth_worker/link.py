@@ -1,0 +1,112 @@
+"""Two conversations with the server: what should be, and what is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+from pydantic import ValidationError
+
+from berth.protocol.internal import DesiredState
+from berth_worker.channel import Channel, ServerAwayError, ServerRefusedError
+
+_log = structlog.get_logger(__name__)
+_WAIT_S = 30
+_ANSWER_WITHIN_S = 15.0
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+
+class Link:
+    """Hears the desired state and sends reports, for ever, whatever becomes of the server."""
+
+    def __init__(self, socket: Path, report: Callable[[bool], bytes]) -> None:
+        """
+        `report` makes the next report; it is told whether the server may be another than
+        before, which knows nothing yet.
+        """
+        self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S)
+        self._reporting = Channel(socket, _ANSWER_WITHIN_S)
+        self._report = report
+        self._news = anyio.Event()
+        self._threads = anyio.CapacityLimiter(2)
+
+    def changed(self) -> None:
+        """Something is to be reported at once."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End both conversations, also in the middle of an answer."""
+        self._listening.interrupt()
+        self._reporting.interrupt()
+
+    async def listen(self, on_desired: Callable[[DesiredState], None]) -> None:
+        """Hand over every desired state that the server tells."""
+        generation: int | None = None
+        connections = 0
+        pause = _Pause("the server cannot be asked what should run")
+        while True:
+            after = "" if generation is None else f"&after={generation}"
+            try:
+                answer = await self._ask(
+                    self._listening, "GET", f"/internal/v1/desired?wait_s={_WAIT_S}{after}"
+                )
+                desired = DesiredState.model_validate_json(answer)
+            except (ServerAwayError, ServerRefusedError, ValidationError) as error:
+                # Another server counts generations anew: ask without one.
+                generation = None
+                await pause.take(error)
+                continue
+            pause.over()
+            if desired.generation != generation or connections != self._listening.connections:
+                generation, connections = desired.generation, self._listening.connections
+                on_desired(desired)
+
+    async def tell(self) -> None:
+        """Send a report whenever there is news."""
+        connections = 0
+        pause = _Pause("the server takes no report")
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            try:
+                body = self._report(connections != self._reporting.connections)
+                connections = self._reporting.connections
+                await self._ask(self._reporting, "POST", "/internal/v1/report", body)
+            except (ServerAwayError, ServerRefusedError) as error:
+                self._news.set()
+                connections = -1
+                await pause.take(error)
+            else:
+                pause.over()
+                if connections != self._reporting.connections:
+                    self._news.set()  # it was another server: it needs the whole story
+
+    async def _ask(
+        self, channel: Channel, method: str, target: str, body: bytes | None = None
+    ) -> bytes:
+        return await anyio.to_thread.run_sync(
+            channel.ask, method, target, body, limiter=self._threads, abandon_on_cancel=True
+        )
+
+
+class _Pause:
+    """Growing pauses between attempts, told once per absence."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._failures = 0
+
+    async def take(self, error: Exception) -> None:
+        if self._failures == 0:
+            _log.info(self._what, action="server.away", reason=str(error))
+        await anyio.sleep(min(_FIRST_PAUSE_S * 2 ** min(self._failures, 10), _LONGEST_PAUSE_S))
+        self._failures += 1
+
+    def over(self) -> None:
+        if self._failures:
+            _log.info("the server is back", action="server.back", tries=self._failures)
+        self._failures = 0

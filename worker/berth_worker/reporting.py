@@ -1,0 +1,40 @@
+"""What the server is told."""
+
+from __future__ import annotations
+
+import time
+
+from berth.protocol.gpus import BoxSnapshot
+from berth.protocol.internal import WorkerReport
+from berth_worker.sampling import Sampler, tells_news
+from berth_worker.supervisor import Supervisor
+
+_REPEAT_AFTER_S = 5.0
+
+
+class Reporter:
+    """Makes the reports: attempts always, the devices when there is news of them."""
+
+    def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervisor) -> None:
+        """`frame` holds what stays the same."""
+        self._frame = frame
+        self._sampler = sampler
+        self._supervisor = supervisor
+        self._told: BoxSnapshot | None = None
+        self._told_at = 0.0
+
+    def build(self, *, whole: bool) -> bytes:
+        """The next report; `whole`: the server may know nothing of what it was told before."""
+        latest = self._sampler.latest
+        now = time.monotonic()
+        snapshot = None
+        if latest is not None and latest is not self._told:
+            due = whole or now - self._told_at >= _REPEAT_AFTER_S
+            if due or tells_news(latest, self._told):
+                snapshot, self._told, self._told_at = latest, latest, now
+        elif whole:
+            snapshot = latest
+        report = self._frame.model_copy(
+            update={"snapshot": snapshot, "attempts": self._supervisor.observed()}
+        )
+        return report.model_dump_json().encode()
