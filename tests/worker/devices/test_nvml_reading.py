@@ -19,10 +19,14 @@ MIB = 1024**2
 @pytest.fixture
 def sleeper():
     """A process of ours that does nothing until its input ends."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    yield process
-    process.stdin.close()
-    process.wait(timeout=10)
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        yield process
+        process.communicate(b"\n")
 
 
 def test_every_fact_of_eight_gpus(nvml, box, tmp_path):

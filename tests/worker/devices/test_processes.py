@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from berth_worker import processes
 from berth_worker.processes import Process, ProcessBook
 
-# Starts a child in a session of its own, says its pid, then waits for a line or the end.
+# Starts a child in a session of its own, says its pid when it runs, then waits for a line.
 PARENT = """
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE,
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE,
                          start_new_session=True)
+child.stdout.readline()
 print(child.pid, flush=True)
 sys.stdin.readline()
 """
-CHILD = "import time; time.sleep(600)"
+CHILD = "import time; print(flush=True); time.sleep(600)"
 
 
 def until(condition, what: str):
@@ -79,7 +80,7 @@ def test_a_process_is_read_truly(unmarked):
     process = processes.read(child)
 
     assert process.parent == parent.pid
-    assert process.state in "SR"
+    assert process.state in "SRD"
     assert 0 <= processes.age_s(process) < 60
     assert process.resident_bytes > 0
     assert processes.alive(child)

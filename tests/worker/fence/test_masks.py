@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.protocol.gpus import GpuSnapshot
@@ -71,7 +71,7 @@ def plant(root: Path, minors: list[int]) -> Tree:
     return Tree(dev, sys, gpus)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(minors=st.permutations(range(8)), kept=st.sets(st.integers(0, 7)))
 def test_exactly_the_others(tmp_path_factory, minors, kept):
     """Whatever the numbering, a job keeps its own nodes and loses those of every other GPU."""
