@@ -1,0 +1,204 @@
+"""Stopping: by request, by the clock, and after the job's own end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import timedelta
+
+import pytest
+
+IGNORE_TERM = "trap '' TERM; while :; do sleep 0.1; done"
+SAVE_ON_TERM = """
+import signal, sys, time
+def save(number, frame):
+    time.sleep(0.3)
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_a_stop_gives_time_to_save(worker, until):
+    """TERM comes first; who saves and leaves within the grace is not killed."""
+    attempt = worker.run(["python", "-c", SAVE_ON_TERM], gpus=(0,))
+    worker.until_phase(attempt, "running")
+    until(lambda: "ready" in worker.output(attempt), "the handler is set")
+    worker.stop(attempt)
+    ended = worker.until_clear(attempt)
+    assert (ended.outcome, ended.exit.cause, ended.exit.exit_code) == ("cancelled", "stopped", 0)
+    assert ended.exit.killed == 0
+    assert worker.output(attempt) == "ready\nsaved\n"
+
+
+def test_who_ignores_the_stop_is_killed_after_the_grace(worker):
+    """KILL follows the grace, and the message says so."""
+    attempt = worker.run(script=IGNORE_TERM, grace="500ms", gpus=(0,))
+    worker.until_phase(attempt, "running")
+    worker.stop(attempt, "preempted")
+    ended = worker.until_clear(attempt)
+    assert (ended.outcome, ended.exit.signal) == ("preempted", signal.SIGKILL)
+    assert ended.exit.killed >= 1
+    assert "grace of 500ms" in ended.message
+    assert not worker.pids()
+
+
+def test_a_shorter_grace_hurries_a_stop(worker):
+    """A second, more urgent stop does not have to wait for the first one's grace."""
+    attempt = worker.run(script=IGNORE_TERM, grace="1h", gpus=(0,))
+    worker.until_phase(attempt, "running")
+    worker.stop(attempt)
+    worker.until_phase(attempt, "stopping")
+    worker.change(attempt, grace="0s")
+    assert worker.until_clear(attempt).exit.signal == signal.SIGKILL
+
+
+def test_a_stop_before_the_start_means_it_never_starts(worker):
+    """An attempt first seen with action stop ends as cancelled, without an exit record."""
+    spec = worker.spec(["touch", str(worker.home / "ran")], gpus=(0,))
+    worker.desire(spec | {"action": "stop", "stop_reason": "cancelled"})
+    ended = worker.until_clear(spec["attempt"])
+    assert (ended.phase, ended.outcome, ended.exit) == ("ended", "cancelled", None)
+    worker.desire(spec)
+    worker.until_clear(worker.run("true"))
+    assert not (worker.home / "ran").exists()
+
+
+def test_the_time_limit_warns_then_stops(worker, until):
+    """USR1 goes ahead of the limit to those who handle it alone; then TERM; outcome time_limit."""
+    script = """
+    sleep 100 &
+    trap 'echo warned' USR1
+    echo ready
+    while :; do wait; done
+    """
+    attempt = worker.run(script=script, time_limit="2s", warn_before="1s")
+    ended = worker.until_clear(attempt)
+    assert worker.output(attempt).splitlines()[:2] == ["ready", "warned"]
+    assert (ended.outcome, ended.exit.cause) == ("time_limit", "time_limit")
+    assert "2s" in ended.message
+    ran = ended.exit.ended_at - ended.exit.started_at
+    assert timedelta(seconds=1.9) < ran < timedelta(seconds=4)
+
+
+@pytest.mark.parametrize("detach", ["setsid", "nohup", "setsid nohup"])
+def test_nobody_outlives_the_job(worker, detach):
+    """Background processes, detached or not, are ended after the job's first process."""
+    attempt = worker.run(script=f"{detach} sleep 1000 >/dev/null 2>&1 & exit 0", gpus=(0,))
+    ended = worker.until_clear(attempt)
+    assert (ended.outcome, ended.exit.exit_code) == ("exit", 0)
+    assert not worker.pids()
+    assert "left 1 process running" in ended.message
+
+
+def test_a_double_fork_does_not_escape_a_stop(worker, until):
+    """An orphan that ignores TERM in a session of its own is killed with its job."""
+    script = f'setsid sh -c "{IGNORE_TERM}" & echo $! > orphan; wait'
+    attempt = worker.run(script=script, grace="300ms", gpus=(0,))
+    until((worker.home / "orphan").exists, "the orphan runs")
+    worker.stop(attempt)
+    worker.until_clear(attempt)
+    assert not worker.pids()
+
+
+def test_kill_0_in_a_script_spares_the_shim(worker):
+    """A script that signals its own process group does not take its record with it."""
+    ended = worker.until_clear(worker.run(script="kill -KILL 0"))
+    assert (ended.outcome, ended.exit.signal) == ("exit", signal.SIGKILL)
+
+
+RANK = """
+import os, signal, sys, time
+rank = os.environ["LOCAL_RANK"]
+def term(number, frame):
+    print(f"rank {rank} term", flush=True)
+    time.sleep(0.5)
+    print(f"rank {rank} saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, term)
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, lambda *a: print(f"helper {rank} term", flush=True))
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.05)
+    os._exit(0)
+print(f"rank {rank} ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+LAUNCHER = """
+import os, signal, subprocess, sys, time
+ranks = [
+    subprocess.Popen([sys.executable, "-c", sys.argv[1]],
+                     env={**os.environ, "LOCAL_RANK": str(i)}, start_new_session=True)
+    for i in range(2)
+]
+def term(number, frame):
+    print("launcher term", flush=True)
+    for rank in ranks:
+        rank.kill()
+signal.signal(signal.SIGTERM, term)
+sys.exit(max(abs(rank.wait()) for rank in ranks))
+"""
+
+
+def test_ranks_save_together_before_their_launcher_hears_of_it(worker, until):
+    """
+    All ranks get TERM at once; a launcher that would kill them on TERM, and helpers that a
+    saving rank still needs, get none meanwhile.
+    """
+    attempt = worker.run(["python", "-c", LAUNCHER, RANK], gpus=(0, 1))
+    worker.until_phase(attempt, "running")
+    until(lambda: worker.output(attempt).count("ready") == 2, "both ranks run")
+    worker.stop(attempt)
+    ended = worker.until_clear(attempt)
+    said = worker.output(attempt).splitlines()
+    told = [line for line in said if line.startswith("rank")]
+    assert sorted(told[:2]) == ["rank 0 ready", "rank 1 ready"]
+    assert sorted(told[2:4]) == ["rank 0 term", "rank 1 term"]
+    assert sorted(told[4:]) == ["rank 0 saved", "rank 1 saved"]
+    for rank in "01":
+        after = said[said.index(f"rank {rank} saved") :]
+        assert said.count(f"helper {rank} term") == after.count(f"helper {rank} term")
+    assert "launcher term" not in said
+    assert ended.exit.cause == "stopped"
+
+
+def test_a_launcher_that_leaves_its_ranks_has_not_succeeded(worker, until):
+    """Exit code 0 while a whole set of ranks still runs is a failure with a sentence."""
+    leaving = LAUNCHER.split("def term", maxsplit=1)[0] + "os._exit(0)"
+    rank = "import time; time.sleep(1000)"
+    attempt = worker.run(
+        ["python", "-c", leaving, rank], gpus=(0, 1), env={"LOCAL_WORLD_SIZE": "2"}
+    )
+    ended = worker.until_clear(attempt)
+    assert (ended.outcome, ended.exit.exit_code) == ("exit", 1)
+    assert "ranks still ran" in ended.message
+    assert not worker.pids()
+
+
+def test_an_end_from_outside_is_not_a_users_stop(worker, until):
+    """A shim that is told to end by somebody else (a shutdown) makes the attempt lost."""
+    attempt = worker.run("sleep 1000", gpus=(0,))
+    worker.until_phase(attempt, "running")
+    (shim,) = worker.shims()
+    os.kill(shim, signal.SIGTERM)
+    ended = worker.until_clear(attempt)
+    assert ended.outcome == "lost"
+    assert "outside" in ended.message
+
+
+def test_the_worker_leaves_at_once_and_alone(worker):
+    """SIGTERM ends the worker within a second; its jobs go on."""
+    attempt = worker.run("sleep 1000", gpus=(0,))
+    worker.until_phase(attempt, "running")
+    begun = time.monotonic()
+    assert worker.kill(signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 2
+    assert worker.pids()
+    assert not (worker.home / "run" / "worker.pid").exists()
