@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
+
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
 from berth.protocol.internal import ExitRecord, ObservedAttempt, WorkerReport
 from berth.protocol.jobs import JobSpec
@@ -26,7 +28,6 @@ from berth_server.settings import Settings
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Database
 from berth_server.store.records import JobRecord
-from starlette.testclient import TestClient
 
 ME = Caller(os.getuid(), user_name(os.getuid()))
 GIB = 1 << 30
@@ -123,7 +124,12 @@ class FakeWorker:
     ) -> None:
         now = datetime.fromtimestamp(self.clock(), UTC)
         left = ExitRecord(
-            attempt=attempt, exit_code=code, signal=signal, cause=cause, started_at=now, ended_at=now
+            attempt=attempt,
+            exit_code=code,
+            signal=signal,
+            cause=cause,
+            started_at=now,
+            ended_at=now,
         )
         self.tell(
             ObservedAttempt(
@@ -172,13 +178,29 @@ class Desk:
     def kinds(self, job_id: int | None = None) -> list[str]:
         """The kinds of all events, or of one job's, in order."""
         where = "" if job_id is None else f"WHERE job_id = {job_id}"
-        return [r[0] for r in self.service.db.read.all(f"SELECT kind FROM events {where} ORDER BY id")]
+        return [
+            r[0] for r in self.service.db.read.all(f"SELECT kind FROM events {where} ORDER BY id")
+        ]
+
+
+_migrated: list[bytes] = []
+
+
+def _fresh_database(path: Path) -> Database:
+    """A new database; migrated once per session, copied afterwards."""
+    if _migrated:
+        path.write_bytes(_migrated[0])
+        return Database(path)
+    Database(path).close()
+    _migrated.append(path.read_bytes())
+    return Database(path)
 
 
 @contextmanager
 def open_desk(home: Path, clock: Clock | None = None) -> Iterator[Desk]:
     clock = clock or Clock()
-    db = Database(home / "berth.db")
+    path = home / "berth.db"
+    db = Database(path) if path.exists() else _fresh_database(path)
     try:
         service = Service(db, Options(home=home), clock)
         yield Desk(service, clock, FakeWorker(service, clock))

@@ -6,9 +6,16 @@ import re
 import sqlite3
 from pathlib import Path
 
-import berth_server
 import pytest
-from berth_server.service import cancel
+
+import berth_server
+from berth.protocol.states import JobState
+from berth_server.service.callers import Caller
+from berth_server.service.cancel import on_cancel
+from berth_server.service.hold import on_release
+from berth_server.service.state import set_job_state
+
+ROOT = Caller(0, "root")
 
 
 def test_a_second_unreleased_lease_of_a_gpu_is_refused_by_the_schema(desk):
@@ -16,7 +23,7 @@ def test_a_second_unreleased_lease_of_a_gpu_is_refused_by_the_schema(desk):
     desk.submit(gpus=1)
     desk.submit(gpus=1)
     with (
-        pytest.raises(sqlite3.IntegrityError, match="leases.gpu_uuid"),
+        pytest.raises(sqlite3.IntegrityError, match=r"leases\.gpu_uuid"),
         desk.service.db.write(now=0.0) as tx,
     ):
         tx.execute(
@@ -31,7 +38,7 @@ def test_a_second_unreleased_lease_of_a_port_is_refused_by_the_schema(desk):
     desk.submit(gpus=1)
     port = desk.service.db.read.value("SELECT port FROM port_leases WHERE job_id = 1")
     with (
-        pytest.raises(sqlite3.IntegrityError, match="port_leases.port"),
+        pytest.raises(sqlite3.IntegrityError, match=r"port_leases\.port"),
         desk.service.db.write(now=0.0) as tx,
     ):
         tx.execute(
@@ -86,12 +93,9 @@ def test_a_status_is_set_in_one_place():
 def test_every_change_of_state_has_its_event(desk):
     """The audit log tells the whole life of a job, in order."""
     job_id = desk.submit(gpus=1, hold=True)
-    from berth_server.service.hold import on_release
-
-    from_me = pytest.importorskip("berth_server.service.callers").Caller
-    on_release(desk.service, from_me(0, "root"), job_id)
+    on_release(desk.service, ROOT, job_id)
     desk.worker.running("1.1")
-    cancel.on_cancel(desk.service, from_me(0, "root"), job_id)
+    on_cancel(desk.service, ROOT, job_id)
     desk.worker.ended("1.1", None, signal=15, cause="stopped")
     assert desk.kinds(job_id) == [
         "job.submitted",
@@ -107,11 +111,13 @@ def test_a_failed_change_leaves_nothing_behind(desk):
     """An error inside a change undoes its rows, its events and what the board saw of it."""
     job_id = desk.submit(hold=True)
     before = desk.service.last_event_id(), dict(desk.service.board.pending)
-    with pytest.raises(RuntimeError), desk.service.change() as tx:
-        from berth.protocol.states import JobState
-        from berth_server.service.state import set_job_state
 
-        set_job_state(tx, job_id, JobState.QUEUED, "It is let go.")
-        raise RuntimeError
+    def fail() -> None:
+        with desk.service.change() as tx:
+            set_job_state(tx, job_id, JobState.QUEUED, "It is let go.")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert desk.state(job_id) == "held"
     assert (desk.service.last_event_id(), dict(desk.service.board.pending)) == before

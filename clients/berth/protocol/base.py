@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pla
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)", re.IGNORECASE)
 _DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d)(?::([0-5]\d))?")
+_LONGEST_S = 3650 * 86400.0
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _SIZE_POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
+_LARGEST_BYTES = 1 << 60
 
 
 class Wire(BaseModel):
@@ -39,26 +41,31 @@ def parse_duration(value: object) -> timedelta:
         # ValueError, not TypeError: pydantic turns only the former into a field problem.
         raise ValueError(_duration_help(value))  # noqa: TRY004
     if isinstance(value, int | float):
-        return _checked(timedelta(seconds=float(value)), value)
+        return _of_seconds(value, value)
     if isinstance(value, str):
         text = value.strip()
         if re.fullmatch(r"\d+(\.\d+)?", text):
-            return _checked(timedelta(seconds=float(text)), value)
+            return _of_seconds(float(text), value)
         clock = _CLOCK.fullmatch(text)
         if clock:
             days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
             return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         parts = _DURATION_PART.findall(text)
         if parts and not _DURATION_PART.sub("", text).strip():
-            return _checked(
-                timedelta(seconds=sum(float(n) * _DURATION_UNIT_S[u.lower()] for n, u in parts)),
-                value,
-            )
+            total = sum(float(n) * _DURATION_UNIT_S[u.lower()] for n, u in parts)
+            return _of_seconds(total, value)
     raise ValueError(_duration_help(value))
 
 
+def _of_seconds(count: float, value: object) -> timedelta:
+    # Compared before it is converted: timedelta refuses huge numbers and NaN in its own words.
+    if not 0 <= count <= _LONGEST_S:
+        raise ValueError(_duration_help(value))
+    return timedelta(seconds=float(count))
+
+
 def _checked(duration: timedelta, value: object) -> timedelta:
-    if duration < timedelta(0) or duration > timedelta(days=3650):
+    if not 0 <= duration.total_seconds() <= _LONGEST_S:
         raise ValueError(_duration_help(value))
     return duration
 
@@ -89,16 +96,19 @@ def parse_size(value: object) -> int:
     """
     if isinstance(value, bool):
         raise ValueError(_size_help(value))  # noqa: TRY004 - see parse_duration
-    if isinstance(value, int) and value >= 0:
+    if isinstance(value, int) and 0 <= value <= _LARGEST_BYTES:
         return value
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match:
             number, unit = match.groups()
-            if unit is None:
-                return int(float(number))
-            decimal = len(unit) == 1 and value.strip().lower().endswith("b")
-            return int(float(number) * (1000 if decimal else 1024) ** _SIZE_POWER[unit[0].lower()])
+            factor = 1
+            if unit is not None:
+                decimal = len(unit) == 1 and value.strip().lower().endswith("b")
+                factor = (1000 if decimal else 1024) ** _SIZE_POWER[unit[0].lower()]
+            size = float(number) * factor
+            if size <= _LARGEST_BYTES:
+                return int(size)
     raise ValueError(_size_help(value))
 
 

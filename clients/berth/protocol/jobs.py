@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_serializer, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
 from berth.protocol.base import Bytes, Duration, UtcTime, Wire
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
@@ -19,6 +19,23 @@ MASK = "********"
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("It holds a NUL character, which no program can be given; take it out.")
+    return value
+
+
+def _webhook(value: str) -> str:
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError(f"{value!r} is not a web address; write like https://host/path.")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Webhook = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)]
 
 
 def mask_secrets(env: dict[str, str]) -> dict[str, str]:
@@ -36,24 +53,24 @@ class OomLadder(Wire):
 class JobSpec(Wire):
     """One job as a user asks for it. Exactly one of `command` and `script` is given."""
 
-    name: str | None = Field(default=None, max_length=200, examples=["persona-history"])
+    name: Text | None = Field(default=None, max_length=200, examples=["persona-history"])
     """Short name for lists; default: made from the command."""
-    command: list[str] | str | None = Field(
+    command: list[Text] | Text | None = Field(
         default=None,
         examples=["deepspeed --num_gpus=4 train_deepspeed.py --config config.json"],
     )
     """Argument list, or one shell-quoted line exactly as it would be typed."""
-    script: str | None = Field(default=None, max_length=1_000_000)
+    script: Text | None = Field(default=None, max_length=1_000_000)
     """Shell text, run by /bin/bash, instead of `command`."""
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
     """Least memory of each card, bytes."""
-    workdir: str | None = Field(default=None, examples=["/home/ada/twin"])
+    workdir: Text | None = Field(default=None, examples=["/home/ada/twin"])
     """Absolute folder to run in; default: the submitting client's, else the user's home."""
-    env: dict[EnvName, str] = Field(default_factory=dict)
+    env: dict[EnvName, Text] = Field(default_factory=dict)
     """Extra environment variables. Values of secret-looking names are never shown again."""
-    python: str | None = Field(default=None, examples=["/home/ada/envs/twin"])
+    python: Text | None = Field(default=None, examples=["/home/ada/envs/twin"])
     """Interpreter or environment folder to run in; default: the one Berth runs in."""
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Higher starts first."""
@@ -67,7 +84,7 @@ class JobSpec(Wire):
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
     """What to try when the run dies of GPU memory."""
-    depends_on: list[int] = Field(default_factory=list, max_length=1000)
+    depends_on: list[JobId] = Field(default_factory=list, max_length=1000)
     """Ids of jobs that must have succeeded first."""
     not_before: UtcTime | None = None
     """Earliest start."""
@@ -77,7 +94,7 @@ class JobSpec(Wire):
     """Free key-value pairs to filter by."""
     preemptible: bool = False
     """Whether it may be stopped, saved and requeued in favour of others."""
-    notify: list[str] = Field(default_factory=list, max_length=20)
+    notify: list[Webhook] = Field(default_factory=list, max_length=20)
     """Where to tell about the end (webhook URLs)."""
 
     @model_validator(mode="after")

@@ -125,13 +125,13 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
         raise _wrong(
             "workdir", f"The folder {workdir} does not exist on this box; create it first."
         )
+    if state == "there" and not Path(workdir).is_dir():
+        raise _wrong("workdir", f"{workdir} is not a folder; give the folder to run in.")
     if state == "forbidden" or not access.may(workdir, os.R_OK | os.X_OK):
         raise _wrong(
             "workdir",
             f"{caller.user} may not enter {workdir}; change its permissions or choose another folder.",
         )
-    if not Path(workdir).is_dir():
-        raise _wrong("workdir", f"{workdir} is not a folder; give the folder to run in.")
     return workdir
 
 

@@ -49,6 +49,7 @@ def on_release(service: Service, caller: Caller, job_id: int) -> None:
     if state in {JobState.QUEUED, JobState.WAITING}:
         return
     if state is not JobState.HELD:
-        raise Conflict(f"Job {job_id} is {state.value}, not held; there is nothing to release.")
+        verb = "has already" if state.is_final else "is"
+        raise Conflict(f"Job {job_id} {verb} {state.value}; there is nothing to release.")
     with service.change(caller.user) as tx:
         set_job_state(tx, job_id, first_state(tx, record), f"{caller.user} released it.")
