@@ -20,6 +20,7 @@ _SHAPED = re.compile(
     r"|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[A-Z0-9]{12,})"
 )
 _IN_ADDRESS = re.compile(r"(://[^\s/:@'\"]+:)[^\s/@'\"]+(@)")
+_COMMENTS = re.compile(r"^[ \t]*(?:#[^\n]*)?\n", re.MULTILINE)
 _IN_TEXT = re.compile(
     r"""((?:--?|\b)[\w.-]{0,60}(?:token|key|password|passwd|passphrase|secret|credential)
          [\w.-]{0,60}\s{0,9}[=:]\s{0,9}|--[\w.-]{0,60}(?:token|key|password|passwd|secret)\s{1,9})
@@ -49,8 +50,8 @@ def line(words: Sequence[Word]) -> str:
 
 
 def text_line(text: str) -> str:
-    """Shell text as one line, line ends shown as ⏎, secrets masked."""
-    start = shaped(text.strip()[: 2 * _LONGEST])
+    """Shell text as one line: comment lines left out, line ends as ⏎, secrets masked."""
+    start = shaped(_COMMENTS.sub("", text[: 2 * _LONGEST]).strip())
     masked = _IN_TEXT.sub(lambda match: match.group(1) + MASK, start)
     joined = re.sub(r"\\\n[ \t]*", "", masked)
     return shortened(joined.replace("\n", " ⏎ "))

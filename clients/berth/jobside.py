@@ -1,0 +1,180 @@
+"""
+What a running job can tell Berth, and learn from it. For use inside training scripts.
+
+    from berth import jobside
+
+    jobside.on_warning(lambda: trainer.save_soon())
+    jobside.log_metrics(step, loss=loss, lr=lr)
+
+One file, standard library only, Python 3.8 or newer: it works in every environment, also
+copied beside a script. Outside Berth every call does nothing, so scripts need no conditions.
+Nothing here raises because of a full disk or a missing folder: telling must not end a run.
+"""
+
+# Python 3.8 runs this: no newer syntax or library.
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable  # noqa: UP035 - its new home cannot be subscripted in 3.8
+
+__all__ = [
+    "attempt",
+    "gpu_uuids",
+    "is_berth",
+    "log_metrics",
+    "on_warning",
+    "report_failure",
+    "run_dir",
+]
+
+
+def run_dir() -> Path | None:
+    """The attempt's run directory; None outside Berth."""
+    named = os.environ.get("BERTH_RUN_DIR")
+    if not named:
+        return None
+    path = Path(named)
+    return path if path.is_dir() else None
+
+
+def is_berth() -> bool:
+    """Whether this process belongs to a job of Berth's."""
+    return run_dir() is not None
+
+
+def attempt() -> str | None:
+    """The attempt this process belongs to, like `42.1`; None outside Berth."""
+    return os.environ.get("BERTH_ATTEMPT") or None
+
+
+def gpu_uuids() -> list[str]:
+    """UUIDs of the job's GPUs, in the order of the box; empty outside Berth or without GPUs."""
+    return [uuid for uuid in os.environ.get("BERTH_GPU_UUIDS", "").split(",") if uuid]
+
+
+def log_metrics(step: float, **numbers: Any) -> bool:
+    """
+    Add one point to the job's curves. Returns whether it was written.
+
+    Only rank 0 writes, the others do nothing. Takes anything that is a number or has an
+    `item()` that is one (tensors, arrays of one element); what is neither is left out. A
+    number that is not finite is kept as a gap in the curve. The line is added by one write
+    to the end of `metrics.jsonl`, so a reader never sees two lines mixed.
+    """
+    folder = run_dir()
+    if folder is None or _rank() != 0:
+        return False
+    point: dict[str, float | None] = {"step": _number(step), "time": round(time.time(), 3)}
+    for name, value in numbers.items():
+        known, number = _try_number(value)
+        if known:
+            point[name] = number
+    line = json.dumps(point, allow_nan=False) + "\n"
+    return _append(folder / "metrics.jsonl", line.encode())
+
+
+def on_warning(callback: Callable[[], object]) -> bool:
+    """
+    Call `callback` when Berth warns that the job will be stopped soon.
+
+    Berth sends SIGUSR1 `warn_before` ahead of a time limit or a preemption, to every process
+    that handles it: every rank gets it, at slightly different moments. Set a flag in the
+    callback and agree between ranks at the end of a step before saving. It runs in the main
+    thread; an exception in it is printed and goes no further. An earlier handler of the
+    signal is still called. Returns whether the handler is in place: not outside Berth and
+    not off the main thread.
+    """
+    if not is_berth() or threading.current_thread() is not threading.main_thread():
+        return False
+    earlier = signal.getsignal(signal.SIGUSR1)
+
+    def handle(number: int, frame: Any) -> None:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - a failing save must not end the run before its time
+            traceback.print_exc()
+        if callable(earlier):
+            earlier(number, frame)
+
+    signal.signal(signal.SIGUSR1, handle)
+    return True
+
+
+def report_failure(kind: str, sentence: str) -> bool:
+    """
+    Say why this job is about to fail, for the job's page. Returns whether it was noted.
+
+    `kind` is one of Berth's outcomes (`oom_gpu`, `oom_host`, `disk_full`, …) or a word of your
+    own; `sentence` should name the mend. The first report of an attempt stands: what other
+    ranks say later is mostly a consequence.
+    """
+    folder = run_dir()
+    if folder is None:
+        return False
+    text = json.dumps({"kind": str(kind), "sentence": str(sentence)})
+    made = folder / f".failure.{os.getpid()}.{threading.get_ident()}"
+    try:
+        try:
+            made.write_text(text + "\n", encoding="utf-8")
+            # A link fails where the name is taken, a rename would replace the first report.
+            os.link(str(made), str(folder / "failure.json"))
+        finally:
+            if made.exists():
+                made.unlink()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        _complain("failure.json", error)
+        return False
+    return True
+
+
+def _rank() -> int:
+    try:
+        return int(os.environ.get("RANK") or "0")
+    except ValueError:
+        return 0
+
+
+def _try_number(value: Any) -> tuple[bool, float | None]:
+    item = getattr(value, "item", None)
+    try:
+        number = item() if callable(item) else value
+    except Exception:  # noqa: BLE001 - whatever a tensor of several elements raises
+        return False, None
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return isinstance(number, bool), float(number) if isinstance(number, bool) else None
+    return True, number if math.isfinite(number) else None
+
+
+def _number(value: Any) -> float | None:
+    return _try_number(value)[1]
+
+
+def _append(path: Path, line: bytes) -> bool:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        descriptor = os.open(str(path), flags, 0o644)
+        try:
+            written = os.write(descriptor, line)
+            if written < len(line):
+                # The disk is full: end the torn line, so that the next one stands alone.
+                os.write(descriptor, b"\n")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        _complain(path.name, error)
+        return False
+    return written == len(line)
+
+
+def _complain(name: str, error: OSError) -> None:
+    print(f"berth: {name} cannot be written: {error.strerror}", file=sys.stderr, flush=True)
