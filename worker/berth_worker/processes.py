@@ -129,7 +129,8 @@ class ProcessBook:
     def __init__(self, home: Path) -> None:
         """`home` is this Berth's state folder: marks that name another are not ours."""
         self._runs = home / "runs"
-        self._attempts: dict[tuple[int, int], str | None] = {}
+        self._attempts: dict[tuple[int, int], str] = {}
+        self._unmarked: set[tuple[int, int]] = set()
         self._descriptions: dict[tuple[int, int], Description] = {}
         self._boot_time = _boot_time()
 
@@ -194,6 +195,7 @@ class ProcessBook:
         """Drop what is remembered about processes that have ended."""
         identities = {(p.pid, p.started_ticks) for p in living.values()}
         self._attempts = {k: v for k, v in self._attempts.items() if k in identities}
+        self._unmarked &= identities
         self._descriptions = {k: v for k, v in self._descriptions.items() if k in identities}
 
     def _resolve(
@@ -203,24 +205,28 @@ class ProcessBook:
         known: Mapping[int, str],
         uids: Mapping[str, int],
     ) -> str | None:
-        """Go from a process to its parents until one of them tells the attempt."""
+        """
+        Go from a process to its parents until one of them tells the attempt.
+
+        What `known` says, or the mark of an attempt whose user is known, is remembered for all
+        processes on the way. A mark of an attempt that we do not know (yet) is not: anybody
+        may carry it.
+        """
         passed: list[tuple[int, int]] = []
         found: str | None = None
-        young = False
+        certain = True
         at: Process | None = process
-        while at is not None and at.pid > 1:
+        while found is None and at is not None and at.pid > 1:
             identity = (at.pid, at.started_ticks)
-            found = known.get(at.pid)
-            if found is None and identity in self._attempts:
-                found = self._attempts[identity]
-                break
             passed.append(identity)
-            young = young or age_s(at) < YOUNG_S
-            found = found or self._mark(at.pid, uids)
-            if found is not None:
-                break
+            found = known.get(at.pid) or self._attempts.get(identity)
+            if found is None and identity not in self._unmarked:
+                found = self._mark(at.pid, uids)
+                certain = found is None or found in uids
+                if found is None and age_s(at) > YOUNG_S:
+                    self._unmarked.add(identity)
             at = find(at.parent)
-        if found is not None or not young:
+        if found is not None and certain:
             self._attempts.update(dict.fromkeys(passed, found))
         return found
 

@@ -145,6 +145,16 @@ def test_an_orphan_without_a_mark_is_remembered(unmarked, tmp_path):
     assert ProcessBook(tmp_path).attempt_of(child, {}) is None
 
 
+def test_a_shim_that_is_taken_up_late(unmarked, tmp_path, monkeypatch):
+    """A process that was nobody's while its shim was unknown is the shim's afterwards."""
+    parent, child = unmarked
+    monkeypatch.setattr(processes, "YOUNG_S", 0)
+    book = ProcessBook(tmp_path)
+    assert book.attempt_of(child, {}) is None
+
+    assert book.attempt_of(child, {parent.pid: "7.2"}) == "7.2"
+
+
 def test_the_mark_of_another_berth_is_not_ours(family, tmp_path):
     """Two Berths on one box use the same ids; a mark counts with its own home only."""
     _, child = family
@@ -159,17 +169,18 @@ def test_the_mark_of_another_user_is_not_believed(tmp_path):
         pytest.skip("needs root, to be two users")
     marked = {"BERTH_ATTEMPT": "42.1", "BERTH_RUN_DIR": str(tmp_path / "runs/42/1")}
     command = ["/bin/sh", "-c", "echo; read _"]
+    book = ProcessBook(tmp_path)
     with subprocess.Popen(
         command, env=marked, user=4321, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        seen = {
-            uid: ProcessBook(tmp_path).attempt_of(process.pid, {}, {"42.1": uid})
-            for uid in (4321, 4322)
-        }
+        # Put on before the attempt exists, the mark is not remembered when it does.
+        before = book.attempt_of(process.pid, {}, {})
+        anothers = book.attempt_of(process.pid, {}, {"42.1": 4322})
+        own = book.attempt_of(process.pid, {}, {"42.1": 4321})
         process.communicate(b"\n")
 
-    assert seen == {4321: "42.1", 4322: None}
+    assert (before, anothers, own) == ("42.1", None, "42.1")
 
 
 def test_a_stranger_belongs_to_nobody(unmarked, tmp_path):
