@@ -11,7 +11,7 @@ REFUSED = {
     "neither command nor script": ({}, "command"),
     "both": ({"command": "true", "script": "true"}, "exactly one"),
     "an empty command": ({"command": "  "}, "empty"),
-    "an open quote": ({"command": "python 'train.py"}, "quot"),
+    "an open quote": ({"command": "python 'train.py"}, "closed"),
     "a missing script": ({"command": "python nowhere.py"}, "nowhere.py"),
     "a missing folder": ({"command": "true", "workdir": "/nowhere/at/all"}, "/nowhere/at/all"),
     "a relative folder": ({"command": "true", "workdir": "here"}, "absolute"),
@@ -19,7 +19,7 @@ REFUSED = {
     "an unknown dependency": ({"command": "true", "depends_on": [4242]}, "4242"),
     "a strange duration": ({"command": "true", "time_limit": "soon"}, "12h"),
     "a strange size": ({"command": "true", "gpu_memory": "much"}, "20GiB"),
-    "several nodes": ({"command": "deepspeed --num_nodes=2 train_deepspeed.py"}, "one"),
+    "several nodes": ({"command": "deepspeed --num_nodes=2 train_deepspeed.py"}, "this box"),
 }
 
 
