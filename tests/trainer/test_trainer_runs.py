@@ -27,7 +27,20 @@ LAUNCHERS = {
         "accelerate", "launch", "--config_file={neutral}", "--use_deepspeed", "--zero_stage=3",
         "--num_processes=2", "--main_process_port=0",
     ],
+    "accelerate --multi_gpu": [
+        "accelerate", "launch", "--config_file={neutral}", "--multi_gpu", "--num_processes=2",
+        "--main_process_port=0",
+    ],
 }  # fmt: skip
+
+NEUTRAL = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: 'NO'
+machine_rank: 0
+num_machines: 1
+num_processes: 1
+use_cpu: false
+"""
 
 
 def free_port():
@@ -40,9 +53,7 @@ def free_port():
 
 def command(launcher, script, tmp_path, *words):
     neutral = tmp_path / "accelerate.yaml"
-    neutral.write_text(
-        "compute_environment: LOCAL_MACHINE\nnum_machines: 1\nmixed_precision: 'no'\n"
-    )
+    neutral.write_text(NEUTRAL)
     filled = [
         word.format(port=free_port(), python=sys.executable, neutral=neutral)
         for word in LAUNCHERS[launcher]

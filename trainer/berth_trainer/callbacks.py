@@ -64,7 +64,7 @@ class MetricLines(TrainerCallback):
                 )
         values: dict[str, float] = {}
         for name, value in logs.items():
-            values[_NAMES.get(name, name)] = value
+            values[_NAMES.get(name) or str(name)] = value
         values["max_steps"] = state.max_steps
         self._file.write(state.global_step, values)
 

@@ -107,6 +107,9 @@ def load_model(name: str, config: Any, hardware: Hardware) -> Any:
             f"{name} lacks {len(lacking)} of the model's weights ({lacking[0]}, …): they would "
             "start from noise; use a complete checkpoint of this kind of model."
         )
+    if "key_mapping" in options:
+        # save_pretrained would map the names back, and no text model loads those.
+        model._weight_conversions = None  # noqa: SLF001  # transformers has no public switch that the Trainer's saving honours
     model.config.use_cache = False  # a cache is for generation and fights checkpointing
     return model
 
