@@ -39,6 +39,8 @@ class Board:
         self.free_at = [self._free_at_s(gpu) for gpu in snapshot.gpus]
         self.open = [at == 0.0 for at in self.free_at]
         self.open_until = [inf] * len(snapshot.gpus)
+        self.everyone = list(range(len(snapshot.gpus)))
+        self.least_total = min((gpu.memory_total_bytes for gpu in snapshot.gpus), default=0)
         self.claimed_by: list[int | None] = [None] * len(snapshot.gpus)
         self.busy: list[list[tuple[float, float]]] = [
             [(0.0, at)] if at else [] for at in self.free_at
@@ -53,6 +55,12 @@ class Board:
             if run.started_at is not None
             else 0.0
         )
+        quantile = self.settings.shadow_quantile
+        if quantile is not None and run.estimate is not None:
+            length_s = run.estimate.quantile_s(quantile, elapsed_s=elapsed_s)
+            if run.time_limit is not None:
+                length_s = min(length_s, run.time_limit.total_seconds())
+            return max(_ENDING_S, length_s - elapsed_s)
         if run.time_limit is not None:
             return max(_ENDING_S, run.time_limit.total_seconds() - elapsed_s)
         assumed_s = self.settings.assumed_length.total_seconds()
@@ -60,6 +68,10 @@ class Board:
 
     def bound_s(self, job: JobView) -> float:
         """How long a job may hold its GPUs if it starts now: its limit, else the assumption."""
+        quantile = self.settings.backfill_quantile
+        if quantile is not None and job.estimate is not None:
+            length_s = job.estimate.quantile_s(quantile)
+            return length_s if job.limit_s is None else min(length_s, job.limit_s)
         if job.limit_s is not None:
             return job.limit_s
         return self.settings.assumed_length.total_seconds()
@@ -67,6 +79,8 @@ class Board:
     def usable(self, job: JobView) -> list[int]:
         """Positions of the GPUs that are big enough for the job, whoever is on them."""
         least = job.gpu_memory_bytes or 0
+        if least <= self.least_total:
+            return self.everyone
         return [i for i, gpu in enumerate(self.gpus) if gpu.memory_total_bytes >= least]
 
     def slot(self, job: JobView, usable: list[int]) -> Slot:
@@ -102,6 +116,11 @@ class Board:
                 self.claimed_by[i] = job.id
             self.busy[i].append((slot.at_s, slot.at_s + length_s))
             self.busy[i].sort()
+
+    def close(self, positions: list[int]) -> None:
+        """Let nobody else start there: a job past the age cap waits for these GPUs."""
+        for i in positions:
+            self.open[i] = False
 
     def after(self, seconds: float) -> timedelta:
         """Seconds as a timedelta, at most a century."""

@@ -114,7 +114,7 @@ def _box_reasons(snapshot: Snapshot, plan: Plan, job: JobView) -> list[Reason]:
         return [Reason(kind="worker_down", sentence=sentence)]
     board = Board(snapshot, plan.settings)
     offers: list[Offer] = []
-    for offer in walk(board, ranked(snapshot, plan.settings)):
+    for offer in walk(board, *ranked(snapshot, plan.settings)):
         if offer.job.id == job.id:
             break
         offers.append(offer)

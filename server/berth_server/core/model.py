@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import log
 from types import MappingProxyType
 from typing import Literal
 
@@ -101,14 +102,35 @@ class JobView:
     from here. Default: `queued_at`."""
 
     @cached_property
-    def queued_ts(self) -> float:
-        """`queued_at` as unix seconds."""
-        return self.queued_at.timestamp()
+    def since_ts(self) -> float:
+        """Since when it could have started, as unix seconds."""
+        return (self.eligible_at or self.queued_at).timestamp()
 
     @cached_property
     def limit_s(self) -> float | None:
         """`time_limit` in seconds."""
         return None if self.time_limit is None else self.time_limit.total_seconds()
+
+    def log_length(self, settings: PolicySettings) -> float:
+        """Logarithm of the seconds it is expected to run."""
+        cached = self.__dict__.get("_log_length")
+        if cached is None:
+            limit_s = self.limit_s
+            if self.estimate is not None:
+                length_s = self.estimate.typical_s
+                if settings.length_by == "mean":
+                    length_s = self.estimate.mean_s
+                elif settings.length_by == "median":
+                    length_s = self.estimate.quantile_s(0.5)
+                if limit_s is not None:
+                    length_s = min(length_s, limit_s)
+            else:
+                length_s = settings.limit_used * (
+                    limit_s or settings.assumed_length.total_seconds()
+                )
+            cached = log(max(settings.shortest_s, length_s))
+            self.__dict__["_log_length"] = cached
+        return cached
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,6 @@ class Offer:
     """What became of one job when its turn came."""
 
     job: JobView
-    usable: tuple[int, ...]
-    """Positions of the GPUs that are big enough."""
     start: Start | None = None
     slot: Slot | None = None
     """What it claims, if it claims."""
@@ -38,23 +36,22 @@ class Offer:
 def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     """Decide what starts now. Pure and deterministic: same snapshot, same plan."""
     settings = settings or PolicySettings()
-    order = ranked(snapshot, settings)
-    board = Board(snapshot, settings)
+    order, aged = ranked(snapshot, settings)
     starts: list[Start] = []
     claims: list[Claim] = []
-    for offer in walk(board, order):
-        if offer.start is not None:
-            starts.append(offer.start)
-        elif offer.slot is not None:
-            uuids = tuple(board.gpus[i].uuid for i in offer.slot.gpus)
-            at = snapshot.now + board.after(offer.slot.at_s)
-            claims.append(Claim(job_id=offer.job.id, gpu_uuids=uuids, at=at))
-        if not any(board.open) and len(claims) >= settings.claim_depth:
-            starts.extend(_without_gpus(order, starts, snapshot))
-            break
+    if snapshot.worker_ok and order:
+        board = Board(snapshot, settings)
+        for offer in walk(board, order, aged):
+            if offer.start is not None:
+                starts.append(offer.start)
+            elif offer.slot is not None:
+                uuids = tuple(board.gpus[i].uuid for i in offer.slot.gpus)
+                at = snapshot.now + board.after(offer.slot.at_s)
+                claims.append(Claim(job_id=offer.job.id, gpu_uuids=uuids, at=at))
+        starts.extend(_without_gpus(order))
     return Plan(
         starts=tuple(starts),
-        order=tuple(job.id for job in order),
+        order=tuple([job.id for job in order]),
         expected=forecast(snapshot, settings, order, starts),
         claims=tuple(claims),
         wake_at=_wake_at(snapshot),
@@ -62,28 +59,40 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     )
 
 
-def walk(board: Board, order: list[JobView]) -> Iterator[Offer]:
-    """Offer the board to each job in turn, filling it on the way."""
-    claimed = 0
-    for job in order:
-        usable = board.usable(job)
-        if not board.snapshot.worker_ok:
-            yield Offer(job=job, usable=tuple(usable))
+def walk(board: Board, order: list[JobView], aged: int) -> Iterator[Offer]:
+    """
+    Offer the board to each job in turn, filling it on the way.
+
+    Jobs that plainly cannot start nor claim are passed over without an offer.
+    """
+    may_claim = board.settings.claim_depth
+    n_open = sum(board.open)
+    for place, job in enumerate(order):
+        if n_open == 0 and may_claim <= 0:
+            return
+        gpus = job.gpus
+        if gpus == 0 or (gpus > n_open and may_claim <= 0 and place >= aged):
             continue
-        positions = fitting(board, job, usable)
+        usable = board.usable(job)
+        positions = fitting(board, job, usable) if gpus <= n_open else None
         if positions is not None:
             board.occupy(job, positions)
-            uuids = tuple(board.gpus[i].uuid for i in positions)
-            yield Offer(job=job, usable=tuple(usable), start=Start(job_id=job.id, gpu_uuids=uuids))
+            n_open -= gpus
+            uuids = tuple([board.gpus[i].uuid for i in positions])
+            yield Offer(job=job, start=Start(job_id=job.id, gpu_uuids=uuids))
             continue
         slot = None
-        if claimed < board.settings.claim_depth and len(usable) >= job.gpus:
+        if (may_claim > 0 or place < aged) and len(usable) >= gpus:
             found = board.slot(job, usable)
             if found.at_s < inf:
                 slot = found
-                claimed += 1
+                may_claim -= 1
                 board.claim(job, slot)
-        yield Offer(job=job, usable=tuple(usable), slot=slot)
+                if place < aged:
+                    board.close(usable)
+                    n_open = sum(board.open)
+        if slot is not None:
+            yield Offer(job=job, slot=slot)
 
 
 def fitting(board: Board, job: JobView, usable: list[int]) -> list[int] | None:
@@ -105,7 +114,7 @@ def forecast(
     snapshot: Snapshot, settings: PolicySettings, order: list[JobView], starts: list[Start]
 ) -> Mapping[int, ExpectedStart]:
     """Expected starts of the first `forecast_depth` jobs that do not start now."""
-    if not snapshot.worker_ok:
+    if not snapshot.worker_ok or settings.forecast_depth == 0:
         return MappingProxyType({})
     board = Board(snapshot, settings)
     by_id = {job.id: job for job in order}
@@ -132,16 +141,9 @@ def forecast(
     return MappingProxyType(expected)
 
 
-def _without_gpus(order: list[JobView], starts: list[Start], snapshot: Snapshot) -> list[Start]:
+def _without_gpus(order: list[JobView]) -> list[Start]:
     """Jobs that need no GPU start however full the box is."""
-    if not snapshot.worker_ok:
-        return []
-    started = {start.job_id for start in starts}
-    return [
-        Start(job_id=job.id, gpu_uuids=())
-        for job in order
-        if job.gpus == 0 and job.id not in started
-    ]
+    return [Start(job_id=job.id, gpu_uuids=()) for job in order if job.gpus == 0]
 
 
 def _wake_at(snapshot: Snapshot) -> datetime | None:
