@@ -290,9 +290,17 @@ def test_secrets_are_hidden_on_show_and_kept_in_the_command(safe):
 def test_secrets_in_shell_text_are_hidden_on_show(safe):
     """The same inside a line that a shell runs, and inside a script."""
     line = "export WANDB_API_KEY=hush1; python t.py --password 'hush 2' --token=\"hush3\" | tee log"
+    line += " # Bearer hushhush4"
     for made in (safe(line), safe(script=line), safe(["bash", "-c", line])):
         assert "hush" not in made.before + made.after + repr(made)
         assert "hush1" in made.argv[-1]
+
+
+def test_what_is_no_secret_is_shown(safe):
+    """Names that merely contain a telling word are not masked."""
+    line = "TOKENIZERS_PARALLELISM=false python t.py --tokenizer=gemma --max_tokens 512 --monkey b"
+    for made in (safe(line), safe(f"{line} | cat")):
+        assert "****" not in made.before + made.after
 
 
 def test_before_and_after_are_lines_that_a_shell_reads(safe):

@@ -208,6 +208,7 @@ def test_a_list_is_taken_word_by_word():
 def test_a_line_in_a_list_of_one_is_a_line():
     """A whole line that ended up as one element is read as a line."""
     assert read(["deepspeed --num_gpus=4 train.py"]).gpus_wanted == 4
+    assert read(["./my run.sh"]).argv == ("./my run.sh",)
 
 
 def test_a_script_is_looked_into():

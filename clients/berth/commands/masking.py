@@ -17,15 +17,15 @@ _SECRET_NAME = re.compile(
 _NAMED = re.compile(r"(--?|)([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 _SHAPED = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
-    r"|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[A-Z0-9]{12,})"
+    r"|Bearer [A-Za-z0-9._~+/=-]{8,}|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[A-Z0-9]{12,})"
 )
 _IN_ADDRESS = re.compile(r"(://[^\s/:@'\"]+:)[^\s/@'\"]+(@)")
 _COMMENTS = re.compile(r"^[ \t]*(?:#[^\n]*)?\n", re.MULTILINE)
 _IN_TEXT = re.compile(
-    r"""((?:--?|\b)[\w.-]{0,60}(?:token|key|password|passwd|passphrase|secret|credential)
-         [\w.-]{0,60}\s{0,9}[=:]\s{0,9}|--[\w.-]{0,60}(?:token|key|password|passwd|secret)\s{1,9})
-        ("[^"]*"|'[^']*'|[^\s"'|&;<>()]+)""",
-    re.IGNORECASE | re.VERBOSE,
+    r"""(?:(?P<set>[\w.-]{1,120})(?P<is>["']?\s{0,9}[=:]\s{0,9})
+         |(?P<flag>--?[\w.-]{1,120})(?P<gap>\s{1,9})(?!-))
+        (?P<value>"[^"]*"|'[^']*'|[^\s"'|&;<>()]+)""",
+    re.VERBOSE,
 )
 
 
@@ -52,7 +52,7 @@ def line(words: Sequence[Word]) -> str:
 def text_line(text: str) -> str:
     """Shell text as one line: comment lines left out, line ends as ⏎, secrets masked."""
     start = shaped(_COMMENTS.sub("", text[: 2 * _LONGEST]).strip())
-    masked = _IN_TEXT.sub(lambda match: match.group(1) + MASK, start)
+    masked = _IN_TEXT.sub(_masked, start)
     joined = re.sub(r"\\\n[ \t]*", "", masked)
     return shortened(joined.replace("\n", " ⏎ "))
 
@@ -70,6 +70,13 @@ def shaped(text: str) -> str:
 def shortened(text: str) -> str:
     """Cut a line that no page could show."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _masked(match: re.Match[str]) -> str:
+    name = match["set"] or match["flag"]
+    if not is_secret(name.lstrip("-")):
+        return match.group()
+    return f"{name}{match['is'] or match['gap']}{MASK}"
 
 
 def _shown(each: Word) -> str:

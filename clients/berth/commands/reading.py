@@ -59,8 +59,9 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
         raise CommandError(_EMPTY)
     if any("\0" in each for each in command):
         raise CommandError("The command holds a NUL character; take it out.")
-    if len(command) == 1 and re.match(r"\s*\S+\s+\S", command[0]):
-        # A whole line in a list of one: no program is called "deepspeed --num_gpus=4 train.py".
+    if len(command) == 1 and re.match(r"\s*[^\s/]+\s+\S", command[0]):
+        # A whole line in a list of one: no program is called "deepspeed --num_gpus=4 train.py",
+        # but a file may be called "./my run.sh".
         return _read_line(command[0])
     return _read_words([word(each) for each in command], (), ())
 
