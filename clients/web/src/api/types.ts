@@ -24,7 +24,8 @@ export type Explanation = Schemas["Explanation"];
 export type Reason = Schemas["Reason"];
 export type Metrics = Schemas["Metrics"];
 export type LogLines = Schemas["LogLines"];
-export type LogEnd = Schemas["LogEnd"];
+/** The event `end` of /log/stream; OpenAPI describes one event per stream only. */
+export type LogEnd = { attempt?: string | null; outcome?: Outcome | null; exit_code?: number | null; size_bytes: number; job_state: JobState };
 export type Ablation = Schemas["Ablation"];
 export type AblationList = Schemas["AblationList"];
 export type Me = Schemas["Me"];

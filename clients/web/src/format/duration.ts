@@ -76,11 +76,11 @@ export function timeOfDay(at: number): string {
   return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
 }
 
-/** "14:03" when `at` is within half a day of `now`, else "Wed 14:03" or "12 Dec 14:03". */
+/** "14:03" when `at` is on the day of `now`, else "Wed 14:03" or "12 Dec 14:03". */
 export function wallClock(at: number, now: number): string {
   const apart = Math.abs(at - now);
   const date = new Date(at);
-  if (apart < 43_200_000 && date.getDate() === new Date(now).getDate()) return timeOfDay(at);
+  if (date.toDateString() === new Date(now).toDateString()) return timeOfDay(at);
   const day =
     apart < 6 * 86_400_000
       ? date.toLocaleDateString("en-GB", { weekday: "short" })

@@ -54,6 +54,7 @@ describe("times", () => {
 
   test("a time on another day names the day", () => {
     expect(wallClock(now + 600_000, now)).toBe("14:13");
+    expect(wallClock(now - 13 * 3_600_000, now)).toBe("01:03");
     expect(wallClock(now + 86_400_000, now)).toBe("Wed 14:03");
     expect(wallClock(now + 10 * 86_400_000, now)).toBe("4 Dec 14:03");
   });
@@ -76,7 +77,8 @@ describe("numbers", () => {
 
   test("metrics keep five significant digits at every size", () => {
     expect(metric(0.0123456)).toBe("0.012346");
-    expect(metric(1e-5)).toBe("1.000e-5");
+    expect(metric(1e-5)).toBe("1e-5");
+    expect(metric(3.33333e-7)).toBe("3.333e-7");
     expect(metric(12_000)).toBe("12,000");
     expect(metric(2.5)).toBe("2.5");
   });

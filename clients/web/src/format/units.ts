@@ -50,6 +50,6 @@ export function metric(value: number | null | undefined): string {
   if (value === null || value === undefined) return ABSENT;
   if (Number.isInteger(value) && Math.abs(value) < 1e7) return count(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(3);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return Number(value.toPrecision(4)).toExponential();
   return String(Number(value.toPrecision(5)));
 }

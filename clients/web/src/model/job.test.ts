@@ -17,6 +17,7 @@ describe("commands", () => {
 
   test("a script is told by its first real line", () => {
     expect(commandLine({ script: "#!/bin/bash\n\npython train.py\nmore" })).toBe("python train.py …");
+    expect(commandLine({ script: "echo one\n" })).toBe("echo one");
   });
 });
 

@@ -25,8 +25,8 @@ export const OUTCOME_WORDS: Record<Outcome, string> = {
 export function commandLine(job: Pick<Job, "command" | "script">): string {
   if (Array.isArray(job.command)) return job.command.map(shellQuote).join(" ");
   if (job.command != null) return job.command;
-  const first = (job.script ?? "").split("\n").find((line) => line.trim() !== "" && !line.startsWith("#!"));
-  return `${first ?? ""} …`;
+  const lines = (job.script ?? "").split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#!"));
+  return `${lines[0] ?? ""}${lines.length > 1 ? " …" : ""}`;
 }
 
 /** `word` so that a shell reads it as one word. */

@@ -34,6 +34,7 @@ describe("YAML", () => {
 describe("the command line", () => {
   test("a list follows two dashes, a line stays one quoted word", () => {
     expect(toCommand({ command: ["python", "a b.py"], gpus: 1 })).toBe("berth submit --gpus 1 -- python 'a b.py'");
+    expect(toCommand({ script: "set -e\npython t.py\n", gpus: 2 })).toBe("berth submit --gpus 2 --script - <<'BERTH'\nset -e\npython t.py\nBERTH");
     expect(toCommand({ command: "X=1 python t.py", labels: { seed: "1" } })).toBe("berth submit --label seed=1 'X=1 python t.py'");
   });
 });

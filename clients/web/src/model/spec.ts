@@ -74,13 +74,18 @@ export function toCommand(spec: JobSpec): string {
   option("--python", given.python);
   option("--priority", given.priority);
   option("--time-limit", given.time_limit);
+  option("--grace", given.grace);
+  option("--warn-before", given.warn_before);
   option("--retries", given.retries);
+  option("--on-oom", given.on_oom?.steps?.join(","));
   for (const [key, value] of Object.entries(given.env ?? {})) option("--env", `${key}=${value}`);
   for (const id of given.depends_on ?? []) option("--depends-on", id);
   for (const [key, value] of Object.entries(given.labels ?? {})) option("--label", `${key}=${value}`);
+  for (const url of given.notify ?? []) option("--notify", url);
+  if (given.preemptible) words.push("--preemptible");
   if (given.hold) words.push("--hold");
-  if (given.script != null) words.push("--script", "job.sh");
-  else if (Array.isArray(given.command)) words.push("--", ...given.command.map(shellQuote));
+  if (given.script != null) return `${[...words, "--script", "-"].join(" ")} <<'BERTH'\n${given.script.replace(/\n*$/, "")}\nBERTH`;
+  if (Array.isArray(given.command)) words.push("--", ...given.command.map(shellQuote));
   else words.push(shellQuote(given.command ?? ""));
   return words.join(" ");
 }

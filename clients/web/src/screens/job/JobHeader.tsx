@@ -38,7 +38,7 @@ export function JobHeader({ job }: { job: Job }) {
       </p>
       <StepLine job={job} />
       {(job.warnings ?? []).map((warning) => <p key={warning} className="mt-2 text-sm text-warn">{warning}</p>)}
-      {job.message && !PENDING_STATES.has(job.state) && <p className="mt-2 text-sm">{job.message}</p>}
+      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && <p className="mt-2 text-sm">{job.message}</p>}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}
     </header>
   );

@@ -53,7 +53,7 @@ export function OverviewScreen() {
           {islands(box.data).map((island) => (
             <div key={island.gpus[0]?.uuid} className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}>
               {island.label && <h2 className="mb-1.5 px-1 text-xs text-muted">{island.label}</h2>}
-              <ul className="grid grid-cols-1 gap-2 min-[480px]:grid-cols-2 md:grid-cols-[repeat(auto-fill,minmax(13.5rem,1fr))]">
+              <ul className="grid grid-cols-1 gap-2 min-[480px]:grid-cols-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]" style={{ maxWidth: `${island.gpus.length * 24}rem` }}>
                 {island.gpus.map((gpu) => (
                   <li key={gpu.uuid}>
                     <GpuCard gpu={gpu} history={history(gpu.uuid)} lit={lit !== null && gpu.holder.job_id === lit} dimmed={lit !== null && gpu.holder.job_id !== lit} onLight={setLit} />

@@ -47,7 +47,7 @@ export function SettingsScreen() {
                     <td><code className="text-xs">{s.name}</code></td>
                     <td className="wrap-anywhere"><code className="text-xs">{s.value === null || s.value === undefined ? "–" : String(s.value)}</code></td>
                     <td className="whitespace-nowrap"><span className={s.origin === "default" ? "text-muted" : "font-medium"} title={`${s.environment} in the environment, ${s.name} in berth.toml`}>{ORIGINS[s.origin]}</span></td>
-                    <td className="min-w-56 text-muted">{s.description}</td>
+                    <td className="min-w-56 text-muted"><Ticked text={s.description} /></td>
                   </tr>
                 ))}
               </tbody>
@@ -57,6 +57,11 @@ export function SettingsScreen() {
       </Section>
     </>
   );
+}
+
+/** Text in which `this` is code. */
+function Ticked({ text }: { text: string }) {
+  return <>{text.split("`").map((part, i) => (i % 2 === 1 ? <code key={i} className="text-xs">{part}</code> : part))}</>;
 }
 
 function ThisBrowser() {
