@@ -85,7 +85,7 @@ def ending(job: Job) -> str:
     parts: list[str] = []
     if job.outcome and job.outcome.value not in {"exit", "cancelled"}:
         parts.append(job.outcome.value.replace("_", " "))
-    elif job.state.value == "failed" and job.exit_code is not None:
+    elif job.state.value == "failed" and job.exit_code is not None and not job.message:
         parts.append(f"exit code {job.exit_code}")
     if job.started_at and job.ended_at:
         parts.append(f"ran {text.span(job.ended_at - job.started_at)}")

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 DRAINED_BY_DOWN = "berth down --jobs; `berth up` takes it back"
 """Why GPUs are drained between `berth down --jobs cancel|wait` and the next `berth up`."""
 
+_LOGS = (*DAEMONS, "up")
 _LOOK_S = 0.05
 _HOPELESS = 4
-_TAIL_LINES = 8
+_TAIL_LINES = 6
 _TAIL_BYTES = 4000
 
 
@@ -48,7 +49,9 @@ class Up:
 
     def lines(self) -> str:
         """For people."""
-        fence = self.box.fence.value if self.box.fence else "none"
+        fence = self.box.fence.value if self.box.fence else "unknown"
+        if self.box.source == "simulated":
+            fence = "none is needed: the GPUs are simulated"
         models = sorted({gpu.name for gpu in self.box.gpus})
         source = " (simulated)" if self.box.source == "simulated" else ""
         found = text.plural(len(self.box.gpus), "GPU")
@@ -80,6 +83,8 @@ def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
     from berth.sdk.errors import BerthError
 
     deadline = time.monotonic() + timeout_s
+    # Daemons take longer to say anything than it takes to get here: what stands there is old.
+    old = {name: _size(home.log(name)) for name in _LOGS}
     while True:
         try:
             if client.health().status == "ok":
@@ -93,7 +98,7 @@ def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
         if reason is None and time.monotonic() > deadline:
             reason = f"Berth cannot take jobs after {timeout_s:g} s"
         if reason is not None:
-            raise Failure(f"{reason}.{_last_words(home)}", UNREACHABLE)
+            raise Failure(f"{reason}.{_last_words(home, old)}", UNREACHABLE)
         time.sleep(_LOOK_S)
 
 
@@ -125,28 +130,34 @@ def _hopeless(home: Home) -> str | None:
     return None
 
 
-def _last_words(home: Home) -> str:
-    """The ends of the daemons' logs, for those that have something to say."""
+def _last_words(home: Home, old: dict[str, int]) -> str:
+    """The ends of the logs of those that do not run, if they said anything lately."""
     parts: list[str] = []
-    for name in (*DAEMONS, "up"):
-        log = home.log(name)
-        if identity.alive(home.pid(name)) is not None:
-            continue
-        tail = _tail(log)
+    for name in _LOGS:
+        running = name in DAEMONS and identity.alive(home.pid(name)) is not None
+        tail = "" if running else _tail(home.log(name), old[name])
         if tail:
-            parts.append(f"\n{log} ends with:\n{tail}")
+            parts.append(f"\n{home.log(name)} says:\n{tail}")
     return "".join(parts)
 
 
-def _tail(path: Path) -> str:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _tail(path: Path, after: int) -> str:
     try:
         with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            stream.seek(max(after, _size(path) - _TAIL_BYTES))
             words = stream.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(f"  {line}" for line in words.splitlines()[-_TAIL_LINES:])
+    # A daemon that was started again and again has said the same again and again.
+    lines = list(dict.fromkeys(words.splitlines()[-_TAIL_LINES:]))
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def main() -> int:

@@ -71,8 +71,11 @@ def cut(text: str, columns: int) -> str:
 
 
 def span(duration: timedelta) -> str:
-    """A duration in its two largest units: 45s, 12m, 1h05m, 3d2h."""
-    seconds = max(0, round(duration.total_seconds()))
+    """A duration in its two largest units: 0.3s, 45s, 12m, 1h05m, 3d2h."""
+    exact = max(0.0, duration.total_seconds())
+    if exact < 0.95:
+        return f"{exact:.1f}s"
+    seconds = round(exact)
     if seconds < 60:
         return f"{seconds}s"
     minutes, seconds = divmod(seconds, 60)

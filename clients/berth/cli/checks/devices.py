@@ -15,19 +15,17 @@ from berth.cli.checks.finding import Finding, fail, ok, warn
 
 _VERSION = Path("/proc/driver/nvidia/version")
 _TIMEOUT_S = 60
-_FENCE = """
-import json
-from berth_worker.fence import probe
-found = probe()
-print(json.dumps({"kind": found.kind.value, "sentence": found.sentence}))
-"""
 
 
 def findings() -> Iterator[Finding]:
     """Look at the driver, each GPU and the fence."""
     yield _driver()
-    yield from _gpus()
-    yield _fence()
+    told, problem = _ask(["-m", "berth_worker.devices"])
+    if told is None:
+        yield fail("gpus", f"The GPUs cannot be read: {problem}", "mend what the sentence names")
+        return
+    yield from _gpus(told["snapshot"])
+    yield _fence(told["fence"], simulated=told["snapshot"]["source"] == "simulated")
 
 
 def _driver() -> Finding:
@@ -42,36 +40,28 @@ def _driver() -> Finding:
     return ok("driver", " ".join(first.removeprefix("NVRM version:").split()) + ".")
 
 
-def _gpus() -> Iterator[Finding]:
+def _gpus(box: dict[str, Any]) -> Iterator[Finding]:
     setting = os.environ.get("BERTH_GPUS", "auto")
-    box, problem = _ask(["-m", "berth_worker.devices"])
-    if box is None:
-        yield fail(
-            "gpus", f"The GPUs cannot be read: {problem}", "see `berth doctor`'s lines above"
-        )
-        return
-    gpus: list[dict[str, Any]] = box.get("gpus", [])
-    source = box.get("source", "")
-    yield ok("gpus", f"{text.plural(len(gpus), 'GPU')} by {source} (BERTH_GPUS={setting}).")
+    gpus: list[dict[str, Any]] = box["gpus"]
+    models = ", ".join(sorted({gpu["name"] for gpu in gpus}))
+    how = "simulated" if box["source"] == "simulated" else "seen through NVML"
+    yield ok("gpus", f"{text.plural(len(gpus), 'GPU')}, {models}, {how} (BERTH_GPUS={setting}).")
     for gpu in gpus:
         name = f"gpu {gpu['index']}"
-        problems = (gpu.get("health") or {}).get("problems") or []
+        problems = gpu["health"]["problems"]
         if problems:
-            yield fail(name, " ".join(problems), "reset or drain it: `berth gpus drain`")
-        elif gpu.get("mig"):
+            yield fail(name, " ".join(problems), f"berth gpus drain {gpu['index']}, then reset it")
+        elif gpu["mig"]:
             yield warn(name, "MIG is on: Berth places nothing there.", "nvidia-smi -mig 0")
-        elif gpu.get("processes"):
-            count = text.plural(len(gpu["processes"]), "process").replace("processs", "processes")
-            yield ok(name, f"{count} on it now: `berth gpus` names them.")
+        elif gpu["processes"]:
+            pids = ", ".join(str(process["pid"]) for process in gpu["processes"])
+            yield ok(name, f"In use by pid {pids}; `berth gpus` says whose they are.")
 
 
-def _fence() -> Finding:
-    fence, problem = _ask(["-c", _FENCE])
-    if fence is None:
-        return warn("fence", f"It cannot be tried: {problem}", "install the worker on this machine")
+def _fence(fence: dict[str, Any], *, simulated: bool) -> Finding:
     sentence = str(fence["sentence"])
-    if fence["kind"] == "advisory":
-        return warn("fence", sentence, "run `berth up` as root, or as the sentence says")
+    if fence["kind"] == "advisory" and not simulated:
+        return warn("fence", sentence, "run `berth up` as root, or do as the sentence says")
     return ok("fence", sentence)
 
 

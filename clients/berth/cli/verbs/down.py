@@ -59,10 +59,10 @@ def down(
         return
     print("Berth is down." if were_up else "Berth was not up.")
     if going_on:
-        verb = "goes" if len(going_on) == 1 else "go"
+        goes, them = ("goes", "it") if len(going_on) == 1 else ("go", "them")
         print(
-            f"{text.plural(len(going_on), 'job')} {verb} on: {text.indices(going_on)}; "
-            "`berth up` takes them up again."
+            f"{text.plural(len(going_on), 'job')} {goes} on: {text.indices(going_on)}; "
+            f"`berth up` takes {them} up again."
         )
 
 
