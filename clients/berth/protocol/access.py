@@ -13,7 +13,9 @@ class Me(Wire):
     """Who the server takes the caller for."""
 
     user: str
+    """Name of the user."""
     uid: int
+    """Uid on the box."""
     admin: bool
     """Whether every job may be changed, not only the own ones."""
     via: Literal["socket", "token", "cookie"]
@@ -33,18 +35,24 @@ class Token(Wire):
     """A token, without its secret."""
 
     id: int
+    """To revoke it by."""
     name: str
+    """What its maker called it."""
     user: str
+    """Whose identity it carries."""
     created_at: UtcTime
+    """When it was made."""
     last_used_at: UtcTime | None = None
     """To the minute."""
     expires_at: UtcTime | None = None
+    """When it stops working; absent: never by itself."""
 
 
 class NewToken(Wire):
     """A token with its secret, told this once: only a digest of it is kept."""
 
     token: Token
+    """What lists show of it."""
     secret: str = Field(repr=False, examples=["berth_…"])
     """Put it into BERTH_TOKEN, or into the header `Authorization: Bearer …`."""
 
@@ -53,11 +61,13 @@ class TokenList(Wire):
     """The caller's tokens; an admin sees everybody's."""
 
     tokens: list[Token]
+    """Newest first."""
 
 
 class LoginLink(Wire):
     """A link that logs one browser in, once."""
 
     url: str = Field(repr=False, examples=["http://127.0.0.1:8787/login?code=…"])
+    """Open it in a browser; it works once."""
     expires_at: UtcTime
     """A few minutes from now."""

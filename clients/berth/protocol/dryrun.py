@@ -26,11 +26,13 @@ class DryRun(Wire):
     gpus: int
     """How many GPUs it would get."""
     starts_now: bool
+    """Whether it would start at once."""
     gpu_indices: list[int] = Field(default_factory=list)
     """With `starts_now`: the box's indices of the GPUs."""
     position: int | None = None
     """Place in the queue otherwise; 1 for the next to start."""
     expected_start: UtcTime | None = None
+    """When it should start otherwise; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
     """How far `expected_start` is to be trusted, as in an explanation."""
     summary: str

@@ -15,13 +15,17 @@ class Event(Wire):
     id: int
     """Increasing; resume a stream from the last one seen."""
     time: UtcTime
+    """When it happened."""
     kind: str = Field(examples=["job.submitted", "job.running", "gpu.drained", "gpu.outsider"])
     """Object, dot, verb or new state. docs/reference/events.md lists them all."""
     actor: str = Field(examples=["ada", "system"])
     """User who did it, or `system`."""
     job_id: int | None = None
+    """The job it is about, if any."""
     attempt: str | None = None
+    """The attempt it is about, if any, like `42.1`."""
     gpu_uuid: str | None = None
+    """The GPU it is about, if any."""
     message: str
     """One sentence."""
     data: dict[str, Any] = Field(default_factory=dict)
@@ -32,5 +36,6 @@ class EventPage(Wire):
     """Events in increasing order of id."""
 
     events: list[Event]
+    """Oldest first."""
     last_id: int
     """Pass as `after` to go on."""

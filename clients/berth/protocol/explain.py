@@ -34,12 +34,15 @@ class Reason(Wire):
     """One fact about why a job waits."""
 
     kind: ReasonKind
+    """What kind of fact."""
     sentence: str
     """For people; names jobs, users, GPUs and times."""
     blocking: bool = True
     """Whether the job could start if only this fact were gone."""
     job_ids: tuple[int, ...] = ()
+    """The jobs it is about."""
     gpu_indices: tuple[int, ...] = ()
+    """The GPUs it is about, by the box's index."""
     until: UtcTime | None = None
     """When it is expected to go away."""
 
@@ -48,15 +51,19 @@ class Explanation(Wire):
     """Why a job is in its state, and when it should start."""
 
     job_id: int
+    """The job that is explained."""
     state: JobState
+    """Its state now."""
     position: int | None = None
     """1 for the next to start."""
     expected_start: UtcTime | None = None
+    """When it should start; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
     """How far `expected_start` is to be trusted: time limits only (`likely`), estimates
     (`guess`), nothing known (`unknown`)."""
     summary: str
     """One sentence that stands alone."""
     reasons: list[Reason] = Field(default_factory=list)
+    """All facts that matter, gravest first."""
     would_help: list[str] = Field(default_factory=list)
     """What would start it sooner, one sentence each."""

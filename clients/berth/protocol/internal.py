@@ -21,8 +21,11 @@ class LeasedGpu(Wire):
     """A GPU that an attempt holds."""
 
     uuid: str
+    """The driver's UUID."""
     index: int
+    """The box's index in PCI bus order."""
     minor: int | None = None
+    """N of /dev/nvidiaN."""
 
 
 class DesiredAttempt(Wire):
@@ -39,22 +42,35 @@ class DesiredAttempt(Wire):
     run_dir: str
     """Absolute folder of the attempt; made by the worker."""
     job_id: int
+    """Id of its job."""
     number: int
+    """1 for the job's first."""
     user: str
+    """Name of the job's user."""
     uid: int | None = None
     """Who the job runs as, when the worker is root; absent: as the worker."""
     command: list[str] | str | None = None
+    """As submitted; absent when `script` is given."""
     script: str | None = None
+    """Shell text to run by /bin/bash; absent when `command` is given."""
     workdir: str
+    """Absolute folder to run in."""
     env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Extra environment, values in clear."""
     python: str | None = None
+    """Interpreter or environment folder; absent: the worker's own."""
     gpus: tuple[LeasedGpu, ...]
     """In index order; empty for a job without GPUs."""
     master_port: int | None = None
+    """The leased rendezvous port; absent without GPUs."""
     time_limit: Duration | None = None
+    """Longest run time; absent: none."""
     grace: Duration
+    """Time between TERM and KILL."""
     warn_before: Duration
+    """How long before the time limit the warning signal comes."""
     gpu_memory: Bytes | None = None
+    """Least memory of each card, bytes."""
 
 
 class DesiredState(Wire):
@@ -63,24 +79,32 @@ class DesiredState(Wire):
     generation: int
     """Increases with every change; pass the last one seen to wait for the next."""
     attempts: tuple[DesiredAttempt, ...] = ()
+    """In order of job id."""
 
 
 class ExitRecord(Wire):
     """What the shim writes to exit.json: the truth about an attempt's end."""
 
     attempt: str
+    """Like `42.1`."""
     exit_code: int | None = None
     """Exit code of the job's first process; absent when a signal ended it or none started."""
     signal: int | None = None
+    """The signal that ended the job's first process, if one did."""
     cause: Literal["exit", "time_limit", "stopped", "launch_error"]
     """`exit`: by itself. `time_limit`: the shim's own clock. `stopped`: on request."""
     message: str | None = None
     """With `launch_error`: the sentence."""
     started_at: UtcTime | None = None
+    """When the job's first process was started; absent when none was."""
     ended_at: UtcTime
+    """When the last of its processes was gone."""
     max_rss_bytes: int | None = None
+    """Largest resident memory of any one of its processes, bytes."""
     user_cpu_s: float | None = None
+    """Processor time in user mode, all processes, seconds."""
     system_cpu_s: float | None = None
+    """Processor time in the kernel, all processes, seconds."""
     killed: int = 0
     """How many processes had to be killed after the grace or after the job's own end."""
 
@@ -89,10 +113,15 @@ class ObservedAttempt(Wire):
     """What the worker knows of one attempt."""
 
     attempt: str
+    """Like `42.1`."""
     token: str
+    """The token it was given; a report with another one is dropped."""
     phase: Literal["starting", "running", "stopping", "ended"]
+    """Where it is."""
     started_at: UtcTime | None = None
+    """When the job's first process was started."""
     launch: LaunchFacts | None = None
+    """How it was started; told at least once."""
     exit: ExitRecord | None = None
     """With `ended`, unless the outcome is `lost` or the attempt never started."""
     outcome: Outcome | None = None
@@ -107,9 +136,14 @@ class WorkerReport(Wire):
     """Everything the worker sees, sent at every change and at least every second."""
 
     worker_id: str
+    """Another one for each start of a worker."""
     boot_id: str
+    """The kernel's boot id."""
     fence: FenceKind
+    """The fence that attempts get."""
     version: str
+    """The worker's version of Berth."""
     snapshot: BoxSnapshot | None = None
     """Absent when nothing about the devices changed since the last report."""
     attempts: tuple[ObservedAttempt, ...] = ()
+    """Every attempt it knows and has not been told to forget."""

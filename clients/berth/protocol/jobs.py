@@ -152,68 +152,100 @@ class Attempt(Wire):
     id: str = Field(examples=["42.1"])
     """Job id, a dot, the attempt's number from 1."""
     number: int
+    """1 for the first."""
     state: AttemptState
+    """Where it is in its life."""
     outcome: Outcome | None = None
+    """Why it ended; absent until then."""
     message: str | None = None
     """One sentence about the end, naming the mend where there is one."""
     gpu_indices: list[int]
     """The box's indices of its GPUs, ascending."""
     gpu_uuids: list[str]
+    """UUIDs of its GPUs, in the order of `gpu_indices`."""
     master_port: int | None = None
+    """The rendezvous port leased to it; absent without GPUs."""
     started_at: UtcTime | None = None
     """When the job's first process was started."""
     ended_at: UtcTime | None = None
+    """When its last process ended; absent until then."""
     exit_code: int | None = None
     """Exit code; 128 + N when signal N ended it."""
     signal: int | None = None
+    """The signal that ended it, if one did."""
     max_rss_bytes: int | None = None
     """Largest resident memory of any one of its processes, bytes."""
     run_dir: str
     """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
     launch: LaunchFacts | None = None
+    """How it was really started; absent until the worker told."""
 
 
 class Job(Wire):
     """A job as everybody sees it: what was asked, where it is, what became of it."""
 
     id: int
+    """Never used twice."""
     name: str
+    """Short name for lists."""
     state: JobState
+    """Where it is in its life."""
     outcome: Outcome | None = None
+    """Why it ended; absent until then."""
     message: str | None = None
     """One sentence about the end of the last attempt."""
     user: str
+    """Who submitted it."""
     command: list[str] | str | None = None
+    """As submitted; absent when `script` was."""
     script: str | None = None
+    """Shell text as submitted; absent when `command` was."""
     gpus: int
+    """How many GPUs it gets."""
     gpu_memory: int | None = None
     """Least memory of each card, bytes."""
     gpu_indices: list[int] = Field(default_factory=list)
     """The box's indices of the GPUs it holds, or held last."""
     gpu_uuids: list[str] = Field(default_factory=list)
+    """UUIDs of the same GPUs, in the same order."""
     workdir: str
+    """Absolute folder it runs in."""
     env: dict[str, str] = Field(default_factory=dict)
     """Extra environment; secret-looking values are masked."""
     python: str | None = None
+    """Interpreter or environment folder it runs in; absent: Berth's own."""
     priority: int
+    """Higher starts first."""
     time_limit: Duration | None = None
+    """Longest run time of one attempt; absent: none."""
     grace: Duration
+    """Time between the stop signal (TERM) and KILL."""
     warn_before: Duration
+    """How long before the time limit the warning signal comes."""
     retries: int
+    """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
+    """What is tried when it dies of GPU memory."""
     depends_on: list[int] = Field(default_factory=list)
+    """Ids of the jobs that must have succeeded first."""
     not_before: UtcTime | None = None
+    """Earliest start."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """Free key-value pairs."""
     preemptible: bool = False
+    """Whether it may be stopped and requeued in favour of others."""
     notify: list[str] = Field(default_factory=list)
     """Where the end is told; shown without credentials."""
     attempts: list[Attempt] = Field(default_factory=list)
+    """In order; empty until the first."""
     queued_at: UtcTime
     """When it was submitted."""
     started_at: UtcTime | None = None
     """When the last attempt started."""
     ended_at: UtcTime | None = None
+    """When it ended; absent until then."""
     exit_code: int | None = None
+    """Exit code of the last attempt; 128 + N when signal N ended it."""
     position: int | None = None
     """1 for the next to start; absent when not queued."""
     expected_start: UtcTime | None = None
@@ -232,6 +264,7 @@ class JobPage(Wire):
     """One page of jobs, newest first."""
 
     jobs: list[Job]
+    """Newest first."""
     next_cursor: str | None = None
     """Pass as `cursor` for the next page; absent on the last."""
 
@@ -240,8 +273,11 @@ class JobPatch(Wire):
     """What may be changed while a job has not started."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
+    """New name."""
     priority: int | None = Field(default=None, ge=-1000, le=1000)
+    """New priority; higher starts first."""
     time_limit: Duration | None = None
+    """New longest run time of an attempt; null lifts it."""
 
 
 class JobCounts(Wire):

@@ -16,6 +16,7 @@ class LogLines(Wire):
     first: int
     """Number of the first line here; lines count from 0."""
     lines: list[str]
+    """In order."""
     total: int
     """How many lines the log has now; the last may still be growing."""
     size_bytes: int
@@ -28,6 +29,7 @@ class LogChunk(Wire):
     """SSE event `log`: the next piece. The event's id is the offset after it."""
 
     attempt: str
+    """Whose log it is, like `42.1`."""
     offset: int
     """Byte offset of the piece in the log."""
     text: str

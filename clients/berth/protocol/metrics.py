@@ -18,7 +18,9 @@ class Metrics(Wire):
     """The curve of one attempt, thinned to `max_points`, ends kept."""
 
     job_id: int
+    """The job whose curve it is."""
     attempt: str | None = Field(default=None, examples=["42.1"])
+    """The attempt whose curve it is; absent while there is none."""
     source: Literal["metrics.jsonl", "log", "none"]
     """Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere."""
     names: list[str]
@@ -35,6 +37,7 @@ class AblationRun(Wire):
     """One run of an ablation with what it reached."""
 
     job: Job
+    """The job, labels included."""
     last: dict[str, float | None] = Field(examples=[{"loss": 1.94, "eval_loss": 2.01}])
     """The last value of each metric."""
     best: dict[str, float] = Field(examples=[{"loss": 1.94, "eval_loss": 1.98}])
@@ -47,6 +50,7 @@ class Ablation(Wire):
     """The jobs whose label `ablation` is this id, side by side."""
 
     id: str
+    """Value of the label `ablation` that the jobs share."""
     varies: list[str]
     """Names of the labels in which the runs differ: the columns of the comparison."""
     metrics: list[str]
@@ -59,14 +63,19 @@ class AblationSummary(Wire):
     """One ablation in the list of all."""
 
     id: str
+    """Value of the label `ablation`."""
     jobs: int
+    """How many jobs have it."""
     unfinished: int
     """Jobs that have not ended."""
     users: list[str]
+    """Who submitted them, sorted."""
     newest_job_id: int
+    """Id of the newest of them."""
 
 
 class AblationList(Wire):
     """The ablations with the newest jobs first."""
 
     ablations: list[AblationSummary]
+    """Ordered by their newest job."""

@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict
 class FieldProblem(BaseModel):
     """What is wrong with one field of a request."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     field: str
     """Path of the field, dotted, e.g. `0.gpus`."""
     problem: str
+    """One sentence, or the part of one after the field's name."""
 
 
 class Problem(BaseModel):
@@ -29,3 +32,4 @@ class Problem(BaseModel):
     fields: list[FieldProblem] = []
     """For invalid bodies: what is wrong where."""
     request_id: str | None = None
+    """Under which the server's log knows it."""

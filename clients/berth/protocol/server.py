@@ -13,7 +13,9 @@ class Health(Wire):
     """Answer of `/healthz` (the process answers) and `/readyz` (jobs can start)."""
 
     status: Literal["ok", "degraded"]
+    """`degraded` when there are problems."""
     version: str
+    """Berth's version."""
     problems: list[str] = Field(default_factory=list)
     """What is amiss, one sentence each, naming the mend."""
 
@@ -22,10 +24,13 @@ class Setting(Wire):
     """One setting as it is in force."""
 
     name: str = Field(examples=["listen"])
+    """Its name in berth.toml."""
     value: str | int | float | bool | None
+    """The value in force; null where nothing is set."""
     origin: Literal["default", "environment", "berth.toml"]
     """Who set it."""
     description: str
+    """What it does."""
     environment: str = Field(examples=["BERTH_LISTEN"])
     """The environment variable that sets it; in berth.toml it stands under `name`."""
 
@@ -36,12 +41,14 @@ class ServerSettings(Wire):
     home: str
     """BERTH_HOME."""
     settings: list[Setting]
+    """In the order of docs/operations.md."""
 
 
 class UserSummary(Wire):
     """What one user has on the box."""
 
     user: str
+    """Name of the user."""
     running: int
     """Jobs that hold GPUs now (starting, running, stopping)."""
     pending: int
@@ -56,3 +63,4 @@ class UserList(Wire):
     """Everybody who ever submitted a job, busiest first."""
 
     users: list[UserSummary]
+    """Those with most GPUs, then with most use, first."""
