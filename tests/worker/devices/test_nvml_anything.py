@@ -59,7 +59,7 @@ def check(nvml, uuids: set[str]) -> None:
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(first=rules, then=rules)
@@ -106,7 +106,7 @@ processes = st.lists(
 
 @settings(
     deadline=None,
-    max_examples=40,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(facts, min_size=8, max_size=8), processes)

@@ -144,6 +144,45 @@ def test_a_gpu_is_gone_when_the_driver_comes_back(nvml, box, tmp_path):
     assert len(snapshot.links) == 8
 
 
+def test_a_gpu_is_lost_when_the_driver_comes_back(nvml, box, tmp_path):
+    """A GPU that no longer tells its name keeps the one it had, and is itself when it answers."""
+    nvml.open(tmp_path)
+    nvml.snapshot()
+    box.add("gone 1")
+    box.write()
+    nvml.until(lambda s: not any(healthy(s)), "all are unhealthy")
+
+    box.lines.remove("gone 1")
+    box.gpus[1]["lost"] = 1
+    box.write()
+    snapshot = nvml.until(lambda s: sum(healthy(s)) == 7, "seven are back")
+    assert [gpu.uuid for gpu in snapshot.gpus] == box.uuids
+    assert healthy(snapshot) == [i != 1 for i in range(8)]
+
+    box.gpus[1]["lost"] = 0
+    box.write()
+    snapshot = nvml.until(lambda s: all(healthy(s)), "all are back")
+    assert [gpu.uuid for gpu in snapshot.gpus] == box.uuids
+
+
+def test_a_nameless_gpu_gets_its_name(nvml, box, tmp_path):
+    """A GPU that was lost from the start is listed once, also after the driver was loaded anew."""
+    box.gpus[2]["lost"] = 1
+    box.write()
+    nvml.open(tmp_path)
+    nvml.snapshot()
+    box.add("gone 1")
+    box.write()
+    nvml.until(lambda s: not any(healthy(s)), "all are unhealthy")
+
+    box.lines.remove("gone 1")
+    box.gpus[2]["lost"] = 0
+    box.write()
+    snapshot = nvml.until(lambda s: all(healthy(s)), "all are well")
+
+    assert [gpu.uuid for gpu in snapshot.gpus] == box.uuids
+
+
 def test_a_driver_that_does_not_answer(nvml, box, tmp_path):
     """A driver that hangs costs a bounded wait once; then every GPU is unhealthy until it answers."""
     nvml.open(tmp_path, devices___PATIENCE_S=0.2)

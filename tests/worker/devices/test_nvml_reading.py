@@ -58,6 +58,25 @@ def test_every_fact_of_eight_gpus(nvml, box, tmp_path):
     assert utc_now() - snapshot.taken_at < timedelta(seconds=10)
 
 
+def test_dear_values_follow_their_gpu(nvml, box, tmp_path):
+    """A GPU that somebody begins to use is read at once, and until it is quiet again."""
+    nvml.open(tmp_path, driver___IDLE_S=1000)
+    nvml.snapshot()
+
+    box.put(3, 4_190_000, GIB)
+    box.gpus[3] |= {"utilization": 99}
+    box.write()
+    nvml.until(lambda s: s.gpus[3].utilization_percent == 99, "the work shows")
+
+    box.lines.remove(f"process 3 compute 4190000 {GIB}")
+    box.gpus[3] |= {"utilization": 40, "used": 3 * MIB}
+    box.write()
+    nvml.until(lambda s: s.gpus[3].utilization_percent == 40, "the last of it shows")
+    box.gpus[3] |= {"utilization": 0}
+    box.write()
+    nvml.until(lambda s: s.gpus[3].utilization_percent == 0, "it is quiet")
+
+
 def test_process_of_a_stranger(nvml, box, tmp_path, sleeper):
     """An outsider is shown with pid, user, command, memory and start, and with no attempt."""
     box.put(5, sleeper.pid, 7 * GIB)
@@ -114,9 +133,10 @@ def test_one_entry_for_a_process_in_several_lists(nvml, box, tmp_path):
 
 
 def test_displays_are_no_outsiders(nvml, box, tmp_path, sleeper):
-    """An Xorg with some memory on a GPU is not listed; a large renderer, or an attempt's own, is."""
+    """An Xorg with some memory is not listed; what draws with a gibibyte, or for an attempt, is."""
     box.put(0, 4_190_000, 4 * MIB, kind="graphics")
-    box.put(1, 4_190_001, 5 * GIB, kind="graphics")
+    box.put(1, 4_190_001, 600 * MIB, kind="graphics")
+    box.put(1, 4_190_002, 500 * MIB, kind="graphics")
     box.put(2, sleeper.pid, 4 * MIB, kind="graphics")
     box.write()
     nvml.open(tmp_path)
@@ -125,7 +145,7 @@ def test_displays_are_no_outsiders(nvml, box, tmp_path, sleeper):
     gpus = nvml.snapshot(attempts=attempts).gpus
 
     assert gpus[0].processes == ()
-    assert [p.pid for p in gpus[1].processes] == [4_190_001]
+    assert [p.pid for p in gpus[1].processes] == [4_190_001, 4_190_002]
     assert [p.attempt for p in gpus[2].processes] == ["42.1"]
 
 

@@ -14,14 +14,15 @@ from berth_worker.devices.nvml import readings as read
 from berth_worker.devices.nvml.gate import GpuLostError, ask, demand
 from berth_worker.devices.nvml.readings import Readings, Use
 
-UNREADABLE = "GPU-unreadable-"
-"""How the stand-in for a UUID begins, where not even the kernel tells it."""
+_NAMELESS = "GPU-unreadable-"
 _PROC = Path("/proc/driver/nvidia/gpus")
 # What the driver counts as used on an empty GPU may differ by this much from one time to the
 # next; the smallest CUDA context takes more.
 _EMPTY_MARGIN_BYTES = 128 * 1024**2
 # Beside a process its page tables and the like are used too, and nobody's.
 _SHARED_MARGIN_BYTES = 1024**3
+# What draws takes less than this together, or it is more than a display.
+_DISPLAY_BYTES = 1024**3
 
 
 @dataclass(slots=True, eq=False)
@@ -45,9 +46,14 @@ class Card:
     lost: str | None = None
     """Why it can no longer be read."""
     floor_bytes: int | None = None
-    """The least memory that nobody accounted for while the GPU was not occupied."""
+    """The least memory that nobody accounted for while nobody used the GPU."""
     readings_due: float = 0.0
     health_due: float = 0.0
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether its UUID is a stand-in, because not even the kernel tells it."""
+        return self.uuid.startswith(_NAMELESS)
 
     @property
     def uses(self) -> tuple[Use, ...]:
@@ -55,9 +61,16 @@ class Card:
         return read.merge(self.compute, self.readings.graphics)
 
     @property
-    def occupied(self) -> bool:
-        """Whether a process computes on it, or draws more than a display does."""
-        return any(not use.is_display for use in self.uses)
+    def users(self) -> tuple[Use, ...]:
+        """
+        The processes beside which no job should be placed: all but small displays.
+
+        Many boxes have an Xorg with a few MiB on every GPU, beside which jobs run well; were
+        it an outsider, nothing would ever run there.
+        """
+        uses = self.uses
+        drawn = sum(use.memory_bytes or 0 for use in uses if use.draws)
+        return tuple(use for use in uses if not use.draws or drawn >= _DISPLAY_BYTES)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -68,7 +81,7 @@ class Card:
     @property
     def busy(self) -> bool:
         """Whether somebody uses it, so that its dear values are worth reading every second."""
-        return self.occupied or self.leftover_bytes > 0
+        return bool(self.users) or self.leftover_bytes > 0
 
     @property
     def leftover_bytes(self) -> int:
@@ -77,7 +90,7 @@ class Card:
         if self.floor_bytes is None or unexplained is None:
             return 0
         beyond = unexplained - self.floor_bytes
-        margin = _SHARED_MARGIN_BYTES if self.occupied else _EMPTY_MARGIN_BYTES
+        margin = _SHARED_MARGIN_BYTES if self.users else _EMPTY_MARGIN_BYTES
         return beyond if beyond > margin else 0
 
     def look(self) -> None:
@@ -92,7 +105,7 @@ class Card:
             return
         self.lost = None
         unexplained = self._unexplained()
-        if unexplained is not None and not self.occupied:
+        if unexplained is not None and not self.users:
             known = self.floor_bytes
             self.floor_bytes = unexplained if known is None else min(known, unexplained)
 
@@ -161,7 +174,7 @@ def _known_to_the_kernel(index: int, sentence: str) -> Card:
     facts = _kernel_facts(names[index]) if index < len(names) else {}
     minor = facts.get("Device Minor", "")
     return Card(
-        uuid=facts.get("GPU UUID", f"{UNREADABLE}{index}"),
+        uuid=facts.get("GPU UUID", f"{_NAMELESS}{index}"),
         index=index,
         name=facts.get("Model", "NVIDIA GPU"),
         minor=int(minor) if minor.isdigit() else None,

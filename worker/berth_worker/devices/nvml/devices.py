@@ -172,12 +172,13 @@ class NvmlDevices:
     def _processes(
         self, card: Card, known: Mapping[int, str], uids: Mapping[str, int], holder: str | None
     ) -> tuple[GpuProcess, ...]:
-        """Everybody on a GPU, without the displays that are no attempt's."""
+        """Everybody on a GPU, without small displays that are no attempt's."""
+        users = card.users
         listed = ((use, self._process(use, known, uids, holder)) for use in card.uses)
         return tuple(
             process
             for use, process in listed
-            if not use.is_display or (process.attempt and not self._foreign)
+            if use in users or (process.attempt and not self._foreign)
         )
 
     def _process(

@@ -71,8 +71,11 @@ class Driver:
                     card.read_dear()
                     card.read_health()
                 self._plan_next(card)
+            self._recognise(present)
             known = {card.uuid for card in present}
-            vanished = [card for card in self._cards if card.uuid not in known]
+            vanished = [
+                card for card in self._cards if card.uuid not in known and not card.is_nameless
+            ]
             everyone = present + vanished
             handles = [None if card in vanished else card.handle for card in everyone]
             matrix = links.matrix(handles, [card.pci_bus_id for card in everyone])
@@ -125,7 +128,7 @@ class Driver:
                 if card.leftover_bytes or not set(pids).isdisjoint(u.pid for u in card.uses):
                     return False
                 # From another pid namespace nobody can say whose process it is.
-                if foreign and card.occupied:
+                if foreign and card.users:
                     return False
         except DriverGoneError as error:
             self._lose(str(error))
@@ -150,7 +153,7 @@ class Driver:
                 self._try_again(card)
             elif card.readings_due <= now:
                 card.read_dear()
-                card.readings_due = now + (_BUSY_S if card.busy else _IDLE_S)
+                card.readings_due = now + _until_next(card)
             elif card.health_due <= now:
                 card.read_health()
                 card.health_due = now + _HEALTH_S
@@ -178,13 +181,21 @@ class Driver:
         if found.lost is not None:
             card.lost = found.lost
             return
-        if found.uuid != card.uuid and not card.uuid.startswith(cards.UNREADABLE):
+        if found.uuid != card.uuid and not card.is_nameless:
             return
         # A fresh card: a reset is what serious Xid errors ask for.
         found.floor_bytes = card.floor_bytes
         self._cards[self._cards.index(card)] = found
         self._listen()
         _log.info("a lost GPU is back", action="gpu.back", gpu_uuid=found.uuid)
+
+    def _recognise(self, present: list[Card]) -> None:
+        """Give a GPU that does not even tell its name the one that it had in this place."""
+        named = {card.uuid for card in present}
+        for at, card in enumerate(present):
+            for before in self._cards:
+                if card.is_nameless and before.index == card.index and before.uuid not in named:
+                    present[at] = dataclasses.replace(before, handle=None, lost=card.lost)
 
     def _listen(self) -> None:
         if self._listener is not None:
@@ -200,9 +211,7 @@ class Driver:
 
     def _plan_next(self, card: Card, after_s: float | None = None) -> None:
         now = time.monotonic()
-        card.readings_due = now + (
-            (_BUSY_S if card.busy else _IDLE_S) if after_s is None else after_s
-        )
+        card.readings_due = now + (_until_next(card) if after_s is None else after_s)
         card.health_due = now + (_HEALTH_S if after_s is None else after_s)
 
     def _lose(self, sentence: str) -> None:
@@ -233,3 +242,9 @@ class Driver:
             for card in self._cards
         )
         return Look(copies, self._links, self._version)
+
+
+def _until_next(card: Card) -> float:
+    """Seconds between two readings of the dear values."""
+    # The last kernels of a job that has just ended still show: once more, then seldom.
+    return _BUSY_S if card.busy or card.readings.utilization_percent else _IDLE_S

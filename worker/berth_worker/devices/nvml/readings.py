@@ -9,8 +9,6 @@ import pynvml
 
 from berth_worker.devices.nvml.gate import ask, demand
 
-_DISPLAY_BYTES = 1024**3
-
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -20,16 +18,6 @@ class Use:
     memory_bytes: int | None
     draws: bool = False
     """It draws and does not compute."""
-
-    @property
-    def is_display(self) -> bool:
-        """
-        Whether it is a display server or the like, beside which jobs run well.
-
-        Many boxes have an Xorg with a few MiB on every GPU; were it an outsider, nothing would
-        ever run there.
-        """
-        return self.draws and (self.memory_bytes or 0) < _DISPLAY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
