@@ -63,7 +63,12 @@ class Lab:
     def close(self) -> None:
         with contextlib.suppress(AssertionError):
             self.run("down", "--jobs", "cancel")
-        self.run("down")
+        self.run("down", code=None)
+        # A test that failed half-way may have left a job without its daemons.
+        for record in self.home.folder.glob("runs/*/*/shim.json"):
+            for key in ("shim", "first"):
+                if who := identity.alive(record, key):
+                    who.send(signal.SIGKILL)
         shutil.rmtree(self.home.folder, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -79,26 +79,21 @@ def of(pid: int) -> Identity | None:
     return None if ticks is None else Identity(pid, ticks, boot_id())
 
 
-def read(path: Path) -> Identity | None:
-    """The identity in a pid file; None when there is none or it cannot be read."""
+def read(path: Path, key: str | None = None) -> Identity | None:
+    """The identity in a file of JSON, or under one key of it; None when there is none."""
     try:
         raw: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(raw, dict):
-        return None
-    record = cast("dict[str, Any]", raw)
-    try:
+        record: Any = raw if key is None else raw[key]
         return Identity(
             int(record["pid"]), int(record["start_ticks"]), str(record.get("boot_id", ""))
         )
-    except (KeyError, TypeError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def alive(path: Path) -> Identity | None:
-    """The identity in a pid file when that very process runs, else None."""
-    found = read(path)
+def alive(path: Path, key: str | None = None) -> Identity | None:
+    """The identity in a file when that very process runs, else None."""
+    found = read(path, key)
     return found if found is not None and found.alive else None
 
 

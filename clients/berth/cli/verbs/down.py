@@ -115,8 +115,10 @@ def _end_jobs(client: Client, jobs: JobsGo, *, quiet: bool) -> None:
 
 def _running_attempts(home: Home) -> list[int]:
     """Ids of jobs whose shim lives, told from the run directories alone."""
-    found: set[int] = set()
-    for record in home.folder.glob("runs/*/*/shim.json"):
-        if not (record.parent / "exit.json").exists() and identity.alive(record) is not None:
-            found.add(int(record.parent.parent.name))
-    return sorted(found)
+    return sorted(
+        {
+            int(record.parent.parent.name)
+            for record in home.folder.glob("runs/*/*/shim.json")
+            if identity.alive(record, "shim") is not None
+        }
+    )
