@@ -11,7 +11,13 @@ from berth_trainer import ablations, failures, resume
 from berth_trainer.arguments import Arguments, parse_arguments
 from berth_trainer.config_file import read_settings
 from berth_trainer.data.load import load_material
-from berth_trainer.environment import prepare, quieten_warnings, usable_cores
+from berth_trainer.environment import (
+    prepare,
+    quieten_warnings,
+    share_the_cpu_as_equals,
+    simulated,
+    usable_cores,
+)
 from berth_trainer.launch_check import check_launch, single_gpu
 from berth_trainer.model_loading import forbid_network_for_local, model_name
 from berth_trainer.problem import Problem
@@ -29,11 +35,17 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     """
     words = list(sys.argv[1:] if argv is None else argv)
     ranks = ranks_from(os.environ)
+    if simulated(os.environ):
+        share_the_cpu_as_equals()
     try:
         return _run(words, ranks, program or "train_deepspeed.py")
     except Problem as problem:
         if ranks.first:
             print(f"error: {problem.sentence}", file=sys.stderr, flush=True)
+            # Launchers end a log with words of their own; the queue is told the reason itself.
+            failures.note(
+                failures.Failure("exit", problem.sentence), os.environ.get("BERTH_RUN_DIR")
+            )
         elif ranks.world_size > 1:
             # A launcher kills all ranks as soon as one has left: rank 0 shall speak before that.
             time.sleep(10)

@@ -1,5 +1,6 @@
 """Sets the variables that torch, deepspeed and their builds read while they are imported."""
 
+import contextlib
 import os
 import re
 import socket
@@ -44,6 +45,18 @@ def prepare(environment: MutableMapping[str, str], ranks: Ranks, *, cores: int) 
 def simulated(environment: Mapping[str, str]) -> bool:
     """Whether the queue's GPUs are simulated, so that the run is to use the CPU."""
     return environment.get("BERTH_DEVICES") == "simulated"
+
+
+def share_the_cpu_as_equals() -> None:
+    """
+    Put this rank into a session of its own.
+
+    The kernel's autogroups share the CPU among sessions. torchrun starts each rank in one of
+    its own, deepspeed's launcher keeps all in one: of two such runs on a box of CPUs the one
+    would get four fifths and the other wait.
+    """
+    with contextlib.suppress(PermissionError):  # it leads one already
+        os.setsid()
 
 
 def plain_architectures(listed: str) -> str:
