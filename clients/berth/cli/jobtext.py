@@ -152,4 +152,4 @@ def attempt_line(attempt: Attempt) -> str:
 
 def _about(moment: datetime) -> str:
     delta = moment - datetime.now(UTC)
-    return f"in about {text.span(delta)}" if delta.total_seconds() > 1 else "any moment"
+    return f"in about {text.about(delta)}" if delta.total_seconds() > 1 else "any moment"

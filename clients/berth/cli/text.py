@@ -88,6 +88,16 @@ def span(duration: timedelta) -> str:
     return f"{days}d{hours}h" if hours and days < 10 else f"{days}d"
 
 
+def about(duration: timedelta) -> str:
+    """A duration that is only estimated, no finer than it can be known: 40s, 12m, 1h05m, 2d."""
+    seconds = max(0.0, duration.total_seconds())
+    for step, below in ((1, 60), (60, 3600), (300, 36_000), (3600, 172_800)):
+        rounded = round(seconds / step) * step
+        if rounded < below:
+            return span(timedelta(seconds=max(rounded, 1)))
+    return span(timedelta(days=round(seconds / 86_400)))
+
+
 def ago(moment: datetime, now: datetime | None = None) -> str:
     """A moment seen from now: `3m ago`, `in 2h`, `now`."""
     delta = (now or datetime.now(UTC)) - moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,9 +103,8 @@ def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> N
 def _would(answer: DryRun) -> str:
     lines = [text.style(answer.summary, "bold")]
     if answer.expected_start is not None and not answer.starts_now:
-        lines.append(
-            f"  start   {text.clock(answer.expected_start)} ({text.ago(answer.expected_start)})"
-        )
+        when = text.about(answer.expected_start - datetime.now(UTC))
+        lines.append(f"  start   {text.clock(answer.expected_start)} (in about {when})")
     lines.append(f"  given   {text.clean(answer.before)}")
     if answer.after is not None:
         lines.append(f"  runs    {text.clean(answer.after)}")

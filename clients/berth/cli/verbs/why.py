@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from berth.cli import ids, text
@@ -38,9 +39,9 @@ def rendered(explanation: Explanation) -> str:
         lines.append(f"  place in the queue: {explanation.position}")
     if explanation.expected_start is not None:
         moment = explanation.expected_start
-        lines.append(
-            f"  expected start: {text.clock(moment)} ({text.ago(moment)}{_TRUST[explanation.confidence]})"
-        )
+        when = text.about(moment - datetime.now(UTC))
+        trust = _TRUST[explanation.confidence]
+        lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
     if explanation.would_help:
         lines.append("What would help:")
         lines += [f"  - {text.clean(sentence)}" for sentence in explanation.would_help]
