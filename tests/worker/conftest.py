@@ -263,7 +263,7 @@ class WorkerUnderTest:
             try:
                 run_dir = process.environ().get("BERTH_RUN_DIR", "")
                 alive = process.status() != psutil.STATUS_ZOMBIE
-            except psutil.Error:
+            except (psutil.Error, OSError):
                 continue
             if alive and run_dir.startswith(str(self.home)):
                 found.append(process.pid)
@@ -273,8 +273,8 @@ class WorkerUnderTest:
         """Living shims of this home."""
         found: list[int] = []
         for path in self.home.glob("runs/*/*/started"):
-            who = json.loads(path.read_text())
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, ValueError):
+                who = json.loads(path.read_text())
                 process = psutil.Process(who["pid"])
                 if "shim" in " ".join(process.cmdline()):
                     found.append(process.pid)

@@ -56,12 +56,9 @@ class Attempt:
 
     @property
     def processes(self) -> AttemptProcesses:
-        """As far as the devices need to know it."""
-        pids: set[int] = set()
-        if self.shim is not None:
-            pids.add(self.shim.pid)
-        if self.began is not None:
-            pids.add(self.began.first.pid)
+        """As far as the devices need to know it; pids that others have by now are left out."""
+        known = [self.shim, self.began.first.identity() if self.began is not None else None]
+        pids = {who.pid for who in known if who is not None and who.alive}
         return AttemptProcesses(
             attempt=self.name,
             gpu_uuids=tuple(gpu.uuid for gpu in self.desired.gpus),

@@ -163,7 +163,7 @@ class Supervisor:
             launch_path, attempt.facts = await anyio.to_thread.run_sync(
                 write, attempt.desired, attempt.folder, self._surroundings()
             )
-            pipe = self._starter.start(launch_path)
+            pipe = self._starter.start(launch_path, directly=attempt.refusals > 0)
         except LaunchError as error:
             await self._fail(attempt, str(error))
             return

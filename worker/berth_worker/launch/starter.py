@@ -48,11 +48,11 @@ class Starter:
         ours.settimeout(0.0)
         self._channel = ours
 
-    def start(self, launch_path: Path) -> int:
+    def start(self, launch_path: Path, *, directly: bool = False) -> int:
         """
         Start the shim of a launch.json; the reading end of its notice pipe.
 
-        The pipe says `began`, `ended` or `refused`, and closes when the shim is gone. Raises
+        `directly`: not through the nursery, which may have swallowed it before. The pipe says `began`, `ended` or `refused`, and closes when the shim is gone. Raises
         OSError when the box has no process to spare.
         """
         self._reap()
@@ -60,7 +60,7 @@ class Starter:
         try:
             # The shim's end blocks: its words must not be lost in a full pipe.
             os.set_blocking(writing, True)
-            if not self._through_nursery(launch_path, writing):
+            if directly or not self._through_nursery(launch_path, writing):
                 self._spawn([str(launch_path), str(writing)], writing)
         except OSError:
             os.close(reading)

@@ -23,7 +23,6 @@ def serve(fd: int, fence_file: str) -> None:
     Returns when the worker has closed its end.
     """
     channel = socket.socket(fileno=fd)
-    os.setsid()  # a Ctrl-C at the terminal is not meant for us
     os.chdir("/")
     supervise.warm()
     enter = become.load_fence(fence_file)

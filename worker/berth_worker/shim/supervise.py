@@ -62,6 +62,8 @@ def main(launch_path: str, notice: int = -1, enter: become.Enter | None = None) 
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     with contextlib.suppress(PermissionError):  # the caller made the session
         os.setsid()
+    if notice >= 0:  # the job must not hold it: it closes when the shim is gone
+        os.set_inheritable(notice, False)  # noqa: FBT003 - by position only
     folder = os.path.dirname(os.path.abspath(launch_path))
     try:
         launch = json.loads(files.read(launch_path))
