@@ -1,0 +1,167 @@
+"""doctor, ablate, compare, plan and top: the verbs around the queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from berth.cli.checks import daemons, disk, software
+from berth.sdk.address import Address
+
+BERTH = [sys.executable, "-m", "berth.cli.main"]
+
+
+class TestDoctor:
+    def test_each_line_is_judged_and_bad_ones_name_the_mend(self, fake, berth, monkeypatch):
+        """Without a server: a warning that names `berth up`; the code is 1 only when something fails."""
+        monkeypatch.setenv("BERTH_GPUS", "sim:2")
+        result = berth("doctor", "--json")
+
+        found = json.loads(result.stdout)
+        assert {"python", "home", "file system", "gpus", "fence", "socket"} <= {
+            line["what"] for line in found
+        }
+        assert all(line["mend"] for line in found if line["level"] != "ok")
+        assert "2 GPUs" in next(line["sentence"] for line in found if line["what"] == "gpus")
+        assert result.exit_code == int(any(line["level"] == "fail" for line in found))
+
+    def test_a_wrong_setting_is_found(self, fake, berth, monkeypatch):
+        """The worker's own sentence is shown, and the code is 1."""
+        monkeypatch.setenv("BERTH_GPUS", "toaster")
+        result = berth("doctor")
+
+        assert result.exit_code == 1
+        assert "BERTH_GPUS=toaster" in result.stdout
+
+    def test_the_old_binding_is_a_fault(self, monkeypatch):
+        """Pynvml beside nvidia-ml-py breaks the worker's reading of GPUs."""
+        versions = {"pynvml": "12.0", "nvidia-ml-py": "13.6"}
+        monkeypatch.setattr(software, "_version", versions.get)
+
+        assert next(f for f in software.findings() if f.what == "nvml binding").level == "fail"
+
+    @pytest.mark.parametrize(
+        ("kind", "level"),
+        [("nfs4", "fail"), ("fuse.sshfs", "fail"), ("tmpfs", "warn"), ("ext4", "ok")],
+    )
+    def test_a_network_file_system_is_a_fault(self, monkeypatch, tmp_path, kind, level):
+        """SQLite cannot keep its promises there."""
+        monkeypatch.setattr(disk, "file_system", lambda _: kind)
+
+        assert next(f for f in disk.findings(tmp_path) if f.what == "file system").level == level
+
+    def test_the_file_system_is_the_one_that_holds_the_folder(self):
+        """The longest mount point that contains it counts."""
+        assert disk.file_system(Path("/proc/self")) == "proc"
+
+    def test_a_path_too_long_for_a_socket_is_found(self, tmp_path):
+        """Before the server dies of it."""
+        address = Address("http://berth", socket=tmp_path / ("x" * 120) / "run/berth.sock")
+
+        assert next(iter(daemons.findings(address))).level == "fail"
+
+
+STUDY = """
+base: {command: 'python t.py --lr {lr}', gpus: 1}
+matrix: {lr: [1e-4, 5e-5]}
+"""
+
+
+class TestAblate:
+    @pytest.fixture(autouse=True)
+    def _here(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        Path("study.yaml").write_text(STUDY)
+
+    def test_every_run_goes_in_one_list(self, fake, berth, tmp_path):
+        """Values stay as they are written; folder and labels are filled in."""
+        fake.answer("GET", "/api/v1/jobs", {"jobs": [], "next_cursor": None})
+        fake.answer("POST", "/api/v1/jobs", (201, {"ids": [4, 5], "warnings": []}))
+
+        result = berth("ablate", "study.yaml")
+
+        assert result.exit_code == 0
+        assert "2 runs of study: jobs 4,5." in result.stdout
+        first, second = fake.bodies("/api/v1/jobs")[0]
+        assert first["command"] == "python t.py --lr 1e-4"
+        assert second["labels"] == {"lr": "5e-5", "ablation": "study"}
+        assert first["workdir"] == str(tmp_path)
+
+    def test_runs_that_join_others_are_told(self, fake, wire, berth):
+        """The same name again adds to the ablation, and says so."""
+        fake.answer("GET", "/api/v1/jobs", {"jobs": [wire.job(3)], "next_cursor": None})
+        fake.answer("POST", "/api/v1/jobs", (201, {"ids": [4, 5], "warnings": []}))
+
+        assert "job 3 is the last" in berth("ablate", "study.yaml").stderr
+
+    def test_a_dry_run_submits_nothing(self, fake, berth):
+        """--dry-run shows the commands."""
+        result = berth("ablate", "study.yaml", "--dry-run", "--name", "x")
+
+        assert "x-1e-4: python t.py --lr 1e-4" in result.stdout
+        assert not fake.requests
+
+
+def test_compare_puts_runs_side_by_side(fake, wire, berth):
+    """What varies, how far each is, the last or least value of each metric."""
+    runs = [
+        {"job": wire.job(i, labels={"lr": lr}, state="running"), "last": {"loss": loss}, "best": {"loss": loss / 2}, "step": 10}
+        for i, lr, loss in ((4, "1e-4", 2.5), (5, "5e-5", 1.5))
+    ]  # fmt: skip
+    facts = {"id": "study", "varies": ["lr"], "metrics": ["loss"], "runs": runs}
+    fake.answer("GET", "/api/v1/ablations/study", facts)
+    fake.answer("GET", "/api/v1/ablations", {"ablations": []})
+
+    lines = berth("compare", "study").stdout.splitlines()
+
+    assert lines[1].split() == ["JOB", "LR", "STATE", "STEP", "LOSS"]
+    assert lines[3].split() == ["5", "5e-5", "running", "10", "1.5"]
+    assert berth("compare", "study", "--best").stdout.splitlines()[3].endswith("0.75")
+    assert "berth ablate" in berth("compare").stdout
+
+
+def test_plan_asks_the_trainer_in_its_own_process(tmp_path):
+    """Bad input leaves with 2 and a sentence, and nothing of the trainer is imported here."""
+    done = subprocess.run([*BERTH, "plan", str(tmp_path / "none")], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class TestTop:
+    def test_it_needs_a_terminal(self, fake, berth):
+        """In a pipe it names what to use instead."""
+        result = berth("top")
+
+        assert result.exit_code == 2
+        assert "berth gpus --json" in result.stderr
+
+    def test_it_shows_and_ends_quietly(self, tmp_path):
+        """On a terminal it draws at once, says what is amiss, and Ctrl-C ends it."""
+        screen, terminal = pty.openpty()
+        env = {
+            **os.environ,
+            "BERTH_HOME": str(tmp_path),
+            "TERM": "xterm-256color",
+            "COLUMNS": "100",
+        }
+        env.pop("BERTH_URL", None)
+        process = subprocess.Popen([*BERTH, "top"], stdin=terminal, stdout=terminal, stderr=terminal, env=env, start_new_session=True)  # fmt: skip
+        os.close(terminal)
+        said = b""
+        try:
+            while b"Trying again" not in said:
+                said += os.read(screen, 4096)
+            process.send_signal(2)
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+            process.wait()
+            os.close(screen)
