@@ -10,12 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import (
     access,
+    dashboard,
     events,
     follow,
     gpus,
     health,
     internal,
     jobs,
+    live,
     logs,
     metrics,
     problems,
@@ -58,6 +60,8 @@ def create_app(context: Context) -> FastAPI:
         logs,
         follow,
         metrics,
+        dashboard,
+        live,
         gpus,
         events,
         access,

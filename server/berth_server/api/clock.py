@@ -10,6 +10,7 @@ import anyio
 import structlog
 
 from berth_server.api.context import Context
+from berth_server.api.live import keep_history
 from berth_server.service.clockwork import next_due, on_due, on_worker_silent
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ async def keep_time(context: Context) -> AsyncGenerator[None]:
     async with anyio.create_task_group() as group:
         group.start_soon(_due, context)
         group.start_soon(_silence, context)
+        group.start_soon(keep_history, context)
         yield
         group.cancel_scope.cancel()
 

@@ -10,8 +10,10 @@ from fastapi import Request
 
 from berth_server.api.watch import FileWatch
 from berth_server.service.callers import Caller
+from berth_server.service.history import History
 from berth_server.service.logins import Logins
 from berth_server.service.logs import LineReader
+from berth_server.service.logsearch import Markers
 from berth_server.service.service import Service
 from berth_server.service.signals import Signal
 from berth_server.settings import Settings
@@ -29,11 +31,16 @@ class Context:
     version: str
     watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
+    markers: Markers = field(default_factory=Markers)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server leaves: every stream says goodbye."""
     on_closing: Signal = field(default_factory=Signal)
     """Sent at the same moment."""
+
+    def __post_init__(self) -> None:
+        """What lies under the home folder."""
+        self.history = History(self.home / "history")
 
     def close(self) -> None:
         """Tell every held request that the server leaves."""

@@ -110,7 +110,8 @@ class LineReader:
         """
         `count` lines from number `first`; a negative one counts from the end.
 
-        Lines longer than 64 KiB are cut, and a page ends after 8 MiB.
+        A line is what a terminal shows of it: what follows its last carriage return. Lines
+        longer than 64 KiB are cut, and a page ends after 8 MiB.
         """
         handle = log.open()
         if handle is None:
@@ -175,7 +176,13 @@ def _lines(handle: int, offset: int, end: int, skip: int, count: int) -> list[st
             pieces = pieces[dropped:]
         for piece in pieces[: count - len(lines)]:
             taken += len(piece)
-            lines.append(piece[:_LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+            lines.append(_shown(piece)[:_LINE_LIMIT].decode("utf-8", "replace"))
         if not block:
             break
     return lines
+
+
+def _shown(line: bytes) -> bytes:
+    """What is left of a line on a terminal: a progress bar writes over itself."""
+    line = line.rstrip(b"\r")
+    return line[line.rfind(b"\r") + 1 :]

@@ -1,0 +1,84 @@
+"""What the dashboard asks beyond jobs and GPUs: searching logs, history, files, its stream."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from berth.protocol.base import UtcTime, Wire
+
+
+class Hello(Wire):
+    """SSE event `hello`, the first of `/live/stream`."""
+
+    instance: str
+    """Another one after each start of the server: what was shown must be asked for anew."""
+    version: str
+    last_event_id: int
+    """Id of the newest event when the stream began."""
+
+
+class LogMatch(Wire):
+    """A line that matches a search."""
+
+    number: int
+    """Lines count from 0."""
+    text: str
+    """The line as a terminal shows it, without colours, cut at 500 characters."""
+
+
+class LogMatches(Wire):
+    """Matching lines in order, as far as was looked within a second."""
+
+    attempt: str | None = Field(default=None, examples=["42.1"])
+    matches: list[LogMatch]
+    next: str | None = Field(default=None, examples=["1048576:20123"])
+    """Pass as `cursor` to look on; absent when the whole log was looked at."""
+
+
+class LogMarkers(Wire):
+    """Lines worth jumping to. Lines count from 0."""
+
+    attempt: str | None = None
+    first_traceback: int | None = None
+    """The first Python traceback: later ones are often its echo on other ranks."""
+    last_checkpoint: int | None = None
+    """The last line that tells of a checkpoint."""
+    ranks: list[int] = Field(default_factory=list)
+    """Ranks that prefix their lines, like `[rank3]:`, as seen in the log's first 8 MiB."""
+
+
+class GpuSeries(Wire):
+    """One GPU over time: a value per entry of `times`, null where nothing was seen."""
+
+    utilization_percent: list[float | None]
+    memory_used_bytes: list[int | None]
+    power_w: list[float | None]
+    temperature_c: list[float | None]
+
+
+class GpuHistory(Wire):
+    """GPUs over time, evenly spaced. Kept every 5 s for a day, every 2 min for 30 days."""
+
+    times: list[UtcTime]
+    step_s: float
+    """Seconds between entries; each is the mean of what was seen in its step."""
+    gpus: dict[str, GpuSeries]
+    """By UUID."""
+
+
+class RunFile(Wire):
+    """A file of a run directory."""
+
+    name: str
+    """Folders end with a slash."""
+    size_bytes: int
+    """0 for folders."""
+    modified_at: UtcTime
+
+
+class RunFiles(Wire):
+    """What lies in an attempt's run directory, by name."""
+
+    attempt: str | None = None
+    run_dir: str | None = None
+    files: list[RunFile]

@@ -1,0 +1,107 @@
+"""Routes that the dashboard needs beyond the others: log search, history, files."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
+
+from berth.protocol.dashboard import GpuHistory, LogMarkers, LogMatches, RunFiles
+from berth_server.api.answers import answer
+from berth_server.api.context import context
+from berth_server.api.jobs import JobId
+from berth_server.api.logs import Number
+from berth_server.service import find
+from berth_server.service.errors import NotFound
+from berth_server.service.history import COARSE
+from berth_server.service.logs import log_file
+from berth_server.service.logsearch import search
+from berth_server.service.runlist import list_files
+
+router = APIRouter(prefix="/api/v1", tags=["dashboard"])
+
+# Each search is a process of its own; more at once would cost the jobs their processors.
+_SEARCHES = 2
+_limiters: dict[int, anyio.CapacityLimiter] = {}
+_Points = Annotated[
+    int, Query(ge=2, le=2000, description="Most entries; longer spans are thinned.")
+]
+
+
+@router.get("/jobs/{job_id}/log/search", response_model=LogMatches, summary="Search the log")
+async def search_log(
+    request: Request,
+    job_id: JobId,
+    q: Annotated[str, Query(min_length=1, max_length=500, description="What to look for.")],
+    attempt: Number = None,
+    *,
+    regex: Annotated[
+        bool, Query(description="Read `q` as a regular expression, as Python's `re` does.")
+    ] = False,
+    cursor: Annotated[
+        str | None, Query(max_length=40, description="`next` of the answer before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=5000, description="Most lines.")] = 1000,
+) -> Response:
+    """Matching lines, case not minded. Looks for about a second; `next` says where to go on."""
+    log = log_file(context(request).service, job_id, attempt)
+
+    def look() -> LogMatches:
+        return search(log, q, regex=regex, cursor=cursor, limit=limit)
+
+    limiter = _limiter()
+    return answer(await anyio.to_thread.run_sync(look, limiter=limiter))
+
+
+@router.get("/jobs/{job_id}/log/markers", response_model=LogMarkers, summary="Lines to jump to")
+async def get_markers(request: Request, job_id: JobId, attempt: Number = None) -> Response:
+    """The first traceback, the last checkpoint, and which ranks speak."""
+    room = context(request)
+    log = log_file(room.service, job_id, attempt)
+    return answer(await anyio.to_thread.run_sync(room.markers.read, log))
+
+
+@router.get("/jobs/{job_id}/files", response_model=RunFiles, summary="List the run directory")
+async def get_files(request: Request, job_id: JobId, attempt: Number = None) -> Response:
+    """Names, sizes and times; the log has a route of its own."""
+    record = find.attempt(context(request).service.db.read, job_id, attempt)
+    known = (None, None) if record is None else (record.id, record.run_dir)
+    return answer(await anyio.to_thread.run_sync(list_files, *known))
+
+
+@router.get("/gpus/history", response_model=GpuHistory, summary="All GPUs over time")
+async def get_history(
+    request: Request,
+    minutes: Annotated[float, Query(gt=0, le=43_200, description="How far back.")] = 60,
+    points: _Points = 120,
+) -> Response:
+    """Kept every 5 seconds for a day, every 2 minutes for 30 days."""
+    room = context(request)
+    end = room.service.clock()
+    uuids = [gpu.uuid for gpu in room.service.known_gpus]
+    start = end - minutes * 60
+    return answer(await anyio.to_thread.run_sync(room.history.read, uuids, start, end, points))
+
+
+@router.get("/jobs/{job_id}/gpu-history", response_model=GpuHistory, summary="A job's GPUs")
+async def get_job_history(
+    request: Request, job_id: JobId, attempt: Number = None, points: _Points = 600
+) -> Response:
+    """The GPUs of an attempt from its start to its end, or to now."""
+    room = context(request)
+    record = find.attempt(room.service.db.read, job_id, attempt)
+    if record is None:
+        raise NotFound(f"Job {job_id} has not started yet, so it has no history.")
+    end = record.ended_at or room.service.clock()
+    start = max(record.started_at or record.created_at, end - COARSE.reach_s)
+    uuids = [gpu[0] for gpu in json.loads(record.gpus)]
+    return answer(await anyio.to_thread.run_sync(room.history.read, uuids, start, end, points))
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    # Made inside the event loop that uses it: tests run several.
+    key = id(anyio.lowlevel.current_token())
+    return _limiters.setdefault(key, anyio.CapacityLimiter(_SEARCHES))
