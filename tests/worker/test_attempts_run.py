@@ -12,7 +12,7 @@ def test_a_command_runs_and_its_end_is_told(worker):
     attempt = worker.run(["sh", "-c", "echo hello; exit 3"], gpus=(0, 1))
     ended = worker.until_clear(attempt)
     assert (ended.phase, ended.outcome, ended.exit.exit_code) == ("ended", "exit", 3)
-    assert ended.message == "Exited with code 3; the last line said: hello"
+    assert ended.message == "Exited with code 3; the log says: hello"
     assert ended.started_at == ended.exit.started_at
     assert worker.output(attempt) == "hello\n"
     assert not worker.pids()

@@ -58,6 +58,7 @@ def _gather(attempt: Attempt) -> Evidence:
         failure=folder.failure(),
         memory_kills=kin.oom_kills() - began.oom_kills if began else 0,
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
+        own_pids=frozenset(attempt.seen_pids),
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),
     )
 

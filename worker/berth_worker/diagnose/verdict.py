@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 from berth.protocol.base import format_duration
 from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
-from berth_worker.diagnose.signatures import recognise
+from berth_worker.diagnose.reading import first_failed_rank, plain, telling_line
+from berth_worker.diagnose.signatures import SIGNATURES
 
-_QUOTE_LENGTH = 200
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _CLAIMS = {
     "oom_gpu": Outcome.OOM_GPU,
     "oom_host": Outcome.OOM_HOST,
     "disk_full": Outcome.DISK_FULL,
     "stalled": Outcome.STALLED,
-    "launch_error": Outcome.LAUNCH_ERROR,
 }
+_FULL_DISK_BYTES = 1 << 20
+# torchrun and deepspeed leave with codes of their own when a rank was killed.
+_KILLED_CODES = frozenset({128 + signal.SIGKILL, 256 - signal.SIGKILL})
+_CRASHED_CODES = frozenset({128 + signal.SIGSEGV, 256 - signal.SIGSEGV})
+_RANK_KILLED = re.compile(r"exitcode\s*:\s*-9\b|return code = -9\b|Signal 9 \(SIGKILL\)")
+_NEIGHBOUR = re.compile(r"Process (\d+) has ([\d.]+ \w+) memory in use")
+_FRAGMENTS = re.compile(r"([\d.]+) GiB is reserved by PyTorch but unallocated")
+_MUCH_GIB = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Evidence:
     """How often the kernel killed for want of memory while the attempt ran."""
     free_bytes: int | None = None
     """Free space where the job works; None when it cannot be told."""
+    own_pids: frozenset[int] = frozenset()
+    """Processes that the driver has shown for it."""
     rebooted: bool = False
     """With no record: the box has booted since the attempt began."""
 
@@ -67,10 +75,16 @@ def judge(evidence: Evidence) -> Verdict:
 def _lost(evidence: Evidence) -> Verdict:
     if evidence.rebooted:
         return Verdict(Outcome.LOST, "The box was restarted while the job ran; submit it again.")
+    if evidence.memory_kills:
+        return Verdict(
+            Outcome.LOST,
+            "The job's supervisor was killed while the box was out of memory; use less offload or "
+            "fewer loader workers, and submit it again.",
+        )
     return Verdict(
         Outcome.LOST,
-        "The job's supervisor was killed, so how the job ended is not known; its processes were "
-        "ended. Look into the kernel's log for memory kills.",
+        "The job's supervisor was killed, so nobody knows how the job would have ended; its "
+        "processes were ended too. Submit it again.",
     )
 
 
@@ -81,8 +95,7 @@ def _stopped(desired: DesiredAttempt, record: ExitRecord) -> Verdict:
             "The job was told to end from outside of Berth, as when the box shuts down; "
             "submit it again.",
         )
-    outcome = desired.stop_reason or Outcome.CANCELLED
-    return Verdict(outcome, _forced(desired, record))
+    return Verdict(desired.stop_reason or Outcome.CANCELLED, _forced(desired, record))
 
 
 def _time_limit(desired: DesiredAttempt, record: ExitRecord) -> Verdict:
@@ -108,20 +121,72 @@ def _tidied(record: ExitRecord) -> str | None:
 
 def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
     kind, sentence = evidence.failure
-    if kind in _CLAIMS or sentence:
-        return Verdict(_CLAIMS.get(kind or "", Outcome.EXIT), sentence or how(record))
     text = evidence.log_tail.decode(errors="replace")
-    found = recognise(text, record, evidence.memory_kills, evidence.free_bytes)
-    if found is not None:
-        return Verdict(*found)
+    if kind in _CLAIMS or sentence:
+        outcome = _CLAIMS.get(kind or "", Outcome.EXIT)
+        return Verdict(outcome, plain(sentence) if sentence else _said(record, text))
+    killed = record.signal == signal.SIGKILL or record.exit_code in _KILLED_CODES
+    if evidence.memory_kills and (killed or _RANK_KILLED.search(text)):
+        return Verdict(
+            Outcome.OOM_HOST,
+            "The kernel killed it because the box was out of memory; use less offload or fewer "
+            "loader workers, or share the box with fewer jobs.",
+        )
+    line = telling_line(text)
+    for signature in SIGNATURES:
+        match = signature.pattern.search(line if signature.last_word else text)
+        if match is not None:
+            sentence = signature.sentence.replace("{1}", match[1] if match.re.groups else "")
+            if signature.outcome is Outcome.OOM_GPU:
+                sentence = _about_memory(sentence, text, evidence.own_pids)
+            return Verdict(signature.outcome, sentence)
+    return _unknown(evidence, record, text)
+
+
+def _about_memory(sentence: str, text: str, own_pids: frozenset[int]) -> str:
+    """Whose memory it was, and whether it was there in pieces."""
+    for pid, memory in _NEIGHBOUR.findall(text):
+        if own_pids and int(pid) not in own_pids:
+            return (
+                f"The GPU's memory is full, and {memory} of it are held by pid {pid}, which does "
+                "not belong to the job; look with `berth gpus` who that is, then submit it again."
+            )
+    fragments = [float(gib) for gib in _FRAGMENTS.findall(text)]
+    if fragments and max(fragments) >= _MUCH_GIB:
+        return (
+            f"{sentence.removesuffix('.')}; {max(fragments):g} GiB lay in fragments: set "
+            "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True."
+        )
+    return sentence
+
+
+def _unknown(evidence: Evidence, record: ExitRecord, text: str) -> Verdict:
     if record.message:
         return Verdict(Outcome.EXIT, record.message)
-    last = last_line(text)
-    said = f"; the last line said: {last}" if last else " without a word in its log."
-    return Verdict(Outcome.EXIT, how(record) + said)
+    if evidence.free_bytes is not None and evidence.free_bytes < _FULL_DISK_BYTES:
+        return Verdict(
+            Outcome.DISK_FULL,
+            "It failed while its disk was full; free space, then start it again.",
+        )
+    if record.signal == signal.SIGSEGV or record.exit_code in _CRASHED_CODES:
+        return Verdict(
+            Outcome.EXIT,
+            "It crashed in native code (SIGSEGV); most often an extension was built for another "
+            "torch: build it anew in this environment.",
+        )
+    return Verdict(Outcome.EXIT, _said(record, text))
 
 
-def how(record: ExitRecord) -> str:
+def _said(record: ExitRecord, text: str) -> str:
+    line = telling_line(text)
+    if not line:
+        return f"{_how(record)} without a word in its log."
+    rank = first_failed_rank(text)
+    who = "the log says" if rank is None else f"rank {rank} failed first"
+    return f"{_how(record)}; {who}: {line}"
+
+
+def _how(record: ExitRecord) -> str:
     """How the job's first process ended, as the beginning of a sentence."""
     number = record.signal
     if number is None:
@@ -131,12 +196,3 @@ def how(record: ExitRecord) -> str:
     except ValueError:
         name = f"signal {number}"
     return f"Ended by {name}"
-
-
-def last_line(text: str) -> str:
-    """The last line with anything to read in it, shortened, without terminal codes."""
-    for line in reversed(re.split(r"[\r\n]+", text)):
-        plain = _ANSI.sub("", line).strip()
-        if any(character.isalnum() for character in plain):
-            return plain if len(plain) <= _QUOTE_LENGTH else plain[: _QUOTE_LENGTH - 1] + "…"
-    return ""

@@ -1,0 +1,327 @@
+"""From what a failed run leaves behind to an outcome and a sentence that names the mend."""
+
+from __future__ import annotations
+
+import signal
+from datetime import timedelta
+
+import pytest
+
+from berth.protocol.base import utc_now
+from berth.protocol.internal import DesiredAttempt, ExitRecord
+from berth.protocol.states import Outcome
+from berth_worker.diagnose import Evidence, judge
+
+TORCHRUN_END = """
+W1124 04:10:01.100000 811 torch/distributed/elastic/multiprocessing/api.py:908] Sending process 812 closing signal SIGTERM
+E1124 04:10:01.200000 811 torch/distributed/elastic/multiprocessing/api.py:882] failed (exitcode: 1) local_rank: 1 (pid: 813) of binary: /envs/twin/bin/python
+Traceback (most recent call last):
+  File "/envs/twin/bin/torchrun", line 8, in <module>
+    sys.exit(main())
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+train.py FAILED
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-24_04:10:01
+  host      : box
+  rank      : 1 (local_rank: 1)
+  exitcode  : {code} (pid: 813)
+  error_file: <N/A>
+============================================================
+"""
+DEEPSPEED_END = """
+[2026-11-24 04:10:01,100] [INFO] [launch.py:335:sigkill_handler] Killing subprocess 812
+[2026-11-24 04:10:01,200] [ERROR] [launch.py:341:sigkill_handler] ['python', '-u', 'train.py', '--local_rank=1'] exits with return code = {code}
+"""
+
+KNOWN = {
+    "gpu memory": (
+        (
+            "[rank1]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 "
+            "has a total capacity of 79.10 GiB of which 3.20 GiB is free."
+        ),
+        "oom_gpu",
+        "20.00 GiB",
+    ),
+    "gpu memory, mapped": (
+        "RuntimeError: expandable_segments: memory mapping failed with OOM",
+        "oom_gpu",
+        "micro-batch",
+    ),
+    "gpu memory, driver": (
+        "torch.AcceleratorError: CUDA error: out of memory",
+        "oom_gpu",
+        "berth gpus",
+    ),
+    "shm": (
+        (
+            "RuntimeError: unable to allocate shared memory(shm) for file </torch_1>: No space left on "
+            "device (28)"
+        ),
+        "exit",
+        "/dev/shm",
+    ),
+    "disk, plainly": (
+        (
+            "safetensors_rust.SafetensorError: Error while serializing: I/O error: No space left on "
+            "device (os error 28)"
+        ),
+        "disk_full",
+        "free space",
+    ),
+    "disk, in a shard": (
+        "RuntimeError: [enforce fail at inline_container.cc:664] . unexpected pos 704 vs 598",
+        "disk_full",
+        "free space",
+    ),
+    "disk, in a stream": (
+        "RuntimeError: basic_ios::clear: iostream error",
+        "disk_full",
+        "checkpoints",
+    ),
+    "host memory, refused": (
+        (
+            "RuntimeError: [enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 80000000000 bytes."
+        ),
+        "oom_host",
+        "host memory",
+    ),
+    "port": (
+        (
+            "torch.distributed.DistNetworkError: The server socket has failed to listen on any local "
+            "network address. port: 29500, useIpv6: false, code: -98, name: EADDRINUSE"
+        ),
+        "exit",
+        "MASTER_PORT",
+    ),
+    "ordinal": (
+        "torch.AcceleratorError: CUDA error: invalid device ordinal",
+        "exit",
+        "LOCAL_RANK",
+    ),
+    "assert": (
+        "torch.AcceleratorError: CUDA error: device-side assert triggered",
+        "exit",
+        "CUDA_LAUNCH_BLOCKING",
+    ),
+    "world size": (
+        (
+            "deepspeed.runtime.zero.utils.ZeRORuntimeException: The checkpoint being loaded used a DP "
+            "world size of 2 but the current world size is 4."
+        ),
+        "exit",
+        "universal checkpoint",
+    ),
+    "half a checkpoint": (
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: "
+            "'outputs/checkpoint-10/trainer_state.json'"
+        ),
+        "exit",
+        "not whole",
+    ),
+    "batch": (
+        (
+            "AssertionError: Check batch related parameters. train_batch_size is not equal to "
+            "micro_batch_per_gpu * gradient_acc_step * world_size 4 != 2 * 1 * 1"
+        ),
+        "exit",
+        '"auto"',
+    ),
+    "extension": (
+        "RuntimeError: Error building extension 'cpu_adam'",
+        "exit",
+        "compiler",
+    ),
+    "partitioned": (
+        "RuntimeError: The size of tensor a (0) must match the size of tensor b (4096)",
+        "exit",
+        "ZeRO-3",
+    ),
+    "roles": (
+        "jinja2.exceptions.TemplateError: Conversation roles must alternate user/assistant/...",
+        "exit",
+        "chat template",
+    ),
+    "collective": (
+        (
+            "[rank0]:[E1124 ProcessGroupNCCL.cpp:685] [Rank 0] Watchdog caught collective operation "
+            "timeout: WorkNCCL(SeqNum=12, OpType=ALLREDUCE) ran for 1800000 milliseconds"
+        ),
+        "stalled",
+        "ranks",
+    ),
+    "module": (
+        "ModuleNotFoundError: No module named 'peft'",
+        "exit",
+        "module peft is missing",
+    ),
+    "script": (
+        "/envs/bin/python: can't open file '/home/ada/train.py': [Errno 2] No such file or directory",
+        "exit",
+        "/home/ada/train.py does not exist",
+    ),
+}
+
+
+def evidence(
+    text: str = "", *, code: int | None = 1, number: int | None = None, **more
+) -> Evidence:
+    desired = DesiredAttempt(
+        attempt="42.1",
+        token="t",
+        action=more.pop("action", "run"),
+        stop_reason=more.pop("stop_reason", None),
+        run_dir="/runs/42/1",
+        job_id=42,
+        number=1,
+        user="ada",
+        command="true",
+        workdir="/",
+        gpus=(),
+        time_limit=timedelta(hours=12),
+        grace=timedelta(seconds=60),
+        warn_before=timedelta(seconds=60),
+    )
+    record = ExitRecord(
+        attempt="42.1",
+        exit_code=code if number is None else None,
+        signal=number,
+        cause=more.pop("cause", "exit"),
+        message=more.pop("said", None),
+        killed=more.pop("killed", 0),
+        ended_at=utc_now(),
+    )
+    return Evidence(desired=desired, record=record, log_tail=text.encode(), **more)
+
+
+@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.replace(" ", "-"))
+@pytest.mark.parametrize("launcher", ["python", "torchrun", "deepspeed"])
+def test_known_failures_are_recognised(case, launcher):
+    """Under every launcher, whatever it says afterwards; one sentence, one line."""
+    line, outcome, word = KNOWN[case]
+    end = {"python": "", "torchrun": TORCHRUN_END, "deepspeed": DEEPSPEED_END}[launcher]
+    verdict = judge(evidence(f"step 1 loss 2.0\nTraceback ...\n{line}\n{end.format(code=1)}"))
+    assert verdict.outcome == outcome
+    assert word in verdict.message
+    assert "\n" not in verdict.message
+    assert verdict.message.endswith(".")
+
+
+def test_an_unknown_error_is_quoted_from_the_rank_that_failed_first():
+    """Not the launcher's last line, nor the ranks that only lost their neighbour."""
+    text = (
+        "step 7\n[rank1]: Traceback (most recent call last):\n[rank1]: ValueError: no dialogue in "
+        "data/train.jsonl\n[rank0]: RuntimeError: [gloo] Connection closed by peer [127.0.0.1]:1\n"
+    )
+    verdict = judge(evidence(text + TORCHRUN_END.format(code=1)))
+    assert verdict.message == (
+        "Exited with code 1; rank 1 failed first: ValueError: no dialogue in data/train.jsonl"
+    )
+    verdict = judge(evidence(text + DEEPSPEED_END.format(code=1)))
+    assert verdict.message.endswith("the log says: ValueError: no dialogue in data/train.jsonl")
+
+
+def test_errors_that_a_run_survived_are_not_its_end():
+    """A caught import error long before does not hide what came last."""
+    text = "ModuleNotFoundError: No module named 'triton'\n" + "step\n" * 100 + "bad config\n"
+    assert judge(evidence(text, code=3)).message == "Exited with code 3; the log says: bad config"
+
+
+def test_progress_bars_and_colours_are_read_through():
+    """Carriage returns and terminal codes do not get into the sentence."""
+    text = "10%|#   |\r20%|##  |\r\x1b[31mfatal: the end\x1b[0m\n\x1b[0m\n"
+    assert judge(evidence(text)).message.endswith("the log says: fatal: the end")
+
+
+def test_silence_is_told():
+    """An empty log gives a whole sentence all the same."""
+    assert judge(evidence(code=2)).message == "Exited with code 2 without a word in its log."
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("", {"number": signal.SIGKILL}),
+        ("", {"code": 137}),
+        ("", {"code": 247}),
+        (TORCHRUN_END.format(code=-9), {"code": 1}),
+        (DEEPSPEED_END.format(code=-9), {"code": 247}),
+    ],
+)
+def test_a_kill_by_the_kernel_is_host_memory(text, how):
+    """Only with the kernel's own count as a witness; else it was somebody's kill."""
+    assert judge(evidence(text, memory_kills=1, **how)).outcome == "oom_host"
+    assert judge(evidence(text, memory_kills=0, **how)).outcome == "exit"
+
+
+def test_a_neighbour_on_the_card_is_named():
+    """An OOM is not the user's fault when somebody else holds the memory."""
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
+        "capacity of 79.10 GiB. Process 4242 has 31.20 GiB memory in use.\n"
+    )
+    verdict = judge(evidence(text, own_pids=frozenset({813})))
+    assert (verdict.outcome, "4242" in verdict.message) == ("oom_gpu", True)
+    verdict = judge(evidence(text, own_pids=frozenset({4242})))
+    assert "4242" not in verdict.message
+
+
+def test_fragments_are_named():
+    """Much memory that is reserved but unallocated has a mend of its own."""
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. 60.00 GiB is "
+        "allocated by PyTorch, and 12.50 GiB is reserved by PyTorch but unallocated.\n"
+    )
+    assert "expandable_segments:True" in judge(evidence(text)).message
+
+
+def test_the_jobs_own_diagnosis_comes_first():
+    """failure.json is nearer to the truth than any log; kinds it may not claim are plain exits."""
+    text = KNOWN["gpu memory"][0]
+    verdict = judge(evidence(text, failure=("disk_full", "The disk is\nfull: free some.")))
+    assert (verdict.outcome, verdict.message) == ("disk_full", "The disk is full: free some.")
+    verdict = judge(evidence(text, failure=("escaped", "Look.")))
+    assert (verdict.outcome, verdict.message) == ("exit", "Look.")
+
+
+def test_a_full_disk_is_seen_even_when_nobody_says_so():
+    """Writers that fail without the word space."""
+    verdict = judge(evidence("RuntimeError: write failed", free_bytes=4096))
+    assert verdict.outcome == "disk_full"
+
+
+def test_a_crash_in_native_code_is_told():
+    """SIGSEGV by signal, by shell code and by launcher."""
+    for found in (
+        evidence(number=signal.SIGSEGV),
+        evidence(code=139),
+        evidence(TORCHRUN_END.format(code=-11)),
+    ):
+        assert "native code" in judge(found).message
+
+
+def test_ends_that_were_ordered():
+    """A stop has the server's reason, the time limit its own; both say when it took force."""
+    stopped = {"cause": "stopped", "action": "stop"}
+    assert judge(evidence(**stopped)).outcome == "cancelled"
+    verdict = judge(evidence(**stopped, stop_reason=Outcome.PREEMPTED, killed=2))
+    assert (verdict.outcome, "grace of 1m" in verdict.message) == ("preempted", True)
+    verdict = judge(evidence(cause="time_limit"))
+    assert (verdict.outcome, "12h" in verdict.message) == ("time_limit", True)
+
+
+def test_a_missing_record_is_lost():
+    """With the reason, where it is known."""
+    desired = evidence().desired
+    verdict = judge(Evidence(desired=desired, record=None, rebooted=True))
+    assert (verdict.outcome, "restarted" in verdict.message) == ("lost", True)
+    assert judge(Evidence(desired=desired, record=None)).outcome == "lost"
+
+
+def test_what_the_shim_says_is_passed_on():
+    """Ranks that outlive their launcher."""
+    assert judge(evidence(said="The launcher ended.")).message == "The launcher ended."
