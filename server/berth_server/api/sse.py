@@ -46,7 +46,8 @@ class EventStream(Response):
         del scope
         start: dict[str, Any] = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
-        await self._send(send, f"retry: {_RETRY_MS}\n\n".encode())
+        # Without a blank line: it belongs to the first event, whichever that will be.
+        await self._send(send, f"retry: {_RETRY_MS}\n".encode())
         async with anyio.create_task_group() as group:
             group.start_soon(self._pump, send, group.cancel_scope)
             group.start_soon(self._keep_alive, send)

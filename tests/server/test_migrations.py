@@ -1,0 +1,108 @@
+"""The schema: from zero by migrations, and as the models state it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from berth_server.store import migrate
+from berth_server.store.database import Database, StoreError, file_system
+from berth_server.store.migrate import SchemaError
+from berth_server.store.tables import Table
+
+
+def schema(path: Path) -> dict[str, list[str]]:
+    """Every definition in SQLite's own words; constraints stand in an order of their own."""
+    rows = sqlite3.connect(path).execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        " AND name NOT LIKE 'sqlite_%' AND name <> 'alembic_version'"
+    )
+    return {
+        name: sorted(re.sub(r"[\s(),]+", " ", part).strip() for part in sql.split("CONSTRAINT"))
+        for name, sql in rows
+    }
+
+
+def test_migrations_from_zero_give_what_the_models_state(tmp_path):
+    """Alembic sees no difference, and SQLite's own definitions are the same."""
+    migrated, stated = tmp_path / "migrated.db", tmp_path / "stated.db"
+    assert migrate.upgrade(migrated)
+    engine = sqlalchemy.create_engine(f"sqlite:///{migrated}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+    Table.metadata.create_all(sqlalchemy.create_engine(f"sqlite:///{stated}"))
+    assert schema(migrated) == schema(stated)
+
+
+def test_the_newest_revision_is_told_by_its_file_name():
+    """The quick look without Alembic agrees with Alembic."""
+    assert migrate.head() == ScriptDirectory.from_config(migrate.config()).get_current_head()
+
+
+def test_an_upgrade_of_what_is_new_does_nothing(tmp_path):
+    """And needs no Alembic."""
+    path = tmp_path / "berth.db"
+    assert migrate.upgrade(path)
+    assert not migrate.upgrade(path)
+
+
+def test_an_old_database_is_copied_before_it_is_changed(tmp_path, monkeypatch):
+    """Whatever goes wrong, the old one is beside it."""
+    path = tmp_path / "berth.db"
+    migrate.upgrade(path)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE alembic_version SET version_num = '0000'")
+    monkeypatch.setattr(migrate, "_run", lambda _: None)
+    migrate.upgrade(path)
+    copy = tmp_path / f"berth.db.before-{migrate.head()}"
+    assert migrate.revision(copy) == "0000"
+
+
+def test_a_database_of_a_newer_berth_is_left_alone(tmp_path):
+    """With a sentence that names the way out."""
+    path = tmp_path / "berth.db"
+    migrate.upgrade(path)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="newer Berth"):
+        Database(path)
+
+
+def test_the_migrations_of_a_wheel_are_found(tmp_path, monkeypatch):
+    """They lie beside the code there."""
+    packed = tmp_path / "_migrations"
+    shutil.copytree(migrate.folder(), packed)
+    monkeypatch.setattr(migrate, "_PACKAGE", tmp_path)
+    assert migrate.folder() == packed
+    assert migrate.head() == "0001"
+
+
+def test_a_file_that_is_no_database_is_told_as_such(tmp_path):
+    """One sentence that names it."""
+    path = tmp_path / "berth.db"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(StoreError, match=r"berth\.db"):
+        Database(path)
+
+
+def test_network_file_systems_are_refused(tmp_path, monkeypatch):
+    """SQLite's write-ahead log needs shared memory."""
+    assert file_system(tmp_path)
+    monkeypatch.setattr("berth_server.store.database.file_system", lambda _: "nfs4")
+    with pytest.raises(StoreError, match="BERTH_HOME"):
+        Database(tmp_path / "berth.db")
+
+
+def test_the_database_is_nobody_elses_to_read(tmp_path):
+    """It holds the jobs' environments."""
+    path = tmp_path / "berth.db"
+    Database(path).close()
+    assert path.stat().st_mode & 0o077 == 0

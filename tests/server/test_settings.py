@@ -1,0 +1,95 @@
+"""Settings: where they come from, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from berth_server import settings
+from berth_server.__main__ import policy_of
+from berth_server.settings import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    for name in settings.Settings.model_fields:
+        monkeypatch.delenv(f"BERTH_{name.upper()}", raising=False)
+
+
+def origins(chosen, home) -> dict[str, str]:
+    return {one.name: one.origin for one in settings.show(chosen, home).settings}
+
+
+def test_defaults_are_what_the_documentation_says(tmp_path):
+    """Local TCP, a socket for everybody, no jobs of others."""
+    chosen = settings.load(tmp_path)
+    assert (chosen.listen, chosen.socket_mode) == ("127.0.0.1:8787", "0666")
+    assert chosen.port_range == (29600, 29999)
+    assert not chosen.allow_other_users
+    assert set(origins(chosen, tmp_path).values()) == {"default"}
+
+
+def test_the_environment_stands_over_the_file(tmp_path, monkeypatch):
+    """And each value tells where it comes from."""
+    (tmp_path / "berth.toml").write_text('listen = "127.0.0.1:1"\nlog_level = "debug"\n')
+    monkeypatch.setenv("BERTH_LISTEN", "127.0.0.1:2")
+    chosen = settings.load(tmp_path)
+    assert (chosen.listen, chosen.log_level) == ("127.0.0.1:2", "debug")
+    found = origins(chosen, tmp_path)
+    assert (found["listen"], found["log_level"], found["ports"]) == (
+        "environment",
+        "berth.toml",
+        "default",
+    )
+
+
+def test_the_server_table_and_plain_keys_are_the_same(tmp_path):
+    """Tables of other parts are left alone."""
+    (tmp_path / "berth.toml").write_text(
+        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nclaim_depth = 2\n'
+    )
+    chosen = settings.load(tmp_path)
+    assert chosen.listen == "off"
+    assert policy_of(chosen).claim_depth == 2
+
+
+def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
+    """Like 12h."""
+    (tmp_path / "berth.toml").write_text('[policy]\nassumed_length = "12h"\n')
+    assert policy_of(settings.load(tmp_path)).assumed_length == timedelta(hours=12)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("listen = ", ("berth.toml", "not valid TOML")),
+        ('lisen = "x:1"', ("lisen", "listen")),
+        ('listen = "nowhere"', ("listen", "127.0.0.1:8787")),
+        ('listen = "a:99999"', ("listen", "127.0.0.1:8787")),
+        ('ports = "90-10"', ("ports", "1024-65535")),
+        ('ports = "all"', ("ports",)),
+        ("allow_other_users = 7", ("allow_other_users",)),
+        ('socket_mode = "rw"', ("socket_mode",)),
+        ('log_level = "loud"', ("log_level", "debug")),
+        ("session_days = 0", ("session_days",)),
+        ("[policy]\nclaim_dept = 1", ("claim_dept", "claim_depth")),
+        ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path, toml, words):
+    """With what is allowed, or the nearest name."""
+    (tmp_path / "berth.toml").write_text(toml)
+    with pytest.raises(SettingsError) as caught:
+        policy_of(settings.load(tmp_path))
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_wrong_variable_is_named_as_such(tmp_path, monkeypatch):
+    """So that nobody looks for it in the file."""
+    monkeypatch.setenv("BERTH_LISTEN", "nowhere")
+    with pytest.raises(SettingsError, match=r"\$BERTH_LISTEN"):
+        settings.load(tmp_path)
