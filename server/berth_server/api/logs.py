@@ -71,8 +71,16 @@ async def get_lines(
         ),
     ] = 0,
     count: Annotated[int, Query(ge=1, le=10_000, description="Most lines.")] = 1000,
+    *,
+    as_shown: Annotated[
+        bool, Query(description="Only what a terminal shows of a line that writes over itself.")
+    ] = False,
 ) -> Response:
     """Lines of text; those longer than 64 KiB are cut."""
     room = context(request)
     log = log_file(room.service, job_id, attempt)
-    return answer(await anyio.to_thread.run_sync(room.lines.read, log, first, count))
+
+    def read() -> LogLines:
+        return room.lines.read(log, first, count, as_shown=as_shown)
+
+    return answer(await anyio.to_thread.run_sync(read))

@@ -106,12 +106,12 @@ class LineReader:
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Index] = OrderedDict()
 
-    def read(self, log: LogFile, first: int, count: int) -> LogLines:
+    def read(self, log: LogFile, first: int, count: int, *, as_shown: bool = False) -> LogLines:
         """
         `count` lines from number `first`; a negative one counts from the end.
 
-        A line is what a terminal shows of it: what follows its last carriage return. Lines
-        longer than 64 KiB are cut, and a page ends after 8 MiB.
+        Lines longer than 64 KiB are cut, and a page ends after 8 MiB. With `as_shown` a line is
+        what a terminal shows of it: what follows its last carriage return.
         """
         handle = log.open()
         if handle is None:
@@ -124,11 +124,13 @@ class LineReader:
                 complete=log.complete,
             )
         try:
-            return self._read(handle, log, first, count)
+            return self._read(handle, log, first, count, as_shown=as_shown)
         finally:
             os.close(handle)
 
-    def _read(self, handle: int, log: LogFile, first: int, count: int) -> LogLines:
+    def _read(
+        self, handle: int, log: LogFile, first: int, count: int, *, as_shown: bool
+    ) -> LogLines:
         facts = os.fstat(handle)
         index = self._index(log, facts.st_ino, facts.st_size)
         index.extend(handle, facts.st_size)
@@ -137,7 +139,8 @@ class LineReader:
         total = index.lines + (1 if open_end else 0)
         start = max(0, total + first) if first < 0 else min(first, total)
         stride = min(start // _STRIDE, len(index.offsets) - 1)
-        lines = _lines(handle, index.offsets[stride], size, start - stride * _STRIDE, count)
+        skip = start - stride * _STRIDE
+        lines = _lines(handle, index.offsets[stride], size, skip, count, as_shown=as_shown)
         return LogLines(
             attempt=log.attempt,
             first=start,
@@ -158,7 +161,9 @@ class LineReader:
         return index
 
 
-def _lines(handle: int, offset: int, end: int, skip: int, count: int) -> list[str]:
+def _lines(
+    handle: int, offset: int, end: int, skip: int, count: int, *, as_shown: bool
+) -> list[str]:
     lines: list[str] = []
     carry = b""
     taken = 0
@@ -176,7 +181,8 @@ def _lines(handle: int, offset: int, end: int, skip: int, count: int) -> list[st
             pieces = pieces[dropped:]
         for piece in pieces[: count - len(lines)]:
             taken += len(piece)
-            lines.append(_shown(piece)[:_LINE_LIMIT].decode("utf-8", "replace"))
+            kept = _shown(piece) if as_shown else piece
+            lines.append(kept[:_LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
         if not block:
             break
     return lines
