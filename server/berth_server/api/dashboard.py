@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from berth.protocol.dashboard import GpuHistory, LogMarkers, LogMatches, RunFiles
+from berth.protocol.jobs import JobPage
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.api.jobs import JobId
@@ -19,7 +20,9 @@ from berth_server.service.errors import NotFound
 from berth_server.service.history import COARSE
 from berth_server.service.logs import log_file
 from berth_server.service.logsearch import search
+from berth_server.service.present import show_jobs
 from berth_server.service.runlist import list_files
+from berth_server.store import jobs
 
 router = APIRouter(prefix="/api/v1", tags=["dashboard"])
 
@@ -29,6 +32,21 @@ _limiters: dict[int, anyio.CapacityLimiter] = {}
 _Points = Annotated[
     int, Query(ge=2, le=2000, description="Most entries; longer spans are thinned.")
 ]
+
+
+@router.get("/queue", response_model=JobPage, summary="The queue in its order")
+async def get_queue(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs.")] = 200,
+) -> Response:
+    """Queued jobs, the next to start first. `GET /jobs` has them newest first."""
+    service = context(request).service
+    _, plan = service.forecast()
+    waiting = [job_id for job_id in plan.order if job_id not in plan.started]
+    place = {job_id: i for i, job_id in enumerate(waiting[:limit])}
+    records = sorted(jobs.by_ids(service.db.read, place), key=lambda job: place[job.id])
+    page = JobPage.model_construct(jobs=show_jobs(service, records), next_cursor=None)
+    return answer(page)
 
 
 @router.get("/jobs/{job_id}/log/search", response_model=LogMatches, summary="Search the log")

@@ -53,6 +53,10 @@ async def list_jobs(
     state: _States = [],  # noqa: B006 - FastAPI copies it
     user: _User = None,
     label: _Labels = [],  # noqa: B006 - as above
+    q: Annotated[
+        str | None,
+        Query(max_length=200, description="Only jobs with this in name, command or script, or id."),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs on the page.")] = 50,
     cursor: Annotated[
         str | None, Query(description="`next_cursor` of the page before.", max_length=100)
@@ -65,6 +69,7 @@ async def list_jobs(
         states=_states(state),
         user=user,
         labels=_pairs(label),
+        text=q or None,
         below=None if cursor is None else _decode(cursor),
         limit=limit + 1,
     )

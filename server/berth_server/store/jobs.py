@@ -63,11 +63,15 @@ def page(
     states: Sequence[str] = (),
     user: str | None = None,
     labels: Sequence[tuple[str, str]] = (),
+    text: str | None = None,
     below: int | None = None,
     limit: int,
 ) -> list[JobRecord]:
-    """The newest jobs with ids under `below` that match everything given, newest first."""
-    if len(states) > 1 and not user and not labels:
+    """
+    The newest jobs with ids under `below` that match everything given, newest first. `text` is
+    a part of the name, of the command or script, or the id.
+    """
+    if len(states) > 1 and not user and not labels and text is None:
         # Each state's index gives its newest; the planner would sort all of them instead.
         found = [
             job
@@ -75,7 +79,7 @@ def page(
             for job in page(reader, states=[state], below=below, limit=limit)
         ]
         return sorted(found, key=lambda job: -job.id)[:limit]
-    where, values = _conditions(states, user, labels, below)
+    where, values = _conditions(states, user, labels, below, text)
     sql = f"SELECT {JOB_COLUMNS} FROM jobs j {where} ORDER BY j.id DESC LIMIT ?"  # noqa: S608 - fixed pieces
     return [JobRecord(*row) for row in reader.all(sql, [*values, limit])]
 
@@ -94,6 +98,7 @@ def _conditions(
     user: str | None,
     labels: Sequence[tuple[str, str]],
     below: int | None,
+    text: str | None = None,
 ) -> tuple[str, list[object]]:
     terms: list[str] = []
     values: list[object] = []
@@ -106,6 +111,12 @@ def _conditions(
     for key, value in labels:
         terms.append("j.id IN (SELECT job_id FROM labels WHERE key = ? AND value = ?)")
         values += [key, value]
+    if text is not None:
+        terms.append(
+            "(instr(lower(j.name), ?) OR instr(lower(coalesce(j.command, j.script, '')), ?) "
+            "OR j.id = ?)"
+        )
+        values += [text.lower(), text.lower(), text.removeprefix("#")]
     if below is not None:
         terms.append("j.id < ?")
         values.append(below)
