@@ -13,6 +13,7 @@ class Hello(Wire):
     instance: str
     """Another one after each start of the server: what was shown must be asked for anew."""
     version: str
+    """Version of the server."""
     last_event_id: int
     """Id of the newest event when the stream began."""
 
@@ -30,7 +31,9 @@ class LogMatches(Wire):
     """Matching lines in order, as far as was looked within a second."""
 
     attempt: str | None = Field(default=None, examples=["42.1"])
+    """Whose log was searched; absent while the job has no attempt yet."""
     matches: list[LogMatch]
+    """At most `limit`, in order of lines."""
     next: str | None = Field(default=None, examples=["1048576:20123"])
     """Pass as `cursor` to look on; absent when the whole log was looked at."""
 
@@ -39,6 +42,7 @@ class LogMarkers(Wire):
     """Lines worth jumping to. Lines count from 0."""
 
     attempt: str | None = None
+    """Whose log it is; absent while the job has no attempt yet."""
     first_traceback: int | None = None
     """The first Python traceback: later ones are often its echo on other ranks."""
     last_checkpoint: int | None = None
@@ -51,15 +55,20 @@ class GpuSeries(Wire):
     """One GPU over time: a value per entry of `times`, null where nothing was seen."""
 
     utilization_percent: list[float | None]
+    """Share of each sample in which a kernel ran, percent."""
     memory_used_bytes: list[int | None]
+    """Memory in use by anybody, bytes."""
     power_w: list[float | None]
+    """Power drawn, watts."""
     temperature_c: list[float | None]
+    """Temperature, degrees Celsius."""
 
 
 class GpuHistory(Wire):
     """GPUs over time, evenly spaced. Kept every 5 s for a day, every 2 min for 30 days."""
 
     times: list[UtcTime]
+    """Begin of each entry's step, oldest first."""
     step_s: float
     """Seconds between entries; each is the mean of what was seen in its step."""
     gpus: dict[str, GpuSeries]
@@ -74,11 +83,15 @@ class RunFile(Wire):
     size_bytes: int
     """0 for folders."""
     modified_at: UtcTime
+    """When it was written last."""
 
 
 class RunFiles(Wire):
     """What lies in an attempt's run directory, by name."""
 
     attempt: str | None = None
+    """Whose directory it is; absent while the job has no attempt yet."""
     run_dir: str | None = None
+    """The folder on the box."""
     files: list[RunFile]
+    """At most 1,000."""
