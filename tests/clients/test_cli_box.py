@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from berth.cli.checks import daemons, disk, software
+from berth.daemons import identity
+from berth.daemons.home import Home
+from berth.sdk import address
 from berth.sdk.address import Address
 
 BERTH = [sys.executable, "-m", "berth.cli.main"]
@@ -133,6 +136,28 @@ def test_plan_asks_the_trainer_in_its_own_process(tmp_path):
     assert done.returncode == 2
     assert "none" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "sentence"),
+    [("up", 0, "already up for this box"), ("down", 4, "only root can stop it")],
+)
+def test_a_user_does_not_start_a_second_berth_on_the_box(
+    fake, berth, monkeypatch, tmp_path, verb, code, sentence
+):
+    """Where root keeps one, `up` says that it can be used, and `down` that it is not theirs."""
+    there = Home(tmp_path / "box")
+    there.make()
+    there.pid("server").write_text(identity.of(os.getpid()).line())
+    monkeypatch.setattr(address, "ROOT_HOME", there.folder)
+    monkeypatch.setattr(address.os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("BERTH_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    result = berth(verb)
+
+    assert result.exit_code == code
+    assert sentence in result.output
 
 
 class TestTop:

@@ -149,12 +149,21 @@ def test_ctrl_c_is_quiet(env, a_socket, tmp_path):
 
 def test_a_closed_pipe_is_quiet(env):
     """`berth --help | head` ends without a word on stderr."""
-    words = " ".join(BERTH)
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{words} submit --help | true"], capture_output=True, text=True, env=env
-    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*BERTH, "submit", "--help"], stdout=writer, stderr=-1, env=env)
+    os.close(writer)
 
-    assert done.stderr == ""
+    assert done.stderr == b""
+
+
+def test_an_ascii_terminal_is_no_error(env):
+    """Letters that the terminal lacks are replaced."""
+    asked = {**env, "PYTHONIOENCODING": "ascii"}
+    done = run(asked, "submit", "--env", "\N{SNOWMAN}", "--", "true")
+
+    assert done.returncode == 2
+    assert "'?' is not of the form" in done.stderr
 
 
 def test_completion_knows_verbs_options_and_job_ids(env, fake, wire, berth, monkeypatch):

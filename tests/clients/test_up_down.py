@@ -8,6 +8,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,11 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from berth.cli.main import app
 from berth.daemons import identity
 from berth.daemons.home import Home
 
+pytestmark = pytest.mark.xdist_group("up and down")  # one Berth for all of them
 BERTH = [sys.executable, "-m", "berth.cli.main"]
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 class Lab:
@@ -33,21 +43,17 @@ class Lab:
             **kept,
             "BERTH_HOME": str(self.home.folder),
             "BERTH_GPUS": "sim:8",
-            "BERTH_LISTEN": "127.0.0.1:0",
+            "BERTH_LISTEN": f"127.0.0.1:{free_port()}",
             "NO_COLOR": "1",
         }
 
     def run(self, *words: str, code: int | None = 0, **more: str) -> str:
-        """Run a command, hold it to its exit code, and return its stdout."""
-        done = subprocess.run(
-            [*BERTH, *words],
-            capture_output=True,
-            text=True,
-            env={**self.env, **more},
-            cwd=self.home.folder,
-            timeout=120,
-        )
-        assert code in {None, done.returncode}, (words, done.stdout, done.stderr)
+        """Run a command in this process, hold it to its exit code, and return its stdout."""
+        with contextlib.chdir(self.home.folder):
+            done = CliRunner().invoke(
+                app, words, env={"BERTH_URL": None, "BERTH_TOKEN": None, **self.env, **more}
+            )
+        assert code in {None, done.exit_code}, (words, done.stdout, done.stderr)
         self.stderr = done.stderr
         return done.stdout
 
@@ -160,6 +166,19 @@ def test_the_queue_is_explained(lab):
     finally:
         lab.run("cancel", first)
     assert lab.json("wait", first, code=None)["state"] == "cancelled"
+
+
+def test_from_another_machine_with_a_token(lab):
+    """Over TCP a token says who is calling; without one the sentence names the mend."""
+    url = lab.json("up", "--detach")["link"].split("/login")[0]
+    token = lab.run("token", "create", "laptop").strip()
+
+    assert json.loads(lab.run("gpus", "--json", BERTH_URL=url, BERTH_TOKEN=token))["gpus"]
+    lab.run("run", "-g", "0", "--", "sh", "-c", "exit 6", code=6, BERTH_URL=url, BERTH_TOKEN=token)
+    lab.run("gpus", BERTH_URL=url, code=4)
+    assert "token" in lab.stderr
+    lab.run("gpus", BERTH_URL="http://127.0.0.1:9", code=3)
+    assert "http://127.0.0.1:9" in lab.stderr
 
 
 def test_refusals_have_their_code(lab):

@@ -53,6 +53,7 @@ class BerthGroup(TyperGroup):
                 raise
             code = _tell(error, as_json=_wants_json(argv))
         if standalone_mode:
+            _flush()
             sys.exit(code)
         return code
 
@@ -64,6 +65,15 @@ class BerthGroup(TyperGroup):
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
+
+
+def _flush() -> None:
+    """Write out what is left, and be quiet when nobody reads it any more (`berth ls | head`)."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end; that goes nowhere now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wants_json(argv: list[str]) -> bool:

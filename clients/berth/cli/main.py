@@ -7,6 +7,8 @@ alone; what speaks to the server is imported when a verb runs. A test holds to t
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -101,6 +103,10 @@ for name, group, heading in (("gpus", gpus.app, "Look"), ("token", token.app, "T
 
 def main() -> None:
     """Entry point of the `berth` script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows a question mark rather than an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()
 
 

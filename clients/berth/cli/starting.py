@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from berth.cli import text
 from berth.cli.failure import UNREACHABLE, Failure
 from berth.daemons import identity
 from berth.daemons.home import DAEMONS, Home
+from berth.sdk import address
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box
@@ -71,6 +73,13 @@ _FENCES = {
     "cgroup": "cgroup: a job cannot open the GPUs of others",
     "advisory": "advisory: environment variables and the audit keep jobs apart",
 }
+
+
+def boxwide_is_up(home: Home) -> bool:
+    """Whether the box has a Berth of root's beside this home; two would fight over its GPUs."""
+    if os.environ.get("BERTH_HOME") or home.folder == address.ROOT_HOME:
+        return False
+    return identity.alive(Home(address.ROOT_HOME).pid("server")) is not None
 
 
 def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
@@ -162,10 +171,9 @@ def _tail(path: Path, after: int) -> str:
 
 def main() -> int:
     """`python -m berth.cli.starting TIMEOUT`: what the keeper starts to speak to the terminal."""
-    from berth.sdk.address import home
     from berth.sdk.client import Client
 
-    there = Home(home())
+    there = Home(address.home())
     try:
         with Client(f"unix://{there.socket}", patience=0.0) as client:
             up = wait_until_up(there, client, float(sys.argv[1]))

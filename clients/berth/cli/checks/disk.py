@@ -35,10 +35,11 @@ _GIB = 1024**3
 _SHM = "/dev/shm"  # noqa: S108 - not a temporary file: the size of shared memory is asked for
 
 
-def findings(home: Path) -> Iterator[Finding]:
-    """Look at BERTH_HOME's disk, at shared memory and at limits."""
+def findings(home: Path, *, own: bool = True) -> Iterator[Finding]:
+    """Look at a home's disk, at shared memory and at limits; `own`: it is one to start in."""
     there = next((folder for folder in (home, *home.parents) if folder.exists()), Path("/"))
-    yield _writable(home, there)
+    if own:
+        yield _writable(home, there)
     yield _file_system(home, there)
     yield _room(home, there)
     yield _shared_memory()

@@ -43,7 +43,11 @@ def _findings() -> Iterator[Finding]:
     from berth.cli.checks import daemons, devices, disk, software
     from berth.sdk import address
 
+    server = address.resolve()
+    own = address.home()
+    # Who uses the box's Berth needs no home: what counts is the disk of the one that is used.
+    used = server.socket.parent.parent if server.socket else own
     yield from software.findings()
-    yield from disk.findings(address.home())
+    yield from disk.findings(used, own=used == own)
     yield from devices.findings()
-    yield from daemons.findings(address.resolve())
+    yield from daemons.findings(server)

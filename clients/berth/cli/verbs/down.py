@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from berth.cli import text
+from berth.cli.failure import REFUSED, Failure
 from berth.cli.session import AsJson, note, print_json
-from berth.cli.starting import DRAINED_BY_DOWN
+from berth.cli.starting import DRAINED_BY_DOWN, boxwide_is_up
 from berth.daemons import identity
 from berth.daemons.home import DAEMONS, Home
 from berth.sdk import address
@@ -46,6 +47,8 @@ def down(
     Does nothing when they do not run.
     """
     home = Home(address.home())
+    if not _alive(home, "keeper") and boxwide_is_up(home):
+        raise Failure("This box's Berth is kept by root; only root can stop it.", REFUSED)
     were_up = [name for name in ("keeper", *DAEMONS) if _alive(home, name)]
     going_on = _settle_jobs(home, jobs, quiet=as_json) if were_up else _running_attempts(home)
     # The keeper first, or it would start again what is stopped below.

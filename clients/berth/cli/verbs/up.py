@@ -14,7 +14,7 @@ import typer
 from berth.cli import failure
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, print_json
-from berth.cli.starting import Up, wait_until_up
+from berth.cli.starting import Up, boxwide_is_up, wait_until_up
 from berth.daemons import identity
 from berth.daemons.home import Home
 from berth.sdk import address
@@ -39,7 +39,7 @@ def up(
     Does nothing when they run already. State lies in BERTH_HOME.
     """
     home = Home(address.home())
-    if _boxwide_is_up(home):
+    if boxwide_is_up(home):
         print(
             f"Berth is already up for this box at {address.ROOT_HOME}; you can submit right away."
         )
@@ -70,13 +70,6 @@ def up(
     sys.stdout.flush()
     # In place of this process: the keeper needs none of what the command line has loaded.
     os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell
-
-
-def _boxwide_is_up(home: Home) -> bool:
-    """Whether the box has a Berth of root's, which a second one would fight over its GPUs."""
-    if os.environ.get("BERTH_HOME") or home.folder == address.ROOT_HOME:
-        return False
-    return identity.alive(Home(address.ROOT_HOME).pid("server")) is not None
 
 
 def _check_installed() -> None:
