@@ -40,9 +40,9 @@ def command_line(job: Job) -> str:
 
 
 def gpus_cell(job: Job) -> str:
-    """How many GPUs, and which while it holds them."""
+    """How many GPUs, and which while it holds them: `4 (0-3)`."""
     if job.state.is_active and job.gpu_indices:
-        return text.indices(job.gpu_indices)
+        return f"{job.gpus} ({text.indices(job.gpu_indices)})"
     return str(job.gpus)
 
 
