@@ -48,6 +48,15 @@ export function useJobs(filter: JobFilter) {
   });
 }
 
+/** The head of the queue, in the scheduler's order. */
+export function useQueue(limit: number) {
+  return useQuery({
+    queryKey: ["jobs", "queue", limit],
+    queryFn: ({ signal }) => api.queue(limit, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
 export function useRunning() {
   return useJobs({ state: ACTIVE, limit: 200 });
 }

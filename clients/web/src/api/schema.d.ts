@@ -316,6 +316,148 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The queue in its order
+         * @description Queued jobs, the next to start first. `GET /jobs` has them newest first.
+         */
+        get: operations["get_queue_api_v1_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search the log
+         * @description Matching lines, case not minded. Looks for about a second; `next` says where to go on.
+         */
+        get: operations["search_log_api_v1_jobs__job_id__log_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log/markers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lines to jump to
+         * @description The first traceback, the last checkpoint, and which ranks speak.
+         */
+        get: operations["get_markers_api_v1_jobs__job_id__log_markers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the run directory
+         * @description Names, sizes and times; the log has a route of its own.
+         */
+        get: operations["get_files_api_v1_jobs__job_id__files_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gpus/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All GPUs over time
+         * @description Kept every 5 seconds for a day, every 2 minutes for 30 days.
+         */
+        get: operations["get_history_api_v1_gpus_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/gpu-history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A job's GPUs
+         * @description The GPUs of an attempt from its start to its end, or to now.
+         */
+        get: operations["get_job_history_api_v1_jobs__job_id__gpu_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/live/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow everything a dashboard shows
+         * @description `hello` first, then each `event` in the moment it is written, and the `box` whenever its
+         *     holders change, else once a second while the worker sees something new. `ping` every five
+         *     seconds lets a page tell a quiet box from a dead line.
+         */
+        get: operations["stream_api_v1_live_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/gpus": {
         parameters: {
             query?: never;
@@ -690,7 +832,10 @@ export interface components {
          * @description The jobs whose label `ablation` is this id, side by side.
          */
         Ablation: {
-            /** Id */
+            /**
+             * Id
+             * @description Value of the label `ablation` that the jobs share.
+             */
             id: string;
             /**
              * Varies
@@ -713,7 +858,10 @@ export interface components {
          * @description The ablations with the newest jobs first.
          */
         AblationList: {
-            /** Ablations */
+            /**
+             * Ablations
+             * @description Ordered by their newest job.
+             */
             ablations: components["schemas"]["AblationSummary"][];
         };
         /**
@@ -721,6 +869,7 @@ export interface components {
          * @description One run of an ablation with what it reached.
          */
         AblationRun: {
+            /** @description The job, labels included. */
             job: components["schemas"]["Job"];
             /**
              * Last
@@ -755,18 +904,30 @@ export interface components {
          * @description One ablation in the list of all.
          */
         AblationSummary: {
-            /** Id */
+            /**
+             * Id
+             * @description Value of the label `ablation`.
+             */
             id: string;
-            /** Jobs */
+            /**
+             * Jobs
+             * @description How many jobs have it.
+             */
             jobs: number;
             /**
              * Unfinished
              * @description Jobs that have not ended.
              */
             unfinished: number;
-            /** Users */
+            /**
+             * Users
+             * @description Who submitted them, sorted.
+             */
             users: string[];
-            /** Newest Job Id */
+            /**
+             * Newest Job Id
+             * @description Id of the newest of them.
+             */
             newest_job_id: number;
         };
         /**
@@ -780,9 +941,14 @@ export interface components {
              * @example 42.1
              */
             id: string;
-            /** Number */
+            /**
+             * Number
+             * @description 1 for the first.
+             */
             number: number;
+            /** @description Where it is in its life. */
             state: components["schemas"]["AttemptState"];
+            /** @description Why it ended; absent until then. */
             outcome?: components["schemas"]["Outcome"] | null;
             /**
              * Message
@@ -794,23 +960,35 @@ export interface components {
              * @description The box's indices of its GPUs, ascending.
              */
             gpu_indices: number[];
-            /** Gpu Uuids */
+            /**
+             * Gpu Uuids
+             * @description UUIDs of its GPUs, in the order of `gpu_indices`.
+             */
             gpu_uuids: string[];
-            /** Master Port */
+            /**
+             * Master Port
+             * @description The rendezvous port leased to it; absent without GPUs.
+             */
             master_port?: number | null;
             /**
              * Started At
              * @description When the job's first process was started.
              */
             started_at?: string | null;
-            /** Ended At */
+            /**
+             * Ended At
+             * @description When its last process ended; absent until then.
+             */
             ended_at?: string | null;
             /**
              * Exit Code
              * @description Exit code; 128 + N when signal N ended it.
              */
             exit_code?: number | null;
-            /** Signal */
+            /**
+             * Signal
+             * @description The signal that ended it, if one did.
+             */
             signal?: number | null;
             /**
              * Max Rss Bytes
@@ -822,6 +1000,7 @@ export interface components {
              * @description Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json.
              */
             run_dir: string;
+            /** @description How it was really started; absent until the worker told. */
             launch?: components["schemas"]["LaunchFacts"] | null;
         };
         /**
@@ -835,7 +1014,10 @@ export interface components {
          * @description The whole box, as `GET /gpus` tells it.
          */
         Box: {
-            /** Hostname */
+            /**
+             * Hostname
+             * @description The box's name.
+             */
             hostname: string;
             /**
              * Taken At
@@ -848,14 +1030,27 @@ export interface components {
              * @default false
              */
             stale?: boolean;
-            /** Source */
+            /**
+             * Source
+             * @description `nvml` or `simulated`; absent before the worker looked.
+             */
             source?: string | null;
-            /** Driver Version */
+            /**
+             * Driver Version
+             * @description Version of the NVIDIA driver.
+             */
             driver_version?: string | null;
+            /** @description What keeps jobs off other GPUs here; absent before the worker reported. */
             fence?: components["schemas"]["FenceKind"] | null;
-            /** Gpus */
+            /**
+             * Gpus
+             * @description In index order.
+             */
             gpus?: components["schemas"]["Gpu"][];
-            /** Links */
+            /**
+             * Links
+             * @description Square matrix in index order, as `nvidia-smi topo -m` names them.
+             */
             links?: string[][];
             /**
              * Sentence
@@ -914,43 +1109,82 @@ export interface components {
              * @description Absolute folder of the attempt; made by the worker.
              */
             run_dir: string;
-            /** Job Id */
+            /**
+             * Job Id
+             * @description Id of its job.
+             */
             job_id: number;
-            /** Number */
+            /**
+             * Number
+             * @description 1 for the job's first.
+             */
             number: number;
-            /** User */
+            /**
+             * User
+             * @description Name of the job's user.
+             */
             user: string;
             /**
              * Uid
              * @description Who the job runs as, when the worker is root; absent: as the worker.
              */
             uid?: number | null;
-            /** Command */
+            /**
+             * Command
+             * @description As submitted; absent when `script` is given.
+             */
             command?: string[] | string | null;
-            /** Script */
+            /**
+             * Script
+             * @description Shell text to run by /bin/bash; absent when `command` is given.
+             */
             script?: string | null;
-            /** Workdir */
+            /**
+             * Workdir
+             * @description Absolute folder to run in.
+             */
             workdir: string;
-            /** Env */
+            /**
+             * Env
+             * @description Extra environment, values in clear.
+             */
             env?: {
                 [key: string]: string;
             };
-            /** Python */
+            /**
+             * Python
+             * @description Interpreter or environment folder; absent: the worker's own.
+             */
             python?: string | null;
             /**
              * Gpus
              * @description In index order; empty for a job without GPUs.
              */
             gpus: components["schemas"]["LeasedGpu"][];
-            /** Master Port */
+            /**
+             * Master Port
+             * @description The leased rendezvous port; absent without GPUs.
+             */
             master_port?: number | null;
-            /** Time Limit */
+            /**
+             * Time Limit
+             * @description Longest run time; absent: none.
+             */
             time_limit?: string | null;
-            /** Grace */
+            /**
+             * Grace
+             * @description Time between TERM and KILL.
+             */
             grace: string;
-            /** Warn Before */
+            /**
+             * Warn Before
+             * @description How long before the time limit the warning signal comes.
+             */
             warn_before: string;
-            /** Gpu Memory */
+            /**
+             * Gpu Memory
+             * @description Least memory of each card, bytes.
+             */
             gpu_memory?: number | null;
         };
         /**
@@ -965,6 +1199,7 @@ export interface components {
             generation: number;
             /**
              * Attempts
+             * @description In order of job id.
              * @default []
              */
             attempts?: components["schemas"]["DesiredAttempt"][];
@@ -979,7 +1214,10 @@ export interface components {
              * @description How many GPUs it would get.
              */
             gpus: number;
-            /** Starts Now */
+            /**
+             * Starts Now
+             * @description Whether it would start at once.
+             */
             starts_now: boolean;
             /**
              * Gpu Indices
@@ -991,7 +1229,10 @@ export interface components {
              * @description Place in the queue otherwise; 1 for the next to start.
              */
             position?: number | null;
-            /** Expected Start */
+            /**
+             * Expected Start
+             * @description When it should start otherwise; absent when nothing is known.
+             */
             expected_start?: string | null;
             /**
              * Confidence
@@ -1038,7 +1279,10 @@ export interface components {
              * @description Increasing; resume a stream from the last one seen.
              */
             id: number;
-            /** Time */
+            /**
+             * Time
+             * @description When it happened.
+             */
             time: string;
             /**
              * Kind
@@ -1056,11 +1300,20 @@ export interface components {
              * @example system
              */
             actor: string;
-            /** Job Id */
+            /**
+             * Job Id
+             * @description The job it is about, if any.
+             */
             job_id?: number | null;
-            /** Attempt */
+            /**
+             * Attempt
+             * @description The attempt it is about, if any, like `42.1`.
+             */
             attempt?: string | null;
-            /** Gpu Uuid */
+            /**
+             * Gpu Uuid
+             * @description The GPU it is about, if any.
+             */
             gpu_uuid?: string | null;
             /**
              * Message
@@ -1080,7 +1333,10 @@ export interface components {
          * @description Events in increasing order of id.
          */
         EventPage: {
-            /** Events */
+            /**
+             * Events
+             * @description Oldest first.
+             */
             events: components["schemas"]["Event"][];
             /**
              * Last Id
@@ -1093,15 +1349,22 @@ export interface components {
          * @description Why a job is in its state, and when it should start.
          */
         Explanation: {
-            /** Job Id */
+            /**
+             * Job Id
+             * @description The job that is explained.
+             */
             job_id: number;
+            /** @description Its state now. */
             state: components["schemas"]["JobState"];
             /**
              * Position
              * @description 1 for the next to start.
              */
             position?: number | null;
-            /** Expected Start */
+            /**
+             * Expected Start
+             * @description When it should start; absent when nothing is known.
+             */
             expected_start?: string | null;
             /**
              * Confidence
@@ -1116,7 +1379,10 @@ export interface components {
              * @description One sentence that stands alone.
              */
             summary: string;
-            /** Reasons */
+            /**
+             * Reasons
+             * @description All facts that matter, gravest first.
+             */
             reasons?: components["schemas"]["Reason"][];
             /**
              * Would Help
@@ -1138,7 +1404,10 @@ export interface components {
          * @description One GPU with its holder: the snapshot's fields plus what the queue knows.
          */
         Gpu: {
-            /** Uuid */
+            /**
+             * Uuid
+             * @description The driver's UUID: the GPU's name for good.
+             */
             uuid: string;
             /**
              * Index
@@ -1150,26 +1419,50 @@ export interface components {
              * @description N of /dev/nvidiaN.
              */
             minor?: number | null;
-            /** Pci Bus Id */
+            /**
+             * Pci Bus Id
+             * @description Like `00000000:1B:00.0`.
+             */
             pci_bus_id?: string | null;
-            /** Name */
+            /**
+             * Name
+             * @description Model name as the driver tells it.
+             */
             name: string;
-            /** Memory Total Bytes */
+            /**
+             * Memory Total Bytes
+             * @description Memory of the card, bytes.
+             */
             memory_total_bytes: number;
-            /** Memory Used Bytes */
+            /**
+             * Memory Used Bytes
+             * @description Memory in use, bytes.
+             */
             memory_used_bytes: number;
             /**
              * Utilization Percent
              * @description Share of the last sample period in which a kernel ran.
              */
             utilization_percent?: number | null;
-            /** Temperature C */
+            /**
+             * Temperature C
+             * @description Temperature, degrees Celsius.
+             */
             temperature_c?: number | null;
-            /** Power W */
+            /**
+             * Power W
+             * @description Power drawn, watts.
+             */
             power_w?: number | null;
-            /** Power Limit W */
+            /**
+             * Power Limit W
+             * @description Most power it may draw, watts.
+             */
             power_limit_w?: number | null;
-            /** Numa Node */
+            /**
+             * Numa Node
+             * @description NUMA node it is attached to.
+             */
             numa_node?: number | null;
             /**
              * Mig
@@ -1178,6 +1471,7 @@ export interface components {
              */
             mig?: boolean;
             /**
+             * @description Whether it can be trusted with a job.
              * @default {
              *       "ok": true,
              *       "problems": []
@@ -1186,16 +1480,22 @@ export interface components {
             health?: components["schemas"]["GpuHealth"];
             /**
              * Processes
+             * @description Who is on it, as the driver shows.
              * @default []
              */
             processes?: components["schemas"]["GpuProcess"][];
+            /** @description Who is on it, or why nobody may be. */
             holder: components["schemas"]["Holder"];
             /**
              * Draining
+             * @description No new job is let onto it.
              * @default false
              */
             draining?: boolean;
-            /** Drain Reason */
+            /**
+             * Drain Reason
+             * @description Why, in the words of who drained it.
+             */
             drain_reason?: string | null;
         };
         /**
@@ -1205,6 +1505,7 @@ export interface components {
         GpuHealth: {
             /**
              * Ok
+             * @description Nothing is known against it.
              * @default true
              */
             ok?: boolean;
@@ -1216,13 +1517,42 @@ export interface components {
             problems?: string[];
         };
         /**
+         * GpuHistory
+         * @description GPUs over time, evenly spaced. Kept every 5 s for a day, every 2 min for 30 days.
+         */
+        GpuHistory: {
+            /**
+             * Times
+             * @description Begin of each entry's step, oldest first.
+             */
+            times: string[];
+            /**
+             * Step S
+             * @description Seconds between entries; each is the mean of what was seen in its step.
+             */
+            step_s: number;
+            /**
+             * Gpus
+             * @description By UUID.
+             */
+            gpus: {
+                [key: string]: components["schemas"]["GpuSeries"];
+            };
+        };
+        /**
          * GpuProcess
          * @description A process that the driver shows on a GPU.
          */
         GpuProcess: {
-            /** Pid */
+            /**
+             * Pid
+             * @description Process id on the box.
+             */
             pid: number;
-            /** User */
+            /**
+             * User
+             * @description Name of its user; absent when it cannot be told.
+             */
             user?: string | null;
             /**
              * Command
@@ -1234,7 +1564,10 @@ export interface components {
              * @description GPU memory it holds, bytes; absent when the driver does not tell.
              */
             memory_bytes?: number | null;
-            /** Started At */
+            /**
+             * Started At
+             * @description When it was started.
+             */
             started_at?: string | null;
             /**
              * Attempt
@@ -1243,16 +1576,46 @@ export interface components {
             attempt?: string | null;
         };
         /**
+         * GpuSeries
+         * @description One GPU over time: a value per entry of `times`, null where nothing was seen.
+         */
+        GpuSeries: {
+            /**
+             * Utilization Percent
+             * @description Share of each sample in which a kernel ran, percent.
+             */
+            utilization_percent: (number | null)[];
+            /**
+             * Memory Used Bytes
+             * @description Memory in use by anybody, bytes.
+             */
+            memory_used_bytes: (number | null)[];
+            /**
+             * Power W
+             * @description Power drawn, watts.
+             */
+            power_w: (number | null)[];
+            /**
+             * Temperature C
+             * @description Temperature, degrees Celsius.
+             */
+            temperature_c: (number | null)[];
+        };
+        /**
          * Health
          * @description Answer of `/healthz` (the process answers) and `/readyz` (jobs can start).
          */
         Health: {
             /**
              * Status
+             * @description `degraded` when there are problems.
              * @enum {string}
              */
             status: "ok" | "degraded";
-            /** Version */
+            /**
+             * Version
+             * @description Berth's version.
+             */
             version: string;
             /**
              * Problems
@@ -1265,16 +1628,32 @@ export interface components {
          * @description Who is on a GPU.
          */
         Holder: {
+            /** @description What kind of holder. */
             kind: components["schemas"]["HolderKind"];
-            /** Job Id */
+            /**
+             * Job Id
+             * @description With `job`, and with a leased `leftover`: whose lease it is.
+             */
             job_id?: number | null;
-            /** Attempt */
+            /**
+             * Attempt
+             * @description The attempt, like `42.1`.
+             */
             attempt?: string | null;
-            /** Job Name */
+            /**
+             * Job Name
+             * @description Name of the job.
+             */
             job_name?: string | null;
-            /** User */
+            /**
+             * User
+             * @description Who it is; absent when it cannot be told.
+             */
             user?: string | null;
-            /** Since */
+            /**
+             * Since
+             * @description Since when.
+             */
             since?: string | null;
             /**
              * Until
@@ -1283,6 +1662,7 @@ export interface components {
             until?: string | null;
             /**
              * Pids
+             * @description Its processes on this GPU.
              * @default []
              */
             pids?: number[];
@@ -1303,24 +1683,44 @@ export interface components {
          * @description A job as everybody sees it: what was asked, where it is, what became of it.
          */
         Job: {
-            /** Id */
+            /**
+             * Id
+             * @description Never used twice.
+             */
             id: number;
-            /** Name */
+            /**
+             * Name
+             * @description Short name for lists.
+             */
             name: string;
+            /** @description Where it is in its life. */
             state: components["schemas"]["JobState"];
+            /** @description Why it ended; absent until then. */
             outcome?: components["schemas"]["Outcome"] | null;
             /**
              * Message
              * @description One sentence about the end of the last attempt.
              */
             message?: string | null;
-            /** User */
+            /**
+             * User
+             * @description Who submitted it.
+             */
             user: string;
-            /** Command */
+            /**
+             * Command
+             * @description As submitted; absent when `script` was.
+             */
             command?: string[] | string | null;
-            /** Script */
+            /**
+             * Script
+             * @description Shell text as submitted; absent when `command` was.
+             */
             script?: string | null;
-            /** Gpus */
+            /**
+             * Gpus
+             * @description How many GPUs it gets.
+             */
             gpus: number;
             /**
              * Gpu Memory
@@ -1332,9 +1732,15 @@ export interface components {
              * @description The box's indices of the GPUs it holds, or held last.
              */
             gpu_indices?: number[];
-            /** Gpu Uuids */
+            /**
+             * Gpu Uuids
+             * @description UUIDs of the same GPUs, in the same order.
+             */
             gpu_uuids?: string[];
-            /** Workdir */
+            /**
+             * Workdir
+             * @description Absolute folder it runs in.
+             */
             workdir: string;
             /**
              * Env
@@ -1343,29 +1749,58 @@ export interface components {
             env?: {
                 [key: string]: string;
             };
-            /** Python */
+            /**
+             * Python
+             * @description Interpreter or environment folder it runs in; absent: Berth's own.
+             */
             python?: string | null;
-            /** Priority */
+            /**
+             * Priority
+             * @description Higher starts first.
+             */
             priority: number;
-            /** Time Limit */
+            /**
+             * Time Limit
+             * @description Longest run time of one attempt; absent: none.
+             */
             time_limit?: string | null;
-            /** Grace */
+            /**
+             * Grace
+             * @description Time between the stop signal (TERM) and KILL.
+             */
             grace: string;
-            /** Warn Before */
+            /**
+             * Warn Before
+             * @description How long before the time limit the warning signal comes.
+             */
             warn_before: string;
-            /** Retries */
+            /**
+             * Retries
+             * @description How many more attempts after a failed one.
+             */
             retries: number;
+            /** @description What is tried when it dies of GPU memory. */
             on_oom?: components["schemas"]["OomLadder"] | null;
-            /** Depends On */
+            /**
+             * Depends On
+             * @description Ids of the jobs that must have succeeded first.
+             */
             depends_on?: number[];
-            /** Not Before */
+            /**
+             * Not Before
+             * @description Earliest start.
+             */
             not_before?: string | null;
-            /** Labels */
+            /**
+             * Labels
+             * @description Free key-value pairs.
+             */
             labels?: {
                 [key: string]: string;
             };
             /**
              * Preemptible
+             * @description Whether it may be stopped and requeued in favour of others.
              * @default false
              */
             preemptible?: boolean;
@@ -1374,7 +1809,10 @@ export interface components {
              * @description Where the end is told; shown without credentials.
              */
             notify?: string[];
-            /** Attempts */
+            /**
+             * Attempts
+             * @description In order; empty until the first.
+             */
             attempts?: components["schemas"]["Attempt"][];
             /**
              * Queued At
@@ -1386,9 +1824,15 @@ export interface components {
              * @description When the last attempt started.
              */
             started_at?: string | null;
-            /** Ended At */
+            /**
+             * Ended At
+             * @description When it ended; absent until then.
+             */
             ended_at?: string | null;
-            /** Exit Code */
+            /**
+             * Exit Code
+             * @description Exit code of the last attempt; 128 + N when signal N ended it.
+             */
             exit_code?: number | null;
             /**
              * Position
@@ -1429,7 +1873,10 @@ export interface components {
          * @description One page of jobs, newest first.
          */
         JobPage: {
-            /** Jobs */
+            /**
+             * Jobs
+             * @description Newest first.
+             */
             jobs: components["schemas"]["Job"][];
             /**
              * Next Cursor
@@ -1490,11 +1937,20 @@ export interface components {
          * @description A GPU that an attempt holds.
          */
         LeasedGpu: {
-            /** Uuid */
+            /**
+             * Uuid
+             * @description The driver's UUID.
+             */
             uuid: string;
-            /** Index */
+            /**
+             * Index
+             * @description The box's index in PCI bus order.
+             */
             index: number;
-            /** Minor */
+            /**
+             * Minor
+             * @description N of /dev/nvidiaN.
+             */
             minor?: number | null;
         };
         /**
@@ -1502,7 +1958,10 @@ export interface components {
          * @description SSE event `log`: the next piece. The event's id is the offset after it.
          */
         LogChunk: {
-            /** Attempt */
+            /**
+             * Attempt
+             * @description Whose log it is, like `42.1`.
+             */
             attempt: string;
             /**
              * Offset
@@ -1531,7 +1990,10 @@ export interface components {
              * @description Number of the first line here; lines count from 0.
              */
             first: number;
-            /** Lines */
+            /**
+             * Lines
+             * @description In order.
+             */
             lines: string[];
             /**
              * Total
@@ -1550,12 +2012,78 @@ export interface components {
             complete: boolean;
         };
         /**
+         * LogMarkers
+         * @description Lines worth jumping to. Lines count from 0.
+         */
+        LogMarkers: {
+            /**
+             * Attempt
+             * @description Whose log it is; absent while the job has no attempt yet.
+             */
+            attempt?: string | null;
+            /**
+             * First Traceback
+             * @description The first Python traceback: later ones are often its echo on other ranks.
+             */
+            first_traceback?: number | null;
+            /**
+             * Last Checkpoint
+             * @description The last line that tells of a checkpoint.
+             */
+            last_checkpoint?: number | null;
+            /**
+             * Ranks
+             * @description Ranks that prefix their lines, like `[rank3]:`, as seen in the log's first 8 MiB.
+             */
+            ranks?: number[];
+        };
+        /**
+         * LogMatch
+         * @description A line that matches a search.
+         */
+        LogMatch: {
+            /**
+             * Number
+             * @description Lines count from 0.
+             */
+            number: number;
+            /**
+             * Text
+             * @description The line as a terminal shows it, without colours, cut at 500 characters.
+             */
+            text: string;
+        };
+        /**
+         * LogMatches
+         * @description Matching lines in order, as far as was looked within a second.
+         */
+        LogMatches: {
+            /**
+             * Attempt
+             * @description Whose log was searched; absent while the job has no attempt yet.
+             * @example 42.1
+             */
+            attempt?: string | null;
+            /**
+             * Matches
+             * @description At most `limit`, in order of lines.
+             */
+            matches: components["schemas"]["LogMatch"][];
+            /**
+             * Next
+             * @description Pass as `cursor` to look on; absent when the whole log was looked at.
+             * @example 1048576:20123
+             */
+            next?: string | null;
+        };
+        /**
          * LoginLink
          * @description A link that logs one browser in, once.
          */
         LoginLink: {
             /**
              * Url
+             * @description Open it in a browser; it works once.
              * @example http://127.0.0.1:8787/login?code=…
              */
             url: string;
@@ -1570,9 +2098,15 @@ export interface components {
          * @description Who the server takes the caller for.
          */
         Me: {
-            /** User */
+            /**
+             * User
+             * @description Name of the user.
+             */
             user: string;
-            /** Uid */
+            /**
+             * Uid
+             * @description Uid on the box.
+             */
             uid: number;
             /**
              * Admin
@@ -1591,10 +2125,14 @@ export interface components {
          * @description The curve of one attempt, thinned to `max_points`, ends kept.
          */
         Metrics: {
-            /** Job Id */
+            /**
+             * Job Id
+             * @description The job whose curve it is.
+             */
             job_id: number;
             /**
              * Attempt
+             * @description The attempt whose curve it is; absent while there is none.
              * @example 42.1
              */
             attempt?: string | null;
@@ -1635,6 +2173,7 @@ export interface components {
          * @description A token with its secret, told this once: only a digest of it is kept.
          */
         NewToken: {
+            /** @description What lists show of it. */
             token: components["schemas"]["Token"];
             /**
              * Secret
@@ -1668,6 +2207,7 @@ export interface components {
         Reason: {
             /**
              * Kind
+             * @description What kind of fact.
              * @enum {string}
              */
             kind: "held" | "dependency" | "not_before" | "gpus_held" | "gpus_outsider" | "gpus_leftover" | "gpus_unhealthy" | "gpus_draining" | "gpu_memory" | "behind" | "claimed" | "impossible" | "limit" | "reservation" | "worker_down" | "running" | "ended";
@@ -1684,11 +2224,13 @@ export interface components {
             blocking?: boolean;
             /**
              * Job Ids
+             * @description The jobs it is about.
              * @default []
              */
             job_ids?: number[];
             /**
              * Gpu Indices
+             * @description The GPUs it is about, by the box's index.
              * @default []
              */
             gpu_indices?: number[];
@@ -1697,6 +2239,48 @@ export interface components {
              * @description When it is expected to go away.
              */
             until?: string | null;
+        };
+        /**
+         * RunFile
+         * @description A file of a run directory.
+         */
+        RunFile: {
+            /**
+             * Name
+             * @description Folders end with a slash.
+             */
+            name: string;
+            /**
+             * Size Bytes
+             * @description 0 for folders.
+             */
+            size_bytes: number;
+            /**
+             * Modified At
+             * @description When it was written last.
+             */
+            modified_at: string;
+        };
+        /**
+         * RunFiles
+         * @description What lies in an attempt's run directory, by name.
+         */
+        RunFiles: {
+            /**
+             * Attempt
+             * @description Whose directory it is; absent while the job has no attempt yet.
+             */
+            attempt?: string | null;
+            /**
+             * Run Dir
+             * @description The folder on the box.
+             */
+            run_dir?: string | null;
+            /**
+             * Files
+             * @description At most 1,000.
+             */
+            files: components["schemas"]["RunFile"][];
         };
         /**
          * ServerSettings
@@ -1708,7 +2292,10 @@ export interface components {
              * @description BERTH_HOME.
              */
             home: string;
-            /** Settings */
+            /**
+             * Settings
+             * @description In the order of docs/operations.md.
+             */
             settings: components["schemas"]["Setting"][];
         };
         /**
@@ -1718,10 +2305,14 @@ export interface components {
         Setting: {
             /**
              * Name
+             * @description Its name in berth.toml.
              * @example listen
              */
             name: string;
-            /** Value */
+            /**
+             * Value
+             * @description The value in force; null where nothing is set.
+             */
             value: string | number | boolean | null;
             /**
              * Origin
@@ -1729,7 +2320,10 @@ export interface components {
              * @enum {string}
              */
             origin: "default" | "environment" | "berth.toml";
-            /** Description */
+            /**
+             * Description
+             * @description What it does.
+             */
             description: string;
             /**
              * Environment
@@ -1764,20 +2358,35 @@ export interface components {
          * @description A token, without its secret.
          */
         Token: {
-            /** Id */
+            /**
+             * Id
+             * @description To revoke it by.
+             */
             id: number;
-            /** Name */
+            /**
+             * Name
+             * @description What its maker called it.
+             */
             name: string;
-            /** User */
+            /**
+             * User
+             * @description Whose identity it carries.
+             */
             user: string;
-            /** Created At */
+            /**
+             * Created At
+             * @description When it was made.
+             */
             created_at: string;
             /**
              * Last Used At
              * @description To the minute.
              */
             last_used_at?: string | null;
-            /** Expires At */
+            /**
+             * Expires At
+             * @description When it stops working; absent: never by itself.
+             */
             expires_at?: string | null;
         };
         /**
@@ -1785,7 +2394,10 @@ export interface components {
          * @description The caller's tokens; an admin sees everybody's.
          */
         TokenList: {
-            /** Tokens */
+            /**
+             * Tokens
+             * @description Newest first.
+             */
             tokens: components["schemas"]["Token"][];
         };
         /**
@@ -1793,7 +2405,10 @@ export interface components {
          * @description Everybody who ever submitted a job, busiest first.
          */
         UserList: {
-            /** Users */
+            /**
+             * Users
+             * @description Those with most GPUs, then with most use, first.
+             */
             users: components["schemas"]["UserSummary"][];
         };
         /**
@@ -1801,7 +2416,10 @@ export interface components {
          * @description What one user has on the box.
          */
         UserSummary: {
-            /** User */
+            /**
+             * User
+             * @description Name of the user.
+             */
             user: string;
             /**
              * Running
@@ -1829,7 +2447,10 @@ export interface components {
          * @description The box at one moment.
          */
         BoxSnapshot: {
-            /** Taken At */
+            /**
+             * Taken At
+             * @description When the worker looked.
+             */
             taken_at: string;
             /**
              * Source
@@ -1838,6 +2459,7 @@ export interface components {
             source: string;
             /**
              * Driver Version
+             * @description Version of the NVIDIA driver.
              * @default null
              */
             driver_version?: string | null;
@@ -1855,11 +2477,13 @@ export interface components {
             links?: string[][];
             /**
              * Host Memory Total Bytes
+             * @description The box's memory, bytes.
              * @default null
              */
             host_memory_total_bytes?: number | null;
             /**
              * Host Memory Available Bytes
+             * @description What of it is available, bytes.
              * @default null
              */
             host_memory_available_bytes?: number | null;
@@ -1871,6 +2495,7 @@ export interface components {
         DrainRequest: {
             /**
              * Reason
+             * @description Shown beside the GPU until it is undrained.
              * @default null
              */
             reason?: string | null;
@@ -1880,7 +2505,10 @@ export interface components {
          * @description What the shim writes to exit.json: the truth about an attempt's end.
          */
         ExitRecord: {
-            /** Attempt */
+            /**
+             * Attempt
+             * @description Like `42.1`.
+             */
             attempt: string;
             /**
              * Exit Code
@@ -1890,6 +2518,7 @@ export interface components {
             exit_code?: number | null;
             /**
              * Signal
+             * @description The signal that ended the job's first process, if one did.
              * @default null
              */
             signal?: number | null;
@@ -1907,23 +2536,30 @@ export interface components {
             message?: string | null;
             /**
              * Started At
+             * @description When the job's first process was started; absent when none was.
              * @default null
              */
             started_at?: string | null;
-            /** Ended At */
+            /**
+             * Ended At
+             * @description When the last of its processes was gone.
+             */
             ended_at: string;
             /**
              * Max Rss Bytes
+             * @description Largest resident memory of any one of its processes, bytes.
              * @default null
              */
             max_rss_bytes?: number | null;
             /**
              * User Cpu S
+             * @description Processor time in user mode, all processes, seconds.
              * @default null
              */
             user_cpu_s?: number | null;
             /**
              * System Cpu S
+             * @description Processor time in the kernel, all processes, seconds.
              * @default null
              */
             system_cpu_s?: number | null;
@@ -1939,9 +2575,15 @@ export interface components {
          * @description What is wrong with one field of a request.
          */
         FieldProblem: {
-            /** Field */
+            /**
+             * Field
+             * @description Path of the field, dotted, e.g. `0.gpus`.
+             */
             field: string;
-            /** Problem */
+            /**
+             * Problem
+             * @description One sentence, or the part of one after the field's name.
+             */
             problem: string;
         };
         /**
@@ -1949,7 +2591,10 @@ export interface components {
          * @description One GPU at one moment, as the device layer sees it. Absent values are not supported.
          */
         GpuSnapshot: {
-            /** Uuid */
+            /**
+             * Uuid
+             * @description The driver's UUID: the GPU's name for good.
+             */
             uuid: string;
             /**
              * Index
@@ -1964,14 +2609,24 @@ export interface components {
             minor?: number | null;
             /**
              * Pci Bus Id
+             * @description Like `00000000:1B:00.0`.
              * @default null
              */
             pci_bus_id?: string | null;
-            /** Name */
+            /**
+             * Name
+             * @description Model name as the driver tells it.
+             */
             name: string;
-            /** Memory Total Bytes */
+            /**
+             * Memory Total Bytes
+             * @description Memory of the card, bytes.
+             */
             memory_total_bytes: number;
-            /** Memory Used Bytes */
+            /**
+             * Memory Used Bytes
+             * @description Memory in use, bytes.
+             */
             memory_used_bytes: number;
             /**
              * Utilization Percent
@@ -1981,21 +2636,25 @@ export interface components {
             utilization_percent?: number | null;
             /**
              * Temperature C
+             * @description Temperature, degrees Celsius.
              * @default null
              */
             temperature_c?: number | null;
             /**
              * Power W
+             * @description Power drawn, watts.
              * @default null
              */
             power_w?: number | null;
             /**
              * Power Limit W
+             * @description Most power it may draw, watts.
              * @default null
              */
             power_limit_w?: number | null;
             /**
              * Numa Node
+             * @description NUMA node it is attached to.
              * @default null
              */
             numa_node?: number | null;
@@ -2006,6 +2665,7 @@ export interface components {
              */
             mig?: boolean;
             /**
+             * @description Whether it can be trusted with a job.
              * @default {
              *       "ok": true,
              *       "problems": []
@@ -2014,6 +2674,7 @@ export interface components {
             health?: components["schemas"]["GpuHealth"];
             /**
              * Processes
+             * @description Who is on it, as the driver shows.
              * @default []
              */
             processes?: components["schemas"]["GpuProcess"][];
@@ -2025,16 +2686,19 @@ export interface components {
         JobPatch: {
             /**
              * Name
+             * @description New name.
              * @default null
              */
             name?: string | null;
             /**
              * Priority
+             * @description New priority; higher starts first.
              * @default null
              */
             priority?: number | null;
             /**
              * Time Limit
+             * @description New longest run time of an attempt; null lifts it.
              * @default null
              */
             time_limit?: string | number | null;
@@ -2181,21 +2845,32 @@ export interface components {
          * @description What the worker knows of one attempt.
          */
         ObservedAttempt: {
-            /** Attempt */
+            /**
+             * Attempt
+             * @description Like `42.1`.
+             */
             attempt: string;
-            /** Token */
+            /**
+             * Token
+             * @description The token it was given; a report with another one is dropped.
+             */
             token: string;
             /**
              * Phase
+             * @description Where it is.
              * @enum {string}
              */
             phase: "starting" | "running" | "stopping" | "ended";
             /**
              * Started At
+             * @description When the job's first process was started.
              * @default null
              */
             started_at?: string | null;
-            /** @default null */
+            /**
+             * @description How it was started; told at least once.
+             * @default null
+             */
             launch?: components["schemas"]["LaunchFacts"] | null;
             /**
              * @description With `ended`, unless the outcome is `lost` or the attempt never started.
@@ -2254,6 +2929,7 @@ export interface components {
             fields?: components["schemas"]["FieldProblem"][];
             /**
              * Request Id
+             * @description Under which the server's log knows it.
              * @default null
              */
             request_id?: string | null;
@@ -2282,12 +2958,22 @@ export interface components {
          * @description Everything the worker sees, sent at every change and at least every second.
          */
         WorkerReport: {
-            /** Worker Id */
+            /**
+             * Worker Id
+             * @description Another one for each start of a worker.
+             */
             worker_id: string;
-            /** Boot Id */
+            /**
+             * Boot Id
+             * @description The kernel's boot id.
+             */
             boot_id: string;
+            /** @description The fence that attempts get. */
             fence: components["schemas"]["FenceKind"];
-            /** Version */
+            /**
+             * Version
+             * @description The worker's version of Berth.
+             */
             version: string;
             /**
              * @description Absent when nothing about the devices changed since the last report.
@@ -2296,6 +2982,7 @@ export interface components {
             snapshot?: components["schemas"]["BoxSnapshot"] | null;
             /**
              * Attempts
+             * @description Every attempt it knows and has not been told to forget.
              * @default []
              */
             attempts?: components["schemas"]["ObservedAttempt"][];
@@ -2318,6 +3005,8 @@ export interface operations {
                 user?: string | null;
                 /** @description Only jobs with this label, `key=value`; with several all must hold. */
                 label?: string[];
+                /** @description Only jobs with this in name, command or script, or id. */
+                q?: string | null;
                 /** @description Most jobs on the page. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
@@ -2946,6 +3635,8 @@ export interface operations {
                 from?: number;
                 /** @description Most lines. */
                 count?: number;
+                /** @description Only what a terminal shows of a line that writes over itself. */
+                as_shown?: boolean;
             };
             header?: never;
             path: {
@@ -3177,6 +3868,384 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_queue_get: {
+        parameters: {
+            query?: {
+                /** @description Most jobs. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_log_api_v1_jobs__job_id__log_search_get: {
+        parameters: {
+            query: {
+                /** @description What to look for. */
+                q: string;
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description Read `q` as a regular expression, as Python's `re` does. */
+                regex?: boolean;
+                /** @description `next` of the answer before. */
+                cursor?: string | null;
+                /** @description Most lines. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogMatches"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_markers_api_v1_jobs__job_id__log_markers_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogMarkers"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_files_api_v1_jobs__job_id__files_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunFiles"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_history_api_v1_gpus_history_get: {
+        parameters: {
+            query?: {
+                /** @description How far back. */
+                minutes?: number;
+                /** @description Most entries; longer spans are thinned. */
+                points?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuHistory"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_job_history_api_v1_jobs__job_id__gpu_history_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description Most entries; longer spans are thinned. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GpuHistory"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream_api_v1_live_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Only events with larger ids. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Id of the last event seen; stands over `after`. */
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events `hello` (Hello), `event` (Event), `box` (Box), `ping`, `bye`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Event"];
+                    "text/event-stream": unknown;
                 };
             };
             /** @description One sentence that names the mend. */

@@ -15,7 +15,7 @@ interface Props {
 export function EventList({ events, full = false, gaps = false, links = false }: Props) {
   const now = useNow();
   return (
-    <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Events">
+    <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Events">
       <table className="w-full text-sm">
         <caption className="sr-only">Events</caption>
         <thead className="text-left text-xs text-muted">

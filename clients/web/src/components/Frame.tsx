@@ -17,7 +17,7 @@ export function Heading({ title, note, children }: { title: ReactNode; note?: Re
 
 export function Section({ title, note, children, actions }: { title: string; note?: ReactNode; children: ReactNode; actions?: ReactNode }) {
   return (
-    <section aria-label={title} className="mb-5">
+    <section aria-label={title} className="mb-5 min-w-0">
       <div className="mb-2 flex flex-wrap items-baseline gap-x-3 gap-y-1">
         <h2 className="text-sm font-semibold">{title}</h2>
         {note && <div className="text-xs text-muted">{note}</div>}

@@ -83,7 +83,7 @@ describe("the one stream", () => {
     const { world, hub, page, got, phases } = rig();
     hub.show(page);
     world.current.onopen?.();
-    world.current.send("message", { id: 7, kind: "job.running" }, "7");
+    world.current.send("event", { id: 7, kind: "job.running" }, "7");
     world.current.onerror?.();
     expect(phases().at(-1)).toBe("down");
     world.pass(300);
@@ -147,7 +147,7 @@ describe("the one stream", () => {
     old.onerror?.();
     world.pass(300);
     const before = got.length;
-    old.send("message", { id: 1 }, "1");
+    old.send("event", { id: 1 }, "1");
     expect(got).toHaveLength(before);
   });
 });

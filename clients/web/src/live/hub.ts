@@ -89,8 +89,8 @@ export class Hub {
   private connect(): void {
     this.disconnect();
     if (this.phase === "paused") this.setPhase("connecting");
-    const after = this.lastId === "" ? "" : `&after=${this.lastId}`;
-    const source = this.around.open(`/api/v1/events/stream?box=1${after}`);
+    const after = this.lastId === "" ? "" : `?after=${this.lastId}`;
+    const source = this.around.open(`/api/v1/live/stream${after}`);
     this.source = source;
     const alive = () => {
       if (this.source !== source) return false;
@@ -106,7 +106,6 @@ export class Hub {
       if (event.lastEventId !== "") this.lastId = event.lastEventId;
       this.tell({ type: "events", events: [JSON.parse(event.data) as BerthEvent] });
     };
-    source.addEventListener("message", onEvent);
     source.addEventListener("event", onEvent);
     source.addEventListener("box", (event) => {
       if (!alive()) return;
@@ -115,9 +114,6 @@ export class Hub {
     });
     source.addEventListener("hello", (event) => {
       if (alive()) this.greeted(JSON.parse(event.data) as { instance?: string });
-    });
-    source.addEventListener("gap", () => {
-      if (alive()) this.tell({ type: "refresh" });
     });
     source.addEventListener("ping", () => {
       if (alive()) this.expectPings();

@@ -4,7 +4,8 @@ import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/job";
 
 /** How an ended attempt ended: never just silence. */
-export function EndLine({ attempt, code }: { attempt: Attempt; code: number | null }) {
+export function EndLine({ attempt }: { attempt: Attempt }) {
+  const code = attempt.exit_code ?? null;
   const parts: string[] = [];
   if (attempt.outcome) parts.push(OUTCOME_WORDS[attempt.outcome]);
   if (attempt.signal != null) parts.push(`signal ${attempt.signal}`);

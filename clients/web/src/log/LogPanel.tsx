@@ -1,8 +1,7 @@
 import { ArrowDownToLine, ChevronDown, ChevronUp, Download, WrapText, X } from "lucide-react";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { logUrl } from "@/api/endpoints";
-import { request } from "@/api/request";
+import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Button, buttonLook } from "@/components/Button";
 import { Empty, ErrorNote } from "@/components/Frame";
@@ -13,12 +12,6 @@ import { neighbour, pattern, useFind } from "./find";
 import { LogView } from "./LogView";
 import type { LogHandle } from "./LogView";
 import { useLog } from "./useLog";
-
-interface Markers {
-  first_traceback: number | null;
-  last_checkpoint: number | null;
-  ranks?: number[];
-}
 
 interface Props {
   job: Job;
@@ -33,7 +26,7 @@ interface Props {
 /** The log with its tools: follow, find, wrap, jump, download. */
 export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   const growing = attempt !== undefined && attempt.state !== "ended";
-  const { buffer, version, ready, error, end, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
+  const { buffer, version, ready, error, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
   const [follow, setFollow] = useState(line === undefined);
   const [wrap, setWrap] = useState(() => localStorage.getItem("berth.wrap") === "on");
   const [regex, setRegex] = useState(false);
@@ -44,9 +37,8 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   const find = useFind(job.id, attempt?.number, ready ? q : "", regex);
   const markers = useQuery({
     queryKey: ["markers", job.id, attempt?.number, growing],
-    queryFn: ({ signal }) => request<Markers>("GET", `/jobs/${job.id}/log/markers`, { query: { attempt: attempt?.number }, signal }),
+    queryFn: ({ signal }) => api.logMarkers(job.id, attempt?.number, signal),
     enabled: ready,
-    retry: false,
     refetchInterval: growing ? 10_000 : false,
   }).data;
 
@@ -88,7 +80,7 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   }
   return (
     <div
-      className="panel flex h-[calc(100dvh-19rem)] min-h-80 flex-col overflow-hidden"
+      className="panel flex h-[calc(100dvh-19rem)] min-h-80 max-lg:h-[calc(100dvh-21rem)] flex-col overflow-hidden"
       onKeyDown={(event) => {
         if ((event.ctrlKey || event.metaKey) && event.key === "f") {
           event.preventDefault();
@@ -144,7 +136,7 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
           find={pattern(q, regex)} ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []} handle={view}
         />
       )}
-      {!growing && <EndLine attempt={attempt} code={end?.exit_code ?? attempt.exit_code ?? null} />}
+      {!growing && <EndLine attempt={attempt} />}
     </div>
   );
 }

@@ -26,6 +26,8 @@ export class LogBuffer {
   complete = false;
   private pages = new Map<number, (string | undefined)[]>();
   private readonly asked = new Set<number>();
+  /** Pages of which the server had nothing more, though there should be: not asked for again. */
+  private readonly dry = new Set<number>();
 
   constructor(
     private readonly fetch: Fetch,
@@ -42,7 +44,7 @@ export class LogBuffer {
   want(first: number, last: number): void {
     const end = Math.min(last, this.total - 1);
     for (let page = Math.floor(Math.max(0, first) / PAGE); page * PAGE <= end; page += 1) {
-      if (!this.isWhole(page) && !this.asked.has(page)) void this.load(page);
+      if (this.hole(page) !== undefined && !this.asked.has(page) && !this.dry.has(page)) void this.load(page);
       else this.touch(page);
     }
   }
@@ -50,6 +52,7 @@ export class LogBuffer {
   /** Take lines in, from a page or from the end of a growing log. */
   take(slice: Slice): void {
     if (slice.total < this.total) this.pages.clear();
+    if (slice.total !== this.total) this.dry.clear();
     this.total = slice.total;
     this.sizeBytes = Math.max(this.sizeBytes, slice.size_bytes);
     this.complete = slice.complete;
@@ -77,9 +80,16 @@ export class LogBuffer {
   private async load(page: number): Promise<void> {
     this.asked.add(page);
     try {
-      const slice = await this.fetch(page * PAGE, PAGE);
-      // What followed the log meanwhile may know more lines than this older answer.
-      this.take({ ...slice, total: Math.max(slice.total, this.total), complete: slice.complete || this.complete });
+      // An answer ends early when its lines are very long: ask on from the first hole.
+      for (let hole = this.hole(page); hole !== undefined; hole = this.hole(page)) {
+        const slice = await this.fetch(hole, (page + 1) * PAGE - hole);
+        // What followed the log meanwhile may know more lines than this older answer.
+        this.take({ ...slice, total: Math.max(slice.total, this.total), complete: slice.complete || this.complete });
+        if (slice.lines.length === 0) {
+          this.dry.add(page);
+          break;
+        }
+      }
     } catch (error) {
       this.failed(error);
     } finally {
@@ -87,13 +97,12 @@ export class LogBuffer {
     }
   }
 
-  private isWhole(page: number): boolean {
+  /** The first line of a page that is not here; undefined when all are. */
+  private hole(page: number): number | undefined {
     const lines = this.pages.get(page);
-    if (!lines) return false;
     const expected = Math.min(PAGE, this.total - page * PAGE);
-    if (lines.length < expected) return false;
-    for (let i = 0; i < expected; i += 1) if (lines[i] === undefined) return false;
-    return true;
+    for (let i = 0; i < expected; i += 1) if (lines?.[i] === undefined) return page * PAGE + i;
+    return undefined;
   }
 
   private touch(page: number): void {

@@ -1,21 +1,10 @@
 /** Finding in a log: the server looks, the page walks from match to match. */
 import { useEffect, useRef, useState } from "react";
-import { request } from "@/api/request";
-
-export interface Match {
-  number: number;
-  text: string;
-}
-
-interface SearchAnswer {
-  matches: Match[];
-  /** Lines looked at, from the start of the asked range. */
-  next_line: number;
-  complete: boolean;
-}
+import { api } from "@/api/endpoints";
+import type { LogMatch } from "@/api/types";
 
 export interface Find {
-  matches: readonly Match[];
+  matches: readonly LogMatch[];
   /** The server is still looking. */
   busy: boolean;
   error: string | null;
@@ -38,18 +27,18 @@ export function useFind(id: number, attempt: number | undefined, text: string, r
     }
     const abort = new AbortController();
     const look = async () => {
-      let from = 0;
-      let matches: Match[] = [];
+      let cursor: string | undefined;
+      let matches: LogMatch[] = [];
       setFound({ matches, busy: true, error: null, capped: false });
       for (;;) {
-        const query = { q: text, regex, from, limit: MOST, attempt };
-        const answer = await request<SearchAnswer>("GET", `/jobs/${id}/log/search`, { query, signal: abort.signal });
+        const query = { q: text, regex, limit: MOST - matches.length, ...(attempt === undefined ? {} : { attempt }), ...(cursor === undefined ? {} : { cursor }) };
+        const answer = await api.logSearch(id, query, abort.signal);
         if (mine !== round.current) return;
         matches = [...matches, ...answer.matches];
-        const done = answer.complete || matches.length >= MOST || answer.next_line <= from;
-        setFound({ matches, busy: !done, error: null, capped: matches.length >= MOST });
+        const done = answer.next == null || matches.length >= MOST;
+        setFound({ matches, busy: !done, error: null, capped: matches.length >= MOST && answer.next != null });
         if (done) return;
-        from = answer.next_line;
+        cursor = answer.next ?? undefined;
       }
     };
     const timer = setTimeout(() => {
@@ -78,7 +67,7 @@ export function pattern(text: string, regex: boolean): RegExp | null {
 }
 
 /** Index of the match after (or before) `line`, around the ends; -1 without any. */
-export function neighbour(matches: readonly Match[], line: number, direction: 1 | -1): number {
+export function neighbour(matches: readonly LogMatch[], line: number, direction: 1 | -1): number {
   if (matches.length === 0) return -1;
   if (direction === 1) {
     const after = matches.findIndex((m) => m.number > line);

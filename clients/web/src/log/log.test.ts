@@ -57,8 +57,21 @@ describe("the lines in memory", () => {
     buffer.take({ first: 2_990, lines: ["z"], total: 3_000, size_bytes: 1, complete: false });
     buffer.want(0, 10);
     await settle();
-    expect(calls).toEqual([0]);
+    expect(calls).toEqual([1]);
     expect(buffer.line(5)).toBe("line 5");
+  });
+
+  test("an answer that ends early, its lines being very long, is asked on", async () => {
+    const calls: number[] = [];
+    const buffer = new LogBuffer((from) => {
+      calls.push(from);
+      return Promise.resolve({ first: from, lines: ["long", "long"], total: 5, size_bytes: 1, complete: true });
+    }, () => {});
+    buffer.take({ first: 0, lines: [], total: 5, size_bytes: 1, complete: true });
+    buffer.want(0, 4);
+    await settle();
+    expect(calls).toEqual([0, 2, 4]);
+    expect(buffer.line(4)).toBe("long");
   });
 
   test("a log that starts anew drops what was held of the old one", () => {

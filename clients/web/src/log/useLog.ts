@@ -1,7 +1,6 @@
 /** A log's lines for a component: opened at the end, followed while it grows. */
 import { useEffect, useMemo, useReducer, useState } from "react";
 import { api } from "@/api/endpoints";
-import type { LogEnd } from "@/api/types";
 import { LogBuffer } from "./buffer";
 import { followLog } from "./tail";
 
@@ -11,7 +10,6 @@ export interface OpenLog {
   /** The first lines are here. */
   ready: boolean;
   error: unknown;
-  end: LogEnd | null;
   retry: () => void;
 }
 
@@ -21,7 +19,6 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
   const [round, retry] = useReducer((n: number) => n + 1, 0);
   const [ready, setReady] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const [end, setEnd] = useState<LogEnd | null>(null);
   const number = attempt === undefined ? {} : { attempt };
   const buffer = useMemo(
     () => new LogBuffer((from, count) => api.logLines(id, { from, count, ...number }), changed, setError),
@@ -34,13 +31,12 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
     let stop = () => {};
     setReady(false);
     setError(null);
-    setEnd(null);
     api
       .logLines(id, { from: -500, count: 500, ...number }, abort.signal)
       .then((slice) => {
         buffer.take(slice);
         setReady(true);
-        if (!slice.complete) stop = followLog(id, attempt, buffer, setEnd);
+        if (!slice.complete) stop = followLog(id, attempt, buffer, changed);
       })
       .catch((reason: unknown) => {
         if (!abort.signal.aborted) setError(reason);
@@ -50,5 +46,5 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
       stop();
     };
   }, [buffer, exists]);
-  return { buffer, version, ready, error, end, retry };
+  return { buffer, version, ready, error, retry };
 }

@@ -52,7 +52,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
         </>
       }
     >
-      <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Runs">
+      <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Runs">
         <table className="w-full text-sm">
           <caption className="sr-only">Runs with what differs and what they reached</caption>
           <thead className="text-left text-xs text-muted">
@@ -89,7 +89,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
         </table>
       </div>
       {seeds.length > 0 && (
-        <div className="mt-3 panel overflow-x-auto" tabIndex={0} role="region" aria-label="Seeds">
+        <div className="mt-3 panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Seeds">
           <table className="w-full text-sm">
             <caption className="px-3 py-1.5 text-left text-xs text-muted">Mean ± sample standard deviation over seeds</caption>
             <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>Setting</th><th className="text-right">n</th>{shown.map((m) => <th key={m} className="text-right">{m}</th>)}</tr></thead>

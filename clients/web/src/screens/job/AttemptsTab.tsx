@@ -11,7 +11,7 @@ export function AttemptsTab({ job }: { job: Job }) {
   const attempts = [...(job.attempts ?? [])].reverse();
   if (attempts.length === 0) return <Empty title="Not tried yet">{job.reason}</Empty>;
   return (
-    <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Attempts">
+    <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Attempts">
       <table className="w-full text-sm">
         <caption className="sr-only">Attempts of job {job.id}, newest first</caption>
         <thead className="text-left text-xs text-muted">

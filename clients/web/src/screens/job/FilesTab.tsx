@@ -1,22 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
-import { request } from "@/api/request";
+import { api } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
 import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
 import { Ago } from "@/components/Time";
 import { bytes } from "@/format/units";
 
-interface RunFile {
-  path: string;
-  size_bytes: number;
-  modified_at: string;
-}
-
 /** What lies in the attempt's run directory. */
 export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const files = useQuery({
     queryKey: ["job", job.id, "files", attempt?.number],
-    queryFn: ({ signal }) => request<{ files: RunFile[] }>("GET", `/jobs/${job.id}/files`, { query: { attempt: attempt?.number }, signal }),
+    queryFn: ({ signal }) => api.files(job.id, attempt?.number, signal),
     enabled: attempt !== undefined,
   });
   if (!attempt) return <Empty title="No files yet">The run directory is made when the job starts.</Empty>;
@@ -28,15 +22,15 @@ export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefi
       ) : !files.data ? (
         <Skeleton rows={4} />
       ) : (
-        <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Files">
+        <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Files">
           <table className="w-full text-sm">
             <caption className="sr-only">Files of attempt {attempt.id}</caption>
             <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>File</th><th className="text-right">Size</th><th>Changed</th></tr></thead>
             <tbody>
               {files.data.files.map((file) => (
-                <tr key={file.path} className="border-t border-line [&>td]:px-3 [&>td]:py-1.5">
-                  <td><code className="text-xs">{file.path}</code></td>
-                  <td className="text-right tabular">{bytes(file.size_bytes)}</td>
+                <tr key={file.name} className="border-t border-line [&>td]:px-3 [&>td]:py-1.5">
+                  <td><code className="text-xs">{file.name}</code></td>
+                  <td className="text-right tabular">{file.name.endsWith("/") ? "folder" : bytes(file.size_bytes)}</td>
                   <td><Ago time={file.modified_at} /></td>
                 </tr>
               ))}

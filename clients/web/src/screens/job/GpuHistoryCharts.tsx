@@ -1,9 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
-import { ApiError, request } from "@/api/request";
+import { api } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Chart } from "@/charts/Chart";
 import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
-import type { GpuHistory } from "@/screens/overview/history";
 
 const GIB = 1024 ** 3;
 const PANELS = [
@@ -18,7 +17,7 @@ const HUES = [215, 35, 145, 320, 90, 265, 0, 180];
 export function GpuHistoryCharts({ job, attempt, growing }: { job: Job; attempt: Attempt; growing: boolean }) {
   const history = useQuery({
     queryKey: ["job-gpu-history", job.id, attempt.number],
-    queryFn: ({ signal }) => request<GpuHistory>("GET", `/jobs/${job.id}/gpu-history`, { query: { attempt: attempt.number, points: 600 }, signal }),
+    queryFn: ({ signal }) => api.jobGpuHistory(job.id, attempt.number, signal),
     refetchInterval: growing ? 5_000 : false,
     enabled: attempt.gpu_uuids.length > 0,
   });
@@ -28,11 +27,11 @@ export function GpuHistoryCharts({ job, attempt, growing }: { job: Job; attempt:
   return (
     <Section title="GPUs" note="utilisation only says that a kernel ran in the sample: read it beside memory and power">
       {history.isError && !data ? (
-        history.error instanceof ApiError && history.error.status === 404 ? <Empty title="No history is kept of this attempt's GPUs" /> : <ErrorNote error={history.error} retry={() => void history.refetch()} />
+        <ErrorNote error={history.error} retry={() => void history.refetch()} />
       ) : !data ? (
         <Skeleton rows={1} height={180} />
       ) : x.length < 2 ? (
-        <Empty title={growing ? "The history begins in a moment" : "No history is kept of this attempt's GPUs"} />
+        <Empty title={growing ? "The history begins in a moment" : "Too short to have a history: GPUs are looked at every 5 seconds"} />
       ) : (
         <div className="grid gap-3 lg:grid-cols-2">
           {PANELS.map((panel) => (

@@ -57,7 +57,7 @@ function Links({ box, own }: { box: NonNullable<ReturnType<typeof useBox>["data"
   const place = (index: number) => (box.gpus ?? []).findIndex((g) => g.index === index);
   return (
     <Section title="Links between its GPUs" note="NV18: 18 NVLinks; PIX, PXB, PHB, NODE, SYS: ever further over PCIe">
-      <div className="panel inline-block max-w-full overflow-x-auto" tabIndex={0} role="region" aria-label="Link matrix">
+      <div className="panel inline-block max-w-full relative overflow-x-auto" tabIndex={0} role="region" aria-label="Link matrix">
         <table className="text-sm tabular">
           <caption className="sr-only">How each pair of its GPUs is joined</caption>
           <thead><tr><th className="px-3 py-1.5"><span className="sr-only">GPU</span></th>{own.map((i) => <th key={i} scope="col" className="px-3 py-1.5 text-xs font-medium text-muted">GPU {i}</th>)}</tr></thead>

@@ -37,7 +37,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
   }, [at]);
   const all = jobs.length > 0 && jobs.every((job) => picked.has(job.id));
   return (
-    <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Jobs">
+    <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Jobs">
       <table className="w-full text-sm">
         <caption className="sr-only">Jobs, newest first</caption>
         <thead className="text-left text-xs text-muted">

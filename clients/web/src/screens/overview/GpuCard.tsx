@@ -38,7 +38,7 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
       onBlur={() => onLight(null)}
       style={color ? { borderColor: color, boxShadow: lit ? `0 0 0 2px ${color}` : `inset 3px 0 0 ${color}` } : undefined}
       className={clsx(
-        "flex h-full flex-col gap-1.5 rounded-lg border px-3 py-2 transition-opacity",
+        "flex h-full flex-col gap-1.5 rounded-lg border px-2 py-2 sm:px-3 transition-opacity",
         look.border, look.ground, dimmed && "opacity-55",
       )}
     >
@@ -59,7 +59,7 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
             { share: memory.others / memory.total, className: "h-full striped bg-warn-soft text-warn" },
           ]}
         />
-        <span className="flex justify-between gap-2 text-xs tabular text-muted">
+        <span className="flex flex-wrap justify-between gap-x-2 text-xs tabular text-muted">
           <span title={memoryText}>
             <span className="text-ink">{gib(gpu.memory_used_bytes)}</span> / {gib(memory.total)} GiB
           </span>

@@ -56,7 +56,7 @@ function Processes({ gpu }: { gpu: Gpu }) {
   const processes = gpu.processes ?? [];
   if (processes.length === 0) return <p className="mb-4 text-sm text-muted">The driver shows no process on it.</p>;
   return (
-    <div className="mb-4 overflow-x-auto" tabIndex={0} role="region" aria-label="Processes">
+    <div className="mb-4 relative overflow-x-auto" tabIndex={0} role="region" aria-label="Processes">
       <table className="w-full text-sm">
         <caption className="sr-only">Processes on GPU {gpu.index}</caption>
         <thead className="text-left text-xs text-muted">

@@ -1,6 +1,6 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import { useBox, useJobs, useRunning } from "@/api/queries";
+import { useBox, useQueue, useRunning } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { islands } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
@@ -19,7 +19,7 @@ const FENCES = {
 export function OverviewScreen() {
   const box = useBox();
   const running = useRunning();
-  const next = useJobs({ state: ["queued"], limit: 200 });
+  const next = useQueue(5);
   const history = useGpuHistory(box.data);
   const { gpu: shownIndex } = useSearch({ from: "/" });
   const navigate = useNavigate({ from: "/" });
@@ -53,7 +53,7 @@ export function OverviewScreen() {
           {islands(box.data).map((island) => (
             <div key={island.gpus[0]?.uuid} className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}>
               {island.label && <h2 className="mb-1.5 px-1 text-xs text-muted">{island.label}</h2>}
-              <ul className="grid grid-cols-1 gap-2 min-[480px]:grid-cols-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]" style={{ maxWidth: `${island.gpus.length * 24}rem` }}>
+              <ul className="grid grid-cols-2 gap-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]" style={{ maxWidth: `${island.gpus.length * 24}rem` }}>
                 {island.gpus.map((gpu) => (
                   <li key={gpu.uuid}>
                     <GpuCard gpu={gpu} history={history(gpu.uuid)} lit={lit !== null && gpu.holder.job_id === lit} dimmed={lit !== null && gpu.holder.job_id !== lit} onLight={setLit} />
@@ -64,7 +64,7 @@ export function OverviewScreen() {
           ))}
         </section>
       )}
-      <div className="grid gap-x-6 2xl:grid-cols-[3fr_2fr]">
+      <div className="grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]">
         <Section title="Running" note={running.data ? `${running.data.jobs.length} jobs` : ""}>
           {running.isError && !running.data ? (
             <ErrorNote error={running.error} retry={() => void running.refetch()} />

@@ -19,7 +19,7 @@ export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpu
     );
   }
   return (
-    <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Running jobs">
+    <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Running jobs">
       <table className="w-full text-sm">
         <caption className="sr-only">Running jobs</caption>
         <thead className="text-left text-xs text-muted">

@@ -1,33 +1,34 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useJobs, useRunning } from "@/api/queries";
+import { useCounts, useJobs, useQueue, useRunning } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
 import { ExpectedStart } from "@/components/ExpectedStart";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { JobDot, StateBadge } from "@/components/State";
 import { Ago } from "@/components/Time";
-import { bytes } from "@/format/units";
+import { bytes, count } from "@/format/units";
 import { jobColor } from "@/model/job";
 import { byPosition } from "@/model/queue";
 import { ExplainDialog } from "./ExplainDialog";
 import { PlanChart } from "./PlanChart";
 
-const SHOWN = 1_000;
+const SHOWN = 300;
 
 /** Who starts next, when, and what each job waits for, in the scheduler's order. */
 export function QueueScreen() {
-  const queued = useJobs({ state: ["queued"], order: "position", limit: SHOWN });
+  const queued = useQueue(SHOWN);
   const parked = useJobs({ state: ["held", "waiting"], limit: 200 });
   const running = useRunning();
   const { explain } = useSearch({ from: "/queue" });
   const navigate = useNavigate({ from: "/queue" });
   const show = (id: number) => void navigate({ search: { explain: id }, resetScroll: false });
   const line = byPosition(queued.data?.jobs ?? []);
+  const total = useCounts().data?.counts["queued"] ?? line.length;
   const rest = parked.data?.jobs ?? [];
 
   return (
     <>
-      <Heading title="Queue" note={queued.data && (line.length === 0 ? "nobody waits" : `${line.length}${queued.data.next_cursor ? " or more" : ""} in line`)} />
+      <Heading title="Queue" note={queued.data && (line.length === 0 ? "nobody waits" : `${count(total)} in line${total > line.length ? `, the first ${line.length} shown` : ""}`)} />
       {queued.isError && !queued.data ? (
         <ErrorNote error={queued.error} retry={() => void queued.refetch()} />
       ) : !queued.data ? (
@@ -54,7 +55,7 @@ export function QueueScreen() {
 
 function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Job[]; explain: (id: number) => void }) {
   return (
-    <div className="panel mb-5 overflow-x-auto" tabIndex={0} role="region" aria-label={title}>
+    <div className="panel mb-5 relative overflow-x-auto" tabIndex={0} role="region" aria-label={title}>
       <table className="w-full text-sm">
         <caption className="sr-only">{title}</caption>
         <thead className="text-left text-xs text-muted">

@@ -37,7 +37,7 @@ export function SettingsScreen() {
         ) : !settings.data ? (
           <Skeleton rows={6} />
         ) : (
-          <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Server settings">
+          <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Server settings">
             <table className="w-full text-sm">
               <caption className="sr-only">Settings in force and who set them</caption>
               <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>Setting</th><th>Value</th><th>Set by</th><th>What it does</th></tr></thead>

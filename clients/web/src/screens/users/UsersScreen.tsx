@@ -19,7 +19,7 @@ export function UsersScreen() {
       {rows.length === 0 ? (
         <Empty title="Nobody has submitted a job yet" />
       ) : (
-        <div className="panel overflow-x-auto" tabIndex={0} role="region" aria-label="Users">
+        <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Users">
           <table className="w-full text-sm">
             <caption className="sr-only">Users, their jobs and GPU-hours</caption>
             <thead className="text-left text-xs text-muted">
