@@ -31,7 +31,7 @@ def seats(
     started = [p for p in living if "BERTH_ATTEMPT" in _variables(p)]
     if not ranks and started:
         largest = max(started, key=lambda p: (p.resident_bytes, -p.pid))
-        for index in _visible(largest) or lease:
+        for index in sorted(set(_visible(largest) or lease)):
             placed.setdefault(index, []).append(largest)
     return placed
 
