@@ -63,7 +63,7 @@ class BoxCalls(Calls):
                 ) as stream:
                     patience.opened()
                     for message in stream:
-                        if message.event == "bye" or not message.data or not message.id:
+                        if message.event != "message" or not message.data:
                             continue
                         event = parse(Event, message.data.encode())
                         if event.id > last:

@@ -75,7 +75,7 @@ class WaitingCalls(JobCalls, BoxCalls):
                 ) as stream:
                     patience.opened()
                     for message in stream:
-                        if message.event == "bye" or not message.id or not message.data:
+                        if message.event != "message" or not message.data:
                             continue
                         event = parse(Event, message.data.encode())
                         last = max(last, event.id)
