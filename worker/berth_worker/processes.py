@@ -119,6 +119,21 @@ def environment(pid: int) -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs}
 
 
+def has_open(pid: int, prefix: str) -> bool:
+    """Whether a process has a file open whose path begins so; no, where that may not be read."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - hot path
+            try:
+                if os.readlink(f"{folder}/{name}").startswith(prefix):  # noqa: PTH115 - as above
+                    return True
+            except FileNotFoundError:
+                continue
+    except OSError:
+        return False
+    return False
+
+
 class ProcessBook:
     """
     What was learned about processes, remembered by identity (pid and start ticks).
@@ -306,14 +321,3 @@ def _command(pid: int) -> str | None:
     raw = _contents(f"/proc/{pid}/cmdline")
     argv = [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0")]
     return shorten(argv) or None
-
-
-def pids_are_foreign() -> bool:
-    """
-    Whether we live in a pid namespace of our own, where the driver's pids name nobody.
-
-    In a container without the host's pid namespace the driver still lists pids as the host
-    counts them, or none.
-    """
-    # PROC_PID_INIT_INO of the kernel: the inode of the first pid namespace.
-    return os.readlink("/proc/self/ns/pid") != "pid:[4026531836]"  # noqa: PTH115 - not a path

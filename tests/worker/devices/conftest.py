@@ -139,7 +139,7 @@ class NvmlHost:
         assert line, "the process with NVML in it has ended"
         return json.loads(line)
 
-    def open(self, home: Path, setting: str = "nvml", **intervals: float) -> dict[str, str]:
+    def open(self, home: Path, setting: str = "nvml", **intervals: float | str) -> dict[str, str]:
         """Choose devices; the answer holds `source` or `error`."""
         quick = {**QUICK, **{k.replace("__", "."): v for k, v in intervals.items()}}
         return self.ask("open", home=str(home), setting=setting, intervals=quick)

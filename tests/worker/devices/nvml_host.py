@@ -8,6 +8,7 @@ cannot do this in their own.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from berth_worker.devices import AttemptProcesses, Devices, DevicesError, choose_devices
 from berth_worker.devices.nvml import devices as nvml_devices
-from berth_worker.devices.nvml import driver, xids
+from berth_worker.devices.nvml import driver, pids, xids
 
 
 class Host:
@@ -37,6 +38,16 @@ class Host:
                 return self.devices.clear(request["uuids"], request["pids"])
             case "changes":
                 return self.changes
+            case "hold":
+                # A process beside us, in our pid namespace, with a file open.
+                program = "import sys; f = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+                self.holder = subprocess.Popen(
+                    [sys.executable, "-c", program, request["path"]],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+                self.holder.stdout.readline()
+                return self.holder.pid
             case "close":
                 began = time.monotonic()
                 if self.devices is not None:
@@ -49,7 +60,7 @@ class Host:
     def _open(self, request: dict[str, Any]) -> dict[str, str]:
         # The intervals of a real box would make the tests wait.
         for name, value in request["intervals"].items():
-            module = {"driver": driver, "devices": nvml_devices, "xids": xids}
+            module = {"driver": driver, "devices": nvml_devices, "pids": pids, "xids": xids}
             where, _, attribute = name.partition(".")
             assert hasattr(module[where], attribute)
             setattr(module[where], attribute, value)

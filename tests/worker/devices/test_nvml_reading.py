@@ -252,3 +252,28 @@ def test_in_a_container(contained_nvml, tmp_path):
     # Whose it is cannot be known, so the lease waits until nobody is there.
     assert host.ask("clear", uuids=[box.uuids[1]], pids=[]) is False
     assert host.ask("clear", uuids=[box.uuids[3]], pids=[]) is True
+
+
+def test_in_a_container_whose_driver_translates(contained_nvml, tmp_path):
+    """A pid whose process has NVIDIA's files open is that process, also in a container."""
+    host, box = contained_nvml
+    nodes = tmp_path / "nvidia0"
+    nodes.touch()
+    pid = host.ask("hold", path=str(nodes))
+    box.put(1, pid, 3 * GIB)
+    box.put(2, pid, 5 * GIB)
+    box.write()
+    host.open(tmp_path, pids___NODES=str(tmp_path / "nvidia"))
+    attempts = {"42.1": {"gpu_uuids": [box.uuids[1]], "pids": [pid]}}
+
+    strangers = host.snapshot().gpus
+    gpus = host.snapshot(attempts=attempts).gpus
+
+    for index in (1, 2):
+        (process,) = gpus[index].processes
+        assert (process.pid, process.attempt) == (pid, "42.1")
+        assert "sys.stdin.read()" in process.command
+        assert strangers[index].processes[0].attempt is None
+    assert host.ask("clear", uuids=[box.uuids[1]], pids=[pid]) is False
+    # A stranger that is known to be one does not keep the lease.
+    assert host.ask("clear", uuids=[box.uuids[1]], pids=[]) is True

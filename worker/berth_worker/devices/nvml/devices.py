@@ -17,9 +17,10 @@ from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
 from berth_worker.devices.nvml.card import Card
 from berth_worker.devices.nvml.driver import Driver, Look
+from berth_worker.devices.nvml.pids import DriverPids
 from berth_worker.devices.nvml.readings import Use
 from berth_worker.devices.protocol import AttemptProcesses
-from berth_worker.processes import ProcessBook, pids_are_foreign
+from berth_worker.processes import ProcessBook
 
 _T = TypeVar("_T")
 _PATIENCE_S = 2.0
@@ -41,8 +42,8 @@ class NvmlDevices:
         """`on_change` is called from another thread when an Xid event has come in."""
         self._on_change = on_change
         self._book = ProcessBook(home)
-        self._foreign = pids_are_foreign()
-        self._driver = Driver(self._on_xid)
+        self._pids = DriverPids()
+        self._driver = Driver(self._on_xid, self._pids.believed)
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._pending: Future[Look] | None = None
         self._working_since: float | None = None
@@ -93,7 +94,7 @@ class NvmlDevices:
         if self._stuck_s() > _PATIENCE_S:
             return False
         uuids, pids = frozenset(uuids), frozenset(pids)
-        answer = self._request(lambda: self._driver.clear(uuids, pids, foreign=self._foreign))
+        answer = self._request(lambda: self._driver.clear(uuids, pids))
         try:
             return answer.result(timeout=_PATIENCE_S)
         except TimeoutError:
@@ -178,7 +179,7 @@ class NvmlDevices:
         return tuple(
             process
             for use, process in listed
-            if use in users or (process.attempt and not self._foreign)
+            if use in users or (process.attempt and self._pids.believed(use.pid))
         )
 
     def _process(
@@ -188,9 +189,9 @@ class NvmlDevices:
         uids: Mapping[str, int],
         holder: str | None,
     ) -> GpuProcess:
-        if self._foreign:
-            # The pid counts in another namespace and may by chance name somebody else here.
-            # What is on a leased GPU is taken for its holder's.
+        if not self._pids.believed(use.pid):
+            # It may by chance name somebody else here. What is on a leased GPU is taken for
+            # its holder's.
             return GpuProcess(pid=use.pid, memory_bytes=use.memory_bytes, attempt=holder)
         description = self._book.describe(use.pid)
         return GpuProcess(

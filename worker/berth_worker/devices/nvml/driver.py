@@ -48,8 +48,13 @@ class Driver:
     Only its own thread calls it, because a sick driver holds its caller for seconds.
     """
 
-    def __init__(self, on_xid: Callable[[str, int], None]) -> None:
-        """`on_xid` gets UUID and number, in the listener's thread."""
+    def __init__(self, on_xid: Callable[[str, int], None], believed: Callable[[int], bool]) -> None:
+        """
+        `on_xid` gets UUID and number, in the listener's thread.
+
+        `believed` tells whether a pid names the process that is on the GPU.
+        """
+        self._believed = believed
         self._on_xid = on_xid
         self._cards: list[Card] = []
         self._links: tuple[tuple[str, ...], ...] = ()
@@ -115,7 +120,7 @@ class Driver:
             self._reopen()
         return self._copy()
 
-    def clear(self, uuids: Collection[str], pids: Collection[int], *, foreign: bool) -> bool:
+    def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
         """Whether `pids` have left the GPUs and nothing unexplained is in use there."""
         try:
             for card in self._cards:
@@ -127,8 +132,8 @@ class Driver:
                     continue
                 if card.leftover_bytes or not set(pids).isdisjoint(u.pid for u in card.uses):
                     return False
-                # From another pid namespace nobody can say whose process it is.
-                if foreign and card.users:
+                # Of a pid of another namespace nobody can say whose process it is.
+                if not all(self._believed(use.pid) for use in card.users):
                     return False
         except DriverGoneError as error:
             self._lose(str(error))

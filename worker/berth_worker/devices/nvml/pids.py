@@ -1,0 +1,41 @@
+"""Whether the pids that the driver lists are those of our own pid namespace."""
+
+from __future__ import annotations
+
+import os
+
+from berth_worker import processes
+
+# The inode of the kernel's first pid namespace (PROC_PID_INIT_INO).
+_FIRST_NAMESPACE = "pid:[4026531836]"
+_NODES = "/dev/nvidia"
+
+
+class DriverPids:
+    """
+    Tells which of the driver's pids may be looked up here.
+
+    On the box itself, and in a container with the host's pid namespace, all of them. In any
+    other container some drivers translate, others list pids as the host counts them: there a
+    pid is believed when the process of that number has a device file of NVIDIA's open.
+    """
+
+    def __init__(self) -> None:
+        """Find out where we live."""
+        here = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path
+        self._translated = here == _FIRST_NAMESPACE
+        self._believed: set[tuple[int, int]] = set()
+
+    def believed(self, pid: int) -> bool:
+        """Whether this pid names the process that is on the GPU. Any thread may ask."""
+        if self._translated:
+            return True
+        process = processes.read(pid)
+        if process is None:
+            return False
+        identity = (pid, process.started_ticks)
+        if identity not in self._believed:
+            if not processes.has_open(pid, _NODES):
+                return False
+            self._believed.add(identity)
+        return True
