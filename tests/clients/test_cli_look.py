@@ -64,7 +64,7 @@ class TestLs:
 
     def test_a_narrow_terminal_is_not_overrun(self, jobs, berth, monkeypatch):
         """Names and reasons give way, ids and states never."""
-        monkeypatch.setenv("COLUMNS", "60")
+        monkeypatch.setattr("berth.cli.text.terminal_width", lambda: 60)
         lines = berth("ls").output.splitlines()
 
         assert max(map(len, lines)) <= 60

@@ -81,7 +81,7 @@ class TestTable:
     def test_it_fits_the_terminal_as_far_as_columns_give_way(self, rows):
         """Each line is at most as wide as the terminal."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("COLUMNS", "40")
+            patch.setattr(text, "terminal_width", lambda: 40)
             table = render([Column("A", least=2), Column("B", least=2), Column("C", least=0)], rows)
         assert all(text.width(line) <= 40 for line in table.splitlines())
 

@@ -35,7 +35,7 @@ def style(text: str, *names: str) -> str:
 
 def terminal_width() -> int | None:
     """Columns of the terminal; None when stdout is none and lines may be as long as they are."""
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+    if not sys.stdout.isatty():
         return None
     return max(20, shutil.get_terminal_size().columns)
 
