@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")]
 
 
-def connect(*, patience: float = 5.0) -> Client:
+def connect(*, patience: float = 20.0) -> Client:
     """A client for the server that the environment names."""
     # Imported here: httpx2 and pydantic take a quarter of a second, --help must not.
     from berth.sdk.client import Client

@@ -30,7 +30,7 @@ class Channel:
         address: Address,
         *,
         timeout_s: float = 30.0,
-        patience_s: float = 5.0,
+        patience_s: float = 20.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         """

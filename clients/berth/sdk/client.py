@@ -29,7 +29,7 @@ class Client(LogCalls, AccessCalls):
         token: str | None = None,
         *,
         timeout: float = 30.0,
-        patience: float = 5.0,
+        patience: float = 20.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         """

@@ -32,7 +32,7 @@ def logs(
     """
     job_id, number = ids.one(job)
     printer = Printer(raw=raw, as_json=as_json)
-    with connect(patience=PATIENCE_S if follow else 5.0) as client:
+    with connect(patience=PATIENCE_S if follow else 20.0) as client:
         found = client.job(job_id)
         offset, attempt = 0, number
         if found.attempts:
