@@ -1,5 +1,7 @@
 """The flags, the ablations' names, and how the program was started."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,33 @@ def test_a_missing_model_is_one_sentence(capsys, workspace, tmp_path):
 
     assert main(["--config", str(config)]) == 2
     assert "error: model.path nowhere does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("started_plainly")
+def test_out_of_memory_is_explained_and_told_to_the_queue(capsys, workspace, tmp_path, monkeypatch):
+    """Nobody is left alone with "CUDA out of memory": a sentence, failure.json, exit code 1."""
+    import berth_trainer.session
+
+    def run(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 12.00 GiB")
+
+    monkeypatch.setattr(berth_trainer.session.Session, "run", run)
+    for name in ("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR", "OMP_NUM_THREADS", "PATH",
+                 "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
+                 "MASTER_PORT", "HF_HUB_OFFLINE", "PYTHONWARNINGS"):  # fmt: skip
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # restored after the test
+        if not os.environ[name]:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
+    config, out = workspace / "config.json", tmp_path / "out"
+
+    assert main(["--config", str(config), "--output_dir", str(out)]) == 1
+
+    told = json.loads((tmp_path / "failure.json").read_text())
+    assert told["kind"] == "oom_gpu"
+    assert (
+        "training.batch_size to 1 and training.gradient_accumulation_steps to 2" in told["sentence"]
+    )
+    captured = capsys.readouterr()
+    assert f"error (rank 0): {told['sentence']}" in captured.err
+    assert "Traceback" not in captured.err

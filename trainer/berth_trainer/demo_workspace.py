@@ -18,7 +18,7 @@ from berth_trainer.demo_dialogues import CHINESE, JAPANESE, dialogues, persona
 from berth_trainer.demo_model import save_model
 from berth_trainer.prompts import WORDINGS
 
-VERSION = 1
+VERSION = 2
 DONE = ".complete.json"
 
 _SCORES = ("BigFive_Openness", "BigFive_Extraversion", "KiSS18_BasicSkill")
@@ -34,15 +34,15 @@ CONFIG = """\
   },
   "training": {
     "num_epochs": 3,
-    "max_steps": 24, // what is typed after --max_steps goes first
+    "max_steps": 20, // what is typed after --max_steps goes first
     "batch_size": 2,
     "gradient_accumulation_steps": 1,
     "learning_rate": 4e-3,
     "warmup_steps": 2,
     "max_length": 256,
     "logging_steps": 2,
-    "eval_steps": 12,
-    "save_steps": 12,
+    "eval_steps": 10,
+    "save_steps": 10,
     "save_total_limit": 2,
   },
   "deepspeed": {
