@@ -21,7 +21,9 @@ T = TypeVar("T")
 class Box:
     """One BERTH_HOME with its daemons. A context manager: leaves nothing running."""
 
-    def __init__(self, home: Path, *, gpus: str = "sim:8xH100-80GB", port: int | None = None) -> None:
+    def __init__(
+        self, home: Path, *, gpus: str = "sim:8xH100-80GB", port: int | None = None
+    ) -> None:
         self.home = home
         self.port = port or _free_port()
         self.gpus = gpus
@@ -35,7 +37,10 @@ class Box:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if "server" in self._daemons:
             self.clear()
@@ -115,8 +120,10 @@ class Box:
             if job["state"] != "stopping":
                 self.call("POST", f"/jobs/{job['id']}/cancel")
         self.wait(
-            lambda: not self.get(f"/jobs?state={states}")["jobs"]
-            and all(gpu["holder"]["kind"] != "job" for gpu in self.get("/gpus")["gpus"]),
+            lambda: (
+                not self.get(f"/jobs?state={states}")["jobs"]
+                and all(gpu["holder"]["kind"] != "job" for gpu in self.get("/gpus")["gpus"])
+            ),
             "all jobs to end",
         )
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from box import Box  # noqa: E402 - the folder is no package, so it is put on the path first
+from box import Box
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_FLAGS = [
@@ -56,7 +56,9 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     """One browser for all tests."""
     binary = find_chromium()
     if binary is None:
-        pytest.skip("no Chromium here; install one (apt-get install chromium) or set BERTH_CHROMIUM")
+        pytest.skip(
+            "no Chromium here; install one (apt-get install chromium) or set BERTH_CHROMIUM"
+        )
     browser = playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
     yield browser
     browser.close()

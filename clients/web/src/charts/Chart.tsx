@@ -84,7 +84,7 @@ function options(element: HTMLElement, { xKind, series, sync, height, logScale, 
   return {
     width: Math.max(120, element.clientWidth),
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: series.length > 1, live: true },
     cursor: { drag: { x: true, y: false }, points: { size: 6 }, ...(sync ? { sync: { key: sync } } : {}) },
     scales: {

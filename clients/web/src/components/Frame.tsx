@@ -28,10 +28,12 @@ export function Section({ title, note, children, actions }: { title: string; not
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+/** Nothing is there, and what to do about it. `screen`: it stands for the whole screen. */
+export function Empty({ title, children, screen = false }: { title: string; children?: ReactNode; screen?: boolean }) {
+  const Title = screen ? "h1" : "p";
   return (
     <div className="panel px-6 py-8 text-center">
-      <p className="font-medium">{title}</p>
+      <Title className="font-medium">{title}</Title>
       {children && <div className="mt-1.5 text-sm text-muted">{children}</div>}
     </div>
   );

@@ -80,6 +80,7 @@ describe("numbers", () => {
     expect(metric(1e-5)).toBe("1e-5");
     expect(metric(3.33333e-7)).toBe("3.333e-7");
     expect(metric(12_000)).toBe("12,000");
+    expect(metric(5055.51)).toBe("5,055.5");
     expect(metric(2.5)).toBe("2.5");
   });
 

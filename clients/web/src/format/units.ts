@@ -51,5 +51,5 @@ export function metric(value: number | null | undefined): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e7) return count(value);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return Number(value.toPrecision(4)).toExponential();
-  return String(Number(value.toPrecision(5)));
+  return value.toLocaleString("en-US", { maximumSignificantDigits: 5 });
 }

@@ -3,7 +3,7 @@ import { Empty } from "@/components/Frame";
 
 export function NotFound() {
   return (
-    <Empty title="There is no such page">
+    <Empty screen title="There is no such page">
       <Link to="/" className="text-accent underline">Back to the overview</Link>
     </Empty>
   );

@@ -52,7 +52,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
         </>
       }
     >
-      <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Runs">
+      <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Runs as a table">
         <table className="w-full text-sm">
           <caption className="sr-only">Runs with what differs and what they reached</caption>
           <thead className="text-left text-xs text-muted">

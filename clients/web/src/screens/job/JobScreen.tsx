@@ -32,7 +32,7 @@ export function JobScreen() {
   const query = useJob(id);
 
   if (query.error instanceof ApiError && query.error.status === 404) {
-    return <Empty title={`There is no job ${jobId}`}><Link to="/jobs" className="text-accent underline">All jobs</Link></Empty>;
+    return <Empty screen title={`There is no job ${jobId}`}><Link to="/jobs" className="text-accent underline">All jobs</Link></Empty>;
   }
   if (query.isError && !query.data) return <ErrorNote error={query.error} retry={() => void query.refetch()} />;
   const job = query.data;

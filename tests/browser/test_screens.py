@@ -1,0 +1,114 @@
+"""Every screen: it loads, says nothing on the console, is accessible and fits the window."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe import violations
+from box import Box
+from playwright.sync_api import Page, expect
+
+# Address, what its one h1 says, and text that shows that the content has come.
+SCREENS = [
+    ("/", "GPUs free", "Running"),
+    ("/?gpu=0", "GPUs free", "Drain: no new job"),
+    ("/queue", "Queue", "waits-for-gpus"),
+    ("/queue?explain={queued}", "Queue", "Expected start"),
+    ("/jobs", "Jobs", "trainer-one"),
+    ("/jobs/{running}/log", "trainer-one", "step 10"),
+    ("/jobs/{running}/metrics", "trainer-one", "eval_loss"),
+    ("/jobs/{running}/placement", "trainer-one", "CUDA_VISIBLE_DEVICES"),
+    ("/jobs/{ended}/attempts", "quick-one", "ended by itself"),
+    ("/jobs/{running}/spec", "trainer-one", "job.yaml"),
+    ("/jobs/{ended}/timeline", "quick-one", "job.submitted"),
+    ("/jobs/{ended}/files", "quick-one", "output.log"),
+    ("/jobs/{queued}/log", "waits-for-gpus", "No log yet"),
+    ("/compare", "Compare", "pair"),
+    ("/compare?ablation=pair", "Ablation pair", "Runs"),
+    ("/submit", "Submit a job", "Type or paste a command"),
+    ("/users", "Users", "GPU-hours"),
+    ("/events", "Events", "job.submitted"),
+    ("/settings", "Settings", "BERTH_HOME|listen"),
+    ("/nowhere", "There is no such page", "Back to the overview"),
+]
+
+
+@pytest.fixture
+def box(shared_box: Box) -> Box:
+    """The shared box as it is: the jobs below are looked at by all tests here."""
+    return shared_box
+
+
+@pytest.fixture(scope="module")
+def jobs(shared_box: Box) -> Iterator[dict[str, int]]:
+    """A running, a queued and an ended job, all of one ablation where it matters."""
+    labels = {"ablation": "pair"}
+    ended = shared_box.submit(
+        _trainer(20, 0.0), name="quick-one", labels={**labels, "lr": "1e-4"}, gpus=1
+    )
+    shared_box.wait_state(ended, "succeeded")
+    running = shared_box.submit(
+        _trainer(100_000, 0.05),
+        name="trainer-one",
+        labels={**labels, "lr": "3e-4"},
+        gpus=4,
+        time_limit="2h",
+    )
+    queued = shared_box.submit("sleep 60", name="waits-for-gpus", gpus=8, time_limit="1h")
+    shared_box.wait_state(running, "running")
+    yield {"running": running, "queued": queued, "ended": ended}
+    shared_box.clear()
+
+
+def _trainer(steps: int, pause_s: float) -> str:
+    return f"""python3 - <<'END'
+import json, os, time
+out = open(os.path.join(os.environ["BERTH_RUN_DIR"], "metrics.jsonl"), "a")
+for step in range({steps}):
+    point = {{"step": step, "time": time.time(), "loss": 2 / (step + 1) + 0.5, "learning_rate": 1e-4}}
+    if step % 5 == 0:
+        point["eval_loss"] = point["loss"] + 0.1
+    print(json.dumps(point), file=out, flush=True)
+    print(f"\\033[36mINFO\\033[0m step {{step}} loss {{point['loss']:.3f}}", flush=True)
+    time.sleep({pause_s})
+END"""
+
+
+@pytest.mark.parametrize(("path", "title", "content"), SCREENS, ids=[s[0] for s in SCREENS])
+def test_screen_is_accessible_in_both_themes_and_on_a_phone(
+    page: Page, box: Box, jobs: dict[str, int], path: str, title: str, content: str
+) -> None:
+    """Axe finds nothing, light and dark, wide and narrow; nothing sticks out sideways."""
+    page.goto(box.url + path.format(**jobs))
+    if title != "There is no such page":
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    expect(page.locator("body")).to_contain_text(re.compile(content))
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    assert violations(page) == [], "light"
+    page.emulate_media(color_scheme="dark")
+    assert violations(page, ["color-contrast"]) == [], "dark"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations(page, ["color-contrast", "target-size", "region"]) == [], "on a phone"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_sign_in_screen_is_accessible(page: Page, box: Box) -> None:
+    """A browser without a login is told how to get one, in words that can be read by all."""
+    page.context.clear_cookies()
+    page.berth_guard.lenient = True  # type: ignore[attr-defined] - the browser logs each 401
+    page.goto(box.url)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Sign in")
+    assert violations(page) == []
+
+
+def test_first_load_is_light() -> None:
+    """What the overview needs at first is under 180 kB compressed."""
+    dist = Path(__file__).resolve().parents[2] / "clients/web/dist"
+    html = (dist / "index.html").read_text()
+    names = re.findall(r'(?:src|href)="/(assets/[^"]+\.(?:js|css))"', html)
+    assert names
+    assert sum((dist / f"{name}.gz").stat().st_size for name in names) < 180_000
