@@ -38,8 +38,9 @@ async def no_body(request: Request) -> None:
         raise Wrong(422, "This request takes no body; leave it out.")
 
 
-def known_query(request: Request) -> None:
+async def known_query(request: Request) -> None:
     """Refuse query parameters that the route does not know: a typo must not widen a list."""
+    # A coroutine without a wait: FastAPI would run a plain function on a thread.
     if not request.scope["query_string"]:
         return
     route: Any = request.scope["route"]

@@ -14,6 +14,7 @@ from berth_server.service.history import History
 from berth_server.service.logins import Logins
 from berth_server.service.logs import LineReader
 from berth_server.service.logsearch import Markers
+from berth_server.service.permissions import Accesses
 from berth_server.service.service import Service
 from berth_server.service.signals import Signal
 from berth_server.settings import Settings
@@ -29,6 +30,7 @@ class Context:
     settings: Settings
     home: Path
     version: str
+    accesses: Accesses = field(default_factory=Accesses)
     watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)

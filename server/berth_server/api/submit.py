@@ -12,13 +12,14 @@ from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
 from berth_server.api.answers import answer, answers
 from berth_server.api.bodies import body_of, described
-from berth_server.api.context import caller, context
+from berth_server.api.context import Context, caller, context
 from berth_server.api.problems import Wrong, invalid_body
 from berth_server.service import check
 from berth_server.service.callers import Caller
 from berth_server.service.check import Prepared
 from berth_server.service.dryrun import dry_run
 from berth_server.service.errors import Invalid
+from berth_server.service.permissions import Access
 from berth_server.service.present import show_jobs
 from berth_server.service.service import Service
 from berth_server.service.submit import Submitted, at_position, may_submit, on_submit, repeated
@@ -63,7 +64,7 @@ async def submit(
     done = repeated(service, asking, idempotency_key, raw)
     if done is None:
         may_submit(service, asking)
-        prepared = await look(specs, asking, many=many)
+        prepared = await look(room, specs, asking, many=many)
         # Somebody may have sent the same key while the folders were looked at.
         done = repeated(service, asking, idempotency_key, raw) or on_submit(
             service, asking, prepared, many=many, key=idempotency_key, body=raw
@@ -87,7 +88,7 @@ async def try_submit(request: Request) -> Response:
     spec = await body_of(request, JobSpec)
     room, asking = context(request), caller(request)
     may_submit(room.service, asking)
-    (prepared,) = await look([spec], asking, many=False)
+    (prepared,) = await look(room, [spec], asking, many=False)
     return answer(dry_run(room.service, asking, prepared))
 
 
@@ -109,22 +110,32 @@ def parse_specs(raw: bytes) -> tuple[list[JobSpec], bool]:
     return specs, True
 
 
-async def look(specs: list[JobSpec], asking: Caller, *, many: bool) -> list[Prepared]:
-    """Look at each spec's files on a thread. Raises Invalid."""
+async def look(
+    room: Context, specs: list[JobSpec], asking: Caller, *, many: bool
+) -> list[Prepared]:
+    """Look at each spec's files, on a thread unless all was looked at just now. Raises Invalid."""
+    access = room.accesses.of(asking.uid)
+    if not many and check.is_known(specs[0], access):
+        return [check.look(specs[0], asking, access)]
     with anyio.move_on_after(_LOOK_TIMEOUT_S):
         return await anyio.to_thread.run_sync(
-            _look_all, specs, asking, many, abandon_on_cancel=True
+            _look_all, specs, asking, access, many, abandon_on_cancel=True
         )
     raise Invalid(
         "The folder or script did not answer within 5 seconds; is it on a network disk that hangs?"
     )
 
 
-def _look_all(specs: list[JobSpec], asking: Caller, many: bool) -> list[Prepared]:  # noqa: FBT001 - run_sync passes by position
+def _look_all(
+    specs: list[JobSpec],
+    asking: Caller,
+    access: Access,
+    many: bool,  # noqa: FBT001 - run_sync passes by position
+) -> list[Prepared]:
     prepared: list[Prepared] = []
     for position, spec in enumerate(specs):
         try:
-            prepared.append(check.look(spec, asking))
+            prepared.append(check.look(spec, asking, access))
         except Invalid as error:
             raise at_position(error, position, many=many) from None
     return prepared

@@ -8,7 +8,7 @@ that it never tells anything else than the database does; after a rollback likew
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
@@ -53,18 +53,29 @@ class Board:
         self.version += 1
         self.generation += 1
 
-    def refresh(self, reader: Reader, touched: Collection[int], now: float) -> None:
-        """Bring the views of these jobs up to date."""
+    def refresh(
+        self,
+        reader: Reader,
+        touched: Collection[int],
+        now: float,
+        inserted: Mapping[int, JobRecord] | None = None,
+    ) -> None:
+        """Bring the views of these jobs up to date; rows in `inserted` need not be read."""
         if not touched:
             return
+        self.version += 1
+        if inserted:
+            # New jobs have no attempt and nobody depends on them yet.
+            self._put_pending(reader, list(inserted.values()), now)
+            touched = set(touched) - inserted.keys()
         records = jobs.by_ids(reader, touched)
         ids = [record.id for record in records]
-        for job_id in ids:
+        for job_id in touched:
             self.pending.pop(job_id, None)
             self.timed.pop(job_id, None)
         states = {state.value for state in PENDING_STATES}
         self._put_pending(reader, [r for r in records if r.state in states], now)
-        before = {key: self.desired[key] for key in self.desired if key[0] in touched}
+        before = {key: one for key, one in self.desired.items() if key[0] in touched}
         gone = [self.alive[key] for key in self.alive if key[0] in touched]
         for record in gone:
             self._drop(record)
@@ -75,8 +86,7 @@ class Board:
             if (record.job_id, record.number) not in self.alive:
                 self.released[record.id] = now
                 self.released |= dict.fromkeys(_uuids(record), now)
-        after = {key: self.desired[key] for key in self.desired if key[0] in touched}
-        self.version += 1
+        after = {key: one for key, one in self.desired.items() if key[0] in touched}
         if before != after:
             self.generation += 1
 

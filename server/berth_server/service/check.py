@@ -7,6 +7,7 @@ Whether a job can run on this box at all, said before it waits an hour in the qu
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Sequence
@@ -38,17 +39,18 @@ class Prepared:
     view: CommandView
 
 
-def look(spec: JobSpec, caller: Caller) -> Prepared:
+def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
     """
     Fill in a spec and look whether its folder, script and interpreter are there.
 
-    Raises Invalid with the field and one sentence.
+    `access` remembers what was looked at: one for all specs of a list. Raises Invalid with the
+    field and one sentence.
     """
     try:
-        view = read(spec.command, spec.script)
+        view = _read(spec)
     except CommandError as error:
         raise _wrong("command" if spec.script is None else "script", str(error)) from None
-    access = Access(caller.uid)
+    access = access or Access(caller.uid)
     workdir = _workdir(spec, caller, access)
     _python(spec, access)
     _script(view, workdir, access)
@@ -61,6 +63,30 @@ def look(spec: JobSpec, caller: Caller) -> Prepared:
         warnings=tuple(dict.fromkeys((*view.warnings, *warnings))),
         view=view,
     )
+
+
+def is_known(spec: JobSpec, access: Access) -> bool:
+    """Whether `look` with this `access` would find all files looked at already."""
+    try:
+        view = _read(spec)
+    except CommandError:
+        return False
+    return (
+        spec.workdir in access.fine_folders
+        and (spec.python is None or spec.python in access.fine_pythons)
+        and (not _has_script(view) or _key(spec.workdir, view) in access.fine_scripts)
+    )
+
+
+def _read(spec: JobSpec) -> CommandView:
+    command = tuple(spec.command) if isinstance(spec.command, list) else spec.command
+    return _read_cached(command, spec.script)
+
+
+@functools.lru_cache(maxsize=512)
+def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> CommandView:
+    """Reading is pure, and lists hold the same command many times."""
+    return read(list(command) if isinstance(command, tuple) else command, script)
 
 
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
@@ -118,8 +144,10 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
             raise _wrong("workdir", "You have no home folder on this box; give 'workdir'.")
         return home
     workdir = spec.workdir
-    if "\0" in workdir or not workdir.startswith("/"):
+    if not workdir.startswith("/"):
         raise _wrong("workdir", f"{workdir!r} is not an absolute folder; write the whole path.")
+    if workdir in access.fine_folders:
+        return workdir
     state = access.look(workdir)
     if state == "missing":
         raise _wrong(
@@ -132,14 +160,15 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
             "workdir",
             f"{caller.user} may not enter {workdir}; change its permissions or choose another folder.",
         )
+    access.fine_folders.add(workdir)
     return workdir
 
 
 def _python(spec: JobSpec, access: Access) -> None:
-    if spec.python is None:
+    if spec.python is None or spec.python in access.fine_pythons:
         return
     path = Path(spec.python)
-    if not path.is_absolute() or "\0" in spec.python:
+    if not path.is_absolute():
         raise _wrong("python", f"{spec.python!r} is not an absolute path; write the whole path.")
     if access.look(spec.python) == "missing":
         raise _wrong(
@@ -152,28 +181,33 @@ def _python(spec: JobSpec, access: Access) -> None:
             "python",
             f"{binary} is missing or cannot be executed; give an interpreter or the folder of an environment.",
         )
+    access.fine_pythons.add(spec.python)
 
 
 def _script(view: CommandView, workdir: str, access: Access) -> None:
-    if view.script_path is None or "\0" in view.script_path or view.is_shell:
+    if not _has_script(view) or _key(workdir, view) in access.fine_scripts:
         return
-    script = Path(workdir, view.script_path)
+    script = Path(workdir, view.script_path or "")
     state = access.look(str(script))
-    if state == "missing":
-        if script.name == _BUNDLED_SCRIPT:
-            return
+    if state == "missing" and script.name != _BUNDLED_SCRIPT:
         raise _wrong(
             "command",
             f"The script {view.script_path} does not exist in {workdir}; check the name, or set 'workdir'.",
         )
-    if (
-        state == "there"
-        and stat.S_ISREG(script.stat().st_mode)
-        and not access.may(str(script), os.R_OK)
-    ):
+    regular = state == "there" and stat.S_ISREG(script.stat().st_mode)
+    if regular and not access.may(str(script), os.R_OK):
         raise _wrong(
             "command", f"The script {script} may not be read by you; change its permissions."
         )
+    access.fine_scripts.add(_key(workdir, view))
+
+
+def _has_script(view: CommandView) -> bool:
+    return view.script_path is not None and not view.is_shell
+
+
+def _key(workdir: str | None, view: CommandView) -> str:
+    return f"{workdir}\0{view.script_path}"
 
 
 def _name(view: CommandView) -> str:

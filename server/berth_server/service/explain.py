@@ -17,7 +17,7 @@ def explain_job(service: Service, job_id: int) -> Explanation:
     record = find.job(service.db.read, job_id)
     state = find.state_of(record)
     if not state.is_final:
-        snapshot, plan = service.forecast()
+        snapshot, plan = service.forecast(fresh=True)
         try:
             return explain(snapshot, plan, job_id)
         except KeyError:

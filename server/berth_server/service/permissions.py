@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import time
 from pathlib import Path
 from typing import Literal
 
+_REMEMBERED_S = 2.0
 Found = Literal["there", "missing", "forbidden", "unknown"]
 
 
@@ -24,6 +26,12 @@ class Access:
         self._uid = uid
         self._own = uid in {0, os.geteuid()}
         self._groups: frozenset[int] | None = None
+        self.fine_folders: set[str] = set()
+        """Folders that were looked at and may be entered."""
+        self.fine_pythons: set[str] = set()
+        """Interpreters and environments that were looked at and may be executed."""
+        self.fine_scripts: set[str] = set()
+        """Scripts that were looked at and may be read: folder, NUL, path."""
 
     def look(self, path: str) -> Found:
         """Whether there is something at a path that the user can get to."""
@@ -75,6 +83,27 @@ class Access:
                 groups = []
             self._groups = frozenset(groups)
         return self._groups
+
+
+class Accesses:
+    """
+    What was found lately, by user: a stream of submits looks at the same folder once in a while.
+
+    What is found is never older than `_REMEMBERED_S` when it is relied on.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, Access]] = {}
+
+    def of(self, uid: int) -> Access:
+        """The permissions of a user, with what was looked at in the last moments."""
+        now = time.monotonic()
+        made_at, access = self._known.get(uid, (-_REMEMBERED_S, None))
+        if access is None or now - made_at >= _REMEMBERED_S:
+            access = Access(uid)
+            self._known = {u: k for u, k in self._known.items() if now - k[0] < _REMEMBERED_S}
+            self._known[uid] = (now, access)
+        return access
 
 
 def _has_list(path: Path) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,8 +22,8 @@ from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
 if TYPE_CHECKING:
     from berth_server.service.service import Service
 
-# A reason costs a walk through the queue; in longer lists only the first ones get theirs.
-_REASONS_PER_ANSWER = 30
+# Explaining a job costs a walk through those ahead of it.
+_EXPLAINED = 20
 
 
 def show_jobs(service: Service, records: Sequence[JobRecord]) -> list[Job]:
@@ -29,7 +31,7 @@ def show_jobs(service: Service, records: Sequence[JobRecord]) -> list[Job]:
     ids = [record.id for record in records]
     tries = attempts.of_jobs(service.db.read, [r.id for r in records if r.attempts])
     dependencies = jobs.dependencies(service.db.read, ids)
-    outlook = _Outlook(service) if any(r.state in _PENDING for r in records) else None
+    outlook = _Outlook(service)
     shown: list[Job] = []
     for record in records:
         others = [other for other, _, _ in dependencies.get(record.id, ())]
@@ -64,34 +66,67 @@ _PENDING = {state.value for state in PENDING_STATES}
 
 
 class _Outlook:
-    """Place in the queue, expected start and reason of pending jobs."""
+    """Place in the queue, expected start and reason of pending jobs; the plan only if needed."""
 
     def __init__(self, service: Service) -> None:
-        self.snapshot: Snapshot
-        self.plan: Plan
-        self.snapshot, self.plan = service.forecast()
-        waiting = (job_id for job_id in self.plan.order if job_id not in self.plan.started)
-        self.position = {job_id: place for place, job_id in enumerate(waiting, start=1)}
-        self._left = _REASONS_PER_ANSWER
+        self._service = service
+
+    @cached_property
+    def _forecast(self) -> tuple[Snapshot, Plan]:
+        return self._service.forecast()
+
+    @cached_property
+    def _waiting(self) -> dict[int, int]:
+        _, plan = self._forecast
+        ids = (job_id for job_id in plan.order if job_id not in plan.started)
+        return {job_id: place for place, job_id in enumerate(ids, start=1)}
+
+    def position(self, record: JobRecord) -> int | None:
+        if record.state != JobState.QUEUED.value:
+            return None
+        return self._waiting.get(record.id)
+
+    def expected(self, record: JobRecord) -> datetime | None:
+        if record.state != JobState.QUEUED.value:
+            return None
+        start = self._forecast[1].expected.get(record.id)
+        return start.at if start else None
 
     def reason(self, record: JobRecord) -> str | None:
-        if record.state == JobState.QUEUED.value:
-            if self._left <= 0:
-                return None
-            self._left -= 1
+        view = self._service.board.pending.get(record.id)
+        if view is None:
+            return None
+        now = moment(self._service.clock())
+        if record.state != JobState.QUEUED.value:
+            # Nothing but the job itself keeps it: no need to look at the box.
+            alone = Snapshot(now=now, gpus=(), queue=(view,))
+            return explain(alone, Plan(), record.id).summary
+        place = self._waiting.get(record.id)
+        if place is None:
+            return None
+        if place > _EXPLAINED:
+            return f"{place - 1} jobs wait ahead of it."
+        return self._explained(record.id)
+
+    def _explained(self, job_id: int) -> str | None:
+        """The sentence of the whole explanation; who comes after the job does not matter."""
+        snapshot, plan = self._forecast
+        ahead = plan.order[: plan.order.index(job_id) + 1]
+        pending = self._service.board.pending
+        queue = tuple(pending[other] for other in ahead if other in pending)
+        seen = replace(snapshot, queue=queue)
         try:
-            return explain(self.snapshot, self.plan, record.id).summary
+            return explain(seen, replace(plan, order=ahead), job_id).summary
         except KeyError:
             return None
 
 
 def _job(
-    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], outlook: _Outlook | None
+    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], outlook: _Outlook
 ) -> Job:
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
     gpus = json.loads(last.gpus) if last is not None and not pending else []
-    expected = outlook.plan.expected.get(record.id) if outlook and pending else None
     return Job.model_construct(
         id=record.id,
         name=record.name,
@@ -124,9 +159,9 @@ def _job(
         started_at=None if record.started_at is None else moment(record.started_at),
         ended_at=None if record.ended_at is None else moment(record.ended_at),
         exit_code=record.exit_code,
-        position=outlook.position.get(record.id) if outlook and pending else None,
-        expected_start=expected.at if expected else None,
-        reason=outlook.reason(record) if outlook and pending else None,
+        position=outlook.position(record) if pending else None,
+        expected_start=outlook.expected(record) if pending else None,
+        reason=outlook.reason(record) if pending else None,
         warnings=json.loads(record.warnings),
     )
 

@@ -22,6 +22,7 @@ from berth_server.store.database import Database, Transaction
 Planning = Literal["now", "soon", "never"]
 # A plan that took longer than this is not made inside each submit, but once for many.
 _DEAR_PLAN_S = 0.004
+_FORECAST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,17 @@ class Options:
     def runs(self) -> Path:
         """Folder of the run directories."""
         return self.home / "runs"
+
+
+@dataclass(slots=True, frozen=True)
+class _Forecast:
+    """A plan made for those who look, and what it was made of."""
+
+    key: tuple[int, float | None]
+    snapshot: Snapshot
+    plan: Plan
+    made_at: float
+    cost_s: float
 
 
 class Service:
@@ -71,7 +83,7 @@ class Service:
         self.plan_cost_s = 0.0
         """How long the last plan took, a moving mean."""
         self.passes = 0
-        self._forecast: tuple[tuple[int, float | None, int], Snapshot, Plan] | None = None
+        self._forecast: _Forecast | None = None
         self.board.load(db.read, clock())
 
     @contextlib.contextmanager
@@ -93,7 +105,8 @@ class Service:
         try:
             with self.db.write(now=self.clock(), actor=actor, durable=durable) as tx:
                 yield tx
-                self.board.refresh(tx, tx.touched, tx.now)
+                self.board.refresh(tx, tx.touched, tx.now, tx.inserted)
+                tx.inserted.clear()
                 if plan != "never" and schedule.could_start(self, tx.now):
                     if plan == "soon" and self.plan_cost_s > _DEAR_PLAN_S:
                         self._wake(tx.now + 4 * self.plan_cost_s)
@@ -116,13 +129,26 @@ class Service:
             with self.change(plan="now"):
                 pass
 
-    def forecast(self) -> tuple[Snapshot, Plan]:
-        """The present snapshot and plan, for those who only look; at most a second old."""
+    def forecast(self, *, fresh: bool = False) -> tuple[Snapshot, Plan]:
+        """
+        The present snapshot and plan with expected starts, for those who only look.
+
+        At most a second old; where plans are dear, not from after the very last change either,
+        unless `fresh`.
+        """
         now = self.clock()
-        key = (self.board.version, self.sight.reported_at, int(now))
-        if self._forecast is None or self._forecast[0] != key:
-            self._forecast = (key, *schedule.make_plan(self, now, forecast=True))
-        return self._forecast[1:]
+        known = self._forecast
+        if known is not None and 0 <= now - known.made_at < _FORECAST_S:
+            same = (self.board.version, self.sight.reported_at) == known.key
+            dear = known.cost_s > _DEAR_PLAN_S and now - known.made_at < 20 * known.cost_s
+            if same or (dear and not fresh):
+                return known.snapshot, known.plan
+        key = (self.board.version, self.sight.reported_at)
+        began = time.perf_counter()
+        snapshot, plan = schedule.make_plan(self, now, forecast=True)
+        cost_s = time.perf_counter() - began
+        self._forecast = _Forecast(key, snapshot, plan, now, cost_s)
+        return snapshot, plan
 
     def last_event_id(self) -> int:
         """Id of the newest event; 0 before the first."""

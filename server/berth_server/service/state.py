@@ -43,6 +43,7 @@ def set_job_state(
     changed = tx.change(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
     assert changed == 1, f"job {job_id} is gone"
     tx.touched.add(job_id)
+    tx.inserted.pop(job_id, None)
     # Those that wait for it tell its state when asked why.
     tx.touched.update(jobs.pending_dependents(tx, job_id))
     data = {"outcome": outcome.value} if outcome else None

@@ -105,6 +105,7 @@ def on_submit(
         tx.many(events.INSERT, [_event(record, tx) for record in records])
         tx.events += len(records)
         tx.touched.update(range(first, first + len(records)))
+        tx.inserted.update({record.id: record for record in records})
         if key is not None:
             idempotency.put(tx, caller.uid, key, _digest(body), first, len(records))
     return Submitted(first, len(prepared))

@@ -64,6 +64,8 @@ class Transaction(Reader):
         """Who does it: a user, or `system`."""
         self.touched: set[int] = set()
         """Jobs whose rows, attempts or leases changed."""
+        self.inserted: dict[int, Any] = {}
+        """Rows of jobs that are new in it and unchanged since: they need not be read back."""
         self.events = 0
         """How many events were written."""
         self.after_commit: list[Callable[[], None]] = []
