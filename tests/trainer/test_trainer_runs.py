@@ -361,3 +361,24 @@ def test_the_module_can_be_started_too(tmp_path):
 
     assert done.returncode == 0
     assert "--ablation_config" in done.stdout
+
+
+def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, tmp_path):
+    """
+    Two ranks with different numbers of learned tokens call the partitioned head equally often:
+    the run does not hang, and its losses are those of the stock loss.
+    """
+    curves = []
+    for chunk in (0, 4):
+        config = tuned(max_steps=4, batch_size=2, loss_chunk=chunk, logging_steps=1,
+                       eval_steps=4, save_steps=0, learning_rate=4e-3)  # fmt: skip
+        out = tmp_path / f"out{chunk}"
+        words = ["--config", config, "--output_dir", out]
+        argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{chunk}")
+        assert run.wait() == 0, run.read()
+        told = json.loads((out / "checklist.json").read_text())["checks"]
+        assert ("chunks of 4" in str(told)) == bool(chunk)
+        curves.append([*losses(out / "metrics.jsonl").values(),
+                       json.loads((out / "results.json").read_text())["test_loss"]])  # fmt: skip
+    assert curves[0] == pytest.approx(curves[1], abs=3e-4)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.atomic_file import write_json
+from berth_trainer.chunked_loss import chunk_of
 from berth_trainer.ranks import say, warn
 
 
@@ -59,6 +60,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
               "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
         Check("attention", "" if asked.attention == "auto" else asked.attention,
               str(getattr(model.config, "_attn_implementation", "unknown"))),
+        Check("loss", "", _loss(model)),
         Check("precision", asked.precision, _precision(engine)),
     ]  # fmt: skip
 
@@ -77,6 +79,11 @@ def report(checks: Sequence[Check], output_dir: Path) -> None:
         output_dir / "checklist.json",
         {"checks": [asdict(check) | {"ok": check.true} for check in checks]},
     )
+
+
+def _loss(model: Any) -> str:
+    chunk = chunk_of(model)
+    return f"in chunks of {chunk} positions, without whole logits" if chunk else "stock"
 
 
 def _is_layer(module: Any) -> bool:

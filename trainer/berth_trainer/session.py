@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth_trainer import checkpoints, deepspeed_config, resume, training_arguments
+from berth_trainer import checkpoints, chunked_loss, deepspeed_config, resume, training_arguments
 from berth_trainer.ablations import Ablation
 from berth_trainer.atomic_file import write_json
 from berth_trainer.checklist import Asked
@@ -154,6 +154,8 @@ class Session:
         )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
         model = load_model(self.model_name, config, hardware)
+        if training.loss_chunk and chunked_loss.is_able(model):
+            chunked_loss.install(model, training.loss_chunk)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
         keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)

@@ -72,6 +72,7 @@ class TrainingSettings:
     save_total_limit: int = knob(2, least=1)
     early_stopping_patience: int = knob(0, least=0)  # 0: off
     gradient_checkpointing: bool = knob(default=True)
+    loss_chunk: int = knob(512, least=0)  # learned positions a piece; 0: the stock loss
     dataloader_num_workers: int = knob(0, least=0)
     seed: int = knob(42, least=0)
 
