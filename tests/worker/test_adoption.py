@@ -123,7 +123,7 @@ def test_of_two_shims_one_runs(worker):
     worker.until_clear(attempt)
     folder = worker.folder(attempt)
     for name in ("started", "shim.json", "exit.json"):
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)
     command = [sys.executable, "-I", "-S", str(SHIM), str(folder / "launch.json")]
     shims = [subprocess.Popen(command) for _ in range(6)]
     assert [process.wait(20) for process in shims] == [0] * 6
@@ -222,7 +222,8 @@ def test_a_full_disk_cannot_swallow_the_end(worker, until):
     if mounted.returncode != 0:
         pytest.skip("mounts are not allowed here")
     try:
-        attempt = worker.run(["python", "-c", "import os\nwhile 1: os.write(1, b'x' * 65536)"])
+        fill = "import os, time\ntime.sleep(1)\nwhile 1: os.write(1, b'x' * 65536)"
+        attempt = worker.run(["python", "-c", fill])
         ended = worker.until_clear(attempt)
         assert ended.outcome == "disk_full"
         record = json.loads((worker.folder(attempt) / "exit.json").read_text())

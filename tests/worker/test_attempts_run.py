@@ -97,3 +97,14 @@ def test_a_long_script_runs(worker):
     ended = worker.until_clear(attempt)
     assert ended.exit.exit_code == 0, worker.output(attempt)
     assert worker.output(attempt).startswith("done ")
+
+
+def test_a_job_inherits_nothing_but_its_log(worker):
+    """No descriptor of worker, nursery or shim is open in a job."""
+    attempt = worker.run(script="ls -l /proc/$$/fd; cat /proc/$$/status")
+    worker.until_clear(attempt)
+    said = worker.output(attempt)
+    opened = [line.split(" -> ")[1] for line in said.splitlines() if " -> " in line]
+    assert opened == ["/dev/null", *[str(worker.folder(attempt) / "output.log")] * 2]
+    masks = dict(line.split(":\t") for line in said.splitlines() if line.startswith("Sig"))
+    assert int(masks["SigBlk"], 16) == int(masks["SigIgn"], 16) == 0

@@ -36,6 +36,7 @@ _LOOK_EVERY_S = 1.0
 
 def main() -> int:
     """Run the daemon; its exit code."""
+    os.umask(0o022)  # jobs of others have to find their way to their run directories
     try:
         settings = load()
         _make_folders(settings)

@@ -12,12 +12,12 @@ import anyio.to_thread
 import structlog
 
 from berth.protocol.internal import DesiredAttempt, DesiredState, ExitRecord, ObservedAttempt
+from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker import ending, reconcile
 from berth_worker.attempt import Attempt
 from berth_worker.devices import AttemptProcesses
-from berth_worker.launch import LaunchError, Starter, Surroundings
-from berth_worker.launch.write import write
+from berth_worker.launch import LaunchError, Starter, Surroundings, launch
 from berth_worker.rundir import Began, Found, RunDir
 from berth_worker.sampling import Sampler
 
@@ -160,17 +160,13 @@ class Supervisor:
     async def _start(self, attempt: Attempt) -> None:
         try:
             # In a thread: a folder on a network disk may take its time to answer.
-            launch_path, attempt.facts = await anyio.to_thread.run_sync(
-                write, attempt.desired, attempt.folder, self._surroundings()
-            )
-            pipe = self._starter.start(launch_path, directly=attempt.refusals > 0)
+            pipe, attempt.facts = await anyio.to_thread.run_sync(self._launch, attempt)
         except LaunchError as error:
             await self._fail(attempt, str(error))
             return
         except OSError as error:
             await self._refused(attempt, error.strerror or str(error))
             return
-        self._changed()
         try:
             refusal = await self._listen(attempt, pipe)
         finally:
@@ -187,6 +183,15 @@ class Supervisor:
         attempt.began = attempt.began or found.began
         attempt.record = found.record
         await (self._watch(attempt) if found.kind == "alive" else self._conclude(attempt))
+
+    def _launch(self, attempt: Attempt) -> tuple[int, LaunchFacts]:
+        return launch(
+            attempt.desired,
+            attempt.folder,
+            self._surroundings(),
+            self._starter,
+            directly=attempt.refusals > 0,
+        )
 
     async def _listen(self, attempt: Attempt, pipe: int) -> str | None:
         """Hear the shim out; why it would not start, if it said so."""

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import structlog
@@ -20,15 +21,16 @@ _PROGRAM = str(Path(shim.__file__).with_name("__main__.py"))
 
 class Starter:
     """
-    Forks one shim per attempt. Shims live on when the starter, or its process, dies.
+    Starts one shim per attempt. Shims live on when the starter, or its process, dies.
 
-    One thread at a time.
+    Any thread may call.
     """
 
     def __init__(self) -> None:
         """Nothing is started before `warm`."""
         self._channel: socket.socket | None = None
         self._children: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
 
     def warm(self) -> None:
         """Start the nursery, should there be none; returns before it is ready."""
@@ -55,13 +57,14 @@ class Starter:
         `directly`: not through the nursery, which may have swallowed it before. The pipe says `began`, `ended` or `refused`, and closes when the shim is gone. Raises
         OSError when the box has no process to spare.
         """
-        self._reap()
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             # The shim's end blocks: its words must not be lost in a full pipe.
             os.set_blocking(writing, True)
-            if directly or not self._through_nursery(launch_path, writing):
-                self._spawn([str(launch_path), str(writing)], writing)
+            with self._lock:
+                self._reap()
+                if directly or not self._through_nursery(launch_path, writing):
+                    self._spawn([str(launch_path), str(writing)], writing)
         except OSError:
             os.close(reading)
             raise

@@ -1,10 +1,11 @@
-"""Becoming the job: what happens between fork and exec."""
+"""Becoming the job: what happens between fork and exec, most of it beforehand."""
 # pathlib is left out: see files.py.
-# ruff: noqa: PTH110, PTH112
+# ruff: noqa: PTH110, PTH112, PTH120
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 
@@ -17,42 +18,67 @@ if TYPE_CHECKING:
 
     Enter = Callable[..., None]
 
+# Python ignores some signals from its start, and so would the job.
+_IGNORED = [
+    number for number in range(1, signal.SIGSYS + 1) if signal.getsignal(number) is signal.SIG_IGN
+]
 
-def become(launch: dict[str, Any], log: int, complaint: int, enter: Enter | None) -> NoReturn:
+
+def body(orders: int, complaint: int, enter: Enter | None) -> NoReturn:
     """
-    Turn this process into the job.
+    Wait for the path of a launch.json, get ready, wait for the word, and become the job.
 
-    What prevents it is written to `complaint` as one sentence; otherwise that closes without
-    a word when the job's program starts.
+    Orders are the path with a line's end, then `!` once the attempt is claimed; when they end
+    early there is no job. What prevents it is written to `complaint` as one sentence;
+    otherwise that closes without a word when the job's program starts.
     """
     try:
-        try:
-            _prepare(launch, log, enter)
-        except _CannotError as error:
-            os.write(complaint, str(error).encode(errors="replace"))
-            os._exit(127)
-        try:
-            os.execvpe(launch["argv"][0], launch["argv"], launch["env"])  # noqa: S606 - the job
-        except (OSError, ValueError) as error:
-            os.write(complaint, _why_not(error, launch).encode(errors="replace"))
+        path, _, word = os.read(orders, 8192).partition(b"\n")
+        if path:
+            _become(os.fsdecode(path), word, orders, complaint, enter)
     except BaseException as error:  # noqa: BLE001 - a fork must never return into the shim
         os.write(complaint, f"The attempt cannot be set up: {error!r}.".encode(errors="replace"))
     finally:
         os._exit(127)
 
 
+def _become(path: str, word: bytes, orders: int, complaint: int, enter: Enter | None) -> None:
+    problem = ""
+    launch: dict[str, Any] = {}
+    try:
+        launch = json.loads(files.read(path))
+        _prepare(os.path.dirname(path), launch, enter)
+    except _CannotError as error:
+        problem = str(error)
+    except ValueError:
+        problem = "The attempt's launch.json cannot be read."
+    if (word or os.read(orders, 1)) != b"!":
+        return  # somebody else runs it
+    if problem:
+        os.write(complaint, problem.encode(errors="replace"))
+        return
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        os.execvpe(launch["argv"][0], launch["argv"], launch["env"])  # noqa: S606 - the job
+    except (OSError, ValueError) as error:
+        os.write(complaint, _why_not(error, launch).encode(errors="replace"))
+
+
 class _CannotError(Exception):
     """The message is the sentence."""
 
 
-def _prepare(launch: dict[str, Any], log: int, enter: Enter | None) -> None:
+def _prepare(folder: str, launch: dict[str, Any], enter: Enter | None) -> None:
     step = "The attempt cannot be set up"
+    uid = launch.get("uid")
     try:
         os.setsid()  # `kill 0` in a job's script must not reach the shim
-        os.umask(launch.get("umask", 0o022))
+        os.dup2(_open_log(folder, uid, launch.get("gid", -1)), 1)
+        os.dup2(1, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.umask(launch.get("umask", 0o022))
         files.write("/proc/self/oom_score_adj", "0")
         cgroup = launch.get("cgroup")
         if cgroup:
@@ -64,8 +90,7 @@ def _prepare(launch: dict[str, Any], log: int, enter: Enter | None) -> None:
                 user_namespace=fence["user_namespace"],
                 drop_capabilities=fence["drop_capabilities"],
             )
-        uid = launch.get("uid")
-        if uid is not None and os.geteuid() == 0 and uid != 0:
+        if uid:
             step = f"The job cannot run as user id {uid}"
             os.setgroups(launch["groups"])
             os.setgid(launch["gid"])
@@ -74,10 +99,15 @@ def _prepare(launch: dict[str, Any], log: int, enter: Enter | None) -> None:
         os.chdir(launch["cwd"])
     except OSError as error:
         raise _CannotError(f"{step}: {reason(error)}.") from None
-    for number in range(1, signal.SIGSYS + 1):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _open_log(folder: str, uid: int | None, gid: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    log = os.open(f"{folder}/output.log", flags, 0o644)
+    if uid:
+        os.fchown(log, uid, gid)
+        os.chown(folder, uid, gid)
+    return log
 
 
 def load_fence(path: str) -> Enter:

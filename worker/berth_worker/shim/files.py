@@ -11,6 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import resource
     from typing import Any
 
 
@@ -107,17 +108,37 @@ def write(path: str, text: str) -> bool:
     return True
 
 
-def tell(notice: int, word: str, text: str) -> None:
-    """Say one line to the worker that started us, should it still be there."""
-    if notice >= 0:
-        with contextlib.suppress(OSError):  # it has gone; the next one reads the files
-            os.write(notice, f"{word} {text}\n".encode())
+def tell(notice: int, word: str, text: str) -> bool:
+    """Say one line to the worker that started us; False when it is not there any more."""
+    if notice < 0:
+        return False
+    try:
+        os.write(notice, f"{word} {text}\n".encode())
+    except OSError:
+        return False
+    return True
 
 
-def close(fd: int) -> None:
-    """Close a descriptor, should there be one."""
+class Usage:
+    """What the processes of an attempt used, summed up as they are reaped."""
+
+    def __init__(self) -> None:
+        self.max_rss_bytes = 0
+        """Of the largest of them."""
+        self.user_s = 0.0
+        self.system_s = 0.0
+
+    def add(self, usage: resource.struct_rusage) -> None:
+        """Take in one reaped process and those that it reaped."""
+        self.max_rss_bytes = max(self.max_rss_bytes, usage.ru_maxrss * 1024)
+        self.user_s += usage.ru_utime
+        self.system_s += usage.ru_stime
+
+
+def keep_from_jobs(fd: int) -> None:
+    """A descriptor that a job held would stay open when ours is closed, and tell nothing."""
     if fd >= 0:
-        os.close(fd)
+        os.set_inheritable(fd, False)  # noqa: FBT003 - by position only
 
 
 def now_text() -> str:

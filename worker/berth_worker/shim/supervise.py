@@ -6,18 +6,19 @@ when its time is over or when it is told to, reaps every descendant and writes d
 ended. It is told to stop by SIGTERM; `stop.json` beside `launch.json` says with how much
 grace. The worker hears through the notice pipe, a line each: `began {shim.json}`,
 `ended {exit.json}`, `refused sentence`. A worker that comes later reads the files.
+
+What costs time is done beforehand: a shim is made, with the process that will become the job,
+before anybody knows which attempt it will be.
 """
 # pathlib is left out: see files.py.
 # ruff: noqa: PTH100, PTH104, PTH120
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import ctypes
 import json
 import os
-import resource
 import select
 import signal
 import time
@@ -40,134 +41,109 @@ _BLOCKED = (
 _PR_SET_CHILD_SUBREAPER = 36
 _SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
 _SWEEP_S = 5.0  # between TERM and KILL for those that have not
-_RECORD_BYTES = 4096  # held on the disk from the start: a full one must not swallow the end
+_NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
+_RECORD_BYTES = 4096  # held on the disk for jobs that stay: a full one must not swallow the end
 _GIVE_UP_WRITING_S = 600.0
 
 
-def warm() -> None:
-    """Do once what every forked shim would have to do again."""
-    ctypes.CDLL(None)
-    kin.identity(os.getpid())
-    json.loads(json.dumps({"warm": 1.0}))
-    files.now_text()
-
-
-def main(launch_path: str, notice: int = -1, enter: become.Enter | None = None) -> None:
-    """
-    Run the attempt that `launch_path` describes, to its very end; does not raise.
-
-    `notice` is the writing end of the worker's pipe; `enter` the fence's door when the caller
-    has loaded it already. Called in a process of its own.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    with contextlib.suppress(PermissionError):  # the caller made the session
-        os.setsid()
-    if notice >= 0:  # the job must not hold it: it closes when the shim is gone
-        os.set_inheritable(notice, False)  # noqa: FBT003 - by position only
-    folder = os.path.dirname(os.path.abspath(launch_path))
-    try:
-        launch = json.loads(files.read(launch_path))
-        files.claim(folder, dict(kin.identity(os.getpid()), attempt=launch["attempt"]))
-    except files.AlreadyStartedError:
-        return
-    except (OSError, ValueError, KeyError) as error:
-        files.tell(notice, "refused", become.reason(error))
-        return
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
-        os.dup2(nothing, fd)
-    try:
-        Shim(folder, launch, notice, enter).run()
-    except Exception:  # noqa: BLE001 - our own mistake: kept where the attempt's story is
-        import traceback
-
-        files.replace(f"{folder}/shim.error", traceback.format_exc().encode())
+def main(launch_path: str, notice: int = -1) -> None:
+    """Be the shim of the attempt that `launch_path` describes, in a process of its own."""
+    files.keep_from_jobs(notice)
+    Shim(None).run(launch_path, notice)
 
 
 class Shim:
-    """The state of one attempt."""
+    """The supervisor of one attempt."""
 
-    def __init__(
-        self, folder: str, launch: dict[str, Any], notice: int, enter: become.Enter | None
-    ) -> None:
-        """`launch` is the content of launch.json, `folder` where it lies."""
-        self._folder = folder
-        self._launch = launch
-        self._notice = notice
-        self._enter = enter
+    def __init__(self, enter: become.Enter | None) -> None:
+        """
+        Make this process ready, and another that will be the job.
+
+        `enter` is the fence's door when the caller has loaded it already. Raises OSError when
+        there is no process to spare.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        with contextlib.suppress(PermissionError):  # the caller made the session
+            os.setsid()
+        os.umask(0o022)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        files.write("/proc/self/oom_score_adj", "-900")
+        self._complaint, complaining = os.pipe()
+        hearing, self._orders = os.pipe()
+        self._first = os.fork()
+        if self._first == 0:
+            os.close(self._complaint)
+            os.close(self._orders)
+            become.body(hearing, complaining, enter)
+        os.close(complaining)
+        os.close(hearing)
+        self._me = kin.identity(os.getpid())
+        self._body = kin.identity(self._first)
+        self._folder = ""
+        self._launch: dict[str, Any] = {}
+        self._notice = -1
+        self._record = -1
         self._cause = "exit"
         self._message: str | None = None
-        self._began: str | None = None
-        self._first = 0
+        self._facts: dict[str, Any] = {}
         self._status: int | None = None
-        self._complaint = -1
+        self._note_at: float | None = None
         self._warn_at: float | None = None
         self._limit_at: float | None = None
         self._press_from = 0.0
         self._kill_at: float | None = None
         self._sent: set[tuple[int, int]] = set()
         self._killed: set[tuple[int, int]] = set()
+        self._usage = files.Usage()
 
-    def run(self) -> None:
-        """Start the job, watch it, write down its end."""
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        files.write("/proc/self/oom_score_adj", "-900")
-        record = self._reserve_record()
-        log = -1
+    def run(self, launch_path: str, notice: int) -> None:
+        """
+        Run the attempt that `launch_path` describes, to its very end; does not raise.
+
+        `notice` is the writing end of the worker's pipe.
+        """
+        self._notice = notice
+        self._folder = os.path.dirname(os.path.abspath(launch_path))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
+            os.dup2(nothing, fd)
         try:
-            log = self._open_log()
-            self._start(log)
-            self._watch()
-        except OSError as error:
-            self._cause = "launch_error"
-            self._message = f"The attempt cannot be set up: {become.reason(error)}."
-        if self._message and log >= 0:
-            with contextlib.suppress(OSError):  # the disk is full; the record was held
-                os.write(log, self._message.encode() + b"\n")
-        self._finish(record)
+            if self._claim(launch_path):
+                os.write(self._orders, b"!")
+                self._start()
+                self._watch()
+                self._finish()
+        except Exception:  # noqa: BLE001 - our own mistake: kept where the attempt's story is
+            import traceback
+
+            files.replace(f"{self._folder}/shim.error", traceback.format_exc().encode())
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
 
     # Starting
 
-    def _reserve_record(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    def _claim(self, launch_path: str) -> bool:
         try:
-            record = os.open(self._path("exit.json.part"), flags, 0o644)
-        except OSError:
-            return -1
-        try:
-            os.write(record, b" " * _RECORD_BYTES)
-        except OSError:
-            os.close(record)
-            return -1
-        return record
+            # The body reads it as well, and goes as far as it may before the claim.
+            os.write(self._orders, os.fsencode(launch_path) + b"\n")
+            self._launch = json.loads(files.read(launch_path))
+            files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
+        except files.AlreadyStartedError:
+            return False
+        except (OSError, ValueError, KeyError) as error:
+            files.tell(self._notice, "refused", become.reason(error))
+            return False
+        return True
 
-    def _open_log(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        log = os.open(self._path("output.log"), flags, 0o644)
-        uid = self._launch.get("uid")
-        if uid is not None and os.geteuid() == 0:
-            os.fchown(log, uid, self._launch["gid"])
-            os.chown(self._folder, uid, self._launch["gid"])
-        return log
-
-    def _start(self, log: int) -> None:
-        self._complaint, writing = os.pipe()
-        self._first = os.fork()
-        if self._first == 0:
-            become.become(self._launch, log, writing, self._enter)
-        os.close(writing)
+    def _start(self) -> None:
+        now = time.monotonic()
         limit_s = self._launch.get("time_limit_s")
         if limit_s is not None:
-            now = time.monotonic()
             self._limit_at = now + limit_s
             self._warn_at = now + max(0.0, limit_s - self._launch.get("warn_before_s", 0.0))
+        self._note_at = now + _NOTE_AFTER_S
         self._hear_complaint(timeout_ms=1000)
-        # Durable only now: the job need not wait for the disk. A power cut before then takes
-        # the claim, and what the job did in these milliseconds, with it.
-        _thread.start_new_thread(files.sync, (self._path("started"),))
 
     def _hear_complaint(self, timeout_ms: int) -> None:
         """See whether the job's program has started, or why it could not."""
@@ -181,19 +157,30 @@ class Shim:
         if sentence:
             self._cause, self._message = "launch_error", sentence.decode(errors="replace")
             return
-        self._began = files.now_text()
-        facts = {
+        self._facts = {
             "attempt": self._launch["attempt"],
-            "shim": kin.identity(os.getpid()),
-            "first": kin.identity(self._first),
-            "started_at": self._began,
+            "shim": self._me,
+            "first": self._body,
+            "started_at": files.now_text(),
             "oom_kills": kin.oom_kills(),
         }
-        text = json.dumps(facts)
-        files.tell(self._notice, "began", text)
+        files.tell(self._notice, "began", json.dumps(self._facts))
+
+    def _note(self) -> None:
+        """The job stays: write down who runs it, and hold the space for its record."""
+        self._note_at = None
         # Should the disk be full: a later worker finds us through `started`.
         with contextlib.suppress(OSError):
-            files.replace(self._path("shim.json"), text.encode())
+            files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            record = os.open(self._path("exit.json.part"), flags, 0o644)
+            try:
+                os.write(record, b" " * _RECORD_BYTES)
+            except OSError:
+                os.close(record)
+                raise
+            self._record = record
 
     # Watching
 
@@ -202,6 +189,8 @@ class Shim:
             now = time.monotonic()
             if self._complaint >= 0:
                 self._hear_complaint(0)
+            if self._note_at is not None and now >= self._note_at and self._facts:
+                self._note()
             if self._status is not None and self._kill_at is None:
                 self._sweep(now)
             if self._warn_at is not None and now >= self._warn_at:
@@ -221,11 +210,12 @@ class Shim:
         """Take in whatever has ended; False when nothing is left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
+            self._usage.add(usage)
             if pid == self._first:
                 self._status = status
                 self._warn_at = self._limit_at = None
@@ -233,7 +223,7 @@ class Shim:
     def _patience_s(self) -> float:
         """How long until there is something to do that no signal announces."""
         now = time.monotonic()
-        moments = [at for at in (self._warn_at, self._limit_at) if at is not None]
+        moments = [at for at in (self._note_at, self._warn_at, self._limit_at) if at is not None]
         if self._complaint >= 0:
             moments.append(now + 0.1)
         if self._kill_at is not None:
@@ -302,23 +292,36 @@ class Shim:
 
     # The record
 
-    def _finish(self, record: int) -> None:
-        text = json.dumps(self._facts()).encode()
+    def _finish(self) -> None:
+        if self._message:
+            self._say(self._message)
+        text = json.dumps(self._end()).encode()
         deadline = time.monotonic() + _GIVE_UP_WRITING_S
+        heard = False
         while True:
+            written = True
             try:
-                self._write_record(record, text)
-                written = True
+                self._write_record(text)
+            except FileNotFoundError:
+                written = True  # the run directory is gone: nobody wants to know
             except OSError:
-                record, written = -1, False
-            files.tell(self._notice, "ended", text.decode())
+                self._record, written = -1, False
+            heard = files.tell(self._notice, "ended", text.decode()) or heard
             self._notice = -1
             if written or time.monotonic() > deadline:
                 break
             time.sleep(1)
-        files.sync(self._path("exit.json"))
+        if not heard:  # nobody else knows: it must outlast a power cut
+            files.sync(self._path("exit.json"))
 
-    def _facts(self) -> dict[str, Any]:
+    def _say(self, sentence: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with contextlib.suppress(OSError):
+            log = os.open(self._path("output.log"), flags, 0o644)
+            os.write(log, sentence.encode() + b"\n")
+            os.close(log)
+
+    def _end(self) -> dict[str, Any]:
         status = self._status
         code: int | None = None
         number: int | None = None
@@ -327,25 +330,24 @@ class Shim:
                 number = os.WTERMSIG(status)
             else:
                 code = os.WEXITSTATUS(status)
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
             "attempt": self._launch["attempt"],
             "exit_code": code,
             "signal": number,
             "cause": self._cause,
             "message": self._message,
-            "started_at": self._began,
+            "started_at": self._facts.get("started_at"),
             "ended_at": files.now_text(),
-            "max_rss_bytes": usage.ru_maxrss * 1024,
-            "user_cpu_s": round(usage.ru_utime, 4),
-            "system_cpu_s": round(usage.ru_stime, 4),
+            "max_rss_bytes": self._usage.max_rss_bytes,
+            "user_cpu_s": round(self._usage.user_s, 4),
+            "system_cpu_s": round(self._usage.system_s, 4),
             "killed": len(self._killed),
         }
 
-    def _write_record(self, record: int, text: bytes) -> None:
-        if record < 0 or len(text) > _RECORD_BYTES:
+    def _write_record(self, text: bytes) -> None:
+        if self._record < 0 or len(text) > _RECORD_BYTES:
             files.replace(self._path("exit.json"), text)
             return
-        os.pwrite(record, text, 0)
-        os.ftruncate(record, len(text))
+        os.pwrite(self._record, text, 0)
+        os.ftruncate(self._record, len(text))
         os.rename(self._path("exit.json.part"), self._path("exit.json"))
