@@ -152,7 +152,6 @@ class Histories(RuleBasedStateMachine):
             self.desk.worker.tell()
         due = next_due(self.desk.service)
         if due is not None and due <= self.desk.clock.now:
-            self.desk.service.wake_at = None
             on_due(self.desk.service)
 
     @rule()

@@ -45,7 +45,6 @@ async def _due(context: Context) -> None:
                 except TimeoutError:
                     pass
                 continue
-            service.wake_at = None
             on_due(service)
             # However dear a plan is, requests get their turn in between.
             await asyncio.sleep(0)

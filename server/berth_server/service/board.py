@@ -28,6 +28,8 @@ class Board:
         self.pending: dict[int, JobView] = {}
         self.timed: dict[int, float] = {}
         """When the waiting jobs with a start time may start, by job; unix seconds."""
+        self.without_gpus: set[int] = set()
+        """Pending jobs that need no GPU."""
         self.running: dict[AttemptKey, RunningView] = {}
         self.alive: dict[AttemptKey, AttemptRecord] = {}
         """Every unreleased attempt, ended or not."""
@@ -73,6 +75,7 @@ class Board:
         for job_id in touched:
             self.pending.pop(job_id, None)
             self.timed.pop(job_id, None)
+            self.without_gpus.discard(job_id)
         states = {state.value for state in PENDING_STATES}
         self._put_pending(reader, [r for r in records if r.state in states], now)
         before = {key: one for key, one in self.desired.items() if key[0] in touched}
@@ -107,6 +110,8 @@ class Board:
         dependencies = jobs.dependencies(reader, waiting)
         for record in records:
             self.pending[record.id] = _job_view(record, dependencies.get(record.id, ()))
+            if not record.gpus:
+                self.without_gpus.add(record.id)
             if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
                 assert record.not_before is not None
                 self.timed[record.id] = record.not_before

@@ -17,6 +17,8 @@ _KEEP_KEYS_S = 7 * 86400.0
 def on_due(service: Service) -> None:
     """Queue the jobs whose start time has come, then plan."""
     now = service.clock()
+    service.wake_at = None
+    service.planner.all_next_time()
     due = [job_id for job_id, at in service.board.timed.items() if at <= now]
     with service.change(plan="now") as tx:
         for job_id in due:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from berth.protocol.states import AttemptState, JobState, Outcome
-from berth_server.core.model import Plan, Snapshot, Start
+from berth_server.core.model import JobView, Plan, Snapshot, Start
 from berth_server.core.policy import plan as core_plan
 from berth_server.service.board import moment
 from berth_server.service.sight import gpu_views
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from berth_server.service.service import Service
 
 
-def snapshot(service: Service, now: float) -> Snapshot:
-    """The whole box and queue at this moment."""
+def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = None) -> Snapshot:
+    """The whole box and queue at this moment; `queue` stands in for all pending jobs."""
     board, sight = service.board, service.sight
     fresh = sight.fresh(now, service.options.stale_after_s)
     return Snapshot(
         now=moment(now),
         gpus=gpu_views(sight, board, service.drains, fresh=fresh),
         links=sight.snapshot.links if sight.snapshot else (),
-        queue=tuple(board.pending.values()),
+        queue=tuple(board.pending.values()) if queue is None else queue,
         running=tuple(board.running.values()),
         worker_ok=fresh,
     )
@@ -45,15 +45,10 @@ def make_plan(service: Service, now: float, *, forecast: bool) -> tuple[Snapshot
 
 def could_start(service: Service, now: float) -> bool:
     """Whether a plan could start anything at all: saves planning while the box is full."""
-    if not service.board.pending or not service.sight.fresh(now, service.options.stale_after_s):
+    board = service.board
+    if not board.pending or not service.sight.fresh(now, service.options.stale_after_s):
         return False
-    snapshot_ = service.sight.snapshot
-    if snapshot_ is None:
-        return False
-    leases = service.board.leases
-    if any(gpu.uuid not in leases for gpu in snapshot_.gpus):
-        return True
-    return any(job.gpus == 0 for job in service.board.pending.values())
+    return bool(board.without_gpus) or any(u not in board.leases for u in service.sight.by_uuid)
 
 
 def apply(service: Service, tx: Transaction, plan: Plan) -> int:

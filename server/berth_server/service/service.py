@@ -13,6 +13,7 @@ from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service import schedule
 from berth_server.service.board import Board
+from berth_server.service.planner import Planner
 from berth_server.service.ports import Ports
 from berth_server.service.sight import Sight
 from berth_server.service.signals import Signal
@@ -80,6 +81,7 @@ class Service:
         """When a plan has to be made even if nothing happens; unix seconds."""
         self.audited: frozenset[tuple[str, str, int]] = frozenset()
         """What the last look at the GPUs found; see `audit`."""
+        self.planner = Planner()
         self.plan_cost_s = 0.0
         """How long the last plan took, a moving mean."""
         self.passes = 0
@@ -106,6 +108,7 @@ class Service:
             with self.db.write(now=self.clock(), actor=actor, durable=durable) as tx:
                 yield tx
                 self.board.refresh(tx, tx.touched, tx.now, tx.inserted)
+                self.planner.changed(tx.touched)
                 tx.inserted.clear()
                 if plan != "never" and schedule.could_start(self, tx.now):
                     if plan == "soon" and self.plan_cost_s > _DEAR_PLAN_S:
@@ -159,12 +162,18 @@ class Service:
 
     def _plan(self, tx: Transaction) -> None:
         began = time.perf_counter()
-        _, plan = schedule.make_plan(self, tx.now, forecast=False)
+        plan = self.planner.plan(self, tx.now)
         if schedule.apply(self, tx, plan) or plan.preemptions:
             self.board.refresh(tx, tx.touched, tx.now)
-        self._wake(plan.wake_at.timestamp() if plan.wake_at else None)
         self.passes += 1
-        self.plan_cost_s = 0.7 * self.plan_cost_s + 0.3 * (time.perf_counter() - began)
+        cost_s = time.perf_counter() - began
+        self.plan_cost_s = 0.7 * self.plan_cost_s + 0.3 * cost_s
+        wake_at = plan.wake_at.timestamp() if plan.wake_at else None
+        if self.planner.partial and schedule.could_start(self, tx.now):
+            # Somebody further back may fit into what is left: all of them get their turn soon.
+            soon = tx.now + max(4 * self.planner.full_cost_s, 0.005)
+            wake_at = soon if wake_at is None else min(soon, wake_at)
+        self._wake(wake_at)
 
     def _wake(self, at: float | None) -> None:
         if at != self.wake_at:

@@ -1,0 +1,64 @@
+"""Planning with a long queue: quick, and nobody is forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from berth.protocol.jobs import JobPatch
+from berth_server.service import planner
+from berth_server.service.callers import Caller
+from berth_server.service.clockwork import next_due, on_due
+from berth_server.service.patch import on_patch
+
+ROOT = Caller(0, "root")
+
+
+@pytest.fixture(autouse=True)
+def _short_queues(monkeypatch):
+    """Long begins at four jobs, of which the first two are looked at."""
+    monkeypatch.setattr(planner, "_SHORT", 3)
+    monkeypatch.setattr(planner, "_HEAD", 2)
+
+
+def test_the_first_of_the_order_start_without_a_whole_plan(desk):
+    """One end, one start, in the order that the whole plan gave."""
+    jobs = [desk.submit(gpus=8) for _ in range(10)]
+    made_at = desk.service.planner._made_at
+    for number, job_id in enumerate(jobs[:-1]):
+        desk.worker.ended(f"{job_id}.1")
+        assert desk.state(jobs[number + 1]) == "starting"
+    assert desk.service.planner._made_at == made_at
+
+
+def test_what_the_first_leave_free_is_offered_to_everybody_soon(desk):
+    """A small job far back starts once the clockwork calls."""
+    first = desk.submit(gpus=8)
+    for _ in range(6):
+        desk.submit(gpus=8)
+    desk.worker.processes[0] = []
+    small = desk.submit(gpus=1, time_limit="1m", priority=-1)
+    desk.service.planner.changed(())
+    desk.worker.unhealthy[7] = "Xid 79."
+    desk.worker.tell()
+    desk.service.planner._changed.clear()
+    desk.worker.ended(f"{first}.1")
+    if desk.state(small) != "starting":
+        assert desk.service.planner.partial
+        due = next_due(desk.service)
+        assert due is not None
+        assert due - desk.clock.now < 0.2
+        desk.clock.now = due
+        on_due(desk.service)
+    assert desk.state(small) == "starting"
+
+
+def test_a_job_that_changed_finds_its_place_at_once(desk):
+    """A new priority and a new job count in the very next plan."""
+    first = desk.submit(gpus=8)
+    jobs = [desk.submit(gpus=8) for _ in range(8)]
+    on_patch(desk.service, ROOT, jobs[-1], JobPatch(priority=5))
+    urgent = desk.submit(gpus=8, priority=9)
+    desk.worker.ended(f"{first}.1")
+    assert desk.state(urgent) == "starting"
+    desk.worker.ended(f"{urgent}.1")
+    assert desk.state(jobs[-1]) == "starting"
