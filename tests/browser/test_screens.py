@@ -18,7 +18,7 @@ SCREENS = [
     ("/queue", "Queue", "waits-for-gpus"),
     ("/queue?explain={queued}", "Queue", "Expected start"),
     ("/jobs", "Jobs", "trainer-one"),
-    ("/jobs/{running}/log", "trainer-one", "step 10"),
+    ("/jobs/{running}/log", "trainer-one", "INFO step"),
     ("/jobs/{running}/metrics", "trainer-one", "eval_loss"),
     ("/jobs/{running}/placement", "trainer-one", "CUDA_VISIBLE_DEVICES"),
     ("/jobs/{ended}/attempts", "quick-one", "ended by itself"),

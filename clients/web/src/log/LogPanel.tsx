@@ -91,6 +91,7 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
       <div role="toolbar" aria-label="Log" className="flex flex-wrap items-center gap-1.5 border-b border-line px-2 py-1.5">
         <form
           role="search"
+          aria-label="Log"
           className="flex items-center gap-1"
           onSubmit={(event) => {
             event.preventDefault();

@@ -49,6 +49,7 @@ function SearchBox() {
   return (
     <form
       role="search"
+      aria-label="Jobs"
       className="relative hidden sm:block"
       onSubmit={(event) => {
         event.preventDefault();

@@ -72,7 +72,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
               <tr key={run.job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
                 <td><input type="checkbox" className="size-4" aria-label={`Draw job ${run.job.id}`} checked={!hidden.has(run.job.id)} onChange={() => onHide(run.job.id)} /></td>
                 <td className="max-w-64">
-                  <Link to="/jobs/$jobId" params={{ jobId: String(run.job.id) }} className="flex items-center gap-2 hover:underline"><JobDot color={jobColor(run.job.id)} /><span className="tabular text-muted">{run.job.id}</span><span className="truncate">{run.job.name}</span></Link>
+                  <Link to="/jobs/$jobId" params={{ jobId: String(run.job.id) }} className="flex min-h-6 items-center gap-2 hover:underline"><JobDot color={jobColor(run.job.id)} /><span className="tabular text-muted">{run.job.id}</span><span className="truncate">{run.job.name}</span></Link>
                 </td>
                 <td><StateBadge job={run.job} /></td>
                 {columns.map((c) => <td key={c.name} className="whitespace-nowrap">{c.value(run) || <span className="text-muted">–</span>}</td>)}

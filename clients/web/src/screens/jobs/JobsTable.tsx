@@ -53,7 +53,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
             <tr key={job.id} className={clsx("border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5", i === at && "bg-accent-soft")} aria-current={i === at || undefined}>
               <td><input type="checkbox" className="size-4" aria-label={`Pick job ${job.id}`} checked={picked.has(job.id)} onChange={() => toggle(job.id)} /></td>
               <td className="max-w-72">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex items-center gap-2 hover:underline">
+                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
@@ -81,7 +81,7 @@ function Labels({ job, onLabel }: { job: Job; onLabel: (label: string) => void }
   const labels = Object.entries(job.labels ?? {});
   if (labels.length === 0) return null;
   return (
-    <span className="mt-0.5 flex flex-wrap gap-1 pl-4.5">
+    <span className="mt-1 flex flex-wrap gap-1.5 pl-4.5">
       {labels.map(([key, value]) => (
         <button key={key} type="button" title={`Only jobs with ${key}=${value}`} onClick={() => onLabel(`${key}=${value}`)} className="max-w-48 min-h-6 truncate rounded bg-sunken px-1.5 text-xs text-muted hover:text-ink">
           {key}={value}

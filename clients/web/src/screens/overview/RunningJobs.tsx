@@ -31,7 +31,7 @@ export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpu
           {jobs.map((job) => (
             <tr key={job.id} onMouseEnter={() => onLight(job.id)} onMouseLeave={() => onLight(null)} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
               <td className="max-w-64">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex items-center gap-2 hover:underline">
+                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>

@@ -28,7 +28,7 @@ export function PlanChart({ running, queued }: { running: readonly Job[]; queued
         <ul className="flex flex-col gap-1">
           {bars.map((bar) => (
             <li key={bar.job.id} className="flex items-center gap-2 text-xs">
-              <Link to="/jobs/$jobId" params={{ jobId: String(bar.job.id) }} className="w-42 shrink-0 truncate hover:underline max-sm:w-22">
+              <Link to="/jobs/$jobId" params={{ jobId: String(bar.job.id) }} className="w-42 shrink-0 truncate leading-6 hover:underline max-sm:w-22">
                 <span className="tabular text-muted">{bar.job.id}</span> {bar.job.name}
               </Link>
               <span className="relative h-5 min-w-0 flex-1 rounded bg-sunken" role="img" aria-label={sentence(bar, now)} title={sentence(bar, now)}>

@@ -68,7 +68,7 @@ function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Jo
             <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
               <td className="text-right font-semibold tabular">{job.position ?? <StateBadge job={job} />}</td>
               <td className="max-w-64 min-w-36">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex items-center gap-2 hover:underline">
+                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
