@@ -62,3 +62,25 @@ def test_a_job_that_changed_finds_its_place_at_once(desk):
     assert desk.state(urgent) == "starting"
     desk.worker.ended(f"{urgent}.1")
     assert desk.state(jobs[-1]) == "starting"
+
+
+@pytest.mark.parametrize("where", ["plan", "apply"])
+def test_a_fault_of_the_scheduler_starts_nothing_and_stops_nothing(api, desk, monkeypatch, where):
+    """Submits are still taken in and attempts still end; when it is mended jobs start."""
+    first = desk.submit(gpus=1)
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        target = "planner.core_plan" if where == "plan" else "schedule.attempts.lease"
+        broken.setattr(f"berth_server.service.{target}", fail)
+        answer = api.post("/api/v1/jobs", json={"command": "true", "workdir": "/"})
+        assert (answer.status_code, answer.json()["state"]) == (201, "queued")
+        desk.worker.ended(f"{first}.1")
+        assert desk.state(first) == "succeeded"
+        assert desk.state(2) == "queued"
+        assert desk.held() == {}
+        assert desk.service.db.read.value("SELECT count(*) FROM attempts") == 1
+    desk.service.plan_now()
+    assert desk.state(2) == "starting"

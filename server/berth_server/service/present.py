@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+import structlog
+
 from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, Job, LaunchFacts, OomLadder
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
@@ -18,6 +20,8 @@ from berth_server.core.model import Plan, Snapshot
 from berth_server.service.board import moment, seconds
 from berth_server.store import attempts, jobs
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
+
+log = structlog.get_logger()
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -73,7 +77,11 @@ class _Outlook:
 
     @cached_property
     def _forecast(self) -> tuple[Snapshot, Plan]:
-        return self._service.forecast()
+        try:
+            return self._service.forecast()
+        except Exception:
+            log.exception("forecast.failed")
+            return Snapshot(now=moment(self._service.clock()), gpus=()), Plan()
 
     @cached_property
     def _waiting(self) -> dict[int, int]:
@@ -93,6 +101,14 @@ class _Outlook:
         return start.at if start else None
 
     def reason(self, record: JobRecord) -> str | None:
+        try:
+            return self._reason(record)
+        except Exception:
+            # A job that was taken in is answered with, explained or not.
+            log.exception("explain.failed", job=record.id)
+            return None
+
+    def _reason(self, record: JobRecord) -> str | None:
         view = self._service.board.pending.get(record.id)
         if view is None:
             return None
@@ -115,10 +131,7 @@ class _Outlook:
         pending = self._service.board.pending
         queue = tuple(pending[other] for other in ahead if other in pending)
         seen = replace(snapshot, queue=queue)
-        try:
-            return explain(seen, replace(plan, order=ahead), job_id).summary
-        except KeyError:
-            return None
+        return explain(seen, replace(plan, order=ahead), job_id).summary
 
 
 def _job(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service import schedule
@@ -20,6 +22,7 @@ from berth_server.service.signals import Signal
 from berth_server.store import events, gpus
 from berth_server.store.database import Database, Transaction
 
+log = structlog.get_logger()
 Planning = Literal["now", "soon", "never"]
 # A plan that took longer than this is not made inside each submit, but once for many.
 _DEAR_PLAN_S = 0.004
@@ -161,10 +164,27 @@ class Service:
         return {a.master_port for a in self.board.alive.values() if a.master_port is not None}
 
     def _plan(self, tx: Transaction) -> None:
+        """
+        Plan and carry it out within the transaction.
+
+        A fault in here is logged and starts nothing; the change itself stands. Otherwise one
+        job that the scheduler stumbles over would keep everybody from submitting and ending.
+        """
         began = time.perf_counter()
-        plan = self.planner.plan(self, tx.now)
-        if schedule.apply(self, tx, plan) or plan.preemptions:
+        tx.execute("SAVEPOINT plan")
+        before = set(tx.touched), tx.events
+        try:
+            plan = self.planner.plan(self, tx.now)
+            if schedule.apply(self, tx, plan) or plan.preemptions:
+                self.board.refresh(tx, tx.touched, tx.now)
+        except Exception:
+            log.exception("plan.failed")
+            tx.execute("ROLLBACK TO plan")
             self.board.refresh(tx, tx.touched, tx.now)
+            tx.touched, tx.events = before
+            return
+        finally:
+            tx.execute("RELEASE plan")
         self.passes += 1
         cost_s = time.perf_counter() - began
         self.plan_cost_s = 0.7 * self.plan_cost_s + 0.3 * cost_s
