@@ -114,19 +114,21 @@ def test_kill_0_in_a_script_spares_the_shim(worker):
 RANK = """
 import os, signal, sys, time
 rank = os.environ["LOCAL_RANK"]
+def say(text):
+    os.write(1, f"{text}\\n".encode())
 def term(number, frame):
-    print(f"rank {rank} term", flush=True)
+    say(f"rank {rank} term")
     time.sleep(0.5)
-    print(f"rank {rank} saved", flush=True)
-    sys.exit(0)
+    say(f"rank {rank} saved")
+    os._exit(0)
 signal.signal(signal.SIGTERM, term)
 if os.fork() == 0:
-    signal.signal(signal.SIGTERM, lambda *a: print(f"helper {rank} term", flush=True))
+    signal.signal(signal.SIGTERM, lambda *a: say(f"helper {rank} term"))
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(0.05)
     os._exit(0)
-print(f"rank {rank} ready", flush=True)
+say(f"rank {rank} ready")
 while True:
     time.sleep(1)
 """
@@ -171,8 +173,10 @@ def test_ranks_save_together_before_their_launcher_hears_of_it(worker, until):
 
 def test_a_launcher_that_leaves_its_ranks_has_not_succeeded(worker, until):
     """Exit code 0 while a whole set of ranks still runs is a failure with a sentence."""
-    leaving = LAUNCHER.split("def term", maxsplit=1)[0] + "os._exit(0)"
-    rank = "import time; time.sleep(1000)"
+    leaving = LAUNCHER.split("def term", maxsplit=1)[0] + (
+        "while not (os.path.exists('0') and os.path.exists('1')): time.sleep(0.01)\nos._exit(0)"
+    )
+    rank = "import os, time; open(os.environ['LOCAL_RANK'], 'w'); time.sleep(1000)"
     attempt = worker.run(
         ["python", "-c", leaving, rank], gpus=(0, 1), env={"LOCAL_WORLD_SIZE": "2"}
     )
