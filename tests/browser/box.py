@@ -109,6 +109,16 @@ class Box:
             f"job {job} to be {' or '.join(states)}",
         )
 
+    def simulate(self, wrong: dict[str, object] | None = None) -> None:
+        """What shall be wrong with the GPUs from the next look on; nothing without `wrong`."""
+        path = self.home / "simulated.json"
+        if wrong is None:
+            path.unlink(missing_ok=True)
+            return
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(wrong))
+        partial.rename(path)
+
     def login_link(self) -> str:
         """A link that signs one browser in."""
         return str(self.call("POST", "/login-links")["url"])

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from box import Box
+from guard import Guard
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_FLAGS = [
@@ -78,32 +79,6 @@ def box(shared_box: Box) -> Iterator[Box]:
     shared_box.clear()
 
 
-class Guard:
-    """Watches a page: console errors, and requests that leave the host."""
-
-    def __init__(self, page: Page, origin: str) -> None:
-        self.errors: list[str] = []
-        self.strangers: list[str] = []
-        # While a test takes the server away, failing requests are expected.
-        self.lenient = False
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self._request(request.url, origin))
-
-    def _console(self, message: object) -> None:
-        if getattr(message, "type", "") == "error" and not self.lenient:
-            self.errors.append(str(getattr(message, "text", message)))
-
-    def _request(self, url: str, origin: str) -> None:
-        if not url.startswith((origin, "data:", "blob:")):
-            self.strangers.append(url)
-
-    def check(self) -> None:
-        """Fail when something was said on the console or asked of another host."""
-        assert self.errors == []
-        assert self.strangers == []
-
-
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser profile of its own."""
@@ -114,18 +89,16 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def guard(page: Page, box: Box) -> Guard:
-    """The watch over `page`, to make lenient where a test breaks things on purpose."""
-    return page.berth_guard  # type: ignore[attr-defined]
+def guard(context: BrowserContext, box: Box) -> Guard:
+    """The watch over every page, to make lenient where a test breaks things on purpose."""
+    return Guard(context, box.url)
 
 
 @pytest.fixture
-def page(context: BrowserContext, box: Box) -> Iterator[Page]:
+def page(context: BrowserContext, box: Box, guard: Guard) -> Iterator[Page]:
     """A signed-in page on the overview; fails on console errors and foreign requests."""
     page = context.new_page()
-    watch = Guard(page, box.url)
-    page.berth_guard = watch  # type: ignore[attr-defined]
     page.goto(box.login_link())
     page.locator("[data-stream=live]").wait_for()
     yield page
-    watch.check()
+    guard.check()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from axe import violations
 from box import Box
+from guard import Guard
 from playwright.sync_api import Page, expect
 
 # Address, what its one h1 says, and text that shows that the content has come.
@@ -96,10 +97,10 @@ def test_screen_is_accessible_in_both_themes_and_on_a_phone(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_sign_in_screen_is_accessible(page: Page, box: Box) -> None:
+def test_sign_in_screen_is_accessible(page: Page, box: Box, guard: Guard) -> None:
     """A browser without a login is told how to get one, in words that can be read by all."""
     page.context.clear_cookies()
-    page.berth_guard.lenient = True  # type: ignore[attr-defined] - the browser logs each 401
+    guard.lenient = True  # the browser logs each 401
     page.goto(box.url)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Sign in")
     assert violations(page) == []

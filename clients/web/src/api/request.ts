@@ -13,6 +13,11 @@ export class ApiError extends Error {
   ) {
     super(detail);
   }
+
+  /** The fields' problems that the sentence does not tell already. */
+  get furtherFields(): readonly { field: string; problem: string }[] {
+    return this.fields.filter((f) => f.problem !== this.message);
+  }
 }
 
 type Scalar = string | number | boolean | undefined;

@@ -16,7 +16,10 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
   const heading = useId();
   useEffect(() => {
     const dialog = ref.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    if (!dialog || dialog.open) return;
+    dialog.showModal();
+    // It focuses the first thing that can be; here the one that does no harm is meant.
+    dialog.querySelector<HTMLElement>("[data-focus]")?.focus();
   }, []);
   return (
     <dialog
@@ -57,7 +60,7 @@ export function Confirm({ title, consequence, action, danger = false, busy = fal
       {children}
       {error && <div className="mt-3">{error}</div>}
       <div className="mt-4 flex justify-end gap-2">
-        <Button autoFocus onClick={onClose}>Keep as it is</Button>
+        <Button data-focus onClick={onClose}>Keep as it is</Button>
         <Button kind={danger ? "danger" : "primary"} disabled={busy} onClick={onConfirm}>{action}</Button>
       </div>
     </Dialog>

@@ -48,9 +48,9 @@ export function ErrorNote({ error, retry }: { error: unknown; retry?: () => void
       <CircleAlert aria-hidden className="size-5 shrink-0 text-bad" />
       <div className="min-w-0 flex-1">
         <p>{message}</p>
-        {error instanceof ApiError && error.fields.length > 0 && (
+        {error instanceof ApiError && error.furtherFields.length > 0 && (
           <ul className="mt-1 text-sm text-muted">
-            {error.fields.map((f) => (
+            {error.furtherFields.map((f) => (
               <li key={f.field + f.problem}>
                 <code>{f.field}</code>: {f.problem}
               </li>

@@ -23,7 +23,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Actions" onClose={onClose}>
       <input
-        autoFocus
+        data-focus
         role="combobox"
         aria-expanded
         aria-controls={list}

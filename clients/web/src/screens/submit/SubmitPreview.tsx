@@ -74,7 +74,7 @@ function place(preview: DryRun): string {
 
 /** Why a submit would be refused, each field with what is wrong with it. */
 function Refusal({ error }: { error: unknown }) {
-  const fields = error instanceof ApiError ? error.fields : [];
+  const fields = error instanceof ApiError ? error.furtherFields : [];
   return (
     <div role="status" className="panel border-warn px-4 py-3 text-sm">
       <p className="text-warn">{error instanceof Error ? error.message : "The dry run failed."}</p>
