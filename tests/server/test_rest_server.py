@@ -139,7 +139,7 @@ class TestDashboard:
             answer = build.respond(path)
             assert Path(answer.path).name == "index.html"
             assert answer.headers["cache-control"] == "no-cache"
-            assert "default-src 'self'" in answer.headers["content-security-policy"]
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
 
     def test_assets_are_kept_for_ever(self, build):
         """Their names change with their content."""

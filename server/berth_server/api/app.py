@@ -79,13 +79,17 @@ def create_app(context: Context) -> FastAPI:
     return app
 
 
+def _takes_gzip(scope: Scope) -> bool:
+    return any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
+
+
 def _elsewhere(not_found: ASGIApp) -> ASGIApp:
     """What no route has taken: the dashboard's pages and files, else nothing."""
     dashboard = Dashboard()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         wanted = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
-        response = dashboard.respond(scope["path"]) if wanted else None
+        response = dashboard.respond(scope["path"], gzip=_takes_gzip(scope)) if wanted else None
         await (response or not_found)(scope, receive, send)
 
     return app

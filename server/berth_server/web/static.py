@@ -15,15 +15,19 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "_web", _PACKAGE.parent.parent / "clients" / "web" / "dist")
 _HEADERS = {
-    # Everything comes from here: no other host is ever asked.
+    # Everything comes from here as a file: no other host is ever asked, nothing inline runs.
     "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self' blob:; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "font-src 'self'; connect-src 'self'; worker-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_NO_BUILD_HEADERS = {
+    **_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
+    "Cache-Control": "no-store",
 }
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -57,14 +61,17 @@ class Dashboard:
         """`root` stands in for the build's folder."""
         self._fixed = root
 
-    def respond(self, path: str) -> Response | None:
-        """A file of the build, or the page itself: it knows its own paths. None for others."""
+    def respond(self, path: str, *, gzip: bool = False) -> Response | None:
+        """
+        A file of the build, or the page itself: it knows its own paths. None for others.
+        `gzip`: the client takes it; the build has made a compressed sibling of what gains.
+        """
         # Looked for each time: a build made while the server runs is found.
         root = self._fixed or folder()
         if root is None:
             if not _is_page(path):
                 return None
-            return HTMLResponse(_NO_BUILD, headers={**_HEADERS, "Cache-Control": "no-store"})
+            return HTMLResponse(_NO_BUILD, headers=_NO_BUILD_HEADERS)
         if "\0" in path:
             return None
         wanted = (root / path.lstrip("/")).resolve()
@@ -72,6 +79,12 @@ class Dashboard:
             kind = mimetypes.guess_type(wanted.name)[0] or "application/octet-stream"
             hashed = wanted.parent.name == "assets"
             headers = {**_HEADERS, "Cache-Control": _FOREVER if hashed else "no-cache"}
+            compressed = wanted.with_name(f"{wanted.name}.gz")
+            if compressed.is_file():
+                headers["Vary"] = "Accept-Encoding"
+                if gzip:
+                    headers["Content-Encoding"] = "gzip"
+                    wanted = compressed
             return FileResponse(wanted, headers=headers, media_type=kind)
         if not _is_page(path):
             return None
