@@ -85,6 +85,8 @@ def test_an_unknown_key_is_warned_of_with_the_near_one(document, hint):
         (changed(deepspeed={"stage": 4}), "deepspeed.stage in config.json is 4; it can be 1, 2, 3"),
         (changed(history={"strategy": "relevant"}), "(did you mean relevance?)"),
         (changed(ablation_configs={"x": {"use_profile": "yes"}}), "should be true or false"),
+        (changed(training={"pack_tokens": 64}), "training.pack_tokens 64 is less than"),
+        (changed(training={"pack_tokens": 4096, "batch_size": 2}), "batch_size should be 1"),
         ([], "config.json should be an object in braces"),
     ],
 )

@@ -382,3 +382,18 @@ def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, t
         curves.append([*losses(out / "metrics.jsonl").values(),
                        json.loads((out / "results.json").read_text())["test_loss"]])  # fmt: skip
     assert curves[0] == pytest.approx(curves[1], abs=3e-4)
+
+
+def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):
+    """The ranks share the measuring, agree on the rows, and the loss falls."""
+    config = tuned(max_steps=8, pack_tokens=512, logging_steps=1, eval_steps=0,
+                   save_steps=0, learning_rate=4e-3)  # fmt: skip
+    out = tmp_path / "out"
+    words = ["--config", config, "--output_dir", out]
+
+    run = launch(command("torchrun", trainer_script, tmp_path, *words), cwd=tmp_path, log=tmp_path / "log")  # fmt: skip
+
+    assert run.wait() == 0, run.read()
+    assert "rows of 512 tokens, 9" in run.read(), "more than nine tenths full"
+    curve = losses(out / "metrics.jsonl")
+    assert curve[8] < curve[1] - 1

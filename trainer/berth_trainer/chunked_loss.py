@@ -11,7 +11,8 @@ from typing import Any
 
 from berth_trainer.data.encode import IGNORED
 
-# Those whose forward is the decoder, the head and the soft cap, and nothing else.
+# Those whose forward is the decoder, the head and the soft cap, and nothing else, and whose
+# attention tells packed samples apart by their positions.
 ABLE = frozenset(
     f"{name}ForCausalLM"
     for name in ("Gemma", "Gemma2", "Gemma3", "Llama", "Mistral", "Olmo2", "Phi3", "Qwen2", "Qwen3")

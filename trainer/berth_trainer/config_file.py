@@ -68,6 +68,17 @@ def settings_from(document: Any, *, source: Path) -> Settings:
             f"{source.name}: data.validation_fraction and data.test_fraction leave too little "
             "to train on; keep their sum at 0.9 or less."
         )
+    training = settings.training
+    if training.pack_tokens and training.pack_tokens < training.max_length:
+        raise Problem(
+            f"{source.name}: training.pack_tokens {training.pack_tokens} is less than "
+            f"training.max_length {training.max_length}, so a sample may not fit; make it as large."
+        )
+    if training.pack_tokens and training.batch_size != 1:
+        raise Problem(
+            f"{source.name}: training.pack_tokens makes one row of many samples, so "
+            "training.batch_size should be 1; raise pack_tokens instead."
+        )
     return settings
 
 

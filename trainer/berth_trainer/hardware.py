@@ -13,7 +13,10 @@ from berth_trainer.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """`cpu_adam`: DeepSpeed's compiled Adam for offloaded optimizers is, or can be, built."""
+    """
+    `attention` auto leaves the choice to transformers, which knows what the model can.
+    `cpu_adam`: DeepSpeed's compiled Adam for offloaded optimizers is, or can be, built.
+    """
 
     cuda: bool
     precision: str
@@ -42,8 +45,8 @@ def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
         raise Problem("model.dtype is bf16, which this GPU does not compute; set it to fp32.")
     flash = cuda and precision == "bf16" and importlib.util.find_spec("flash_attn") is not None
     attention = settings.model.attention
-    if attention == "auto":
-        attention = "flash_attention_2" if flash else "sdpa"
+    if attention == "auto" and flash:
+        attention = "flash_attention_2"
     if attention == "flash_attention_2" and not flash:
         raise Problem(
             "model.attention is flash_attention_2, which needs the flash-attn package, a CUDA GPU "

@@ -81,11 +81,9 @@ def load_model(name: str, config: Any, hardware: Hardware) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if hardware.precision == "bf16" else torch.float32
-    options: dict[str, Any] = {
-        "dtype": dtype,
-        "attn_implementation": hardware.attention,
-        "output_loading_info": True,
-    }
+    options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    if hardware.attention != "auto":
+        options["attn_implementation"] = hardware.attention
     kind: Any = AutoModelForCausalLM
     if config.model_type == "gemma3":
         from transformers import Gemma3ForCausalLM

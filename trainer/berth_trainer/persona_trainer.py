@@ -19,16 +19,26 @@ class PersonaTrainer(Trainer):
     `tokens_per_s` counts real tokens of all ranks, and leaves out evaluating and saving.
     """
 
-    def __init__(self, *, collate: Callable[[Items], dict[str, Any]], **options: Any) -> None:
-        super().__init__(data_collator=collate, **options)
+    def __init__(
+        self,
+        *,
+        collate: Callable[[Items], dict[str, Any]],
+        pad_id: int,
+        pack: Callable[[Any], dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """`collate` makes batches of samples; `pack`, where given, those that are trained on."""
+        super().__init__(data_collator=pack or collate, **options)
         self._collate = collate
+        self._pad_id = pad_id
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         # Summed where the batch lies: reading the number here would make the GPU wait.
-        count = inputs["attention_mask"].sum()
+        mask = inputs.get("attention_mask")  # a packed row has none
+        count = (inputs["input_ids"] != self._pad_id if mask is None else mask).sum()
         self._seen = count if self._seen is None else self._seen + count
         return super().training_step(model, inputs, num_items_in_batch)
 

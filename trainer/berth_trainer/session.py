@@ -13,6 +13,7 @@ from berth_trainer.data.collate import Collate
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
+from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
@@ -22,6 +23,7 @@ from berth_trainer.model_loading import (
     load_tokenizer,
     parameter_count,
 )
+from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, say
 from berth_trainer.settings import Settings
@@ -160,11 +162,14 @@ class Session:
         signals = StopSignals()
         keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
         metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
+        packed = self._packed(data.train, model) if training.pack_tokens else None
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
+            pad_id=tokenizer.pad_token_id,
+            pack=CollatePacked(tokenizer.pad_token_id, training.pack_tokens) if packed else None,
             model=model,
             args=arguments,
-            train_dataset=data.train,
+            train_dataset=packed or data.train,
             eval_dataset=data.validation if evaluating else None,
             callbacks=[
                 MetricLines(metrics, None if untrained else config.get_text_config().vocab_size),
@@ -181,6 +186,21 @@ class Session:
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
         return trainer, signals, keeper
+
+    def _packed(self, samples: PersonaDataset, model: Any) -> PackedDataset:
+        if not chunked_loss.is_able(model):
+            raise Problem(
+                f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
+                "set it to 0."
+            )
+        budget = self.settings.training.pack_tokens
+        lengths = measure(samples, rank=self.ranks.rank, world_size=self.ranks.world_size)
+        rows = pack(lengths, budget)
+        fill = sum(lengths) / (len(rows) * budget)
+        say(
+            f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full."
+        )
+        return PackedDataset(samples, rows)
 
     def _asked(self, hardware: Hardware) -> Asked:
         zero = self.settings.deepspeed

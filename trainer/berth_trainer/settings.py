@@ -63,6 +63,7 @@ class TrainingSettings:
         "linear", choices=("linear", "cosine", "constant", "constant_with_warmup")
     )
     max_length: int = knob(2048, least=32)
+    pack_tokens: int = knob(0, least=0)  # tokens of a packed row; 0: one row for each sample
     warmup_steps: int = knob(0, least=0)
     weight_decay: float = knob(0.0, least=0.0)
     max_grad_norm: float = knob(1.0, least=0.0)
