@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +215,11 @@ class Histories(RuleBasedStateMachine):
     def the_board_is_what_the_database_says(self):
         if not hasattr(self, "desk"):
             return
-        board, fresh = self.desk.service.board, Board()
+        board, fresh = self.desk.service.board, Board(lambda _: None)
         fresh.load(self.desk.service.db.read, self.desk.clock.now)
-        assert board.pending == fresh.pending
-        assert board.running == fresh.running
+        # Estimates are those of the moment at which a job was last touched.
+        for ours, theirs in ((board.pending, fresh.pending), (board.running, fresh.running)):
+            assert {k: replace(view, estimate=None) for k, view in ours.items()} == theirs
         assert board.leases == fresh.leases
         assert board.desired == fresh.desired
         assert {k: v for k, v in board.timed.items() if v > self.desk.clock.now} == fresh.timed

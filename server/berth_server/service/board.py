@@ -8,11 +8,12 @@ that it never tells anything else than the database does; after a rollback likew
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
+from berth_server.core.estimate import Estimate
 from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Reader
@@ -24,7 +25,9 @@ AttemptKey = tuple[int, int]
 class Board:
     """Pending jobs, unreleased attempts and what they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, estimate: Callable[[JobRecord], Estimate | None] | None = None) -> None:
+        """`estimate` tells how long a job may run, from what ran before."""
+        self._estimate = estimate or _unknown
         self.pending: dict[int, JobView] = {}
         self.timed: dict[int, float] = {}
         """When the waiting jobs with a start time may start, by job; unix seconds."""
@@ -105,11 +108,17 @@ class Board:
         """The earliest of the times in `timed`."""
         return min(self.timed.values(), default=None)
 
+    def gpus_of(self, record: AttemptRecord) -> tuple[str, ...]:
+        """UUIDs of what an unreleased attempt holds."""
+        return self.running[record.job_id, record.number].gpu_uuids
+
     def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
         waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
         dependencies = jobs.dependencies(reader, waiting)
         for record in records:
-            self.pending[record.id] = _job_view(record, dependencies.get(record.id, ()))
+            self.pending[record.id] = _job_view(
+                record, dependencies.get(record.id, ()), self._estimate(record)
+            )
             if not record.gpus:
                 self.without_gpus.add(record.id)
             if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
@@ -126,11 +135,16 @@ class Board:
     def _put(self, record: AttemptRecord, job: JobRecord) -> None:
         key = (record.job_id, record.number)
         self.alive[key] = record
-        self.running[key] = _running_view(record, job)
+        self.running[key] = _running_view(record, job, self._estimate(job))
         self.desired[key] = _desired(record, job)
         view = LeaseView(job_id=job.id, attempt=record.id, user=job.user, job_name=job.name)
         for uuid in _uuids(record):
             self.leases[uuid] = view
+
+
+def _unknown(job: JobRecord) -> Estimate | None:
+    del job
+    return None
 
 
 def moment(value: float) -> datetime:
@@ -155,7 +169,9 @@ def _uuids(record: AttemptRecord) -> tuple[str, ...]:
     return tuple(gpu[0] for gpu in json.loads(record.gpus))
 
 
-def _job_view(record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
+def _job_view(
+    record: JobRecord, dependencies: Iterable[tuple[int, str, str]], estimate: Estimate | None
+) -> JobView:
     return JobView(
         id=record.id,
         name=record.name,
@@ -172,10 +188,11 @@ def _job_view(record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -
             for other, state, name in dependencies
         ),
         not_before=None if record.not_before is None else moment(record.not_before),
+        estimate=estimate,
     )
 
 
-def _running_view(record: AttemptRecord, job: JobRecord) -> RunningView:
+def _running_view(record: AttemptRecord, job: JobRecord, estimate: Estimate | None) -> RunningView:
     return RunningView(
         job_id=job.id,
         attempt=record.id,
@@ -187,6 +204,7 @@ def _running_view(record: AttemptRecord, job: JobRecord) -> RunningView:
         stopping=record.stop_reason is not None or record.state == "ended",
         priority=job.priority,
         preemptible=bool(job.preemptible),
+        estimate=estimate,
     )
 
 

@@ -78,14 +78,21 @@ def is_known(spec: JobSpec, access: Access) -> bool:
     )
 
 
+def read_command(command: list[str] | str | None, script: str | None) -> CommandView:
+    """
+    What a command is. Reading is pure, and queues hold the same command many times.
+
+    Raises CommandError.
+    """
+    return _read_cached(tuple(command) if isinstance(command, list) else command, script)
+
+
 def _read(spec: JobSpec) -> CommandView:
-    command = tuple(spec.command) if isinstance(spec.command, list) else spec.command
-    return _read_cached(command, spec.script)
+    return read_command(spec.command, spec.script)
 
 
 @functools.lru_cache(maxsize=512)
 def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> CommandView:
-    """Reading is pure, and lists hold the same command many times."""
     return read(list(command) if isinstance(command, tuple) else command, script)
 
 

@@ -33,6 +33,7 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         queue=tuple(board.pending.values()) if queue is None else queue,
         running=tuple(board.running.values()),
         worker_ok=fresh,
+        user_usage=service.past.usage(board, now),
     )
 
 

@@ -15,6 +15,7 @@ from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service import schedule
 from berth_server.service.board import Board
+from berth_server.service.past import Past
 from berth_server.service.planner import Planner
 from berth_server.service.ports import Ports
 from berth_server.service.sight import Sight
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 Planning = Literal["now", "soon", "never"]
 # A plan that took longer than this is not made inside each submit, but once for many.
 _DEAR_PLAN_S = 0.004
+_LONG_QUEUE = 500
 _FORECAST_S = 1.0
 
 
@@ -69,7 +71,9 @@ class Service:
         self.db = db
         self.options = options
         self.clock = clock
-        self.board = Board()
+        self.past = Past(options.policy.usage_half_life.total_seconds())
+        self.past.load(db.read, clock())
+        self.board = Board(self.past.estimate)
         self.sight = Sight()
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
@@ -114,7 +118,7 @@ class Service:
                 self.planner.changed(tx.touched)
                 tx.inserted.clear()
                 if plan != "never" and schedule.could_start(self, tx.now):
-                    if plan == "soon" and self.plan_cost_s > _DEAR_PLAN_S:
+                    if plan == "soon" and self._plans_are_dear():
                         self._wake(tx.now + 4 * self.plan_cost_s)
                     else:
                         self._plan(tx)
@@ -146,7 +150,8 @@ class Service:
         known = self._forecast
         if known is not None and 0 <= now - known.made_at < _FORECAST_S:
             same = (self.board.version, self.sight.reported_at) == known.key
-            dear = known.cost_s > _DEAR_PLAN_S and now - known.made_at < 20 * known.cost_s
+            dear = len(self.board.pending) > _LONG_QUEUE and known.cost_s > _DEAR_PLAN_S
+            dear = dear and now - known.made_at < 20 * known.cost_s
             if same or (dear and not fresh):
                 return known.snapshot, known.plan
         key = (self.board.version, self.sight.reported_at)
@@ -159,6 +164,10 @@ class Service:
     def last_event_id(self) -> int:
         """Id of the newest event; 0 before the first."""
         return events.last_id(self.db.read)
+
+    def _plans_are_dear(self) -> bool:
+        # By both: a slow moment of the machine alone must not delay a job on an idle box.
+        return len(self.board.pending) > _LONG_QUEUE and self.plan_cost_s > _DEAR_PLAN_S
 
     def _leased_ports(self) -> set[int]:
         return {a.master_port for a in self.board.alive.values() if a.master_port is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 
 from berth_server.store.database import Reader, Transaction
@@ -111,17 +111,25 @@ def held_ports(reader: Reader) -> set[int]:
     return {row[0] for row in reader.all("SELECT port FROM port_leases WHERE released_at IS NULL")}
 
 
-def lengths(
-    reader: Reader, limit: int
-) -> list[tuple[str, str, int, str | None, str | None, float]]:
-    """
-    The newest attempts that ran to an end of their own, newest first: user, job name, GPUs,
-    command, script and seconds.
-    """
+@dataclass(slots=True, frozen=True)
+class Run:
+    """An attempt that came to its own good end, and what it was."""
+
+    user: str
+    gpus: int
+    command: str | None
+    script: str | None
+    labels: str
+    time_limit_s: float | None
+    length_s: float
+
+
+def runs(reader: Reader, limit: int) -> list[Run]:
+    """The newest attempts that succeeded, newest first."""
     sql = (
-        "SELECT j.user, j.name, j.gpus, j.command, j.script, a.ended_at - a.started_at "
-        "FROM attempts a JOIN jobs j ON j.id = a.job_id "
-        "WHERE a.outcome = 'exit' AND a.exit_code = 0 AND a.started_at IS NOT NULL "
-        "ORDER BY a.job_id DESC LIMIT ?"
+        "SELECT j.user, j.gpus, j.command, j.script, j.labels, j.time_limit_s, "
+        "a.ended_at - a.started_at FROM jobs j "
+        "JOIN attempts a ON a.job_id = j.id AND a.number = j.attempts "
+        "WHERE j.state = 'succeeded' AND a.started_at IS NOT NULL ORDER BY j.id DESC LIMIT ?"
     )
-    return reader.all(sql, (limit,))  # pyright: ignore[reportReturnType] - rows are such tuples
+    return [Run(*row) for row in reader.all(sql, (limit,))]

@@ -1,0 +1,61 @@
+"""What earlier runs tell about the next."""
+
+from __future__ import annotations
+
+import pytest
+
+DAY_S = 86400.0
+
+
+def run(desk, seconds: float, **spec) -> None:
+    job_id = desk.submit(**spec)
+    desk.worker.tell()
+    desk.worker.running(f"{job_id}.1")
+    desk.clock.now += seconds
+    desk.worker.tell()
+    desk.worker.ended(f"{job_id}.1")
+
+
+def test_runs_like_a_job_give_its_estimate(desk, tmp_path, open_desk):
+    """Those of the same script and GPUs, once there are enough; a restart knows them too."""
+    (tmp_path / "train.py").touch()
+    spec = {"command": ["python", "train.py"], "workdir": str(tmp_path), "gpus": 2}
+    for _ in range(5):
+        run(desk, 100.0, **spec)
+    desk.submit(hold=True, **spec)
+    (view,) = desk.service.board.pending.values()
+    assert view.estimate is not None
+    # The record starts and ends where the worker says.
+    known = view.estimate.samples_s
+    assert len(known) == 5
+    with open_desk(tmp_path, desk.clock) as again:
+        (view,) = again.service.board.pending.values()
+        assert view.estimate.samples_s == known
+
+
+def test_failures_tell_nothing_about_the_length(desk):
+    """They end when they fail."""
+    for _ in range(6):
+        job_id = desk.submit(gpus=1)
+        desk.worker.ended(f"{job_id}.1", 1)
+    desk.submit(hold=True, gpus=1)
+    (view,) = desk.service.board.pending.values()
+    assert view.estimate is None
+
+
+def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
+    """What is held now, and what was held, half of it per half-life; also after a restart."""
+    half_life_s = desk.service.options.policy.usage_half_life.total_seconds()
+    user = next(iter({desk.job(desk.submit(gpus=4)).user}))
+
+    def used(service) -> float:
+        return service.past.usage(service.board, desk.clock.now)[user].decayed_gpu_s
+
+    desk.clock.now += 50
+    assert used(desk.service) == pytest.approx(200)
+    desk.worker.tell()
+    desk.worker.ended("1.1")
+    desk.clock.now += half_life_s
+    assert used(desk.service) == pytest.approx(100)
+    with open_desk(tmp_path, desk.clock) as again:
+        assert used(again.service) == pytest.approx(100)
