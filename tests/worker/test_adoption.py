@@ -282,3 +282,20 @@ class TestAsAnotherUser:
         """A uid without an account is a launch error with a sentence."""
         ended = worker.until_clear(worker.run("true", uid=54321))
         assert "54321" in ended.message
+
+
+def test_after_a_reboot_nothing_desired_before_is_started(worker, until):
+    """
+    A power cut can take a claim with it: what was desired before the new boot was told of is
+    lost rather than run a second time; what is desired afterwards runs.
+    """
+    until((worker.home / "run" / "worker.boot").exists, "the boot is noted")
+    worker.kill(signal.SIGTERM)
+    (worker.home / "run" / "worker.boot").write_text("an earlier boot\n")
+    before = worker.spec(["touch", str(worker.home / "ran")])
+    worker.desire(before)
+    worker.start()
+    ended = worker.until_clear(before["attempt"])
+    assert (ended.outcome, "restarted" in ended.message) == ("lost", True)
+    assert worker.until_clear(worker.run("true")).exit.exit_code == 0
+    assert not (worker.home / "ran").exists()

@@ -20,6 +20,7 @@ from berth.daemons import identity
 from berth.daemons.lock import Lock
 from berth.protocol.internal import WorkerReport
 from berth_worker.audit import Audit
+from berth_worker.boot import BootNote
 from berth_worker.devices import Devices, DevicesError, choose_devices
 from berth_worker.fence import Fence, probe
 from berth_worker.launch import Starter, Surroundings
@@ -92,13 +93,19 @@ async def _serve(
             lambda: supervisor.processes(),  # noqa: PLW0108 - it is made below
         )
         own = dict(os.environ)
-        link = Link(settings.socket, lambda fresh: reporter.build(whole=fresh))
+        boot = BootNote(settings.boot_file)
+
+        def report(fresh: bool) -> bytes:  # noqa: FBT001 - by position only
+            return reporter.build(whole=fresh)
+
+        link = Link(settings.socket, report, boot.take_down)
         supervisor = Supervisor(
             tasks,
             lambda: Surroundings(settings.home, fence, sampler.gpus, own),
             sampler,
             starter,
-            link.changed,
+            link,
+            rebooted=boot.is_new,
         )
         reporter = Reporter(
             WorkerReport(
@@ -134,7 +141,7 @@ async def _keep_looking(
         with anyio.move_on_after(_LOOK_EVERY_S):
             await asked.wait()
         audit.check(await sampler.look())
-        link.changed()
+        link.soon()
 
 
 def _make_folders(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from berth_worker.channel import Channel, ServerAwayError, ServerRefusedError
 _log = structlog.get_logger(__name__)
 _WAIT_S = 30
 _ANSWER_WITHIN_S = 15.0
+_SOON_S = 0.005
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 
@@ -23,19 +24,29 @@ _LONGEST_PAUSE_S = 0.5
 class Link:
     """Hears the desired state and sends reports, for ever, whatever becomes of the server."""
 
-    def __init__(self, socket: Path, report: Callable[[bool], bytes]) -> None:
+    def __init__(
+        self, socket: Path, report: Callable[[bool], bytes], on_told: Callable[[], None]
+    ) -> None:
         """
         `report` makes the next report; it is told whether the server may be another than
-        before, which knows nothing yet.
+        before, which knows nothing yet. `on_told` is called after each that was taken.
         """
         self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S)
         self._reporting = Channel(socket, _ANSWER_WITHIN_S)
         self._report = report
+        self._on_told = on_told
+        self._heard = anyio.Event()
         self._news = anyio.Event()
+        self._urgent = anyio.Event()
         self._threads = anyio.CapacityLimiter(2)
 
     def changed(self) -> None:
-        """Something is to be reported at once."""
+        """Something is to be reported at once: somebody waits for it."""
+        self._urgent.set()
+        self._news.set()
+
+    def soon(self) -> None:
+        """Something is to be reported within milliseconds, with what else comes until then."""
         self._news.set()
 
     def close(self) -> None:
@@ -64,26 +75,31 @@ class Link:
             if desired.generation != generation or connections != self._listening.connections:
                 generation, connections = desired.generation, self._listening.connections
                 on_desired(desired)
+                self._heard.set()
 
     async def tell(self) -> None:
-        """Send a report whenever there is news."""
+        """Send a report whenever there is news; the first one after the first desired state."""
         connections = 0
         pause = _Pause("the server takes no report")
+        await self._heard.wait()
         while True:
             await self._news.wait()
-            self._news = anyio.Event()
+            with anyio.move_on_after(_SOON_S):
+                await self._urgent.wait()
+            self._news, self._urgent = anyio.Event(), anyio.Event()
             try:
                 body = self._report(connections != self._reporting.connections)
                 connections = self._reporting.connections
                 await self._ask(self._reporting, "POST", "/internal/v1/report", body)
             except (ServerAwayError, ServerRefusedError) as error:
-                self._news.set()
+                self.changed()
                 connections = -1
                 await pause.take(error)
             else:
                 pause.over()
+                self._on_told()
                 if connections != self._reporting.connections:
-                    self._news.set()  # it was another server: it needs the whole story
+                    self.changed()  # it was another server: it needs the whole story
 
     async def _ask(
         self, channel: Channel, method: str, target: str, body: bytes | None = None

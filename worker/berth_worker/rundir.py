@@ -104,8 +104,16 @@ class RunDir:
         who = identity.of(os.getpid())
         assert who is not None
         mine = {"pid": who.pid, "start_ticks": who.start_ticks, "boot_id": who.boot_id}
+        return self._claim(mine | {"refused": True})
+
+    def abandon(self) -> None:
+        """Claim the attempt for nobody: from now on it counts as lost. Raises OSError."""
+        self.make()
+        self._claim({"pid": 0, "start_ticks": 0, "boot_id": ""})
+
+    def _claim(self, claim: dict[str, Any]) -> bool:
         try:
-            files.claim(str(self.path), mine | {"attempt": self.attempt, "refused": True})
+            files.claim(str(self.path), claim | {"attempt": self.attempt})
         except files.AlreadyStartedError:
             return False
         return True

@@ -35,6 +35,11 @@ class Settings:
         """Locked by the one worker of this home."""
         return self.home / "run" / "worker.pid"
 
+    @property
+    def boot_file(self) -> Path:
+        """The boot in which a worker of this home last told the server what there is."""
+        return self.home / "run" / "worker.boot"
+
 
 def load() -> Settings:
     """Read the settings. Raises SettingsError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import anyio
 import anyio.abc
@@ -25,6 +26,18 @@ _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
 
 
+class News(Protocol):
+    """Who is told that there is something to report."""
+
+    def changed(self) -> None:
+        """At once."""
+        ...
+
+    def soon(self) -> None:
+        """Within milliseconds."""
+        ...
+
+
 class Supervisor:
     """Every attempt that the server is interested in. Lives on the loop's thread."""
 
@@ -34,14 +47,17 @@ class Supervisor:
         surroundings: Callable[[], Surroundings],
         sampler: Sampler,
         starter: Starter,
-        changed: Callable[[], None],
+        news: News,
+        *,
+        rebooted: bool,
     ) -> None:
-        """`changed` is called when there is something to report."""
+        """`rebooted`: the last worker of this home ran before the box was restarted."""
         self._tasks = tasks
         self._surroundings = surroundings
         self._sampler = sampler
         self._starter = starter
-        self._changed = changed
+        self._news = news
+        self._rebooted = rebooted
         self._desired = DesiredState(generation=0)
         self._attempts: dict[str, Attempt] = {}
 
@@ -53,6 +69,7 @@ class Supervisor:
             if known is not None:
                 known.desired = wanted
         self._reconcile()
+        self._rebooted = False
 
     def observed(self) -> tuple[ObservedAttempt, ...]:
         """Every attempt there is something to tell of."""
@@ -113,7 +130,13 @@ class Supervisor:
     def _look(self, wanted: DesiredAttempt) -> None:
         attempt = Attempt(wanted, RunDir(wanted.run_dir, wanted.attempt))
         self._attempts[wanted.attempt] = attempt
-        self._adopt(attempt, attempt.folder.look())
+        found = attempt.folder.look()
+        if self._rebooted and found.kind == "unstarted" and wanted.action == "run":
+            # What is desired before the server has heard of this boot was begun in an earlier
+            # one. It may have run: a power cut takes the claims of the last seconds with it.
+            attempt.folder.abandon()
+            found = attempt.folder.look()
+        self._adopt(attempt, found)
 
     def _adopt(self, attempt: Attempt, found: Found) -> None:
         """Take up an attempt as its run directory tells it."""
@@ -137,7 +160,7 @@ class Supervisor:
             attempt.phase = "stopping"
             attempt.asked_grace = attempt.desired.grace
             self._follow(attempt, self._conclude)
-        self._changed()
+        self._news.changed()
 
     def _refuse(self, attempt: Attempt) -> None:
         try:
@@ -153,7 +176,7 @@ class Supervisor:
         attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
         attempt.message = "It was stopped before it started."
         attempt.gpus_clear = True
-        self._changed()
+        self._news.changed()
 
     # Starting
 
@@ -223,7 +246,7 @@ class Supervisor:
             attempt.phase = "running"
         elif attempt.asked_grace is not None:
             attempt.shim.send(signal.SIGTERM)  # it was told to stop before it could hear
-        self._changed()
+        self._news.soon()
 
     async def _refused(self, attempt: Attempt, why: str) -> None:
         """The box had no process, no disk or no memory to spare: try again, a few times."""
@@ -269,7 +292,7 @@ class Supervisor:
         shim = attempt.shim or attempt.folder.look().shim
         if shim is not None:
             shim.send(signal.SIGTERM)
-        self._changed()
+        self._news.changed()
 
     # Following
 
@@ -327,7 +350,7 @@ class Supervisor:
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
         attempt.gpus_clear = await self._is_clear(attempt)
         attempt.phase = "ended"
-        self._changed()
+        self._news.changed()
         pause_s = 0.002
         while not attempt.gpus_clear:
             await anyio.sleep(pause_s)
@@ -336,7 +359,7 @@ class Supervisor:
                 await anyio.to_thread.run_sync(ending.end_processes, home, attempt)
             attempt.gpus_clear = await self._is_clear(attempt)
             if attempt.gpus_clear:
-                self._changed()
+                self._news.changed()
 
     async def _is_clear(self, attempt: Attempt) -> bool:
         if not attempt.desired.gpus:
