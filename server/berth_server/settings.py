@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     """Rendezvous ports that attempts are given, first and last."""
     allow_other_users: bool = False
     """Let a server that is not root take jobs of other users, which then run as its own user."""
+    webhooks: bool = True
+    """Tell the web addresses in a job's `notify` about its end."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least grave messages that go into the log."""
     session_days: float = Field(default=30.0, gt=0, le=365)

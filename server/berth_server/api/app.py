@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,6 +32,7 @@ from berth_server.api.bodies import known_query
 from berth_server.api.clock import keep_time
 from berth_server.api.context import Context
 from berth_server.api.gate import Gate
+from berth_server.api.notices import send_notices
 from berth_server.web.static import Dashboard
 
 
@@ -39,8 +41,11 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with keep_time(context):
+        async with keep_time(context), anyio.create_task_group() as group:
+            if context.settings.webhooks:
+                group.start_soon(send_notices, context)
             yield
+            group.cancel_scope.cancel()
 
     app = FastAPI(
         title="Berth",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from berth.protocol.states import JobState, Outcome
 from berth_server.service.state import set_job_state
+from berth_server.service.wording import has_ended
 from berth_server.store import jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import JobRecord
@@ -36,7 +37,7 @@ def on_job_ended(tx: Transaction, job_id: int, state: JobState) -> None:
                     tx,
                     dependent,
                     JobState.FAILED,
-                    f"Job {ended} has {how.value}, so this one, which depends on it, cannot start.",
+                    f"Job {ended} {has_ended(how)}, so this one, which depends on it, cannot start.",
                     outcome=Outcome.DEPENDENCY_FAILED,
                 )
                 open_ends.append((dependent, JobState.FAILED))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from berth.protocol.explain import Explanation, Reason
 from berth_server.core.explain import explain
 from berth_server.service import find
+from berth_server.service.wording import has_ended
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -23,7 +24,7 @@ def explain_job(service: Service, job_id: int) -> Explanation:
         except KeyError:
             pass
     ended = record.message or f"It is {state.value}."
-    summary = f"It has {state.value}: {ended}" if state.is_final else ended
+    summary = f"It {has_ended(state)}: {ended}" if state.is_final else ended
     return Explanation(
         job_id=job_id,
         state=state,

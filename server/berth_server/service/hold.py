@@ -10,6 +10,7 @@ from berth_server.service.callers import Caller
 from berth_server.service.dependents import first_state
 from berth_server.service.errors import Conflict
 from berth_server.service.state import set_job_state
+from berth_server.service.wording import has_ended
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -31,7 +32,7 @@ def on_hold(service: Service, caller: Caller, job_id: int) -> None:
             f"Job {job_id} is {state.value}; only a job that has not started can be held. "
             "To stop it, cancel it."
             if not state.is_final
-            else f"Job {job_id} has already {state.value}; there is nothing to hold."
+            else f"Job {job_id} {has_ended(state, already=True)}; there is nothing to hold."
         )
     with service.change(caller.user) as tx:
         set_job_state(tx, job_id, JobState.HELD, f"{caller.user} holds it.")
@@ -49,7 +50,7 @@ def on_release(service: Service, caller: Caller, job_id: int) -> None:
     if state in {JobState.QUEUED, JobState.WAITING}:
         return
     if state is not JobState.HELD:
-        verb = "has already" if state.is_final else "is"
-        raise Conflict(f"Job {job_id} {verb} {state.value}; there is nothing to release.")
+        told = has_ended(state, already=True) if state.is_final else f"is {state.value}"
+        raise Conflict(f"Job {job_id} {told}; there is nothing to release.")
     with service.change(caller.user) as tx:
         set_job_state(tx, job_id, first_state(tx, record), f"{caller.user} released it.")

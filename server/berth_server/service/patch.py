@@ -9,6 +9,7 @@ from berth.protocol.states import PENDING_STATES
 from berth_server.service import find
 from berth_server.service.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
+from berth_server.service.wording import has_ended
 from berth_server.store import events, jobs
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> 
             raise Invalid(sentence, {name: sentence})
     state = find.state_of(record)
     if state not in PENDING_STATES:
-        verb = f"has {state.value}" if state.is_final else f"is {state.value}"
+        verb = has_ended(state) if state.is_final else f"is {state.value}"
         raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
     limit = patch.time_limit
     values: dict[str, Any] = {

@@ -10,6 +10,7 @@ from berth_server.service.callers import Caller
 from berth_server.service.dependents import first_state
 from berth_server.service.errors import Conflict
 from berth_server.service.state import set_job_state
+from berth_server.service.wording import has_ended
 from berth_server.store import jobs
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def on_retry(service: Service, caller: Caller, job_id: int) -> None:
     for other, other_state, _ in jobs.dependencies(service.db.read, [job_id]).get(job_id, ()):
         if other_state in {JobState.FAILED.value, JobState.CANCELLED.value}:
             raise Conflict(
-                f"Job {job_id} depends on job {other}, which has {other_state}; retry job {other} first."
+                f"Job {job_id} depends on job {other}, which {has_ended(other_state)}; retry job {other} first."
             )
     with service.change(caller.user) as tx:
         set_job_state(

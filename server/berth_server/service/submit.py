@@ -14,6 +14,7 @@ from berth_server.service import check
 from berth_server.service.callers import Caller, user_name
 from berth_server.service.check import Prepared
 from berth_server.service.errors import Conflict, Forbidden, Invalid
+from berth_server.service.wording import has_ended
 from berth_server.store import events, idempotency, jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import JobRecord
@@ -135,7 +136,7 @@ def _first_state(tx: Transaction, one: Prepared, states: dict[int, str], prefix:
             raise Invalid(sentence, {f"{prefix}depends_on": sentence})
         if state in _FAILED:
             sentence = (
-                f"Job {other} has {state}, so a job that depends on it would never start; "
+                f"Job {other} {has_ended(state)}, so a job that depends on it would never start; "
                 f"retry job {other} first."
             )
             raise Invalid(sentence, {f"{prefix}depends_on": sentence})

@@ -1,0 +1,85 @@
+"""Webhooks hear about the end of jobs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from berth_server.api import notices
+
+
+class Hook:
+    """A web server that keeps what is posted to it, and refuses as often as it is told."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict] = []
+        self.refuse = 0
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                status = 200
+                if hook.refuse:
+                    hook.refuse -= 1
+                    status = 500
+                else:
+                    hook.bodies.append(json.loads(body))
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def hook(monkeypatch) -> Iterator[Hook]:
+    """A hook, and no pauses worth waiting for."""
+    monkeypatch.setattr(notices, "_PAUSES_S", (0.01, 0.01))
+    hook = Hook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+def test_the_end_of_a_job_is_told_once(api, desk, hook, until):
+    """With a sentence that chat programs show, and the job itself."""
+    spec = {"command": "true", "workdir": "/", "notify": [hook.url], "env": {"A_TOKEN": "hunter2"}}
+    job_id = api.post("/api/v1/jobs", json=spec | {"hold": True, "name": "night"}).json()["id"]
+    api.post("/api/v1/jobs", json=spec | {"hold": True, "notify": []})
+    api.post("/api/v1/jobs/2/cancel")
+    api.post(f"/api/v1/jobs/{job_id}/cancel")
+    until(lambda: hook.bodies, "the notice came", 10)
+    (body,) = hook.bodies
+    assert body["text"] == body["content"]
+    assert "job 1 (night)" in body["text"]
+    assert "was cancelled" in body["text"]
+    assert body["job"]["id"] == job_id
+    assert "hunter2" not in json.dumps(body)
+
+
+def test_a_hook_that_stumbles_is_tried_again(api, hook, until):
+    """A few times."""
+    hook.refuse = 2
+    spec = {"command": "true", "workdir": "/", "notify": [hook.url], "hold": True}
+    api.post("/api/v1/jobs", json=spec)
+    api.post("/api/v1/jobs/1/cancel")
+    until(lambda: hook.bodies, "the notice came", 10)
+
+
+def test_a_hook_that_is_not_there_harms_nobody(api, hook, until):
+    """The queue goes on, and other hooks hear."""
+    hooks = ["http://127.0.0.1:1/none", "http://[broken", hook.url]
+    spec = {"command": "true", "workdir": "/", "notify": hooks[:1] + hooks[2:], "hold": True}
+    api.post("/api/v1/jobs", json=spec)
+    assert api.post("/api/v1/jobs/1/cancel").status_code == 200
+    until(lambda: hook.bodies, "the notice came", 10)
+    assert api.get("/api/v1/jobs/1").json()["state"] == "cancelled"
