@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from berth_server import settings
+from berth_server import backup, settings
 from berth_server.__main__ import policy_of
 from berth_server.settings import SettingsError
 
@@ -93,3 +95,24 @@ def test_a_wrong_variable_is_named_as_such(tmp_path, monkeypatch):
     monkeypatch.setenv("BERTH_LISTEN", "nowhere")
     with pytest.raises(SettingsError, match=r"\$BERTH_LISTEN"):
         settings.load(tmp_path)
+
+
+def test_every_setting_is_documented():
+    """docs/operations.md tells name, variable and default."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    for name in settings.Settings.model_fields:
+        if name != "policy":
+            assert f"| `{name}` | `BERTH_{name.upper()}` |" in text, name
+
+
+def test_a_backup_is_a_whole_database_while_the_server_works(tmp_path, monkeypatch, open_desk):
+    """For nobody else to read, and never over an existing file."""
+    with open_desk(tmp_path) as desk:
+        desk.submit(hold=True)
+        monkeypatch.setenv("BERTH_HOME", str(tmp_path))
+        target = tmp_path / "copy.db"
+        assert backup.main([str(target)]) == 0
+        assert sqlite3.connect(target).execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+        assert target.stat().st_mode & 0o077 == 0
+        assert backup.main([str(target)]) == 1
+        assert backup.main([]) == 2
