@@ -22,6 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
+FRESH = HERE / "dist.new"
 STAMP = DIST / ".stamp"
 MODULES_STAMP = HERE / "node_modules" / ".stamp"
 OLDEST_NODE = (22, 12)
@@ -38,10 +39,13 @@ def build(*, force: bool = False) -> bool:
         return False
     node = find_node()
     _install_packages(node)
-    _npm(node, "run", "build")
-    if not (DIST / "index.html").is_file():
-        raise BuildError(f"The build left no {DIST / 'index.html'}; see the messages above.")
-    STAMP.write_text(wanted)
+    _npm(node, "run", "build", "--", "--outDir", FRESH.name, "--emptyOutDir")
+    if not (FRESH / "index.html").is_file():
+        raise BuildError(f"The build left no {FRESH / 'index.html'}; see the messages above.")
+    (FRESH / STAMP.name).write_text(wanted)
+    # Swapped in one go: a server that runs meanwhile always finds a whole dashboard.
+    shutil.rmtree(DIST, ignore_errors=True)
+    FRESH.rename(DIST)
     return True
 
 

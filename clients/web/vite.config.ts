@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import tailwindcss from "@tailwindcss/vite";
@@ -10,11 +12,11 @@ function gzipSiblings(): Plugin {
   return {
     name: "gzip-siblings",
     apply: "build",
-    generateBundle(_options, bundle) {
-      for (const [name, item] of Object.entries(bundle)) {
+    // From the files as written: earlier, other plugins have still to put things into them.
+    writeBundle({ dir = "dist" }, bundle) {
+      for (const name of Object.keys(bundle)) {
         if (!/\.(js|css|svg)$/.test(name)) continue;
-        const source = item.type === "chunk" ? item.code : item.source;
-        this.emitFile({ type: "asset", fileName: `${name}.gz`, source: gzipSync(source, { level: 9 }) });
+        writeFileSync(join(dir, `${name}.gz`), gzipSync(readFileSync(join(dir, name)), { level: 9 }));
       }
     },
   };

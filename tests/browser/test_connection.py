@@ -99,7 +99,7 @@ def test_a_sign_in_link_works_once_and_a_pasted_one_too(context: BrowserContext,
     page = context.new_page()
     page.goto(box.url)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Sign in to Berth")
-    expect(page.get_by_text("berth web")).to_be_visible()
+    expect(page.get_by_text("berth web", exact=True)).to_be_visible()
     page.get_by_label("Or paste the link").fill("nonsense")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("no sign-in link")
@@ -186,6 +186,5 @@ def test_the_page_allows_nothing_from_elsewhere(page: Page, box: Box) -> None:
     answer = page.goto(box.url)
     assert answer is not None
     policy = answer.headers["content-security-policy"]
-    assert "default-src 'self'" in policy or "default-src 'none'" in policy
-    assert "unsafe-eval" not in policy
-    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
