@@ -95,7 +95,7 @@ def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
     reader = logs.LineReader()
     (folder / "output.log").touch()
     whole = b""
-    stride, logs._STRIDE = logs._STRIDE, 3
+    block, logs._BLOCK = logs._BLOCK, 5
     try:
         for piece in [b"", *pieces]:
             whole += piece
@@ -110,7 +110,7 @@ def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
             assert page.lines == wanted[start : start + count]
             assert (page.total, page.first, page.size_bytes) == (len(expected), start, len(whole))
     finally:
-        logs._STRIDE = stride
+        logs._BLOCK = block
 
 
 @pytest.mark.parametrize("trick", ["symlink", "hardlink", "pipe", "folder"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from berth_server.service.service import Service
 
 LOG_NAME = "output.log"
-# One offset is kept per so many lines.
-_STRIDE = 1000
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _LINE_LIMIT = 64 << 10
 _PAGE_BYTES = 8 << 20
 
@@ -72,32 +71,34 @@ def read_bytes(log: LogFile, offset: int, limit: int) -> LogBytes:
 
 @dataclass
 class _Index:
-    """Where every thousandth line begins."""
+    """How many lines end before each block: enough to find any line, at the speed of memory."""
 
     inode: int = 0
-    offsets: list[int] = field(default_factory=lambda: [0])
+    before: list[int] = field(default_factory=lambda: [0])
+    """Line ends before block N; the last entry is of the block that is not whole yet."""
     lines: int = 0
     """Line ends up to `seen`."""
     seen: int = 0
 
     def extend(self, handle: int, size: int) -> None:
         """Count on to the present end."""
+        # One buffer for all: fresh memory for each block costs more than the counting.
+        buffer = bytearray(_BLOCK)
         while self.seen < size:
-            block = os.pread(handle, min(_BLOCK, size - self.seen), self.seen)
-            if not block:
+            room = _BLOCK - self.seen % _BLOCK
+            got = os.preadv(handle, [memoryview(buffer)[: min(room, size - self.seen)]], self.seen)
+            if not got:
                 return
-            found = block.count(b"\n")
-            position = -1
-            # Only the few boundaries inside the block are looked for one by one.
-            while self.lines + found >= len(self.offsets) * _STRIDE:
-                skip = len(self.offsets) * _STRIDE - self.lines
-                for _ in range(skip):
-                    position = block.index(b"\n", position + 1)
-                self.lines += skip
-                found -= skip
-                self.offsets.append(self.seen + position + 1)
-            self.lines += found
-            self.seen += len(block)
+            self.lines += buffer.count(b"\n", 0, got)
+            self.seen += got
+            if self.seen % _BLOCK == 0:
+                self.before.append(self.lines)
+
+    def place(self, line: int) -> tuple[int, int]:
+        """Where to read from, and how many line ends to pass, to come to a line's begin."""
+        # The last block before which fewer lines have ended: the line begins in or after it.
+        block = max(0, bisect_left(self.before, line) - 1)
+        return block * _BLOCK, line - self.before[block]
 
 
 class LineReader:
@@ -138,9 +139,8 @@ class LineReader:
         open_end = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
         total = index.lines + (1 if open_end else 0)
         start = max(0, total + first) if first < 0 else min(first, total)
-        stride = min(start // _STRIDE, len(index.offsets) - 1)
-        skip = start - stride * _STRIDE
-        lines = _lines(handle, index.offsets[stride], size, skip, count, as_shown=as_shown)
+        offset, skip = index.place(start)
+        lines = _lines(handle, offset, size, skip, count, as_shown=as_shown)
         return LogLines(
             attempt=log.attempt,
             first=start,
