@@ -67,5 +67,5 @@ export const api = {
 
 /** Address of the raw bytes of a log, for downloads. */
 export function logUrl(id: number, attempt: number | undefined): string {
-  return `/api/v1/jobs/${id}/log?limit=16777216${attempt === undefined ? "" : `&attempt=${attempt}`}`;
+  return `/api/v1/jobs/${id}/log/download${attempt === undefined ? "" : `?attempt=${attempt}`}`;
 }
