@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from berth.protocol.access import LoginLink, Me, NewToken, TokenList, TokenRequest
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.bodies import body_of, described, no_body
 from berth_server.api.context import Context, caller, context
@@ -19,7 +20,7 @@ from berth_server.service import tokens
 from berth_server.service.board import moment
 from berth_server.service.logins import LASTS_S
 
-router = APIRouter(tags=["access"])
+router = routing.router(tag="access")
 
 
 @router.get("/api/v1/me", response_model=Me, summary="Who the server takes you for")

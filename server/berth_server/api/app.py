@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import (
@@ -28,7 +28,6 @@ from berth_server.api import (
     server,
     submit,
 )
-from berth_server.api.bodies import known_query
 from berth_server.api.clock import keep_time
 from berth_server.api.context import Context
 from berth_server.api.gate import Gate
@@ -77,7 +76,7 @@ def create_app(context: Context) -> FastAPI:
         health,
         prometheus,
     ):
-        app.include_router(module.router, dependencies=[Depends(known_query)])
+        app.include_router(module.router)
     schema.install(app)
     app.router.default = _elsewhere(app.router.not_found)
     app.add_middleware(Gate, context=context)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from berth_server.api.problems import Wrong, invalid_body, nearest
+from berth_server.api.problems import Wrong, invalid_body
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -38,18 +38,6 @@ async def no_body(request: Request) -> None:
         raise Wrong(422, "This request takes no body; leave it out.")
 
 
-async def known_query(request: Request) -> None:
-    """Refuse query parameters that the route does not know: a typo must not widen a list."""
-    # A coroutine without a wait: FastAPI would run a plain function on a thread.
-    if not request.scope["query_string"]:
-        return
-    route: Any = request.scope["route"]
-    known = [field.alias for field in route.dependant.query_params]
-    for name in request.query_params:
-        if name not in known:
-            raise Wrong(422, f"There is no query parameter {name!r}{nearest(name, known)}.")
-
-
 def parse(raw: bytes, model: type[M]) -> M:
     """Bytes of JSON as a model. Raises Wrong."""
     try:
@@ -70,4 +58,15 @@ def described(
     schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
     return {
         "requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}
+    }
+
+
+def header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A header that a route reads itself, for `parameters` of its `openapi_extra`."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", **schema},
     }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
+from starlette.responses import StreamingResponse
 
 from berth.protocol.dashboard import GpuHistory, LogMarkers, LogMatches, RunFiles
 from berth.protocol.jobs import JobPage
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.api.jobs import JobId
@@ -24,10 +28,11 @@ from berth_server.service.present import show_jobs
 from berth_server.service.runlist import list_files
 from berth_server.store import jobs
 
-router = APIRouter(prefix="/api/v1", tags=["dashboard"])
+router = routing.router(prefix="/api/v1", tag="dashboard")
 
 # Each search is a process of its own; more at once would cost the jobs their processors.
 _SEARCHES = 2
+_PIECE = 1 << 20
 _limiters: dict[int, anyio.CapacityLimiter] = {}
 _Points = Annotated[
     int, Query(ge=2, le=2000, description="Most entries; longer spans are thinned.")
@@ -72,6 +77,41 @@ async def search_log(
 
     limiter = _limiter()
     return answer(await anyio.to_thread.run_sync(look, limiter=limiter))
+
+
+@router.get(
+    "/jobs/{job_id}/log/download",
+    summary="Download the whole log",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+async def download_log(request: Request, job_id: JobId, attempt: Number = None) -> Response:
+    """Every byte written so far, as a file to keep."""
+    log = log_file(context(request).service, job_id, attempt)
+    handle = await anyio.to_thread.run_sync(log.open)
+    if handle is None:
+        raise NotFound(f"Job {job_id} has written no log yet.")
+    size = os.fstat(handle).st_size
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": f'attachment; filename="berth-{log.attempt}.log"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_bytes(handle, size), 200, headers, "application/octet-stream")
+
+
+async def _bytes(handle: int, size: int) -> AsyncIterator[bytes]:
+    try:
+        place = 0
+        while place < size:
+            wanted = min(_PIECE, size - place)
+            piece = await anyio.to_thread.run_sync(os.pread, handle, wanted, place)
+            if not piece:
+                return
+            place += len(piece)
+            yield piece
+    finally:
+        os.close(handle)
 
 
 @router.get("/jobs/{job_id}/log/markers", response_model=LogMarkers, summary="Lines to jump to")

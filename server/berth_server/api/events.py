@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 
 from berth.protocol.events import Event, EventPage
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import Context, context
 from berth_server.api.jobs import MAX_ID
@@ -16,7 +17,7 @@ from berth_server.api.sse import EventStream, frame
 from berth_server.service.present import show_event
 from berth_server.store import events
 
-router = APIRouter(prefix="/api/v1/events", tags=["events"])
+router = routing.router(prefix="/api/v1/events", tag="events")
 
 _BATCH = 500
 _After = Annotated[

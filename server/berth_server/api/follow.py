@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 
 from berth.protocol.logs import LogChunk, LogEnd
 from berth.protocol.states import Outcome
+from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.api.jobs import MAX_ID, JobId
 from berth_server.api.logs import Number
@@ -22,7 +23,7 @@ from berth_server.service import find
 from berth_server.service.logs import LOG_NAME, LogFile, log_file
 from berth_server.store import attempts
 
-router = APIRouter(prefix="/api/v1/jobs/{job_id}/log", tags=["logs"])
+router = routing.router(prefix="/api/v1/jobs/{job_id}/log", tag="logs")
 
 _CHUNK = 128 << 10
 # A follower must not cost the job its processor: at most 12.5 MiB/s each.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 
 from berth.protocol.gpus import Box, DrainRequest, Gpu
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.bodies import body_or, described, no_body
 from berth_server.api.context import caller, context
 from berth_server.service.drain import on_drain, on_undrain
 from berth_server.service.map import show_box, show_gpu
 
-router = APIRouter(prefix="/api/v1/gpus", tags=["gpus"])
+router = routing.router(prefix="/api/v1/gpus", tag="gpus")
 
 _Uuid = Annotated[
     str, Path(max_length=200, description="UUID of the GPU, or its index.", examples=["GPU-5d1c…"])

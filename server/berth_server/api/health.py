@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from berth.protocol.server import Health
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 
-router = APIRouter(tags=["health"])
+router = routing.router(tag="health")
 
 
 @router.get("/healthz", response_model=Health, summary="The server answers")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from berth.protocol.internal import DesiredState, WorkerReport
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.bodies import body_of, described
 from berth_server.api.context import context
 from berth_server.service.report import on_report
 
-router = APIRouter(prefix="/internal/v1", tags=["internal"])
+router = routing.router(prefix="/internal/v1", tag="internal")
 
 
 @router.get("/desired", response_model=DesiredState, summary="What the worker should be busy with")

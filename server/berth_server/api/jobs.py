@@ -6,11 +6,12 @@ import base64
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.states import JobState
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.bodies import body_of, described, no_body
 from berth_server.api.context import caller, context
@@ -26,7 +27,7 @@ from berth_server.service.retry import on_retry
 from berth_server.service.service import Service
 from berth_server.store import jobs
 
-router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 MAX_ID = 2**63 - 1
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the job.", examples=[42])]

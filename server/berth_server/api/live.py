@@ -9,10 +9,11 @@ from typing import Annotated
 
 import anyio
 import structlog
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 
 from berth.protocol.dashboard import Hello
 from berth.protocol.events import Event
+from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.api.jobs import MAX_ID
 from berth_server.api.sse import EventStream, frame
@@ -20,7 +21,7 @@ from berth_server.service.map import show_box
 from berth_server.service.present import show_event
 from berth_server.store import events
 
-router = APIRouter(prefix="/api/v1/live", tags=["dashboard"])
+router = routing.router(prefix="/api/v1/live", tag="dashboard")
 log = structlog.get_logger()
 
 INSTANCE = secrets.token_hex(4)

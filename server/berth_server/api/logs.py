@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from berth.protocol.logs import LogLines
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.api.jobs import MAX_ID, JobId
 from berth_server.service.logs import log_file, read_bytes
 
-router = APIRouter(prefix="/api/v1/jobs/{job_id}/log", tags=["logs"])
+router = routing.router(prefix="/api/v1/jobs/{job_id}/log", tag="logs")
 
 Number = Annotated[
     int | None,

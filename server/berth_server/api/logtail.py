@@ -9,9 +9,10 @@ from typing import Annotated
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from berth.protocol.logs import LogLines
+from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.api.jobs import MAX_ID, JobId
 from berth_server.api.logs import Number
@@ -19,7 +20,7 @@ from berth_server.api.sse import EventStream, frame
 from berth_server.service import find
 from berth_server.service.logs import LOG_NAME, LogFile, log_file
 
-router = APIRouter(prefix="/api/v1/jobs/{job_id}/log", tags=["dashboard"])
+router = routing.router(prefix="/api/v1/jobs/{job_id}/log", tag="dashboard")
 
 _MOST_LINES = 500
 # Between two looks: nobody reads faster, and the job keeps its processor.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from berth.protocol.metrics import Ablation, AblationList, Metrics
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.api.jobs import JobId
@@ -15,7 +16,7 @@ from berth_server.api.logs import Number
 from berth_server.service.ablations import gather, list_ablations, sources
 from berth_server.service.metrics import metrics_of, read_metrics
 
-router = APIRouter(prefix="/api/v1", tags=["metrics"])
+router = routing.router(prefix="/api/v1", tag="metrics")
 
 
 @router.get("/jobs/{job_id}/metrics", response_model=Metrics, summary="The curve of a run")

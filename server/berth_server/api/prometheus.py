@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
 from berth.protocol.states import HolderKind, JobState
+from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.service.map import show_box
 from berth_server.store import jobs
 
-router = APIRouter(tags=["health"])
+router = routing.router(tag="health")
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from berth.protocol.server import ServerSettings, UserList
 from berth_server import settings
+from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.service.users import summarise
 
-router = APIRouter(prefix="/api/v1", tags=["server"])
+router = routing.router(prefix="/api/v1", tag="server")
 
 
 @router.get("/settings", response_model=ServerSettings, summary="The settings in force")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import anyio.to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
+from berth_server.api import routing
 from berth_server.api.answers import answer, answers
-from berth_server.api.bodies import body_of, described
+from berth_server.api.bodies import body_of, described, header
 from berth_server.api.context import Context, caller, context
 from berth_server.api.problems import Wrong, invalid_body
 from berth_server.service import check
@@ -25,10 +24,11 @@ from berth_server.service.service import Service
 from berth_server.service.submit import Submitted, at_position, may_submit, on_submit, repeated
 from berth_server.store import jobs
 
-router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 # A folder on a network disk that hangs must not keep the submitter waiting for ever.
 _LOOK_TIMEOUT_S = 5.0
+_LONGEST_KEY = 200
 _SPECS = TypeAdapter(list[JobSpec])
 
 
@@ -37,42 +37,43 @@ _SPECS = TypeAdapter(list[JobSpec])
     status_code=201,
     response_model=Job | list[Job] | SubmittedJobs,
     summary="Submit a job, or a list of jobs",
-    openapi_extra=described(JobSpec, many=True),
+    openapi_extra=described(JobSpec, many=True)
+    | {
+        "parameters": [
+            header(
+                "Idempotency-Key",
+                "Makes the submit safe to repeat: the same key gives the same jobs.",
+                minLength=1,
+                maxLength=_LONGEST_KEY,
+            ),
+            header("Prefer", "`return=minimal` answers a list with its ids alone."),
+        ]
+    },
 )
-async def submit(
-    request: Request,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=200,
-            description="Makes the submit safe to repeat: the same key gives the same jobs.",
-        ),
-    ] = None,
-    prefer: Annotated[
-        str | None, Header(description="`return=minimal` answers a list with its ids alone.")
-    ] = None,
-) -> Response:
+async def submit(request: Request) -> Response:
     """
     Take in jobs, all or none. They are on disk when this answers, and those that can have
     started. A list is answered with a list in the same order.
     """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise Wrong(422, f"Idempotency-Key has {len(key)} characters; give 1 to {_LONGEST_KEY}.")
     raw = await request.body()
     room, asking = context(request), caller(request)
     service = room.service
     specs, many = parse_specs(raw)
-    done = repeated(service, asking, idempotency_key, raw)
+    done = repeated(service, asking, key, raw)
     if done is None:
         may_submit(service, asking)
         prepared = await look(room, specs, asking, many=many)
         # Somebody may have sent the same key while the folders were looked at.
-        done = repeated(service, asking, idempotency_key, raw) or on_submit(
-            service, asking, prepared, many=many, key=idempotency_key, body=raw
+        done = repeated(service, asking, key, raw) or on_submit(
+            service, asking, prepared, many=many, key=key, body=raw
         )
         warnings = list(dict.fromkeys(w for one in prepared for w in one.warnings))
     else:
         warnings = []
-    if many and prefer is not None and "return=minimal" in prefer:
+    if many and "return=minimal" in request.headers.get("prefer", ""):
         return answer(SubmittedJobs(ids=list(done.ids), warnings=warnings), 201)
     return _shown(service, done, many=many)
 
