@@ -46,6 +46,7 @@ class FakeServer:
         self.attempts: dict[str, dict[str, Any]] = {}
         self.reports: list[WorkerReport] = []
         self.times: list[float] = []
+        self.known: dict[str, Any] = {}
         self.generation = 0
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -125,7 +126,9 @@ class FakeServer:
         if method == "POST":
             assert target == "/internal/v1/report"
             self.times.append(time.monotonic())
-            self.reports.append(WorkerReport.model_validate_json(body))
+            report = WorkerReport.model_validate_json(body)
+            self.known |= {attempt.attempt: attempt for attempt in report.attempts}
+            self.reports.append(report)
             return b""
         after = dict(p.split("=") for p in target.partition("?")[2].split("&")).get("after")
         if after == str(self.generation):
@@ -225,10 +228,8 @@ class WorkerUnderTest:
         self.server.desire(**{key(attempt): None})
 
     def seen(self, attempt: str) -> Any:
-        """What the last report says about an attempt; None when it says nothing."""
-        if not self.server.reports:
-            return None
-        return next((a for a in self.server.reports[-1].attempts if a.attempt == attempt), None)
+        """What was last reported of an attempt; None when nothing was."""
+        return self.server.known.get(attempt)
 
     def until_phase(self, attempt: str, *phases: str, timeout_s: float = 20) -> Any:
         """Wait until the attempt is reported in one of the phases."""

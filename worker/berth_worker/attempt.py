@@ -32,6 +32,8 @@ class Attempt:
     gpus_clear: bool = False
     asked_grace: timedelta | None = None
     refusals: int = 0
+    memory_kills_before: int | None = None
+    """The kernel's count when the job began, if this worker was there."""
     seen_pids: set[int] = field(default_factory=set[int])
     """Pids that the driver has shown for it."""
     scope: anyio.CancelScope | None = None

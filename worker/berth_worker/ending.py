@@ -50,13 +50,13 @@ def verdict(attempt: Attempt) -> Verdict:
 
 def _gather(attempt: Attempt) -> Evidence:
     folder = attempt.folder
-    began = attempt.began
+    before = attempt.memory_kills_before
     return Evidence(
         desired=attempt.desired,
         record=attempt.record,
         log_tail=folder.tail("output.log", _TAIL_BYTES),
         failure=folder.failure(),
-        memory_kills=kin.oom_kills() - began.oom_kills if began else 0,
+        memory_kills=0 if before is None else kin.oom_kills() - before,
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
         own_pids=frozenset(attempt.seen_pids),
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),

@@ -13,7 +13,12 @@ _REPEAT_AFTER_S = 5.0
 
 
 class Reporter:
-    """Makes the reports: attempts always, the devices when there is news of them."""
+    """
+    Makes the reports.
+
+    With every look at the devices, so every second, they tell of all attempts; in between, of
+    those with news. The devices themselves are told when they show something new.
+    """
 
     def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervisor) -> None:
         """`frame` holds what stays the same."""
@@ -22,6 +27,7 @@ class Reporter:
         self._supervisor = supervisor
         self._told: BoxSnapshot | None = None
         self._told_at = 0.0
+        self._considered: BoxSnapshot | None = None
 
     def build(self, *, whole: bool) -> bytes:
         """The next report; `whole`: the server may know nothing of what it was told before."""
@@ -34,7 +40,8 @@ class Reporter:
                 snapshot, self._told, self._told_at = latest, latest, now
         elif whole:
             snapshot = latest
-        report = self._frame.model_copy(
-            update={"snapshot": snapshot, "attempts": self._supervisor.observed()}
-        )
+        everything = whole or latest is not self._considered
+        self._considered = latest
+        attempts = self._supervisor.observed(everything=everything)
+        report = self._frame.model_copy(update={"snapshot": snapshot, "attempts": attempts})
         return report.model_dump_json().encode()

@@ -50,8 +50,8 @@ class Began(Wire):
     shim: _Who
     first: _Who
     started_at: UtcTime
-    oom_kills: int = 0
-    """The kernel's count of memory kills at that moment."""
+    oom_kills: int | None = None
+    """The kernel's count of memory kills soon after; absent at the very start."""
 
 
 @dataclass(frozen=True, slots=True)

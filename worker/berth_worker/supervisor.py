@@ -21,6 +21,7 @@ from berth_worker.devices import AttemptProcesses
 from berth_worker.launch import LaunchError, Starter, Surroundings, launch
 from berth_worker.rundir import Began, Found, RunDir
 from berth_worker.sampling import Sampler
+from berth_worker.shim import kin
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
@@ -60,6 +61,7 @@ class Supervisor:
         self._rebooted = rebooted
         self._desired = DesiredState(generation=0)
         self._attempts: dict[str, Attempt] = {}
+        self._with_news: set[str] = set()
 
     def want(self, desired: DesiredState) -> None:
         """Take in what the server wants, and set about it."""
@@ -71,9 +73,14 @@ class Supervisor:
         self._reconcile()
         self._rebooted = False
 
-    def observed(self) -> tuple[ObservedAttempt, ...]:
-        """Every attempt there is something to tell of."""
-        told = (attempt.observed() for attempt in self._attempts.values())
+    def observed(self, *, everything: bool) -> tuple[ObservedAttempt, ...]:
+        """What there is to tell: of all attempts, or of those with news since the last time."""
+        news, self._with_news = self._with_news, set()
+        told = (
+            attempt.observed()
+            for name, attempt in self._attempts.items()
+            if everything or name in news
+        )
         return tuple(one for one in told if one is not None)
 
     def processes(self) -> Mapping[str, AttemptProcesses]:
@@ -125,6 +132,10 @@ class Supervisor:
                 if attempt.scope is not None:
                     attempt.scope.cancel()
 
+    def _tell(self, attempt: Attempt, *, urgent: bool = True) -> None:
+        self._with_news.add(attempt.name)
+        (self._news.changed if urgent else self._news.soon)()
+
     # What is there already
 
     def _look(self, wanted: DesiredAttempt) -> None:
@@ -147,6 +158,7 @@ class Supervisor:
         )
         attempt.shim = found.shim
         attempt.began = found.began
+        attempt.memory_kills_before = found.began.oom_kills if found.began else None
         attempt.facts = found.facts
         attempt.record = found.record
         if found.kind == "refused":
@@ -160,7 +172,7 @@ class Supervisor:
             attempt.phase = "stopping"
             attempt.asked_grace = attempt.desired.grace
             self._follow(attempt, self._conclude)
-        self._news.changed()
+        self._tell(attempt)
 
     def _refuse(self, attempt: Attempt) -> None:
         try:
@@ -176,7 +188,7 @@ class Supervisor:
         attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
         attempt.message = "It was stopped before it started."
         attempt.gpus_clear = True
-        self._news.changed()
+        self._tell(attempt)
 
     # Starting
 
@@ -241,12 +253,13 @@ class Supervisor:
 
     def _begin(self, attempt: Attempt, began: Began) -> None:
         attempt.began = began
+        attempt.memory_kills_before = began.oom_kills or kin.oom_kills()
         attempt.shim = began.shim.identity()
         if attempt.phase == "starting":
             attempt.phase = "running"
         elif attempt.asked_grace is not None:
             attempt.shim.send(signal.SIGTERM)  # it was told to stop before it could hear
-        self._news.soon()
+        self._tell(attempt, urgent=False)
 
     async def _refused(self, attempt: Attempt, why: str) -> None:
         """The box had no process, no disk or no memory to spare: try again, a few times."""
@@ -292,7 +305,7 @@ class Supervisor:
         shim = attempt.shim or attempt.folder.look().shim
         if shim is not None:
             shim.send(signal.SIGTERM)
-        self._news.changed()
+        self._tell(attempt)
 
     # Following
 
@@ -350,7 +363,7 @@ class Supervisor:
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
         attempt.gpus_clear = await self._is_clear(attempt)
         attempt.phase = "ended"
-        self._news.changed()
+        self._tell(attempt)
         pause_s = 0.002
         while not attempt.gpus_clear:
             await anyio.sleep(pause_s)
@@ -359,7 +372,7 @@ class Supervisor:
                 await anyio.to_thread.run_sync(ending.end_processes, home, attempt)
             attempt.gpus_clear = await self._is_clear(attempt)
             if attempt.gpus_clear:
-                self._news.changed()
+                self._tell(attempt)
 
     async def _is_clear(self, attempt: Attempt) -> bool:
         if not attempt.desired.gpus:

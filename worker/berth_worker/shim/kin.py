@@ -66,9 +66,14 @@ def descendants() -> list[Process]:
 
 def identity(pid: int) -> dict[str, Any]:
     """Who a process is, never to be mistaken for a later one with its pid."""
-    process = read(pid)
     boot_id = files.read("/proc/sys/kernel/random/boot_id").decode().strip()
-    return {"pid": pid, "start_ticks": process.started if process else 0, "boot_id": boot_id}
+    return {"pid": pid, "start_ticks": started(pid), "boot_id": boot_id}
+
+
+def started(pid: int) -> int:
+    """When a process was started, clock ticks after boot; 0 when there is none."""
+    process = read(pid)
+    return process.started if process else 0
 
 
 def environment(pid: int) -> dict[bytes, bytes]:

@@ -18,7 +18,6 @@ from berth_worker.shim import become, files, supervise
 
 _MESSAGE_BYTES = 8192
 _RETRY_S = 0.1
-_CLOSE_ON_EXEC = socket.MSG_CMSG_CLOEXEC
 
 
 def serve(fd: int, fence_file: str) -> None:
@@ -60,10 +59,12 @@ def _spare(channel: socket.socket, busy: int, enter: become.Enter) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         shim = supervise.Shim(enter)
-        message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1, _CLOSE_ON_EXEC)
+        message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
         os.close(busy)
         channel.close()
+        notice = fds[0] if fds else -1
+        files.keep_from_jobs(notice)
         if message:
-            shim.run(os.fsdecode(message), fds[0] if fds else -1)
+            shim.run(os.fsdecode(message), notice)
     finally:
         os._exit(0)

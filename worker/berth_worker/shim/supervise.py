@@ -7,8 +7,8 @@ ended. It is told to stop by SIGTERM; `stop.json` beside `launch.json` says with
 grace. The worker hears through the notice pipe, a line each: `began {shim.json}`,
 `ended {exit.json}`, `refused sentence`. A worker that comes later reads the files.
 
-What costs time is done beforehand: a shim is made, with the process that will become the job,
-before anybody knows which attempt it will be.
+What costs time is done beforehand: a shim is made before anybody knows which attempt it will
+be given.
 """
 # pathlib is left out: see files.py.
 # ruff: noqa: PTH100, PTH104, PTH120
@@ -57,28 +57,19 @@ class Shim:
 
     def __init__(self, enter: become.Enter | None) -> None:
         """
-        Make this process ready, and another that will be the job.
+        Make this process ready.
 
-        `enter` is the fence's door when the caller has loaded it already. Raises OSError when
-        there is no process to spare.
+        `enter` is the fence's door when the caller has loaded it already.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         with contextlib.suppress(PermissionError):  # the caller made the session
             os.setsid()
         os.umask(0o022)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        files.write("/proc/self/oom_score_adj", "-900")
-        self._complaint, complaining = os.pipe()
-        hearing, self._orders = os.pipe()
-        self._first = os.fork()
-        if self._first == 0:
-            os.close(self._complaint)
-            os.close(self._orders)
-            become.body(hearing, complaining, enter)
-        os.close(complaining)
-        os.close(hearing)
+        self._enter = enter
         self._me = kin.identity(os.getpid())
-        self._body = kin.identity(self._first)
+        self._first = -1
+        self._complaint = -1
         self._folder = ""
         self._launch: dict[str, Any] = {}
         self._notice = -1
@@ -109,7 +100,6 @@ class Shim:
             os.dup2(nothing, fd)
         try:
             if self._claim(launch_path):
-                os.write(self._orders, b"!")
                 self._start()
                 self._watch()
                 self._finish()
@@ -125,8 +115,6 @@ class Shim:
 
     def _claim(self, launch_path: str) -> bool:
         try:
-            # The body reads it as well, and goes as far as it may before the claim.
-            os.write(self._orders, os.fsencode(launch_path) + b"\n")
             self._launch = json.loads(files.read(launch_path))
             files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
         except files.AlreadyStartedError:
@@ -137,13 +125,41 @@ class Shim:
         return True
 
     def _start(self) -> None:
+        launch = self._launch
+        try:
+            log = self._open_log()
+            if become.is_plain(launch):
+                self._first = become.spawn(launch, log)
+                self._begin()
+            else:
+                self._first, self._complaint = become.fork(launch, log, self._enter)
+            os.close(log)
+        except become.CannotStartError as error:
+            self._fail(str(error))
+            return
+        except OSError as error:
+            self._fail(f"The attempt cannot be set up: {become.reason(error)}.")
+            return
         now = time.monotonic()
-        limit_s = self._launch.get("time_limit_s")
+        limit_s = launch.get("time_limit_s")
         if limit_s is not None:
             self._limit_at = now + limit_s
-            self._warn_at = now + max(0.0, limit_s - self._launch.get("warn_before_s", 0.0))
+            self._warn_at = now + max(0.0, limit_s - launch.get("warn_before_s", 0.0))
         self._note_at = now + _NOTE_AFTER_S
-        self._hear_complaint(timeout_ms=1000)
+        if self._complaint >= 0:
+            self._hear_complaint(timeout_ms=1000)
+
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        log = os.open(self._path("output.log"), flags, 0o644)
+        uid = self._launch.get("uid")
+        if uid:
+            os.fchown(log, uid, self._launch["gid"])
+            os.chown(self._folder, uid, self._launch["gid"])
+        return log
+
+    def _fail(self, sentence: str) -> None:
+        self._cause, self._message = "launch_error", sentence
 
     def _hear_complaint(self, timeout_ms: int) -> None:
         """See whether the job's program has started, or why it could not."""
@@ -155,20 +171,24 @@ class Shim:
         os.close(self._complaint)
         self._complaint = -1
         if sentence:
-            self._cause, self._message = "launch_error", sentence.decode(errors="replace")
-            return
+            self._fail(sentence.decode(errors="replace"))
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         self._facts = {
             "attempt": self._launch["attempt"],
             "shim": self._me,
-            "first": self._body,
+            "first": dict(self._me, pid=self._first, start_ticks=kin.started(self._first)),
             "started_at": files.now_text(),
-            "oom_kills": kin.oom_kills(),
         }
         files.tell(self._notice, "began", json.dumps(self._facts))
 
     def _note(self) -> None:
         """The job stays: write down who runs it, and hold the space for its record."""
         self._note_at = None
+        files.write("/proc/self/oom_score_adj", "-900")  # not before: the job would inherit it
+        self._facts["oom_kills"] = kin.oom_kills()
         # Should the disk be full: a later worker finds us through `started`.
         with contextlib.suppress(OSError):
             files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
@@ -315,9 +335,9 @@ class Shim:
             files.sync(self._path("exit.json"))
 
     def _say(self, sentence: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        """Into the job's log, where its user looks."""
         with contextlib.suppress(OSError):
-            log = os.open(self._path("output.log"), flags, 0o644)
+            log = self._open_log()
             os.write(log, sentence.encode() + b"\n")
             os.close(log)
 
