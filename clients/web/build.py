@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 FRESH = HERE / "dist.new"
-STAMP = DIST / ".stamp"
+STAMP = HERE / ".stamp"
 MODULES_STAMP = HERE / "node_modules" / ".stamp"
 OLDEST_NODE = (22, 12)
 
@@ -42,16 +42,17 @@ def build(*, force: bool = False) -> bool:
     _npm(node, "run", "build", "--", "--outDir", FRESH.name, "--emptyOutDir")
     if not (FRESH / "index.html").is_file():
         raise BuildError(f"The build left no {FRESH / 'index.html'}; see the messages above.")
-    (FRESH / STAMP.name).write_text(wanted)
     # Swapped in one go: a server that runs meanwhile always finds a whole dashboard.
     shutil.rmtree(DIST, ignore_errors=True)
     FRESH.rename(DIST)
+    STAMP.write_text(wanted)
     return True
 
 
 def is_current() -> bool:
     """Whether dist/ was built from the sources as they are."""
-    return STAMP.is_file() and STAMP.read_text() == _digest(_sources())
+    whole = STAMP.is_file() and (DIST / "index.html").is_file()
+    return whole and STAMP.read_text() == _digest(_sources())
 
 
 def generate_types() -> None:
