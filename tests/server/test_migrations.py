@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,18 @@ def test_the_database_is_nobody_elses_to_read(tmp_path):
     path = tmp_path / "berth.db"
     Database(path).close()
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_folding_does_not_disturb_the_writer(tmp_path):
+    """From another thread, in the middle of a transaction; nothing is lost."""
+    db = Database(tmp_path / "berth.db")
+    with db.write(now=0.0) as tx:
+        tx.execute("INSERT INTO drains (gpu_uuid, actor, since) VALUES ('a', 'x', 0)")
+    with db.write(now=0.0) as tx:
+        tx.execute("INSERT INTO drains (gpu_uuid, actor, since) VALUES ('b', 'x', 0)")
+        folding = threading.Thread(target=db.fold)
+        folding.start()
+        folding.join(10)
+        assert not folding.is_alive()
+    assert db.read.all("SELECT gpu_uuid FROM drains ORDER BY 1") == [("a",), ("b",)]
+    db.close()

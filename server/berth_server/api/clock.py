@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from berth_server.api.context import Context
@@ -16,6 +17,7 @@ from berth_server.service.clockwork import next_due, on_due, on_worker_silent
 log = structlog.get_logger()
 # A clock that is set forward must not make timers late by as much.
 _LONGEST_S = 60.0
+_FOLD_EVERY = 200
 
 
 @asynccontextmanager
@@ -24,6 +26,7 @@ async def keep_time(context: Context) -> AsyncGenerator[None]:
     async with anyio.create_task_group() as group:
         group.start_soon(_due, context)
         group.start_soon(_silence, context)
+        group.start_soon(_fold, context)
         group.start_soon(keep_history, context)
         yield
         group.cancel_scope.cancel()
@@ -66,3 +69,20 @@ async def _silence(context: Context) -> None:
         reported = service.sight.reported_at
         left = limit if reported is None or told else reported + limit - service.clock()
         await asyncio.sleep(max(left, 0.05) + 0.05)
+
+
+async def _fold(context: Context) -> None:
+    """Fold the write-ahead log after every few hundred commits, so that no request has to."""
+    db = context.service.db
+    folded = db.commits
+    wake = asyncio.Event()
+    stop = context.service.on_event.listen(wake.set)
+    try:
+        while True:
+            await wake.wait()
+            wake.clear()
+            if db.commits - folded >= _FOLD_EVERY:
+                folded = db.commits
+                await anyio.to_thread.run_sync(db.fold)
+    finally:
+        stop()
