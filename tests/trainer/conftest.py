@@ -10,6 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+# Before torch is imported: its idle threads spin, and tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from berth_trainer import demo_workspace
 from berth_trainer.config_file import settings_from
 

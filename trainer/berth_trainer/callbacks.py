@@ -135,6 +135,7 @@ _SHOWN = {
     "learning_rate": "lr {:.2e}",
     "grad_norm": "grad {:.3f}",
     "tokens_per_s": "{:,.0f} tokens/s",
+    "gpu_peak_gib": "{:.1f} GiB",
     "epoch": "epoch {:.2f}",
 }
 _NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import torch
 from transformers import Trainer
 
 from berth_trainer.evaluation import Evaluation, evaluate
@@ -16,7 +17,8 @@ class PersonaTrainer(Trainer):
     Trains on encoded samples.
 
     Evaluation counts each sample once whatever the number of ranks, and weights by tokens.
-    `tokens_per_s` counts real tokens of all ranks, and leaves out evaluating and saving.
+    `tokens_per_s` counts real tokens of all ranks, and leaves out evaluating and saving;
+    `gpu_peak_gib` is the most that rank 0 has reserved on its GPU so far.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class PersonaTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._seen is not None:
             logs["tokens_per_s"] = self._token_rate()
+            if torch.cuda.is_available():
+                logs["gpu_peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
         super().log(logs, start_time)
 
     def evaluate(
