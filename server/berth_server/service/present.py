@@ -16,7 +16,7 @@ from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, Job, LaunchFacts, OomLadder
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain import explain
-from berth_server.core.model import Plan, Snapshot
+from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.service.board import moment, seconds
 from berth_server.store import attempts, jobs
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
@@ -113,6 +113,8 @@ class _Outlook:
         if view is None:
             return None
         now = moment(self._service.clock())
+        if view.state is JobState.HELD and not view.dependencies and view.not_before is None:
+            return self._held
         if record.state != JobState.QUEUED.value:
             # Nothing but the job itself keeps it: no need to look at the box.
             alone = Snapshot(now=now, gpus=(), queue=(view,))
@@ -123,6 +125,13 @@ class _Outlook:
         if place > _EXPLAINED:
             return f"{place - 1} jobs wait ahead of it."
         return self._explained(record.id)
+
+    @cached_property
+    def _held(self) -> str:
+        """The same for every job that only a hold keeps."""
+        now = moment(0.0)
+        job = JobView(id=1, name="", user="", state=JobState.HELD, gpus=0, queued_at=now)
+        return explain(Snapshot(now=now, gpus=(), queue=(job,)), Plan(), 1).summary
 
     def _explained(self, job_id: int) -> str | None:
         """The sentence of the whole explanation; who comes after the job does not matter."""
