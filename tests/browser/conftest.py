@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,26 +12,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from box import Box
+from browser import find_chromium, launch
 from guard import Guard
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM_FLAGS = [
-    "--no-sandbox",  # tests run as root in containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP box.lan 127.0.0.1",
-]
-
-
-def find_chromium() -> str | None:
-    """A Chromium or Chrome on this machine."""
-    named = os.environ.get("BERTH_CHROMIUM")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return named or next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +37,9 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """One browser for all tests."""
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip(
-            "no Chromium here; install one (apt-get install chromium) or set BERTH_CHROMIUM"
-        )
-    browser = playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
+    if find_chromium() is None:
+        pytest.skip("no Chromium here: apt-get install chromium, or set BERTH_CHROMIUM")
+    browser = launch(playwright)
     yield browser
     browser.close()
 
