@@ -36,6 +36,8 @@ class Attempt:
     """The kernel's count when the job began, if this worker was there."""
     seen_pids: set[int] = field(default_factory=set[int])
     """Pids that the driver has shown for it."""
+    left: int = 0
+    """How many of its processes would not die, at the last count."""
     scope: anyio.CancelScope | None = None
     """Of the task that follows it."""
 

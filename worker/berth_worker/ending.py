@@ -76,13 +76,14 @@ def _free_bytes(*folders: Path) -> int | None:
 
 def end_processes(home: Path, attempt: Attempt) -> None:
     """Kill what is left of an attempt whose shim is gone."""
-    count = leftovers.end(home, attempt.processes)
+    count, attempt.left = leftovers.end(home, attempt.processes)
     if count:
         _log.warning(
             "processes of an ended attempt were killed",
             action="leftovers.killed",
             attempt=attempt.name,
             count=count,
+            left=attempt.left,
         )
 
 

@@ -16,9 +16,9 @@ _PATIENCE_S = 2.0
 _ROUND_S = 0.02
 
 
-def end(home: Path, attempt: AttemptProcesses) -> int:
+def end(home: Path, attempt: AttemptProcesses) -> tuple[int, int]:
     """
-    Kill every living process of an attempt whose shim is gone; how many there were.
+    Kill every living process of an attempt whose shim is gone; how many there were, and are.
 
     Goes on until none is left or `_PATIENCE_S` is over: a process in the kernel's hands (a
     driver, a network disk) may take longer, and is met again at the next call. Blocks.
@@ -36,5 +36,5 @@ def end(home: Path, attempt: AttemptProcesses) -> int:
             found.add(pid)
             who.send(signal.SIGKILL)
         if not pids or time.monotonic() > deadline:
-            return len(found)
+            return len(found), len(pids)
         time.sleep(_ROUND_S)
