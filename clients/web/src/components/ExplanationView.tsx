@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
 import { absolute, relative, wallClock } from "@/format/duration";
-import { ranges } from "@/model/topology";
+import { Ticked } from "./Ticked";
 import { useNow } from "./Time";
 
 const CONFIDENCE = {
@@ -18,7 +18,7 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
   const start = explanation.expected_start == null ? undefined : Date.parse(explanation.expected_start);
   return (
     <div className="text-sm">
-      <p className="mb-2 font-medium">{explanation.summary}</p>
+      <p className="mb-2 font-medium"><Ticked text={explanation.summary} /></p>
       {(explanation.position != null || start !== undefined) && (
         <p className="mb-3 text-muted">
           {explanation.position != null && `Place ${explanation.position} in line. `}
@@ -39,7 +39,7 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
           <h3 className="mt-4 mb-1.5 text-xs font-semibold text-muted">What would start it sooner</h3>
           <ul className="flex flex-col gap-1.5">
             {explanation.would_help?.map((sentence) => (
-              <li key={sentence} className="flex gap-2"><Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" />{sentence}</li>
+              <li key={sentence} className="flex gap-2"><Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" /><span><Ticked text={sentence} /></span></li>
             ))}
           </ul>
         </>
@@ -55,9 +55,8 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
     <li className="flex gap-2">
       <Icon aria-hidden className={`mt-0.5 size-4 shrink-0 ${reason.blocking ? "text-warn" : "text-muted"}`} />
       <span className="min-w-0">
-        {reason.sentence}
+        <Ticked text={reason.sentence} />
         <span className="text-xs text-muted">
-          {(reason.gpu_indices ?? []).length > 0 && ` · GPU ${ranges(reason.gpu_indices ?? [])}`}
           {until !== undefined && <> · until <time dateTime={reason.until ?? ""} title={absolute(until)}>{wallClock(until, now)}</time></>}
           {(reason.job_ids ?? []).slice(0, 6).map((id) => (
             <span key={id}> · <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">job {id}</Link></span>

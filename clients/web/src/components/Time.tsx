@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from "react";
-import { absolute, clock, duration, relative } from "@/format/duration";
+import { absolute, clock, duration, relative, span } from "@/format/duration";
 
 const watchers = new Set<() => void>();
 let now = Date.now();
@@ -46,7 +46,7 @@ export function Elapsed({ from, to, running = false }: { from: string | null | u
   const seconds = ((to == null ? present : Date.parse(to)) - start) / 1000;
   return (
     <span className="tabular whitespace-nowrap" title={`since ${absolute(start)}${to == null ? "" : ` until ${absolute(Date.parse(to))}`}`}>
-      {running ? clock(seconds) : duration(seconds)}
+      {running ? clock(seconds) : to == null ? duration(seconds) : span(seconds)}
     </span>
   );
 }

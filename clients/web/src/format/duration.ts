@@ -21,6 +21,11 @@ export function duration(seconds: number): string {
   return shown.join(" ") || "0s";
 }
 
+/** A length that is over: as `duration`, below ten seconds with a tenth. */
+export function span(seconds: number): string {
+  return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)}s` : duration(seconds);
+}
+
 /** "12:04:09" or "1d 02:04:09": every second shown, for clocks that run. */
 export function clock(seconds: number): string {
   const whole = Math.max(0, Math.floor(seconds));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { absolute, clock, duration, parseDuration, relative, wallClock } from "./duration";
+import { absolute, clock, duration, parseDuration, relative, span, wallClock } from "./duration";
 import { bytes, count, gib, metric, percent, plural } from "./units";
 
 describe("durations", () => {
@@ -31,6 +31,11 @@ describe("durations", () => {
 
   test.each(["", "soon", "1x", "h", "1h foo"])("%s is no duration", (text) => {
     expect(parseDuration(text)).toBeUndefined();
+  });
+
+  test("what is over and was short keeps a tenth", () => {
+    expect(span(0.467)).toBe("0.5s");
+    expect(span(61)).toBe("1m 1s");
   });
 
   test("a running clock keeps its width", () => {

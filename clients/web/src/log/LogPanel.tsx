@@ -1,6 +1,7 @@
 import { ArrowDownToLine, ChevronDown, ChevronUp, Download, WrapText, X } from "lucide-react";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
+import type { RefObject } from "react";
 import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Button, buttonLook } from "@/components/Button";
@@ -33,6 +34,7 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   const [text, setText] = useState(q);
   const [at, setAt] = useState(-1);
   const view = useRef<LogHandle>(null);
+  const [frame, height] = useRestOfWindow(growing ? 1 : 0);
   const box = useRef<HTMLInputElement>(null);
   const find = useFind(job.id, attempt?.number, ready ? q : "", regex);
   const markers = useQuery({
@@ -80,7 +82,9 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   }
   return (
     <div
-      className="panel flex h-[calc(100dvh-19rem)] min-h-80 max-lg:h-[calc(100dvh-21rem)] flex-col overflow-hidden"
+      ref={frame}
+      style={{ height }}
+      className="panel flex flex-col overflow-hidden"
       onKeyDown={(event) => {
         if ((event.ctrlKey || event.metaKey) && event.key === "f") {
           event.preventDefault();
@@ -137,9 +141,33 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
           find={pattern(q, regex)} ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []} handle={view}
         />
       )}
-      {!growing && <EndLine attempt={attempt} />}
+      {!growing && <EndLine attempt={attempt} message={attempt.number === job.attempts?.at(-1)?.number ? null : (attempt.message ?? null)} />}
     </div>
   );
+}
+
+/** A height that fills the window from where the element stands, above the bottom bar. */
+function useRestOfWindow(layout: number): [RefObject<HTMLDivElement | null>, number] {
+  const element = useRef<HTMLDivElement>(null);
+  const [height, setHeight] = useState(480);
+  useLayoutEffect(() => {
+    const measure = () => {
+      if (!element.current) return;
+      const top = element.current.getBoundingClientRect().top + scrollY;
+      setHeight(Math.max(320, innerHeight - top - (innerWidth < 1024 ? 76 : 20)));
+    };
+    measure();
+    // What stands above (messages, step line) changes its height with the job.
+    const watch = new ResizeObserver(measure);
+    const above = element.current?.parentElement?.querySelector("header");
+    if (above) watch.observe(above);
+    addEventListener("resize", measure);
+    return () => {
+      watch.disconnect();
+      removeEventListener("resize", measure);
+    };
+  }, [layout]);
+  return [element, height];
 }
 
 /** At most 200 ticks beside the scroll bar: more would be one bar. */

@@ -1,5 +1,5 @@
 import { useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
-import type { Ref } from "react";
+import type { Ref, RefObject } from "react";
 import { onThemeChange } from "@/shell/theme";
 import type { Rgb } from "./ansi";
 import type { LogBuffer } from "./buffer";
@@ -150,7 +150,7 @@ export function LogView({ buffer, version, follow, onUnfollow, wrap, marked, onM
 }
 
 /** The log's own background as numbers, for the contrast of exact colours. */
-function useGround(element: React.RefObject<HTMLElement | null>): Rgb {
+function useGround(element: RefObject<HTMLElement | null>): Rgb {
   const [ground, setGround] = useState<Rgb>([255, 255, 255]);
   useEffect(() => {
     const read = () => {

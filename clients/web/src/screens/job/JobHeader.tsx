@@ -4,6 +4,7 @@ import type { Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
 import { JobDot, StateBadge } from "@/components/State";
+import { Ticked } from "@/components/Ticked";
 import { Elapsed, Left } from "@/components/Time";
 import { plural } from "@/format/units";
 import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd } from "@/model/job";
@@ -38,7 +39,7 @@ export function JobHeader({ job }: { job: Job }) {
       </p>
       <StepLine job={job} />
       {(job.warnings ?? []).map((warning) => <p key={warning} className="mt-2 text-sm text-warn">{warning}</p>)}
-      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && <p className="mt-2 text-sm">{job.message}</p>}
+      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && <p className="mt-2 text-sm"><Ticked text={job.message} /></p>}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}
     </header>
   );

@@ -65,9 +65,9 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
           </span>
           <span title="Share of the last sample in which a kernel ran">{percent(gpu.utilization_percent)}</span>
           <span title="Temperature">{celsius(gpu.temperature_c)}</span>
-          <span title={gpu.power_limit_w == null ? "Power" : `Power, limit ${watts(gpu.power_limit_w)}`}>{watts(gpu.power_w)}</span>
+          <span className="max-sm:hidden" title={gpu.power_limit_w == null ? "Power" : `Power, limit ${watts(gpu.power_limit_w)}`}>{watts(gpu.power_w)}</span>
         </span>
-        {history.length > 1 && (
+        {history.filter((v) => v !== null).length > 1 && (
           <Sparkline values={history} label={`GPU ${gpu.index}: utilisation of the last hour`} {...(color ? { color } : {})} />
         )}
       </span>

@@ -2,7 +2,11 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
-import { islands } from "@/model/topology";
+import type { Gpu } from "@/api/types";
+import { useNow } from "@/components/Time";
+import { absolute, relative } from "@/format/duration";
+import { nextFree } from "@/model/idle";
+import { islands, ranges } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
@@ -14,6 +18,14 @@ const FENCES = {
   cgroup: "a device controller refuses the other GPUs",
   advisory: "environment variables and the audit only",
 };
+
+/** When the next GPUs come free, beside a sentence that tells only of those that are. */
+function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
+  const now = useNow();
+  const next = nextFree(gpus);
+  if (!next || !gpus.some((g) => g.holder.kind === "free" && !g.draining)) return null;
+  return <span>next free: GPU {ranges(next.indices)} <time dateTime={new Date(next.at).toISOString()} title={absolute(next.at)}>{relative(next.at, now)}</time> at the latest</span>;
+}
 
 /** Which GPUs are free, who holds the rest and until when, when does mine start. */
 export function OverviewScreen() {
@@ -33,9 +45,10 @@ export function OverviewScreen() {
       <Heading
         title={box.data?.sentence ?? "Overview"}
         note={
-          box.data?.fence && (
-            <span title={FENCES[box.data.fence]}>
-              fence: <span className="text-ink">{box.data.fence}</span>
+          box.data && (
+            <span className="flex flex-wrap gap-x-4">
+              <NextFree gpus={gpus} />
+              {box.data.fence && <span title={FENCES[box.data.fence]}>fence: <span className="text-ink">{box.data.fence}</span></span>}
             </span>
           )
         }
@@ -71,7 +84,7 @@ export function OverviewScreen() {
           ) : !running.data ? (
             <Skeleton rows={3} />
           ) : (
-            <RunningJobs jobs={running.data.jobs} gpus={gpus} onLight={setLit} />
+            <RunningJobs jobs={running.data.jobs} gpus={gpus} history={history} onLight={setLit} />
           )}
         </Section>
         <Section title="Next to start">

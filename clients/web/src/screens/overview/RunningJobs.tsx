@@ -1,4 +1,5 @@
 import { Link } from "@tanstack/react-router";
+import { TriangleAlert } from "lucide-react";
 import type { Gpu, Job } from "@/api/types";
 import { Empty } from "@/components/Frame";
 import { Bar } from "@/components/Meter";
@@ -6,11 +7,19 @@ import { JobDot, StateBadge } from "@/components/State";
 import { Elapsed, Left, useNow } from "@/components/Time";
 import { percent } from "@/format/units";
 import { jobColor, limitEnd, runSeconds } from "@/model/job";
+import { IDLE_MINUTES, isIdle } from "@/model/idle";
 import { ranges } from "@/model/topology";
 import { parseDuration } from "@/format/duration";
 
+interface Props {
+  jobs: readonly Job[];
+  gpus: readonly Gpu[];
+  history: (uuid: string) => readonly (number | null)[];
+  onLight: (id: number | null) => void;
+}
+
 /** The jobs that hold GPUs now. */
-export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpus: readonly Gpu[]; onLight: (id: number | null) => void }) {
+export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
   if (jobs.length === 0) {
     return (
       <Empty title="Nothing runs">
@@ -40,7 +49,7 @@ export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpu
               <td>{job.user}</td>
               <td className="whitespace-nowrap tabular">{ranges(job.gpu_indices ?? []) || <span className="text-muted">none</span>}</td>
               <td><StateBadge job={job} /></td>
-              <td className="text-right tabular"><Busy job={job} gpus={gpus} /></td>
+              <td className="text-right tabular"><Busy job={job} gpus={gpus} history={history} /></td>
               <td><Elapsed from={job.started_at} running /></td>
               <td><LimitBar job={job} /></td>
             </tr>
@@ -51,10 +60,14 @@ export function RunningJobs({ jobs, gpus, onLight }: { jobs: readonly Job[]; gpu
   );
 }
 
-function Busy({ job, gpus }: { job: Job; gpus: readonly Gpu[] }) {
+function Busy({ job, gpus, history }: Pick<Props, "gpus" | "history"> & { job: Job }) {
+  const now = useNow();
   const own = gpus.filter((g) => (job.gpu_uuids ?? []).includes(g.uuid) && g.utilization_percent != null);
   if (own.length === 0) return <span className="text-muted">–</span>;
   const mean = own.reduce((sum, g) => sum + (g.utilization_percent ?? 0), 0) / own.length;
+  if (isIdle(job, history, now)) {
+    return <span className="inline-flex items-center gap-1 text-warn" title={`All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`}><TriangleAlert aria-hidden className="size-3.5" />idle {IDLE_MINUTES} min</span>;
+  }
   return <span title="Mean utilisation of its GPUs now">{percent(mean)}</span>;
 }
 

@@ -2,6 +2,7 @@ import { useReducer, useSyncExternalStore } from "react";
 import { useBox, useMe, useSettings } from "@/api/queries";
 import { ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { Button } from "@/components/Button";
+import { Ticked } from "@/components/Ticked";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
 import { onThemeChange, setTheme, theme } from "@/shell/theme";
 import type { Theme } from "@/shell/theme";
@@ -57,11 +58,6 @@ export function SettingsScreen() {
       </Section>
     </>
   );
-}
-
-/** Text in which `this` is code. */
-function Ticked({ text }: { text: string }) {
-  return <>{text.split("`").map((part, i) => (i % 2 === 1 ? <code key={i} className="text-xs">{part}</code> : part))}</>;
 }
 
 function ThisBrowser() {

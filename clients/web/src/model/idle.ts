@@ -1,0 +1,33 @@
+/** Holders that let their GPUs idle, and when the next GPU should come free. */
+import type { Gpu, Job } from "@/api/types";
+import { at } from "./job";
+
+const IDLE_PERCENT = 5;
+export const IDLE_MINUTES = 10;
+
+/**
+ * Whether all GPUs of a running job were idle for ten minutes. `history` gives a GPU's
+ * utilisation per minute, newest last; what is not known does not count as idle.
+ */
+export function isIdle(job: Pick<Job, "state" | "gpu_uuids" | "started_at">, history: (uuid: string) => readonly (number | null)[], now: number): boolean {
+  const uuids = job.gpu_uuids ?? [];
+  const started = at(job.started_at);
+  if (job.state !== "running" || uuids.length === 0 || started === undefined) return false;
+  if (now - started < (IDLE_MINUTES + 1) * 60_000) return false;
+  return uuids.every((uuid) => {
+    // The newest minute may not be whole yet.
+    const recent = history(uuid).slice(-IDLE_MINUTES - 1, -1);
+    return recent.length === IDLE_MINUTES && recent.every((percent) => percent !== null && percent < IDLE_PERCENT);
+  });
+}
+
+/** The first GPUs to come free by time limits: their indices and when; undefined when none will. */
+export function nextFree(gpus: readonly Gpu[]): { indices: number[]; at: number } | undefined {
+  const ends = gpus.flatMap((gpu) => {
+    const until = gpu.holder.kind === "job" ? at(gpu.holder.until) : undefined;
+    return until === undefined ? [] : [{ index: gpu.index, until }];
+  });
+  if (ends.length === 0) return undefined;
+  const first = Math.min(...ends.map((e) => e.until));
+  return { indices: ends.filter((e) => e.until - first < 1_000).map((e) => e.index), at: first };
+}
