@@ -1,5 +1,11 @@
 /** Which address shows which screen. Filters live in the address, typed. */
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  redirect,
+} from "@tanstack/react-router";
 import { JobScreen } from "@/screens/job/JobScreen";
 import { readJobsSearch } from "@/screens/jobs/filter";
 import { JobsScreen } from "@/screens/jobs/JobsScreen";
@@ -11,7 +17,8 @@ import { NotFound } from "@/shell/NotFound";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 const at = <P extends string>(path: P) => ({ getParentRoute: () => root, path });
-const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
 const whole = (value: unknown): number | undefined => {
   const number = Number(value);
   return value !== undefined && value !== "" && Number.isInteger(number) ? number : undefined;
@@ -20,12 +27,14 @@ const whole = (value: unknown): number | undefined => {
 const overview = createRoute({
   ...at("/"),
   component: OverviewScreen,
-  validateSearch: (search: Record<string, unknown>): { gpu?: number } => optional({ gpu: whole(search["gpu"]) }),
+  validateSearch: (search: Record<string, unknown>): { gpu?: number } =>
+    optional({ gpu: whole(search["gpu"]) }),
 });
 const queue = createRoute({
   ...at("/queue"),
   component: QueueScreen,
-  validateSearch: (search: Record<string, unknown>): { explain?: number } => optional({ explain: whole(search["explain"]) }),
+  validateSearch: (search: Record<string, unknown>): { explain?: number } =>
+    optional({ explain: whole(search["explain"]) }),
 });
 const jobs = createRoute({ ...at("/jobs"), component: JobsScreen, validateSearch: readJobsSearch });
 const job = createRoute({
@@ -44,12 +53,17 @@ const compare = createRoute({
   ...at("/compare"),
   component: lazyRouteComponent(() => import("@/screens/compare/CompareScreen"), "CompareScreen"),
   validateSearch: (search: Record<string, unknown>): { ablation?: string; jobs?: string; metric?: string } =>
-    optional({ ablation: text(search["ablation"]), jobs: text(search["jobs"]), metric: text(search["metric"]) }),
+    optional({
+      ablation: text(search["ablation"]),
+      jobs: text(search["jobs"]),
+      metric: text(search["metric"]),
+    }),
 });
 const submit = createRoute({
   ...at("/submit"),
   component: lazyRouteComponent(() => import("@/screens/submit/SubmitScreen"), "SubmitScreen"),
-  validateSearch: (search: Record<string, unknown>): { like?: number } => optional({ like: whole(search["like"]) }),
+  validateSearch: (search: Record<string, unknown>): { like?: number } =>
+    optional({ like: whole(search["like"]) }),
 });
 const users = createRoute({
   ...at("/users"),

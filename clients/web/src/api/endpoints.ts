@@ -20,7 +20,8 @@ export const api = {
   box: (signal?: AbortSignal) => request<T.Box>("GET", "/gpus", withSignal(signal)),
   jobs: (filter: JobFilter, signal?: AbortSignal) =>
     request<T.JobPage>("GET", "/jobs", { query: { ...filter }, ...withSignal(signal) }),
-  queue: (limit: number, signal?: AbortSignal) => request<T.JobPage>("GET", "/queue", { query: { limit }, ...withSignal(signal) }),
+  queue: (limit: number, signal?: AbortSignal) =>
+    request<T.JobPage>("GET", "/queue", { query: { limit }, ...withSignal(signal) }),
   counts: (signal?: AbortSignal) => request<T.JobCounts>("GET", "/jobs/counts", withSignal(signal)),
   job: (id: number, signal?: AbortSignal) => request<T.Job>("GET", `/jobs/${id}`, withSignal(signal)),
   explain: (id: number, signal?: AbortSignal) =>
@@ -31,9 +32,15 @@ export const api = {
       ...withSignal(signal),
     }),
   logLines: (id: number, query: { from: number; count: number; attempt?: number }, signal?: AbortSignal) =>
-    request<T.LogLines>("GET", `/jobs/${id}/log/lines`, { query: { ...query, as_shown: true }, ...withSignal(signal) }),
-  logSearch: (id: number, query: { q: string; regex: boolean; limit: number; attempt?: number; cursor?: string }, signal?: AbortSignal) =>
-    request<T.LogMatches>("GET", `/jobs/${id}/log/search`, { query, ...withSignal(signal) }),
+    request<T.LogLines>("GET", `/jobs/${id}/log/lines`, {
+      query: { ...query, as_shown: true },
+      ...withSignal(signal),
+    }),
+  logSearch: (
+    id: number,
+    query: { q: string; regex: boolean; limit: number; attempt?: number; cursor?: string },
+    signal?: AbortSignal,
+  ) => request<T.LogMatches>("GET", `/jobs/${id}/log/search`, { query, ...withSignal(signal) }),
   logMarkers: (id: number, attempt: number | undefined, signal?: AbortSignal) =>
     request<T.LogMarkers>("GET", `/jobs/${id}/log/markers`, { query: { attempt }, ...withSignal(signal) }),
   files: (id: number, attempt: number | undefined, signal?: AbortSignal) =>
@@ -41,7 +48,10 @@ export const api = {
   gpuHistory: (minutes: number, points: number, signal?: AbortSignal) =>
     request<T.GpuHistory>("GET", "/gpus/history", { query: { minutes, points }, ...withSignal(signal) }),
   jobGpuHistory: (id: number, attempt: number, signal?: AbortSignal) =>
-    request<T.GpuHistory>("GET", `/jobs/${id}/gpu-history`, { query: { attempt, points: 600 }, ...withSignal(signal) }),
+    request<T.GpuHistory>("GET", `/jobs/${id}/gpu-history`, {
+      query: { attempt, points: 600 },
+      ...withSignal(signal),
+    }),
   submit: (spec: T.JobSpec, key: string) =>
     request<T.Job>("POST", "/jobs", { body: spec, headers: { "Idempotency-Key": key } }),
   dryRun: (spec: T.JobSpec, signal?: AbortSignal) =>

@@ -20,7 +20,8 @@ export function makeQueryClient(): QueryClient {
         staleTime: 60_000,
         refetchOnWindowFocus: false,
         refetchInterval: whenStreamIsDown,
-        retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
+        retry: (failures, error) =>
+          failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
         retryDelay: 400,
       },
     },
@@ -73,7 +74,10 @@ export function useExplanation(id: number, enabled = true) {
   return useQuery({ queryKey: ["explain", id], queryFn: ({ signal }) => api.explain(id, signal), enabled });
 }
 
-export function useMetrics(id: number, options: { attempt?: number; points?: number; growing?: boolean } = {}) {
+export function useMetrics(
+  id: number,
+  options: { attempt?: number; points?: number; growing?: boolean } = {},
+) {
   const { attempt, points = 2_000, growing = false } = options;
   return useQuery({
     queryKey: ["metrics", id, attempt ?? null, points],

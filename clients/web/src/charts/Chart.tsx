@@ -34,7 +34,15 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
   const [theme, setTheme] = useState(0);
-  const shape = JSON.stringify([xKind, series.map((s) => [s.label, s.color, s.faint]), sync, height, logScale, range, theme]);
+  const shape = JSON.stringify([
+    xKind,
+    series.map((s) => [s.label, s.color, s.faint]),
+    sync,
+    height,
+    logScale,
+    range,
+    theme,
+  ]);
   const data = [x, ...series.map((s) => s.values)] as unknown as uPlot.AlignedData;
   const newest = useRef(data);
   newest.current = data;
@@ -43,7 +51,11 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
   useEffect(() => {
     const element = holder.current;
     if (!element) return;
-    plot.current = new uPlot(options(element, { xKind, series, sync, height, logScale, range }), newest.current, element);
+    plot.current = new uPlot(
+      options(element, { xKind, series, sync, height, logScale, range }),
+      newest.current,
+      element,
+    );
     const watch = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }));
     watch.observe(element);
     return () => {
@@ -55,15 +67,23 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
     plot.current?.setData(newest.current);
   }, [x, series]);
 
-  const last = series.filter((s) => !s.faint).map((s) => `${s.label} ${metric(s.values.findLast((v) => v !== null))}`);
+  const last = series
+    .filter((s) => !s.faint)
+    .map((s) => `${s.label} ${metric(s.values.findLast((v) => v !== null))}`);
   return (
     <figure aria-label={title} className="panel min-w-0 px-3 pt-2 pb-1">
       <figcaption className="mb-1 flex items-baseline gap-2 text-sm">
         <span className="font-medium">{title}</span>
         {unit && <span className="text-xs text-muted">{unit}</span>}
-        {series.length === 1 && <span className="ml-auto tabular">{metric(series[0]?.values.findLast((v) => v !== null))}</span>}
+        {series.length === 1 && (
+          <span className="ml-auto tabular">{metric(series[0]?.values.findLast((v) => v !== null))}</span>
+        )}
       </figcaption>
-      <div ref={holder} role="img" aria-label={`${title}${unit ? ` in ${unit}` : ""}, last values: ${last.join(", ")}`} />
+      <div
+        ref={holder}
+        role="img"
+        aria-label={`${title}${unit ? ` in ${unit}` : ""}, last values: ${last.join(", ")}`}
+      />
     </figure>
   );
 }
@@ -77,10 +97,18 @@ interface Drawn {
   range: readonly [number, number] | undefined;
 }
 
-function options(element: HTMLElement, { xKind, series, sync, height, logScale, range }: Drawn): uPlot.Options {
+function options(
+  element: HTMLElement,
+  { xKind, series, sync, height, logScale, range }: Drawn,
+): uPlot.Options {
   const ink = resolveColor(element, "var(--color-muted)");
   const line = resolveColor(element, "var(--color-line)");
-  const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px Inter Variable" };
+  const axis = {
+    stroke: ink,
+    grid: { stroke: line, width: 1 },
+    ticks: { stroke: line, width: 1 },
+    font: "11px Inter Variable",
+  };
   return {
     width: Math.max(120, element.clientWidth),
     height,
@@ -89,10 +117,19 @@ function options(element: HTMLElement, { xKind, series, sync, height, logScale, 
     cursor: { drag: { x: true, y: false }, points: { size: 6 }, ...(sync ? { sync: { key: sync } } : {}) },
     scales: {
       x: { time: xKind === "time" },
-      y: { ...(logScale ? { distr: 3 as const } : {}), ...(range ? { range: [range[0], range[1]] as [number, number] } : {}) },
+      y: {
+        ...(logScale ? { distr: 3 as const } : {}),
+        ...(range ? { range: [range[0], range[1]] as [number, number] } : {}),
+      },
     },
     axes: [
-      { ...axis, size: 28, ...(xKind === "step" ? { values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) } : {}) },
+      {
+        ...axis,
+        size: 28,
+        ...(xKind === "step"
+          ? { values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) }
+          : {}),
+      },
       { ...axis, size: 58, values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) },
     ],
     series: [

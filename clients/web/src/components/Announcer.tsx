@@ -39,10 +39,18 @@ export function Announcer() {
   }, [newest]);
   return (
     <>
-      <div role="status" aria-live="polite" className="sr-only">{spoken}</div>
-      <div aria-hidden className="pointer-events-none fixed right-4 bottom-16 z-50 flex w-80 max-w-[calc(100vw-2rem)] flex-col gap-2 lg:bottom-4">
+      <div role="status" aria-live="polite" className="sr-only">
+        {spoken}
+      </div>
+      <div
+        aria-hidden
+        className="pointer-events-none fixed right-4 bottom-16 z-50 flex w-80 max-w-[calc(100vw-2rem)] flex-col gap-2 lg:bottom-4"
+      >
         {shown.map((notice) => (
-          <div key={notice.id} className={`panel px-3 py-2 text-sm shadow-lg ${notice.bad ? "border-bad" : ""}`}>
+          <div
+            key={notice.id}
+            className={`panel px-3 py-2 text-sm shadow-lg ${notice.bad ? "border-bad" : ""}`}
+          >
             {notice.text}
           </div>
         ))}

@@ -54,7 +54,12 @@ export function CodeBlock({ text, label, wrap = true }: { text: string; label: s
         <span className="text-xs text-muted">{label}</span>
         <CopyButton text={text} label={`Copy: ${label}`} />
       </figcaption>
-      <pre tabIndex={0} className={`overflow-auto px-3 py-2 text-xs leading-5 ${wrap ? "wrap-anywhere whitespace-pre-wrap" : ""}`}>{text}</pre>
+      <pre
+        tabIndex={0}
+        className={`overflow-auto px-3 py-2 text-xs leading-5 ${wrap ? "wrap-anywhere whitespace-pre-wrap" : ""}`}
+      >
+        {text}
+      </pre>
     </figure>
   );
 }

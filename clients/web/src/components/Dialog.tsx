@@ -31,8 +31,12 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
     >
       <div className="p-4">
         <div className="mb-3 flex items-start gap-3">
-          <h2 id={heading} className="flex-1 font-semibold">{title}</h2>
-          <Button kind="quiet" small aria-label="Close" onClick={onClose}><X aria-hidden className="size-4" /></Button>
+          <h2 id={heading} className="flex-1 font-semibold">
+            {title}
+          </h2>
+          <Button kind="quiet" small aria-label="Close" onClick={onClose}>
+            <X aria-hidden className="size-4" />
+          </Button>
         </div>
         {children}
       </div>
@@ -53,15 +57,29 @@ interface ConfirmProps {
 }
 
 /** Asks before something is done, saying what will follow. Focus starts on "Keep as it is". */
-export function Confirm({ title, consequence, action, danger = false, busy = false, error, onConfirm, onClose, children }: ConfirmProps) {
+export function Confirm({
+  title,
+  consequence,
+  action,
+  danger = false,
+  busy = false,
+  error,
+  onConfirm,
+  onClose,
+  children,
+}: ConfirmProps) {
   return (
     <Dialog title={title} onClose={onClose}>
       <p className="text-sm">{consequence}</p>
       {children}
       {error && <div className="mt-3">{error}</div>}
       <div className="mt-4 flex justify-end gap-2">
-        <Button data-focus onClick={onClose}>Keep as it is</Button>
-        <Button kind={danger ? "danger" : "primary"} disabled={busy} onClick={onConfirm}>{action}</Button>
+        <Button data-focus onClick={onClose}>
+          Keep as it is
+        </Button>
+        <Button kind={danger ? "danger" : "primary"} disabled={busy} onClick={onConfirm}>
+          {action}
+        </Button>
       </div>
     </Dialog>
   );

@@ -19,7 +19,14 @@ export function EventList({ events, full = false, gaps = false, links = false }:
       <table className="w-full text-sm">
         <caption className="sr-only">Events</caption>
         <thead className="text-left text-xs text-muted">
-          <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>Time</th>{gaps && <th>After</th>}<th>Event</th><th>By</th>{links && <th>Job</th>}<th>What happened</th></tr>
+          <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+            <th>Time</th>
+            {gaps && <th>After</th>}
+            <th>Event</th>
+            <th>By</th>
+            {links && <th>Job</th>}
+            <th>What happened</th>
+          </tr>
         </thead>
         <tbody>
           {events.map((event, i) => {
@@ -27,14 +34,40 @@ export function EventList({ events, full = false, gaps = false, links = false }:
             const before = events[i - 1];
             return (
               <tr key={event.id} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
-                <td className="whitespace-nowrap tabular"><time dateTime={event.time} title={absolute(at)}>{wallClock(at, now)}:{String(new Date(at).getSeconds()).padStart(2, "0")}</time></td>
-                {gaps && <td className="whitespace-nowrap tabular text-muted">{before ? `+${gap((at - Date.parse(before.time)) / 1000)}` : ""}</td>}
-                <td className="whitespace-nowrap"><code className="text-xs">{event.kind}</code></td>
+                <td className="whitespace-nowrap tabular">
+                  <time dateTime={event.time} title={absolute(at)}>
+                    {wallClock(at, now)}:{String(new Date(at).getSeconds()).padStart(2, "0")}
+                  </time>
+                </td>
+                {gaps && (
+                  <td className="whitespace-nowrap tabular text-muted">
+                    {before ? `+${gap((at - Date.parse(before.time)) / 1000)}` : ""}
+                  </td>
+                )}
+                <td className="whitespace-nowrap">
+                  <code className="text-xs">{event.kind}</code>
+                </td>
                 <td className="text-muted">{event.actor}</td>
-                {links && <td>{event.job_id != null && <Link to="/jobs/$jobId" params={{ jobId: String(event.job_id) }} className="tabular text-accent underline">{event.attempt ?? event.job_id}</Link>}</td>}
+                {links && (
+                  <td>
+                    {event.job_id != null && (
+                      <Link
+                        to="/jobs/$jobId"
+                        params={{ jobId: String(event.job_id) }}
+                        className="tabular text-accent underline"
+                      >
+                        {event.attempt ?? event.job_id}
+                      </Link>
+                    )}
+                  </td>
+                )}
                 <td className="min-w-64">
                   {event.message}
-                  {full && Object.keys(event.data ?? {}).length > 0 && <code className="mt-1 block text-xs wrap-anywhere whitespace-pre-wrap text-muted">{JSON.stringify(event.data, null, 1)}</code>}
+                  {full && Object.keys(event.data ?? {}).length > 0 && (
+                    <code className="mt-1 block text-xs wrap-anywhere whitespace-pre-wrap text-muted">
+                      {JSON.stringify(event.data, null, 1)}
+                    </code>
+                  )}
                 </td>
               </tr>
             );

@@ -6,7 +6,11 @@ import { absolute, relative, wallClock } from "@/format/duration";
 export function ExpectedStart({ job }: { job: Pick<Job, "expected_start" | "state"> }) {
   const now = useNow();
   if (job.expected_start == null) {
-    return <span className="text-muted" title="Nothing that it waits for has a known end; Explain names it">{job.state === "held" ? "when released" : "start not known"}</span>;
+    return (
+      <span className="text-muted" title="Nothing that it waits for has a known end; Explain names it">
+        {job.state === "held" ? "when released" : "start not known"}
+      </span>
+    );
   }
   const at = Date.parse(job.expected_start);
   return (

@@ -18,20 +18,28 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
   const start = explanation.expected_start == null ? undefined : Date.parse(explanation.expected_start);
   return (
     <div className="text-sm">
-      <p className="mb-2 font-medium"><Ticked text={explanation.summary} /></p>
+      <p className="mb-2 font-medium">
+        <Ticked text={explanation.summary} />
+      </p>
       {(explanation.position != null || start !== undefined) && (
         <p className="mb-3 text-muted">
           {explanation.position != null && `Place ${explanation.position} in line. `}
           {start !== undefined && (
             <>
-              Expected start <time dateTime={explanation.expected_start ?? ""} title={absolute(start)} className="text-ink">about {wallClock(start, now)} ({relative(start, now)})</time>, {CONFIDENCE[explanation.confidence ?? "unknown"]}.
+              Expected start{" "}
+              <time dateTime={explanation.expected_start ?? ""} title={absolute(start)} className="text-ink">
+                about {wallClock(start, now)} ({relative(start, now)})
+              </time>
+              , {CONFIDENCE[explanation.confidence ?? "unknown"]}.
             </>
           )}
         </p>
       )}
       {(explanation.reasons ?? []).length > 0 && (
         <ul className="flex flex-col gap-1.5">
-          {explanation.reasons?.map((reason, i) => <ReasonLine key={i} reason={reason} now={now} />)}
+          {explanation.reasons?.map((reason, i) => (
+            <ReasonLine key={i} reason={reason} now={now} />
+          ))}
         </ul>
       )}
       {(explanation.would_help ?? []).length > 0 && (
@@ -39,7 +47,12 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
           <h3 className="mt-4 mb-1.5 text-xs font-semibold text-muted">What would start it sooner</h3>
           <ul className="flex flex-col gap-1.5">
             {explanation.would_help?.map((sentence) => (
-              <li key={sentence} className="flex gap-2"><Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" /><span><Ticked text={sentence} /></span></li>
+              <li key={sentence} className="flex gap-2">
+                <Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" />
+                <span>
+                  <Ticked text={sentence} />
+                </span>
+              </li>
             ))}
           </ul>
         </>
@@ -53,13 +66,30 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
   const until = reason.until == null ? undefined : Date.parse(reason.until);
   return (
     <li className="flex gap-2">
-      <Icon aria-hidden className={`mt-0.5 size-4 shrink-0 ${reason.blocking ? "text-warn" : "text-muted"}`} />
+      <Icon
+        aria-hidden
+        className={`mt-0.5 size-4 shrink-0 ${reason.blocking ? "text-warn" : "text-muted"}`}
+      />
       <span className="min-w-0">
         <Ticked text={reason.sentence} />
         <span className="text-xs text-muted">
-          {until !== undefined && <> · until <time dateTime={reason.until ?? ""} title={absolute(until)}>{wallClock(until, now)}</time></>}
+          {until !== undefined && (
+            <>
+              {" "}
+              · until{" "}
+              <time dateTime={reason.until ?? ""} title={absolute(until)}>
+                {wallClock(until, now)}
+              </time>
+            </>
+          )}
           {(reason.job_ids ?? []).slice(0, 6).map((id) => (
-            <span key={id}> · <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">job {id}</Link></span>
+            <span key={id}>
+              {" "}
+              ·{" "}
+              <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">
+                job {id}
+              </Link>
+            </span>
           ))}
         </span>
       </span>

@@ -5,7 +5,15 @@ import { ApiError } from "@/api/request";
 import { Button } from "./Button";
 
 /** A screen's heading row: the one h1, and what can be done here. */
-export function Heading({ title, note, children }: { title: ReactNode; note?: ReactNode; children?: ReactNode }) {
+export function Heading({
+  title,
+  note,
+  children,
+}: {
+  title: ReactNode;
+  note?: ReactNode;
+  children?: ReactNode;
+}) {
   return (
     <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
       <h1 className="text-lg font-semibold">{title}</h1>
@@ -15,7 +23,17 @@ export function Heading({ title, note, children }: { title: ReactNode; note?: Re
   );
 }
 
-export function Section({ title, note, children, actions }: { title: string; note?: ReactNode; children: ReactNode; actions?: ReactNode }) {
+export function Section({
+  title,
+  note,
+  children,
+  actions,
+}: {
+  title: string;
+  note?: ReactNode;
+  children: ReactNode;
+  actions?: ReactNode;
+}) {
   return (
     <section aria-label={title} className="mb-5 min-w-0">
       <div className="mb-2 flex flex-wrap items-baseline gap-x-3 gap-y-1">
@@ -29,7 +47,15 @@ export function Section({ title, note, children, actions }: { title: string; not
 }
 
 /** Nothing is there, and what to do about it. `screen`: it stands for the whole screen. */
-export function Empty({ title, children, screen = false }: { title: string; children?: ReactNode; screen?: boolean }) {
+export function Empty({
+  title,
+  children,
+  screen = false,
+}: {
+  title: string;
+  children?: ReactNode;
+  screen?: boolean;
+}) {
   const Title = screen ? "h1" : "p";
   return (
     <div className="panel px-6 py-8 text-center">

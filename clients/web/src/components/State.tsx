@@ -1,5 +1,13 @@
 import {
-  Ban, CircleCheck, CircleDashed, CircleDot, CirclePause, CirclePlay, CircleX, Clock3, Hourglass,
+  Ban,
+  CircleCheck,
+  CircleDashed,
+  CircleDot,
+  CirclePause,
+  CirclePlay,
+  CircleX,
+  Clock3,
+  Hourglass,
 } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
 import clsx from "clsx";
@@ -21,10 +29,18 @@ const LOOKS: Record<JobState, { icon: LucideIcon; look: string }> = {
 /** State as icon, word and colour, and why it ended where that says more. */
 export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome"> }) {
   const { icon: Icon, look } = LOOKS[job.state];
-  const why = job.outcome && job.outcome !== "exit" && job.outcome !== "cancelled" ? OUTCOME_WORDS[job.outcome] : undefined;
+  const why =
+    job.outcome && job.outcome !== "exit" && job.outcome !== "cancelled"
+      ? OUTCOME_WORDS[job.outcome]
+      : undefined;
   return (
     <span className="inline-flex max-w-full items-center gap-1.5">
-      <span className={clsx("inline-flex items-center gap-1 rounded px-1.5 py-0.5 text-xs font-medium whitespace-nowrap", look)}>
+      <span
+        className={clsx(
+          "inline-flex items-center gap-1 rounded px-1.5 py-0.5 text-xs font-medium whitespace-nowrap",
+          look,
+        )}
+      >
         <Icon aria-hidden className="size-3.5 shrink-0" strokeWidth={2.25} />
         {job.state}
       </span>
@@ -34,5 +50,7 @@ export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome"> }) {
 }
 
 export function JobDot({ color }: { color: string }) {
-  return <span aria-hidden className="inline-block size-2.5 shrink-0 rounded-sm" style={{ background: color }} />;
+  return (
+    <span aria-hidden className="inline-block size-2.5 shrink-0 rounded-sm" style={{ background: color }} />
+  );
 }

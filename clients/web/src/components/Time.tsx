@@ -39,13 +39,24 @@ export function Ago({ time, none = "–" }: { time: string | number | null | und
 }
 
 /** How long since `from`, running until `to` or now. */
-export function Elapsed({ from, to, running = false }: { from: string | null | undefined; to?: string | null | undefined; running?: boolean }) {
+export function Elapsed({
+  from,
+  to,
+  running = false,
+}: {
+  from: string | null | undefined;
+  to?: string | null | undefined;
+  running?: boolean;
+}) {
   const present = useNow();
   if (from == null) return <span className="text-muted">–</span>;
   const start = Date.parse(from);
   const seconds = ((to == null ? present : Date.parse(to)) - start) / 1000;
   return (
-    <span className="tabular whitespace-nowrap" title={`since ${absolute(start)}${to == null ? "" : ` until ${absolute(Date.parse(to))}`}`}>
+    <span
+      className="tabular whitespace-nowrap"
+      title={`since ${absolute(start)}${to == null ? "" : ` until ${absolute(Date.parse(to))}`}`}
+    >
       {running ? clock(seconds) : to == null ? duration(seconds) : span(seconds)}
     </span>
   );

@@ -11,7 +11,9 @@ export interface Action {
 const SEQUENCE_MS = 1_200;
 
 /** How a key event is written: "g", "Shift+G", "?", "Escape". Undefined with Ctrl, Alt or Meta. */
-export function keyName(event: Pick<KeyboardEvent, "key" | "shiftKey" | "ctrlKey" | "altKey" | "metaKey">): string | undefined {
+export function keyName(
+  event: Pick<KeyboardEvent, "key" | "shiftKey" | "ctrlKey" | "altKey" | "metaKey">,
+): string | undefined {
   if (event.ctrlKey || event.altKey || event.metaKey) return undefined;
   const letter = /^[A-Za-z]$/.test(event.key);
   return event.shiftKey && letter ? `Shift+${event.key.toUpperCase()}` : event.key;

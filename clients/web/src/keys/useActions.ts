@@ -8,10 +8,13 @@ const watchers = new Set<() => void>();
 let all: readonly Action[] = [];
 
 export function useAllActions(): readonly Action[] {
-  return useSyncExternalStore((watcher) => {
-    watchers.add(watcher);
-    return () => watchers.delete(watcher);
-  }, () => all);
+  return useSyncExternalStore(
+    (watcher) => {
+      watchers.add(watcher);
+      return () => watchers.delete(watcher);
+    },
+    () => all,
+  );
 }
 
 /** Offer `actions` while the component is shown. */
@@ -22,7 +25,10 @@ export function useActions(actions: readonly Action[]): void {
   useEffect(() => {
     const id = Symbol("actions");
     // Each wrapper looks its action up when run: the list may be stale, what it does never.
-    groups.set(id, newest.current.map((a, i) => ({ ...a, run: () => newest.current[i]?.run() })));
+    groups.set(
+      id,
+      newest.current.map((a, i) => ({ ...a, run: () => newest.current[i]?.run() })),
+    );
     publish();
     return () => {
       groups.delete(id);

@@ -154,7 +154,15 @@ describe("the one stream", () => {
 
 describe("what an event makes old", () => {
   const event = (kind: string, job_id: number | null = null) => ({
-    id: 1, time: "", kind, actor: "system", message: "", job_id, attempt: null, gpu_uuid: null, data: {},
+    id: 1,
+    time: "",
+    kind,
+    actor: "system",
+    message: "",
+    job_id,
+    attempt: null,
+    gpu_uuid: null,
+    data: {},
   });
 
   test("a job's event touches that job, the lists and the explanations, once each", () => {

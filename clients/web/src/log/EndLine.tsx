@@ -5,19 +5,33 @@ import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/job";
 
 /** How an ended attempt ended: never just silence. */
-export function EndLine({ attempt, message }: { attempt: Attempt; /** Where it is not told elsewhere on the screen. */ message: string | null }) {
+export function EndLine({
+  attempt,
+  message,
+}: {
+  attempt: Attempt;
+  /** Where it is not told elsewhere on the screen. */ message: string | null;
+}) {
   const code = attempt.exit_code ?? null;
   const parts: string[] = [];
   if (attempt.outcome) parts.push(OUTCOME_WORDS[attempt.outcome]);
   if (attempt.signal != null) parts.push(`signal ${attempt.signal}`);
   else if (code !== null) parts.push(`exit code ${code}`);
-  if (attempt.started_at && attempt.ended_at) parts.push(`after ${span((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000)}`);
+  if (attempt.started_at && attempt.ended_at)
+    parts.push(`after ${span((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000)}`);
   if (attempt.max_rss_bytes != null) parts.push(`peak host memory ${bytes(attempt.max_rss_bytes)}`);
   const good = attempt.outcome === "exit" && code === 0;
   return (
     <p className={`border-t border-line px-3 py-1.5 text-xs ${good ? "text-good" : "text-warn"}`}>
-      <span className="font-medium">Attempt {attempt.id} ended: {parts.join(", ") || "no record"}.</span>
-      {message && <span className="text-ink"> <Ticked text={message} /></span>}
+      <span className="font-medium">
+        Attempt {attempt.id} ended: {parts.join(", ") || "no record"}.
+      </span>
+      {message && (
+        <span className="text-ink">
+          {" "}
+          <Ticked text={message} />
+        </span>
+      )}
     </p>
   );
 }

@@ -69,8 +69,22 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   };
   useActions([
     { label: follow ? "Stop following the log" : "Follow the log", keys: "f", run: () => setFollow(!follow) },
-    { label: "End of the log", keys: "Shift+G", run: () => { setFollow(growing); view.current?.toEnd(); } },
-    { label: "Start of the log", keys: "g g", run: () => { setFollow(false); view.current?.toStart(); } },
+    {
+      label: "End of the log",
+      keys: "Shift+G",
+      run: () => {
+        setFollow(growing);
+        view.current?.toEnd();
+      },
+    },
+    {
+      label: "Start of the log",
+      keys: "g g",
+      run: () => {
+        setFollow(false);
+        view.current?.toStart();
+      },
+    },
     { label: "Next match", keys: "n", run: () => step(1) },
     { label: "Previous match", keys: "Shift+N", run: () => step(-1) },
     { label: "Wrap lines", keys: "w", run: toggleWrap },
@@ -92,7 +106,11 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
         }
       }}
     >
-      <div role="toolbar" aria-label="Log" className="flex flex-wrap items-center gap-1.5 border-b border-line px-2 py-1.5">
+      <div
+        role="toolbar"
+        aria-label="Log"
+        className="flex flex-wrap items-center gap-1.5 border-b border-line px-2 py-1.5"
+      >
         <form
           role="search"
           aria-label="Log"
@@ -103,45 +121,158 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
             else onFind(text);
           }}
         >
-          <input ref={box} type="search" value={text} aria-label="Find in the log" placeholder="Find in the log" onChange={(event) => { setText(event.target.value); if (event.target.value === "") onFind(""); }} className="field min-h-7 w-44 py-0.5 text-xs" />
-          <Button small aria-pressed={regex} kind={regex ? "primary" : "plain"} title="Read the search as a regular expression" aria-label="Regular expression" onClick={() => setRegex(!regex)}>.*</Button>
+          <input
+            ref={box}
+            type="search"
+            value={text}
+            aria-label="Find in the log"
+            placeholder="Find in the log"
+            onChange={(event) => {
+              setText(event.target.value);
+              if (event.target.value === "") onFind("");
+            }}
+            className="field min-h-7 w-44 py-0.5 text-xs"
+          />
+          <Button
+            small
+            aria-pressed={regex}
+            kind={regex ? "primary" : "plain"}
+            title="Read the search as a regular expression"
+            aria-label="Regular expression"
+            onClick={() => setRegex(!regex)}
+          >
+            .*
+          </Button>
           {q !== "" && (
             <>
               <span aria-live="polite" className="px-1 text-xs tabular text-muted">
-                {find.error ?? (find.matches.length === 0 ? (find.busy ? "looking…" : "nothing found") : `${at >= 0 ? `${at + 1} of ` : ""}${count(find.matches.length)}${find.capped ? "+" : ""} ${find.matches.length === 1 ? "line" : "lines"}${find.busy ? "…" : ""}`)}
+                {find.error ??
+                  (find.matches.length === 0
+                    ? find.busy
+                      ? "looking…"
+                      : "nothing found"
+                    : `${at >= 0 ? `${at + 1} of ` : ""}${count(find.matches.length)}${find.capped ? "+" : ""} ${find.matches.length === 1 ? "line" : "lines"}${find.busy ? "…" : ""}`)}
               </span>
-              <Button small aria-label="Previous match" disabled={find.matches.length === 0} onClick={() => step(-1)}><ChevronUp aria-hidden className="size-3.5" /></Button>
-              <Button small aria-label="Next match" disabled={find.matches.length === 0} onClick={() => step(1)}><ChevronDown aria-hidden className="size-3.5" /></Button>
-              <Button small kind="quiet" aria-label="End the search" onClick={() => { setText(""); onFind(""); }}><X aria-hidden className="size-3.5" /></Button>
+              <Button
+                small
+                aria-label="Previous match"
+                disabled={find.matches.length === 0}
+                onClick={() => step(-1)}
+              >
+                <ChevronUp aria-hidden className="size-3.5" />
+              </Button>
+              <Button
+                small
+                aria-label="Next match"
+                disabled={find.matches.length === 0}
+                onClick={() => step(1)}
+              >
+                <ChevronDown aria-hidden className="size-3.5" />
+              </Button>
+              <Button
+                small
+                kind="quiet"
+                aria-label="End the search"
+                onClick={() => {
+                  setText("");
+                  onFind("");
+                }}
+              >
+                <X aria-hidden className="size-3.5" />
+              </Button>
             </>
           )}
         </form>
-        {markers?.first_traceback != null && <Button small onClick={() => jump(markers.first_traceback)}>First traceback</Button>}
-        {markers?.last_checkpoint != null && <Button small onClick={() => jump(markers.last_checkpoint)}>Last checkpoint</Button>}
-        <Ranks ranks={markers?.ranks ?? []} q={q} onFind={(rank) => { setRegex(true); setText(rank); onFind(rank); }} />
-        <span className="ml-auto text-xs tabular text-muted" title={`${count(buffer.sizeBytes)} bytes`}>{count(buffer.total)} lines · {bytes(buffer.sizeBytes)}</span>
-        <Button small aria-pressed={wrap} kind={wrap ? "primary" : "plain"} title="Wrap long lines (w)" onClick={toggleWrap}><WrapText aria-hidden className="size-3.5" /><span className="max-sm:sr-only">Wrap</span></Button>
-        <a href={logUrl(job.id, attempt.number)} download={`job-${attempt.id}.log`} className={buttonLook("plain", true)} title="The whole log, bytes as written"><Download aria-hidden className="size-3.5" /><span className="max-sm:sr-only">Download</span></a>
+        {markers?.first_traceback != null && (
+          <Button small onClick={() => jump(markers.first_traceback)}>
+            First traceback
+          </Button>
+        )}
+        {markers?.last_checkpoint != null && (
+          <Button small onClick={() => jump(markers.last_checkpoint)}>
+            Last checkpoint
+          </Button>
+        )}
+        <Ranks
+          ranks={markers?.ranks ?? []}
+          q={q}
+          onFind={(rank) => {
+            setRegex(true);
+            setText(rank);
+            onFind(rank);
+          }}
+        />
+        <span className="ml-auto text-xs tabular text-muted" title={`${count(buffer.sizeBytes)} bytes`}>
+          {count(buffer.total)} lines · {bytes(buffer.sizeBytes)}
+        </span>
+        <Button
+          small
+          aria-pressed={wrap}
+          kind={wrap ? "primary" : "plain"}
+          title="Wrap long lines (w)"
+          onClick={toggleWrap}
+        >
+          <WrapText aria-hidden className="size-3.5" />
+          <span className="max-sm:sr-only">Wrap</span>
+        </Button>
+        <a
+          href={logUrl(job.id, attempt.number)}
+          download={`job-${attempt.id}.log`}
+          className={buttonLook("plain", true)}
+          title="The whole log, bytes as written"
+        >
+          <Download aria-hidden className="size-3.5" />
+          <span className="max-sm:sr-only">Download</span>
+        </a>
         {growing ? (
-          <Button small aria-pressed={follow} kind={follow ? "primary" : "plain"} onClick={() => { setFollow(!follow); if (!follow) onLine(undefined); }} title="Keep the newest line in view (f)">
-            <ArrowDownToLine aria-hidden className="size-3.5" />{follow ? "Following" : "Follow"}
+          <Button
+            small
+            aria-pressed={follow}
+            kind={follow ? "primary" : "plain"}
+            onClick={() => {
+              setFollow(!follow);
+              if (!follow) onLine(undefined);
+            }}
+            title="Keep the newest line in view (f)"
+          >
+            <ArrowDownToLine aria-hidden className="size-3.5" />
+            {follow ? "Following" : "Follow"}
           </Button>
         ) : (
-          <Button small onClick={() => view.current?.toEnd()}><ArrowDownToLine aria-hidden className="size-3.5" />End</Button>
+          <Button small onClick={() => view.current?.toEnd()}>
+            <ArrowDownToLine aria-hidden className="size-3.5" />
+            End
+          </Button>
         )}
       </div>
       {error != null ? (
-        <div className="p-3"><ErrorNote error={error} retry={retry} /></div>
+        <div className="p-3">
+          <ErrorNote error={error} retry={retry} />
+        </div>
       ) : ready && buffer.total === 0 ? (
-        <p className="flex-1 p-4 text-sm text-muted">{growing ? "Nothing written yet." : "The job wrote nothing."}</p>
+        <p className="flex-1 p-4 text-sm text-muted">
+          {growing ? "Nothing written yet." : "The job wrote nothing."}
+        </p>
       ) : (
         <LogView
-          buffer={buffer} version={version} follow={follow} onUnfollow={() => setFollow(false)} wrap={wrap}
-          marked={line === undefined ? null : line - 1} onMark={(number) => onLine(number + 1)}
-          find={pattern(q, regex)} ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []} handle={view}
+          buffer={buffer}
+          version={version}
+          follow={follow}
+          onUnfollow={() => setFollow(false)}
+          wrap={wrap}
+          marked={line === undefined ? null : line - 1}
+          onMark={(number) => onLine(number + 1)}
+          find={pattern(q, regex)}
+          ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []}
+          handle={view}
         />
       )}
-      {!growing && <EndLine attempt={attempt} message={attempt.number === job.attempts?.at(-1)?.number ? null : (attempt.message ?? null)} />}
+      {!growing && (
+        <EndLine
+          attempt={attempt}
+          message={attempt.number === job.attempts?.at(-1)?.number ? null : (attempt.message ?? null)}
+        />
+      )}
     </div>
   );
 }
@@ -176,14 +307,30 @@ function thinned(lines: readonly number[]): number[] {
   return lines.filter((_, i) => i % every === 0);
 }
 
-function Ranks({ ranks, q, onFind }: { ranks: readonly number[]; q: string; onFind: (pattern: string) => void }) {
+function Ranks({
+  ranks,
+  q,
+  onFind,
+}: {
+  ranks: readonly number[];
+  q: string;
+  onFind: (pattern: string) => void;
+}) {
   if (ranks.length < 2) return null;
   return (
     <label className="flex items-center gap-1 text-xs text-muted">
       Rank
-      <select className="field min-h-7 w-auto py-0" value={ranks.find((rank) => q === rankPattern(rank)) ?? ""} onChange={(event) => onFind(event.target.value === "" ? "" : rankPattern(Number(event.target.value)))}>
+      <select
+        className="field min-h-7 w-auto py-0"
+        value={ranks.find((rank) => q === rankPattern(rank)) ?? ""}
+        onChange={(event) => onFind(event.target.value === "" ? "" : rankPattern(Number(event.target.value)))}
+      >
         <option value="">all</option>
-        {ranks.map((rank) => <option key={rank} value={rank}>{rank}</option>)}
+        {ranks.map((rank) => (
+          <option key={rank} value={rank}>
+            {rank}
+          </option>
+        ))}
       </select>
     </label>
   );

@@ -14,12 +14,20 @@ interface Props {
   onMark: (line: number) => void;
 }
 
-const STDERR_LOOK = /^\s*(Traceback \(most recent call last\)|\w*(Error|Exception)\b.*:|\[rank\d+\]:?\s*(Traceback|\w*Error))/;
+const STDERR_LOOK =
+  /^\s*(Traceback \(most recent call last\)|\w*(Error|Exception)\b.*:|\[rank\d+\]:?\s*(Traceback|\w*Error))/;
 
 /** One line: its number is the link to it, its text keeps the program's colours. */
 export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, ground, onMark }: Props) {
   return (
-    <div data-line={number} className={clsx("flex min-h-[18px]", marked && "bg-accent-soft", text !== undefined && STDERR_LOOK.test(text) && "bg-bad-soft")}>
+    <div
+      data-line={number}
+      className={clsx(
+        "flex min-h-[18px]",
+        marked && "bg-accent-soft",
+        text !== undefined && STDERR_LOOK.test(text) && "bg-bad-soft",
+      )}
+    >
       <a
         href={`?line=${number + 1}`}
         tabIndex={-1}
@@ -33,7 +41,11 @@ export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, g
         {number + 1}
       </a>
       <span className={clsx("flex-1 pr-4", wrap ? "wrap-anywhere whitespace-pre-wrap" : "whitespace-pre")}>
-        {text === undefined ? <span className="text-muted">…</span> : <Text text={text} find={find} ground={ground} />}
+        {text === undefined ? (
+          <span className="text-muted">…</span>
+        ) : (
+          <Text text={text} find={find} ground={ground} />
+        )}
       </span>
     </div>
   );
@@ -42,7 +54,13 @@ export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, g
 function Text({ text, find, ground }: { text: string; find: RegExp | null; ground: Rgb }) {
   const spans = parseAnsi(text);
   const hits = find ? matches(stripAnsi(text), find) : [];
-  return <>{(hits.length === 0 ? spans : cut(spans, hits)).map((span, i) => <SpanView key={i} span={span} ground={ground} />)}</>;
+  return (
+    <>
+      {(hits.length === 0 ? spans : cut(spans, hits)).map((span, i) => (
+        <SpanView key={i} span={span} ground={ground} />
+      ))}
+    </>
+  );
 }
 
 function SpanView({ span, ground }: { span: Span & { hit?: boolean }; ground: Rgb }) {
@@ -51,7 +69,11 @@ function SpanView({ span, ground }: { span: Span & { hit?: boolean }; ground: Rg
     ...(span.background ? { background: `rgb(${span.background.join(" ")})` } : {}),
   };
   if (span.hit) return <mark className="rounded-xs bg-[#ffd75e] text-[#15202b]">{span.text}</mark>;
-  return <span className={span.classes || undefined} style={style}>{span.text}</span>;
+  return (
+    <span className={span.classes || undefined} style={style}>
+      {span.text}
+    </span>
+  );
 }
 
 function matches(text: string, find: RegExp): [number, number][] {

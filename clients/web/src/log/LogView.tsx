@@ -31,7 +31,18 @@ interface Props {
 }
 
 /** The window onto a log of any length. Draws only what is in view. */
-export function LogView({ buffer, version, follow, onUnfollow, wrap, marked, onMark, find, ticks, handle }: Props) {
+export function LogView({
+  buffer,
+  version,
+  follow,
+  onUnfollow,
+  wrap,
+  marked,
+  onMark,
+  find,
+  ticks,
+  handle,
+}: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const rows = useRef<HTMLDivElement>(null);
   const heights = useRef(new Map<number, number>());
@@ -98,7 +109,8 @@ export function LogView({ buffer, version, follow, onUnfollow, wrap, marked, onM
     requestAnimationFrame(() => align(to));
   };
   useImperativeHandle(handle, () => ({
-    show: (line) => moveTo(Math.min(endTop(now.current), Math.max(0, moveBy(now.current, line, -viewport / 3)))),
+    show: (line) =>
+      moveTo(Math.min(endTop(now.current), Math.max(0, moveBy(now.current, line, -viewport / 3)))),
     toEnd: () => moveTo(endTop(now.current)),
     toStart: () => moveTo(0),
     page: (direction) => moveTo(moveBy(now.current, position, direction * (viewport - 2 * ROW_PX))),
@@ -132,9 +144,22 @@ export function LogView({ buffer, version, follow, onUnfollow, wrap, marked, onM
       >
         <div style={{ height: scrollHeight(geometry) }}>
           <div className="sticky top-0 overflow-x-auto overflow-y-hidden" style={{ height: viewport }}>
-            <div ref={rows} className={wrap ? "" : "w-max min-w-full"} style={{ transform: `translateY(${-(position - first) * geometry.heightOf(first)}px)` }}>
+            <div
+              ref={rows}
+              className={wrap ? "" : "w-max min-w-full"}
+              style={{ transform: `translateY(${-(position - first) * geometry.heightOf(first)}px)` }}
+            >
               {Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i).map((line) => (
-                <LogRow key={line} number={line} text={buffer.line(line)} wrap={wrap} marked={line === marked} find={find} ground={ground} onMark={onMark} />
+                <LogRow
+                  key={line}
+                  number={line}
+                  text={buffer.line(line)}
+                  wrap={wrap}
+                  marked={line === marked}
+                  find={find}
+                  ground={ground}
+                  onMark={onMark}
+                />
               ))}
             </div>
           </div>
@@ -142,7 +167,11 @@ export function LogView({ buffer, version, follow, onUnfollow, wrap, marked, onM
       </div>
       <div aria-hidden className="pointer-events-none absolute inset-y-0 right-0 w-2">
         {ticks.map((line) => (
-          <span key={line} className="absolute right-0 h-0.5 w-2 bg-warn" style={{ top: `${(line / Math.max(1, buffer.total)) * 100}%` }} />
+          <span
+            key={line}
+            className="absolute right-0 h-0.5 w-2 bg-warn"
+            style={{ top: `${(line / Math.max(1, buffer.total)) * 100}%` }}
+          />
         ))}
       </div>
     </div>

@@ -46,9 +46,18 @@ describe("ANSI colours", () => {
 
 describe("contrast", () => {
   test.each([
-    [[0, 0, 128], [16, 20, 26]],
-    [[255, 255, 0], [255, 255, 255]],
-    [[128, 128, 128], [120, 120, 120]],
+    [
+      [0, 0, 128],
+      [16, 20, 26],
+    ],
+    [
+      [255, 255, 0],
+      [255, 255, 255],
+    ],
+    [
+      [128, 128, 128],
+      [120, 120, 120],
+    ],
   ] as const)("%j on %j is moved until it can be read", (colour, ground) => {
     expect(contrast(readable(colour, ground), ground)).toBeGreaterThanOrEqual(4.3);
   });

@@ -24,7 +24,15 @@ interface Pen {
   inverse: boolean;
 }
 
-const PLAIN: Pen = { fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, inverse: false };
+const PLAIN: Pen = {
+  fg: null,
+  bg: null,
+  bold: false,
+  dim: false,
+  italic: false,
+  underline: false,
+  inverse: false,
+};
 // CSI sequences, OSC strings (ended by BEL or ST), two-byte escapes, and bare control characters.
 const ESCAPE =
   // oxlint-disable-next-line no-control-regex
@@ -68,7 +76,12 @@ function push(spans: Span[], text: string, pen: Pen): void {
   if (pen.underline) classes.push("ansi-underline");
   span.classes = classes.join(" ");
   const last = spans.at(-1);
-  if (last && last.classes === span.classes && last.color === span.color && last.background === span.background) {
+  if (
+    last &&
+    last.classes === span.classes &&
+    last.color === span.color &&
+    last.background === span.background
+  ) {
     last.text += text;
   } else {
     spans.push(span);

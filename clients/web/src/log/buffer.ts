@@ -84,7 +84,11 @@ export class LogBuffer {
       for (let hole = this.hole(page); hole !== undefined; hole = this.hole(page)) {
         const slice = await this.fetch(hole, (page + 1) * PAGE - hole);
         // What followed the log meanwhile may know more lines than this older answer.
-        this.take({ ...slice, total: Math.max(slice.total, this.total), complete: slice.complete || this.complete });
+        this.take({
+          ...slice,
+          total: Math.max(slice.total, this.total),
+          complete: slice.complete || this.complete,
+        });
         if (slice.lines.length === 0) {
           this.dry.add(page);
           break;
@@ -124,5 +128,7 @@ export class LogBuffer {
 export function shown(raw: string): string {
   const text = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
   const last = text.slice(text.lastIndexOf("\r") + 1);
-  return last.length > LONGEST_LINE ? `${last.slice(0, LONGEST_LINE)} … (line cut at 20,000 characters; the download has it whole)` : last;
+  return last.length > LONGEST_LINE
+    ? `${last.slice(0, LONGEST_LINE)} … (line cut at 20,000 characters; the download has it whole)`
+    : last;
 }

@@ -31,12 +31,23 @@ export function useFind(id: number, attempt: number | undefined, text: string, r
       let matches: LogMatch[] = [];
       setFound({ matches, busy: true, error: null, capped: false });
       for (;;) {
-        const query = { q: text, regex, limit: MOST - matches.length, ...(attempt === undefined ? {} : { attempt }), ...(cursor === undefined ? {} : { cursor }) };
+        const query = {
+          q: text,
+          regex,
+          limit: MOST - matches.length,
+          ...(attempt === undefined ? {} : { attempt }),
+          ...(cursor === undefined ? {} : { cursor }),
+        };
         const answer = await api.logSearch(id, query, abort.signal);
         if (mine !== round.current) return;
         matches = [...matches, ...answer.matches];
         const done = answer.next == null || matches.length >= MOST;
-        setFound({ matches, busy: !done, error: null, capped: matches.length >= MOST && answer.next != null });
+        setFound({
+          matches,
+          busy: !done,
+          error: null,
+          capped: matches.length >= MOST && answer.next != null,
+        });
         if (done) return;
         cursor = answer.next ?? undefined;
       }
@@ -44,7 +55,12 @@ export function useFind(id: number, attempt: number | undefined, text: string, r
     const timer = setTimeout(() => {
       look().catch((reason: unknown) => {
         if (mine === round.current && !abort.signal.aborted) {
-          setFound({ matches: [], busy: false, error: reason instanceof Error ? reason.message : "The search failed.", capped: false });
+          setFound({
+            matches: [],
+            busy: false,
+            error: reason instanceof Error ? reason.message : "The search failed.",
+            capped: false,
+          });
         }
       });
     }, 250);

@@ -8,7 +8,10 @@ const server = (total: number) => {
   const calls: number[] = [];
   const fetch = (from: number, count: number): Promise<Slice> => {
     calls.push(from);
-    const lines = Array.from({ length: Math.max(0, Math.min(count, total - from)) }, (_, i) => `line ${from + i}`);
+    const lines = Array.from(
+      { length: Math.max(0, Math.min(count, total - from)) },
+      (_, i) => `line ${from + i}`,
+    );
     return Promise.resolve({ first: from, lines, total, size_bytes: total * 10, complete: false });
   };
   return { calls, fetch };
@@ -63,10 +66,19 @@ describe("the lines in memory", () => {
 
   test("an answer that ends early, its lines being very long, is asked on", async () => {
     const calls: number[] = [];
-    const buffer = new LogBuffer((from) => {
-      calls.push(from);
-      return Promise.resolve({ first: from, lines: ["long", "long"], total: 5, size_bytes: 1, complete: true });
-    }, () => {});
+    const buffer = new LogBuffer(
+      (from) => {
+        calls.push(from);
+        return Promise.resolve({
+          first: from,
+          lines: ["long", "long"],
+          total: 5,
+          size_bytes: 1,
+          complete: true,
+        });
+      },
+      () => {},
+    );
     buffer.take({ first: 0, lines: [], total: 5, size_bytes: 1, complete: true });
     buffer.want(0, 4);
     await settle();

@@ -6,7 +6,12 @@ const RETRY_MS = [500, 1_000, 2_000, 4_000];
 const SILENCE_MS = 13_000;
 
 /** Start following; returns what ends it. `ended` is called once, when nothing more will come. */
-export function followLog(id: number, attempt: number | undefined, buffer: LogBuffer, ended: () => void): () => void {
+export function followLog(
+  id: number,
+  attempt: number | undefined,
+  buffer: LogBuffer,
+  ended: () => void,
+): () => void {
   let source: EventSource | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let silence: ReturnType<typeof setTimeout> | undefined;

@@ -3,7 +3,12 @@ import { bestIndex, bySeed, missing, parameters, spread } from "./compare";
 import type { AblationRun } from "./runs";
 
 const run = (id: number, labels: Record<string, string>, fields: object = {}): AblationRun =>
-  ({ job: { id, name: `r${id}`, state: "succeeded", user: "ada", gpus: 4, labels, ...fields }, last: {}, best: {}, step: null }) as unknown as AblationRun;
+  ({
+    job: { id, name: `r${id}`, state: "succeeded", user: "ada", gpus: 4, labels, ...fields },
+    last: {},
+    best: {},
+    step: null,
+  }) as unknown as AblationRun;
 
 test("only what differs becomes a column, unless all is asked for", () => {
   const runs = [run(1, { lr: "1", ablation: "a" }), run(2, { lr: "2", ablation: "a" })];
@@ -25,8 +30,15 @@ describe("the best value", () => {
 });
 
 test("runs that differ only in their seed are one group with mean and spread", () => {
-  const groups = bySeed([run(1, { lr: "1", seed: "1" }), run(2, { lr: "1", seed: "2" }), run(3, { lr: "2", seed: "1" })]);
-  expect(groups.map((g) => [g.key, g.runs.length])).toEqual([["lr=1", 2], ["lr=2", 1]]);
+  const groups = bySeed([
+    run(1, { lr: "1", seed: "1" }),
+    run(2, { lr: "1", seed: "2" }),
+    run(3, { lr: "2", seed: "1" }),
+  ]);
+  expect(groups.map((g) => [g.key, g.runs.length])).toEqual([
+    ["lr=1", 2],
+    ["lr=2", 1],
+  ]);
   expect(spread([1, 3, null])).toEqual({ mean: 2, deviation: Math.SQRT2, n: 2 });
   expect(spread([null])).toBeUndefined();
 });

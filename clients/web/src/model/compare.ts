@@ -10,7 +10,8 @@ export interface Column {
 export function parameters(runs: readonly AblationRun[], all: boolean): Column[] {
   const label = (name: string): Column => ({ name, value: (run) => run.job.labels?.[name] ?? "" });
   const env = (name: string): Column => ({ name: `$${name}`, value: (run) => run.job.env?.[name] ?? "" });
-  const names = (of: (job: Job) => Record<string, string> | undefined) => [...new Set(runs.flatMap((run) => Object.keys(of(run.job) ?? {})))].sort();
+  const names = (of: (job: Job) => Record<string, string> | undefined) =>
+    [...new Set(runs.flatMap((run) => Object.keys(of(run.job) ?? {})))].sort();
   const columns: Column[] = [
     ...names((job) => job.labels).map(label),
     ...names((job) => job.env).map(env),
@@ -30,7 +31,9 @@ export function bestIndex(values: readonly (number | null | undefined)[], less: 
     if (present == null || (less ? value < present : value > present)) best = i;
   });
   const first = best === -1 ? undefined : values[best];
-  return values.filter((v) => v != null).length > 1 && values.some((v) => v != null && v !== first) ? best : -1;
+  return values.filter((v) => v != null).length > 1 && values.some((v) => v != null && v !== first)
+    ? best
+    : -1;
 }
 
 export interface Group {
@@ -54,11 +57,16 @@ export function bySeed(runs: readonly AblationRun[]): Group[] {
 }
 
 /** Mean and sample standard deviation of what is there. */
-export function spread(values: readonly (number | null | undefined)[]): { mean: number; deviation: number | undefined; n: number } | undefined {
+export function spread(
+  values: readonly (number | null | undefined)[],
+): { mean: number; deviation: number | undefined; n: number } | undefined {
   const there = values.filter((v) => v != null);
   if (there.length === 0) return undefined;
   const mean = there.reduce((a, b) => a + b, 0) / there.length;
-  const deviation = there.length > 1 ? Math.sqrt(there.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (there.length - 1)) : undefined;
+  const deviation =
+    there.length > 1
+      ? Math.sqrt(there.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (there.length - 1))
+      : undefined;
   return { mean, deviation, n: there.length };
 }
 

@@ -5,7 +5,11 @@ describe("columns", () => {
   test("evaluation and training points of one step become one row", () => {
     const c = columns({
       names: ["eval_loss", "loss"],
-      points: [{ step: 1, loss: 3 }, { step: 2, loss: 2 }, { step: 2, eval_loss: 2.5 }],
+      points: [
+        { step: 1, loss: 3 },
+        { step: 2, loss: 2 },
+        { step: 2, eval_loss: 2.5 },
+      ],
     });
     expect(c.steps).toEqual([1, 2]);
     expect(c.series).toEqual({ loss: [3, 2], eval_loss: [null, 2.5] });
@@ -40,7 +44,10 @@ test("runs with different steps share one axis", () => {
     { x: [2, 3], y: [20, 31] },
   ]);
   expect(x).toEqual([1, 2, 3]);
-  expect(ys).toEqual([[10, null, 30], [null, 20, 31]]);
+  expect(ys).toEqual([
+    [10, null, 30],
+    [null, 20, 31],
+  ]);
 });
 
 test("the direction of a metric is told by its name, or not at all", () => {
@@ -50,15 +57,31 @@ test("the direction of a metric is told by its name, or not at all", () => {
 });
 
 test("losses come first", () => {
-  expect(byWeight(["tokens_per_second", "learning_rate", "eval_loss", "loss", "epoch"])).toEqual(["loss", "eval_loss", "learning_rate", "tokens_per_second"]);
+  expect(byWeight(["tokens_per_second", "learning_rate", "eval_loss", "loss", "epoch"])).toEqual([
+    "loss",
+    "eval_loss",
+    "learning_rate",
+    "tokens_per_second",
+  ]);
 });
 
 describe("export", () => {
   test("CSV quotes what needs it", () => {
-    expect(toCsv([["a", "b,c"], [1, 'x"y'], [null, 2]])).toBe('a,"b,c"\r\n1,"x""y"\r\n,2\r\n');
+    expect(
+      toCsv([
+        ["a", "b,c"],
+        [1, 'x"y'],
+        [null, 2],
+      ]),
+    ).toBe('a,"b,c"\r\n1,"x""y"\r\n,2\r\n');
   });
 
   test("Markdown escapes the bar", () => {
-    expect(toMarkdown([["run", "loss"], ["a|b", 1]])).toBe("| run | loss |\n| --- | --- |\n| a\\|b | 1 |\n");
+    expect(
+      toMarkdown([
+        ["run", "loss"],
+        ["a|b", 1],
+      ]),
+    ).toBe("| run | loss |\n| --- | --- |\n| a\\|b | 1 |\n");
   });
 });

@@ -11,7 +11,9 @@ export interface Columns {
 export function columns(metrics: Pick<Metrics, "points" | "names">): Columns {
   const steps: number[] = [];
   const times: (number | null)[] = [];
-  const series: Record<string, (number | null)[]> = Object.fromEntries(metrics.names.map((name) => [name, [] as (number | null)[]]));
+  const series: Record<string, (number | null)[]> = Object.fromEntries(
+    metrics.names.map((name) => [name, [] as (number | null)[]]),
+  );
   metrics.points.forEach((point, i) => {
     const step = point["step"] ?? i;
     // A run resumed from a checkpoint writes earlier steps again: what came later counts.
@@ -47,7 +49,10 @@ export function smooth(values: readonly (number | null)[], weight: number): (num
 }
 
 /** Several runs' lines over one common x. */
-export function align(lines: readonly { x: readonly number[]; y: readonly (number | null)[] }[]): { x: number[]; ys: (number | null)[][] } {
+export function align(lines: readonly { x: readonly number[]; y: readonly (number | null)[] }[]): {
+  x: number[];
+  ys: (number | null)[][];
+} {
   const x = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
   const place = new Map(x.map((value, i) => [value, i]));
   const ys = lines.map((line) => {
@@ -96,7 +101,13 @@ export function toCsv(rows: readonly (readonly (string | number | null | undefin
 /** Rows as a Markdown table, the first being its head. */
 export function toMarkdown(rows: readonly (readonly (string | number | null | undefined)[])[]): string {
   const line = (row: readonly (string | number | null | undefined)[]) =>
-    `| ${row.map((value) => String(value ?? "").replaceAll("|", String.raw`\|`).replaceAll("\n", " ")).join(" | ")} |`;
+    `| ${row
+      .map((value) =>
+        String(value ?? "")
+          .replaceAll("|", String.raw`\|`)
+          .replaceAll("\n", " "),
+      )
+      .join(" | ")} |`;
   const [head = [], ...body] = rows;
   return [line(head), `|${head.map(() => " --- |").join("")}`, ...body.map(line)].join("\n") + "\n";
 }

@@ -3,11 +3,20 @@ import { cells, EMPTY, specOfDraft, sweep } from "./draft";
 
 describe("the form", () => {
   test("what is left empty is not sent", () => {
-    expect(specOfDraft({ ...EMPTY, command: " python t.py ", gpus: "2" })).toEqual({ command: "python t.py", gpus: 2 });
+    expect(specOfDraft({ ...EMPTY, command: " python t.py ", gpus: "2" })).toEqual({
+      command: "python t.py",
+      gpus: 2,
+    });
   });
 
   test("lists are read as people type them", () => {
-    const spec = specOfDraft({ ...EMPTY, command: "x", env: "A=1\nB=x=y\n", labels: "seed=1, ablation=a", dependsOn: "#4, 7" });
+    const spec = specOfDraft({
+      ...EMPTY,
+      command: "x",
+      env: "A=1\nB=x=y\n",
+      labels: "seed=1, ablation=a",
+      dependsOn: "#4, 7",
+    });
     expect(spec.env).toEqual({ A: "1", B: "x=y" });
     expect(spec.labels).toEqual({ seed: "1", ablation: "a" });
     expect(spec.depends_on).toEqual([4, 7]);
@@ -29,8 +38,16 @@ describe("a sweep", () => {
   });
 
   test("fills names into command and environment and labels each run", () => {
-    const [first] = sweep({ command: "t.py --lr {lr} --x {other}", env: { SEED: "{seed}" }, name: "a" }, cells("lr=1e-4\nseed=7"), "abl");
-    expect(first).toMatchObject({ command: "t.py --lr 1e-4 --x {other}", env: { SEED: "7" }, labels: { ablation: "abl", lr: "1e-4", seed: "7" } });
+    const [first] = sweep(
+      { command: "t.py --lr {lr} --x {other}", env: { SEED: "{seed}" }, name: "a" },
+      cells("lr=1e-4\nseed=7"),
+      "abl",
+    );
+    expect(first).toMatchObject({
+      command: "t.py --lr 1e-4 --x {other}",
+      env: { SEED: "7" },
+      labels: { ablation: "abl", lr: "1e-4", seed: "7" },
+    });
     expect(first?.name).toBe("a lr=1e-4 seed=7");
   });
 });

@@ -22,13 +22,28 @@ export interface Draft {
 }
 
 export const EMPTY: Draft = {
-  command: "", kind: "command", name: "", gpus: "", gpuMemory: "", workdir: "", python: "", env: "",
-  priority: "", timeLimit: "", grace: "", retries: "", dependsOn: "", labels: "", hold: false, onOom: false,
+  command: "",
+  kind: "command",
+  name: "",
+  gpus: "",
+  gpuMemory: "",
+  workdir: "",
+  python: "",
+  env: "",
+  priority: "",
+  timeLimit: "",
+  grace: "",
+  retries: "",
+  dependsOn: "",
+  labels: "",
+  hold: false,
+  onOom: false,
 };
 
 /** What will be sent. Throws Error with a sentence when a field makes no sense. */
 export function specOfDraft(draft: Draft): JobSpec {
-  const spec: JobSpec = draft.kind === "script" ? { script: draft.command } : { command: draft.command.trim() };
+  const spec: JobSpec =
+    draft.kind === "script" ? { script: draft.command } : { command: draft.command.trim() };
   const text = (value: string) => (value.trim() === "" ? undefined : value.trim());
   const put = <K extends keyof JobSpec>(key: K, value: JobSpec[K] | undefined) => {
     if (value !== undefined) spec[key] = value;
@@ -81,11 +96,15 @@ export function draftOf(job: Job): Draft {
     gpuMemory: job.gpu_memory == null ? "" : String(job.gpu_memory),
     workdir: job.workdir,
     python: job.python ?? "",
-    env: Object.entries(job.env ?? {}).map(([k, v]) => `${k}=${v}`).join("\n"),
+    env: Object.entries(job.env ?? {})
+      .map(([k, v]) => `${k}=${v}`)
+      .join("\n"),
     priority: job.priority === 0 ? "" : String(job.priority),
     timeLimit: job.time_limit ?? "",
     retries: job.retries === 0 ? "" : String(job.retries),
-    labels: Object.entries(job.labels ?? {}).map(([k, v]) => `${k}=${v}`).join(", "),
+    labels: Object.entries(job.labels ?? {})
+      .map(([k, v]) => `${k}=${v}`)
+      .join(", "),
     onOom: (job.on_oom?.steps ?? []).length > 0,
   };
 }
@@ -101,7 +120,11 @@ export function cells(axes: string): Record<string, string>[] {
     const at = line.indexOf("=");
     if (at < 1) throw new Error(`“${line.trim()}” is not NAME=value,value.`);
     const name = line.slice(0, at).trim();
-    const values = line.slice(at + 1).split(",").map((v) => v.trim()).filter(Boolean);
+    const values = line
+      .slice(at + 1)
+      .split(",")
+      .map((v) => v.trim())
+      .filter(Boolean);
     if (values.length === 0) throw new Error(`${name} has no values.`);
     all = all.flatMap((cell) => values.map((value) => ({ ...cell, [name]: value })));
   }
@@ -112,7 +135,9 @@ export function cells(axes: string): Record<string, string>[] {
 export function sweep(spec: JobSpec, axes: Record<string, string>[], group: string): JobSpec[] {
   return axes.map((cell) => {
     const fill = (text: string) => text.replace(/\{(\w+)\}/g, (whole, name: string) => cell[name] ?? whole);
-    const suffix = Object.entries(cell).map(([k, v]) => `${k}=${v}`).join(" ");
+    const suffix = Object.entries(cell)
+      .map(([k, v]) => `${k}=${v}`)
+      .join(" ");
     return {
       ...spec,
       name: `${spec.name ?? group} ${suffix}`.slice(0, 200),

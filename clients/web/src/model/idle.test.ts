@@ -21,8 +21,14 @@ describe("an idle holder", () => {
 });
 
 test("the next GPUs to come free are those of the first limit", () => {
-  const gpu = (index: number, until: string | null) => ({ index, holder: { kind: "job", until, sentence: "" } }) as Gpu;
-  const found = nextFree([gpu(0, "2026-11-24T14:00:00.000Z"), gpu(1, "2026-11-24T13:00:00.000Z"), gpu(2, "2026-11-24T13:00:00.400Z"), gpu(3, null)]);
+  const gpu = (index: number, until: string | null) =>
+    ({ index, holder: { kind: "job", until, sentence: "" } }) as Gpu;
+  const found = nextFree([
+    gpu(0, "2026-11-24T14:00:00.000Z"),
+    gpu(1, "2026-11-24T13:00:00.000Z"),
+    gpu(2, "2026-11-24T13:00:00.400Z"),
+    gpu(3, null),
+  ]);
   expect(found).toEqual({ indices: [1, 2], at: Date.parse("2026-11-24T13:00:00Z") });
   expect(nextFree([gpu(0, null)])).toBeUndefined();
 });

@@ -9,7 +9,11 @@ export const IDLE_MINUTES = 10;
  * Whether all GPUs of a running job were idle for ten minutes. `history` gives a GPU's
  * utilisation per minute, newest last; what is not known does not count as idle.
  */
-export function isIdle(job: Pick<Job, "state" | "gpu_uuids" | "started_at">, history: (uuid: string) => readonly (number | null)[], now: number): boolean {
+export function isIdle(
+  job: Pick<Job, "state" | "gpu_uuids" | "started_at">,
+  history: (uuid: string) => readonly (number | null)[],
+  now: number,
+): boolean {
   const uuids = job.gpu_uuids ?? [];
   const started = at(job.started_at);
   if (job.state !== "running" || uuids.length === 0 || started === undefined) return false;
@@ -17,7 +21,9 @@ export function isIdle(job: Pick<Job, "state" | "gpu_uuids" | "started_at">, his
   return uuids.every((uuid) => {
     // The newest minute may not be whole yet.
     const recent = history(uuid).slice(-IDLE_MINUTES - 1, -1);
-    return recent.length === IDLE_MINUTES && recent.every((percent) => percent !== null && percent < IDLE_PERCENT);
+    return (
+      recent.length === IDLE_MINUTES && recent.every((percent) => percent !== null && percent < IDLE_PERCENT)
+    );
   });
 }
 

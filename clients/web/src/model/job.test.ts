@@ -4,13 +4,27 @@ import { commandLine, consequence, jobHue, limitEnd, runSeconds, shellQuote, ste
 
 const job = (fields: Partial<Job>): Job =>
   ({
-    id: 42, name: "x", state: "queued", user: "ada", gpus: 4, priority: 0, grace: "60s", warn_before: "60s",
-    retries: 0, workdir: "/", queued_at: "2026-11-24T12:00:00.000Z", gpu_indices: [], attempts: [], ...fields,
+    id: 42,
+    name: "x",
+    state: "queued",
+    user: "ada",
+    gpus: 4,
+    priority: 0,
+    grace: "60s",
+    warn_before: "60s",
+    retries: 0,
+    workdir: "/",
+    queued_at: "2026-11-24T12:00:00.000Z",
+    gpu_indices: [],
+    attempts: [],
+    ...fields,
   }) as Job;
 
 describe("commands", () => {
   test("a list is shown as a shell would need it", () => {
-    expect(commandLine({ command: ["python", "a b.py", "it's"] })).toBe(String.raw`python 'a b.py' 'it'\''s'`);
+    expect(commandLine({ command: ["python", "a b.py", "it's"] })).toBe(
+      String.raw`python 'a b.py' 'it'\''s'`,
+    );
     expect(shellQuote("--lr=1e-4")).toBe("--lr=1e-4");
     expect(shellQuote("")).toBe("''");
   });
@@ -63,12 +77,24 @@ describe("the step line", () => {
   const state = (fields: Partial<Job>) => steps(job(fields)).map((s) => `${s.name}:${s.status}`);
 
   test("shows where the job is now", () => {
-    expect(state({ state: "held" })).toEqual(["submitted:done", "held:now", "starting:todo", "running:todo", "ended:todo"]);
+    expect(state({ state: "held" })).toEqual([
+      "submitted:done",
+      "held:now",
+      "starting:todo",
+      "running:todo",
+      "ended:todo",
+    ]);
     expect(state({ state: "running" })[3]).toBe("running:now");
   });
 
   test("a job cancelled in the queue never shows as having run", () => {
-    expect(state({ state: "cancelled" })).toEqual(["submitted:done", "queued:todo", "starting:todo", "running:todo", "cancelled:now"]);
+    expect(state({ state: "cancelled" })).toEqual([
+      "submitted:done",
+      "queued:todo",
+      "starting:todo",
+      "running:todo",
+      "cancelled:now",
+    ]);
   });
 
   test("neighbouring jobs have hues far apart", () => {

@@ -64,12 +64,19 @@ export function verbsFor(state: JobState): Verb[] {
 }
 
 /** What pressing the button will do, in one sentence. */
-export function consequence(verb: Verb, job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user">): string {
+export function consequence(
+  verb: Verb,
+  job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user">,
+): string {
   if (verb === "hold") return "It stays out of the queue until it is released, and loses no settings.";
   if (verb === "release") return "It joins the queue again.";
   if (verb === "retry") return "A new attempt is queued; log and records of earlier attempts stay.";
-  if (PENDING_STATES.has(job.state)) return "It leaves the queue and will not start. It can be retried later.";
-  const cards = job.gpu_indices && job.gpu_indices.length > 0 ? ` GPU ${job.gpu_indices.join(", ")} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.` : "";
+  if (PENDING_STATES.has(job.state))
+    return "It leaves the queue and will not start. It can be retried later.";
+  const cards =
+    job.gpu_indices && job.gpu_indices.length > 0
+      ? ` GPU ${job.gpu_indices.join(", ")} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.`
+      : "";
   return `Its processes get TERM now and KILL after ${job.grace}; work since the last checkpoint is lost.${cards}`;
 }
 
@@ -81,15 +88,27 @@ export function steps(job: Job): Step[] {
   const started = at(job.started_at);
   const ended = at(job.ended_at);
   const order: JobState[] = ["queued", "starting", "running"];
-  const position = FINAL_STATES.has(job.state) ? 3 : job.state === "stopping" ? 2 : Math.max(0, order.indexOf(job.state));
-  const names = [PENDING_STATES.has(job.state) ? job.state : "queued", "starting", job.state === "stopping" ? "stopping" : "running"];
+  const position = FINAL_STATES.has(job.state)
+    ? 3
+    : job.state === "stopping"
+      ? 2
+      : Math.max(0, order.indexOf(job.state));
+  const names = [
+    PENDING_STATES.has(job.state) ? job.state : "queued",
+    "starting",
+    job.state === "stopping" ? "stopping" : "running",
+  ];
   const never = FINAL_STATES.has(job.state) && started === undefined;
   const line: Step[] = [{ name: "submitted", at: at(job.queued_at), status: "done" }];
   names.forEach((name, i) => {
     const status = never ? "todo" : i < position ? "done" : i === position ? "now" : "todo";
     line.push({ name, at: i === 2 ? (at(attempt?.started_at) ?? started) : undefined, status });
   });
-  line.push({ name: FINAL_STATES.has(job.state) ? job.state : "ended", at: ended, status: FINAL_STATES.has(job.state) ? "now" : "todo" });
+  line.push({
+    name: FINAL_STATES.has(job.state) ? job.state : "ended",
+    at: ended,
+    status: FINAL_STATES.has(job.state) ? "now" : "todo",
+  });
   return line;
 }
 

@@ -19,12 +19,22 @@ export interface PlanBar {
 
 /** What runs and what is expected to start, as bars over time, soonest first. */
 export function planBars(running: readonly Job[], queued: readonly Job[], now: number): PlanBar[] {
-  const bars: PlanBar[] = running.map((job) => ({ job, from: at(job.started_at) ?? now, to: limitEnd(job), running: true }));
+  const bars: PlanBar[] = running.map((job) => ({
+    job,
+    from: at(job.started_at) ?? now,
+    to: limitEnd(job),
+    running: true,
+  }));
   for (const job of byPosition(queued)) {
     const from = at(job.expected_start);
     if (from === undefined) continue;
     const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
-    bars.push({ job, from: Math.max(from, now), to: limit === undefined ? undefined : Math.max(from, now) + limit * 1000, running: false });
+    bars.push({
+      job,
+      from: Math.max(from, now),
+      to: limit === undefined ? undefined : Math.max(from, now) + limit * 1000,
+      running: false,
+    });
   }
   return bars;
 }

@@ -20,9 +20,9 @@ describe("YAML", () => {
   });
 
   test("a whole job", () => {
-    expect(toYaml({ name: "x", command: ["python", "t.py"], gpus: 2, env: { A: "1" }, time_limit: "12h" })).toBe(
-      'name: x\ncommand: [python, t.py]\ngpus: 2\nenv:\n  A: "1"\ntime_limit: "12h"\n',
-    );
+    expect(
+      toYaml({ name: "x", command: ["python", "t.py"], gpus: 2, env: { A: "1" }, time_limit: "12h" }),
+    ).toBe('name: x\ncommand: [python, t.py]\ngpus: 2\nenv:\n  A: "1"\ntime_limit: "12h"\n');
   });
 
   test("a script keeps its lines", () => {
@@ -33,8 +33,14 @@ describe("YAML", () => {
 
 describe("the command line", () => {
   test("a list follows two dashes, a line stays one quoted word", () => {
-    expect(toCommand({ command: ["python", "a b.py"], gpus: 1 })).toBe("berth submit --gpus 1 -- python 'a b.py'");
-    expect(toCommand({ script: "set -e\npython t.py\n", gpus: 2 })).toBe("berth submit --gpus 2 --script - <<'BERTH'\nset -e\npython t.py\nBERTH");
-    expect(toCommand({ command: "X=1 python t.py", labels: { seed: "1" } })).toBe("berth submit --label seed=1 'X=1 python t.py'");
+    expect(toCommand({ command: ["python", "a b.py"], gpus: 1 })).toBe(
+      "berth submit --gpus 1 -- python 'a b.py'",
+    );
+    expect(toCommand({ script: "set -e\npython t.py\n", gpus: 2 })).toBe(
+      "berth submit --gpus 2 --script - <<'BERTH'\nset -e\npython t.py\nBERTH",
+    );
+    expect(toCommand({ command: "X=1 python t.py", labels: { seed: "1" } })).toBe(
+      "berth submit --label seed=1 'X=1 python t.py'",
+    );
   });
 });

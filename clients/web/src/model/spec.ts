@@ -3,7 +3,12 @@ import type { Job, JobSpec } from "@/api/types";
 import { shellQuote } from "./job";
 
 const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
-  priority: 0, grace: "1m", warn_before: "1m", retries: 0, preemptible: false, hold: false,
+  priority: 0,
+  grace: "1m",
+  warn_before: "1m",
+  retries: 0,
+  preemptible: false,
+  hold: false,
 };
 
 /** What a user would write to get `job` again: without what Berth fills in by itself. */
@@ -12,9 +17,19 @@ export function specOf(job: Job): JobSpec {
   if (job.script != null) spec.script = job.script;
   else spec.command = job.command ?? null;
   const rest = {
-    gpu_memory: job.gpu_memory, python: job.python, priority: job.priority, time_limit: job.time_limit, grace: job.grace,
-    warn_before: job.warn_before, retries: job.retries, on_oom: job.on_oom, depends_on: job.depends_on, labels: job.labels,
-    env: job.env, preemptible: job.preemptible, notify: job.notify,
+    gpu_memory: job.gpu_memory,
+    python: job.python,
+    priority: job.priority,
+    time_limit: job.time_limit,
+    grace: job.grace,
+    warn_before: job.warn_before,
+    retries: job.retries,
+    on_oom: job.on_oom,
+    depends_on: job.depends_on,
+    labels: job.labels,
+    env: job.env,
+    preemptible: job.preemptible,
+    notify: job.notify,
   };
   return { ...spec, ...(compact(rest) as Partial<JobSpec>) };
 }
@@ -41,12 +56,17 @@ function entry(name: string, value: unknown, indent: string): string {
   const key = `${indent}${scalar(name)}:`;
   if (Array.isArray(value)) return `${key} [${value.map(scalar).join(", ")}]\n`;
   if (typeof value === "object" && value !== null) {
-    return `${key}\n${Object.entries(value).map(([k, v]) => entry(k, v, `${indent}  `)).join("")}`;
+    return `${key}\n${Object.entries(value)
+      .map(([k, v]) => entry(k, v, `${indent}  `))
+      .join("")}`;
   }
   if (typeof value === "string" && value.includes("\n")) {
     const body = value.replace(/\n+$/, "");
     if (!/[^\n\P{C}]/u.test(body) && !body.startsWith(" ")) {
-      return `${key} ${value.endsWith("\n") ? "|" : "|-"}\n${body.split("\n").map((line) => (line === "" ? "" : `${indent}  ${line}`)).join("\n")}\n`;
+      return `${key} ${value.endsWith("\n") ? "|" : "|-"}\n${body
+        .split("\n")
+        .map((line) => (line === "" ? "" : `${indent}  ${line}`))
+        .join("\n")}\n`;
     }
   }
   return `${key} ${scalar(value)}\n`;
@@ -56,7 +76,11 @@ function entry(name: string, value: unknown, indent: string): string {
 export function scalar(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   const text = String(value);
-  const plain = /^[A-Za-z_/][\w/.@ +=%-]*$/.test(text) && !/^(y|n|yes|no|true|false|on|off|null|~)$/i.test(text) && !text.endsWith(" ") && !text.includes(" #");
+  const plain =
+    /^[A-Za-z_/][\w/.@ +=%-]*$/.test(text) &&
+    !/^(y|n|yes|no|true|false|on|off|null|~)$/i.test(text) &&
+    !text.endsWith(" ") &&
+    !text.includes(" #");
   return plain ? text : JSON.stringify(text);
 }
 
@@ -84,7 +108,8 @@ export function toCommand(spec: JobSpec): string {
   for (const url of given.notify ?? []) option("--notify", url);
   if (given.preemptible) words.push("--preemptible");
   if (given.hold) words.push("--hold");
-  if (given.script != null) return `${[...words, "--script", "-"].join(" ")} <<'BERTH'\n${given.script.replace(/\n*$/, "")}\nBERTH`;
+  if (given.script != null)
+    return `${[...words, "--script", "-"].join(" ")} <<'BERTH'\n${given.script.replace(/\n*$/, "")}\nBERTH`;
   if (Array.isArray(given.command)) words.push("--", ...given.command.map(shellQuote));
   else words.push(shellQuote(given.command ?? ""));
   return words.join(" ");

@@ -4,14 +4,23 @@ import { islands, memoryParts, ranges, strangers } from "./topology";
 
 const gpu = (index: number, fields: Partial<Gpu> = {}): Gpu =>
   ({
-    uuid: `GPU-${index}`, index, name: "H100", memory_total_bytes: 80, memory_used_bytes: 0, numa_node: null,
-    holder: { kind: "free", sentence: "" }, processes: [], ...fields,
+    uuid: `GPU-${index}`,
+    index,
+    name: "H100",
+    memory_total_bytes: 80,
+    memory_used_bytes: 0,
+    numa_node: null,
+    holder: { kind: "free", sentence: "" },
+    processes: [],
+    ...fields,
   }) as Gpu;
 
 describe("islands", () => {
   test("two NUMA halves joined inside by NVLink are two groups", () => {
     const gpus = [0, 1, 2, 3].map((i) => gpu(i, { numa_node: i < 2 ? 0 : 1 }));
-    const links = gpus.map((a) => gpus.map((b) => (a === b ? "X" : a.numa_node === b.numa_node ? "NV4" : "SYS")));
+    const links = gpus.map((a) =>
+      gpus.map((b) => (a === b ? "X" : a.numa_node === b.numa_node ? "NV4" : "SYS")),
+    );
     expect(islands({ gpus, links }).map((i) => [i.label, i.gpus.map((g) => g.index)])).toEqual([
       ["NVLink NV4 · NUMA node 0", [0, 1]],
       ["NVLink NV4 · NUMA node 1", [2, 3]],
@@ -19,7 +28,9 @@ describe("islands", () => {
   });
 
   test("without any link known the box is one unnamed group in index order", () => {
-    expect(islands({ gpus: [gpu(1), gpu(0)], links: [] })).toMatchObject([{ label: "", gpus: [{ index: 0 }, { index: 1 }] }]);
+    expect(islands({ gpus: [gpu(1), gpu(0)], links: [] })).toMatchObject([
+      { label: "", gpus: [{ index: 0 }, { index: 1 }] },
+    ]);
   });
 
   test("no GPU is lost or drawn twice", () => {
@@ -34,7 +45,8 @@ describe("memory", () => {
 
   test("what others use on a held card is told apart", () => {
     const g = gpu(0, {
-      holder: held, memory_used_bytes: 50,
+      holder: held,
+      memory_used_bytes: 50,
       processes: [
         { pid: 1, attempt: "42.1", memory_bytes: 40 },
         { pid: 2, attempt: null, memory_bytes: 7 },

@@ -26,13 +26,18 @@ export function islands(box: Pick<Box, "gpus" | "links">): Island[] {
     if (home) home.push(gpu);
     else groups.push([gpu]);
   });
-  return groups.map((group) => ({ label: groups.length > 1 || anyNvlink ? labelOf(group, gpus, links) : "", gpus: group }));
+  return groups.map((group) => ({
+    label: groups.length > 1 || anyNvlink ? labelOf(group, gpus, links) : "",
+    gpus: group,
+  }));
 }
 
 function labelOf(group: Gpu[], all: Gpu[], links: readonly (readonly string[])[]): string {
   const parts: string[] = [];
   const names = new Set(
-    group.flatMap((a) => group.map((b) => links[all.indexOf(a)]?.[all.indexOf(b)] ?? "")).filter((l) => l.startsWith("NV")),
+    group
+      .flatMap((a) => group.map((b) => links[all.indexOf(a)]?.[all.indexOf(b)] ?? ""))
+      .filter((l) => l.startsWith("NV")),
   );
   if (names.size > 0) parts.push(`NVLink ${[...names].sort().join(", ")}`);
   const node = group[0]?.numa_node;
@@ -48,7 +53,9 @@ export function memoryParts(gpu: Gpu): { holder: number; others: number; total: 
   const total = gpu.memory_total_bytes;
   if (attempt == null) return { holder: 0, others: gpu.memory_used_bytes, total };
   if (!known || processes.length === 0) return { holder: gpu.memory_used_bytes, others: 0, total };
-  const others = processes.filter((p) => p.attempt !== attempt).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
+  const others = processes
+    .filter((p) => p.attempt !== attempt)
+    .reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
   const capped = Math.min(others, gpu.memory_used_bytes);
   return { holder: gpu.memory_used_bytes - capped, others: capped, total };
 }

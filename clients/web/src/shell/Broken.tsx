@@ -6,7 +6,10 @@ import { Empty } from "@/components/Frame";
 export function Broken({ error }: ErrorComponentProps) {
   return (
     <Empty screen title="This screen could not be shown">
-      <p className="mb-3">{error instanceof Error ? error.message : "Something broke"}. If Berth was upgraded meanwhile, loading the page again mends it; what runs is not affected.</p>
+      <p className="mb-3">
+        {error instanceof Error ? error.message : "Something broke"}. If Berth was upgraded meanwhile, loading
+        the page again mends it; what runs is not affected.
+      </p>
       <Button onClick={() => location.reload()}>Load the page again</Button>
     </Empty>
   );

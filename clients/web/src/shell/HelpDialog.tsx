@@ -7,17 +7,25 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
   const actions = useAllActions().filter((a) => a.keys);
   return (
     <Dialog title="Keys" onClose={onClose}>
-      {!keysAreOn() && <p className="mb-2 text-sm text-warn">Single keys are switched off in Settings; Ctrl-K still opens the palette.</p>}
+      {!keysAreOn() && (
+        <p className="mb-2 text-sm text-warn">
+          Single keys are switched off in Settings; Ctrl-K still opens the palette.
+        </p>
+      )}
       <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-1.5 text-sm">
         {actions.map((action) => (
           <div key={`${action.keys}${action.label}`} className="contents">
             <dt className="text-right">
-              {action.keys?.split(" ").map((key) => <Key key={key} name={key} />)}
+              {action.keys?.split(" ").map((key) => (
+                <Key key={key} name={key} />
+              ))}
             </dt>
             <dd>{action.label}</dd>
           </div>
         ))}
-        <dt className="text-right"><Key name="Ctrl-K" /></dt>
+        <dt className="text-right">
+          <Key name="Ctrl-K" />
+        </dt>
         <dd>All actions</dd>
       </dl>
     </Dialog>

@@ -14,7 +14,14 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const found = useAllActions().filter((a) => a.label.toLowerCase().includes(words));
   const number = /^#?(\d+)$/.exec(words)?.[1];
   const offered = number
-    ? [{ label: `Go to job ${number}`, keys: undefined, run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: number } }) }, ...found]
+    ? [
+        {
+          label: `Go to job ${number}`,
+          keys: undefined,
+          run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: number } }),
+        },
+        ...found,
+      ]
     : found;
   const choose = (index: number) => {
     onClose();
@@ -31,7 +38,10 @@ export function Palette({ onClose }: { onClose: () => void }) {
         aria-label="Find an action or a job number"
         value={text}
         className="field mb-2"
-        onChange={(event) => { setText(event.target.value); setAt(0); }}
+        onChange={(event) => {
+          setText(event.target.value);
+          setAt(0);
+        }}
         onKeyDown={(event) => {
           if (event.key === "ArrowDown") setAt(Math.min(offered.length - 1, at + 1));
           else if (event.key === "ArrowUp") setAt(Math.max(0, at - 1));
@@ -51,11 +61,19 @@ export function Palette({ onClose }: { onClose: () => void }) {
             className={`flex min-h-8 cursor-pointer items-center justify-between rounded px-2 text-sm ${i === at ? "bg-accent-soft text-accent" : ""}`}
           >
             {action.label}
-            {action.keys && <span>{action.keys.split(" ").map((key) => <Key key={key} name={key} />)}</span>}
+            {action.keys && (
+              <span>
+                {action.keys.split(" ").map((key) => (
+                  <Key key={key} name={key} />
+                ))}
+              </span>
+            )}
           </li>
         ))}
       </ul>
-      {offered.length === 0 && <p className="py-4 text-center text-sm text-muted">No action is called that.</p>}
+      {offered.length === 0 && (
+        <p className="py-4 text-center text-sm text-muted">No action is called that.</p>
+      )}
     </Dialog>
   );
 }

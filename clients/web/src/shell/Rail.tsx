@@ -35,7 +35,10 @@ export function Rail() {
               <Icon aria-hidden className="size-4.5 shrink-0 lg:size-4" />
               <span className="truncate">{label}</span>
               {(shown[to] ?? 0) > 0 && (
-                <span className="ml-auto hidden rounded bg-sunken px-1.5 text-xs text-muted tabular lg:inline" title={`${shown[to]} jobs wait`}>
+                <span
+                  className="ml-auto hidden rounded bg-sunken px-1.5 text-xs text-muted tabular lg:inline"
+                  title={`${shown[to]} jobs wait`}
+                >
                   {shown[to]}
                   <span className="sr-only"> waiting</span>
                 </span>

@@ -51,7 +51,9 @@ export function Shell() {
   useEffect(
     () =>
       onEvents((events) => {
-        const ended = events.filter((e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind) && e.data?.["user"] === user);
+        const ended = events.filter(
+          (e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind) && e.data?.["user"] === user,
+        );
         const last = ended.at(-1);
         if (last) notify(last.message, last.kind === "job.failed");
       }),
@@ -61,7 +63,10 @@ export function Shell() {
   if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error.message} />;
   return (
     <div className="flex min-h-dvh flex-col">
-      <a href="#main" className="sr-only rounded bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50">
+      <a
+        href="#main"
+        className="sr-only rounded bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50"
+      >
         Skip to the content
       </a>
       <TopBar />

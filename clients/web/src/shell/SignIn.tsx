@@ -16,18 +16,38 @@ export function SignIn({ reason }: { reason: string }) {
         className="mt-5"
         onSubmit={(event) => {
           event.preventDefault();
-          const code = /[?&]code=([^&\s]+)/.exec(link)?.[1] ?? (/^[\w-]{10,}$/.test(link.trim()) ? link.trim() : undefined);
+          const code =
+            /[?&]code=([^&\s]+)/.exec(link)?.[1] ??
+            (/^[\w-]{10,}$/.test(link.trim()) ? link.trim() : undefined);
           if (code) location.assign(`/login?code=${code}`);
           else setWrong(true);
         }}
       >
-        <label htmlFor="link" className="mb-1 block text-sm font-medium">Or paste the link or its code here</label>
+        <label htmlFor="link" className="mb-1 block text-sm font-medium">
+          Or paste the link or its code here
+        </label>
         <div className="flex gap-2">
-          <input id="link" autoComplete="off" value={link} aria-invalid={wrong} aria-describedby={wrong ? "link-wrong" : undefined}
-            onChange={(event) => { setLink(event.target.value); setWrong(false); }} className="field" />
-          <Button kind="primary" type="submit">Sign in</Button>
+          <input
+            id="link"
+            autoComplete="off"
+            value={link}
+            aria-invalid={wrong}
+            aria-describedby={wrong ? "link-wrong" : undefined}
+            onChange={(event) => {
+              setLink(event.target.value);
+              setWrong(false);
+            }}
+            className="field"
+          />
+          <Button kind="primary" type="submit">
+            Sign in
+          </Button>
         </div>
-        {wrong && <p id="link-wrong" role="alert" className="mt-1 text-sm text-bad">That is no sign-in link; it looks like http://…/login?code=…</p>}
+        {wrong && (
+          <p id="link-wrong" role="alert" className="mt-1 text-sm text-bad">
+            That is no sign-in link; it looks like http://…/login?code=…
+          </p>
+        )}
       </form>
     </main>
   );

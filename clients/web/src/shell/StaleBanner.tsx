@@ -15,19 +15,37 @@ export function StaleBanner() {
   const box = useBox().data;
   if (phase === "down" && now - since >= PATIENCE_MS - 500) {
     return (
-      <div role="status" data-stale className="sticky top-12 z-30 flex flex-wrap items-center gap-2 border-b border-bad bg-bad-soft px-4 py-1.5 text-sm text-bad">
+      <div
+        role="status"
+        data-stale
+        className="sticky top-12 z-30 flex flex-wrap items-center gap-2 border-b border-bad bg-bad-soft px-4 py-1.5 text-sm text-bad"
+      >
         <WifiOff aria-hidden className="size-4" />
-        <span>Stale since {absolute(since).slice(11)}: the server does not answer. Running jobs are not affected; this page goes on by itself when it is back.</span>
-        <Button small onClick={retryNow}>Try now</Button>
+        <span>
+          Stale since {absolute(since).slice(11)}: the server does not answer. Running jobs are not affected;
+          this page goes on by itself when it is back.
+        </span>
+        <Button small onClick={retryNow}>
+          Try now
+        </Button>
       </div>
     );
   }
   if (box?.stale) {
     return (
-      <div role="status" className="flex items-center gap-2 border-b border-warn bg-warn-soft px-4 py-1.5 text-sm text-warn">
+      <div
+        role="status"
+        className="flex items-center gap-2 border-b border-warn bg-warn-soft px-4 py-1.5 text-sm text-warn"
+      >
         <WifiOff aria-hidden className="size-4 shrink-0" />
         <span>
-          {box.taken_at == null ? "The worker has not reported yet" : <>The worker last looked at the GPUs <Ago time={box.taken_at} /></>}
+          {box.taken_at == null ? (
+            "The worker has not reported yet"
+          ) : (
+            <>
+              The worker last looked at the GPUs <Ago time={box.taken_at} />
+            </>
+          )}
           : no job starts until it is back. On the box, <code>berth status</code> says why.
         </span>
       </div>

@@ -14,7 +14,11 @@ export function StreamState() {
   const { phase, since } = useLive();
   const { icon: Icon, text, look } = WORDS[phase];
   return (
-    <span className={`flex items-center gap-1 text-xs ${look}`} title={`${text} since ${timeOfDay(since)}`} data-stream={phase}>
+    <span
+      className={`flex items-center gap-1 text-xs ${look}`}
+      title={`${text} since ${timeOfDay(since)}`}
+      data-stream={phase}
+    >
       <Icon aria-hidden className="size-3.5" />
       <span className="sr-only sm:not-sr-only">{text}</span>
     </span>

@@ -17,10 +17,17 @@ export function TopBar() {
       </Link>
       {box && (
         <div className="flex min-w-0 items-baseline gap-3 text-xs text-muted">
-          <span className="truncate font-medium text-ink" title="The box">{box.hostname}</span>
-          {box.driver_version && <span className="hidden whitespace-nowrap md:inline">driver {box.driver_version}</span>}
+          <span className="truncate font-medium text-ink" title="The box">
+            {box.hostname}
+          </span>
+          {box.driver_version && (
+            <span className="hidden whitespace-nowrap md:inline">driver {box.driver_version}</span>
+          )}
           {box.source === "simulated" && (
-            <span className="hidden rounded bg-violet-soft px-1.5 py-0.5 whitespace-nowrap text-violet md:inline" title="These GPUs are simulated: BERTH_GPUS says so">
+            <span
+              className="hidden rounded bg-violet-soft px-1.5 py-0.5 whitespace-nowrap text-violet md:inline"
+              title="These GPUs are simulated: BERTH_GPUS says so"
+            >
               simulated GPUs
             </span>
           )}
@@ -29,7 +36,11 @@ export function TopBar() {
       <div className="ml-auto flex items-center gap-3">
         <StreamState />
         {box && gpus.length > 0 && (
-          <Link to="/" className="hidden text-sm whitespace-nowrap tabular hover:underline sm:inline" title="Free GPUs that are not draining">
+          <Link
+            to="/"
+            className="hidden text-sm whitespace-nowrap tabular hover:underline sm:inline"
+            title="Free GPUs that are not draining"
+          >
             <span className="font-semibold">{free}</span> of {gpus.length} free
           </Link>
         )}
@@ -54,7 +65,8 @@ function SearchBox() {
       onSubmit={(event) => {
         event.preventDefault();
         const wanted = text.trim().replace(/^#/, "");
-        if (/^\d+(\.\d+)?$/.test(wanted)) void navigate({ to: "/jobs/$jobId", params: { jobId: wanted.split(".")[0] ?? wanted } });
+        if (/^\d+(\.\d+)?$/.test(wanted))
+          void navigate({ to: "/jobs/$jobId", params: { jobId: wanted.split(".")[0] ?? wanted } });
         else void navigate({ to: "/jobs", search: wanted === "" ? {} : { q: wanted } });
         setText("");
       }}

@@ -36,8 +36,19 @@ export function CompareCharts({ metric, runs, curves }: Props) {
     return {
       x: raw.x,
       series: [
-        ...(weight > 0 ? lines.map((line, i) => ({ label: `${line.run.job.id} raw`, color: jobColor(line.run.job.id), values: raw.ys[i] ?? [], faint: true })) : []),
-        ...lines.map((line, i) => ({ label: name(line.run), color: jobColor(line.run.job.id), values: smoothed.ys[i] ?? [] })),
+        ...(weight > 0
+          ? lines.map((line, i) => ({
+              label: `${line.run.job.id} raw`,
+              color: jobColor(line.run.job.id),
+              values: raw.ys[i] ?? [],
+              faint: true,
+            }))
+          : []),
+        ...lines.map((line, i) => ({
+          label: name(line.run),
+          color: jobColor(line.run.job.id),
+          values: smoothed.ys[i] ?? [],
+        })),
       ],
     };
   }, [stamp, metric, weight, byTime, runs.map((r) => r.job.id).join()]);
@@ -46,13 +57,50 @@ export function CompareCharts({ metric, runs, curves }: Props) {
       title="Curves"
       actions={
         <>
-          <label className="flex items-center gap-1.5 text-xs text-muted">Smoothing<input type="range" min={0} max={0.98} step={0.02} value={weight} onChange={(event) => setWeight(Number(event.target.value))} className="w-24" /></label>
-          <Button small aria-pressed={byTime} kind={byTime ? "primary" : "plain"} onClick={() => setByTime(!byTime)}>by seconds</Button>
-          <Button small aria-pressed={logScale} kind={logScale ? "primary" : "plain"} onClick={() => setLogScale(!logScale)}>log scale</Button>
+          <label className="flex items-center gap-1.5 text-xs text-muted">
+            Smoothing
+            <input
+              type="range"
+              min={0}
+              max={0.98}
+              step={0.02}
+              value={weight}
+              onChange={(event) => setWeight(Number(event.target.value))}
+              className="w-24"
+            />
+          </label>
+          <Button
+            small
+            aria-pressed={byTime}
+            kind={byTime ? "primary" : "plain"}
+            onClick={() => setByTime(!byTime)}
+          >
+            by seconds
+          </Button>
+          <Button
+            small
+            aria-pressed={logScale}
+            kind={logScale ? "primary" : "plain"}
+            onClick={() => setLogScale(!logScale)}
+          >
+            log scale
+          </Button>
         </>
       }
     >
-      {series.length === 0 ? <Empty title={`No run has measured ${metric} yet`} /> : <Chart title={metric} unit={unitOf(metric)} x={x} xKind="step" series={series} height={340} logScale={logScale} />}
+      {series.length === 0 ? (
+        <Empty title={`No run has measured ${metric} yet`} />
+      ) : (
+        <Chart
+          title={metric}
+          unit={unitOf(metric)}
+          x={x}
+          xKind="step"
+          series={series}
+          height={340}
+          logScale={logScale}
+        />
+      )}
     </Section>
   );
 }

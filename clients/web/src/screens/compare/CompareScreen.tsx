@@ -25,13 +25,22 @@ export function CompareScreen() {
 
   const error = group.error ?? picked.error;
   const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
-  const metrics = byWeight([...new Set((runs ?? []).flatMap((run) => [...Object.keys(run.last), ...Object.keys(run.best)]))].filter((n) => n !== "step" && n !== "time"));
+  const metrics = byWeight(
+    [...new Set((runs ?? []).flatMap((run) => [...Object.keys(run.last), ...Object.keys(run.best)]))].filter(
+      (n) => n !== "step" && n !== "time",
+    ),
+  );
   const shown = metric !== undefined && metrics.includes(metric) ? metric : metrics[0];
   const visible = (runs ?? []).filter((run) => !hidden.has(run.job.id));
   return (
     <>
-      <Heading title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`} note={runs && plural(runs.length, "run")}>
-        <Link to="/compare" search={{}} className={buttonLook("plain", true)}>Others</Link>
+      <Heading
+        title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`}
+        note={runs && plural(runs.length, "run")}
+      >
+        <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
+          Others
+        </Link>
       </Heading>
       {error && !runs ? (
         <ErrorNote error={error} retry={() => void group.refetch()} />
@@ -44,13 +53,30 @@ export function CompareScreen() {
           {metrics.length > 0 && (
             <nav aria-label="Metric" className="mb-3 flex flex-wrap gap-1">
               {metrics.map((name) => (
-                <Button key={name} small kind={name === shown ? "primary" : "plain"} aria-pressed={name === shown} onClick={() => void navigate({ search: (old) => ({ ...old, metric: name }), replace: true, resetScroll: false })}>{name}</Button>
+                <Button
+                  key={name}
+                  small
+                  kind={name === shown ? "primary" : "plain"}
+                  aria-pressed={name === shown}
+                  onClick={() =>
+                    void navigate({
+                      search: (old) => ({ ...old, metric: name }),
+                      replace: true,
+                      resetScroll: false,
+                    })
+                  }
+                >
+                  {name}
+                </Button>
               ))}
             </nav>
           )}
           {shown && <Curves runs={visible} metric={shown} />}
           <CompareTable
-            name={ablation ?? "comparison"} runs={runs} metrics={metrics} hidden={hidden}
+            name={ablation ?? "comparison"}
+            runs={runs}
+            metrics={metrics}
+            hidden={hidden}
             onHide={(id) => {
               const next = new Set(hidden);
               if (!next.delete(id)) next.add(id);
@@ -86,15 +112,32 @@ function Choose() {
         <Skeleton rows={4} />
       ) : ablations.data.ablations.length === 0 ? (
         <Empty title="No ablation yet">
-          Jobs that share the label <code>ablation</code> appear here. <Link to="/submit" className="text-accent underline">Submit a sweep</Link>, or tick jobs in <Link to="/jobs" className="text-accent underline">the list</Link>.
+          Jobs that share the label <code>ablation</code> appear here.{" "}
+          <Link to="/submit" className="text-accent underline">
+            Submit a sweep
+          </Link>
+          , or tick jobs in{" "}
+          <Link to="/jobs" className="text-accent underline">
+            the list
+          </Link>
+          .
         </Empty>
       ) : (
         <Section title="Ablations">
           <ul className="panel divide-y divide-line">
             {ablations.data.ablations.map((a) => (
               <li key={a.id} className="flex flex-wrap items-baseline gap-x-3 px-4 py-2 text-sm">
-                <Link to="/compare" search={{ ablation: a.id }} className="font-medium text-accent hover:underline">{a.id}</Link>
-                <span className="text-muted">{plural(a.jobs, "run")}{a.unfinished > 0 && `, ${a.unfinished} not finished`}</span>
+                <Link
+                  to="/compare"
+                  search={{ ablation: a.id }}
+                  className="font-medium text-accent hover:underline"
+                >
+                  {a.id}
+                </Link>
+                <span className="text-muted">
+                  {plural(a.jobs, "run")}
+                  {a.unfinished > 0 && `, ${a.unfinished} not finished`}
+                </span>
                 <span className="ml-auto text-xs text-muted">{a.users.join(", ")}</span>
               </li>
             ))}

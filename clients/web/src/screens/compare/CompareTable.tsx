@@ -30,13 +30,30 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
   const [all, setAll] = useState(false);
   const columns = parameters(runs, all);
   const shown = metrics.slice(0, all ? undefined : 6);
-  const best = Object.fromEntries(shown.map((m) => {
-    const less = lessIsBetter(m);
-    return [m, less === undefined ? -1 : bestIndex(runs.map((run) => valueOf(run, m)), less)];
-  }));
+  const best = Object.fromEntries(
+    shown.map((m) => {
+      const less = lessIsBetter(m);
+      return [
+        m,
+        less === undefined
+          ? -1
+          : bestIndex(
+              runs.map((run) => valueOf(run, m)),
+              less,
+            ),
+      ];
+    }),
+  );
   const rows = () => [
     ["job", "name", "state", ...columns.map((c) => c.name), "step", ...shown],
-    ...runs.map((run) => [run.job.id, run.job.name, run.job.state, ...columns.map((c) => c.value(run)), run.step ?? null, ...shown.map((m) => valueOf(run, m))]),
+    ...runs.map((run) => [
+      run.job.id,
+      run.job.name,
+      run.job.state,
+      ...columns.map((c) => c.value(run)),
+      run.step ?? null,
+      ...shown.map((m) => valueOf(run, m)),
+    ]),
   ];
   const seeds = bySeed(runs).filter((group) => group.runs.length > 1);
   return (
@@ -45,9 +62,15 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
       note="losses: the lowest value reached; others: the last"
       actions={
         <>
-          <Button small aria-pressed={all} kind={all ? "primary" : "plain"} onClick={() => setAll(!all)}>All columns</Button>
-          <Button small onClick={() => download(`${name}.csv`, toCsv(rows()), "text/csv")}>CSV</Button>
-          <Button small onClick={() => download(`${name}.md`, toMarkdown(rows()), "text/markdown")}>Markdown</Button>
+          <Button small aria-pressed={all} kind={all ? "primary" : "plain"} onClick={() => setAll(!all)}>
+            All columns
+          </Button>
+          <Button small onClick={() => download(`${name}.csv`, toCsv(rows()), "text/csv")}>
+            CSV
+          </Button>
+          <Button small onClick={() => download(`${name}.md`, toMarkdown(rows()), "text/markdown")}>
+            Markdown
+          </Button>
           <CopyButton text={toMarkdown(rows())} label="Copy the table as Markdown" />
         </>
       }
@@ -57,31 +80,93 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
           <caption className="sr-only">Runs with what differs and what they reached</caption>
           <thead className="text-left text-xs text-muted">
             <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium [&>th]:whitespace-nowrap">
-              <th><span className="sr-only">Drawn</span></th><th>Run</th><th>State</th>
-              {columns.map((c) => <th key={c.name}>{c.name}</th>)}
+              <th>
+                <span className="sr-only">Drawn</span>
+              </th>
+              <th>Run</th>
+              <th>State</th>
+              {columns.map((c) => (
+                <th key={c.name}>{c.name}</th>
+              ))}
               <th className="text-right">step</th>
               {shown.map((m) => {
                 const less = lessIsBetter(m);
                 const Arrow = less ? ArrowDown : ArrowUp;
-                return <th key={m} className="text-right" title={less === undefined ? "The name does not tell which is better" : less ? "Less is better" : "More is better"}>{m} {less !== undefined && <Arrow aria-label={less ? "less is better" : "more is better"} className="inline size-3" />}</th>;
+                return (
+                  <th
+                    key={m}
+                    className="text-right"
+                    title={
+                      less === undefined
+                        ? "The name does not tell which is better"
+                        : less
+                          ? "Less is better"
+                          : "More is better"
+                    }
+                  >
+                    {m}{" "}
+                    {less !== undefined && (
+                      <Arrow
+                        aria-label={less ? "less is better" : "more is better"}
+                        className="inline size-3"
+                      />
+                    )}
+                  </th>
+                );
               })}
             </tr>
           </thead>
           <tbody>
             {runs.map((run, i) => (
               <tr key={run.job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
-                <td><input type="checkbox" className="size-4" aria-label={`Draw job ${run.job.id}`} checked={!hidden.has(run.job.id)} onChange={() => onHide(run.job.id)} /></td>
-                <td className="max-w-64">
-                  <Link to="/jobs/$jobId" params={{ jobId: String(run.job.id) }} className="flex min-h-6 items-center gap-2 hover:underline"><JobDot color={jobColor(run.job.id)} /><span className="tabular text-muted">{run.job.id}</span><span className="truncate">{run.job.name}</span></Link>
+                <td>
+                  <input
+                    type="checkbox"
+                    className="size-4"
+                    aria-label={`Draw job ${run.job.id}`}
+                    checked={!hidden.has(run.job.id)}
+                    onChange={() => onHide(run.job.id)}
+                  />
                 </td>
-                <td><StateBadge job={run.job} /></td>
-                {columns.map((c) => <td key={c.name} className="whitespace-nowrap">{c.value(run) || <span className="text-muted">–</span>}</td>)}
+                <td className="max-w-64">
+                  <Link
+                    to="/jobs/$jobId"
+                    params={{ jobId: String(run.job.id) }}
+                    className="flex min-h-6 items-center gap-2 hover:underline"
+                  >
+                    <JobDot color={jobColor(run.job.id)} />
+                    <span className="tabular text-muted">{run.job.id}</span>
+                    <span className="truncate">{run.job.name}</span>
+                  </Link>
+                </td>
+                <td>
+                  <StateBadge job={run.job} />
+                </td>
+                {columns.map((c) => (
+                  <td key={c.name} className="whitespace-nowrap">
+                    {c.value(run) || <span className="text-muted">–</span>}
+                  </td>
+                ))}
                 <td className="text-right tabular">{run.step == null ? "–" : number(run.step)}</td>
                 {shown.map((m) => {
                   const value = valueOf(run, m);
-                  if (value === null) return <td key={m} className="text-right text-xs whitespace-nowrap text-muted">{missing(run)}</td>;
+                  if (value === null)
+                    return (
+                      <td key={m} className="text-right text-xs whitespace-nowrap text-muted">
+                        {missing(run)}
+                      </td>
+                    );
                   const wins = best[m] === i;
-                  return <td key={m} data-best={wins || undefined} className={`text-right whitespace-nowrap tabular ${wins ? "font-semibold text-good" : ""}`}>{wins && <Trophy aria-label="best" className="mr-1 inline size-3.5" />}{number(value)}</td>;
+                  return (
+                    <td
+                      key={m}
+                      data-best={wins || undefined}
+                      className={`text-right whitespace-nowrap tabular ${wins ? "font-semibold text-good" : ""}`}
+                    >
+                      {wins && <Trophy aria-label="best" className="mr-1 inline size-3.5" />}
+                      {number(value)}
+                    </td>
+                  );
                 })}
               </tr>
             ))}
@@ -91,8 +176,20 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
       {seeds.length > 0 && (
         <div className="mt-3 panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Seeds">
           <table className="w-full text-sm">
-            <caption className="px-3 py-1.5 text-left text-xs text-muted">Mean ± sample standard deviation over seeds</caption>
-            <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>Setting</th><th className="text-right">n</th>{shown.map((m) => <th key={m} className="text-right">{m}</th>)}</tr></thead>
+            <caption className="px-3 py-1.5 text-left text-xs text-muted">
+              Mean ± sample standard deviation over seeds
+            </caption>
+            <thead className="text-left text-xs text-muted">
+              <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+                <th>Setting</th>
+                <th className="text-right">n</th>
+                {shown.map((m) => (
+                  <th key={m} className="text-right">
+                    {m}
+                  </th>
+                ))}
+              </tr>
+            </thead>
             <tbody>
               {seeds.map((group) => (
                 <tr key={group.key} className="border-t border-line [&>td]:px-3 [&>td]:py-1.5">
@@ -100,7 +197,13 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                   <td className="text-right tabular">{group.runs.length}</td>
                   {shown.map((m) => {
                     const s = spread(group.runs.map((run) => valueOf(run, m)));
-                    return <td key={m} className="text-right whitespace-nowrap tabular">{s ? `${number(s.mean)}${s.deviation === undefined ? "" : ` ± ${number(s.deviation)}`}${s.n < group.runs.length ? ` (n ${s.n})` : ""}` : "–"}</td>;
+                    return (
+                      <td key={m} className="text-right whitespace-nowrap tabular">
+                        {s
+                          ? `${number(s.mean)}${s.deviation === undefined ? "" : ` ± ${number(s.deviation)}`}${s.n < group.runs.length ? ` (n ${s.n})` : ""}`
+                          : "–"}
+                      </td>
+                    );
                   })}
                 </tr>
               ))}

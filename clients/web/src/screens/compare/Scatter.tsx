@@ -22,10 +22,13 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
   });
   if (points.length < 2) return null;
   const numeric = points.every((p) => p.raw !== "" && Number.isFinite(Number(p.raw)));
-  const names = [...new Set(points.map((p) => p.raw))].sort((a, b) => (numeric ? Number(a) - Number(b) : a.localeCompare(b)));
+  const names = [...new Set(points.map((p) => p.raw))].sort((a, b) =>
+    numeric ? Number(a) - Number(b) : a.localeCompare(b),
+  );
   const ys = points.map((p) => p.y);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
-  const px = (raw: string) => PAD.left + ((names.indexOf(raw) + 0.5) / names.length) * (W - PAD.left - PAD.right);
+  const px = (raw: string) =>
+    PAD.left + ((names.indexOf(raw) + 0.5) / names.length) * (W - PAD.left - PAD.right);
   const py = (y: number) => H - PAD.bottom - ((y - low) / (high - low || 1)) * (H - PAD.top - PAD.bottom);
   const label = `${metric} by ${column.name}: ${points.map((p) => `${p.raw || "none"} ${number(p.y)}`).join(", ")}`;
   return (
@@ -34,7 +37,15 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
       actions={
         <label className="flex items-center gap-1.5 text-xs text-muted">
           Parameter
-          <select className="field min-h-7 w-auto py-0" value={column.name} onChange={(event) => setChosen(event.target.value)}>{columns.map((c) => <option key={c.name}>{c.name}</option>)}</select>
+          <select
+            className="field min-h-7 w-auto py-0"
+            value={column.name}
+            onChange={(event) => setChosen(event.target.value)}
+          >
+            {columns.map((c) => (
+              <option key={c.name}>{c.name}</option>
+            ))}
+          </select>
         </label>
       }
     >
@@ -43,12 +54,20 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
           {[low, (low + high) / 2, high].map((y, i) => (
             <g key={i}>
               <line x1={PAD.left} x2={W - PAD.right} y1={py(y)} y2={py(y)} stroke="var(--color-line)" />
-              <text x={PAD.left - 8} y={py(y) + 4} textAnchor="end" fontSize="11" fill="currentColor">{number(y)}</text>
+              <text x={PAD.left - 8} y={py(y) + 4} textAnchor="end" fontSize="11" fill="currentColor">
+                {number(y)}
+              </text>
             </g>
           ))}
-          {names.map((name) => <text key={name} x={px(name)} y={H - 8} textAnchor="middle" fontSize="11" fill="currentColor">{(name || "none").slice(0, 18)}</text>)}
+          {names.map((name) => (
+            <text key={name} x={px(name)} y={H - 8} textAnchor="middle" fontSize="11" fill="currentColor">
+              {(name || "none").slice(0, 18)}
+            </text>
+          ))}
           {points.map((p) => (
-            <circle key={p.run.job.id} cx={px(p.raw)} cy={py(p.y)} r="5" fill={jobColor(p.run.job.id)}><title>{`job ${p.run.job.id}: ${number(p.y)}`}</title></circle>
+            <circle key={p.run.job.id} cx={px(p.raw)} cy={py(p.y)} r="5" fill={jobColor(p.run.job.id)}>
+              <title>{`job ${p.run.job.id}: ${number(p.y)}`}</title>
+            </circle>
           ))}
         </svg>
       </div>

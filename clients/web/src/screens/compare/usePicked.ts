@@ -4,16 +4,29 @@ import { api } from "@/api/endpoints";
 import type { Metrics } from "@/api/types";
 import type { AblationRun } from "@/model/runs";
 
-export function usePicked(jobs: string | undefined): { runs: AblationRun[] | undefined; error: Error | null } {
+export function usePicked(jobs: string | undefined): {
+  runs: AblationRun[] | undefined;
+  error: Error | null;
+} {
   const ids = (jobs ?? "").split(",").filter(Boolean).map(Number).filter(Number.isInteger).slice(0, 100);
-  const asked = useQueries({ queries: ids.map((id) => ({ queryKey: ["job", id], queryFn: ({ signal }: { signal: AbortSignal }) => api.job(id, signal) })) });
+  const asked = useQueries({
+    queries: ids.map((id) => ({
+      queryKey: ["job", id],
+      queryFn: ({ signal }: { signal: AbortSignal }) => api.job(id, signal),
+    })),
+  });
   const curves = useQueries({
-    queries: ids.map((id) => ({ queryKey: ["metrics", id, null, 1_000], queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(id, undefined, 1_000, signal) })),
+    queries: ids.map((id) => ({
+      queryKey: ["metrics", id, null, 1_000],
+      queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(id, undefined, 1_000, signal),
+    })),
   });
   if (jobs === undefined) return { runs: undefined, error: null };
   const error = asked.find((q) => q.error)?.error ?? null;
   if (asked.some((q) => !q.data) || curves.some((q) => q.isPending)) return { runs: undefined, error };
-  const runs = asked.flatMap((query, i) => (query.data ? [{ job: query.data, ...summary(curves[i]?.data) }] : []));
+  const runs = asked.flatMap((query, i) =>
+    query.data ? [{ job: query.data, ...summary(curves[i]?.data) }] : [],
+  );
   return { runs, error };
 }
 

@@ -22,25 +22,79 @@ export function EventsScreen() {
   const [limit, setLimit] = useState(200);
   const events = useEvents({ limit, ...(search.job === undefined ? {} : { job: search.job }) });
   const all = events.data?.events ?? [];
-  const shown = [...all].reverse().filter((e) => e.kind.startsWith(search.kind ?? "") && (search.user === undefined || e.actor === search.user));
+  const shown = [...all]
+    .reverse()
+    .filter(
+      (e) => e.kind.startsWith(search.kind ?? "") && (search.user === undefined || e.actor === search.user),
+    );
   const actors = [...new Set(all.map((e) => e.actor))].sort();
   return (
     <>
       <Heading title="Events" note={search.job !== undefined && `of job ${search.job}`}>
-        <Button small disabled={shown.length === 0} onClick={() => download("berth-events.csv", toCsv([["id", "time", "kind", "actor", "job", "attempt", "gpu", "message"], ...shown.map((e) => [e.id, e.time, e.kind, e.actor, e.job_id, e.attempt, e.gpu_uuid, e.message])]), "text/csv")}>CSV</Button>
+        <Button
+          small
+          disabled={shown.length === 0}
+          onClick={() =>
+            download(
+              "berth-events.csv",
+              toCsv([
+                ["id", "time", "kind", "actor", "job", "attempt", "gpu", "message"],
+                ...shown.map((e) => [
+                  e.id,
+                  e.time,
+                  e.kind,
+                  e.actor,
+                  e.job_id,
+                  e.attempt,
+                  e.gpu_uuid,
+                  e.message,
+                ]),
+              ]),
+              "text/csv",
+            )
+          }
+        >
+          CSV
+        </Button>
       </Heading>
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <div role="group" aria-label="Kind" className="flex flex-wrap gap-1">
-          {KINDS.map(([kind, name]) => <Button key={name} small aria-pressed={(search.kind ?? "") === kind} kind={(search.kind ?? "") === kind ? "primary" : "plain"} onClick={() => void navigate({ search: (old) => ({ ...old, kind: kind || undefined }) as typeof old })}>{name}</Button>)}
+          {KINDS.map(([kind, name]) => (
+            <Button
+              key={name}
+              small
+              aria-pressed={(search.kind ?? "") === kind}
+              kind={(search.kind ?? "") === kind ? "primary" : "plain"}
+              onClick={() =>
+                void navigate({ search: (old) => ({ ...old, kind: kind || undefined }) as typeof old })
+              }
+            >
+              {name}
+            </Button>
+          ))}
         </div>
         <label className="flex items-center gap-1.5 text-xs text-muted">
           By
-          <select className="field min-h-7 w-auto py-0" value={search.user ?? ""} onChange={(event) => void navigate({ search: (old) => ({ ...old, user: event.target.value || undefined }) as typeof old })}>
+          <select
+            className="field min-h-7 w-auto py-0"
+            value={search.user ?? ""}
+            onChange={(event) =>
+              void navigate({
+                search: (old) => ({ ...old, user: event.target.value || undefined }) as typeof old,
+              })
+            }
+          >
             <option value="">anybody</option>
-            {actors.map((actor) => <option key={actor}>{actor}</option>)}
+            {actors.map((actor) => (
+              <option key={actor}>{actor}</option>
+            ))}
           </select>
         </label>
-        {search.job !== undefined && <Button small onClick={() => void navigate({ search: {} })}>All jobs</Button>}
+        {search.job !== undefined && (
+          <Button small onClick={() => void navigate({ search: {} })}>
+            All jobs
+          </Button>
+        )}
       </div>
       {events.isError && !events.data ? (
         <ErrorNote error={events.error} retry={() => void events.refetch()} />
@@ -51,7 +105,11 @@ export function EventsScreen() {
       ) : (
         <>
           <EventList events={shown} links />
-          {all.length >= limit && limit < 1_000 && <div className="mt-3 text-center"><Button onClick={() => setLimit(1_000)}>Show older events</Button></div>}
+          {all.length >= limit && limit < 1_000 && (
+            <div className="mt-3 text-center">
+              <Button onClick={() => setLimit(1_000)}>Show older events</Button>
+            </div>
+          )}
         </>
       )}
     </>

@@ -16,7 +16,14 @@ export function AttemptsTab({ job }: { job: Job }) {
         <caption className="sr-only">Attempts of job {job.id}, newest first</caption>
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
-            <th>Attempt</th><th>GPUs</th><th>Started</th><th>Ran</th><th>End</th><th className="text-right">Exit</th><th className="text-right">Peak host memory</th><th>Log</th>
+            <th>Attempt</th>
+            <th>GPUs</th>
+            <th>Started</th>
+            <th>Ran</th>
+            <th>End</th>
+            <th className="text-right">Exit</th>
+            <th className="text-right">Peak host memory</th>
+            <th>Log</th>
           </tr>
         </thead>
         <tbody>
@@ -24,15 +31,30 @@ export function AttemptsTab({ job }: { job: Job }) {
             <tr key={attempt.id} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
               <td className="tabular">{attempt.id}</td>
               <td className="whitespace-nowrap tabular">{ranges(attempt.gpu_indices) || "none"}</td>
-              <td><Ago time={attempt.started_at} none="not yet" /></td>
-              <td><Elapsed from={attempt.started_at} to={attempt.ended_at} running={attempt.ended_at == null} /></td>
+              <td>
+                <Ago time={attempt.started_at} none="not yet" />
+              </td>
+              <td>
+                <Elapsed from={attempt.started_at} to={attempt.ended_at} running={attempt.ended_at == null} />
+              </td>
               <td className="min-w-64">
                 {attempt.outcome ? OUTCOME_WORDS[attempt.outcome] : attempt.state}
                 {attempt.message && <span className="block text-xs text-muted">{attempt.message}</span>}
               </td>
-              <td className="text-right tabular">{attempt.signal != null ? `signal ${attempt.signal}` : (attempt.exit_code ?? "–")}</td>
+              <td className="text-right tabular">
+                {attempt.signal != null ? `signal ${attempt.signal}` : (attempt.exit_code ?? "–")}
+              </td>
               <td className="text-right tabular">{bytes(attempt.max_rss_bytes)}</td>
-              <td><Link to="/jobs/$jobId/$tab" params={{ jobId: String(job.id), tab: "log" }} search={{ attempt: attempt.number }} className="text-accent underline">open</Link></td>
+              <td>
+                <Link
+                  to="/jobs/$jobId/$tab"
+                  params={{ jobId: String(job.id), tab: "log" }}
+                  search={{ attempt: attempt.number }}
+                  className="text-accent underline"
+                >
+                  open
+                </Link>
+              </td>
             </tr>
           ))}
         </tbody>

@@ -25,13 +25,25 @@ export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefi
         <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Files">
           <table className="w-full text-sm">
             <caption className="sr-only">Files of attempt {attempt.id}</caption>
-            <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>File</th><th className="text-right">Size</th><th>Changed</th></tr></thead>
+            <thead className="text-left text-xs text-muted">
+              <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+                <th>File</th>
+                <th className="text-right">Size</th>
+                <th>Changed</th>
+              </tr>
+            </thead>
             <tbody>
               {files.data.files.map((file) => (
                 <tr key={file.name} className="border-t border-line [&>td]:px-3 [&>td]:py-1.5">
-                  <td><code className="text-xs">{file.name}</code></td>
-                  <td className="text-right tabular">{file.name.endsWith("/") ? "folder" : bytes(file.size_bytes)}</td>
-                  <td><Ago time={file.modified_at} /></td>
+                  <td>
+                    <code className="text-xs">{file.name}</code>
+                  </td>
+                  <td className="text-right tabular">
+                    {file.name.endsWith("/") ? "folder" : bytes(file.size_bytes)}
+                  </td>
+                  <td>
+                    <Ago time={file.modified_at} />
+                  </td>
                 </tr>
               ))}
             </tbody>

@@ -14,7 +14,15 @@ const PANELS = [
 const HUES = [215, 35, 145, 320, 90, 265, 0, 180];
 
 /** Utilisation, memory, power and temperature of the attempt's GPUs over its life. */
-export function GpuHistoryCharts({ job, attempt, growing }: { job: Job; attempt: Attempt; growing: boolean }) {
+export function GpuHistoryCharts({
+  job,
+  attempt,
+  growing,
+}: {
+  job: Job;
+  attempt: Attempt;
+  growing: boolean;
+}) {
   const history = useQuery({
     queryKey: ["job-gpu-history", job.id, attempt.number],
     queryFn: ({ signal }) => api.jobGpuHistory(job.id, attempt.number, signal),
@@ -25,23 +33,40 @@ export function GpuHistoryCharts({ job, attempt, growing }: { job: Job; attempt:
   const data = history.data;
   const x = (data?.times ?? []).map((time) => Date.parse(time) / 1000);
   return (
-    <Section title="GPUs" note="utilisation only says that a kernel ran in the sample: read it beside memory and power">
+    <Section
+      title="GPUs"
+      note="utilisation only says that a kernel ran in the sample: read it beside memory and power"
+    >
       {history.isError && !data ? (
         <ErrorNote error={history.error} retry={() => void history.refetch()} />
       ) : !data ? (
         <Skeleton rows={1} height={180} />
       ) : x.length < 2 ? (
-        <Empty title={growing ? "The history begins in a moment" : "Too short to have a history: GPUs are looked at every 5 seconds"} />
+        <Empty
+          title={
+            growing
+              ? "The history begins in a moment"
+              : "Too short to have a history: GPUs are looked at every 5 seconds"
+          }
+        />
       ) : (
         <div className="grid gap-3 lg:grid-cols-2">
           {PANELS.map((panel) => (
             <Chart
-              key={panel.field} title={panel.title} unit={panel.unit} x={x} xKind="time" height={180} sync={`gpus-${attempt.id}`}
+              key={panel.field}
+              title={panel.title}
+              unit={panel.unit}
+              x={x}
+              xKind="time"
+              height={180}
+              sync={`gpus-${attempt.id}`}
               {...(panel.range ? { range: panel.range } : {})}
               series={attempt.gpu_uuids.map((uuid, i) => ({
                 label: `GPU ${attempt.gpu_indices[i] ?? "?"}`,
                 color: `oklch(var(--job-l) 0.13 ${HUES[i % HUES.length]})`,
-                values: (data.gpus[uuid]?.[panel.field] ?? x.map(() => null)).map((v) => (v === null ? null : v * panel.scale)),
+                values: (data.gpus[uuid]?.[panel.field] ?? x.map(() => null)).map((v) =>
+                  v === null ? null : v * panel.scale,
+                ),
               }))}
             />
           ))}

@@ -38,9 +38,15 @@ export function JobActions({ job }: { job: Job }) {
   if (!mine) return <span className="text-xs text-muted">only {job.user} and admins may change it</span>;
   return (
     <>
-      {PENDING_STATES.has(job.state) && <Button small onClick={() => setChanging(true)}>Change</Button>}
+      {PENDING_STATES.has(job.state) && (
+        <Button small onClick={() => setChanging(true)}>
+          Change
+        </Button>
+      )}
       {verbs.map((verb) => (
-        <Button key={verb} small kind={verb === "cancel" ? "danger" : "plain"} onClick={() => ask(verb)}>{NAMES[verb]}</Button>
+        <Button key={verb} small kind={verb === "cancel" ? "danger" : "plain"} onClick={() => ask(verb)}>
+          {NAMES[verb]}
+        </Button>
       ))}
       {asked && (
         <Confirm
@@ -65,7 +71,12 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
   const [priority, setPriority] = useState(String(job.priority));
   const [limit, setLimit] = useState(job.time_limit ?? "");
   const change = useMutation({
-    mutationFn: () => api.patch(job.id, { name, priority: Number(priority), ...(limit.trim() === "" ? {} : { time_limit: limit.trim() }) }),
+    mutationFn: () =>
+      api.patch(job.id, {
+        name,
+        priority: Number(priority),
+        ...(limit.trim() === "" ? {} : { time_limit: limit.trim() }),
+      }),
     onSuccess: (next) => {
       client.setQueryData(["job", job.id], next);
       void client.invalidateQueries({ queryKey: ["jobs"] });
@@ -82,13 +93,37 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
           change.mutate();
         }}
       >
-        <label className="flex flex-col gap-1">Name<input className="field" required maxLength={200} value={name} onChange={(event) => setName(event.target.value)} /></label>
-        <label className="flex flex-col gap-1">Priority (−1000 to 1000, higher starts first)<input className="field" type="number" min={-1000} max={1000} value={priority} onChange={(event) => setPriority(event.target.value)} /></label>
-        <label className="flex flex-col gap-1">Time limit (like 12h, 1h30m; a shorter one lets it start sooner)<input className="field" value={limit} onChange={(event) => setLimit(event.target.value)} /></label>
+        <label className="flex flex-col gap-1">
+          Name
+          <input
+            className="field"
+            required
+            maxLength={200}
+            value={name}
+            onChange={(event) => setName(event.target.value)}
+          />
+        </label>
+        <label className="flex flex-col gap-1">
+          Priority (−1000 to 1000, higher starts first)
+          <input
+            className="field"
+            type="number"
+            min={-1000}
+            max={1000}
+            value={priority}
+            onChange={(event) => setPriority(event.target.value)}
+          />
+        </label>
+        <label className="flex flex-col gap-1">
+          Time limit (like 12h, 1h30m; a shorter one lets it start sooner)
+          <input className="field" value={limit} onChange={(event) => setLimit(event.target.value)} />
+        </label>
         {change.isError && <ErrorNote error={change.error} />}
         <div className="flex justify-end gap-2">
           <Button onClick={onClose}>Keep as it is</Button>
-          <Button kind="primary" type="submit" disabled={change.isPending}>Change job {job.id}</Button>
+          <Button kind="primary" type="submit" disabled={change.isPending}>
+            Change job {job.id}
+          </Button>
         </div>
       </form>
     </Dialog>

@@ -24,22 +24,53 @@ export function JobHeader({ job }: { job: Job }) {
         </h1>
         <StateBadge job={job} />
         <div className="ml-auto flex flex-wrap items-center gap-2">
-          <Link to="/submit" search={{ like: job.id }} className={buttonLook("plain", true)}>Submit another like it</Link>
+          <Link to="/submit" search={{ like: job.id }} className={buttonLook("plain", true)}>
+            Submit another like it
+          </Link>
           <JobActions job={job} />
         </div>
       </div>
       <p className="mt-1 flex flex-wrap gap-x-3 gap-y-1 text-sm text-muted">
-        <Link to="/jobs" search={{ user: job.user }} className="hover:underline">{job.user}</Link>
-        <span>{plural(job.gpus, "GPU")}{(job.gpu_indices ?? []).length > 0 && `: ${ranges(job.gpu_indices ?? [])}`}</span>
-        {job.started_at && <span>{ACTIVE_STATES.has(job.state) ? "running for" : "ran"} <Elapsed from={job.started_at} to={ACTIVE_STATES.has(job.state) ? null : job.ended_at} running={ACTIVE_STATES.has(job.state)} /></span>}
+        <Link to="/jobs" search={{ user: job.user }} className="hover:underline">
+          {job.user}
+        </Link>
+        <span>
+          {plural(job.gpus, "GPU")}
+          {(job.gpu_indices ?? []).length > 0 && `: ${ranges(job.gpu_indices ?? [])}`}
+        </span>
+        {job.started_at && (
+          <span>
+            {ACTIVE_STATES.has(job.state) ? "running for" : "ran"}{" "}
+            <Elapsed
+              from={job.started_at}
+              to={ACTIVE_STATES.has(job.state) ? null : job.ended_at}
+              running={ACTIVE_STATES.has(job.state)}
+            />
+          </span>
+        )}
         {ACTIVE_STATES.has(job.state) && <Left until={limitEnd(job)} />}
         {labels.map(([key, value]) => (
-          <Link key={key} to="/jobs" search={{ label: `${key}=${value}` }} className="rounded bg-sunken px-1.5 text-xs leading-5 hover:text-ink">{key}={value}</Link>
+          <Link
+            key={key}
+            to="/jobs"
+            search={{ label: `${key}=${value}` }}
+            className="rounded bg-sunken px-1.5 text-xs leading-5 hover:text-ink"
+          >
+            {key}={value}
+          </Link>
         ))}
       </p>
       <StepLine job={job} />
-      {(job.warnings ?? []).map((warning) => <p key={warning} className="mt-2 text-sm text-warn">{warning}</p>)}
-      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && <p className="mt-2 text-sm"><Ticked text={job.message} /></p>}
+      {(job.warnings ?? []).map((warning) => (
+        <p key={warning} className="mt-2 text-sm text-warn">
+          {warning}
+        </p>
+      ))}
+      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && (
+        <p className="mt-2 text-sm">
+          <Ticked text={job.message} />
+        </p>
+      )}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}
     </header>
   );

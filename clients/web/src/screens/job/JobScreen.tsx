@@ -32,9 +32,16 @@ export function JobScreen() {
   const query = useJob(id);
 
   if (query.error instanceof ApiError && query.error.status === 404) {
-    return <Empty screen title={`There is no job ${jobId}`}><Link to="/jobs" className="text-accent underline">All jobs</Link></Empty>;
+    return (
+      <Empty screen title={`There is no job ${jobId}`}>
+        <Link to="/jobs" className="text-accent underline">
+          All jobs
+        </Link>
+      </Empty>
+    );
   }
-  if (query.isError && !query.data) return <ErrorNote error={query.error} retry={() => void query.refetch()} />;
+  if (query.isError && !query.data)
+    return <ErrorNote error={query.error} retry={() => void query.refetch()} />;
   const job = query.data;
   if (!job) return <Skeleton rows={4} height={60} />;
   const attempts = job.attempts ?? [];
@@ -72,13 +79,19 @@ export function JobScreen() {
                 void navigate({ search: number === attempts.at(-1)?.number ? {} : { attempt: number } });
               }}
             >
-              {attempts.map((a) => <option key={a.id} value={a.number}>{a.number} of {attempts.length}</option>)}
+              {attempts.map((a) => (
+                <option key={a.id} value={a.number}>
+                  {a.number} of {attempts.length}
+                </option>
+              ))}
             </select>
           </label>
         )}
       </div>
       {tab === "metrics" ? (
-        <Suspense fallback={<Skeleton rows={2} height={220} />}><MetricsTab job={job} attempt={attempt} /></Suspense>
+        <Suspense fallback={<Skeleton rows={2} height={220} />}>
+          <MetricsTab job={job} attempt={attempt} />
+        </Suspense>
       ) : tab === "placement" ? (
         <PlacementTab job={job} attempt={attempt} />
       ) : tab === "attempts" ? (
@@ -98,7 +111,11 @@ export function JobScreen() {
           q={search.q ?? ""}
           onLine={(line) => {
             const { line: _old, ...rest } = search;
-            void navigate({ search: line === undefined ? rest : { ...rest, line }, replace: true, resetScroll: false });
+            void navigate({
+              search: line === undefined ? rest : { ...rest, line },
+              replace: true,
+              resetScroll: false,
+            });
           }}
           onFind={(q) => {
             const { q: _old, ...rest } = search;

@@ -23,7 +23,14 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
   const names = byWeight(data?.names ?? []);
   const timed = cols !== undefined && cols.times.length > 0 && cols.times.every((t) => t !== null);
   const x = byTime && timed ? (cols.times as number[]) : (cols?.steps ?? []);
-  const rows = () => [["step", "time", ...names], ...(cols?.steps ?? []).map((step, i) => [step, cols?.times[i] ?? null, ...names.map((n) => cols?.series[n]?.[i] ?? null)])];
+  const rows = () => [
+    ["step", "time", ...names],
+    ...(cols?.steps ?? []).map((step, i) => [
+      step,
+      cols?.times[i] ?? null,
+      ...names.map((n) => cols?.series[n]?.[i] ?? null),
+    ]),
+  ];
   const allGone = names.length === 0;
 
   return (
@@ -31,9 +38,12 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
       <Section
         title="Training"
         note={
-          data && !allGone && (
+          data &&
+          !allGone && (
             <>
-              from {data.source === "log" ? "lines like {'loss': …} in the log" : <code>metrics.jsonl</code>}, {count(data.total)} points{data.total > data.points.length ? `, ${count(data.points.length)} drawn` : ""}
+              from {data.source === "log" ? "lines like {'loss': …} in the log" : <code>metrics.jsonl</code>},{" "}
+              {count(data.total)} points
+              {data.total > data.points.length ? `, ${count(data.points.length)} drawn` : ""}
             </>
           )
         }
@@ -42,11 +52,40 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
             <>
               <label className="flex items-center gap-1.5 text-xs text-muted">
                 Smoothing
-                <input type="range" min={0} max={0.98} step={0.02} value={weight} onChange={(event) => setWeight(Number(event.target.value))} className="w-24" />
+                <input
+                  type="range"
+                  min={0}
+                  max={0.98}
+                  step={0.02}
+                  value={weight}
+                  onChange={(event) => setWeight(Number(event.target.value))}
+                  className="w-24"
+                />
               </label>
-              {timed && <Button small aria-pressed={byTime} kind={byTime ? "primary" : "plain"} onClick={() => setByTime(!byTime)}>by time</Button>}
-              <Button small aria-pressed={table} kind={table ? "primary" : "plain"} onClick={() => setTable(!table)}>Table</Button>
-              <Button small onClick={() => download(`job-${attempt.id}-metrics.csv`, toCsv(rows()), "text/csv")}>CSV</Button>
+              {timed && (
+                <Button
+                  small
+                  aria-pressed={byTime}
+                  kind={byTime ? "primary" : "plain"}
+                  onClick={() => setByTime(!byTime)}
+                >
+                  by time
+                </Button>
+              )}
+              <Button
+                small
+                aria-pressed={table}
+                kind={table ? "primary" : "plain"}
+                onClick={() => setTable(!table)}
+              >
+                Table
+              </Button>
+              <Button
+                small
+                onClick={() => download(`job-${attempt.id}-metrics.csv`, toCsv(rows()), "text/csv")}
+              >
+                CSV
+              </Button>
             </>
           )
         }
@@ -57,7 +96,8 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
           <Skeleton rows={1} height={220} />
         ) : allGone ? (
           <Empty title={growing ? "Nothing measured yet" : "This run measured nothing"}>
-            Curves come from <code>metrics.jsonl</code> in the run directory (<code>BERTH_RUN_DIR</code>), or by themselves from any Hugging Face Trainer's log.
+            Curves come from <code>metrics.jsonl</code> in the run directory (<code>BERTH_RUN_DIR</code>), or
+            by themselves from any Hugging Face Trainer's log.
           </Empty>
         ) : table ? (
           <DataTable rows={rows()} />
@@ -68,8 +108,20 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
               const color = jobColor(job.id);
               return (
                 <Chart
-                  key={name} title={name} unit={unitOf(name)} x={x} xKind={byTime && timed ? "time" : "step"} sync={`job-${job.id}`}
-                  series={weight > 0 ? [{ label: "raw", color, values, faint: true }, { label: "smoothed", color, values: smooth(values, weight) }] : [{ label: name, color, values }]}
+                  key={name}
+                  title={name}
+                  unit={unitOf(name)}
+                  x={x}
+                  xKind={byTime && timed ? "time" : "step"}
+                  sync={`job-${job.id}`}
+                  series={
+                    weight > 0
+                      ? [
+                          { label: "raw", color, values, faint: true },
+                          { label: "smoothed", color, values: smooth(values, weight) },
+                        ]
+                      : [{ label: name, color, values }]
+                  }
                 />
               );
             })}
@@ -86,14 +138,33 @@ function DataTable({ rows }: { rows: readonly (readonly (string | number | null)
   const [head = [], ...body] = rows;
   const shown = body.slice(-500);
   return (
-    <div className="panel max-h-[70dvh] overflow-auto" tabIndex={0} role="region" aria-label="Measured values">
+    <div
+      className="panel max-h-[70dvh] overflow-auto"
+      tabIndex={0}
+      role="region"
+      aria-label="Measured values"
+    >
       <table className="w-full text-sm tabular">
         <caption className="sr-only">Measured values, the last {shown.length} rows</caption>
-        <thead className="sticky top-0 bg-panel text-right text-xs text-muted"><tr>{head.map((name) => <th key={name} scope="col" className="px-3 py-1.5 font-medium">{name}</th>)}</tr></thead>
+        <thead className="sticky top-0 bg-panel text-right text-xs text-muted">
+          <tr>
+            {head.map((name) => (
+              <th key={name} scope="col" className="px-3 py-1.5 font-medium">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
         <tbody>
           {shown.map((row) => (
             <tr key={String(row[0])} className="border-t border-line text-right">
-              {row.map((value, i) => <td key={i} className="px-3 py-1">{head[i] === "time" && typeof value === "number" ? new Date(value * 1000).toISOString().slice(0, 19) : metric(typeof value === "number" ? value : null)}</td>)}
+              {row.map((value, i) => (
+                <td key={i} className="px-3 py-1">
+                  {head[i] === "time" && typeof value === "number"
+                    ? new Date(value * 1000).toISOString().slice(0, 19)
+                    : metric(typeof value === "number" ? value : null)}
+                </td>
+              ))}
             </tr>
           ))}
         </tbody>

@@ -15,7 +15,10 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
   const launch = attempt.launch;
   return (
     <>
-      <Section title={attempt.gpu_indices.length === 0 ? "No GPU" : `GPU ${ranges(attempt.gpu_indices)}`} note={`attempt ${attempt.id}`}>
+      <Section
+        title={attempt.gpu_indices.length === 0 ? "No GPU" : `GPU ${ranges(attempt.gpu_indices)}`}
+        note={`attempt ${attempt.id}`}
+      >
         <div className="flex flex-wrap gap-3">
           {islands(box).map((island) => (
             <div key={island.gpus[0]?.uuid} className="rounded-lg border border-dashed border-line p-2">
@@ -24,11 +27,22 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
                 {island.gpus.map((gpu) => (
                   <li
                     key={gpu.uuid}
-                    style={own.has(gpu.uuid) ? { borderColor: color, boxShadow: `inset 0 0 0 1.5px ${color}` } : {}}
-                    className={clsx("flex size-14 flex-col items-center justify-center rounded-md border border-line", !own.has(gpu.uuid) && "text-muted")}
+                    style={
+                      own.has(gpu.uuid) ? { borderColor: color, boxShadow: `inset 0 0 0 1.5px ${color}` } : {}
+                    }
+                    className={clsx(
+                      "flex size-14 flex-col items-center justify-center rounded-md border border-line",
+                      !own.has(gpu.uuid) && "text-muted",
+                    )}
                   >
                     <span className="font-semibold tabular">{gpu.index}</span>
-                    <span className="text-2xs">{own.has(gpu.uuid) ? "its own" : gpu.holder.kind === "job" ? `job ${gpu.holder.job_id}` : gpu.holder.kind}</span>
+                    <span className="text-2xs">
+                      {own.has(gpu.uuid)
+                        ? "its own"
+                        : gpu.holder.kind === "job"
+                          ? `job ${gpu.holder.job_id}`
+                          : gpu.holder.kind}
+                    </span>
                   </li>
                 ))}
               </ul>
@@ -40,10 +54,20 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
       {launch && (
         <Section title="What the job sees">
           <dl className="panel grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 px-4 py-3 text-sm">
-            <dt className="text-muted">Fence</dt><dd>{launch.fence}</dd>
-            <dt className="text-muted">CUDA_VISIBLE_DEVICES</dt><dd><code>{launch.cuda_visible_devices || "(none)"}</code></dd>
-            <dt className="text-muted">MASTER_PORT</dt><dd><code>{launch.master_port ?? attempt.master_port ?? "–"}</code></dd>
-            <dt className="text-muted">UUIDs</dt><dd className="text-xs leading-5 wrap-anywhere"><code>{attempt.gpu_uuids.join(", ") || "–"}</code></dd>
+            <dt className="text-muted">Fence</dt>
+            <dd>{launch.fence}</dd>
+            <dt className="text-muted">CUDA_VISIBLE_DEVICES</dt>
+            <dd>
+              <code>{launch.cuda_visible_devices || "(none)"}</code>
+            </dd>
+            <dt className="text-muted">MASTER_PORT</dt>
+            <dd>
+              <code>{launch.master_port ?? attempt.master_port ?? "–"}</code>
+            </dd>
+            <dt className="text-muted">UUIDs</dt>
+            <dd className="text-xs leading-5 wrap-anywhere">
+              <code>{attempt.gpu_uuids.join(", ") || "–"}</code>
+            </dd>
           </dl>
         </Section>
       )}
@@ -51,23 +75,60 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
   );
 }
 
-function Links({ box, own }: { box: NonNullable<ReturnType<typeof useBox>["data"]>; own: readonly number[] }) {
+function Links({
+  box,
+  own,
+}: {
+  box: NonNullable<ReturnType<typeof useBox>["data"]>;
+  own: readonly number[];
+}) {
   const links = box.links ?? [];
   if (own.length < 2 || links.length === 0) return null;
   const place = (index: number) => (box.gpus ?? []).findIndex((g) => g.index === index);
   return (
-    <Section title="Links between its GPUs" note="NV18: 18 NVLinks; PIX, PXB, PHB, NODE, SYS: ever further over PCIe">
-      <div className="panel inline-block max-w-full relative overflow-x-auto" tabIndex={0} role="region" aria-label="Link matrix">
+    <Section
+      title="Links between its GPUs"
+      note="NV18: 18 NVLinks; PIX, PXB, PHB, NODE, SYS: ever further over PCIe"
+    >
+      <div
+        className="panel inline-block max-w-full relative overflow-x-auto"
+        tabIndex={0}
+        role="region"
+        aria-label="Link matrix"
+      >
         <table className="text-sm tabular">
           <caption className="sr-only">How each pair of its GPUs is joined</caption>
-          <thead><tr><th className="px-3 py-1.5"><span className="sr-only">GPU</span></th>{own.map((i) => <th key={i} scope="col" className="px-3 py-1.5 text-xs font-medium text-muted">GPU {i}</th>)}</tr></thead>
+          <thead>
+            <tr>
+              <th className="px-3 py-1.5">
+                <span className="sr-only">GPU</span>
+              </th>
+              {own.map((i) => (
+                <th key={i} scope="col" className="px-3 py-1.5 text-xs font-medium text-muted">
+                  GPU {i}
+                </th>
+              ))}
+            </tr>
+          </thead>
           <tbody>
             {own.map((a) => (
               <tr key={a} className="border-t border-line">
-                <th scope="row" className="px-3 py-1.5 text-xs font-medium text-muted">GPU {a}</th>
+                <th scope="row" className="px-3 py-1.5 text-xs font-medium text-muted">
+                  GPU {a}
+                </th>
                 {own.map((b) => {
                   const link = a === b ? "–" : (links[place(a)]?.[place(b)] ?? "?");
-                  return <td key={b} className={clsx("px-3 py-1.5 text-center", link.startsWith("NV") ? "text-good" : "text-muted")}>{link}</td>;
+                  return (
+                    <td
+                      key={b}
+                      className={clsx(
+                        "px-3 py-1.5 text-center",
+                        link.startsWith("NV") ? "text-good" : "text-muted",
+                      )}
+                    >
+                      {link}
+                    </td>
+                  );
                 })}
               </tr>
             ))}

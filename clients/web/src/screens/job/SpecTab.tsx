@@ -12,7 +12,10 @@ export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefin
     <div className="grid gap-x-6 xl:grid-cols-2">
       <div className="min-w-0">
         <Section title="Asked for">
-          <CodeBlock label={job.script == null ? "Command" : "Script"} text={job.script ?? commandLine(job)} />
+          <CodeBlock
+            label={job.script == null ? "Command" : "Script"}
+            text={job.script ?? commandLine(job)}
+          />
         </Section>
         <Section title="Started as" note={launch ? `launcher: ${launch.launcher}` : ""}>
           {launch ? (
@@ -21,7 +24,9 @@ export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefin
               <Changes changes={launch.changes ?? []} />
             </>
           ) : (
-            <p className="text-sm text-muted">Not started yet. What will be changed to make it safe is shown on the submit page's dry run.</p>
+            <p className="text-sm text-muted">
+              Not started yet. What will be changed to make it safe is shown on the submit page's dry run.
+            </p>
           )}
         </Section>
       </div>
@@ -31,9 +36,17 @@ export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefin
             <CodeBlock label="Command line" text={toCommand(spec)} />
             <CodeBlock label="job.yaml" text={toYaml(spec)} wrap={false} />
           </div>
-          {Object.values(job.env ?? {}).includes("********") && <p className="mt-2 text-xs text-muted">Values of secret-looking variables are shown as stars; fill them in again.</p>}
+          {Object.values(job.env ?? {}).includes("********") && (
+            <p className="mt-2 text-xs text-muted">
+              Values of secret-looking variables are shown as stars; fill them in again.
+            </p>
+          )}
         </Section>
-        {attempt && <Section title="Run directory"><CodeBlock label="Folder on the box" text={attempt.run_dir} /></Section>}
+        {attempt && (
+          <Section title="Run directory">
+            <CodeBlock label="Folder on the box" text={attempt.run_dir} />
+          </Section>
+        )}
       </div>
     </div>
   );
@@ -46,9 +59,13 @@ export function Changes({ changes }: { changes: readonly { what: string; became:
     <ul className="mt-2 flex flex-col gap-2 text-sm">
       {changes.map((change) => (
         <li key={change.what + change.became} className="wrap-anywhere">
-          {change.what && <code className="rounded bg-bad-soft px-1 text-xs text-bad line-through">{change.what}</code>}
+          {change.what && (
+            <code className="rounded bg-bad-soft px-1 text-xs text-bad line-through">{change.what}</code>
+          )}
           {change.what && change.became && " became "}
-          {change.became && <code className="rounded bg-good-soft px-1 text-xs text-good">{change.became}</code>}
+          {change.became && (
+            <code className="rounded bg-good-soft px-1 text-xs text-good">{change.became}</code>
+          )}
           <span className="block text-xs text-muted">{change.why}</span>
         </li>
       ))}

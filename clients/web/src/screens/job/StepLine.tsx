@@ -12,13 +12,44 @@ export function StepLine({ job }: { job: Job }) {
   return (
     <ol aria-label="Life of the job" className="mt-3 flex overflow-x-auto">
       {steps(job).map((step, i) => (
-        <li key={i} aria-current={step.status === "now" ? "step" : undefined} className="flex min-w-16 flex-1 flex-col gap-1 pr-1 text-xs">
-          <span aria-hidden className={clsx("h-1 rounded-full", step.status === "done" ? "bg-accent/60" : step.status === "now" ? (bad ? "bg-bad" : job.state === "succeeded" ? "bg-good" : "bg-accent") : "bg-line")} />
-          <span className={clsx("flex items-center gap-1", step.status === "now" ? "font-semibold" : step.status === "todo" ? "text-muted" : "")}>
+        <li
+          key={i}
+          aria-current={step.status === "now" ? "step" : undefined}
+          className="flex min-w-16 flex-1 flex-col gap-1 pr-1 text-xs"
+        >
+          <span
+            aria-hidden
+            className={clsx(
+              "h-1 rounded-full",
+              step.status === "done"
+                ? "bg-accent/60"
+                : step.status === "now"
+                  ? bad
+                    ? "bg-bad"
+                    : job.state === "succeeded"
+                      ? "bg-good"
+                      : "bg-accent"
+                  : "bg-line",
+            )}
+          />
+          <span
+            className={clsx(
+              "flex items-center gap-1",
+              step.status === "now" ? "font-semibold" : step.status === "todo" ? "text-muted" : "",
+            )}
+          >
             {step.status === "done" && <Check aria-hidden className="size-3 max-sm:hidden" />}
             {step.name}
           </span>
-          {step.at !== undefined && <time dateTime={new Date(step.at).toISOString()} title={absolute(step.at)} className="tabular text-muted">{wallClock(step.at, now)}</time>}
+          {step.at !== undefined && (
+            <time
+              dateTime={new Date(step.at).toISOString()}
+              title={absolute(step.at)}
+              className="tabular text-muted"
+            >
+              {wallClock(step.at, now)}
+            </time>
+          )}
         </li>
       ))}
     </ol>

@@ -9,14 +9,19 @@ import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
 export function TimelineTab({ job }: { job: Job }) {
   const events = useEvents({ limit: 1_000, job: job.id });
   const [full, setFull] = useState(false);
-  if (events.isError && !events.data) return <ErrorNote error={events.error} retry={() => void events.refetch()} />;
+  if (events.isError && !events.data)
+    return <ErrorNote error={events.error} retry={() => void events.refetch()} />;
   if (!events.data) return <Skeleton rows={6} />;
   if (events.data.events.length === 0) return <Empty title="No event is kept of this job" />;
   return (
     <>
       <div role="group" aria-label="Detail" className="mb-2 flex gap-1">
-        <Button small kind={full ? "plain" : "primary"} aria-pressed={!full} onClick={() => setFull(false)}>Compact</Button>
-        <Button small kind={full ? "primary" : "plain"} aria-pressed={full} onClick={() => setFull(true)}>Full</Button>
+        <Button small kind={full ? "plain" : "primary"} aria-pressed={!full} onClick={() => setFull(false)}>
+          Compact
+        </Button>
+        <Button small kind={full ? "primary" : "plain"} aria-pressed={full} onClick={() => setFull(true)}>
+          Full
+        </Button>
       </div>
       <EventList events={events.data.events} full={full} gaps />
     </>

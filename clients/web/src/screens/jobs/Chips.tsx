@@ -16,13 +16,23 @@ export function Chips({ search, me, go }: Props) {
     search.user && { text: `user ${search.user}`, clear: () => go({ user: undefined }) },
     ...(search.label?.split(",").map((label) => ({
       text: label,
-      clear: () => go({ label: search.label?.split(",").filter((l) => l !== label).join(",") }),
+      clear: () =>
+        go({
+          label: search.label
+            ?.split(",")
+            .filter((l) => l !== label)
+            .join(","),
+        }),
     })) ?? []),
     search.q && { text: `“${search.q}”`, clear: () => go({ q: undefined }) },
   ].filter((chip) => typeof chip === "object");
   return (
     <div className="flex flex-wrap items-center gap-1.5">
-      {me && search.user !== me && <Button small onClick={() => go({ user: me })}>Mine</Button>}
+      {me && search.user !== me && (
+        <Button small onClick={() => go({ user: me })}>
+          Mine
+        </Button>
+      )}
       {chips.map((chip) => (
         <Button key={chip.text} small aria-label={`Remove filter ${chip.text}`} onClick={chip.clear}>
           {chip.text} <X aria-hidden className="size-3" />
@@ -34,7 +44,8 @@ export function Chips({ search, me, go }: Props) {
           const wanted = text.trim();
           setText("");
           if (wanted.startsWith("user:")) go({ user: wanted.slice(5) });
-          else if (/^[^=\s]+=.+$/.test(wanted)) go({ label: [search.label, wanted].filter(Boolean).join(",") });
+          else if (/^[^=\s]+=.+$/.test(wanted))
+            go({ label: [search.label, wanted].filter(Boolean).join(",") });
           else if (wanted !== "") go({ q: wanted });
         }}
       >

@@ -21,7 +21,8 @@ export function JobsScreen() {
   const filter = toFilter(search);
   const pages = useInfiniteQuery({
     queryKey: ["jobs", "pages", filter],
-    queryFn: ({ pageParam, signal }) => api.jobs({ ...filter, limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) }, signal),
+    queryFn: ({ pageParam, signal }) =>
+      api.jobs({ ...filter, limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) }, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor ?? undefined,
     maxPages: 20,
@@ -36,9 +37,19 @@ export function JobsScreen() {
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <nav aria-label="Views" className="flex flex-wrap gap-1">
           {VIEWS.map((view) => {
-            const total = counts && (view.states.length === 0 ? Object.values(counts).reduce((a, b) => a + b, 0) : view.states.reduce((sum, s) => sum + (counts[s] ?? 0), 0));
+            const total =
+              counts &&
+              (view.states.length === 0
+                ? Object.values(counts).reduce((a, b) => a + b, 0)
+                : view.states.reduce((sum, s) => sum + (counts[s] ?? 0), 0));
             return (
-              <Button key={view.name} small kind={(search.state ?? "") === view.state ? "primary" : "plain"} aria-pressed={(search.state ?? "") === view.state} onClick={() => go({ state: view.state })}>
+              <Button
+                key={view.name}
+                small
+                kind={(search.state ?? "") === view.state ? "primary" : "plain"}
+                aria-pressed={(search.state ?? "") === view.state}
+                onClick={() => go({ state: view.state })}
+              >
                 {view.name} {total !== undefined && <span className="tabular opacity-80">{total}</span>}
               </Button>
             );
@@ -54,9 +65,13 @@ export function JobsScreen() {
       ) : jobs.length === 0 ? (
         <Empty title={filtered ? "No job fits these filters" : "No job was ever submitted"}>
           {filtered ? (
-            <Button small onClick={() => void navigate({ search: {} })}>Clear the filters</Button>
+            <Button small onClick={() => void navigate({ search: {} })}>
+              Clear the filters
+            </Button>
           ) : (
-            <>Press <kbd>c</kbd>, or on the box: <code>berth submit --gpus 1 -- python train.py</code></>
+            <>
+              Press <kbd>c</kbd>, or on the box: <code>berth submit --gpus 1 -- python train.py</code>
+            </>
           )}
         </Empty>
       ) : (
@@ -64,7 +79,9 @@ export function JobsScreen() {
           <JobsTable jobs={jobs} picked={picked} onPick={setPicked} onLabel={(label) => go({ label })} />
           {pages.hasNextPage && (
             <div className="mt-3 text-center">
-              <Button disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>Show older jobs</Button>
+              <Button disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>
+                Show older jobs
+              </Button>
             </div>
           )}
         </>

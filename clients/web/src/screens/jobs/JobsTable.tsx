@@ -29,7 +29,11 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
   useActions([
     { label: "Next job", keys: "j", run: () => setAt(Math.min(jobs.length - 1, at + 1)) },
     { label: "Previous job", keys: "k", run: () => setAt(Math.max(0, at - 1)) },
-    { label: "Open the job", keys: "Enter", run: () => current && void navigate({ to: "/jobs/$jobId", params: { jobId: String(current.id) } }) },
+    {
+      label: "Open the job",
+      keys: "Enter",
+      run: () => current && void navigate({ to: "/jobs/$jobId", params: { jobId: String(current.id) } }),
+    },
     { label: "Pick the job", keys: "x", run: () => current && toggle(current.id) },
   ]);
   useEffect(() => {
@@ -43,32 +47,79 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th className="w-8">
-              <input type="checkbox" className="size-4" aria-label="Pick all shown jobs" checked={all} onChange={() => onPick(all ? new Set() : new Set(jobs.map((j) => j.id)))} />
+              <input
+                type="checkbox"
+                className="size-4"
+                aria-label="Pick all shown jobs"
+                checked={all}
+                onChange={() => onPick(all ? new Set() : new Set(jobs.map((j) => j.id)))}
+              />
             </th>
-            <th aria-sort="descending">Job</th><th>State</th><th>User</th><th>GPUs</th><th>Submitted</th><th>Ran</th><th>Command</th>
+            <th aria-sort="descending">Job</th>
+            <th>State</th>
+            <th>User</th>
+            <th>GPUs</th>
+            <th>Submitted</th>
+            <th>Ran</th>
+            <th>Command</th>
           </tr>
         </thead>
         <tbody ref={rows}>
           {jobs.map((job, i) => (
-            <tr key={job.id} className={clsx("border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5", i === at && "bg-accent-soft")} aria-current={i === at || undefined}>
-              <td><input type="checkbox" className="size-4" aria-label={`Pick job ${job.id}`} checked={picked.has(job.id)} onChange={() => toggle(job.id)} /></td>
+            <tr
+              key={job.id}
+              className={clsx(
+                "border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5",
+                i === at && "bg-accent-soft",
+              )}
+              aria-current={i === at || undefined}
+            >
+              <td>
+                <input
+                  type="checkbox"
+                  className="size-4"
+                  aria-label={`Pick job ${job.id}`}
+                  checked={picked.has(job.id)}
+                  onChange={() => toggle(job.id)}
+                />
+              </td>
               <td className="max-w-72">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
+                <Link
+                  to="/jobs/$jobId"
+                  params={{ jobId: String(job.id) }}
+                  className="flex min-h-6 items-center gap-2 hover:underline"
+                >
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
                 </Link>
                 <Labels job={job} onLabel={onLabel} />
               </td>
-              <td className="max-w-60"><StateBadge job={job} /></td>
+              <td className="max-w-60">
+                <StateBadge job={job} />
+              </td>
               <td>{job.user}</td>
               <td className="whitespace-nowrap tabular">
                 {job.gpus}
-                {(job.gpu_indices ?? []).length > 0 && <span className="text-muted"> on {ranges(job.gpu_indices ?? [])}</span>}
+                {(job.gpu_indices ?? []).length > 0 && (
+                  <span className="text-muted"> on {ranges(job.gpu_indices ?? [])}</span>
+                )}
               </td>
-              <td><Ago time={job.queued_at} /></td>
-              <td>{job.started_at ? <Elapsed from={job.started_at} to={FINAL_STATES.has(job.state) ? job.ended_at : null} /> : <span className="text-muted">–</span>}</td>
-              <td className="max-w-80"><code className="block truncate text-xs text-muted" title={commandLine(job)}>{commandLine(job)}</code></td>
+              <td>
+                <Ago time={job.queued_at} />
+              </td>
+              <td>
+                {job.started_at ? (
+                  <Elapsed from={job.started_at} to={FINAL_STATES.has(job.state) ? job.ended_at : null} />
+                ) : (
+                  <span className="text-muted">–</span>
+                )}
+              </td>
+              <td className="max-w-80">
+                <code className="block truncate text-xs text-muted" title={commandLine(job)}>
+                  {commandLine(job)}
+                </code>
+              </td>
             </tr>
           ))}
         </tbody>
@@ -83,7 +134,13 @@ function Labels({ job, onLabel }: { job: Job; onLabel: (label: string) => void }
   return (
     <span className="mt-1 flex flex-wrap gap-1.5 pl-4.5">
       {labels.map(([key, value]) => (
-        <button key={key} type="button" title={`Only jobs with ${key}=${value}`} onClick={() => onLabel(`${key}=${value}`)} className="max-w-48 min-h-6 truncate rounded bg-sunken px-1.5 text-xs text-muted hover:text-ink">
+        <button
+          key={key}
+          type="button"
+          title={`Only jobs with ${key}=${value}`}
+          onClick={() => onLabel(`${key}=${value}`)}
+          className="max-w-48 min-h-6 truncate rounded bg-sunken px-1.5 text-xs text-muted hover:text-ink"
+        >
           {key}={value}
         </button>
       ))}

@@ -23,7 +23,10 @@ export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
     mutationFn: async (verb: Verb) => {
       const results = await Promise.allSettled(targets.map((job) => api.act(job.id, verb)));
       const failed = results.filter((r) => r.status === "rejected");
-      if (failed[0]) throw new Error(`${plural(failed.length, "job")} of ${results.length} refused: ${String((failed[0].reason as Error).message)}`);
+      if (failed[0])
+        throw new Error(
+          `${plural(failed.length, "job")} of ${results.length} refused: ${String((failed[0].reason as Error).message)}`,
+        );
       return results.length;
     },
     onSuccess: (done, verb) => {
@@ -36,25 +39,51 @@ export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
   if (jobs.length === 0) return null;
   const running = targets.filter((job) => job.state === "running" || job.state === "starting").length;
   return (
-    <div role="toolbar" aria-label="Picked jobs" className="panel sticky top-12 z-20 mb-2 flex flex-wrap items-center gap-2 px-3 py-2">
+    <div
+      role="toolbar"
+      aria-label="Picked jobs"
+      className="panel sticky top-12 z-20 mb-2 flex flex-wrap items-center gap-2 px-3 py-2"
+    >
       <span className="text-sm">{plural(jobs.length, "job")} picked</span>
       {VERBS.map((verb) => (
-        <Button key={verb} small kind={verb === "cancel" ? "danger" : "plain"} disabled={!jobs.some((job) => verbsFor(job.state).includes(verb))} onClick={() => { act.reset(); setAsked(verb); }}>
+        <Button
+          key={verb}
+          small
+          kind={verb === "cancel" ? "danger" : "plain"}
+          disabled={!jobs.some((job) => verbsFor(job.state).includes(verb))}
+          onClick={() => {
+            act.reset();
+            setAsked(verb);
+          }}
+        >
           {NAMES[verb]}
         </Button>
       ))}
       {jobs.length > 1 && (
-        <Link to="/compare" search={{ jobs: jobs.map((job) => job.id).join(",") }} className={buttonLook("plain", true)}>Compare</Link>
+        <Link
+          to="/compare"
+          search={{ jobs: jobs.map((job) => job.id).join(",") }}
+          className={buttonLook("plain", true)}
+        >
+          Compare
+        </Link>
       )}
-      <Button small kind="quiet" onClick={onDone}>Clear</Button>
+      <Button small kind="quiet" onClick={onDone}>
+        Clear
+      </Button>
       {asked && (
         <Confirm
           title={`${NAMES[asked]} ${plural(targets.length, "job")}?`}
           consequence={
             <>
-              {targets.map((job) => `${job.id} ${job.name}`).slice(0, 8).join(", ")}
+              {targets
+                .map((job) => `${job.id} ${job.name}`)
+                .slice(0, 8)
+                .join(", ")}
               {targets.length > 8 && ` and ${targets.length - 8} more`}.
-              {asked === "cancel" && running > 0 && ` ${plural(running, "job runs", "jobs run")} now: work since the last checkpoint is lost.`}
+              {asked === "cancel" &&
+                running > 0 &&
+                ` ${plural(running, "job runs", "jobs run")} now: work since the last checkpoint is lost.`}
             </>
           }
           action={`${NAMES[asked]} ${plural(targets.length, "job")}`}

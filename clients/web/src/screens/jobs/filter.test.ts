@@ -2,7 +2,11 @@ import { expect, test } from "vitest";
 import { changed, readJobsSearch, toFilter } from "./filter";
 
 test("an address's nonsense is dropped, the rest kept", () => {
-  expect(readJobsSearch({ state: "active,failed", user: "ada", q: 42, page: 3 })).toEqual({ state: "active,failed", user: "ada", q: "42" });
+  expect(readJobsSearch({ state: "active,failed", user: "ada", q: 42, page: 3 })).toEqual({
+    state: "active,failed",
+    user: "ada",
+    q: "42",
+  });
   expect(readJobsSearch({ state: "flying" }).state).toBeUndefined();
 });
 

@@ -46,7 +46,12 @@ export function toFilter(search: JobsSearch): JobFilter {
 }
 
 /** `search` with the members of `change`; an empty or undefined one is taken out. */
-export function changed(search: JobsSearch, change: { [K in keyof JobsSearch]: JobsSearch[K] | undefined }): JobsSearch {
+export function changed(
+  search: JobsSearch,
+  change: { [K in keyof JobsSearch]: JobsSearch[K] | undefined },
+): JobsSearch {
   const next = { ...search, ...change };
-  return Object.fromEntries(Object.entries(next).filter(([, v]) => v !== undefined && v !== "")) as JobsSearch;
+  return Object.fromEntries(
+    Object.entries(next).filter(([, v]) => v !== undefined && v !== ""),
+  ) as JobsSearch;
 }

@@ -36,10 +36,16 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
       onMouseLeave={() => onLight(null)}
       onFocus={() => onLight(jobId)}
       onBlur={() => onLight(null)}
-      style={color ? { borderColor: color, boxShadow: lit ? `0 0 0 2px ${color}` : `inset 3px 0 0 ${color}` } : undefined}
+      style={
+        color
+          ? { borderColor: color, boxShadow: lit ? `0 0 0 2px ${color}` : `inset 3px 0 0 ${color}` }
+          : undefined
+      }
       className={clsx(
         "flex h-full flex-col gap-1.5 rounded-lg border px-2 py-2 sm:px-3 transition-opacity",
-        look.border, look.ground, dimmed && "opacity-55",
+        look.border,
+        look.ground,
+        dimmed && "opacity-55",
       )}
     >
       <span className="flex items-center gap-2">
@@ -55,7 +61,11 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
         <Bar
           label={memoryText}
           parts={[
-            { share: memory.holder / memory.total, className: "h-full", color: color ?? "var(--color-accent)" },
+            {
+              share: memory.holder / memory.total,
+              className: "h-full",
+              color: color ?? "var(--color-accent)",
+            },
             { share: memory.others / memory.total, className: "h-full striped bg-warn-soft text-warn" },
           ]}
         />
@@ -63,12 +73,23 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
           <span title={memoryText}>
             <span className="text-ink">{gib(gpu.memory_used_bytes)}</span> / {gib(memory.total)} GiB
           </span>
-          <span title="Share of the last sample in which a kernel ran">{percent(gpu.utilization_percent)}</span>
+          <span title="Share of the last sample in which a kernel ran">
+            {percent(gpu.utilization_percent)}
+          </span>
           <span title="Temperature">{celsius(gpu.temperature_c)}</span>
-          <span className="max-sm:hidden" title={gpu.power_limit_w == null ? "Power" : `Power, limit ${watts(gpu.power_limit_w)}`}>{watts(gpu.power_w)}</span>
+          <span
+            className="max-sm:hidden"
+            title={gpu.power_limit_w == null ? "Power" : `Power, limit ${watts(gpu.power_limit_w)}`}
+          >
+            {watts(gpu.power_w)}
+          </span>
         </span>
         {history.filter((v) => v !== null).length > 1 && (
-          <Sparkline values={history} label={`GPU ${gpu.index}: utilisation of the last hour`} {...(color ? { color } : {})} />
+          <Sparkline
+            values={history}
+            label={`GPU ${gpu.index}: utilisation of the last hour`}
+            {...(color ? { color } : {})}
+          />
         )}
       </span>
     </Link>
@@ -89,14 +110,24 @@ function HolderLines({ gpu }: { gpu: Gpu }) {
           <Left until={holder.until} />
         </span>
         {others.length > 0 && (
-          <span className="block truncate text-xs text-warn">+ outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}</span>
+          <span className="block truncate text-xs text-warn">
+            + outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}
+          </span>
         )}
       </span>
     );
   }
   if (holder.kind === "free") {
-    return <span className="truncate text-xs text-muted">{gpu.draining ? (gpu.drain_reason ?? "no new job may start here") : gpu.name}</span>;
+    return (
+      <span className="truncate text-xs text-muted">
+        {gpu.draining ? (gpu.drain_reason ?? "no new job may start here") : gpu.name}
+      </span>
+    );
   }
   const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
-  return <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>{problem ?? holder.sentence}</span>;
+  return (
+    <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
+      {problem ?? holder.sentence}
+    </span>
+  );
 }

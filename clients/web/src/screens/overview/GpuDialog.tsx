@@ -21,7 +21,10 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
     ["Memory", `${gib(gpu.memory_used_bytes)} of ${gib(gpu.memory_total_bytes)} GiB`],
     ["Utilisation", percent(gpu.utilization_percent)],
     ["Temperature", celsius(gpu.temperature_c)],
-    ["Power", gpu.power_limit_w == null ? watts(gpu.power_w) : `${watts(gpu.power_w)} of ${watts(gpu.power_limit_w)}`],
+    [
+      "Power",
+      gpu.power_limit_w == null ? watts(gpu.power_w) : `${watts(gpu.power_w)} of ${watts(gpu.power_limit_w)}`,
+    ],
     ["MIG", gpu.mig ? "on: nothing is placed here" : "off"],
   ];
   return (
@@ -31,12 +34,20 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
         {gpu.holder.job_id != null && (
           <>
             {" "}
-            <Link to="/jobs/$jobId" params={{ jobId: String(gpu.holder.job_id) }} className="text-accent underline">Open job {gpu.holder.job_id}</Link>
+            <Link
+              to="/jobs/$jobId"
+              params={{ jobId: String(gpu.holder.job_id) }}
+              className="text-accent underline"
+            >
+              Open job {gpu.holder.job_id}
+            </Link>
           </>
         )}
       </p>
       {(gpu.health?.problems ?? []).map((problem) => (
-        <p key={problem} className="mb-2 text-sm text-bad">{problem}</p>
+        <p key={problem} className="mb-2 text-sm text-bad">
+          {problem}
+        </p>
       ))}
       <dl className="mb-4 grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm sm:grid-cols-[auto_1fr_auto_1fr]">
         {facts.map(([name, value]) => (
@@ -54,13 +65,21 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
 
 function Processes({ gpu }: { gpu: Gpu }) {
   const processes = gpu.processes ?? [];
-  if (processes.length === 0) return <p className="mb-4 text-sm text-muted">The driver shows no process on it.</p>;
+  if (processes.length === 0)
+    return <p className="mb-4 text-sm text-muted">The driver shows no process on it.</p>;
   return (
     <div className="mb-4 relative overflow-x-auto" tabIndex={0} role="region" aria-label="Processes">
       <table className="w-full text-sm">
         <caption className="sr-only">Processes on GPU {gpu.index}</caption>
         <thead className="text-left text-xs text-muted">
-          <tr><th className="pr-3 font-medium">pid</th><th className="pr-3 font-medium">user</th><th className="pr-3 font-medium">attempt</th><th className="pr-3 text-right font-medium">memory</th><th className="pr-3 font-medium">since</th><th className="font-medium">command</th></tr>
+          <tr>
+            <th className="pr-3 font-medium">pid</th>
+            <th className="pr-3 font-medium">user</th>
+            <th className="pr-3 font-medium">attempt</th>
+            <th className="pr-3 text-right font-medium">memory</th>
+            <th className="pr-3 font-medium">since</th>
+            <th className="font-medium">command</th>
+          </tr>
         </thead>
         <tbody>
           {processes.map((p) => (
@@ -69,8 +88,12 @@ function Processes({ gpu }: { gpu: Gpu }) {
               <td className="pr-3">{p.user ?? "–"}</td>
               <td className="pr-3">{p.attempt ?? <span className="text-warn">outsider</span>}</td>
               <td className="pr-3 text-right tabular whitespace-nowrap">{bytes(p.memory_bytes)}</td>
-              <td className="pr-3"><Ago time={p.started_at} /></td>
-              <td className="max-w-80 truncate" title={p.command ?? ""}><code className="text-xs">{p.command ?? "may not be read"}</code></td>
+              <td className="pr-3">
+                <Ago time={p.started_at} />
+              </td>
+              <td className="max-w-80 truncate" title={p.command ?? ""}>
+                <code className="text-xs">{p.command ?? "may not be read"}</code>
+              </td>
             </tr>
           ))}
         </tbody>
@@ -90,7 +113,12 @@ function Drain({ gpu }: { gpu: Gpu }) {
       void client.invalidateQueries({ queryKey: ["box"] });
     },
   });
-  if (me && !me.admin) return <p className="border-t border-line pt-3 text-sm text-muted">Draining a GPU is for admins of the box: root, or the user the server runs as.</p>;
+  if (me && !me.admin)
+    return (
+      <p className="border-t border-line pt-3 text-sm text-muted">
+        Draining a GPU is for admins of the box: root, or the user the server runs as.
+      </p>
+    );
   return (
     <form
       className="border-t border-line pt-3"
@@ -106,11 +134,24 @@ function Drain({ gpu }: { gpu: Gpu }) {
       </p>
       <div className="flex gap-2">
         {!gpu.draining && (
-          <input aria-label="Reason for draining" placeholder="Reason, shown to everybody" maxLength={500} value={reason} onChange={(event) => setReason(event.target.value)} className="field" />
+          <input
+            aria-label="Reason for draining"
+            placeholder="Reason, shown to everybody"
+            maxLength={500}
+            value={reason}
+            onChange={(event) => setReason(event.target.value)}
+            className="field"
+          />
         )}
-        <Button type="submit" disabled={change.isPending}>{gpu.draining ? "Let jobs on again" : "Drain"}</Button>
+        <Button type="submit" disabled={change.isPending}>
+          {gpu.draining ? "Let jobs on again" : "Drain"}
+        </Button>
       </div>
-      {change.isError && <div className="mt-2"><ErrorNote error={change.error} /></div>}
+      {change.isError && (
+        <div className="mt-2">
+          <ErrorNote error={change.error} />
+        </div>
+      )}
     </form>
   );
 }

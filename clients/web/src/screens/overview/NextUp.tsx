@@ -14,12 +14,22 @@ export function NextUp({ jobs }: { jobs: readonly Job[] }) {
       {next.map((job) => (
         <li key={job.id} className="px-3 py-2 text-sm">
           <div className="flex flex-wrap items-baseline gap-x-3">
-            <span className="w-5 text-right font-semibold tabular" title="Place in the queue">{job.position ?? "–"}</span>
-            <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="min-w-0 truncate hover:underline">
+            <span className="w-5 text-right font-semibold tabular" title="Place in the queue">
+              {job.position ?? "–"}
+            </span>
+            <Link
+              to="/jobs/$jobId"
+              params={{ jobId: String(job.id) }}
+              className="min-w-0 truncate hover:underline"
+            >
               <span className="tabular text-muted">{job.id}</span> {job.name}
             </Link>
-            <span className="text-xs text-muted">{job.user} · {plural(job.gpus, "GPU")}</span>
-            <span className="ml-auto text-xs"><ExpectedStart job={job} /></span>
+            <span className="text-xs text-muted">
+              {job.user} · {plural(job.gpus, "GPU")}
+            </span>
+            <span className="ml-auto text-xs">
+              <ExpectedStart job={job} />
+            </span>
           </div>
           {job.reason && <p className="mt-0.5 pl-8 text-xs text-muted">{job.reason}</p>}
         </li>

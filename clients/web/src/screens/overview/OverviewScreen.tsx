@@ -24,7 +24,15 @@ function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
   const now = useNow();
   const next = nextFree(gpus);
   if (!next || !gpus.some((g) => g.holder.kind === "free" && !g.draining)) return null;
-  return <span>next free: GPU {ranges(next.indices)} <time dateTime={new Date(next.at).toISOString()} title={absolute(next.at)}>{relative(next.at, now)}</time> at the latest</span>;
+  return (
+    <span>
+      next free: GPU {ranges(next.indices)}{" "}
+      <time dateTime={new Date(next.at).toISOString()} title={absolute(next.at)}>
+        {relative(next.at, now)}
+      </time>{" "}
+      at the latest
+    </span>
+  );
 }
 
 /** Which GPUs are free, who holds the rest and until when, when does mine start. */
@@ -48,7 +56,11 @@ export function OverviewScreen() {
           box.data && (
             <span className="flex flex-wrap gap-x-4">
               <NextFree gpus={gpus} />
-              {box.data.fence && <span title={FENCES[box.data.fence]}>fence: <span className="text-ink">{box.data.fence}</span></span>}
+              {box.data.fence && (
+                <span title={FENCES[box.data.fence]}>
+                  fence: <span className="text-ink">{box.data.fence}</span>
+                </span>
+              )}
             </span>
           )
         }
@@ -58,18 +70,34 @@ export function OverviewScreen() {
       ) : gpus.length === 0 ? (
         <div className="mb-5">
           <Empty title="No GPU has been seen yet">
-            The worker reports the GPUs once it runs; on the box, <code>berth status</code> says what it waits for.
+            The worker reports the GPUs once it runs; on the box, <code>berth status</code> says what it waits
+            for.
           </Empty>
         </div>
       ) : (
-        <section aria-label="GPUs" className={`mb-5 flex flex-col gap-3 ${box.data.stale ? "opacity-60" : ""}`}>
+        <section
+          aria-label="GPUs"
+          className={`mb-5 flex flex-col gap-3 ${box.data.stale ? "opacity-60" : ""}`}
+        >
           {islands(box.data).map((island) => (
-            <div key={island.gpus[0]?.uuid} className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}>
+            <div
+              key={island.gpus[0]?.uuid}
+              className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}
+            >
               {island.label && <h2 className="mb-1.5 px-1 text-xs text-muted">{island.label}</h2>}
-              <ul className="grid grid-cols-2 gap-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]" style={{ maxWidth: `${island.gpus.length * 24}rem` }}>
+              <ul
+                className="grid grid-cols-2 gap-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]"
+                style={{ maxWidth: `${island.gpus.length * 24}rem` }}
+              >
                 {island.gpus.map((gpu) => (
                   <li key={gpu.uuid}>
-                    <GpuCard gpu={gpu} history={history(gpu.uuid)} lit={lit !== null && gpu.holder.job_id === lit} dimmed={lit !== null && gpu.holder.job_id !== lit} onLight={setLit} />
+                    <GpuCard
+                      gpu={gpu}
+                      history={history(gpu.uuid)}
+                      lit={lit !== null && gpu.holder.job_id === lit}
+                      dimmed={lit !== null && gpu.holder.job_id !== lit}
+                      onLight={setLit}
+                    />
                   </li>
                 ))}
               </ul>

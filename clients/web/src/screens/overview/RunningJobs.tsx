@@ -23,7 +23,10 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
   if (jobs.length === 0) {
     return (
       <Empty title="Nothing runs">
-        <Link to="/submit" className="text-accent underline">Submit a job</Link>, or on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
+        <Link to="/submit" className="text-accent underline">
+          Submit a job
+        </Link>
+        , or on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
       </Empty>
     );
   }
@@ -33,25 +36,50 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
         <caption className="sr-only">Running jobs</caption>
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
-            <th>Job</th><th>User</th><th>GPUs</th><th>State</th><th className="text-right">Busy</th><th>Running for</th><th className="w-1/5">Time limit</th>
+            <th>Job</th>
+            <th>User</th>
+            <th>GPUs</th>
+            <th>State</th>
+            <th className="text-right">Busy</th>
+            <th>Running for</th>
+            <th className="w-1/5">Time limit</th>
           </tr>
         </thead>
         <tbody>
           {jobs.map((job) => (
-            <tr key={job.id} onMouseEnter={() => onLight(job.id)} onMouseLeave={() => onLight(null)} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
+            <tr
+              key={job.id}
+              onMouseEnter={() => onLight(job.id)}
+              onMouseLeave={() => onLight(null)}
+              className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
+            >
               <td className="max-w-64">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
+                <Link
+                  to="/jobs/$jobId"
+                  params={{ jobId: String(job.id) }}
+                  className="flex min-h-6 items-center gap-2 hover:underline"
+                >
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
                 </Link>
               </td>
               <td>{job.user}</td>
-              <td className="whitespace-nowrap tabular">{ranges(job.gpu_indices ?? []) || <span className="text-muted">none</span>}</td>
-              <td><StateBadge job={job} /></td>
-              <td className="text-right tabular"><Busy job={job} gpus={gpus} history={history} /></td>
-              <td><Elapsed from={job.started_at} running /></td>
-              <td><LimitBar job={job} /></td>
+              <td className="whitespace-nowrap tabular">
+                {ranges(job.gpu_indices ?? []) || <span className="text-muted">none</span>}
+              </td>
+              <td>
+                <StateBadge job={job} />
+              </td>
+              <td className="text-right tabular">
+                <Busy job={job} gpus={gpus} history={history} />
+              </td>
+              <td>
+                <Elapsed from={job.started_at} running />
+              </td>
+              <td>
+                <LimitBar job={job} />
+              </td>
             </tr>
           ))}
         </tbody>
@@ -66,7 +94,15 @@ function Busy({ job, gpus, history }: Pick<Props, "gpus" | "history"> & { job: J
   if (own.length === 0) return <span className="text-muted">–</span>;
   const mean = own.reduce((sum, g) => sum + (g.utilization_percent ?? 0), 0) / own.length;
   if (isIdle(job, history, now)) {
-    return <span className="inline-flex items-center gap-1 text-warn" title={`All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`}><TriangleAlert aria-hidden className="size-3.5" />idle {IDLE_MINUTES} min</span>;
+    return (
+      <span
+        className="inline-flex items-center gap-1 text-warn"
+        title={`All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`}
+      >
+        <TriangleAlert aria-hidden className="size-3.5" />
+        idle {IDLE_MINUTES} min
+      </span>
+    );
   }
   return <span title="Mean utilisation of its GPUs now">{percent(mean)}</span>;
 }
@@ -75,12 +111,23 @@ function LimitBar({ job }: { job: Job }) {
   const now = useNow();
   const end = limitEnd(job);
   const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
-  if (end === undefined || limit === undefined) return <span className="text-xs text-muted">{job.time_limit ? `limit ${job.time_limit}` : "no time limit"}</span>;
+  if (end === undefined || limit === undefined)
+    return (
+      <span className="text-xs text-muted">
+        {job.time_limit ? `limit ${job.time_limit}` : "no time limit"}
+      </span>
+    );
   const share = (runSeconds(job, now) ?? 0) / limit;
   return (
     <span className="flex min-w-32 flex-col gap-1">
-      <Bar thin label={`${percent(share * 100)} of the time limit ${job.time_limit} used`} parts={[{ share, className: share > 0.9 ? "bg-warn" : "bg-strong-line" }]} />
-      <span className="text-xs text-muted"><Left until={end} /> of {job.time_limit}</span>
+      <Bar
+        thin
+        label={`${percent(share * 100)} of the time limit ${job.time_limit} used`}
+        parts={[{ share, className: share > 0.9 ? "bg-warn" : "bg-strong-line" }]}
+      />
+      <span className="text-xs text-muted">
+        <Left until={end} /> of {job.time_limit}
+      </span>
     </span>
   );
 }

@@ -12,15 +12,51 @@ interface Look {
 }
 
 const LOOKS: Record<HolderKind, Look> = {
-  free: { word: "free", icon: CircleDashed, text: "text-good", border: "border-line border-dashed", ground: "bg-panel" },
+  free: {
+    word: "free",
+    icon: CircleDashed,
+    text: "text-good",
+    border: "border-line border-dashed",
+    ground: "bg-panel",
+  },
   job: { word: "held", icon: CircleDot, text: "text-accent", border: "border-line", ground: "bg-panel" },
-  outsider: { word: "outsider", icon: UserX, text: "text-warn", border: "border-warn", ground: "bg-warn-soft" },
-  leftover: { word: "leftover", icon: Ghost, text: "text-warn", border: "border-warn border-dotted", ground: "bg-warn-soft" },
-  unhealthy: { word: "unhealthy", icon: OctagonAlert, text: "text-bad", border: "border-bad", ground: "bg-bad-soft" },
-  unknown: { word: "unknown", icon: CircleHelp, text: "text-muted", border: "border-strong-line border-dotted", ground: "bg-panel" },
+  outsider: {
+    word: "outsider",
+    icon: UserX,
+    text: "text-warn",
+    border: "border-warn",
+    ground: "bg-warn-soft",
+  },
+  leftover: {
+    word: "leftover",
+    icon: Ghost,
+    text: "text-warn",
+    border: "border-warn border-dotted",
+    ground: "bg-warn-soft",
+  },
+  unhealthy: {
+    word: "unhealthy",
+    icon: OctagonAlert,
+    text: "text-bad",
+    border: "border-bad",
+    ground: "bg-bad-soft",
+  },
+  unknown: {
+    word: "unknown",
+    icon: CircleHelp,
+    text: "text-muted",
+    border: "border-strong-line border-dotted",
+    ground: "bg-panel",
+  },
 };
 
-const DRAINING: Look = { word: "draining", icon: Ban, text: "text-violet", border: "border-violet", ground: "bg-violet-soft" };
+const DRAINING: Look = {
+  word: "draining",
+  icon: Ban,
+  text: "text-violet",
+  border: "border-violet",
+  ground: "bg-violet-soft",
+};
 
 /** A free card that drains is not free to anybody, so it does not look free. */
 export function lookOf(gpu: Gpu): Look {

@@ -8,9 +8,17 @@ export function ExplainDialog({ id, onClose }: { id: number; onClose: () => void
   const explanation = useExplanation(id);
   return (
     <Dialog title={`Why job ${id} waits`} onClose={onClose} wide>
-      {explanation.isError ? <ErrorNote error={explanation.error} retry={() => void explanation.refetch()} /> : !explanation.data ? <Skeleton rows={3} /> : <ExplanationView explanation={explanation.data} />}
+      {explanation.isError ? (
+        <ErrorNote error={explanation.error} retry={() => void explanation.refetch()} />
+      ) : !explanation.data ? (
+        <Skeleton rows={3} />
+      ) : (
+        <ExplanationView explanation={explanation.data} />
+      )}
       <p className="mt-4 text-sm">
-        <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">Open job {id}</Link>
+        <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">
+          Open job {id}
+        </Link>
       </p>
     </Dialog>
   );

@@ -23,23 +23,40 @@ export function PlanChart({ running, queued }: { running: readonly Job[]; queued
     <Section title="Plan" note="from time limits; jobs that end early make everything sooner">
       <div className="panel overflow-hidden px-3 py-2">
         <div aria-hidden className="mb-1 ml-44 flex text-2xs text-muted tabular max-sm:ml-24">
-          {ticks.map((tick) => <span key={tick} className="flex-1 border-l border-line pl-1">{tick === now ? "now" : timeOfDay(tick)}</span>)}
+          {ticks.map((tick) => (
+            <span key={tick} className="flex-1 border-l border-line pl-1">
+              {tick === now ? "now" : timeOfDay(tick)}
+            </span>
+          ))}
         </div>
         <ul className="flex flex-col gap-1">
           {bars.map((bar) => (
             <li key={bar.job.id} className="flex items-center gap-2 text-xs">
-              <Link to="/jobs/$jobId" params={{ jobId: String(bar.job.id) }} className="w-42 shrink-0 truncate leading-6 hover:underline max-sm:w-22">
+              <Link
+                to="/jobs/$jobId"
+                params={{ jobId: String(bar.job.id) }}
+                className="w-42 shrink-0 truncate leading-6 hover:underline max-sm:w-22"
+              >
                 <span className="tabular text-muted">{bar.job.id}</span> {bar.job.name}
               </Link>
-              <span className="relative h-5 min-w-0 flex-1 rounded bg-sunken" role="img" aria-label={sentence(bar, now)} title={sentence(bar, now)}>
+              <span
+                className="relative h-5 min-w-0 flex-1 rounded bg-sunken"
+                role="img"
+                aria-label={sentence(bar, now)}
+                title={sentence(bar, now)}
+              >
                 <span
                   className={`absolute inset-y-0 rounded ${bar.running ? "" : "striped"} ${bar.to === undefined ? "rounded-r-none" : ""}`}
                   style={{
                     left: `${share(bar.from) * 100}%`,
                     width: `max(3px, ${(share(bar.to ?? now + span) - share(bar.from)) * 100}%)`,
                     color: jobColor(bar.job.id),
-                    ...(bar.running ? { background: "currentColor" } : { boxShadow: "inset 0 0 0 1.5px currentColor" }),
-                    ...(bar.to === undefined ? { maskImage: "linear-gradient(90deg, black 60%, transparent)" } : {}),
+                    ...(bar.running
+                      ? { background: "currentColor" }
+                      : { boxShadow: "inset 0 0 0 1.5px currentColor" }),
+                    ...(bar.to === undefined
+                      ? { maskImage: "linear-gradient(90deg, black 60%, transparent)" }
+                      : {}),
                   }}
                 />
               </span>

@@ -28,14 +28,25 @@ export function QueueScreen() {
 
   return (
     <>
-      <Heading title="Queue" note={queued.data && (line.length === 0 ? "nobody waits" : `${count(total)} in line${total > line.length ? `, the first ${line.length} shown` : ""}`)} />
+      <Heading
+        title="Queue"
+        note={
+          queued.data &&
+          (line.length === 0
+            ? "nobody waits"
+            : `${count(total)} in line${total > line.length ? `, the first ${line.length} shown` : ""}`)
+        }
+      />
       {queued.isError && !queued.data ? (
         <ErrorNote error={queued.error} retry={() => void queued.refetch()} />
       ) : !queued.data ? (
         <Skeleton rows={6} />
       ) : line.length === 0 && rest.length === 0 ? (
         <Empty title="Nobody waits">
-          What is submitted now starts at once if enough GPUs are free. <Link to="/submit" className="text-accent underline">Submit a job</Link>
+          What is submitted now starts at once if enough GPUs are free.{" "}
+          <Link to="/submit" className="text-accent underline">
+            Submit a job
+          </Link>
         </Empty>
       ) : (
         <>
@@ -48,19 +59,39 @@ export function QueueScreen() {
         </>
       )}
       <PlanChart running={running.data?.jobs ?? []} queued={line} />
-      {explain !== undefined && <ExplainDialog id={explain} onClose={() => void navigate({ search: {}, resetScroll: false })} />}
+      {explain !== undefined && (
+        <ExplainDialog id={explain} onClose={() => void navigate({ search: {}, resetScroll: false })} />
+      )}
     </>
   );
 }
 
-function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Job[]; explain: (id: number) => void }) {
+function QueueTable({
+  title,
+  jobs,
+  explain,
+}: {
+  title: string;
+  jobs: readonly Job[];
+  explain: (id: number) => void;
+}) {
   return (
     <div className="panel mb-5 relative overflow-x-auto" tabIndex={0} role="region" aria-label={title}>
       <table className="w-full text-sm">
         <caption className="sr-only">{title}</caption>
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
-            <th className="text-right">Place</th><th>Job</th><th>User</th><th className="text-right">GPUs</th><th className="text-right">Priority</th><th>Waits since</th><th>Expected start</th><th>Why it waits</th><th><span className="sr-only">Explain</span></th>
+            <th className="text-right">Place</th>
+            <th>Job</th>
+            <th>User</th>
+            <th className="text-right">GPUs</th>
+            <th className="text-right">Priority</th>
+            <th>Waits since</th>
+            <th>Expected start</th>
+            <th>Why it waits</th>
+            <th>
+              <span className="sr-only">Explain</span>
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -68,7 +99,11 @@ function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Jo
             <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
               <td className="text-right font-semibold tabular">{job.position ?? <StateBadge job={job} />}</td>
               <td className="max-w-64 min-w-36">
-                <Link to="/jobs/$jobId" params={{ jobId: String(job.id) }} className="flex min-h-6 items-center gap-2 hover:underline">
+                <Link
+                  to="/jobs/$jobId"
+                  params={{ jobId: String(job.id) }}
+                  className="flex min-h-6 items-center gap-2 hover:underline"
+                >
                   <JobDot color={jobColor(job.id)} />
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
@@ -80,10 +115,18 @@ function QueueTable({ title, jobs, explain }: { title: string; jobs: readonly Jo
                 {job.gpu_memory != null && <span className="text-muted"> × {bytes(job.gpu_memory)}</span>}
               </td>
               <td className="text-right tabular">{job.priority}</td>
-              <td><Ago time={job.queued_at} /></td>
-              <td><ExpectedStart job={job} /></td>
+              <td>
+                <Ago time={job.queued_at} />
+              </td>
+              <td>
+                <ExpectedStart job={job} />
+              </td>
               <td className="min-w-56 text-muted">{job.reason ?? "–"}</td>
-              <td className="text-right"><Button small onClick={() => explain(job.id)} aria-label={`Explain job ${job.id}`}>Explain</Button></td>
+              <td className="text-right">
+                <Button small onClick={() => explain(job.id)} aria-label={`Explain job ${job.id}`}>
+                  Explain
+                </Button>
+              </td>
             </tr>
           ))}
         </tbody>

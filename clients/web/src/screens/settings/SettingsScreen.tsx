@@ -13,7 +13,8 @@ const ORIGINS = { default: "default", environment: "environment", "berth.toml": 
 const FENCES = {
   namespace: "In force: the other GPUs' device files are masked for every job.",
   cgroup: "In force: a device controller refuses every job the other GPUs.",
-  advisory: "Advisory only: jobs are told their GPUs, and a job that leaves them is stopped. Run the worker as root, or allow unprivileged user namespaces, for a fence that masks the others.",
+  advisory:
+    "Advisory only: jobs are told their GPUs, and a job that leaves them is stopped. Run the worker as root, or allow unprivileged user namespaces, for a fence that masks the others.",
 };
 
 /** How this server is set up, who may do what, and how this browser shows it. */
@@ -23,11 +24,27 @@ export function SettingsScreen() {
   const box = useBox().data;
   return (
     <>
-      <Heading title="Settings" note={me && <>signed in as {me.user}{me.admin && ", admin"}, by {me.via}</>} />
+      <Heading
+        title="Settings"
+        note={
+          me && (
+            <>
+              signed in as {me.user}
+              {me.admin && ", admin"}, by {me.via}
+            </>
+          )
+        }
+      />
       <ThisBrowser />
       <Section title="Fence">
         <p className="panel px-4 py-3 text-sm">
-          {box?.fence ? <><span className="font-medium">{box.fence}.</span> {FENCES[box.fence]}</> : "Not known until the worker reports."}
+          {box?.fence ? (
+            <>
+              <span className="font-medium">{box.fence}.</span> {FENCES[box.fence]}
+            </>
+          ) : (
+            "Not known until the worker reports."
+          )}
         </p>
       </Section>
       {box && (box.gpus ?? []).length > 0 && <DrainTable gpus={box.gpus ?? []} admin={me?.admin ?? false} />}
@@ -38,17 +55,44 @@ export function SettingsScreen() {
         ) : !settings.data ? (
           <Skeleton rows={6} />
         ) : (
-          <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Server settings">
+          <div
+            className="panel relative overflow-x-auto"
+            tabIndex={0}
+            role="region"
+            aria-label="Server settings"
+          >
             <table className="w-full text-sm">
               <caption className="sr-only">Settings in force and who set them</caption>
-              <thead className="text-left text-xs text-muted"><tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>Setting</th><th>Value</th><th>Set by</th><th>What it does</th></tr></thead>
+              <thead className="text-left text-xs text-muted">
+                <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+                  <th>Setting</th>
+                  <th>Value</th>
+                  <th>Set by</th>
+                  <th>What it does</th>
+                </tr>
+              </thead>
               <tbody>
                 {settings.data.settings.map((s) => (
                   <tr key={s.name} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
-                    <td><code className="text-xs">{s.name}</code></td>
-                    <td className="wrap-anywhere"><code className="text-xs">{s.value === null || s.value === undefined ? "–" : String(s.value)}</code></td>
-                    <td className="whitespace-nowrap"><span className={s.origin === "default" ? "text-muted" : "font-medium"} title={`${s.environment} in the environment, ${s.name} in berth.toml`}>{ORIGINS[s.origin]}</span></td>
-                    <td className="min-w-56 text-muted"><Ticked text={s.description} /></td>
+                    <td>
+                      <code className="text-xs">{s.name}</code>
+                    </td>
+                    <td className="wrap-anywhere">
+                      <code className="text-xs">
+                        {s.value === null || s.value === undefined ? "–" : String(s.value)}
+                      </code>
+                    </td>
+                    <td className="whitespace-nowrap">
+                      <span
+                        className={s.origin === "default" ? "text-muted" : "font-medium"}
+                        title={`${s.environment} in the environment, ${s.name} in berth.toml`}
+                      >
+                        {ORIGINS[s.origin]}
+                      </span>
+                    </td>
+                    <td className="min-w-56 text-muted">
+                      <Ticked text={s.description} />
+                    </td>
                   </tr>
                 ))}
               </tbody>
@@ -68,13 +112,37 @@ function ThisBrowser() {
       <div className="panel flex flex-wrap items-center gap-x-8 gap-y-3 px-4 py-3 text-sm">
         <div role="group" aria-label="Theme" className="flex items-center gap-1.5">
           <span className="mr-1">Theme</span>
-          {(["system", "light", "dark"] as Theme[]).map((name) => <Button key={name} small kind={now === name ? "primary" : "plain"} aria-pressed={now === name} onClick={() => setTheme(name)}>{name}</Button>)}
+          {(["system", "light", "dark"] as Theme[]).map((name) => (
+            <Button
+              key={name}
+              small
+              kind={now === name ? "primary" : "plain"}
+              aria-pressed={now === name}
+              onClick={() => setTheme(name)}
+            >
+              {name}
+            </Button>
+          ))}
         </div>
         <label className="flex items-center gap-2">
-          <input type="checkbox" className="size-4" checked={keysAreOn()} onChange={(event) => { switchKeys(event.target.checked); redraw(); }} />
+          <input
+            type="checkbox"
+            className="size-4"
+            checked={keysAreOn()}
+            onChange={(event) => {
+              switchKeys(event.target.checked);
+              redraw();
+            }}
+          />
           Single-key shortcuts (press <kbd>?</kbd> for the list)
         </label>
-        <Button small className="ml-auto" onClick={() => void fetch("/logout", { method: "POST" }).then(() => location.reload())}>Sign out</Button>
+        <Button
+          small
+          className="ml-auto"
+          onClick={() => void fetch("/logout", { method: "POST" }).then(() => location.reload())}
+        >
+          Sign out
+        </Button>
       </div>
     </Section>
   );

@@ -33,7 +33,10 @@ export function Tokens() {
     },
   });
   return (
-    <Section title="Tokens" note="for the command line and scripts on other machines: BERTH_URL and BERTH_TOKEN">
+    <Section
+      title="Tokens"
+      note="for the command line and scripts on other machines: BERTH_URL and BERTH_TOKEN"
+    >
       <div className="panel px-4 py-3 text-sm">
         {tokens.isError && !tokens.data ? (
           <ErrorNote error={tokens.error} retry={() => void tokens.refetch()} />
@@ -47,8 +50,23 @@ export function Tokens() {
               <li key={token.id} className="flex flex-wrap items-center gap-x-4 gap-y-1 py-1.5">
                 <span className="font-medium">{token.name}</span>
                 <span className="text-muted">{token.user}</span>
-                <span className="text-xs text-muted">made <Ago time={token.created_at} />, used <Ago time={token.last_used_at} none="never" />{token.expires_at != null && <>, ends <Ago time={token.expires_at} /></>}</span>
-                <Button small kind="danger" className="ml-auto" aria-label={`Revoke ${token.name}`} onClick={() => setRevoking(token)}>Revoke</Button>
+                <span className="text-xs text-muted">
+                  made <Ago time={token.created_at} />, used <Ago time={token.last_used_at} none="never" />
+                  {token.expires_at != null && (
+                    <>
+                      , ends <Ago time={token.expires_at} />
+                    </>
+                  )}
+                </span>
+                <Button
+                  small
+                  kind="danger"
+                  className="ml-auto"
+                  aria-label={`Revoke ${token.name}`}
+                  onClick={() => setRevoking(token)}
+                >
+                  Revoke
+                </Button>
               </li>
             ))}
           </ul>
@@ -57,7 +75,9 @@ export function Tokens() {
           <div className="mt-3">
             <p className="mb-1 text-warn">This is the only time that the secret is shown.</p>
             <CodeBlock label={`Token ${fresh.token.name}`} text={fresh.secret} />
-            <Button small className="mt-2" onClick={() => setFresh(null)}>I have copied it</Button>
+            <Button small className="mt-2" onClick={() => setFresh(null)}>
+              I have copied it
+            </Button>
           </div>
         )}
         <form
@@ -67,17 +87,35 @@ export function Tokens() {
             create.mutate();
           }}
         >
-          <input aria-label="Name of a new token" placeholder="laptop" required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} className="field" />
-          <Button type="submit" disabled={create.isPending}>Make a token</Button>
+          <input
+            aria-label="Name of a new token"
+            placeholder="laptop"
+            required
+            maxLength={100}
+            value={name}
+            onChange={(event) => setName(event.target.value)}
+            className="field"
+          />
+          <Button type="submit" disabled={create.isPending}>
+            Make a token
+          </Button>
         </form>
-        {create.isError && <div className="mt-2"><ErrorNote error={create.error} /></div>}
+        {create.isError && (
+          <div className="mt-2">
+            <ErrorNote error={create.error} />
+          </div>
+        )}
       </div>
       {revoking && (
         <Confirm
           title={`Revoke ${revoking.name}?`}
           consequence="Whatever uses this token is refused from now on. It cannot be brought back."
-          action="Revoke" danger busy={revoke.isPending} error={revoke.isError && <ErrorNote error={revoke.error} />}
-          onConfirm={() => revoke.mutate(revoking.id)} onClose={() => setRevoking(null)}
+          action="Revoke"
+          danger
+          busy={revoke.isPending}
+          error={revoke.isError && <ErrorNote error={revoke.error} />}
+          onConfirm={() => revoke.mutate(revoking.id)}
+          onClose={() => setRevoking(null)}
         />
       )}
     </Section>

@@ -23,55 +23,180 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         <div role="group" aria-label="Kind" className="mb-2 flex gap-4 text-sm">
           {(["command", "script"] as const).map((kind) => (
             <label key={kind} className="flex items-center gap-1.5">
-              <input type="radio" name="kind" className="size-4" checked={draft.kind === kind} onChange={() => onChange({ kind })} />
+              <input
+                type="radio"
+                name="kind"
+                className="size-4"
+                checked={draft.kind === kind}
+                onChange={() => onChange({ kind })}
+              />
               {kind === "command" ? "Command" : "Shell script"}
             </label>
           ))}
         </div>
-        <Field label={draft.kind === "command" ? "Command, exactly as you would type it" : "Script, run by /bin/bash"} note={draft.kind === "command" ? "CUDA_VISIBLE_DEVICES=… in front, --num_gpus, ports: leave them, they are made safe" : undefined}>
-          {(id) => <textarea id={id} required autoFocus spellCheck={false} rows={draft.kind === "command" ? 3 : 8} className="field code text-xs leading-5" placeholder={draft.kind === "command" ? "deepspeed --num_gpus=4 train_deepspeed.py --config config.json" : "set -e\npython prepare.py\ntorchrun --nproc-per-node 2 train.py"} {...text("command")} />}
+        <Field
+          label={
+            draft.kind === "command" ? "Command, exactly as you would type it" : "Script, run by /bin/bash"
+          }
+          note={
+            draft.kind === "command"
+              ? "CUDA_VISIBLE_DEVICES=… in front, --num_gpus, ports: leave them, they are made safe"
+              : undefined
+          }
+        >
+          {(id) => (
+            <textarea
+              id={id}
+              required
+              autoFocus
+              spellCheck={false}
+              rows={draft.kind === "command" ? 3 : 8}
+              className="field code text-xs leading-5"
+              placeholder={
+                draft.kind === "command"
+                  ? "deepspeed --num_gpus=4 train_deepspeed.py --config config.json"
+                  : "set -e\npython prepare.py\ntorchrun --nproc-per-node 2 train.py"
+              }
+              {...text("command")}
+            />
+          )}
         </Field>
         <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
-          <Field label="Folder to run in" note="absolute; your home by default">{(id) => <input id={id} className="field" placeholder="/home/ada/twin" {...text("workdir")} />}</Field>
-          <Field label="GPUs" note="by default as the command says">{(id) => <input id={id} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />}</Field>
-          <Field label="Time limit" note="lets others plan, and you start sooner">{(id) => <input id={id} className="field" placeholder="12h" {...text("timeLimit")} />}</Field>
+          <Field label="Folder to run in" note="absolute; your home by default">
+            {(id) => <input id={id} className="field" placeholder="/home/ada/twin" {...text("workdir")} />}
+          </Field>
+          <Field label="GPUs" note="by default as the command says">
+            {(id) => (
+              <input id={id} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
+            )}
+          </Field>
+          <Field label="Time limit" note="lets others plan, and you start sooner">
+            {(id) => <input id={id} className="field" placeholder="12h" {...text("timeLimit")} />}
+          </Field>
         </div>
       </fieldset>
       <fieldset className="panel p-4">
         <legend className="sr-only">More</legend>
         <div className="grid gap-3 sm:grid-cols-3">
-          <Field label="Name">{(id) => <input id={id} className="field" maxLength={200} placeholder="from the command" {...text("name")} />}</Field>
-          <Field label="Least memory per GPU">{(id) => <input id={id} className="field" placeholder="40GiB" {...text("gpuMemory")} />}</Field>
-          <Field label="Python environment">{(id) => <input id={id} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />}</Field>
-          <Field label="Priority" note="−1000 to 1000, higher first">{(id) => <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />}</Field>
-          <Field label="Retries after a failure">{(id) => <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />}</Field>
-          <Field label="Starts after jobs" note="numbers; all must have succeeded">{(id) => <input id={id} className="field" placeholder="41, 42" {...text("dependsOn")} />}</Field>
+          <Field label="Name">
+            {(id) => (
+              <input
+                id={id}
+                className="field"
+                maxLength={200}
+                placeholder="from the command"
+                {...text("name")}
+              />
+            )}
+          </Field>
+          <Field label="Least memory per GPU">
+            {(id) => <input id={id} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
+          </Field>
+          <Field label="Python environment">
+            {(id) => (
+              <input id={id} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
+            )}
+          </Field>
+          <Field label="Priority" note="−1000 to 1000, higher first">
+            {(id) => (
+              <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
+            )}
+          </Field>
+          <Field label="Retries after a failure">
+            {(id) => (
+              <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
+            )}
+          </Field>
+          <Field label="Starts after jobs" note="numbers; all must have succeeded">
+            {(id) => <input id={id} className="field" placeholder="41, 42" {...text("dependsOn")} />}
+          </Field>
         </div>
         <div className="mt-3 grid gap-3 sm:grid-cols-2">
-          <Field label="Environment" note="NAME=value, one per line; not kept in this browser">{(id) => <textarea id={id} rows={3} spellCheck={false} className="field code text-xs leading-5" {...text("env")} />}</Field>
-          <Field label="Labels" note="key=value, to find and compare runs">{(id) => <textarea id={id} rows={3} spellCheck={false} className="field code text-xs leading-5" placeholder="ablation=history, seed=1" {...text("labels")} />}</Field>
+          <Field label="Environment" note="NAME=value, one per line; not kept in this browser">
+            {(id) => (
+              <textarea
+                id={id}
+                rows={3}
+                spellCheck={false}
+                className="field code text-xs leading-5"
+                {...text("env")}
+              />
+            )}
+          </Field>
+          <Field label="Labels" note="key=value, to find and compare runs">
+            {(id) => (
+              <textarea
+                id={id}
+                rows={3}
+                spellCheck={false}
+                className="field code text-xs leading-5"
+                placeholder="ablation=history, seed=1"
+                {...text("labels")}
+              />
+            )}
+          </Field>
         </div>
         <div className="mt-3 flex flex-wrap gap-x-6 gap-y-2 text-sm">
-          <label className="flex items-center gap-2"><input type="checkbox" className="size-4" checked={draft.onOom} onChange={(event) => onChange({ onOom: event.target.checked })} />Out of GPU memory: retry with less, same global batch</label>
-          <label className="flex items-center gap-2"><input type="checkbox" className="size-4" checked={draft.hold} onChange={(event) => onChange({ hold: event.target.checked })} />Hold until released</label>
+          <label className="flex items-center gap-2">
+            <input
+              type="checkbox"
+              className="size-4"
+              checked={draft.onOom}
+              onChange={(event) => onChange({ onOom: event.target.checked })}
+            />
+            Out of GPU memory: retry with less, same global batch
+          </label>
+          <label className="flex items-center gap-2">
+            <input
+              type="checkbox"
+              className="size-4"
+              checked={draft.hold}
+              onChange={(event) => onChange({ hold: event.target.checked })}
+            />
+            Hold until released
+          </label>
         </div>
       </fieldset>
       <details className="panel p-4" open={axes !== "" || undefined}>
         <summary className="text-sm font-medium">Sweep: one job per combination</summary>
         <p className="mt-2 text-sm text-muted">
-          One axis per line, like <code>lr=1e-4,3e-4</code>. Write <code>{"{lr}"}</code> in the command or the environment where the value goes; the jobs share the label <code>ablation</code> and can be compared on one page.
+          One axis per line, like <code>lr=1e-4,3e-4</code>. Write <code>{"{lr}"}</code> in the command or the
+          environment where the value goes; the jobs share the label <code>ablation</code> and can be compared
+          on one page.
         </p>
-        <Field label="Axes" note={runs > 0 ? plural(runs, "job") : undefined}>{(id) => <textarea id={id} rows={3} spellCheck={false} className="field code text-xs leading-5" value={axes} onChange={(event) => onAxes(event.target.value)} placeholder={"lr=1e-4,3e-4\nseed=1,2,3"} />}</Field>
+        <Field label="Axes" note={runs > 0 ? plural(runs, "job") : undefined}>
+          {(id) => (
+            <textarea
+              id={id}
+              rows={3}
+              spellCheck={false}
+              className="field code text-xs leading-5"
+              value={axes}
+              onChange={(event) => onAxes(event.target.value)}
+              placeholder={"lr=1e-4,3e-4\nseed=1,2,3"}
+            />
+          )}
+        </Field>
       </details>
     </div>
   );
 }
 
-function Field({ label, note, children }: { label: string; note?: string | undefined; children: (id: string) => ReactNode }) {
+function Field({
+  label,
+  note,
+  children,
+}: {
+  label: string;
+  note?: string | undefined;
+  children: (id: string) => ReactNode;
+}) {
   const id = useId();
   return (
     <div className="flex min-w-0 flex-col gap-1">
-      <label htmlFor={id} className="text-sm font-medium">{label}</label>
+      <label htmlFor={id} className="text-sm font-medium">
+        {label}
+      </label>
       {children(id)}
       {note && <span className="text-xs text-muted">{note}</span>}
     </div>

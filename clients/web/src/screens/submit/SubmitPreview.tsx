@@ -22,20 +22,40 @@ interface Props {
 
 /** What would happen, and the same job as YAML and as a command line. */
 export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpusEach }: Props) {
-  if (wrong) return <p role="alert" className="panel border-bad px-4 py-3 text-sm text-bad">{wrong}</p>;
-  if (!spec) return <p className="panel px-4 py-6 text-center text-sm text-muted">Type or paste a command: here appears when and where it would start, and how it will be made safe.</p>;
+  if (wrong)
+    return (
+      <p role="alert" className="panel border-bad px-4 py-3 text-sm text-bad">
+        {wrong}
+      </p>
+    );
+  if (!spec)
+    return (
+      <p className="panel px-4 py-6 text-center text-sm text-muted">
+        Type or paste a command: here appears when and where it would start, and how it will be made safe.
+      </p>
+    );
   const limit = typeof spec.time_limit === "string" ? parseDuration(spec.time_limit) : undefined;
   return (
     <div className="min-w-0">
       <Section title="Dry run">
-        {error ? <Refusal error={error} /> : pending || !preview ? <Skeleton rows={2} height={28} /> : <Verdict preview={preview} />}
+        {error ? (
+          <Refusal error={error} />
+        ) : pending || !preview ? (
+          <Skeleton rows={2} height={28} />
+        ) : (
+          <Verdict preview={preview} />
+        )}
         {runs > 1 && gpusEach !== undefined && limit !== undefined && (
-          <p className="mt-2 text-sm text-muted">{plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all.</p>
+          <p className="mt-2 text-sm text-muted">
+            {plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all.
+          </p>
         )}
       </Section>
       {preview && !error && (
         <Section title="How it will be started" note={`launcher: ${preview.launcher}`}>
-          {preview.after != null && <CodeBlock label="Command as started; the port is an example" text={preview.after} />}
+          {preview.after != null && (
+            <CodeBlock label="Command as started; the port is an example" text={preview.after} />
+          )}
           <Changes changes={preview.changes ?? []} />
         </Section>
       )}
@@ -57,12 +77,30 @@ function Verdict({ preview }: { preview: DryRun }) {
     <div className="panel px-4 py-3 text-sm" data-dry-run>
       <p className={`flex items-center gap-2 font-medium ${preview.starts_now ? "text-good" : "text-warn"}`}>
         <Icon aria-hidden className="size-4 shrink-0" />
-        {preview.starts_now
-          ? preview.gpus === 0 ? "Would start now, without a GPU" : `Would start now on GPU ${ranges(preview.gpu_indices ?? [])}`
-          : start === undefined ? `Would wait${place(preview)}` : <span>Would start <time dateTime={preview.expected_start ?? ""} title={absolute(start)}>about {wallClock(start, now)}</time>{place(preview)}</span>}
+        {preview.starts_now ? (
+          preview.gpus === 0 ? (
+            "Would start now, without a GPU"
+          ) : (
+            `Would start now on GPU ${ranges(preview.gpu_indices ?? [])}`
+          )
+        ) : start === undefined ? (
+          `Would wait${place(preview)}`
+        ) : (
+          <span>
+            Would start{" "}
+            <time dateTime={preview.expected_start ?? ""} title={absolute(start)}>
+              about {wallClock(start, now)}
+            </time>
+            {place(preview)}
+          </span>
+        )}
       </p>
       <p className="mt-1 text-muted">{preview.summary}</p>
-      {(preview.warnings ?? []).map((warning) => <p key={warning} className="mt-1 text-warn">{warning}</p>)}
+      {(preview.warnings ?? []).map((warning) => (
+        <p key={warning} className="mt-1 text-warn">
+          {warning}
+        </p>
+      ))}
     </div>
   );
 }
@@ -80,7 +118,11 @@ function Refusal({ error }: { error: unknown }) {
       <p className="text-warn">{error instanceof Error ? error.message : "The dry run failed."}</p>
       {fields.length > 0 && (
         <ul className="mt-1 text-muted">
-          {fields.map((f) => <li key={f.field}><code>{f.field}</code>: {f.problem}</li>)}
+          {fields.map((f) => (
+            <li key={f.field}>
+              <code>{f.field}</code>: {f.problem}
+            </li>
+          ))}
         </ul>
       )}
     </div>

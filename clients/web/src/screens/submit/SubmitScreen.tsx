@@ -36,7 +36,11 @@ export function SubmitScreen() {
   const [draft, setDraft] = useState<Draft>(keptDraft);
   const [axes, setAxes] = useState("");
   const key = useRef(newKey());
-  const source = useQuery({ queryKey: ["job", like], queryFn: ({ signal }) => api.job(like ?? 0, signal), enabled: like !== undefined }).data;
+  const source = useQuery({
+    queryKey: ["job", like],
+    queryFn: ({ signal }) => api.job(like ?? 0, signal),
+    enabled: like !== undefined,
+  }).data;
   useEffect(() => {
     if (source) setDraft(draftOf(source));
   }, [source?.id]);
@@ -75,9 +79,12 @@ export function SubmitScreen() {
       key.current = newKey();
       void client.invalidateQueries({ queryKey: ["jobs"] });
       const [first] = jobs;
-      notify(jobs.length === 1 ? `Job ${first?.id} is submitted.` : `${plural(jobs.length, "job")} are submitted.`);
+      notify(
+        jobs.length === 1 ? `Job ${first?.id} is submitted.` : `${plural(jobs.length, "job")} are submitted.`,
+      );
       localStorage.removeItem(KEPT);
-      if (jobs.length === 1 && first) void navigate({ to: "/jobs/$jobId", params: { jobId: String(first.id) } });
+      if (jobs.length === 1 && first)
+        void navigate({ to: "/jobs/$jobId", params: { jobId: String(first.id) } });
       else void navigate({ to: "/jobs", search: { label: `ablation=${first?.labels?.["ablation"] ?? ""}` } });
     },
     // A changed form after a refusal is another request.
@@ -97,15 +104,42 @@ export function SubmitScreen() {
           submit.mutate();
         }}
       >
-        <SubmitForm draft={draft} axes={axes} runs={runs.length} onChange={(change) => setDraft({ ...draft, ...change })} onAxes={setAxes} />
+        <SubmitForm
+          draft={draft}
+          axes={axes}
+          runs={runs.length}
+          onChange={(change) => setDraft({ ...draft, ...change })}
+          onAxes={setAxes}
+        />
         <div className="flex min-w-0 flex-col gap-3 lg:sticky lg:top-16 lg:self-start">
-          <SubmitPreview spec={spec} wrong={wrong} preview={preview.data} error={preview.error} pending={settled !== "" && preview.isPending} runs={runs.length} gpusEach={hours} />
+          <SubmitPreview
+            spec={spec}
+            wrong={wrong}
+            preview={preview.data}
+            error={preview.error}
+            pending={settled !== "" && preview.isPending}
+            runs={runs.length}
+            gpusEach={hours}
+          />
           {submit.isError && <ErrorNote error={submit.error} />}
           <div className="flex gap-2">
             <Button type="submit" kind="primary" disabled={!spec || submit.isPending} className="flex-1">
-              {submit.isPending ? "Submitting…" : runs.length > 0 ? `Submit ${plural(runs.length, "job")}` : draft.hold ? "Submit, held" : "Submit"}
+              {submit.isPending
+                ? "Submitting…"
+                : runs.length > 0
+                  ? `Submit ${plural(runs.length, "job")}`
+                  : draft.hold
+                    ? "Submit, held"
+                    : "Submit"}
             </Button>
-            <Button onClick={() => { setDraft(EMPTY); setAxes(""); }}>Clear</Button>
+            <Button
+              onClick={() => {
+                setDraft(EMPTY);
+                setAxes("");
+              }}
+            >
+              Clear
+            </Button>
           </div>
         </div>
       </form>

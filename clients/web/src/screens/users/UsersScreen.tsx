@@ -9,9 +9,12 @@ export function UsersScreen() {
   const users = useUsers();
   const me = useMe().data?.user;
   const gpus = useBox().data?.gpus?.length ?? 0;
-  if (users.isError && !users.data) return <ErrorNote error={users.error} retry={() => void users.refetch()} />;
+  if (users.isError && !users.data)
+    return <ErrorNote error={users.error} retry={() => void users.refetch()} />;
   if (!users.data) return <Skeleton rows={6} />;
-  const rows = [...users.data.users].sort((a, b) => Number(b.user === me) - Number(a.user === me) || b.gpu_hours_7d - a.gpu_hours_7d);
+  const rows = [...users.data.users].sort(
+    (a, b) => Number(b.user === me) - Number(a.user === me) || b.gpu_hours_7d - a.gpu_hours_7d,
+  );
   const total = rows.reduce((sum, row) => sum + row.gpu_hours_7d, 0);
   return (
     <>
@@ -23,19 +26,46 @@ export function UsersScreen() {
           <table className="w-full text-sm">
             <caption className="sr-only">Users, their jobs and GPU-hours</caption>
             <thead className="text-left text-xs text-muted">
-              <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium"><th>User</th><th className="text-right">GPUs now</th><th className="text-right">Running</th><th className="text-right">Waiting</th><th className="text-right">GPU-hours, 7 days</th><th className="w-1/3">Share of what was used</th></tr>
+              <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+                <th>User</th>
+                <th className="text-right">GPUs now</th>
+                <th className="text-right">Running</th>
+                <th className="text-right">Waiting</th>
+                <th className="text-right">GPU-hours, 7 days</th>
+                <th className="w-1/3">Share of what was used</th>
+              </tr>
             </thead>
             <tbody>
               {rows.map((row) => {
                 const share = total > 0 ? row.gpu_hours_7d / total : 0;
                 return (
-                  <tr key={row.user} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
-                    <td><Link to="/jobs" search={{ user: row.user }} className="hover:underline">{row.user}</Link>{row.user === me && <span className="ml-1.5 rounded bg-accent-soft px-1.5 text-xs text-accent">you</span>}</td>
+                  <tr
+                    key={row.user}
+                    className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
+                  >
+                    <td>
+                      <Link to="/jobs" search={{ user: row.user }} className="hover:underline">
+                        {row.user}
+                      </Link>
+                      {row.user === me && (
+                        <span className="ml-1.5 rounded bg-accent-soft px-1.5 text-xs text-accent">you</span>
+                      )}
+                    </td>
                     <td className="text-right tabular">{row.gpus}</td>
                     <td className="text-right tabular">{row.running}</td>
                     <td className="text-right tabular">{row.pending}</td>
                     <td className="text-right tabular">{row.gpu_hours_7d.toFixed(1)} h</td>
-                    <td><span className="flex items-center gap-3"><Bar label={`${row.user}: ${percent(share * 100)} of all GPU-hours used in 7 days`} parts={[{ share, className: "bg-accent" }]} /><span className="w-12 text-right text-xs tabular text-muted">{percent(share * 100)}</span></span></td>
+                    <td>
+                      <span className="flex items-center gap-3">
+                        <Bar
+                          label={`${row.user}: ${percent(share * 100)} of all GPU-hours used in 7 days`}
+                          parts={[{ share, className: "bg-accent" }]}
+                        />
+                        <span className="w-12 text-right text-xs tabular text-muted">
+                          {percent(share * 100)}
+                        </span>
+                      </span>
+                    </td>
                   </tr>
                 );
               })}
