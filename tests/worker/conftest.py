@@ -143,6 +143,8 @@ class WorkerUnderTest:
 
     def __init__(self, home: Path, log: Path) -> None:
         self.home = home
+        self.work = home / "work"
+        self.work.mkdir()
         self.log = log
         self.socket = home / "run" / "berth.sock"
         self.socket.parent.mkdir(parents=True)
@@ -195,7 +197,7 @@ class WorkerUnderTest:
             "job_id": job,
             "number": number,
             "user": "ada",
-            "workdir": str(self.home),
+            "workdir": str(self.work),
             "grace": "5s",
             "warn_before": "1s",
             "gpus": [{"uuid": uuids[i], "index": i, "minor": i} for i in gpus],
@@ -281,6 +283,14 @@ class WorkerUnderTest:
                     found.append(process.pid)
         return found
 
+    def clear(self) -> None:
+        """Stop every attempt and forget it."""
+        for spec in list(self.server.attempts.values()):
+            self.desire(spec | {"action": "stop", "grace": "0s"})
+        for spec in list(self.server.attempts.values()):
+            self.until_clear(spec["attempt"])
+            self.forget(spec["attempt"])
+
     def close(self) -> None:
         """End everything that was started here."""
         if self.process is not None:
@@ -302,12 +312,13 @@ def key(attempt: str) -> str:
     return "a" + attempt.replace(".", "_")
 
 
-@pytest.fixture
-def idle_worker(tmp_path: Path) -> Iterator[WorkerUnderTest]:
+@contextlib.contextmanager
+def open_worker(log: Path) -> Iterator[WorkerUnderTest]:
     """A worker that is not started yet, with a server that does not listen yet."""
     # pytest's own folders are too deep for a unix socket's 107 characters.
-    worker = WorkerUnderTest(Path(tempfile.mkdtemp(prefix="bw-")), tmp_path / "worker.log")
-    worker.home.chmod(0o755)
+    home = Path(tempfile.mkdtemp(prefix="bw-"))
+    home.chmod(0o755)
+    worker = WorkerUnderTest(home, log)
     try:
         yield worker
     finally:
@@ -315,12 +326,39 @@ def idle_worker(tmp_path: Path) -> Iterator[WorkerUnderTest]:
 
 
 @pytest.fixture
+def idle_worker(tmp_path: Path) -> Iterator[WorkerUnderTest]:
+    """A worker of the test's own that is not started yet; nor does its server listen."""
+    with open_worker(tmp_path / "worker.log") as worker:
+        yield worker
+
+
+@pytest.fixture
 def worker(idle_worker: WorkerUnderTest) -> WorkerUnderTest:
-    """A worker that runs and talks to its server."""
-    idle_worker.server.up()
-    idle_worker.start()
-    until(lambda: idle_worker.server.reports, f"the worker reports (log: {idle_worker.log})")
-    return idle_worker
+    """A worker of the test's own that runs and talks to its server."""
+    return ready(idle_worker)
+
+
+@pytest.fixture(scope="module")
+def worker_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerUnderTest]:
+    """One worker for all tests of a file."""
+    with open_worker(tmp_path_factory.mktemp("worker") / "worker.log") as worker:
+        yield ready(worker)
+
+
+@pytest.fixture
+def shared_worker(worker_of_module: WorkerUnderTest) -> Iterator[WorkerUnderTest]:
+    """The file's worker, with a fresh folder to work in and no attempt of another test."""
+    worker_of_module.work = Path(tempfile.mkdtemp(prefix="work-", dir=worker_of_module.home))
+    worker_of_module.work.chmod(0o755)
+    yield worker_of_module
+    worker_of_module.clear()
+
+
+def ready(worker: WorkerUnderTest) -> WorkerUnderTest:
+    worker.server.up()
+    worker.start()
+    until(lambda: worker.server.reports, f"the worker reports (log: {worker.log})")
+    return worker
 
 
 @pytest.fixture(name="until")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -36,11 +37,11 @@ def test_a_killed_worker_takes_its_jobs_up_again(worker, until, ends):
     """The exit code is the job's own, whether it ended before or after the restart."""
     attempt = worker.run(script=WAITS, gpus=(0, 1))
     began = worker.until_phase(attempt, "running")
-    until((worker.home / "marks").exists, "the job runs")
+    until((worker.work / "marks").exists, "the job runs")
     worker.kill()
     assert worker.pids(), "the job lives without the worker"
     if ends == "while it is away":
-        (worker.home / "go").touch()
+        (worker.work / "go").touch()
         until(lambda: not worker.pids(), "the job has ended")
     worker.start()
     if ends == "after it is back":
@@ -49,11 +50,11 @@ def test_a_killed_worker_takes_its_jobs_up_again(worker, until, ends):
         again = worker.until_phase(attempt, "running")
         assert again.started_at == began.started_at
         assert again.launch == began.launch
-        (worker.home / "go").touch()
+        (worker.work / "go").touch()
     ended = worker.until_clear(attempt)
     assert (ended.outcome, ended.exit.exit_code) == ("exit", 7)
     assert ended.launch == began.launch
-    assert (worker.home / "marks").read_text() == f"run {attempt}\n"
+    assert (worker.work / "marks").read_text() == f"run {attempt}\n"
 
 
 def test_a_job_that_is_to_stop_is_stopped_by_the_next_worker(worker):
@@ -108,13 +109,13 @@ def test_a_reboot_means_lost(worker):
 
 def test_a_claimed_attempt_is_never_started_again(worker):
     """A run directory that was claimed is never run, whatever else it holds or lacks."""
-    spec = worker.spec(["touch", str(worker.home / "ran")])
+    spec = worker.spec(["touch", str(worker.work / "ran")])
     folder = Path(spec["run_dir"])
     folder.mkdir(parents=True)
     (folder / "started").write_text("")  # all that a power cut left of it
     worker.desire(spec)
     assert worker.until_clear(spec["attempt"]).outcome == "lost"
-    assert not (worker.home / "ran").exists()
+    assert not (worker.work / "ran").exists()
 
 
 def test_of_two_shims_one_runs(worker):
@@ -127,7 +128,7 @@ def test_of_two_shims_one_runs(worker):
     command = [sys.executable, "-I", "-S", str(SHIM), str(folder / "launch.json")]
     shims = [subprocess.Popen(command) for _ in range(6)]
     assert [process.wait(20) for process in shims] == [0] * 6
-    assert (worker.home / "marks").read_text() == "once\n" * 2
+    assert (worker.work / "marks").read_text() == "once\n" * 2
     assert json.loads((folder / "exit.json").read_text())["exit_code"] == 0
 
 
@@ -171,7 +172,7 @@ def test_jobs_go_on_without_the_server(worker, until):
     attempt = worker.run(script=WAITS, gpus=(3,))
     worker.until_phase(attempt, "running")
     worker.server.down()
-    (worker.home / "go").touch()
+    (worker.work / "go").touch()
     until(lambda: not worker.pids(), "the job has ended")
     seen = len(worker.server.reports)
     worker.server.up()
@@ -209,7 +210,7 @@ def test_random_kills_run_every_attempt_once(worker, until):
     attempts: dict[str, int] = {}
     for number in range(24):
         code = number % 3
-        script = f"echo $BERTH_ATTEMPT >> {worker.home}/marks; exit {code}"
+        script = f"echo $BERTH_ATTEMPT >> {worker.work}/marks; exit {code}"
         attempts[worker.run(script=script, gpus=(number % 8,))] = code
         if number % 4 == 3:
             worker.kill()
@@ -217,7 +218,7 @@ def test_random_kills_run_every_attempt_once(worker, until):
     for attempt, code in attempts.items():
         ended = worker.until_clear(attempt, 60)
         assert (ended.outcome, ended.exit.exit_code) == ("exit", code), ended
-    marks = (worker.home / "marks").read_text().split()
+    marks = (worker.work / "marks").read_text().split()
     assert sorted(marks) == sorted(attempts)
 
 
@@ -275,7 +276,7 @@ class TestAsAnotherUser:
 
     def test_a_folder_that_is_not_theirs_is_refused(self, worker):
         """A workdir that the user may not enter is a launch error with a sentence."""
-        closed = worker.home / "closed"
+        closed = worker.work / "closed"
         closed.mkdir(mode=0o700)
         ended = worker.until_clear(worker.run("true", uid=self.UID, workdir=str(closed)))
         assert ended.outcome == "launch_error"
@@ -296,10 +297,21 @@ def test_after_a_reboot_nothing_desired_before_is_started(worker, until):
     until((worker.home / "run" / "worker.boot").exists, "the boot is noted")
     worker.kill(signal.SIGTERM)
     (worker.home / "run" / "worker.boot").write_text("an earlier boot\n")
-    before = worker.spec(["touch", str(worker.home / "ran")])
+    before = worker.spec(["touch", str(worker.work / "ran")])
     worker.desire(before)
     worker.start()
     ended = worker.until_clear(before["attempt"])
     assert (ended.outcome, "restarted" in ended.message) == ("lost", True)
     assert worker.until_clear(worker.run("true")).exit.exit_code == 0
-    assert not (worker.home / "ran").exists()
+    assert not (worker.work / "ran").exists()
+
+
+def test_the_worker_leaves_at_once_and_alone(worker):
+    """SIGTERM ends the worker within a second; its jobs go on."""
+    attempt = worker.run("sleep 1000", gpus=(0,))
+    worker.until_phase(attempt, "running")
+    begun = time.monotonic()
+    assert worker.kill(signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 2
+    assert worker.pids()
+    assert not (worker.home / "run" / "worker.pid").exists()

@@ -7,6 +7,11 @@ import json
 import pytest
 
 
+@pytest.fixture(name="worker")
+def _worker(shared_worker):
+    return shared_worker
+
+
 def test_a_command_runs_and_its_end_is_told(worker):
     """Exit code, log and GPUs come back in one report."""
     attempt = worker.run(["sh", "-c", "echo hello; exit 3"], gpus=(0, 1))
@@ -45,7 +50,7 @@ def test_what_a_job_sees(worker):
     assert env["BERTH_GPU_INDICES"] == env["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert (env["BERTH_DEVICES"], env["DS_ACCELERATOR"]) == ("simulated", "cpu")
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", "29601")
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", f"{29600 + int(attempt[:-2])}")
     assert env["TORCH_EXTENSIONS_DIR"].startswith(str(worker.home / "cache"))
     assert (env["MINE"], env["PYTHONUNBUFFERED"]) == ("yes", "1")
     assert not {"BERTH_HOME", "BERTH_GPUS", "BERTH_TOKEN", "PWD_"} & set(env)
@@ -78,10 +83,10 @@ def test_secrets_lie_in_files_of_the_owner_alone(worker):
 )
 def test_a_start_that_fails_is_told_in_the_jobs_own_log(worker, fields, word):
     """One sentence with the mend, as outcome launch_error, in report and log."""
-    (worker.home / "plain.txt").write_text("echo never\n")
+    (worker.work / "plain.txt").write_text("echo never\n")
     for name, text in (("no-first-line", "echo never\n"), ("bad-first-line", "#!/no/such\n")):
-        (worker.home / name).write_text(text)
-        (worker.home / name).chmod(0o755)
+        (worker.work / name).write_text(text)
+        (worker.work / name).chmod(0o755)
     attempt = worker.run(**fields)
     ended = worker.until_clear(attempt)
     assert (ended.outcome, ended.exit.cause) == ("launch_error", "launch_error")

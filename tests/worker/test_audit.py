@@ -6,6 +6,12 @@ import json
 
 import pytest
 
+
+@pytest.fixture(name="worker")
+def _worker(shared_worker):
+    return shared_worker
+
+
 RANK = """
 import os, sys, time
 os.environ["LOCAL_RANK"] = "0"
@@ -20,7 +26,7 @@ time.sleep(1000)
 @pytest.fixture
 def rank(worker):
     """Path of a script that is rank 0 on the GPU it is given, or on the one of its lease."""
-    path = worker.home / "rank.py"
+    path = worker.work / "rank.py"
     path.write_text(RANK)
     return str(path)
 

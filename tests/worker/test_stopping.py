@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from datetime import timedelta
 
 import pytest
+
+
+@pytest.fixture(name="worker")
+def _worker(shared_worker):
+    return shared_worker
+
 
 IGNORE_TERM = "trap '' TERM; while :; do sleep 0.1; done"
 SAVE_ON_TERM = """
@@ -59,13 +64,13 @@ def test_a_shorter_grace_hurries_a_stop(worker):
 
 def test_a_stop_before_the_start_means_it_never_starts(worker):
     """An attempt first seen with action stop ends as cancelled, without an exit record."""
-    spec = worker.spec(["touch", str(worker.home / "ran")], gpus=(0,))
+    spec = worker.spec(["touch", str(worker.work / "ran")], gpus=(0,))
     worker.desire(spec | {"action": "stop", "stop_reason": "cancelled"})
     ended = worker.until_clear(spec["attempt"])
     assert (ended.phase, ended.outcome, ended.exit) == ("ended", "cancelled", None)
     worker.desire(spec)
     worker.until_clear(worker.run("true"))
-    assert not (worker.home / "ran").exists()
+    assert not (worker.work / "ran").exists()
 
 
 def test_the_time_limit_warns_then_stops(worker, until):
@@ -99,7 +104,7 @@ def test_a_double_fork_does_not_escape_a_stop(worker, until):
     """An orphan that ignores TERM in a session of its own is killed with its job."""
     script = f'setsid sh -c "{IGNORE_TERM}" & echo $! > orphan; wait'
     attempt = worker.run(script=script, grace="300ms", gpus=(0,))
-    until((worker.home / "orphan").exists, "the orphan runs")
+    until((worker.work / "orphan").exists, "the orphan runs")
     worker.stop(attempt)
     worker.until_clear(attempt)
     assert not worker.pids()
@@ -196,14 +201,3 @@ def test_an_end_from_outside_is_not_a_users_stop(worker, until):
     ended = worker.until_clear(attempt)
     assert ended.outcome == "lost"
     assert "outside" in ended.message
-
-
-def test_the_worker_leaves_at_once_and_alone(worker):
-    """SIGTERM ends the worker within a second; its jobs go on."""
-    attempt = worker.run("sleep 1000", gpus=(0,))
-    worker.until_phase(attempt, "running")
-    begun = time.monotonic()
-    assert worker.kill(signal.SIGTERM) == 0
-    assert time.monotonic() - begun < 2
-    assert worker.pids()
-    assert not (worker.home / "run" / "worker.pid").exists()
