@@ -397,3 +397,41 @@ def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):
     assert "rows of 512 tokens, 9" in run.read(), "more than nine tenths full"
     curve = losses(out / "metrics.jsonl")
     assert curve[8] < curve[1] - 1
+
+
+def test_an_adapter_is_trained_resumed_and_merged(launch, trainer_script, tuned, workspace, tmp_path):  # fmt: skip
+    """
+    LoRA under ZeRO-3 on two ranks: only the adapter learns, a resume goes on, and final_model
+    loads plainly and answers as the starting model with the adapter does.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    config = tuned(logging_steps=1, eval_steps=0, save_steps=3, learning_rate=2e-2)
+    document = json.loads(config.read_text())
+    document["lora"] = {"r": 4, "target_modules": "q_proj,v_proj"}
+    config.write_text(json.dumps(document))
+    out = tmp_path / "out"
+    for steps, *more in ((3,), (6, "--resume")):
+        words = ["--config", config, "--output_dir", out, "--max_steps", str(steps), *more]
+        argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{steps}")
+        assert run.wait() == 0, run.read()
+    assert "(step 3)" in run.read()
+    assert list(losses(out / "metrics.jsonl")) == [1, 2, 3, 4, 5, 6]
+
+    start = AutoModelForCausalLM.from_pretrained(workspace / "model")
+    final = AutoModelForCausalLM.from_pretrained(out / "final_model")
+    before = start.state_dict()
+    changed = {
+        name.split(".")[-2]
+        for name, value in final.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"q_proj", "v_proj"}
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        merged = final(ids).logits
+        beside = PeftModel.from_pretrained(start, out / "final_adapter")(ids).logits
+    torch.testing.assert_close(merged, beside, rtol=1e-3, atol=1e-3)

@@ -60,6 +60,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
               "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
         Check("attention", "" if asked.attention == "auto" else asked.attention,
               str(getattr(model.config, "_attn_implementation", "unknown"))),
+        Check("trained parameters", "", _trained(model)),
         Check("loss", "", _loss(model)),
         Check("precision", asked.precision, _precision(engine)),
     ]  # fmt: skip
@@ -79,6 +80,11 @@ def report(checks: Sequence[Check], output_dir: Path) -> None:
         output_dir / "checklist.json",
         {"checks": [asdict(check) | {"ok": check.true} for check in checks]},
     )
+
+
+def _trained(model: Any) -> str:
+    sizes = [(p.requires_grad, int(getattr(p, "ds_numel", p.numel()))) for p in model.parameters()]
+    return f"{sum(n for trained, n in sizes if trained):,} of {sum(n for _, n in sizes):,}"
 
 
 def _loss(model: Any) -> str:

@@ -12,6 +12,7 @@ from berth_trainer.settings import (
     DataSettings,
     DeepSpeedSettings,
     HistorySettings,
+    LoraSettings,
     ModelSettings,
     Settings,
     TrainingSettings,
@@ -24,6 +25,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "history": HistorySettings,
     "training": TrainingSettings,
     "deepspeed": DeepSpeedSettings,
+    "lora": LoraSettings,
 }
 ABLATION_KEYS = ("use_profile", "use_history", "use_context", "name")
 _Section = TypeVar("_Section")
@@ -54,6 +56,7 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         history=reader.section(tree, "history", HistorySettings),
         training=reader.section(tree, "training", TrainingSettings),
         deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
+        lora=reader.section(tree, "lora", LoraSettings),
         ablations=reader.ablations(tree.get("ablation_configs", {})),
         warnings=tuple(reader.warnings),
     )

@@ -15,6 +15,7 @@ from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
+from berth_trainer.lora import FINAL_ADAPTER, add_adapter, merge
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
     fit_to_model,
@@ -80,7 +81,14 @@ class Session:
         if signals.stopped:
             self._leave_word(trainer, keeper.last, signals)
             return True
-        self._finish(trainer, data, tokenizer)
+        self._finish(trainer, data)
+        if self.ranks.first:
+            final = self.output_dir / FINAL_MODEL
+            if self.settings.lora.r:
+                adapter = self.output_dir / FINAL_ADAPTER
+                merge(adapter, self.model_name, config=config, hardware=hardware, into=final)
+            tokenizer.save_pretrained(str(final))
+            say(f"finished: the model is in {final}")
         return False
 
     def close(self) -> None:
@@ -158,11 +166,13 @@ class Session:
         model = load_model(self.model_name, config, hardware)
         if training.loss_chunk and chunked_loss.is_able(model):
             chunked_loss.install(model, training.loss_chunk)
+        packed = self._packed(data.train, model) if training.pack_tokens else None
+        if self.settings.lora.r:
+            model = add_adapter(model, self.settings.lora)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
         keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
         metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
-        packed = self._packed(data.train, model) if training.pack_tokens else None
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
             pad_id=tokenizer.pad_token_id,
@@ -235,9 +245,10 @@ class Session:
                 self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
             )
 
-    def _finish(self, trainer: Any, data: Data, tokenizer: Any) -> None:
-        final = self.output_dir / FINAL_MODEL
-        trainer.save_model(str(final))
+    def _finish(self, trainer: Any, data: Data) -> None:
+        """Save what was trained, test it, write the results."""
+        name = FINAL_ADAPTER if self.settings.lora.r else FINAL_MODEL
+        trainer.save_model(str(self.output_dir / name))
         results: dict[str, Any] = {
             "ablation": self.ablation.key,
             "steps": trainer.state.global_step,
@@ -256,6 +267,4 @@ class Session:
         if evaluated:
             results["best_eval_loss"] = min(evaluated)
         if self.ranks.first:
-            tokenizer.save_pretrained(str(final))
             write_json(self.output_dir / "results.json", results)
-        say(f"finished: the model is in {final}")

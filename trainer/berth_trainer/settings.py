@@ -88,6 +88,14 @@ class DeepSpeedSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    r: int = knob(0, least=0)  # 0: train the whole model
+    alpha: int = knob(16, least=1)
+    dropout: float = knob(0.0, least=0.0, most=0.9)
+    target_modules: str = knob("all-linear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole config file. `source` is where it lies; relative paths start there."""
 
@@ -97,6 +105,7 @@ class Settings:
     history: HistorySettings
     training: TrainingSettings
     deepspeed: DeepSpeedSettings
+    lora: LoraSettings
     ablations: Mapping[str, Ablation]
     warnings: tuple[str, ...] = ()
 
