@@ -59,7 +59,9 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
+    # Looked through in this order: those that are asked most come first.
     for module in (
+        internal,
         submit,
         jobs,
         logs,
@@ -72,7 +74,6 @@ def create_app(context: Context) -> FastAPI:
         events,
         access,
         server,
-        internal,
         health,
         prometheus,
     ):
