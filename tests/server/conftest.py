@@ -202,7 +202,8 @@ def open_desk(home: Path, clock: Clock | None = None) -> Iterator[Desk]:
     path = home / "berth.db"
     db = Database(path) if path.exists() else _fresh_database(path)
     try:
-        service = Service(db, Options(home=home), clock)
+        # So that the tests of several users work whoever runs them.
+        service = Service(db, Options(home=home, allow_other_users=True), clock)
         yield Desk(service, clock, FakeWorker(service, clock))
     finally:
         db.close()

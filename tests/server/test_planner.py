@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berth.protocol.jobs import JobPatch
+from berth_server.core.model import Plan, Preemption
 from berth_server.service import planner
 from berth_server.service.callers import Caller
 from berth_server.service.clockwork import next_due, on_due
@@ -84,3 +85,22 @@ def test_a_fault_of_the_scheduler_starts_nothing_and_stops_nothing(api, desk, mo
         assert desk.service.db.read.value("SELECT count(*) FROM attempts") == 1
     desk.service.plan_now()
     assert desk.state(2) == "starting"
+
+
+def test_a_preemption_stops_the_one_and_lets_the_other_start(desk, monkeypatch):
+    """As the plan says; the preempted job is queued again and loses no retry."""
+    low = desk.submit(gpus=8, preemptible=True)
+    desk.worker.running(f"{low}.1")
+    urgent = desk.submit(gpus=8, priority=9)
+    wish = Preemption(job_id=low, attempt=f"{low}.1", for_job_id=urgent, lost_s=0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(planner, "core_plan", lambda *_: Plan(preemptions=(wish,)))
+        patched.setattr("berth_server.service.schedule.could_start", lambda *_: True)
+        desk.service.plan_now()
+        desk.service.plan_now()
+    (wanted,) = desk.service.board.desired_state().attempts
+    assert (wanted.action, wanted.stop_reason) == ("stop", "preempted")
+    assert desk.kinds(low).count("job.stopping") == 1
+    desk.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
+    assert (desk.state(low), desk.state(urgent)) == ("queued", "starting")
+    assert desk.job(low).failures == 0
