@@ -10,7 +10,7 @@ from transformers import ProgressCallback, TrainerCallback
 from berth_trainer import checkpoints
 from berth_trainer.checklist import Asked, read_back, report
 from berth_trainer.metrics import MetricsFile
-from berth_trainer.ranks import Ranks, say, warn
+from berth_trainer.ranks import Ranks, meet, say, warn, world_size
 from berth_trainer.stop_signals import SAVE, STOP, StopSignals
 
 
@@ -27,7 +27,7 @@ class StartupChecklist(TrainerCallback):
                 self._asked,
                 engine=self._engine(),
                 model=kwargs["model"],
-                world_size=_world_size(),
+                world_size=world_size(),
             )
             report(checks, Path(args.output_dir))
 
@@ -102,13 +102,10 @@ class WholeCheckpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control, kwargs
-        from torch import distributed
-
-        if distributed.is_initialized():
-            distributed.barrier()
+        meet()
         self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
         if self._ranks.first:
-            checkpoints.record(self.last, step=state.global_step, world_size=_world_size())
+            checkpoints.record(self.last, step=state.global_step, world_size=world_size())
             best = state.best_model_checkpoint
             checkpoints.rotate(
                 Path(args.output_dir), keep=self._keep, best=Path(best) if best else None
@@ -139,9 +136,3 @@ _SHOWN = {
     "epoch": "epoch {:.2f}",
 }
 _NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}
-
-
-def _world_size() -> int:
-    from torch import distributed
-
-    return distributed.get_world_size() if distributed.is_initialized() else 1

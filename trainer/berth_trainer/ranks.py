@@ -45,6 +45,26 @@ def warn(text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
+def meet() -> None:
+    """Wait until every rank is here; nothing where there is a single process."""
+    import torch  # this module is imported before it
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return
+    if distributed.get_backend() == "nccl":
+        distributed.barrier(device_ids=[torch.cuda.current_device()])
+    else:
+        distributed.barrier()
+
+
+def world_size() -> int:
+    """How many ranks really met; 1 without a process group."""
+    from torch import distributed
+
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
 def _is_first() -> bool:
     return os.environ.get("RANK", "0") in {"", "0"}
 

@@ -26,7 +26,7 @@ from berth_trainer.model_loading import (
 )
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
-from berth_trainer.ranks import Ranks, say
+from berth_trainer.ranks import Ranks, meet, say
 from berth_trainer.settings import Settings
 from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
 
@@ -96,7 +96,7 @@ class Session:
         from torch import distributed
 
         if distributed.is_initialized():
-            distributed.barrier()
+            meet()
             distributed.destroy_process_group()
 
     def _data(self, material: Material, encoder: Encoder) -> Data:
