@@ -1,7 +1,6 @@
-import { ArrowDownToLine, ChevronDown, ChevronUp, Download, WrapText, X } from "lucide-react";
+import { ArrowDownToLine, Download, WrapText } from "lucide-react";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useLayoutEffect, useRef, useState } from "react";
-import type { RefObject } from "react";
+import { useEffect, useRef, useState } from "react";
 import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Button, buttonLook } from "@/components/Button";
@@ -9,10 +8,12 @@ import { Empty, ErrorNote } from "@/components/Frame";
 import { bytes, count } from "@/format/units";
 import { useActions } from "@/keys/useActions";
 import { EndLine } from "./EndLine";
+import { FindBar } from "./FindBar";
 import { neighbour, pattern, useFind } from "./find";
 import { LogView } from "./LogView";
 import type { LogHandle } from "./LogView";
 import { useLog } from "./useLog";
+import { useRestOfWindow } from "./useRestOfWindow";
 
 interface Props {
   job: Job;
@@ -111,78 +112,21 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
         aria-label="Log"
         className="flex flex-wrap items-center gap-1.5 border-b border-line px-2 py-1.5"
       >
-        <form
-          role="search"
-          aria-label="Log"
-          className="flex items-center gap-1"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (text === q) step(1);
-            else onFind(text);
+        <FindBar
+          text={text}
+          asked={q}
+          regex={regex}
+          find={find}
+          at={at}
+          box={box}
+          onText={(next) => {
+            setText(next);
+            if (next === "") onFind("");
           }}
-        >
-          <input
-            ref={box}
-            type="search"
-            value={text}
-            aria-label="Find in the log"
-            placeholder="Find in the log"
-            onChange={(event) => {
-              setText(event.target.value);
-              if (event.target.value === "") onFind("");
-            }}
-            className="field min-h-7 w-44 py-0.5 text-xs"
-          />
-          <Button
-            small
-            aria-pressed={regex}
-            kind={regex ? "primary" : "plain"}
-            title="Read the search as a regular expression"
-            aria-label="Regular expression"
-            onClick={() => setRegex(!regex)}
-          >
-            .*
-          </Button>
-          {q !== "" && (
-            <>
-              <span aria-live="polite" className="px-1 text-xs tabular text-muted">
-                {find.error ??
-                  (find.matches.length === 0
-                    ? find.busy
-                      ? "looking…"
-                      : "nothing found"
-                    : `${at >= 0 ? `${at + 1} of ` : ""}${count(find.matches.length)}${find.capped ? "+" : ""} ${find.matches.length === 1 ? "line" : "lines"}${find.busy ? "…" : ""}`)}
-              </span>
-              <Button
-                small
-                aria-label="Previous match"
-                disabled={find.matches.length === 0}
-                onClick={() => step(-1)}
-              >
-                <ChevronUp aria-hidden className="size-3.5" />
-              </Button>
-              <Button
-                small
-                aria-label="Next match"
-                disabled={find.matches.length === 0}
-                onClick={() => step(1)}
-              >
-                <ChevronDown aria-hidden className="size-3.5" />
-              </Button>
-              <Button
-                small
-                kind="quiet"
-                aria-label="End the search"
-                onClick={() => {
-                  setText("");
-                  onFind("");
-                }}
-              >
-                <X aria-hidden className="size-3.5" />
-              </Button>
-            </>
-          )}
-        </form>
+          onAsk={() => onFind(text)}
+          onRegex={() => setRegex(!regex)}
+          onStep={step}
+        />
         {markers?.first_traceback != null && (
           <Button small onClick={() => jump(markers.first_traceback)}>
             First traceback
@@ -275,30 +219,6 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
       )}
     </div>
   );
-}
-
-/** A height that fills the window from where the element stands, above the bottom bar. */
-function useRestOfWindow(layout: number): [RefObject<HTMLDivElement | null>, number] {
-  const element = useRef<HTMLDivElement>(null);
-  const [height, setHeight] = useState(480);
-  useLayoutEffect(() => {
-    const measure = () => {
-      if (!element.current) return;
-      const top = element.current.getBoundingClientRect().top + scrollY;
-      setHeight(Math.max(320, innerHeight - top - (innerWidth < 1024 ? 76 : 20)));
-    };
-    measure();
-    // What stands above (messages, step line) changes its height with the job.
-    const watch = new ResizeObserver(measure);
-    const above = element.current?.parentElement?.querySelector("header");
-    if (above) watch.observe(above);
-    addEventListener("resize", measure);
-    return () => {
-      watch.disconnect();
-      removeEventListener("resize", measure);
-    };
-  }, [layout]);
-  return [element, height];
 }
 
 /** At most 200 ticks beside the scroll bar: more would be one bar. */

@@ -67,10 +67,13 @@ export function LogView({
 
   useEffect(() => buffer.want(first - 100, last + 100), [buffer, first, last, version]);
 
-  /** Put the scroll bar where the position is, without that counting as scrolling. */
-  const align = (to: number) => {
+  /**
+   * Put the scroll bar where the position is, without that counting as scrolling. A move of the
+   * reader's whose event is still to come is not undone, unless a jump was asked for (`force`).
+   */
+  const align = (to: number, force = false) => {
     const element = scroller.current;
-    if (!element) return;
+    if (!element || (!force && Math.abs(element.scrollTop - lastScroll.current) > 1)) return;
     const wanted = scrollTopOf(now.current, to);
     if (Math.abs(element.scrollTop - wanted) > 1) element.scrollTop = wanted;
     lastScroll.current = element.scrollTop;
@@ -106,7 +109,7 @@ export function LogView({
   const moveTo = (to: number) => {
     setTop(to);
     // After this render: the spacer may grow first.
-    requestAnimationFrame(() => align(to));
+    requestAnimationFrame(() => align(to, true));
   };
   useImperativeHandle(handle, () => ({
     show: (line) =>
