@@ -207,3 +207,30 @@ def test_a_gpu_is_drained_and_let_on_again(page: Page, box: Box) -> None:
     expect(dialog.get_by_role("button", name="Drain")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("[data-gpu='7']")).to_contain_text("free")
+
+
+def test_curves_come_from_the_log_of_any_hugging_face_trainer(page: Page, box: Box) -> None:
+    """Lines like {'loss': …} are enough; nothing in the script knows of Berth."""
+    job = box.submit(
+        "for s in 1 2 3 4 5; do "
+        "echo \"{'loss': 0.$((10 - s))5, 'learning_rate': 5e-05, 'epoch': $s.0}\"; done; sleep 12",
+        gpus=1,
+        name="hf",
+    )
+    page.goto(f"{box.url}/jobs/{job}/metrics")
+    expect(page.get_by_role("region", name="Training")).to_contain_text("in the log")
+    expect(page.get_by_role("figure", name="learning_rate")).to_contain_text("5e-5")
+    page.get_by_role("button", name="Table").click()
+    expect(page.get_by_role("region", name="Measured values")).to_contain_text("0.55")
+
+
+def test_gpu_history_of_a_job_is_kept_after_its_end(page: Page, box: Box) -> None:
+    """Utilisation, memory, power and temperature over the attempt's life."""
+    job = box.submit("sleep 12", gpus=2, name="measured")
+    box.wait_state(job, "succeeded")
+    page.goto(f"{box.url}/jobs/{job}/metrics")
+    figure = page.get_by_role("figure", name="GPU memory")
+    expect(figure).to_be_visible()
+    expect(figure.get_by_role("img").first).to_have_attribute(
+        "aria-label", re.compile(r"GPU memory in GiB, last values: GPU 0 \S+, GPU 1 \S+")
+    )
