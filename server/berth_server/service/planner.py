@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from berth_server.service.service import Service
 
 # A queue up to this length is always planned with as a whole: about a millisecond.
-_SHORT = 500
-_HEAD = 200
+_SHORT = 150
+_HEAD = 64
 # The order ages by the hour; it is made anew at least this often while jobs start.
 _ORDER_S = 1.0
 
