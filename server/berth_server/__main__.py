@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from berth_server import home as homes
-from berth_server import logs, settings
+from berth_server import logs, policyfile, settings
 from berth_server.api.app import create_app
 from berth_server.api.context import Context
 from berth_server.core.settings import PolicySettings
@@ -31,7 +31,7 @@ def main() -> int:
     home = settings.berth_home()
     try:
         chosen = settings.load(home)
-        policy = policy_of(chosen)
+        policy = policyfile.build(PolicySettings, chosen.policy)
         logs.configure(chosen.log_level)
         homes.prepare(home)
         lock = homes.Lock(home)
@@ -46,16 +46,6 @@ def main() -> int:
     finally:
         lock.release()
     return 0
-
-
-def policy_of(chosen: Settings) -> PolicySettings:
-    """The `[policy]` table as the scheduler takes it. Raises SettingsError."""
-    defaults = PolicySettings()
-    known = {name: getattr(defaults, name) for name in PolicySettings.__dataclass_fields__}
-    try:
-        return PolicySettings(**settings.policy_values(chosen.policy, known))
-    except (TypeError, ValueError) as error:
-        raise settings.SettingsError(f"berth.toml: [policy]: {error}") from None
 
 
 def version() -> str:

@@ -13,14 +13,13 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from berth.protocol.base import parse_duration
 from berth.protocol.server import ServerSettings, Setting
 
 Origin = Literal["default", "environment", "berth.toml"]
@@ -29,12 +28,6 @@ _PREFIX = "BERTH_"
 
 class SettingsError(Exception):
     """A setting is wrong; the message names it and the mend."""
-
-
-class PolicyTable(BaseModel):
-    """`[policy]`: how the queue is ordered. Checked by the scheduler's own settings."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Settings(BaseSettings):
@@ -166,24 +159,6 @@ def show(settings: Settings, home: Path) -> ServerSettings:
         for name, value in sorted(settings.policy.items())
     )
     return ServerSettings(home=str(home), settings=listed)
-
-
-def policy_values(values: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """
-    The `[policy]` table as keyword arguments, lengths of time read as users write them.
-
-    `known` are the names with their defaults. Raises SettingsError for others.
-    """
-    read: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise SettingsError(f"berth.toml: [policy] knows no {name!r}{_near(name, known)}.")
-        default = known[name]
-        try:
-            read[name] = parse_duration(value) if hasattr(default, "total_seconds") else value
-        except ValueError as error:
-            raise SettingsError(f"berth.toml: [policy] {name}: {error}") from None
-    return read
 
 
 def _read(path: Path) -> dict[str, Any]:

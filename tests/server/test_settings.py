@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from berth_server import backup, settings
-from berth_server.__main__ import policy_of
+from berth_server import backup, policyfile, settings
+from berth_server.core.settings import PolicySettings
 from berth_server.settings import SettingsError
+
+
+def policy_of(home: Path) -> PolicySettings:
+    return policyfile.build(PolicySettings, settings.load(home).policy)
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +61,13 @@ def test_the_server_table_and_plain_keys_are_the_same(tmp_path):
     )
     chosen = settings.load(tmp_path)
     assert chosen.listen == "off"
-    assert policy_of(chosen).claim_depth == 2
+    assert policy_of(tmp_path).claim_depth == 2
 
 
 def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
     """Like 12h."""
     (tmp_path / "berth.toml").write_text('[policy]\nassumed_length = "12h"\n')
-    assert policy_of(settings.load(tmp_path)).assumed_length == timedelta(hours=12)
+    assert policy_of(tmp_path).assumed_length == timedelta(hours=12)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,7 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path, toml, words):
     """With what is allowed, or the nearest name."""
     (tmp_path / "berth.toml").write_text(toml)
     with pytest.raises(SettingsError) as caught:
-        policy_of(settings.load(tmp_path))
+        policy_of(tmp_path)
     text = str(caught.value)
     assert "\n" not in text
     for word in words:
@@ -116,3 +124,78 @@ def test_a_backup_is_a_whole_database_while_the_server_works(tmp_path, monkeypat
         assert target.stat().st_mode & 0o077 == 0
         assert backup.main([str(target)]) == 1
         assert backup.main([]) == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Stands for nested settings."""
+
+    days: frozenset[int]
+    begins: time
+    most: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """Every kind of value that the scheduler's settings may have."""
+
+    length: timedelta = timedelta(hours=1)
+    weight: float = 1.0
+    quantile: float | None = 0.5
+    depth: int = 1
+    on: bool = False
+    zone: tzinfo = UTC
+    shares: Mapping[str, float] = field(default_factory=dict)
+    windows: tuple[Window, ...] = ()
+
+
+def test_policy_tables_may_be_nested():
+    """Lists of tables, maps, times, zones, weekdays by name; "none" where nothing may stand."""
+    table = tomllib.loads(
+        """
+        length = "90m"
+        weight = 2
+        quantile = "none"
+        on = true
+        zone = "Europe/Berlin"
+        shares = { ada = 2.0, bob = 1 }
+        [[windows]]
+        days = ["saturday", 6]
+        begins = "22:00"
+        most = 4
+        """
+    )
+    assert policyfile.build(Knobs, table) == Knobs(
+        length=timedelta(minutes=90),
+        weight=2.0,
+        quantile=None,
+        on=True,
+        zone=ZoneInfo("Europe/Berlin"),
+        shares={"ada": 2.0, "bob": 1.0},
+        windows=(Window(days=frozenset({5, 6}), begins=time(22), most=4),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('length = "soon"', ("length", "12h")),
+        ("weight = true", ("weight", "number")),
+        ("depth = 1.5", ("depth", "whole number")),
+        ('on = "yes"', ("on", "true or false")),
+        ('zone = "Moon/Crater"', ("zone", "Europe/Berlin")),
+        ("shares = 3", ("shares", "table")),
+        ('shares = { ada = "much" }', ("shares.ada", "number")),
+        ("windows = 3", ("windows", "list")),
+        ('[[windows]]\nbegins = "22:00"', ("windows", "days")),
+        ('[[windows]]\ndays = ["someday"]\nbegins = "22:00"', ("days", "whole number")),
+        ('[[windows]]\ndays = []\nbegins = "late"', ("begins", "22:00")),
+        ('[[windows]]\ndays = []\nbegin = "22:00"', ("begin", "'begins'")),
+    ],
+)
+def test_a_wrong_policy_value_names_its_place(toml, words):
+    """And what belongs there."""
+    with pytest.raises(SettingsError) as caught:
+        policyfile.build(Knobs, tomllib.loads(toml))
+    for word in words:
+        assert word in str(caught.value)
