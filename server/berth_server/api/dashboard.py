@@ -16,7 +16,7 @@ from berth.protocol.dashboard import GpuHistory, LogMarkers, LogMatches, RunFile
 from berth.protocol.jobs import JobPage
 from berth_server.api import routing
 from berth_server.api.answers import answer
-from berth_server.api.context import context
+from berth_server.api.context import Context, context
 from berth_server.api.jobs import JobId
 from berth_server.api.logs import Number
 from berth_server.service import find
@@ -138,10 +138,9 @@ async def get_history(
 ) -> Response:
     """Kept every 5 seconds for a day, every 2 minutes for 30 days."""
     room = context(request)
-    end = room.service.clock()
+    now = room.service.clock()
     uuids = [gpu.uuid for gpu in room.service.known_gpus]
-    start = end - minutes * 60
-    return answer(await anyio.to_thread.run_sync(room.history.read, uuids, start, end, points))
+    return await _history(room, uuids, (now - minutes * 60, now), points)
 
 
 @router.get("/jobs/{job_id}/gpu-history", response_model=GpuHistory, summary="A job's GPUs")
@@ -153,10 +152,22 @@ async def get_job_history(
     record = find.attempt(room.service.db.read, job_id, attempt)
     if record is None:
         raise NotFound(f"Job {job_id} has not started yet, so it has no history.")
-    end = record.ended_at or room.service.clock()
+    now = room.service.clock()
+    end = record.ended_at or now
     start = max(record.started_at or record.created_at, end - COARSE.reach_s)
     uuids = [gpu[0] for gpu in json.loads(record.gpus)]
-    return answer(await anyio.to_thread.run_sync(room.history.read, uuids, start, end, points))
+    return await _history(room, uuids, (start, end), points)
+
+
+async def _history(
+    room: Context, uuids: list[str], span: tuple[float, float], points: int
+) -> Response:
+    now = room.service.clock()
+
+    def read() -> GpuHistory:
+        return room.history.read(uuids, span, points, now=now)
+
+    return answer(await anyio.to_thread.run_sync(read))
 
 
 def _limiter() -> anyio.CapacityLimiter:

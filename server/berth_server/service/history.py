@@ -85,12 +85,14 @@ class History:
             bucket.add(values)
             self._write(gpu.uuid, COARSE, now, bucket.mean())
 
-    def read(self, uuids: Sequence[str], start: float, end: float, points: int) -> GpuHistory:
-        """What was seen from `start` to `end` in at most `points` even steps. Reads files."""
-        newest = datetime.now(UTC).timestamp()
-        ring = FINE if start > newest - FINE.reach_s else COARSE
-        first = int(max(start, newest - ring.reach_s + ring.step_s)) // ring.step_s
-        last = max(first, int(min(end, newest)) // ring.step_s)
+    def read(
+        self, uuids: Sequence[str], span: tuple[float, float], points: int, *, now: float
+    ) -> GpuHistory:
+        """What was seen in a span of time in at most `points` even steps. Reads files."""
+        start, end = span
+        ring = FINE if start > now - FINE.reach_s else COARSE
+        first = int(max(start, now - ring.reach_s + ring.step_s)) // ring.step_s
+        last = max(first, int(min(end, now)) // ring.step_s)
         width = -(-(last - first + 1) // points)
         places = range(first, last + 1, width)
         series: dict[str, GpuSeries] = {}
