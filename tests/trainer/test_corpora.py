@@ -8,7 +8,7 @@ from berth_trainer.data.digitaltwin import PARTNER, read_digitaltwin
 from berth_trainer.data.load import load_material, read_corpus
 from berth_trainer.data.realpersonachat import read_realpersonachat
 from berth_trainer.data.records import Turn, merge_turns
-from berth_trainer.data.samples import make_samples
+from berth_trainer.data.samples import make_samples, open_questions
 from berth_trainer.problem import Problem
 
 
@@ -81,7 +81,11 @@ def test_an_item_without_continuation_gives_no_sample_of_its_own(tmp_path):
     entry = {"context": [said("user", "一"), said("y", "二")], "continuation": None}
     path.write_text(json.dumps([item(entry)]), "utf-8")
 
-    assert make_samples(read_digitaltwin(path).dialogues) == []
+    dialogues = read_digitaltwin(path).dialogues
+    assert make_samples(dialogues) == []
+    (question,) = open_questions(dialogues)
+    assert [turn.text for turn in question.context] == ["一", "二"]
+    assert (question.target.speaker, question.target.text) == ("h1", "")
 
 
 def test_a_dialogue_of_the_test_file_is_not_trained_on(tmp_path, settings_of):

@@ -125,6 +125,18 @@ def test_a_template_that_rewrites_past_answers_still_ends_the_turn(tokenizer, mo
     assert form.completion(asked, form.prompt(asked), "yes") == "yes<eos>"
 
 
+def test_a_prompt_leaves_room_for_its_answer(tokenizer):
+    """And ends where the answer begins; what ends an answer is known."""
+    encoder = Encoder(tokenizer, WORDINGS["ja"], 300)
+
+    prompt = encoder.encode_prompt(FULL, leaving=100)
+
+    assert len(prompt) <= 200
+    assert tokenizer.decode(prompt).endswith("<start_of_turn>model\n")
+    assert tokenizer.convert_ids_to_tokens(encoder.end_of_turn()) == "<end_of_turn>"
+    assert len(encoder.encode_prompt(FULL, leaving=1000)) <= 150
+
+
 def test_batches_are_padded_and_masked():
     """Padding is masked, counts for no loss, and makes lengths divide by eight."""
     items = [

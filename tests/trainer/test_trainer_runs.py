@@ -435,3 +435,46 @@ def test_an_adapter_is_trained_resumed_and_merged(launch, trainer_script, tuned,
         merged = final(ids).logits
         beside = PeftModel.from_pretrained(start, out / "final_adapter")(ids).logits
     torch.testing.assert_close(merged, beside, rtol=1e-3, atol=1e-3)
+
+
+def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, tmp_path):
+    """
+    Two ranks answer as one does, in the samples' order, and an answer that the leaderboard
+    file holds back is predicted without a reference.
+    """
+    from berth_trainer import lenient_json
+
+    document = lenient_json.parse((workspace / "config.json").read_text("utf-8"), "config")
+    source = workspace / "data" / "digitaltwin"
+    items = json.loads((source / "test_leaderboard.json").read_text("utf-8"))[:2]
+    items[1]["task"]["task_behavior_collections"][0]["data"][0]["continuation"] = None
+    (tmp_path / "test.json").write_text(json.dumps(items))
+    document["model"]["path"] = str(workspace / "model")
+    document["data"] |= {"train_path": str(source), "test_path": str(tmp_path / "test.json")}
+    document["predict"] = {"max_new_tokens": 6, "batch_size": 1}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(document))
+    told = []
+    for name in ("one", "two"):
+        words = ["--config", config, "--output_dir", tmp_path / name, "--predict", workspace / "model"]  # fmt: skip
+        argv = [sys.executable, trainer_script, *words]
+        if name == "two":
+            argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log-{name}")
+        assert run.wait() == 0, run.read()
+        told.append(lines_of(tmp_path / name / "predictions.jsonl"))
+
+    assert told[0] == told[1]
+    assert [line["reference"] is None for line in told[0]].count(True) == 1
+    assert told[0][-1]["reference"] is None
+    assert all(isinstance(line["prediction"], str) and line["answered"] for line in told[0])
+
+
+@pytest.mark.usefixtures("started_plainly")
+def test_predicting_before_training_says_so(workspace, tmp_path, capsys):
+    """It is answered at once."""
+    from berth_trainer.application import main
+
+    words = ["--config", str(workspace / "config.json"), "--output_dir", str(tmp_path), "--predict"]
+    assert main(words) == 2
+    assert "holds no model to predict with: train first" in capsys.readouterr().err

@@ -4,13 +4,13 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from berth_trainer import ablations, failures, resume
 from berth_trainer.arguments import Arguments, parse_arguments
 from berth_trainer.config_file import read_settings
-from berth_trainer.data.load import load_material
+from berth_trainer.data.load import Material, load_material
 from berth_trainer.environment import (
     prepare,
     quieten_warnings,
@@ -18,6 +18,7 @@ from berth_trainer.environment import (
     simulated,
     usable_cores,
 )
+from berth_trainer.folders import FINAL_MODEL
 from berth_trainer.launch_check import check_launch, single_gpu
 from berth_trainer.model_loading import forbid_network_for_local, model_name
 from berth_trainer.problem import Problem
@@ -63,18 +64,32 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     name = model_name(settings)
     material = load_material(settings)
     output_dir = (arguments.output_dir or Path("outputs") / ablation.key).absolute()
-    beginning = resume.decide(
-        arguments,
-        output_dir,
-        attempt=os.environ.get("BERTH_ATTEMPT"),
-        world_size=ranks.world_size,
-    )
+    trained = arguments.predict_with or output_dir / FINAL_MODEL
+    if arguments.predict and not (trained / "config.json").is_file():
+        raise Problem(
+            f"{trained} holds no model to predict with: train first, or give --predict a model's "
+            "folder."
+        )
+    beginning = resume.Beginning(None, ())
+    if not arguments.predict:
+        beginning = resume.decide(
+            arguments,
+            output_dir,
+            attempt=os.environ.get("BERTH_ATTEMPT"),
+            world_size=ranks.world_size,
+        )
     card = single_gpu(arguments, ranks, os.environ)
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     prepare(os.environ, ranks, cores=usable_cores())
     forbid_network_for_local(name)
     quieten_warnings()
+    if arguments.predict:
+        return _guarded(
+            lambda: _predict(settings, ablation, ranks, material, trained, output_dir),
+            settings,
+            ranks,
+        )
     from berth_trainer.session import Session  # imports torch
 
     session = Session(
@@ -86,16 +101,45 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
         max_steps=arguments.max_steps or settings.training.max_steps,
         asked_gpus=_asked_gpus(arguments),
     )
-    try:
+
+    def train() -> int:
         stopped = session.run(material, beginning)
+        session.close()
+        return STOPPED if stopped else 0
+
+    return _guarded(train, settings, ranks)
+
+
+def _predict(
+    settings: Settings,
+    ablation: ablations.Ablation,
+    ranks: Ranks,
+    material: Material,
+    trained: Path,
+    output_dir: Path,
+) -> int:
+    from berth_trainer.prediction import predict  # imports torch
+
+    predict(
+        settings=settings,
+        ablation=ablation,
+        ranks=ranks,
+        material=material,
+        model=trained,
+        output_dir=output_dir,
+    )
+    return 0
+
+
+def _guarded(work: Callable[[], int], settings: Settings, ranks: Ranks) -> int:
+    try:
+        return work()
     except Problem:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever ends training is reported here, then leaves
+    except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here, then leaves
         _report_failure(error, settings, ranks)
         _leave(FAILED, ranks)
         return FAILED
-    session.close()
-    return STOPPED if stopped else 0
 
 
 def _asked_gpus(arguments: Arguments) -> int | None:

@@ -23,6 +23,8 @@ class Arguments:
     max_steps: int | None
     resume: bool | None  # None: only a second or later attempt of a Berth job resumes
     checkpoint: Path | None  # resume from this very folder
+    predict: bool  # answer the test split instead of training
+    predict_with: Path | None  # with this model instead of the trained one
 
     @property
     def asked_gpus(self) -> int | None:
@@ -55,6 +57,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         max_steps=_at_least_one("--max_steps", found.max_steps),
         resume=False if found.no_resume else True if found.resume or chosen is not None else None,
         checkpoint=Path(chosen) if chosen else None,
+        predict=found.predict is not None,
+        predict_with=Path(found.predict) if found.predict else None,
     )
 
 
@@ -89,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         const="",
         metavar="FOLDER",
         help="as --resume; with a folder, from that checkpoint",
+    )
+    add(
+        "--predict",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="write answers to the test split, with final_model or with this model's folder",
     )
     add("--local_rank", type=int, default=0, help="given by the deepspeed launcher")
     return parser

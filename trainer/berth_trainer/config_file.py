@@ -14,6 +14,7 @@ from berth_trainer.settings import (
     HistorySettings,
     LoraSettings,
     ModelSettings,
+    PredictSettings,
     Settings,
     TrainingSettings,
 )
@@ -26,6 +27,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "training": TrainingSettings,
     "deepspeed": DeepSpeedSettings,
     "lora": LoraSettings,
+    "predict": PredictSettings,
 }
 ABLATION_KEYS = ("use_profile", "use_history", "use_context", "name")
 _Section = TypeVar("_Section")
@@ -57,6 +59,7 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         training=reader.section(tree, "training", TrainingSettings),
         deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
         lora=reader.section(tree, "lora", LoraSettings),
+        predict=reader.section(tree, "predict", PredictSettings),
         ablations=reader.ablations(tree.get("ablation_configs", {})),
         warnings=tuple(reader.warnings),
     )

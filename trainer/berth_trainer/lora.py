@@ -7,8 +7,6 @@ from berth_trainer.hardware import Hardware
 from berth_trainer.problem import Problem
 from berth_trainer.settings import LoraSettings
 
-FINAL_ADAPTER = "final_adapter"
-
 
 def add_adapter(model: Any, settings: LoraSettings) -> Any:
     """Freeze the model and put low-rank adapters beside the chosen linear layers."""

@@ -14,8 +14,9 @@ from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
+from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
-from berth_trainer.lora import FINAL_ADAPTER, add_adapter, merge
+from berth_trainer.lora import add_adapter, merge
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
     fit_to_model,
@@ -29,8 +30,6 @@ from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, meet, say
 from berth_trainer.settings import Settings
 from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
-
-FINAL_MODEL = "final_model"
 
 
 @dataclass(frozen=True, slots=True)

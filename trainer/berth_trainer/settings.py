@@ -88,6 +88,13 @@ class DeepSpeedSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    max_new_tokens: int = knob(128, least=1)
+    batch_size: int = knob(8, least=1)
+    temperature: float = knob(0.0, least=0.0)  # 0: always the likeliest token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
     r: int = knob(0, least=0)  # 0: train the whole model
     alpha: int = knob(16, least=1)
@@ -106,6 +113,7 @@ class Settings:
     training: TrainingSettings
     deepspeed: DeepSpeedSettings
     lora: LoraSettings
+    predict: PredictSettings
     ablations: Mapping[str, Ablation]
     warnings: tuple[str, ...] = ()
 

@@ -38,23 +38,34 @@ class Encoder:
         inside of the longest text left. So every part that was there is still there.
         """
         answer = self._answer(parts, target)
-        room = self._max_length - len(answer)
+        prompt, kept = self._fit(parts, self._max_length - len(answer))
+        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept)
+
+    def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
+        """The prompt alone, leaving that many tokens of the length free, but at most half."""
+        return self._fit(parts, self._max_length - min(leaving, self._max_length // 2))[0]
+
+    def end_of_turn(self) -> int | None:
+        """The token that ends an answer; None where no token does."""
+        asked = messages(Parts(), self._wording)
+        prompt = self._format.prompt(asked)
+        bare, told = (self._ids(self._format.completion(asked, prompt, text)) for text in ("", "A"))
+        # What follows the answer is what both endings share, from its first token on.
+        shared = 0
+        while shared < min(len(bare), len(told)) and bare[-1 - shared] == told[-1 - shared]:
+            shared += 1
+        return told[-shared] if shared else None
+
+    def _fit(self, parts: Parts, room: int) -> tuple[list[int], Parts]:
         while True:
             prompt = self._ids(self._format.prompt(messages(parts, self._wording)))
             excess = len(prompt) - room
             if excess <= 0:
-                break
+                return prompt, parts
             shorter = self._shorten(parts, excess)
             if shorter is None:  # not even the headings fit: keep what is nearest to the answer
-                prompt = prompt[-room:]
-                break
+                return prompt[-room:], parts
             parts = shorter
-        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, parts)
-
-    def encode_prompt(self, parts: Parts, room: int) -> list[int]:
-        """The prompt alone, leaving `room` tokens of the length free for an answer."""
-        whole = Encoder(self._tokenizer, self._wording, self._max_length - room)
-        return whole.encode(parts, "").input_ids if room else []
 
     def _answer(self, parts: Parts, target: str) -> list[int]:
         asked = messages(parts, self._wording)

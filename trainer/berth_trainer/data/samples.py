@@ -1,7 +1,7 @@
 """Which turns a model learns to say."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from berth_trainer.data.records import Dialogue, Turn
 
@@ -38,3 +38,20 @@ def make_samples(dialogues: Sequence[Dialogue], *, limit: int = 0) -> list[Sampl
     if not limit or limit >= len(found):
         return found
     return [found[place * len(found) // limit] for place in range(limit)]
+
+
+def open_questions(dialogues: Sequence[Dialogue]) -> list[Sample]:
+    """
+    One sample for each dialogue that ends with the partner, whose answer is held back.
+
+    Its target is an empty turn: nothing to learn from, only to predict.
+    """
+    found: list[Sample] = []
+    for dialogue in dialogues:
+        if len(dialogue.targets) != 1 or not dialogue.turns:
+            continue
+        (target,) = dialogue.targets
+        if dialogue.turns[-1].speaker != target:
+            asked = replace(dialogue, turns=(*dialogue.turns, Turn(target, "")))
+            found.append(Sample(asked, len(dialogue.turns)))
+    return found
