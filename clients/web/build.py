@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 FRESH = HERE / "dist.new"
 STAMP = HERE / ".stamp"
+TYPES = HERE / "src" / "api" / "schema.d.ts"
 MODULES_STAMP = HERE / "node_modules" / ".stamp"
 OLDEST_NODE = (22, 12)
 
@@ -55,8 +56,12 @@ def is_current() -> bool:
     return whole and STAMP.read_text() == _digest(_sources())
 
 
-def generate_types() -> None:
-    """Write src/api/schema.d.ts anew from the server's own description. Raises BuildError."""
+def generate_types() -> bool:
+    """
+    Write src/api/schema.d.ts from the server's own description; tell whether it changed.
+
+    Raises BuildError.
+    """
     described = subprocess.run(
         [sys.executable, "-m", "berth_server.openapi"], capture_output=True, text=True, check=False
     )
@@ -65,17 +70,20 @@ def generate_types() -> None:
     node = find_node()
     _install_packages(node)
     document = HERE / "openapi.json"
+    before = TYPES.read_text()
     document.write_text(described.stdout)
     try:
         _npm(node, "run", "types")
     finally:
         document.unlink()
+    return TYPES.read_text() != before
 
 
 def test() -> None:
-    """Run the dashboard's unit tests. Raises BuildError when one fails."""
+    """Check the sources' form and types and run the unit tests. Raises BuildError."""
     node = find_node()
     _install_packages(node)
+    _npm(node, "run", "check")
     _npm(node, "run", "test")
 
 
@@ -158,8 +166,8 @@ def main() -> int:
     parser.add_argument("--types", action="store_true", help="write src/api/schema.d.ts anew")
     options = parser.parse_args()
     try:
-        if options.types:
-            generate_types()
+        if options.types and generate_types():
+            print(f"Wrote {TYPES}")
         if options.check:
             return 0 if is_current() else 1
         if build(force=options.force):

@@ -4,6 +4,46 @@
  */
 
 export interface paths {
+    "/internal/v1/desired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the worker should be busy with
+         * @description Answered the moment the generation is another than `after`, at the latest after `wait_s`.
+         */
+        get: operations["desired_internal_v1_desired_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/internal/v1/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What the worker sees
+         * @description Idempotent: what is known already changes nothing.
+         */
+        post: operations["report_internal_v1_report_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs": {
         parameters: {
             query?: never;
@@ -356,6 +396,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/log/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download the whole log
+         * @description Every byte written so far, as a file to keep.
+         */
+        get: operations["download_log_api_v1_jobs__job_id__log_download_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs/{job_id}/log/markers": {
         parameters: {
             query?: never;
@@ -428,6 +488,28 @@ export interface paths {
          * @description The GPUs of an attempt from its start to its end, or to now.
          */
         get: operations["get_job_history_api_v1_jobs__job_id__gpu_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/log/tail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow the newest lines
+         * @description Server-sent events: `lines` with what is new, as a terminal shows it. The last line is sent
+         *     again while it grows or writes over itself. When more than 500 lines came at once only the
+         *     newest are sent: `first` tells. `end` follows when the attempt has ended.
+         */
+        get: operations["tail_log_api_v1_jobs__job_id__log_tail_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -717,46 +799,6 @@ export interface paths {
         get: operations["get_users_api_v1_users_get"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/internal/v1/desired": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What the worker should be busy with
-         * @description Answered the moment the generation is another than `after`, at the latest after `wait_s`.
-         */
-        get: operations["desired_internal_v1_desired_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/internal/v1/report": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * What the worker sees
-         * @description Idempotent: what is known already changes nothing.
-         */
-        post: operations["report_internal_v1_report_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2996,6 +3038,71 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    desired_internal_v1_desired_get: {
+        parameters: {
+            query?: {
+                /** @description The last generation seen; unknown ones answer at once. */
+                after?: number | null;
+                /** @description Hold the request for so long, seconds. */
+                wait_s?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DesiredState"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_internal_v1_report_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkerReport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_jobs_api_v1_jobs_get: {
         parameters: {
             query?: {
@@ -3061,9 +3168,9 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Makes the submit safe to repeat: the same key gives the same jobs. */
-                "idempotency-key"?: string | null;
+                "Idempotency-Key"?: string;
                 /** @description `return=minimal` answers a list with its ids alone. */
-                prefer?: string | null;
+                Prefer?: string;
             };
             path?: never;
             cookie?: never;
@@ -4010,6 +4117,59 @@ export interface operations {
             };
         };
     };
+    download_log_api_v1_jobs__job_id__log_download_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_markers_api_v1_jobs__job_id__log_markers_get: {
         parameters: {
             query?: {
@@ -4192,6 +4352,62 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GpuHistory"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tail_log_api_v1_jobs__job_id__log_tail_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the attempt; the newest without. */
+                attempt?: number | null;
+                /** @description First line to send, from 0. */
+                from?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events `lines` (LogLines), `end`, `ping`, `bye`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogLines"];
+                    "text/event-stream": unknown;
                 };
             };
             /** @description One sentence that names the mend. */
@@ -4921,71 +5137,6 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
-            };
-            /** @description One sentence that names the mend. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    desired_internal_v1_desired_get: {
-        parameters: {
-            query?: {
-                /** @description The last generation seen; unknown ones answer at once. */
-                after?: number | null;
-                /** @description Hold the request for so long, seconds. */
-                wait_s?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["DesiredState"];
-                };
-            };
-            /** @description One sentence that names the mend. */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    report_internal_v1_report_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["WorkerReport"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description One sentence that names the mend. */
             default: {
