@@ -1,5 +1,6 @@
 import { Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
+import { api } from "@/api/endpoints";
 import { ApiError } from "@/api/request";
 import { useMe } from "@/api/queries";
 import { Announcer, notify } from "@/components/Announcer";
@@ -47,18 +48,7 @@ export function Shell() {
     document.title = titleOf(path);
   }, [path]);
 
-  const user = me.data?.user;
-  useEffect(
-    () =>
-      onEvents((events) => {
-        const ended = events.filter(
-          (e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind) && e.data?.["user"] === user,
-        );
-        const last = ended.at(-1);
-        if (last) notify(last.message, last.kind === "job.failed");
-      }),
-    [user],
-  );
+  useTellOfEnds(me.data?.user);
 
   if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error.message} />;
   return (
@@ -82,6 +72,28 @@ export function Shell() {
       {palette && <Palette onClose={() => setPalette(false)} />}
     </div>
   );
+}
+
+/** Tell of own jobs that end, wherever on the page one is. */
+function useTellOfEnds(user: string | undefined): void {
+  useEffect(() => {
+    if (user === undefined) return;
+    return onEvents((events) => {
+      const ended = events.filter((e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind));
+      // When many end at once the list tells; three messages can be read.
+      for (const event of ended.slice(-3)) {
+        if (event.job_id == null) continue;
+        void api.job(event.job_id).then(
+          (job) => {
+            if (job.user !== user) return;
+            const why = job.state === "succeeded" ? "" : ` ${event.message}`;
+            notify(`Job ${job.id}, ${job.name}: ${job.state}.${why}`, job.state === "failed");
+          },
+          () => undefined,
+        );
+      }
+    });
+  }, [user]);
 }
 
 function titleOf(path: string): string {

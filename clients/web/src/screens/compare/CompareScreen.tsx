@@ -1,9 +1,11 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useQueries } from "@tanstack/react-query";
+import { useMutation, useQueries, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
+import { notify } from "@/components/Announcer";
 import { Button, buttonLook } from "@/components/Button";
+import { Confirm } from "@/components/Dialog";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { plural } from "@/format/units";
 import { byWeight } from "@/model/curves";
@@ -38,6 +40,7 @@ export function CompareScreen() {
         title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`}
         note={runs && plural(runs.length, "run")}
       >
+        <RetryFailed runs={runs ?? []} />
         <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
           Others
         </Link>
@@ -85,6 +88,40 @@ export function CompareScreen() {
           />
           {shown && <Scatter runs={visible} metric={shown} />}
         </>
+      )}
+    </>
+  );
+}
+
+/** Brings every failed run back into the queue, after asking. */
+function RetryFailed({ runs }: { runs: readonly AblationRun[] }) {
+  const client = useQueryClient();
+  const [asked, setAsked] = useState(false);
+  const failed = runs.filter((run) => run.job.state === "failed").map((run) => run.job);
+  const retry = useMutation({
+    mutationFn: () => Promise.all(failed.map((job) => api.act(job.id, "retry"))),
+    onSuccess: (jobs) => {
+      notify(`${plural(jobs.length, "run")} queued again.`);
+      setAsked(false);
+    },
+    onSettled: () => void client.invalidateQueries(),
+  });
+  if (failed.length === 0) return null;
+  return (
+    <>
+      <Button small onClick={() => setAsked(true)}>
+        Retry failed runs
+      </Button>
+      {asked && (
+        <Confirm
+          title={`Retry ${plural(failed.length, "failed run")}?`}
+          consequence={`A new attempt is queued for ${failed.map((job) => `${job.id} ${job.name}`).join(", ")}; what they wrote stays.`}
+          action={`Retry ${plural(failed.length, "run")}`}
+          busy={retry.isPending}
+          error={retry.isError && <ErrorNote error={retry.error} />}
+          onConfirm={() => retry.mutate()}
+          onClose={() => setAsked(false)}
+        />
       )}
     </>
   );

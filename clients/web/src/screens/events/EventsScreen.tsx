@@ -12,7 +12,9 @@ const KINDS = [
   ["job.", "Jobs"],
   ["gpu.", "GPUs"],
   ["worker.", "Worker"],
+  ["server.", "Server"],
   ["token.", "Tokens"],
+  ["session.", "Sign-ins"],
 ] as const;
 
 /** Everything that happened, newest first: who did what to what, and why. */

@@ -75,7 +75,7 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
       api.patch(job.id, {
         name,
         priority: Number(priority),
-        ...(limit.trim() === "" ? {} : { time_limit: limit.trim() }),
+        time_limit: limit.trim() === "" ? null : limit.trim(),
       }),
     onSuccess: (next) => {
       client.setQueryData(["job", job.id], next);
@@ -115,7 +115,7 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
           />
         </label>
         <label className="flex flex-col gap-1">
-          Time limit (like 12h, 1h30m; a shorter one lets it start sooner)
+          Time limit (like 12h, 1h30m; empty: none; a shorter one lets it start sooner)
           <input className="field" value={limit} onChange={(event) => setLimit(event.target.value)} />
         </label>
         {change.isError && <ErrorNote error={change.error} />}
