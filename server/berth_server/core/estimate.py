@@ -54,6 +54,8 @@ class RunKey:
     gpus: int
     ablation: str = ""
     """Its cell of an ablation, where it has one."""
+    limit_s: float | None = None
+    """Its time limit: users who know their job say so with it."""
 
 
 @dataclass
@@ -79,8 +81,9 @@ class History:
                 runs = self.kinds[kind] = deque(maxlen=self.window)
             runs.append(length_s)
 
-    def estimate(self, key: RunKey, limit_s: float | None = None) -> Estimate | None:
+    def estimate(self, key: RunKey) -> Estimate | None:
         """What is known of a run before it starts; None when nothing is."""
+        limit_s = key.limit_s
         for kind, phrase in _widening(key):
             runs = self.kinds.get(kind)
             if runs and len(runs) >= self.enough:
@@ -99,7 +102,16 @@ def _widening(key: RunKey) -> tuple[tuple[Hashable, str], ...]:
     kinds: list[tuple[Hashable, str]] = []
     if key.ablation:
         kinds.append(((*same, key.ablation), f"of {key.ablation} ({key.script}) on {gpus}"))
+    if key.limit_s is not None:
+        kinds.append(
+            (
+                (*same, "limit", key.limit_s),
+                f"of {key.script} on {gpus} by {key.user} with this time limit",
+            )
+        )
     kinds.append((same, f"of {key.script} on {gpus} by {key.user}"))
     kinds.append(((key.user, key.gpus), f"on {gpus} by {key.user}"))
+    if key.limit_s is not None:
+        kinds.append(((key.gpus, "limit", key.limit_s), f"on {gpus} with this time limit"))
     kinds.append((key.gpus, f"on {gpus} by anybody"))
     return tuple(kinds)

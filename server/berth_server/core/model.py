@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from math import log
-from types import MappingProxyType
 from typing import Literal
 
 from berth.protocol.states import JobState
@@ -111,27 +109,6 @@ class JobView:
         """`time_limit` in seconds."""
         return None if self.time_limit is None else self.time_limit.total_seconds()
 
-    def log_length(self, settings: PolicySettings) -> float:
-        """Logarithm of the seconds it is expected to run."""
-        cached = self.__dict__.get("_log_length")
-        if cached is None:
-            limit_s = self.limit_s
-            if self.estimate is not None:
-                length_s = self.estimate.typical_s
-                if settings.length_by == "mean":
-                    length_s = self.estimate.mean_s
-                elif settings.length_by == "median":
-                    length_s = self.estimate.quantile_s(0.5)
-                if limit_s is not None:
-                    length_s = min(length_s, limit_s)
-            else:
-                length_s = settings.limit_used * (
-                    limit_s or settings.assumed_length.total_seconds()
-                )
-            cached = log(max(settings.shortest_s, length_s))
-            self.__dict__["_log_length"] = cached
-        return cached
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunningView:
@@ -197,8 +174,13 @@ class Snapshot:
     worker_ok: bool = True
     """Whether the worker reports; nothing starts without it."""
     reservations: tuple[ReservationView, ...] = ()
-    user_usage: Mapping[str, Usage] = field(default_factory=lambda: MappingProxyType({}))
-    group_usage: Mapping[str, Usage] = field(default_factory=lambda: MappingProxyType({}))
+    user_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
+    group_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
+
+    @cached_property
+    def pending(self) -> Mapping[int, JobView]:
+        """`queue` by job id."""
+        return {job.id: job for job in self.queue}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +201,8 @@ class Claim:
     gpu_uuids: tuple[str, ...]
     at: datetime
     """When it is expected to have all of them."""
+    latest: datetime | None = None
+    """When it has them if everybody runs to the time limit; None when that is not in sight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +232,9 @@ class Plan:
     order: tuple[int, ...] = ()
     """Ids of the jobs that may start (not held, nothing to wait for), next first; those in
     `starts` are among them."""
-    expected: Mapping[int, ExpectedStart] = field(default_factory=lambda: MappingProxyType({}))
+    aged: int = 0
+    """How many at the head of `order` are past the age cap."""
+    expected: Mapping[int, ExpectedStart] = field(default_factory=dict[int, ExpectedStart])
     """For the first `PolicySettings.forecast_depth` jobs of `order` that do not start now."""
     claims: tuple[Claim, ...] = ()
     preemptions: tuple[Preemption, ...] = ()
@@ -261,3 +247,9 @@ class Plan:
     def started(self) -> Mapping[int, Start]:
         """`starts` by job id."""
         return {start.job_id: start for start in self.starts}
+
+    @cached_property
+    def positions(self) -> Mapping[int, int]:
+        """Place in the queue, from 1, of each job of `order` that does not start now."""
+        waiting = (job_id for job_id in self.order if job_id not in self.started)
+        return {job_id: place for place, job_id in enumerate(waiting, 1)}

@@ -2,25 +2,30 @@
 The decision: which waiting jobs start now, and on which GPUs.
 
 1. Ready jobs are put in order (`order.ranked`).
-2. Each is offered the GPUs that are open, in that order. A gang gets all its GPUs or none.
-3. A job that must wait for GPUs claims those that it will get first; a later job may use them
-   only if its time limit brings it off them by then. At most `claim_depth` jobs claim. A job
-   that waits for something without a known end (an outsider, a sick GPU) claims nothing.
+2. Each is offered the open GPUs, in that order. A gang gets all its GPUs or none. A job whose
+   user or group is at a limit is passed over.
+3. The first job that must wait for GPUs casts a shadow (EASY backfill): a later job starts
+   only if the gang would start no later for it, neither going by estimates nor, if it has a
+   time limit, when everybody runs to the limit. A job that waits for something without a known
+   end (an outsider, a sick GPU) casts none.
+4. That first job may have attempts of lower priority stopped that allow it.
+5. Behind a job past the age cap nobody starts on a GPU that it could use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from math import inf
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from berth_server.core.board import Board, Slot
-from berth_server.core.model import Claim, ExpectedStart, JobView, Plan, Snapshot, Start
+from berth_server.core.board import Board, Shadow
+from berth_server.core.forecast import forecast
+from berth_server.core.limits import Hit, Tally
+from berth_server.core.model import Claim, JobView, Plan, Preemption, RunningView, Snapshot, Start
 from berth_server.core.order import ranked
 from berth_server.core.placement import choose
 from berth_server.core.settings import PolicySettings
+from berth_server.core.victims import lost_s, victims
+from berth_server.core.wake import wake_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,134 +34,148 @@ class Offer:
 
     job: JobView
     start: Start | None = None
-    slot: Slot | None = None
-    """What it claims, if it claims."""
+    shadow: Shadow | None = None
+    hit: Hit | None = None
+    stopped: tuple[RunningView, ...] = ()
+    """Attempts to preempt for it."""
 
 
 def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
-    """Decide what starts now. Pure and deterministic: same snapshot, same plan."""
+    """
+    Decide what starts now. Pure and deterministic: same snapshot, same plan.
+
+    The expected starts cost more than the decision; with `forecast_depth=0` they are left out.
+    """
     settings = settings or PolicySettings()
     order, aged = ranked(snapshot, settings)
     starts: list[Start] = []
     claims: list[Claim] = []
-    if snapshot.worker_ok and order:
-        board = Board(snapshot, settings)
-        for offer in walk(board, order, aged):
-            if offer.start is not None:
-                starts.append(offer.start)
-            elif offer.slot is not None:
-                uuids = tuple(board.gpus[i].uuid for i in offer.slot.gpus)
-                at = snapshot.now + board.after(offer.slot.at_s)
-                claims.append(Claim(job_id=offer.job.id, gpu_uuids=uuids, at=at))
-        starts.extend(_without_gpus(order))
-    return Plan(
+    preemptions: list[Preemption] = []
+    board = Board(snapshot, settings)
+    for offer in walk(board, Tally(snapshot, settings), order, aged):
+        if offer.start is not None:
+            starts.append(offer.start)
+        if offer.shadow is not None:
+            claims.append(_claim(board, offer.shadow))
+        preemptions.extend(
+            Preemption(
+                job_id=run.job_id,
+                attempt=run.attempt,
+                for_job_id=offer.job.id,
+                lost_s=lost_s(snapshot, run),
+            )
+            for run in offer.stopped
+        )
+    made = Plan(
         starts=tuple(starts),
         order=tuple([job.id for job in order]),
-        expected=forecast(snapshot, settings, order, starts),
+        aged=aged,
         claims=tuple(claims),
-        wake_at=_wake_at(snapshot),
+        preemptions=tuple(preemptions),
+        wake_at=wake_at(snapshot, settings, order[aged:]),
         settings=settings,
     )
+    if settings.forecast_depth == 0:
+        return made
+    return replace(made, expected=forecast(snapshot, made, settings.forecast_depth))
 
 
-def walk(board: Board, order: list[JobView], aged: int) -> Iterator[Offer]:
+def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Iterator[Offer]:
     """
     Offer the board to each job in turn, filling it on the way.
 
-    Jobs that plainly cannot start nor claim are passed over without an offer.
+    Jobs that plainly can neither start nor claim are passed over without an offer.
     """
-    may_claim = board.settings.claim_depth
+    if not board.snapshot.worker_ok:
+        return
     n_open = sum(board.open)
+    has_room = any(board.room)
     for place, job in enumerate(order):
-        if n_open == 0 and may_claim <= 0:
-            return
         gpus = job.gpus
-        if gpus == 0 or (gpus > n_open and may_claim <= 0 and place >= aged):
+        if (
+            gpus > n_open
+            and board.shadow is not None
+            and place >= aged
+            and not (has_room and job.share)
+        ):
             continue
-        usable = board.usable(job)
-        positions = fitting(board, job, usable) if gpus <= n_open else None
+        hit = tally.hit(job)
+        if hit is not None:
+            yield Offer(job=job, hit=hit)
+            continue
+        positions = fitting(board, job)
         if positions is not None:
+            memory_bytes = job.gpu_memory_bytes if job.share else None
             board.occupy(job, positions)
-            n_open -= gpus
+            tally.add(job)
+            n_open = sum(board.open)
+            has_room = has_room or job.share
             uuids = tuple([board.gpus[i].uuid for i in positions])
-            yield Offer(job=job, start=Start(job_id=job.id, gpu_uuids=uuids))
+            start = Start(job_id=job.id, gpu_uuids=uuids, memory_bytes=memory_bytes)
+            yield Offer(job=job, start=start)
             continue
-        slot = None
-        if (may_claim > 0 or place < aged) and len(usable) >= gpus:
-            found = board.slot(job, usable)
-            if found.at_s < inf:
-                slot = found
-                may_claim -= 1
-                board.claim(job, slot)
-                if place < aged:
-                    board.close(usable)
-                    n_open = sum(board.open)
-        if slot is not None:
-            yield Offer(job=job, slot=slot)
+        if board.shadow is None or place < aged:
+            offer = _block(board, job, strict=place < aged)
+            n_open = sum(board.open)
+            if offer is not None:
+                yield offer
 
 
-def fitting(board: Board, job: JobView, usable: list[int]) -> list[int] | None:
+def _block(board: Board, job: JobView, *, strict: bool) -> Offer | None:
+    """Let a job that cannot start claim what it will get, and stop others for it."""
+    usable = board.usable(job)
+    stopped: tuple[RunningView, ...] = ()
+    if board.shadow is None:
+        shadow = board.cast(job, usable)
+        if shadow is None or shadow.expected_s > board.settings.preempt_patience.total_seconds():
+            stopped = victims(board, job, usable)
+            for run in stopped:
+                board.vacate(run)
+    shadow = board.cast(job, usable)
+    if shadow is None:
+        return None
+    if board.shadow is None:
+        board.shadow = shadow
+    if strict:
+        board.close(usable)
+    return Offer(job=job, shadow=shadow, stopped=stopped)
+
+
+def fitting(board: Board, job: JobView) -> tuple[int, ...] | None:
     """Where the job can start this moment, as positions in index order; None if nowhere."""
     if job.gpus == 0:
-        return []
-    bound_s = board.bound_s(job)
-    free = [i for i in usable if board.open[i] and bound_s <= board.open_until[i]]
+        return ()
+    usable = board.usable(job)
+    reserved = bool(board.snapshot.reservations)
+    if job.share:
+        least = job.gpu_memory_bytes or 0
+        shared = [
+            i
+            for i in usable
+            if 0 < least <= board.room[i]
+            and not (reserved and board.kept_from(job, i))
+            and not board.delays(job, (i,))
+        ]
+        if shared:
+            # The fullest card that still has room keeps the emptier ones for bigger shares.
+            return (min(shared, key=lambda i: (board.room[i], i)),)
+    free = [i for i in usable if board.open[i]]
+    if reserved:
+        free = [i for i in free if board.kept_from(job, i) is None]
+        own = [i for i in free if board.own_reservation(job, i)]
+        free = own if len(own) >= job.gpus else free
     if len(free) < job.gpus:
         return None
-    # GPUs that nobody claims come first: what a claim lets through it lets through on sufferance.
-    unclaimed = [i for i in free if board.open_until[i] == inf]
-    pool = unclaimed if len(unclaimed) >= job.gpus else free
-    uuids = choose([board.gpus[i] for i in pool], job.gpus, board.snapshot.links)
-    return [board.positions[uuid] for uuid in uuids]
+    uuids = choose([board.gpus[i] for i in free], job.gpus, board.snapshot.links)
+    positions = tuple([board.positions[uuid] for uuid in uuids])
+    return None if board.delays(job, positions) else positions
 
 
-def forecast(
-    snapshot: Snapshot, settings: PolicySettings, order: list[JobView], starts: list[Start]
-) -> Mapping[int, ExpectedStart]:
-    """Expected starts of the first `forecast_depth` jobs that do not start now."""
-    if not snapshot.worker_ok or settings.forecast_depth == 0:
-        return MappingProxyType({})
-    board = Board(snapshot, settings)
-    by_id = {job.id: job for job in order}
-    for start in starts:
-        board.occupy(by_id[start.job_id], [board.positions[uuid] for uuid in start.gpu_uuids])
-    started = {start.job_id for start in starts}
-    guessed = any(run.time_limit is None and run.gpu_uuids for run in snapshot.running)
-    expected: dict[int, ExpectedStart] = {}
-    for job in order:
-        if len(expected) >= settings.forecast_depth:
-            break
-        if job.id in started:
-            guessed = guessed or job.limit_s is None
-            continue
-        usable = board.usable(job)
-        slot = board.slot(job, usable) if len(usable) >= job.gpus else None
-        if slot is None or slot.at_s == inf:
-            continue
-        board.claim(job, slot)
-        expected[job.id] = ExpectedStart(
-            at=snapshot.now + board.after(slot.at_s), confidence="guess" if guessed else "likely"
-        )
-        guessed = guessed or job.limit_s is None
-    return MappingProxyType(expected)
-
-
-def _without_gpus(order: list[JobView]) -> list[Start]:
-    """Jobs that need no GPU start however full the box is."""
-    return [Start(job_id=job.id, gpu_uuids=()) for job in order if job.gpus == 0]
-
-
-def _wake_at(snapshot: Snapshot) -> datetime | None:
-    times = [
-        job.not_before
-        for job in snapshot.queue
-        if job.not_before is not None and job.not_before > snapshot.now
-    ]
-    times.extend(
-        gpu.unavailable.until
-        for gpu in snapshot.gpus
-        if gpu.unavailable is not None
-        and gpu.unavailable.until is not None
-        and gpu.unavailable.until > snapshot.now
+def _claim(board: Board, shadow: Shadow) -> Claim:
+    now = board.snapshot.now
+    return Claim(
+        job_id=shadow.job.id,
+        gpu_uuids=tuple(board.gpus[i].uuid for i in shadow.gpus),
+        at=now + board.after(shadow.expected_s),
+        latest=now + board.after(shadow.latest_s) if shadow.latest_s < float("inf") else None,
     )
-    return min(times, default=None)

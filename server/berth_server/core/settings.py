@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, time, timedelta, tzinfo
-from types import MappingProxyType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Limits:
     queued_jobs: int | None = None
     """How many pending jobs; a submit beyond it is refused."""
     gpu_hours: float | None = None
-    """GPU-hours in the budget's period; nothing starts once they are used."""
+    """GPU-hours in the budget's period; nothing more starts once they are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,42 +39,71 @@ class CalendarRule:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySettings:
-    """The policy's knobs, as `berth.toml` sets them under `[policy]`."""
+    """
+    The policy's knobs, as `berth.toml` sets them under `[policy]`.
 
-    length_weight: float = 1.0
-    """Points that a job loses per e-fold of its expected length: shorter first."""
-    size_weight: float = 0.0
-    """Points that a job gains per e-fold of its number of GPUs."""
-    age_weight: float = 0.02
-    """Points that a job gains per hour of waiting."""
-    fair_share_weight: float = 0.5
-    """Points between a user who has used nothing lately and one who used everything."""
+    The weights are points; a job of e times the expected length has one point less. Jobs of
+    the same priority are served by points, see `order.ranked`.
+    """
+
+    size_weight: float = 0.4
+    """Points per e-fold of the number of GPUs: gangs before singles of the same length."""
+    fit_weight: float = 1.0
+    """More points per e-fold for a gang that fits this moment on a part of the box: what was
+    cleared once is used again instead of being broken up."""
+    whole_box_weight: float = 1.4
+    """The same for a gang that needs every GPU of the box."""
+    age_weight: float = 0.25
+    """Points per e-fold of (1 + time waited / `age_scale`)."""
+    age_scale: timedelta = timedelta(hours=200)
+    """The wait from which age begins to count."""
+    age_cap: timedelta = timedelta(days=60)
+    """A job that waited longer is served before all others, strictly in order of waiting."""
+    fair_share_weight: float = 0.25
+    """Points between a user who has used nothing lately and one who used far above the share."""
     usage_half_life: timedelta = timedelta(days=7)
     """Time in which past use counts half."""
-    shares: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
     """A user's part of the box relative to the others; 1 for those who are not named."""
-    age_cap: timedelta = timedelta(days=7)
-    """A job that waited longer is served strictly first come, first served, before all others."""
-    claim_depth: int = 1
-    """How many blocked jobs keep a claim on GPUs; 1 is EASY backfill."""
     shadow_quantile: float | None = 0.5
-    """Quantile of the estimate at which running jobs are taken to end when a claim is dated;
-    None takes the time limits."""
-    backfill_quantile: float | None = None
-    """Quantile of the estimate by which a job must be off claimed GPUs; None takes its limit."""
+    """Quantile of the estimate at which running jobs are taken to end when a gang's start is
+    dated; None takes the time limits."""
+    backfill_quantile: float | None = 0.5
+    """Quantile of its estimate by which a job must be off the GPUs that a gang waits for; None
+    takes its time limit."""
+    shortest: timedelta = timedelta(minutes=1)
+    """Expected lengths below this count as this: the order among tiny jobs does not matter."""
     assumed_length: timedelta = timedelta(hours=24)
     """What a job without time limit and history may last."""
     limit_used: float = 0.3
     """What share of its time limit a job without history is expected to use."""
+    preempt_patience: timedelta = timedelta(minutes=5)
+    """Nobody is preempted for a job that should start within this time anyway."""
     leftover_clears: timedelta = timedelta(minutes=1)
     """How long a leftover of an ended attempt is expected to stay."""
+    replan_every: timedelta = timedelta(minutes=1)
+    """How often to plan again while GPUs are open and jobs wait, without any event."""
     forecast_depth: int = 100
     """For how many waiting jobs a plan tells the expected start."""
-    length_by: str = "typical"
-    shortest_s: float = 60.0
-    fit_weight: float = 0.0
-    patience_h: float = 1e9
-    due_max: int = 1
-    fit_tau_h: float = 1e9
+    user_limits: Limits = Limits()
+    """For every user who is not named in `limits_by_user`."""
+    group_limits: Limits = Limits()
+    """For every group that is not named in `limits_by_group`, all its users together."""
+    limits_by_user: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    limits_by_group: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    calendar: tuple[CalendarRule, ...] = ()
+    """Rules for some times of the week; of two that set the same field the later one counts."""
     zone: tzinfo = UTC
     """Time zone of the calendar."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would make the order meaningless."""
+        for name in ("age_scale", "age_cap", "usage_half_life", "shortest", "assumed_length"):
+            if getattr(self, name) <= timedelta(0):
+                raise ValueError(f"policy.{name} must be longer than 0; write like 12h.")
+        for name in ("shadow_quantile", "backfill_quantile"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"policy.{name} must be from 0 to 1, or left out for none.")
+        if self.age_weight < 0:
+            raise ValueError("policy.age_weight must not be negative: waiting must not cost.")

@@ -1,0 +1,61 @@
+"""When the waiting jobs should start, if nobody else comes."""
+
+from __future__ import annotations
+
+from math import inf
+
+from berth_server.core.board import Board, nth
+from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
+
+
+def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedStart]:
+    """
+    Expected starts of the first `depth` jobs that the plan does not start, in its order.
+
+    Each job in turn gets the GPUs that come free first. A job whose start is not in sight (it
+    waits for a GPU without a known end) is left out. `likely` rests on time limits and enough
+    history alone; `guess` also on assumptions for jobs of which nothing is known.
+    """
+    if not snapshot.worker_ok:
+        return {}
+    pending = snapshot.pending
+    board = _board_after(snapshot, plan)
+    runs = (run for run in snapshot.running if run.gpu_uuids)
+    known = all(run.time_limit is not None or run.estimate is not None for run in runs)
+    known = known and all(_known(pending[start.job_id]) for start in plan.starts)
+    confidence: Confidence = "likely" if known else "guess"
+    expected: dict[int, ExpectedStart] = {}
+    for job_id in plan.order:
+        if len(expected) >= depth:
+            break
+        if job_id in plan.started:
+            continue
+        job = pending[job_id]
+        usable = board.usable(job)
+        times_s = board.times_for(job, board.expected_s)
+        at_s = nth(times_s, usable, job.gpus)
+        if at_s == inf:
+            continue
+        first = sorted(usable, key=lambda i: (times_s[i], i))[: job.gpus]
+        for i in first:
+            board.expected_s[i] = at_s + board.likely_s(job)
+        expected[job_id] = ExpectedStart(at=snapshot.now + board.after(at_s), confidence=confidence)
+        confidence = "guess" if not _known(job) else confidence
+    return expected
+
+
+def _board_after(snapshot: Snapshot, plan: Plan) -> Board:
+    """The board once the plan is carried out."""
+    board = Board(snapshot, plan.settings)
+    for start in plan.starts:
+        positions = tuple(board.positions[uuid] for uuid in start.gpu_uuids)
+        board.occupy(snapshot.pending[start.job_id], positions)
+    stopped = {preemption.attempt for preemption in plan.preemptions}
+    for run in snapshot.running:
+        if run.attempt in stopped:
+            board.vacate(run)
+    return board
+
+
+def _known(job: JobView) -> bool:
+    return job.limit_s is not None or job.estimate is not None

@@ -1,0 +1,71 @@
+"""What would start a job sooner; whatever can be tried on the board is tried before it is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from berth.protocol.base import format_duration
+from berth.protocol.explain import Reason
+from berth_server.core.board import Board
+from berth_server.core.limits import Tally
+from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.core.phrases import count, job_list
+from berth_server.core.policy import fitting
+
+_STEPS_S = tuple(
+    minutes * 60.0 for minutes in (5, 10, 15, 30, 60, 120, 240, 480, 720, 1440, 2880, 5760)
+)
+
+
+def hints(
+    snapshot: Snapshot, plan: Plan, job: JobView, board: Board | None, reasons: list[Reason]
+) -> list[str]:
+    """Sentences, most effective first. `board` is as the job found it; None if not its turn."""
+    kinds = {reason.kind for reason in reasons}
+    found: list[str] = []
+    if "held" in kinds:
+        found.append(f"Release it: berth release {job.id}.")
+    if "impossible" in kinds:
+        found.append(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}.")
+    if "gpu_memory" in kinds:
+        found.append("Ask for less memory per GPU, or for fewer GPUs.")
+    if "limit" in kinds:
+        found.append("It starts when one of these jobs ends, or when the limit is raised.")
+    if board is not None and "limit" not in kinds:
+        found.extend(_tried(snapshot, plan, job, board))
+    if "gpus_outsider" in kinds:
+        found.append("Whoever is on the GPU outside the queue has to free it; see `berth gpus`.")
+    if "gpus_draining" in kinds:
+        found.append("Undrain the GPU when it may be used again: berth gpus undrain.")
+    if any(r.kind == "gpus_held" and r.until is None for r in reasons):
+        found.append("Time limits on the jobs ahead let their end be planned with.")
+    return found
+
+
+def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[str]:
+    """Changes of the job itself with which it would start this moment."""
+    found: list[str] = []
+    shorter = [s for s in _STEPS_S if job.limit_s is None or s < job.limit_s]
+    for step_s in reversed(shorter):
+        limit = timedelta(seconds=step_s)
+        if fitting(board, _changed(job, time_limit=limit)) is not None:
+            text = f"With a time limit of at most {format_duration(limit)} it would start now."
+            found.append(text)
+            break
+    for gpus in range(job.gpus - 1, 0, -1):
+        if fitting(board, _changed(job, gpus=gpus)) is not None:
+            found.append(f"With {count(gpus, 'GPU')} it would start now.")
+            break
+    if snapshot.worker_ok and Tally(snapshot, plan.settings).hit(job) is None:
+        fresh = Board(snapshot, plan.settings)
+        ahead = [c.job_id for c in plan.claims if c.job_id != job.id]
+        if plan.aged == 0 and fitting(fresh, job) is not None:
+            first = ahead or [start.job_id for start in plan.starts]
+            found.append(f"With a higher priority than {job_list(snapshot, first)} it starts now.")
+    return found
+
+
+def _changed(job: JobView, **changes: object) -> JobView:
+    """A copy of the job, without what is cached on it."""
+    return replace(job, **changes)  # pyright: ignore[reportArgumentType] - fields of JobView

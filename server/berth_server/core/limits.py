@@ -1,0 +1,152 @@
+"""How much one user or group may have at once, and who is at the limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Literal
+
+from berth_server.core.calendar import in_force
+from berth_server.core.model import JobView, Snapshot, Usage
+from berth_server.core.settings import CalendarRule, Limits, PolicySettings
+
+Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A limit that a job would exceed."""
+
+    whose: str
+    """A user's or group's name."""
+    group: bool
+    """Whether `whose` is a group."""
+    resource: Resource
+    limit: float
+    used: float
+    """What they have without the job."""
+    rule: str = ""
+    """The calendar rule that sets the limit, if one does."""
+
+    @property
+    def sentence(self) -> str:
+        """For people: `ada runs 4 of at most 4 GPUs.`"""
+        who = f"Group {self.whose}" if self.group else f"{self.whose}"
+        rule = f' (rule "{self.rule}")' if self.rule else ""
+        used, limit = f"{self.used:.6g}", f"{self.limit:.6g}"
+        match self.resource:
+            case "running_gpus":
+                return f"{who} holds {used} GPUs and may hold {limit}{rule}."
+            case "running_jobs":
+                return f"{who} has {used} jobs running and may have {limit}{rule}."
+            case "queued_jobs":
+                return f"{who} has {used} jobs pending and may have {limit}{rule}."
+            case "gpu_hours":
+                return f"{who} has used {used} of {limit} GPU-hours{rule}."
+
+
+class Tally:
+    """What everybody has, counted up as a plan starts jobs."""
+
+    def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
+        self.snapshot = snapshot
+        self.settings = settings
+        self.rules = in_force(settings.calendar, snapshot.now, settings.zone)
+        self.anything = (
+            any(_is_set(limits) for limits in (settings.user_limits, settings.group_limits))
+            or bool(settings.limits_by_user or settings.limits_by_group)
+            or bool(self.rules)
+        )
+        self.gpus: Counter[tuple[bool, str]] = Counter()
+        self.jobs: Counter[tuple[bool, str]] = Counter()
+        if self.anything:
+            for run in snapshot.running:
+                self._count(run.user, run.group, len(run.gpu_uuids))
+
+    def add(self, job: JobView) -> None:
+        """Count a job that starts."""
+        if self.anything:
+            self._count(job.user, job.group, job.gpus)
+
+    def hit(self, job: JobView) -> Hit | None:
+        """The limit that starting the job would exceed; the user's own first."""
+        if not self.anything:
+            return None
+        for group, name in _owners(job.user, job.group):
+            limits, rule = effective(self.settings, self.rules, name, group=group)
+            hit = self._hit(job, limits, group=group, name=name)
+            if hit is not None:
+                return replace(hit, rule=rule)
+        return None
+
+    def _hit(self, job: JobView, limits: Limits, *, group: bool, name: str) -> Hit | None:
+        key = (group, name)
+        usage = self.snapshot.group_usage if group else self.snapshot.user_usage
+        hours = usage.get(name, Usage()).budget_gpu_s / 3600.0
+        most = limits.running_gpus
+        if most is not None and job.gpus and self.gpus[key] + job.gpus > most:
+            return Hit(
+                whose=name, group=group, resource="running_gpus", limit=most, used=self.gpus[key]
+            )
+        most = limits.running_jobs
+        if most is not None and self.jobs[key] + 1 > most:
+            return Hit(
+                whose=name, group=group, resource="running_jobs", limit=most, used=self.jobs[key]
+            )
+        budget = limits.gpu_hours
+        if budget is not None and job.gpus and hours >= budget:
+            return Hit(whose=name, group=group, resource="gpu_hours", limit=budget, used=hours)
+        return None
+
+    def _count(self, user: str, group: str | None, gpus: int) -> None:
+        for key in _owners(user, group):
+            self.gpus[key] += gpus
+            self.jobs[key] += 1
+
+
+def submit_hit(
+    settings: PolicySettings, now: datetime, user: str, group: str | None, pending: int, new: int
+) -> Hit | None:
+    """Whether `new` more jobs beside `pending` ones would exceed the user's `queued_jobs`."""
+    rules = in_force(settings.calendar, now, settings.zone)
+    for is_group, name in _owners(user, group)[:1]:
+        limits, rule = effective(settings, rules, name, group=is_group)
+        if limits.queued_jobs is not None and pending + new > limits.queued_jobs:
+            return Hit(
+                whose=name,
+                group=is_group,
+                resource="queued_jobs",
+                limit=limits.queued_jobs,
+                used=pending,
+                rule=rule,
+            )
+    return None
+
+
+def effective(
+    settings: PolicySettings, rules: list[CalendarRule], name: str, *, group: bool
+) -> tuple[Limits, str]:
+    """A user's or group's limits now, and the names of the calendar rules that shaped them."""
+    named = settings.limits_by_group if group else settings.limits_by_user
+    limits = named.get(name) or (settings.group_limits if group else settings.user_limits)
+    applied: list[str] = []
+    for rule in rules:
+        everybody = not (rule.users or rule.groups or group)
+        if everybody or name in (rule.groups if group else rule.users):
+            changed = {
+                f.name: value
+                for f in fields(Limits)
+                if (value := getattr(rule.limits, f.name)) is not None
+            }
+            limits = replace(limits, **changed)
+            applied.append(rule.name)
+    return limits, ", ".join(applied)
+
+
+def _owners(user: str, group: str | None) -> tuple[tuple[bool, str], ...]:
+    return ((False, user),) if group is None else ((False, user), (True, group))
+
+
+def _is_set(limits: Limits) -> bool:
+    return any(getattr(limits, f.name) is not None for f in fields(Limits))
