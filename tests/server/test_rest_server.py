@@ -214,3 +214,15 @@ class TestOpenApi:
             if "description" not in facts
         ]
         assert not bare
+
+    def test_every_route_is_in_the_reference(self, document):
+        """docs/reference/rest.md knows each path that users may ask."""
+        text = Path("docs/reference/rest.md")
+        text = (Path(berth_server.__file__).parents[2] / text).read_text()
+        for path in document["paths"]:
+            plain = re.sub(r"\{(job|ablation|token)_id\}", "{id}", path)
+            last = plain.rpartition("/")[2]
+            known = plain in text or (
+                plain.startswith("/api/v1/jobs/{id}/") and f"`{last}`" in text
+            )
+            assert known or path.startswith("/internal"), path
