@@ -57,11 +57,11 @@ def test_the_environment_stands_over_the_file(tmp_path, monkeypatch):
 def test_the_server_table_and_plain_keys_are_the_same(tmp_path):
     """Tables of other parts are left alone."""
     (tmp_path / "berth.toml").write_text(
-        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nclaim_depth = 2\n'
+        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nforecast_depth = 2\n'
     )
     chosen = settings.load(tmp_path)
     assert chosen.listen == "off"
-    assert policy_of(tmp_path).claim_depth == 2
+    assert policy_of(tmp_path).forecast_depth == 2
 
 
 def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
@@ -83,7 +83,7 @@ def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
         ('socket_mode = "rw"', ("socket_mode",)),
         ('log_level = "loud"', ("log_level", "debug")),
         ("session_days = 0", ("session_days",)),
-        ("[policy]\nclaim_dept = 1", ("claim_dept", "claim_depth")),
+        ("[policy]\nforecast_dept = 1", ("forecast_dept", "forecast_depth")),
         ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
     ],
 )
