@@ -121,7 +121,7 @@ def _settle(page: Page, name: str) -> None:
             "CUDA_VISIBLE_DEVICES=0,1 deepspeed --num_gpus=2 --master_port 29500 train.py --config zero3.json"
         )
         page.get_by_label("Time limit").fill("6h")
-        page.get_by_label("Folder to run in").fill("/tmp")
+        page.get_by_label("Folder to run in").fill("/srv/ada/twin" if INSIDE in os.environ else "/tmp")
         page.locator("[data-dry-run], [role=status].border-warn").first.wait_for()
     page.wait_for_function("() => !document.querySelector('[aria-label=Loading]')")
     # Two frames: charts draw in the first, fonts settle with the second.
@@ -136,10 +136,15 @@ def _with_users() -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".passwd") as passwd:
         passwd.write(Path("/etc/passwd").read_text())
         for name, uid in USERS.items():
-            passwd.write(f"{name}:x:{uid}:{uid}::/tmp:/bin/bash\n")
+            passwd.write(f"{name}:x:{uid}:{uid}::/srv/{name}:/bin/bash\n")
         passwd.flush()
         Path(passwd.name).chmod(0o644)
-        inner = f'mount --bind "{passwd.name}" /etc/passwd && exec "$@"'
+        homes = "".join(f" && install -d -o {uid} /srv/{name}" for name, uid in USERS.items())
+        inner = (
+            f'mount --bind "{passwd.name}" /etc/passwd && mount -t tmpfs homes /srv{homes} '
+            "&& install -d -o 61001 /srv/ada/twin && touch /srv/ada/twin/train.py "
+            '&& exec "$@"'
+        )
         command = ["unshare", "--mount", "bash", "-c", inner, "-", sys.executable, *sys.argv]
         return subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode
 

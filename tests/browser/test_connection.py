@@ -176,6 +176,7 @@ def test_submit_and_cancel_with_the_keyboard_alone(page: Page, box: Box) -> None
     keys.press("Escape")
     keys.press("g")
     keys.press("j")
+    expect(page.get_by_role("region", name="Jobs")).to_contain_text("sleep")
     keys.press("j")
     keys.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("sleep")

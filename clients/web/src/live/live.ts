@@ -37,6 +37,15 @@ export function onEvents(watcher: (events: BerthEvent[]) => void): () => void {
   return () => eventWatchers.delete(watcher);
 }
 
+/** Be called whenever the server is there (again); returns what ends it. */
+export function onLive(run: () => void): () => void {
+  let before = state.phase;
+  return watch(() => {
+    if (state.phase === "live" && before !== "live") run();
+    before = state.phase;
+  });
+}
+
 /** Start the stream for this page. Called once, at start. */
 export function startLive(client: QueryClient): void {
   const invalidator = new Invalidator(client);

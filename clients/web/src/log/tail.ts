@@ -1,7 +1,8 @@
 /** Follows the end of a growing log until the attempt has ended. */
+import { onLive } from "@/live/live";
 import type { LogBuffer, Slice } from "./buffer";
 
-const RETRY_MS = [500, 1_000, 2_000, 4_000];
+const RETRY_MS = [500, 1_000, 2_000];
 /** The server pings every 5 s; silence beyond this is a dead line. */
 const SILENCE_MS = 13_000;
 
@@ -24,6 +25,8 @@ export function followLog(
     silence = setTimeout(again, SILENCE_MS);
   };
   const connect = () => {
+    source?.close();
+    clearTimeout(retry);
     const parameters = new URLSearchParams({ from: String(Math.max(0, buffer.total - 1)) });
     if (attempt !== undefined) parameters.set("attempt", String(attempt));
     source = new EventSource(`/api/v1/jobs/${id}/log/tail?${parameters.toString()}`);
@@ -50,11 +53,16 @@ export function followLog(
   };
   const stop = () => {
     stopped = true;
+    forget();
     source?.close();
     clearTimeout(retry);
     clearTimeout(silence);
   };
 
+  // The page's own stream is back: so is the log, without waiting out the rest of the pause.
+  const forget = onLive(() => {
+    if (source?.readyState !== EventSource.OPEN) connect();
+  });
   connect();
   return stop;
 }
