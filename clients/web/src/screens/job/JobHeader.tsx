@@ -81,6 +81,7 @@ function Why({ id }: { id: number }) {
   if (!explanation) return null;
   return (
     <section aria-label="Why it waits" className="panel mt-3 px-4 py-3">
+      <h2 className="sr-only">Why it waits</h2>
       <ExplanationView explanation={explanation} />
     </section>
   );
