@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("oom_steps", sa.Integer(), nullable=False),
+        sa.Column("ready_at", sa.Float(), nullable=True),
         sa.CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)",
             name=op.f("ck_jobs_ended"),

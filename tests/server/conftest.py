@@ -20,8 +20,10 @@ from berth.protocol.states import FenceKind, Outcome
 from berth_server.api.app import create_app
 from berth_server.api.context import Context
 from berth_server.api.identity import PEER
+from berth_server.core.settings import PolicySettings
 from berth_server.service import check, submit
 from berth_server.service.callers import Caller, user_name
+from berth_server.service.explain import explain_job
 from berth_server.service.report import on_report
 from berth_server.service.service import Options, Service
 from berth_server.settings import Settings
@@ -168,6 +170,10 @@ class Desk:
     def state(self, job_id: int) -> str:
         return self.job(job_id).state
 
+    def explain(self, job_id: int) -> str:
+        """All reasons of a job, in sentences."""
+        return " ".join(r.sentence for r in explain_job(self.service, job_id).reasons)
+
     def held(self) -> dict[str, str]:
         """Attempt by GPU, as the database has it."""
         rows = self.service.db.read.all(
@@ -197,13 +203,16 @@ def _fresh_database(path: Path) -> Database:
 
 
 @contextmanager
-def open_desk(home: Path, clock: Clock | None = None) -> Iterator[Desk]:
+def open_desk(
+    home: Path, clock: Clock | None = None, policy: PolicySettings | None = None
+) -> Iterator[Desk]:
     clock = clock or Clock()
     path = home / "berth.db"
     db = Database(path) if path.exists() else _fresh_database(path)
     try:
         # So that the tests of several users work whoever runs them.
-        service = Service(db, Options(home=home, allow_other_users=True), clock)
+        options = Options(home=home, allow_other_users=True, policy=policy or PolicySettings())
+        service = Service(db, options, clock)
         yield Desk(service, clock, FakeWorker(service, clock))
     finally:
         db.close()

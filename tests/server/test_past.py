@@ -49,7 +49,8 @@ def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
     user = next(iter({desk.job(desk.submit(gpus=4)).user}))
 
     def used(service) -> float:
-        return service.past.usage(service.board, desk.clock.now)[user].decayed_gpu_s
+        users, _ = service.past.usage(service.board, desk.clock.now, service.groups.of)
+        return users[user].decayed_gpu_s
 
     desk.clock.now += 50
     assert used(desk.service) == pytest.approx(200)

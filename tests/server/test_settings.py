@@ -199,3 +199,14 @@ def test_a_wrong_policy_value_names_its_place(toml, words):
         policyfile.build(Knobs, tomllib.loads(toml))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_example_of_limits_in_the_documentation_is_read_as_it_says():
+    """docs/operations.md shows what works."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (block,) = (part for part in text.split("```toml\n") if part.startswith("[policy.user_limits]"))
+    policy = policyfile.build(PolicySettings, tomllib.loads(block.split("```")[0])["policy"])
+    assert policy.user_limits.gpu_hours == 500
+    assert policy.limits_by_user["ada"].running_gpus == 8
+    (night,) = policy.calendar
+    assert (night.starts, night.weekdays) == (time(22), frozenset(range(5)))

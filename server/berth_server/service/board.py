@@ -25,9 +25,14 @@ AttemptKey = tuple[int, int]
 class Board:
     """Pending jobs, unreleased attempts and what they hold."""
 
-    def __init__(self, estimate: Callable[[JobRecord], Estimate | None] | None = None) -> None:
-        """`estimate` tells how long a job may run, from what ran before."""
-        self._estimate = estimate or _unknown
+    def __init__(
+        self,
+        estimate: Callable[[JobRecord], Estimate | None],
+        group: Callable[[str], str | None],
+    ) -> None:
+        """`estimate` tells how long a job may run, `group` what group a user counts for."""
+        self._estimate = estimate
+        self._group = group
         self.pending: dict[int, JobView] = {}
         self.timed: dict[int, float] = {}
         """When the waiting jobs with a start time may start, by job; unix seconds."""
@@ -108,16 +113,19 @@ class Board:
         """The earliest of the times in `timed`."""
         return min(self.timed.values(), default=None)
 
-    def gpus_of(self, record: AttemptRecord) -> tuple[str, ...]:
-        """UUIDs of what an unreleased attempt holds."""
-        return self.running[record.job_id, record.number].gpu_uuids
+    def pending_of(self, user: str) -> int:
+        """How many jobs of a user are pending."""
+        return sum(view.user == user for view in self.pending.values())
 
     def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
         waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
         dependencies = jobs.dependencies(reader, waiting)
         for record in records:
             self.pending[record.id] = _job_view(
-                record, dependencies.get(record.id, ()), self._estimate(record)
+                record,
+                dependencies.get(record.id, ()),
+                self._estimate(record),
+                self._group(record.user),
             )
             if not record.gpus:
                 self.without_gpus.add(record.id)
@@ -135,16 +143,11 @@ class Board:
     def _put(self, record: AttemptRecord, job: JobRecord) -> None:
         key = (record.job_id, record.number)
         self.alive[key] = record
-        self.running[key] = _running_view(record, job, self._estimate(job))
+        self.running[key] = _running_view(record, job, self._estimate(job), self._group(job.user))
         self.desired[key] = _desired(record, job)
         view = LeaseView(job_id=job.id, attempt=record.id, user=job.user, job_name=job.name)
         for uuid in _uuids(record):
             self.leases[uuid] = view
-
-
-def _unknown(job: JobRecord) -> Estimate | None:
-    del job
-    return None
 
 
 def moment(value: float) -> datetime:
@@ -170,7 +173,10 @@ def _uuids(record: AttemptRecord) -> tuple[str, ...]:
 
 
 def _job_view(
-    record: JobRecord, dependencies: Iterable[tuple[int, str, str]], estimate: Estimate | None
+    record: JobRecord,
+    dependencies: Iterable[tuple[int, str, str]],
+    estimate: Estimate | None,
+    group: str | None,
 ) -> JobView:
     return JobView(
         id=record.id,
@@ -189,10 +195,14 @@ def _job_view(
         ),
         not_before=None if record.not_before is None else moment(record.not_before),
         estimate=estimate,
+        group=group,
+        eligible_at=None if record.ready_at is None else moment(record.ready_at),
     )
 
 
-def _running_view(record: AttemptRecord, job: JobRecord, estimate: Estimate | None) -> RunningView:
+def _running_view(
+    record: AttemptRecord, job: JobRecord, estimate: Estimate | None, group: str | None
+) -> RunningView:
     return RunningView(
         job_id=job.id,
         attempt=record.id,
@@ -205,6 +215,7 @@ def _running_view(record: AttemptRecord, job: JobRecord, estimate: Estimate | No
         priority=job.priority,
         preemptible=bool(job.preemptible),
         estimate=estimate,
+        group=group,
     )
 
 

@@ -65,6 +65,7 @@ def _view(service: Service, caller: Caller, prepared: Prepared, now: float) -> J
         time_limit=spec.time_limit,
         preemptible=spec.preemptible,
         not_before=spec.not_before,
+        group=service.groups.of(caller.user),
     )
 
 

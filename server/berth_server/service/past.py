@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from berth.commands import CommandError
 from berth_server.core.estimate import Estimate, History, RunKey
 from berth_server.core.model import Usage
+from berth_server.core.settings import PolicySettings
 from berth_server.service.check import read_command
 from berth_server.store import attempts, gpus
 from berth_server.store.attempts import Run
 from berth_server.store.database import Reader
-from berth_server.store.records import JobRecord
+from berth_server.store.records import AttemptRecord, JobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from berth_server.service.board import Board
+    from berth_server.service.board import AttemptKey, Board
 
 _RUNS = 5000
+_COUNTED = 1000
 # After so many half-lives less than a thousandth is left.
 _HALF_LIVES = 10
 
@@ -28,21 +29,28 @@ _HALF_LIVES = 10
 class Past:
     """Lengths of ended runs and GPU time by user; filled from the database at the start."""
 
-    def __init__(self, half_life_s: float) -> None:
-        self._half_life_s = half_life_s
+    def __init__(self, settings: PolicySettings) -> None:
+        self._half_life_s = settings.usage_half_life.total_seconds()
+        self._zone = settings.zone
         self._history = History()
         self._estimates: dict[RunKey, Estimate | None] = {}
         self._used: dict[str, tuple[float, float]] = {}
         """By user: GPU seconds as of a moment, decayed up to it."""
+        self._budget: dict[str, float] = {}
+        """By user: GPU seconds given back in the month that began at `_month`."""
+        self._month = 0.0
+        self._counted: dict[AttemptKey, None] = {}
+        """The attempts last released, oldest first."""
 
     def load(self, reader: Reader, now: float) -> None:
         """Read what is known."""
         for run in reversed(attempts.runs(reader, _RUNS)):
             self._history.record(_key(run), run.length_s)
-        since = now - _HALF_LIVES * self._half_life_s
+        self._month = self._month_of(now)
+        since = min(now - _HALF_LIVES * self._half_life_s, self._month)
         for user, begin, end in gpus.lease_spans(reader, since):
             if end is not None:
-                self.used(user, end - max(begin, since), end)
+                self._add(user, max(begin, since), end, 1)
 
     def ran(self, job: JobRecord, length_s: float) -> None:
         """A run of a job came to its own good end."""
@@ -52,12 +60,22 @@ class Past:
         self._history.record(_key(run), length_s)
         self._estimates.clear()
 
-    def used(self, user: str, gpu_s: float, at: float) -> None:
-        """A user gave back what they had for so many GPU seconds."""
-        self._used[user] = (
-            self._left(user, at) + gpu_s,
-            max(at, self._used.get(user, (0.0, at))[1]),
-        )
+    def gave_back(self, record: AttemptRecord, board: Board, now: float) -> None:
+        """An attempt is being released. Telling it again, after a rollback, changes nothing."""
+        key = (record.job_id, record.number)
+        if key in self._counted:
+            return
+        self._counted[key] = None
+        if len(self._counted) > _COUNTED:
+            del self._counted[next(iter(self._counted))]
+        run = board.running[key]
+        self._add(run.user, record.created_at, now, len(run.gpu_uuids))
+
+    def _add(self, user: str, begin: float, end: float, count: int) -> None:
+        last = self._used.get(user, (0.0, end))[1]
+        self._used[user] = (self._left(user, end) + (end - begin) * count, max(end, last))
+        within_s = max(0.0, end - max(begin, self._month))
+        self._budget[user] = self._budget.get(user, 0.0) + within_s * count
 
     def estimate(self, job: JobRecord) -> Estimate | None:
         """How long a job may run; None when nothing like it ran before."""
@@ -67,18 +85,51 @@ class Past:
             self._estimates[key] = self._history.estimate(key)
         return self._estimates[key]
 
-    def usage(self, board: Board, now: float) -> Mapping[str, Usage]:
-        """What each user had of late, what they have now included."""
-        totals = {user: self._left(user, now) for user in self._used}
-        for record in board.alive.values():
+    def usage(
+        self, board: Board, now: float, group_of: Callable[[str], str | None]
+    ) -> tuple[dict[str, Usage], dict[str, Usage]]:
+        """What each user, and each group, had of late, what they have now included."""
+        month = self._month_of(now)
+        if month != self._month:
+            self._month = month
+            self._budget.clear()
+        faded = {user: self._left(user, now) for user in self._used}
+        budget = dict(self._budget)
+        for key, record in board.alive.items():
+            run = board.running[key]
+            count = len(run.gpu_uuids)
             held_s = max(0.0, now - record.created_at)
-            user = board.running[record.job_id, record.number].user
-            totals[user] = totals.get(user, 0.0) + held_s * len(board.gpus_of(record))
-        return MappingProxyType({u: Usage(decayed_gpu_s=value) for u, value in totals.items()})
+            within_s = max(0.0, now - max(record.created_at, month))
+            faded[run.user] = faded.get(run.user, 0.0) + held_s * count
+            budget[run.user] = budget.get(run.user, 0.0) + within_s * count
+        users = {
+            user: Usage(decayed_gpu_s=faded.get(user, 0.0), budget_gpu_s=budget.get(user, 0.0))
+            for user in faded.keys() | budget.keys()
+        }
+        return users, _by_group(users, group_of)
+
+    def _month_of(self, now: float) -> float:
+        """When the calendar month of a moment began: budgets start anew there."""
+        local = datetime.fromtimestamp(now, self._zone)
+        return local.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
     def _left(self, user: str, now: float) -> float:
         value, at = self._used.get(user, (0.0, now))
         return value * 0.5 ** (max(0.0, now - at) / self._half_life_s)
+
+
+def _by_group(users: dict[str, Usage], group_of: Callable[[str], str | None]) -> dict[str, Usage]:
+    groups: dict[str, Usage] = {}
+    for user, usage in users.items():
+        name = group_of(user)
+        if name is None:
+            continue
+        known = groups.get(name, Usage())
+        groups[name] = Usage(
+            decayed_gpu_s=known.decayed_gpu_s + usage.decayed_gpu_s,
+            budget_gpu_s=known.budget_gpu_s + usage.budget_gpu_s,
+        )
+    return groups
 
 
 def _key(run: Run) -> RunKey:

@@ -83,16 +83,10 @@ class _Outlook:
             log.exception("forecast.failed")
             return Snapshot(now=moment(self._service.clock()), gpus=()), Plan()
 
-    @cached_property
-    def _waiting(self) -> dict[int, int]:
-        _, plan = self._forecast
-        ids = (job_id for job_id in plan.order if job_id not in plan.started)
-        return {job_id: place for place, job_id in enumerate(ids, start=1)}
-
     def position(self, record: JobRecord) -> int | None:
         if record.state != JobState.QUEUED.value:
             return None
-        return self._waiting.get(record.id)
+        return self._forecast[1].positions.get(record.id)
 
     def expected(self, record: JobRecord) -> datetime | None:
         if record.state != JobState.QUEUED.value:
@@ -119,7 +113,7 @@ class _Outlook:
             # Nothing but the job itself keeps it: no need to look at the box.
             alone = Snapshot(now=now, gpus=(), queue=(view,))
             return explain(alone, Plan(), record.id).summary
-        place = self._waiting.get(record.id)
+        place = self._forecast[1].positions.get(record.id)
         if place is None:
             return None
         if place > _EXPLAINED:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.audit import Audit
-from berth_server.service.board import leased_gpus
 from berth_server.service.ended import on_attempt_ended
 from berth_server.service.state import set_attempt_state, set_job_state
 from berth_server.service.stop import stop_attempt
@@ -50,6 +49,9 @@ def on_report(service: Service, report: WorkerReport) -> None:
             service.known_gpus = box
         for record, seen in news:
             _take(tx, record, seen)
+            if seen.phase == "ended" and seen.gpus_clear:
+                # Before the plan: what was given back still counts against its user.
+                service.past.gave_back(record, service.board, tx.now)
             tx.after_commit.append(partial(_learn, service, record))
         audit.write(tx)
         for record, message in audit.escaped:
@@ -58,18 +60,16 @@ def on_report(service: Service, report: WorkerReport) -> None:
 
 
 def _learn(service: Service, before: AttemptRecord) -> None:
-    """Remember how long a run took that succeeded, and what was given back."""
+    """Remember how long a run took that succeeded."""
+    if before.ended_at is not None:
+        return
     reader = service.db.read
-    job = jobs.get(reader, before.job_id)
     now = attempts.get(reader, before.job_id, before.number)
-    assert job is not None
-    assert now is not None
-    succeeded = now.exit_code == 0 and now.outcome == Outcome.EXIT.value
-    if before.ended_at is None and succeeded and now.started_at and now.ended_at:
+    if now is None or now.exit_code != 0 or now.outcome != Outcome.EXIT.value:
+        return
+    job = jobs.get(reader, before.job_id)
+    if job is not None and now.started_at is not None and now.ended_at is not None:
         service.past.ran(job, now.ended_at - now.started_at)
-    if now.released_at is not None:
-        held_s = (now.released_at - now.created_at) * len(leased_gpus(now))
-        service.past.used(job.user, held_s, now.released_at)
 
 
 def _living(service: Service, seen: ObservedAttempt) -> AttemptRecord | None:

@@ -26,6 +26,7 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
     """The whole box and queue at this moment; `queue` stands in for all pending jobs."""
     board, sight = service.board, service.sight
     fresh = sight.fresh(now, service.options.stale_after_s)
+    users, groups = service.past.usage(board, now, service.groups.of)
     return Snapshot(
         now=moment(now),
         gpus=gpu_views(sight, board, service.drains, fresh=fresh),
@@ -33,7 +34,8 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         queue=tuple(board.pending.values()) if queue is None else queue,
         running=tuple(board.running.values()),
         worker_ok=fresh,
-        user_usage=service.past.usage(board, now),
+        user_usage=users,
+        group_usage=groups,
     )
 
 
@@ -49,7 +51,10 @@ def could_start(service: Service, now: float) -> bool:
     board = service.board
     if not board.pending or not service.sight.fresh(now, service.options.stale_after_s):
         return False
-    return bool(board.without_gpus) or any(u not in board.leases for u in service.sight.by_uuid)
+    if board.without_gpus or any(uuid not in board.leases for uuid in service.sight.by_uuid):
+        return True
+    # On a full box somebody may have to make room.
+    return any(run.preemptible and not run.stopping for run in board.running.values())
 
 
 def apply(service: Service, tx: Transaction, plan: Plan) -> int:

@@ -15,6 +15,7 @@ from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service import schedule
 from berth_server.service.board import Board
+from berth_server.service.groups import Groups
 from berth_server.service.past import Past
 from berth_server.service.planner import Planner
 from berth_server.service.ports import Ports
@@ -61,6 +62,17 @@ class _Forecast:
     cost_s: float
 
 
+def _limits_pending(policy: PolicySettings) -> bool:
+    every = (
+        policy.user_limits,
+        policy.group_limits,
+        *policy.limits_by_user.values(),
+        *policy.limits_by_group.values(),
+        *(rule.limits for rule in policy.calendar),
+    )
+    return any(limits.queued_jobs is not None for limits in every)
+
+
 class Service:
     """One box's queue. Lives on one thread; nothing here awaits."""
 
@@ -71,9 +83,10 @@ class Service:
         self.db = db
         self.options = options
         self.clock = clock
-        self.past = Past(options.policy.usage_half_life.total_seconds())
+        self.past = Past(options.policy)
         self.past.load(db.read, clock())
-        self.board = Board(self.past.estimate)
+        self.groups = Groups(options.policy)
+        self.board = Board(self.past.estimate, self.groups.of)
         self.sight = Sight()
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
@@ -93,6 +106,8 @@ class Service:
         """How long the last plan took, a moving mean."""
         self.passes = 0
         self._forecast: _Forecast | None = None
+        self.limits_pending = _limits_pending(options.policy)
+        """Whether anybody may have only so many pending jobs."""
         self.board.load(db.read, clock())
 
     @contextlib.contextmanager

@@ -40,6 +40,11 @@ def set_job_state(
         **(columns or {}),
     }
     assignments = ", ".join(f"{name} = ?" for name in values)
+    if state is JobState.QUEUED:
+        # Its age counts from here, also when it is queued again after a failure.
+        assignments += f", ready_at = COALESCE(ready_at, {tx.now!r})"
+    elif not state.is_active:
+        assignments += ", ready_at = NULL"
     changed = tx.change(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
     assert changed == 1, f"job {job_id} is gone"
     tx.touched.add(job_id)

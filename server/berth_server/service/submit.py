@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from berth.protocol.states import FINAL_STATES, JobState
+from berth_server.core.limits import submit_hit
 from berth_server.service import check
+from berth_server.service.board import moment
 from berth_server.service.callers import Caller, user_name
 from berth_server.service.check import Prepared
 from berth_server.service.errors import Conflict, Forbidden, Invalid
@@ -83,6 +85,7 @@ def on_submit(
             check.size(one, service.known_gpus)
         except Invalid as error:
             raise at_position(error, position, many=many) from None
+    _within_limit(service, caller, len(prepared))
     with service.change(caller.user) as tx:
         first = jobs.next_id(tx)
         records: list[JobRecord] = []
@@ -110,6 +113,21 @@ def on_submit(
         if key is not None:
             idempotency.put(tx, caller.uid, key, _digest(body), first, len(records))
     return Submitted(first, len(prepared))
+
+
+def _within_limit(service: Service, caller: Caller, new: int) -> None:
+    """Raise Conflict when the caller would have more pending jobs than the policy allows."""
+    if not service.limits_pending:
+        return
+    policy = service.options.policy
+    pending = service.board.pending_of(caller.user)
+    group = service.groups.of(caller.user)
+    hit = submit_hit(policy, moment(service.clock()), caller.user, group, pending, new)
+    if hit is not None:
+        raise Conflict(
+            f"{hit.sentence.rstrip('.')}, so {new} more cannot be taken; wait until some have "
+            "started, or cancel some."
+        )
 
 
 def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
@@ -185,6 +203,7 @@ def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: fl
         attempts=0,
         failures=0,
         oom_steps=0,
+        ready_at=now if state is JobState.QUEUED else None,
     )
 
 

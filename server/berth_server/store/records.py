@@ -41,6 +41,7 @@ class JobRecord:
     attempts: int
     failures: int
     oom_steps: int
+    ready_at: float | None
 
 
 @dataclass(slots=True, frozen=True)

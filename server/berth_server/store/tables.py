@@ -89,6 +89,7 @@ class JobRow(Table, table=True):
     attempts: int = 0  # how many were made
     failures: int = 0  # how many of them count against `retries`
     oom_steps: int = 0  # how many steps of the ladder were taken
+    ready_at: float | None = None  # since when only GPUs and limits keep it
 
 
 class AttemptRow(Table, table=True):

@@ -1,0 +1,114 @@
+"""Limits on users and groups, budgets, preemption: the policy's settings in force."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from berth_server.core.settings import Limits, PolicySettings
+from berth_server.service.callers import Caller
+from berth_server.service.errors import Conflict
+from berth_server.service.groups import Groups
+
+ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
+
+
+@pytest.fixture
+def limited(tmp_path, open_desk) -> Iterator[Any]:
+    """A box on which each user may hold four GPUs, 20 GPU-hours a month, three pending jobs."""
+    limits = Limits(running_gpus=4, queued_jobs=3, gpu_hours=20.0)
+    with open_desk(tmp_path, policy=PolicySettings(user_limits=limits)) as desk:
+        desk.worker.tell()
+        yield desk
+
+
+def test_nobody_holds_more_than_allowed(limited):
+    """Others start meanwhile; the next one starts when there is room below the limit."""
+    first, second = limited.submit(ADA, gpus=3), limited.submit(ADA, gpus=3)
+    other = limited.submit(BOB, gpus=4)
+    states = [limited.state(job_id) for job_id in (first, second, other)]
+    assert states == ["starting", "queued", "starting"]
+    limited.worker.ended(f"{first}.1")
+    assert limited.state(second) == "starting"
+
+
+def test_too_many_pending_jobs_are_refused(limited):
+    """With the limit in the sentence; a list is refused as a whole."""
+    for _ in range(3):
+        limited.submit(ADA, hold=True)
+    with pytest.raises(Conflict, match="3 jobs pending and may have 3"):
+        limited.submit(ADA, hold=True)
+    limited.submit(BOB, hold=True)
+
+
+def test_a_budget_ends_with_its_hours_and_begins_anew_with_the_month(limited, tmp_path, open_desk):
+    """What is held now counts as well; a restart counts the same."""
+    limited.clock.now = datetime(2027, 1, 30, tzinfo=UTC).timestamp()
+    limited.worker.tell()
+    first = limited.submit(ADA, gpus=4)
+    limited.clock.now += 5 * 3600 + 1
+    limited.worker.tell()
+    second = limited.submit(ADA, gpus=1, time_limit="1h")
+    limited.worker.ended(f"{first}.1")
+    assert limited.state(second) == "queued"
+    assert "20 GPU-hours" in limited.explain(second)
+    with open_desk(tmp_path, limited.clock, limited.service.options.policy) as again:
+        again.worker.tell()
+        assert again.state(second) == "queued"
+        again.clock.now = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
+        again.worker.tell()
+        again.service.plan_now()
+        assert again.state(second) == "starting"
+
+
+def test_an_urgent_job_takes_the_gpus_of_a_preemptible_one(desk):
+    """Of lower priority, on a full box; that one is queued again."""
+    low = desk.submit(gpus=8, preemptible=True, priority=-1)
+    desk.worker.running(f"{low}.1")
+    urgent = desk.submit(gpus=8, priority=5)
+    assert desk.state(low) == "stopping"
+    (wanted,) = desk.service.board.desired_state().attempts
+    assert (wanted.action, wanted.stop_reason) == ("stop", "preempted")
+    desk.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
+    assert (desk.state(low), desk.state(urgent)) == ("queued", "starting")
+
+
+def test_age_counts_from_when_nothing_else_kept_the_job(desk):
+    """Not while it was held or waited for another; a failed attempt does not take it away."""
+
+    def since(job_id: int) -> float:
+        view = desk.service.board.pending[job_id]
+        assert view.eligible_at is not None
+        return view.eligible_at.timestamp()
+
+    first = desk.submit(gpus=8, retries=1)
+    begun = desk.clock.now
+    second = desk.submit(gpus=8, depends_on=[first])
+    desk.worker.unhealthy[0] = "Xid 79."
+    desk.clock.now += 5
+    desk.worker.tell()
+    desk.worker.ended(f"{first}.1", 1)
+    assert since(first) == begun
+    desk.worker.unhealthy.clear()
+    desk.clock.now += 5
+    desk.worker.tell()
+    desk.worker.unhealthy[0] = "Xid 79."
+    desk.clock.now += 5
+    desk.worker.tell()
+    desk.worker.ended(f"{first}.2")
+    assert since(second) == desk.clock.now
+
+
+def test_a_user_counts_for_a_group_that_the_settings_name():
+    """Else for their primary one; unknown users count for none."""
+    user = Caller(os.getuid(), "root").user
+    primary = grp.getgrgid(0).gr_name
+    assert Groups(PolicySettings()).of(user) == primary
+    named = PolicySettings(limits_by_group={primary: Limits(running_gpus=1), "nowhere": Limits()})
+    assert Groups(named).of(user) == primary
+    assert Groups(named).of("nobody-of-that-name") is None
