@@ -138,6 +138,7 @@ def tuned(workspace: Path, tmp_path: Path) -> Callable[..., Path]:
         document = lenient_json.parse(text, "demo config")
         document["model"]["path"] = str(workspace / "model")
         document["data"]["train_path"] = str(workspace / "data" / "realpersonachat")
+        document["data"]["max_eval_samples"] = 6
         document["training"].update({"max_length": 128, "batch_size": 1, **training})
         path = tmp_path / "config.json"
         path.write_text(json.dumps(document), "utf-8")

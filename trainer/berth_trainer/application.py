@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from berth_trainer import ablations, failures, resume
 from berth_trainer.arguments import Arguments, parse_arguments
@@ -22,7 +23,7 @@ from berth_trainer.folders import FINAL_MODEL
 from berth_trainer.launch_check import check_launch, single_gpu
 from berth_trainer.model_loading import forbid_network_for_local, model_name
 from berth_trainer.problem import Problem
-from berth_trainer.ranks import Ranks, ranks_from, say, warn
+from berth_trainer.ranks import Ranks, ranks_from, warn
 from berth_trainer.settings import Settings
 
 FAILED, STOPPED = 1, 143
@@ -138,7 +139,8 @@ def _guarded(work: Callable[[], int], settings: Settings, ranks: Ranks) -> int:
         raise
     except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here, then leaves
         _report_failure(error, settings, ranks)
-        _leave(FAILED, ranks)
+        if ranks.world_size > 1:
+            leave(FAILED)  # here: freeing what the error holds may already wait for other ranks
         return FAILED
 
 
@@ -158,14 +160,13 @@ def _report_failure(error: Exception, settings: Settings, ranks: Ranks) -> None:
     print(f"error (rank {ranks.rank}): {failure.sentence}", file=sys.stderr, flush=True)
 
 
-def _leave(code: int, ranks: Ranks) -> None:
+def leave(code: int) -> NoReturn:
     """
-    Leave at once where there are other ranks.
+    End the process at once.
 
-    They wait in a collective for this one, and an orderly exit would wait for them.
+    An orderly end of the interpreter would wait for ranks that wait for this one, and with
+    torch's groups still open it can end in an abort, which turns any code into a crash.
     """
-    if ranks.world_size > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    say("The run failed.")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -14,6 +14,6 @@ if __name__ == "__main__":
         # would hide other packages of those names. The package's parent belongs there.
         sys.path[0] = str(Path(_HERE).parent)
 
-    from berth_trainer.application import main
+    from berth_trainer.application import leave, main
 
-    sys.exit(main(program=sys.argv[0]))
+    leave(main(program=sys.argv[0]))
