@@ -130,7 +130,12 @@ function options(
           ? { values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) }
           : {}),
       },
-      { ...axis, size: 58, values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) },
+      {
+        ...axis,
+        size: (_u: uPlot, labels: string[] | null) =>
+          16 + 7 * Math.max(4, ...(labels ?? []).map((l) => l.length)),
+        values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)),
+      },
     ],
     series: [
       { label: xKind === "step" ? "step" : "time" },

@@ -63,7 +63,9 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
 
 function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
   const Icon = reason.blocking ? CircleAlert : Info;
-  const until = reason.until == null ? undefined : Date.parse(reason.until);
+  // Most sentences tell their end themselves.
+  const told = reason.until == null || reason.sentence.includes(" until ");
+  const until = told ? undefined : Date.parse(reason.until ?? "");
   return (
     <li className="flex gap-2">
       <Icon
