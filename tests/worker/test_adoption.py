@@ -118,10 +118,11 @@ def test_a_claimed_attempt_is_never_started_again(worker):
     assert not (worker.work / "ran").exists()
 
 
-def test_of_two_shims_one_runs(worker):
+def test_of_two_shims_one_runs(worker, until):
     """However many shims are started on one launch.json, the job runs once."""
     attempt = worker.run(script="echo once >> marks")
     worker.until_clear(attempt)
+    until(lambda: not worker.shims(), "its shim has left")
     folder = worker.folder(attempt)
     for name in ("started", "shim.json", "exit.json"):
         (folder / name).unlink(missing_ok=True)
@@ -234,7 +235,9 @@ def test_a_full_disk_cannot_swallow_the_end(worker, until):
         attempt = worker.run(["python", "-c", fill])
         ended = worker.until_clear(attempt)
         assert ended.outcome == "disk_full"
-        record = json.loads((worker.folder(attempt) / "exit.json").read_text())
+        path = worker.folder(attempt) / "exit.json"
+        until(path.exists, "the record is written")
+        record = json.loads(path.read_text())
         assert record["exit_code"] == 1
         assert shutil.disk_usage(runs).free == 0
     finally:

@@ -81,7 +81,7 @@ def test_secrets_lie_in_files_of_the_owner_alone(worker):
         ({"command": "deepspeed --num_gpus=2 train.py"}, "GPU"),
     ],
 )
-def test_a_start_that_fails_is_told_in_the_jobs_own_log(worker, fields, word):
+def test_a_start_that_fails_is_told_in_the_jobs_own_log(worker, until, fields, word):
     """One sentence with the mend, as outcome launch_error, in report and log."""
     (worker.work / "plain.txt").write_text("echo never\n")
     for name, text in (("no-first-line", "echo never\n"), ("bad-first-line", "#!/no/such\n")):
@@ -92,7 +92,7 @@ def test_a_start_that_fails_is_told_in_the_jobs_own_log(worker, fields, word):
     assert (ended.outcome, ended.exit.cause) == ("launch_error", "launch_error")
     assert word in ended.message
     assert worker.output(attempt) == ended.message + "\n"
-    assert (worker.folder(attempt) / "exit.json").exists()
+    until((worker.folder(attempt) / "exit.json").exists, "the record is written")
 
 
 def test_a_long_script_runs(worker):

@@ -64,6 +64,9 @@ class Shim:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         with contextlib.suppress(PermissionError):  # the caller made the session
             os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
+            os.dup2(nothing, fd)
         os.umask(0o022)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._enter = enter
@@ -95,9 +98,6 @@ class Shim:
         """
         self._notice = notice
         self._folder = os.path.dirname(os.path.abspath(launch_path))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
-            os.dup2(nothing, fd)
         try:
             if self._claim(launch_path):
                 self._start()
@@ -315,24 +315,24 @@ class Shim:
     def _finish(self) -> None:
         if self._message:
             self._say(self._message)
-        text = json.dumps(self._end()).encode()
+        text = json.dumps(self._end())
+        # First to the worker, which has the GPUs given on while we write.
+        heard = files.tell(self._notice, "ended", text)
         deadline = time.monotonic() + _GIVE_UP_WRITING_S
-        heard = False
-        while True:
-            written = True
-            try:
-                self._write_record(text)
-            except FileNotFoundError:
-                written = True  # the run directory is gone: nobody wants to know
-            except OSError:
-                self._record, written = -1, False
-            heard = files.tell(self._notice, "ended", text.decode()) or heard
-            self._notice = -1
-            if written or time.monotonic() > deadline:
-                break
+        while not self._is_recorded(text.encode()) and time.monotonic() < deadline:
             time.sleep(1)
         if not heard:  # nobody else knows: it must outlast a power cut
             files.sync(self._path("exit.json"))
+
+    def _is_recorded(self, text: bytes) -> bool:
+        try:
+            self._write_record(text)
+        except FileNotFoundError:
+            pass  # the run directory is gone: nobody wants to know
+        except OSError:
+            self._record = -1
+            return False
+        return True
 
     def _say(self, sentence: str) -> None:
         """Into the job's log, where its user looks."""
