@@ -194,6 +194,17 @@ class TestMetrics:
         assert left[-1:] == points[-1:]
         assert [p["step"] for p in left] == sorted({p["step"] for p in left})
 
+    def test_thinning_keeps_what_few_points_carry(self):
+        """An evaluation every hundred steps is not lost among ten thousand losses."""
+        points: list[MetricPoint] = [
+            {"step": float(i), "loss": 1.0, **({"eval_loss": 1.0} if i % 100 == 0 else {})}
+            for i in range(10_000)
+        ]
+        left = thinned(points, 1000)
+        assert len(left) == 1000
+        assert sum("eval_loss" in point for point in left) == 100
+        assert (left[0]["step"], left[-1]["step"]) == (0.0, 9999.0)
+
     def test_last_and_least_values(self):
         """Of each metric, over points that do not all have it."""
         points: list[MetricPoint] = [

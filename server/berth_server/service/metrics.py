@@ -56,13 +56,30 @@ def metrics_of(
 
 
 def thinned(points: list[MetricPoint], most: int) -> list[MetricPoint]:
-    """Evenly chosen points, the first and the last among them."""
+    """
+    Evenly chosen points, the first and the last among them. Points that carry what few others
+    do (an evaluation every hundred steps) are chosen first, up to half of the room.
+    """
     if len(points) <= most:
         return points
-    if most == 1:
-        return points[-1:]
-    last = len(points) - 1
-    return [points[round(i * last / (most - 1))] for i in range(most)]
+    counts: dict[str, int] = {}
+    for point in points:
+        for name in point:
+            counts[name] = counts.get(name, 0) + 1
+    few = {name for name, count in counts.items() if count * 4 < len(points)}
+    rare = [i for i, point in enumerate(points) if not few.isdisjoint(point)]
+    kept = set(_evenly(rare, most // 2)) if few else set[int]()
+    others = [i for i in range(len(points)) if i not in kept]
+    return [points[i] for i in sorted(kept | set(_evenly(others, most - len(kept))))]
+
+
+def _evenly(places: list[int], most: int) -> list[int]:
+    if len(places) <= most:
+        return places
+    if most <= 1:
+        return places[-1:] if most else []
+    last = len(places) - 1
+    return [places[round(i * last / (most - 1))] for i in range(most)]
 
 
 def extremes(
