@@ -63,7 +63,11 @@ class Server:
                 time.sleep(0.02)
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> bytes:
         self.http.request(method, path, body, headers or {})
         answer = self.http.getresponse()

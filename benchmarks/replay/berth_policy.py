@@ -107,7 +107,7 @@ class BerthPolicy:
             gpus=job.gpus,
             queued_at=EPOCH + timedelta(seconds=job.arrives_s),
             time_limit=None if job.limit_s is None else timedelta(seconds=job.limit_s),
-            estimate=self.history.estimate(_key(job), job.limit_s),
+            estimate=self.history.estimate(_key(job)),
         )
 
     def _decay(self, now_s: float) -> None:
@@ -119,4 +119,4 @@ class BerthPolicy:
 
 
 def _key(job: TraceJob) -> RunKey:
-    return RunKey(user=job.user, script="", gpus=job.gpus)
+    return RunKey(user=job.user, script="", gpus=job.gpus, limit_s=job.limit_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -83,7 +84,7 @@ def sample(
         gaps = [rng.expovariate(1.0) for _ in picked]
     else:
         times = [job.arrives_s for job in stretch]
-        gaps = [0.0, *(max(0.0, b - a) for a, b in zip(times, times[1:], strict=False))]
+        gaps = [0.0, *(max(0.0, b - a) for a, b in itertools.pairwise(times))]
     work_s = sum(job.length_s * job.gpus for job in picked)
     scale = work_s / (BOX_GPUS * load) / sum(gaps)
     now_s = 0.0

@@ -121,7 +121,9 @@ def _settle(page: Page, name: str) -> None:
             "CUDA_VISIBLE_DEVICES=0,1 deepspeed --num_gpus=2 --master_port 29500 train.py --config zero3.json"
         )
         page.get_by_label("Time limit").fill("6h")
-        page.get_by_label("Folder to run in").fill("/srv/ada/twin" if INSIDE in os.environ else "/tmp")
+        page.get_by_label("Folder to run in").fill(
+            "/srv/ada/twin" if INSIDE in os.environ else "/tmp"
+        )
         page.locator("[data-dry-run], [role=status].border-warn").first.wait_for()
     page.wait_for_function("() => !document.querySelector('[aria-label=Loading]')")
     # Two frames: charts draw in the first, fonts settle with the second.
