@@ -1,0 +1,301 @@
+"""What the policy promises for any queue and any box, tried on random ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from berth.protocol.states import JobState
+from berth_server.core.explain import explain
+from berth_server.core.model import (
+    DependencyView,
+    GpuView,
+    JobView,
+    LeaseView,
+    RunningView,
+    Snapshot,
+    Unavailable,
+)
+from berth_server.core.placement import choose
+from berth_server.core.policy import plan
+from berth_server.core.settings import Limits, PolicySettings
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+GIB = 1 << 30
+
+
+def gpu(index: int, **changes) -> GpuView:
+    return GpuView(
+        uuid=f"GPU-{index}",
+        index=index,
+        memory_total_bytes=80 * GIB,
+        numa_node=index // 4,
+        **changes,
+    )
+
+
+def job(job_id: int, gpus: int, **changes) -> JobView:
+    fields = {
+        "name": f"job-{job_id}",
+        "user": "ada",
+        "state": JobState.QUEUED,
+        "queued_at": NOW - timedelta(minutes=60 - job_id),
+        **changes,
+    }
+    return JobView(id=job_id, gpus=gpus, **fields)
+
+
+def running(job_id: int, indices: range, hours: float | None) -> RunningView:
+    return RunningView(
+        job_id=job_id,
+        attempt=f"{job_id}.1",
+        user="bob",
+        name="theirs",
+        gpu_uuids=tuple(f"GPU-{i}" for i in indices),
+        started_at=NOW,
+        time_limit=None if hours is None else timedelta(hours=hours),
+    )
+
+
+def box(*busy: RunningView) -> tuple[GpuView, ...]:
+    holders = {uuid: run for run in busy for uuid in run.gpu_uuids}
+    return tuple(
+        gpu(i, lease=_lease(holders[f"GPU-{i}"])) if f"GPU-{i}" in holders else gpu(i)
+        for i in range(8)
+    )
+
+
+def _lease(run: RunningView) -> LeaseView:
+    return LeaseView(job_id=run.job_id, attempt=run.attempt, user=run.user, job_name=run.name)
+
+
+UNAVAILABLE = st.sampled_from(["outsider", "leftover", "unhealthy", "draining", "unknown"]).map(
+    lambda kind: Unavailable(kind=kind, sentence=f"{kind}.")
+)
+LIMITS = st.none() | st.integers(1, 48).map(lambda hours: timedelta(hours=hours))
+
+
+@st.composite
+def snapshots(draw) -> Snapshot:
+    runs: list[RunningView] = []
+    views: list[GpuView] = []
+    index = 0
+    while index < 8:
+        kind = draw(st.sampled_from(["free", "free", "held", "unavailable"]))
+        width = min(draw(st.sampled_from([1, 2, 4])), 8 - index) if kind == "held" else 1
+        if kind == "held":
+            run = running(1000 + index, range(index, index + width), draw(st.integers(1, 48)))
+            runs.append(replace(run, preemptible=draw(st.booleans()), priority=-1))
+            views += [gpu(i, lease=_lease(run)) for i in range(index, index + width)]
+        elif kind == "unavailable":
+            views.append(gpu(index, unavailable=draw(UNAVAILABLE)))
+        else:
+            views.append(gpu(index))
+        index += width
+    queue = [
+        job(
+            number,
+            draw(st.sampled_from([0, 1, 1, 1, 2, 4, 8])),
+            user=draw(st.sampled_from(["ada", "bob", "eve"])),
+            priority=draw(st.sampled_from([0, 0, 0, 5, -5])),
+            state=draw(st.sampled_from([JobState.QUEUED, JobState.QUEUED, JobState.HELD])),
+            time_limit=draw(LIMITS),
+            queued_at=NOW - timedelta(hours=draw(st.integers(0, 3000))),
+            not_before=draw(st.sampled_from([None, None, NOW + timedelta(hours=1)])),
+            dependencies=draw(
+                st.sampled_from(
+                    [
+                        (),
+                        (),
+                        (DependencyView(job_id=500, state=JobState.RUNNING),),
+                        (DependencyView(job_id=501, state=JobState.SUCCEEDED),),
+                    ]
+                )
+            ),
+        )
+        for number in range(1, draw(st.integers(0, 12)) + 1)
+    ]
+    return Snapshot(now=NOW, gpus=tuple(views), queue=tuple(queue), running=tuple(runs))
+
+
+@settings(max_examples=250, deadline=None)
+@given(snapshots())
+def test_no_plan_breaks_a_promise(snapshot):
+    """
+    No GPU twice, none that is held or unavailable, gangs whole, nobody held, early, or before
+    his dependencies; the same snapshot gives the same plan.
+    """
+    made = plan(snapshot)
+    assert made == plan(snapshot)
+    given_away = [uuid for start in made.starts for uuid in start.gpu_uuids]
+    assert len(given_away) == len(set(given_away))
+    by_uuid = {view.uuid: view for view in snapshot.gpus}
+    for uuid in given_away:
+        assert by_uuid[uuid].lease is None
+        assert by_uuid[uuid].unavailable is None
+    for start in made.starts:
+        wanted = snapshot.pending[start.job_id]
+        assert len(start.gpu_uuids) == wanted.gpus
+        assert wanted.state is not JobState.HELD
+        assert wanted.not_before is None
+        assert all(d.state is JobState.SUCCEEDED for d in wanted.dependencies)
+
+
+@settings(max_examples=150, deadline=None)
+@given(snapshots())
+def test_explain_never_contradicts_the_plan(snapshot):
+    """A pending job has a blocking reason exactly when the plan does not start it."""
+    made = plan(snapshot)
+    for wanted in snapshot.queue:
+        told = explain(snapshot, made, wanted.id)
+        blocked = any(reason.blocking for reason in told.reasons)
+        assert blocked == (wanted.id not in made.started)
+        assert told.summary
+        if wanted.id in made.positions:
+            assert told.position == made.positions[wanted.id]
+
+
+@settings(max_examples=150, deadline=None)
+@given(snapshots())
+def test_victims_allowed_it_and_are_of_lower_priority(snapshot):
+    """Only attempts that declared themselves preemptible are stopped, for somebody above them."""
+    runs = {run.job_id: run for run in snapshot.running}
+    for preemption in plan(snapshot).preemptions:
+        victim = runs[preemption.job_id]
+        assert victim.preemptible
+        assert victim.priority < snapshot.pending[preemption.for_job_id].priority
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, 1, 2, 4, 8]), st.integers(1, 30), st.integers(0, 40)),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_every_job_gets_its_turn_and_the_first_gang_is_never_put_off(work):
+    """
+    In virtual time, with jobs that end by their limits: every job runs, and the start promised
+    to the job that claims GPUs never moves later by what starts behind it in the order.
+    """
+    arrivals = [
+        job(
+            number,
+            gpus,
+            time_limit=timedelta(hours=hours),
+            queued_at=NOW + timedelta(hours=after),
+        )
+        for number, (gpus, hours, after) in enumerate(work, 1)
+    ]
+    now, waiting, runs = NOW, [], []
+    pending = sorted(arrivals, key=lambda one: (one.queued_at, one.id))
+    promised: tuple[int, datetime] | None = None
+    ran: set[int] = set()
+    for _ in range(10 * len(work) + 10):
+        while pending and pending[0].queued_at <= now:
+            waiting.append(pending.pop(0))
+        runs = [run for run in runs if run.started_at + run.time_limit > now]
+        snapshot = Snapshot(now=now, gpus=box(*runs), queue=tuple(waiting), running=tuple(runs))
+        made = plan(snapshot)
+        for start in made.starts:
+            wanted = snapshot.pending[start.job_id]
+            assert wanted.id not in ran
+            ran.add(wanted.id)
+            waiting.remove(wanted)
+            runs.append(
+                RunningView(
+                    job_id=wanted.id,
+                    attempt=f"{wanted.id}.1",
+                    user=wanted.user,
+                    name=wanted.name,
+                    gpu_uuids=start.gpu_uuids,
+                    started_at=now,
+                    time_limit=wanted.time_limit,
+                )
+            )
+        latest = {claim.job_id: claim.latest for claim in made.claims}
+        if promised is not None and promised[0] in latest:
+            ahead = made.order[: made.order.index(promised[0])]
+            if not set(ahead) & set(made.started):
+                assert latest[promised[0]] <= promised[1]
+        promised = next(((i, at) for i, at in latest.items() if at is not None), None)
+        moments = [run.started_at + run.time_limit for run in runs]
+        moments += [one.queued_at for one in pending[:1]]
+        if not moments:
+            break
+        now = min(moments)
+    assert ran == {one.id for one in arrivals}
+
+
+def test_a_blocked_gang_keeps_its_claim():
+    """
+    An 8-GPU gang at the head waits an hour for four GPUs: a job that would run longer does not
+    slip in before it, one that is gone by then does.
+    """
+    theirs = running(900, range(4), hours=1)
+    gang = job(1, 8, time_limit=timedelta(hours=2), priority=1)
+    long_one = job(2, 1, time_limit=timedelta(hours=24))
+    short_one = job(3, 1, time_limit=timedelta(minutes=10))
+    snapshot = Snapshot(
+        now=NOW, gpus=box(theirs), queue=(gang, long_one, short_one), running=(theirs,)
+    )
+    made = plan(snapshot)
+    assert set(made.started) == {3}
+    assert made.expected[1].at <= NOW + timedelta(hours=1)
+    assert "job 900" in explain(snapshot, made, 1).summary
+
+
+def test_priority_goes_first_and_the_aged_before_all():
+    """Higher priority is served first, but for a job past the age cap."""
+    first, second = job(1, 8), job(2, 8, priority=10)
+    assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(first, second))).started) == {2}
+    old = replace(first, queued_at=NOW - timedelta(days=100))
+    assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(old, second))).started) == {1}
+
+
+def test_limits_pass_a_user_over_and_say_so():
+    """A user at the limit of running GPUs waits, others go on, and the reason names the limit."""
+    policy = PolicySettings(user_limits=Limits(running_gpus=2))
+    queue = (job(1, 2), job(2, 1), job(3, 1, user="eve"))
+    snapshot = Snapshot(now=NOW, gpus=box(), queue=queue)
+    made = plan(snapshot, policy)
+    assert 3 in made.started
+    assert len({1, 2} & set(made.started)) == 1
+    (passed,) = {1, 2} - set(made.started)
+    kinds = {reason.kind for reason in explain(snapshot, made, passed).reasons if reason.blocking}
+    assert "limit" in kinds
+
+
+def test_nothing_starts_without_the_worker():
+    """While the worker does not report, nothing starts and everybody is told."""
+    snapshot = Snapshot(now=NOW, gpus=box(), queue=(job(1, 1),), worker_ok=False)
+    made = plan(snapshot)
+    assert not made.starts
+    assert "worker" in explain(snapshot, made, 1).summary.lower()
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, (0, 1, 2, 3)), (2, (6, 7)), (1, (7,))])
+def test_placement_takes_the_best_links_and_leaves_the_best_rest(count, expected):
+    """Four GPUs come from one NUMA node; smaller gangs take from the node already broken."""
+    free = [gpu(i) for i in (0, 1, 2, 3, 6, 7)]
+    links = tuple(
+        tuple("X" if a == b else "NV18" if a // 4 == b // 4 else "SYS" for b in range(8))
+        for a in range(8)
+    )
+    chosen = choose(free, count, links)
+    assert len(chosen) == count
+    if count > 1:
+        assert chosen == tuple(f"GPU-{i}" for i in expected)
+
+
+def test_wrong_knobs_are_refused():
+    """A policy that would make the order meaningless is refused with the knob's name."""
+    with pytest.raises(ValueError, match="age_cap"):
+        PolicySettings(age_cap=timedelta(0))
+    with pytest.raises(ValueError, match="backfill_quantile"):
+        PolicySettings(backfill_quantile=2)
