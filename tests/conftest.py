@@ -19,6 +19,11 @@ import httpx2
 import psutil
 import pytest
 
+# A runner in the background of a script hands SIGINT down as ignored; a user's shell does not,
+# and what the tests start is to be as for a user.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FINAL = {"succeeded", "failed", "cancelled"}
 POLL_S = 0.03
 

@@ -26,6 +26,13 @@ from berth.protocol.internal import DesiredAttempt, DesiredState, WorkerReport
 ALL_GPUS = 8
 
 
+def free_port() -> int:
+    """A port of its own for each attempt: tests run side by side and must not meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> Any:
     """Wait until `condition()` is truthy and return it; fail with `what` otherwise."""
     deadline = time.monotonic() + timeout_s
@@ -201,7 +208,7 @@ class WorkerUnderTest:
             "grace": "5s",
             "warn_before": "1s",
             "gpus": [{"uuid": uuids[i], "index": i, "minor": i} for i in gpus],
-            "master_port": 29600 + job if gpus else None,
+            "master_port": free_port() if gpus else None,
             **({"command": command} if command is not None else {}),
             **more,
         }

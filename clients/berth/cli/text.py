@@ -41,11 +41,17 @@ def terminal_width() -> int | None:
 
 
 def clean(text: str) -> str:
-    """Without control characters: names come from users and could steer the terminal."""
+    """One line without control characters: names come from users and could steer the terminal."""
     return "".join(
-        c if unicodedata.category(c)[0] != "C" or c == "\u200d" else "\N{REPLACEMENT CHARACTER}"
+        c if c == "\u200d" or not _steers(c) else "\N{REPLACEMENT CHARACTER}"
         for c in text.replace("\n", " ").replace("\t", " ")
     )
+
+
+def _steers(character: str) -> bool:
+    """Control characters, and the two separators that some terminals break lines at."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in {"Zl", "Zp"}
 
 
 def width(text: str) -> int:
