@@ -26,8 +26,8 @@ from berth.protocol.internal import DesiredAttempt, DesiredState, WorkerReport
 ALL_GPUS = 8
 
 
-def free_port() -> int:
-    """A port of its own for each attempt: tests run side by side and must not meet."""
+def a_free_port() -> int:
+    """A TCP port that was free a moment ago: tests run side by side and must not meet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -208,7 +208,7 @@ class WorkerUnderTest:
             "grace": "5s",
             "warn_before": "1s",
             "gpus": [{"uuid": uuids[i], "index": i, "minor": i} for i in gpus],
-            "master_port": free_port() if gpus else None,
+            "master_port": a_free_port() if gpus else None,
             **({"command": command} if command is not None else {}),
             **more,
         }
@@ -377,6 +377,4 @@ def until_fixture() -> Callable[..., Any]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return a_free_port()
