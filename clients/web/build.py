@@ -27,6 +27,10 @@ STAMP = HERE / ".stamp"
 TYPES = HERE / "src" / "api" / "schema.d.ts"
 MODULES_STAMP = HERE / "node_modules" / ".stamp"
 OLDEST_NODE = (22, 12)
+SYSTEM_AUTHORITIES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+)
 
 
 class BuildError(Exception):
@@ -115,8 +119,20 @@ class Node:
         self.npm = npm
 
     def environment(self) -> dict[str, str]:
-        """Ours, with this node first on PATH: the packaged npm shim is a broken link."""
-        return {**os.environ, "PATH": f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}"}
+        """
+        Ours, with this node first on PATH: the packaged npm shim is a broken link.
+
+        A packaged node trusts its own list of authorities alone; the system's, where a network
+        with an authority of its own has added it, are told to it.
+        """
+        environment = {
+            **os.environ,
+            "PATH": f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        authorities = next((path for path in SYSTEM_AUTHORITIES if path.is_file()), None)
+        if authorities is not None:
+            environment.setdefault("NODE_EXTRA_CA_CERTS", str(authorities))
+        return environment
 
 
 def _install_packages(node: Node) -> None:
