@@ -36,10 +36,15 @@ def test_a_signal_is_told_by_name(worker):
     assert "SIGSEGV" in ended.message
 
 
-def test_what_a_job_sees(worker):
+def test_what_a_job_sees(worker, free_port):
     """The variables of docs/architecture.md, and nothing of the daemon's own."""
     script = "python -c 'import json, os; print(json.dumps(dict(os.environ)))'"
-    attempt = worker.run(script=script, gpus=(2, 5), env={"MINE": "yes", "MASTER_PORT": "1"})
+    attempt = worker.run(
+        script=script,
+        gpus=(2, 5),
+        master_port=free_port,
+        env={"MINE": "yes", "MASTER_PORT": "1"},
+    )
     worker.until_clear(attempt)
     env = json.loads(worker.output(attempt))
     uuids = worker.gpu_uuids()
@@ -50,7 +55,7 @@ def test_what_a_job_sees(worker):
     assert env["BERTH_GPU_INDICES"] == env["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert (env["BERTH_DEVICES"], env["DS_ACCELERATOR"]) == ("simulated", "cpu")
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", f"{29600 + int(attempt[:-2])}")
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", str(free_port))
     assert env["TORCH_EXTENSIONS_DIR"].startswith(str(worker.home / "cache"))
     assert (env["MINE"], env["PYTHONUNBUFFERED"]) == ("yes", "1")
     assert not {"BERTH_HOME", "BERTH_GPUS", "BERTH_TOKEN", "PWD_"} & set(env)

@@ -13,24 +13,29 @@ import pytest
 import berth
 import berth_worker
 from berth.protocol.states import FenceKind
-from berth_worker.fence import probe
+from berth_worker.fence import APPLY, probe
 
 _PROBE = """
 import dataclasses, json, sys
-from berth_worker.fence import probe
+from berth_worker.fence import APPLY, probe
 print(json.dumps(dataclasses.asdict(probe())))
 """
-# In a user namespace of its own in which no further one may be made, as on a hardened box.
+# In a user namespace of its own in which no further one may be made, as on a hardened box. What
+# it needs is loaded before it becomes somebody who may not read the packages.
 _HARDENED = """
-import ctypes, os, sys
+import ctypes, dataclasses, json, os, subprocess, sys
+from pathlib import Path
+import berth_worker.fence
+module = sys.modules["berth_worker.fence.probe"]
+sys.executable, module.APPLY = sys.argv[1], Path(sys.argv[2])
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x10000000) == 0, os.strerror(ctypes.get_errno())
 print("unshared", flush=True)
 sys.stdin.readline()
-open("/proc/sys/user/max_user_namespaces", "w").write("0")
+open("/proc/sys/user/max_user_namespaces", "w").write(sys.argv[3])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
-exec(sys.argv[1])
+print(json.dumps(dataclasses.asdict(module.probe())))
 """
 
 
@@ -81,10 +86,17 @@ tell(out=out.stdout, err=out.stderr)
     assert "--cap-add SYS_ADMIN" in fence["sentence"]
 
 
-def test_a_user_without_user_namespaces(as_root):
-    """An ordinary user on a box that refuses user namespaces is told how to allow them."""
+@pytest.mark.parametrize(("allowed", "kind"), [("0", "advisory"), ("9", "namespace")])
+def test_a_user_without_user_namespaces(as_root, anyones_python, open_folder, allowed, kind):
+    """
+    An ordinary user on a box that refuses user namespaces is told how to allow them; on one
+    that allows them there is a fence.
+    """
+    apply = open_folder / "apply.py"
+    apply.write_bytes(APPLY.read_bytes())
+    apply.chmod(0o644)
     with subprocess.Popen(
-        [sys.executable, "-c", _HARDENED, _PROBE],
+        [sys.executable, "-c", _HARDENED, anyones_python, str(apply), allowed],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -96,5 +108,5 @@ def test_a_user_without_user_namespaces(as_root):
         out, _ = child.communicate("go\n", timeout=60)
 
     fence = json.loads(out)
-    assert fence["kind"] == "advisory"
-    assert "kernel.unprivileged_userns_clone" in fence["sentence"]
+    assert fence["kind"] == kind
+    assert ("kernel.unprivileged_userns_clone" in fence["sentence"]) == (kind == "advisory")
