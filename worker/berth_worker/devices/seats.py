@@ -21,31 +21,38 @@ def seats(
     GPU it may see. Where the environment says nothing of use, the lease decides.
     """
     living = [table[pid] for pid in pids if pid in table]
+    # Read once: between two readings a process may end, or become another program.
+    variables = {process.pid: _variables(process) for process in living}
     placed: dict[int, list[Process]] = {}
-    ranks = [p for p in living if _is_rank(p, table)]
+    ranks = [p for p in living if _is_rank(p, variables, table)]
     for process in ranks:
-        visible = _visible(process) or lease
-        rank = int(_variables(process)["LOCAL_RANK"])
+        own = variables[process.pid]
+        visible = _visible(own) or lease
+        rank = int(own["LOCAL_RANK"])
         if rank < len(visible):
             placed.setdefault(visible[rank], []).append(process)
-    started = [p for p in living if "BERTH_ATTEMPT" in _variables(p)]
+    started = [p for p in living if "BERTH_ATTEMPT" in variables[p.pid]]
     if not ranks and started:
         largest = max(started, key=lambda p: (p.resident_bytes, -p.pid))
-        for index in sorted(set(_visible(largest) or lease)):
+        for index in sorted(set(_visible(variables[largest.pid]) or lease)):
             placed.setdefault(index, []).append(largest)
     return placed
 
 
-def _is_rank(process: Process, table: Mapping[int, Process]) -> bool:
-    rank = _variables(process).get("LOCAL_RANK", "")
+def _is_rank(
+    process: Process, variables: Mapping[int, dict[str, str]], table: Mapping[int, Process]
+) -> bool:
+    rank = variables[process.pid].get("LOCAL_RANK", "")
     if not rank.isdigit():
         return False
     parent = table.get(process.parent)
-    return parent is None or _variables(parent).get("LOCAL_RANK") != rank
+    if parent is None:
+        return True
+    return (variables.get(parent.pid) or _variables(parent)).get("LOCAL_RANK") != rank
 
 
-def _visible(process: Process) -> tuple[int, ...]:
-    parts = _variables(process).get("CUDA_VISIBLE_DEVICES", "").split(",")
+def _visible(variables: Mapping[str, str]) -> tuple[int, ...]:
+    parts = variables.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if not all(part.strip().isdigit() for part in parts):
         return ()
     return tuple(int(part) for part in parts)
