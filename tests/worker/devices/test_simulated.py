@@ -309,6 +309,20 @@ def test_leftovers_on_demand(devices, tmp_path):
     assert devices.clear([gpus[1].uuid], [])
 
 
+def test_loads_on_demand(devices, start, tmp_path):
+    """A GPU with a job on it looks as busy as the file says; an empty one stays empty."""
+    loads = [{"gpu": 0, "memory": "40GiB", "utilization": 91}, {"gpu": 1}]
+    (tmp_path / "simulated.json").write_text(json.dumps({"loads": loads}))
+    job = start(BUSY)
+    job.stdout.readline()
+
+    gpus = devices.snapshot(lease(devices, 0, pids={job.pid})).gpus
+
+    assert where(devices.snapshot(lease(devices, 0, pids={job.pid}))) == {0: {job.pid}}
+    assert (gpus[0].memory_used_bytes, gpus[0].utilization_percent) == (40 * GIB, 91)
+    assert (gpus[1].memory_used_bytes, gpus[1].utilization_percent) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"outsiders": [{"gpu": -1}]}', '{"faluts": []}', '{"mig": ["x"]}', "\xff"]
 )

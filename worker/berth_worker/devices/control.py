@@ -37,12 +37,21 @@ class SimulatedLeftover(Wire):
     memory: Bytes = 2 * 1024**3
 
 
+class SimulatedLoad(Wire):
+    """What a GPU shows while a job is on it, instead of what the job uses of the host."""
+
+    gpu: int = Field(ge=0)
+    memory: Bytes = 61 * 1024**3
+    utilization: int = Field(default=96, ge=0, le=100)
+
+
 class Control(Wire):
     """The control file: every list may be left out; a missing file is an empty one."""
 
     outsiders: tuple[SimulatedOutsider, ...] = ()
     faults: tuple[SimulatedFault, ...] = ()
     leftovers: tuple[SimulatedLeftover, ...] = ()
+    loads: tuple[SimulatedLoad, ...] = ()
     mig: tuple[int, ...] = ()
     """Indices of the GPUs with MIG mode on."""
 

@@ -119,10 +119,14 @@ class SimulatedDevices:
         shares: Mapping[int, int],
     ) -> GpuSnapshot:
         model = self._model
+        load = next((one for one in control.loads if one.gpu == index and seated), None)
         own = tuple(
-            self._process(pid, process.resident_bytes, name)
+            self._process(
+                process.pid,
+                load.memory // len(seated) if load else process.resident_bytes,
+                name,
+            )
             for name, process in seated
-            for pid in (process.pid,)
         )
         outside = tuple(
             GpuProcess(pid=o.pid, user=o.user, command=o.command, memory_bytes=o.memory)
@@ -131,7 +135,8 @@ class SimulatedDevices:
         )
         used = sum(p.memory_bytes or 0 for p in own + outside)
         used += sum(leftover.memory for leftover in control.leftovers if leftover.gpu == index)
-        busy = min(100, sum(shares.get(p.pid, 0) for p in own) + (97 if outside else 0))
+        used_by_own = load.utilization if load else sum(shares.get(p.pid, 0) for p in own)
+        busy = min(100, used_by_own + (97 if outside else 0))
         problems = tuple(fault.sentence for fault in control.faults if fault.gpu == index)
         return GpuSnapshot(
             uuid=self._uuids[index],
@@ -153,13 +158,13 @@ class SimulatedDevices:
             processes=own + outside,
         )
 
-    def _process(self, pid: int, resident_bytes: int, attempt: str) -> GpuProcess:
+    def _process(self, pid: int, memory_bytes: int, attempt: str) -> GpuProcess:
         description = self._book.describe(pid)
         return GpuProcess(
             pid=pid,
             user=description.user if description else None,
             command=description.command if description else None,
-            memory_bytes=min(resident_bytes, self._model.memory_bytes),
+            memory_bytes=min(memory_bytes, self._model.memory_bytes),
             started_at=description.started_at if description else None,
             attempt=attempt,
         )
