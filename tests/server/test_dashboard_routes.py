@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,13 +116,53 @@ def test_a_search_finds_what_reading_would(tmp_path_factory, pieces, limit):
         found, place = [], (0, 0)
         while place is not None:
             ask = {"offset": place[0], "line": place[1], "limit": limit, "slice_s": 5.0}
-            answer = logscan.scan(handle, {"pattern": "a", **ask})
+            answer = logscan.scan(handle, {"text": "a", "regex": False, **ask})
             found += [number for number, _ in answer["matches"]]
             place = answer["next"]
     finally:
         logscan._BLOCK = block
         os.close(handle)
     assert found == expected
+
+
+@given(
+    text=st.text("aAbBdDzZ09^._- \n", max_size=40),
+    expression=st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "B",
+                "d",
+                r"\d",
+                r"\D",
+                r"\w",
+                r"\W",
+                r"\.",
+                r"\x41",
+                "[a-z]",
+                "[A-Z]",
+                "[Z-a]",
+                "[^a-z0-9]",
+                "[^b]",
+                "[.-_]",
+                ".",
+                "^",
+                "$",
+                "a*",
+                "(?:b|D)",
+                "(?i:a)",
+                "(a|z)",
+            ]
+        ),
+        min_size=1,
+        max_size=5,
+    ).map("".join),
+)
+def test_the_quick_way_finds_what_ignoring_case_finds(text, expression):
+    """Searching in lower case is an optimisation that nobody can tell from the real thing."""
+    needle = logscan.Needle(expression, regex=True)
+    slow = re.compile(expression.encode(), re.IGNORECASE | re.MULTILINE).search(text.encode())
+    assert needle.find(needle.hay(text.encode())) == (-1 if slow is None else slow.start())
 
 
 class TestMarkers:

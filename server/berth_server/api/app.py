@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import (
-    ablations,
     access,
     dashboard,
     events,
@@ -68,7 +67,6 @@ def create_app(context: Context) -> FastAPI:
         logs,
         follow,
         metrics,
-        ablations,
         dashboard,
         logtail,
         live,

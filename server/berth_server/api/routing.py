@@ -10,8 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from berth.protocol.invalid import nearest
-from berth_server.api.problems import Wrong
+from berth_server.api.problems import Wrong, nearest
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -15,7 +15,7 @@ from typing import cast
 from berth.protocol.dashboard import LogMarkers, LogMatch, LogMatches
 from berth_server.service.errors import Invalid
 from berth_server.service.logs import LogFile
-from berth_server.service.logscan import Found
+from berth_server.service.logscan import Found, Needle
 
 _SCANNER = Path(__file__).with_name("logscan.py")
 _SLICE_S = 0.8
@@ -35,9 +35,8 @@ def search(log: LogFile, text: str, *, regex: bool, cursor: str | None, limit: i
 
     Raises Invalid for a broken expression or cursor, and for an expression that takes too long.
     """
-    pattern = text if regex else re.escape(text)
     try:
-        re.compile(pattern.encode())
+        Needle(text, regex=regex)
     except (re.error, RecursionError, OverflowError) as error:
         raise Invalid(f"{text!r} is not a regular expression: {error}.") from None
     offset, line = _place(cursor)
@@ -45,7 +44,8 @@ def search(log: LogFile, text: str, *, regex: bool, cursor: str | None, limit: i
     if handle is None:
         return LogMatches(attempt=log.attempt, matches=[])
     ask = {
-        "pattern": pattern,
+        "text": text,
+        "regex": regex,
         "offset": offset,
         "line": line,
         "limit": limit,

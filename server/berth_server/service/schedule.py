@@ -11,7 +11,6 @@ from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.model import JobView, Plan, Snapshot, Start
 from berth_server.core.policy import plan as core_plan
 from berth_server.service.board import moment
-from berth_server.service.caps import ablation_views
 from berth_server.service.sight import gpu_views
 from berth_server.service.state import set_job_state
 from berth_server.service.stop import stop_attempt
@@ -37,7 +36,6 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         worker_ok=fresh,
         user_usage=users,
         group_usage=groups,
-        ablations=ablation_views(service.board, now),
     )
 
 

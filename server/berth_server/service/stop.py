@@ -17,8 +17,11 @@ def stop_attempt(tx: Transaction, record: AttemptRecord, reason: Outcome, messag
     """
     if record.stop_reason is not None and reason is not Outcome.CANCELLED:
         return
-    columns = {"stop_reason": reason.value}
-    if reason is Outcome.EARLY_STOPPED:
-        columns["message"] = message
-    set_attempt_state(tx, record.job_id, record.number, AttemptState.STOPPING, columns)
+    set_attempt_state(
+        tx,
+        record.job_id,
+        record.number,
+        AttemptState.STOPPING,
+        {"stop_reason": reason.value},
+    )
     set_job_state(tx, record.job_id, JobState.STOPPING, message, number=record.number)
