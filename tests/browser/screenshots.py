@@ -18,7 +18,7 @@ from pathlib import Path
 
 from box import Box
 from browser import launch
-from lab import fill
+from lab import Lab
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,10 +73,12 @@ def main() -> int:
     folder = ROOT / "docs" / "screenshots" if options.docs else options.folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="berth-") as home:
-        # Other users read their train script there.
+        # Other users reach the server's socket there.
         Path(home).chmod(0o755)
         with Box(Path(home)) as box:
-            jobs = fill(box, USERS if INSIDE in os.environ else {})
+            inside = INSIDE in os.environ
+            lab = Lab(box, USERS if inside else {}, Path("/srv") if inside else Path(home))
+            jobs = lab.fill()
             try:
                 _take(box, jobs, folder, DOCS if options.docs else _all())
             finally:
@@ -144,7 +146,6 @@ def _with_users() -> int:
         homes = "".join(f" && install -d -o {uid} /srv/{name}" for name, uid in USERS.items())
         inner = (
             f'mount --bind "{passwd.name}" /etc/passwd && mount -t tmpfs homes /srv{homes} '
-            "&& install -d -o 61001 /srv/ada/twin && touch /srv/ada/twin/train.py "
             '&& exec "$@"'
         )
         command = ["unshare", "--mount", "bash", "-c", inner, "-", sys.executable, *sys.argv]
