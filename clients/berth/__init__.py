@@ -16,7 +16,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from berth.protocol.ablations import AblationSpec
     from berth.protocol.jobs import Job, JobPatch, JobSpec, OomLadder
     from berth.protocol.states import JobState, Outcome
     from berth.sdk.client import Client
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
         Unreachable,
         WaitTimeout,
     )
-    from berth.sdk.matrix import MatrixError
 
     __version__: str
 
@@ -50,15 +48,12 @@ _WHERE = {
         "Unreachable",
         "WaitTimeout",
     ),
-    "berth.sdk.matrix": ("MatrixError",),
-    "berth.protocol.ablations": ("AblationSpec",),
     "berth.protocol.jobs": ("Job", "JobPatch", "JobSpec", "OomLadder"),
     "berth.protocol.states": ("JobState", "Outcome"),
 }
 _HOMES = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "AblationSpec",
     "BerthError",
     "Client",
     "Conflict",
@@ -68,7 +63,6 @@ __all__ = [
     "JobPatch",
     "JobSpec",
     "JobState",
-    "MatrixError",
     "NotFound",
     "OomLadder",
     "Outcome",

@@ -7,13 +7,9 @@ from berth_trainer.atomic_file import write_json
 from berth_trainer.settings import DeepSpeedSettings
 
 
-def build(
-    settings: DeepSpeedSettings, *, cuda: bool, cpu_adam: bool, universal: bool = False
-) -> dict[str, Any]:
+def build(settings: DeepSpeedSettings, *, cuda: bool, cpu_adam: bool) -> dict[str, Any]:
     """
     The configuration; every key that TrainingArguments decides as well is "auto".
-
-    `universal`: the run begins with a checkpoint that was converted to that format.
 
     Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
     one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
@@ -48,7 +44,6 @@ def build(
         "gradient_accumulation_steps": "auto",
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
-        **({"checkpoint": {"load_universal": True}} if universal else {}),
     }
 
 

@@ -63,18 +63,13 @@ class Session:
         length = fit_to_model(self.settings, config, tokenizer)
         data = self._data(material, Encoder(tokenizer, WORDINGS[material.language], length))
         zero = deepspeed_config.build(
-            self.settings.deepspeed,
-            cuda=hardware.cuda,
-            cpu_adam=hardware.cpu_adam,
-            universal=beginning.converted,
+            self.settings.deepspeed, cuda=hardware.cuda, cpu_adam=hardware.cpu_adam
         )
         if self.ranks.first:
             self._prepare_folder(beginning)
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
         prepare_deepspeed(hardware)
-        trainer, signals, keeper = self._trainer(
-            data, tokenizer, config, hardware, zero, length, beginning
-        )
+        trainer, signals, keeper = self._trainer(data, tokenizer, config, hardware, zero, length)
         self._introduce(data, trainer, length)
         try:
             trainer.train(
@@ -144,13 +139,11 @@ class Session:
         hardware: Hardware,
         zero: dict[str, Any],
         length: int,
-        beginning: resume.Beginning,
     ) -> Any:
         from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
         from berth_trainer.callbacks import (
             MetricLines,
-            OnOtherRanks,
             Progress,
             StartupChecklist,
             StopWithCheckpoint,
@@ -160,7 +153,6 @@ class Session:
 
         training = self.settings.training
         evaluating = bool(training.eval_steps) and len(data.validation) > 0
-        accumulation = beginning.accumulation or training.gradient_accumulation_steps
         arguments = training_arguments.build(
             training,
             output_dir=self.output_dir,
@@ -168,7 +160,6 @@ class Session:
             hardware=hardware,
             max_steps=self.max_steps,
             evaluating=evaluating,
-            accumulation=accumulation,
         )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
         model = load_model(self.model_name, config, hardware)
@@ -179,14 +170,7 @@ class Session:
             model = add_adapter(model, self.settings.lora)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
-        keeper = WholeCheckpoints(
-            keep=training.save_total_limit,
-            ranks=self.ranks,
-            batch=checkpoints.Batch(
-                samples=training.batch_size * accumulation * arguments.world_size,
-                configured=training.batch_size * training.gradient_accumulation_steps,
-            ),
-        )
+        keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
         metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
@@ -208,10 +192,6 @@ class Session:
         trainer.add_callback(
             StartupChecklist(self._asked(hardware), engine=trainer.engine, ranks=self.ranks)
         )
-        if beginning.converted and beginning.checkpoint:
-            trainer.add_callback(
-                OnOtherRanks(beginning.checkpoint, trainer=trainer, ranks=self.ranks)
-            )
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
         return trainer, signals, keeper

@@ -58,7 +58,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     DEPENDENCY_FAILED = "dependency_failed"
     DISK_FULL = "disk_full"
-    EARLY_STOPPED = "early_stopped"
 
 
 class HolderKind(StrEnum):

@@ -46,8 +46,15 @@ const job = createRoute({
 const jobTab = createRoute({
   ...at("/jobs/$jobId/$tab"),
   component: JobScreen,
-  validateSearch: (search: Record<string, unknown>): { attempt?: number; line?: number; q?: string } =>
-    optional({ attempt: whole(search["attempt"]), line: whole(search["line"]), q: text(search["q"]) }),
+  validateSearch: (
+    search: Record<string, unknown>,
+  ): { attempt?: number; line?: number; q?: string; regex?: true } =>
+    optional({
+      attempt: whole(search["attempt"]),
+      line: whole(search["line"]),
+      q: text(search["q"]) ?? (typeof search["q"] === "number" ? String(search["q"]) : undefined),
+      regex: search["regex"] === true ? (true as const) : undefined,
+    }),
 });
 const compare = createRoute({
   ...at("/compare"),

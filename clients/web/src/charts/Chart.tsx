@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { absolute } from "@/format/duration";
 import { metric } from "@/format/units";
 import { onThemeChange } from "@/shell/theme";
 import { resolveColor } from "./color";
@@ -138,7 +139,11 @@ function options(
       },
     ],
     series: [
-      { label: xKind === "step" ? "step" : "time" },
+      {
+        label: xKind === "step" ? "step" : "time",
+        value: (_u: uPlot, v: number | null) =>
+          v === null ? "newest" : xKind === "step" ? metric(v) : absolute(v * 1000),
+      },
       ...series.map((s) => {
         const color = resolveColor(element, s.color);
         return {
@@ -148,7 +153,9 @@ function options(
           alpha: s.faint ? 0.3 : 1,
           spanGaps: true,
           points: { show: s.values.length < 60 && !s.faint, size: 4 },
-          value: (_u: uPlot, v: number | null) => metric(v),
+          // While no cursor is there the legend tells the newest value of each line.
+          value: (_u: uPlot, v: number | null, _i: number, place: number | null) =>
+            metric(place === null ? s.values.findLast((known) => known !== null) : v),
         };
       }),
     ],

@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { BerthEvent } from "@/api/types";
 import { absolute, duration, wallClock } from "@/format/duration";
 import { useNow } from "./Time";
+import { Told } from "./Told";
 
 interface Props {
   events: readonly BerthEvent[];
@@ -22,8 +23,8 @@ export function EventList({ events, full = false, gaps = false, links = false }:
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th>Time</th>
             {gaps && <th>After</th>}
-            <th>Event</th>
-            <th>By</th>
+            <th className="max-sm:hidden">Event</th>
+            <th className="max-sm:hidden">By</th>
             {links && <th>Job</th>}
             <th>What happened</th>
           </tr>
@@ -44,10 +45,10 @@ export function EventList({ events, full = false, gaps = false, links = false }:
                     {before ? `+${gap((at - Date.parse(before.time)) / 1000)}` : ""}
                   </td>
                 )}
-                <td className="whitespace-nowrap">
+                <td className="whitespace-nowrap max-sm:hidden">
                   <code className="text-xs">{event.kind}</code>
                 </td>
-                <td className="text-muted">{event.actor}</td>
+                <td className="text-muted max-sm:hidden">{event.actor}</td>
                 {links && (
                   <td>
                     {event.job_id != null && (
@@ -61,8 +62,11 @@ export function EventList({ events, full = false, gaps = false, links = false }:
                     )}
                   </td>
                 )}
-                <td className="min-w-64">
-                  {event.message}
+                <td className="sm:min-w-64">
+                  <Told text={event.message} />
+                  <span className="block text-xs text-muted sm:hidden">
+                    <code>{event.kind}</code> by {event.actor}
+                  </span>
                   {full && Object.keys(event.data ?? {}).length > 0 && (
                     <code className="mt-1 block text-xs wrap-anywhere whitespace-pre-wrap text-muted">
                       {JSON.stringify(event.data, null, 1)}

@@ -2,7 +2,8 @@ import { Link } from "@tanstack/react-router";
 import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
 import { absolute, relative, wallClock } from "@/format/duration";
-import { Ticked } from "./Ticked";
+import { pieces, withoutForecast } from "@/model/sentence";
+import { Told } from "./Told";
 import { useNow } from "./Time";
 
 const CONFIDENCE = {
@@ -16,21 +17,30 @@ const CONFIDENCE = {
 export function ExplanationView({ explanation }: { explanation: Explanation }) {
   const now = useNow();
   const start = explanation.expected_start == null ? undefined : Date.parse(explanation.expected_start);
+  const summary = withoutForecast(explanation.summary);
+  // The gravest reason often is the summary.
+  const repeated = explanation.reasons?.[0]?.sentence === summary;
   return (
     <div className="text-sm">
-      <p className="mb-2 font-medium">
-        <Ticked text={explanation.summary} />
-      </p>
+      {!repeated && (
+        <p className="mb-2 font-medium">
+          <Told text={summary} />
+        </p>
+      )}
       {(explanation.position != null || start !== undefined) && (
-        <p className="mb-3 text-muted">
+        <p className="mb-3">
           {explanation.position != null && `Place ${explanation.position} in line. `}
           {start !== undefined && (
             <>
               Expected start{" "}
-              <time dateTime={explanation.expected_start ?? ""} title={absolute(start)} className="text-ink">
+              <time
+                dateTime={explanation.expected_start ?? ""}
+                title={absolute(start)}
+                className="font-medium"
+              >
                 about {wallClock(start, now)} ({relative(start, now)})
               </time>
-              , {CONFIDENCE[explanation.confidence ?? "unknown"]}.
+              <span className="text-muted">, {CONFIDENCE[explanation.confidence ?? "unknown"]}</span>.
             </>
           )}
         </p>
@@ -50,7 +60,7 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
               <li key={sentence} className="flex gap-2">
                 <Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" />
                 <span>
-                  <Ticked text={sentence} />
+                  <Told text={sentence} />
                 </span>
               </li>
             ))}
@@ -66,6 +76,8 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
   // Most sentences tell their end themselves.
   const told = reason.until == null || reason.sentence.includes(" until ");
   const until = told ? undefined : Date.parse(reason.until ?? "");
+  const named = new Set(pieces(reason.sentence).flatMap((p) => (p.kind === "job" ? [p.id] : [])));
+  const unnamed = (reason.job_ids ?? []).filter((id) => !named.has(id));
   return (
     <li className="flex gap-2">
       <Icon
@@ -73,7 +85,7 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
         className={`mt-0.5 size-4 shrink-0 ${reason.blocking ? "text-warn" : "text-muted"}`}
       />
       <span className="min-w-0">
-        <Ticked text={reason.sentence} />
+        <Told text={reason.sentence} />
         <span className="text-xs text-muted">
           {until !== undefined && (
             <>
@@ -84,7 +96,7 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
               </time>
             </>
           )}
-          {(reason.job_ids ?? []).slice(0, 6).map((id) => (
+          {unnamed.slice(0, 6).map((id) => (
             <span key={id}>
               {" "}
               ·{" "}

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { absolute, clock, duration, parseDuration, relative, span, wallClock } from "./duration";
-import { bytes, count, gib, metric, percent, plural } from "./units";
+import { bytes, count, gib, metric, percent, plural, roundGib } from "./units";
 
 describe("durations", () => {
   test.each([
@@ -71,6 +71,7 @@ describe("numbers", () => {
     expect(bytes(1536)).toBe("1.5 KiB");
     expect(bytes(80 * 1024 ** 3)).toBe("80.0 GiB");
     expect(gib(80 * 1024 ** 3)).toBe("80.0");
+    expect([79.6, 4.24, 0.01].map((n) => roundGib(n * 1024 ** 3))).toEqual(["80", "4.2", "0"]);
   });
 
   test("what is not known is a dash, not a zero", () => {

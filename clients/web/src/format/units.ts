@@ -23,6 +23,12 @@ export function gib(count: number): string {
   return value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }
 
+/** GiB where there is little room and the exact number is one hover away: "71", "4.2", "0". */
+export function roundGib(count: number): string {
+  const value = count / GIB;
+  return value >= 10 || value < 0.05 ? value.toFixed(0) : value.toFixed(1);
+}
+
 export function percent(value: number | null | undefined): string {
   return value === null || value === undefined ? ABSENT : `${Math.round(value)} %`;
 }

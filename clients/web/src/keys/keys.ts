@@ -25,6 +25,11 @@ export function isTyping(target: EventTarget | null): boolean {
   return target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
 }
 
+/** Whether Enter there belongs to what has the focus: it presses a button, follows a link. */
+export function isPressed(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("a[href], button, summary") !== null;
+}
+
 /** Reads strokes one by one and finds the action they complete. */
 export class KeyReader {
   private pending = "";

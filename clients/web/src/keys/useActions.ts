@@ -1,6 +1,6 @@
 /** Which actions the page offers now: a list that screens add to while they are shown. */
 import { useEffect, useRef, useSyncExternalStore } from "react";
-import { isTyping, KeyReader, keyName } from "./keys";
+import { isPressed, isTyping, KeyReader, keyName } from "./keys";
 import type { Action } from "./keys";
 
 const groups = new Map<symbol, readonly Action[]>();
@@ -60,7 +60,7 @@ export function startKeys(): void {
     // A dialog has its own keys; nothing behind it may be triggered.
     if (document.querySelector("dialog[open]")) return;
     const name = keyName(event);
-    if (name === undefined) return;
+    if (name === undefined || (name === "Enter" && isPressed(event.target))) return;
     const action = reader.read(name, all, event.timeStamp);
     if (!action) return;
     event.preventDefault();

@@ -1,6 +1,6 @@
 import type { Attempt } from "@/api/types";
 import { span } from "@/format/duration";
-import { Ticked } from "@/components/Ticked";
+import { Told } from "@/components/Told";
 import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/job";
 
@@ -29,7 +29,7 @@ export function EndLine({
       {message && (
         <span className="text-ink">
           {" "}
-          <Ticked text={message} />
+          <Told text={message} />
         </span>
       )}
     </p>

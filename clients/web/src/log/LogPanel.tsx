@@ -21,17 +21,17 @@ interface Props {
   /** 1-based, as in the address. */
   line: number | undefined;
   q: string;
+  regex: boolean;
   onLine: (line: number | undefined) => void;
-  onFind: (q: string) => void;
+  onFind: (q: string, regex: boolean) => void;
 }
 
 /** The log with its tools: follow, find, wrap, jump, download. */
-export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
+export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props) {
   const growing = attempt !== undefined && attempt.state !== "ended";
   const { buffer, version, ready, error, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
   const [follow, setFollow] = useState(line === undefined);
   const [wrap, setWrap] = useState(() => localStorage.getItem("berth.wrap") === "on");
-  const [regex, setRegex] = useState(false);
   const [text, setText] = useState(q);
   const [at, setAt] = useState(-1);
   const view = useRef<LogHandle>(null);
@@ -93,7 +93,7 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
   ]);
 
   if (attempt === undefined) {
-    return <Empty title="No log yet">{job.reason ?? "The log begins when the job starts."}</Empty>;
+    return <Empty title="No log yet">The log begins when the job starts.</Empty>;
   }
   return (
     <div
@@ -121,10 +121,10 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
           box={box}
           onText={(next) => {
             setText(next);
-            if (next === "") onFind("");
+            if (next === "") onFind("", regex);
           }}
-          onAsk={() => onFind(text)}
-          onRegex={() => setRegex(!regex)}
+          onAsk={() => onFind(text, regex)}
+          onRegex={() => onFind(q, !regex)}
           onStep={step}
         />
         {markers?.first_traceback != null && (
@@ -141,12 +141,14 @@ export function LogPanel({ job, attempt, line, q, onLine, onFind }: Props) {
           ranks={markers?.ranks ?? []}
           q={q}
           onFind={(rank) => {
-            setRegex(true);
             setText(rank);
-            onFind(rank);
+            onFind(rank, rank !== "");
           }}
         />
-        <span className="ml-auto text-xs tabular text-muted" title={`${count(buffer.sizeBytes)} bytes`}>
+        <span
+          className="ml-auto text-xs tabular text-muted max-sm:hidden"
+          title={`${count(buffer.sizeBytes)} bytes`}
+        >
           {count(buffer.total)} lines · {bytes(buffer.sizeBytes)}
         </span>
         <Button

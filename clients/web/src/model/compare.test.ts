@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { bestIndex, bySeed, missing, parameters, spread } from "./compare";
+import { bestOf, bySeed, missing, parameters, spread } from "./compare";
 import type { AblationRun } from "./runs";
 
 const run = (id: number, labels: Record<string, string>, fields: object = {}): AblationRun =>
@@ -18,14 +18,14 @@ test("only what differs becomes a column, unless all is asked for", () => {
 
 describe("the best value", () => {
   test("is the least or the greatest by the metric's direction", () => {
-    expect(bestIndex([2, 1, 3], true)).toBe(1);
-    expect(bestIndex([2, 1, 3], false)).toBe(2);
+    expect(bestOf([2, 1, 3], true)).toBe(1);
+    expect(bestOf([2, 1, null, 3], false)).toBe(3);
   });
 
   test("is not marked where there is nothing to compare", () => {
-    expect(bestIndex([2, null], true)).toBe(-1);
-    expect(bestIndex([2, 2], true)).toBe(-1);
-    expect(bestIndex([], true)).toBe(-1);
+    expect(bestOf([2, null], true)).toBeUndefined();
+    expect(bestOf([2, 2], true)).toBeUndefined();
+    expect(bestOf([], true)).toBeUndefined();
   });
 });
 

@@ -22,18 +22,11 @@ export function parameters(runs: readonly AblationRun[], all: boolean): Column[]
   return all ? columns : columns.filter(differs);
 }
 
-/** Index of the best value; -1 when none is there or all are the same. */
-export function bestIndex(values: readonly (number | null | undefined)[], less: boolean): number {
-  let best = -1;
-  values.forEach((value, i) => {
-    if (value == null) return;
-    const present = best === -1 ? undefined : values[best];
-    if (present == null || (less ? value < present : value > present)) best = i;
-  });
-  const first = best === -1 ? undefined : values[best];
-  return values.filter((v) => v != null).length > 1 && values.some((v) => v != null && v !== first)
-    ? best
-    : -1;
+/** The best value, which several runs may share; undefined when there is nothing to be better than. */
+export function bestOf(values: readonly (number | null | undefined)[], less: boolean): number | undefined {
+  const there = values.filter((v) => v != null && Number.isFinite(v)) as number[];
+  const [low, high] = [Math.min(...there), Math.max(...there)];
+  return there.length > 1 && low !== high ? (less ? low : high) : undefined;
 }
 
 export interface Group {

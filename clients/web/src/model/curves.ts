@@ -82,7 +82,8 @@ export function byWeight(names: readonly string[]): string[] {
 
 /** What a metric is measured in, where its name tells. */
 export function unitOf(name: string): string {
-  if (/per_second$/.test(name)) return "1/s";
+  const rate = /^(?:\w+[/_])?(\w+)_per_second$/.exec(name)?.[1];
+  if (rate !== undefined) return `${rate}/s`;
   if (/_(seconds|s)$|runtime$/.test(name)) return "s";
   if (/_bytes$/.test(name)) return "bytes";
   if (/percent/.test(name)) return "%";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cells, EMPTY, specOfDraft, sweep } from "./draft";
+import { cells, draftOf, EMPTY, specOfDraft, sweep } from "./draft";
 
 describe("the form", () => {
   test("what is left empty is not sent", () => {
@@ -20,6 +20,27 @@ describe("the form", () => {
     expect(spec.env).toEqual({ A: "1", B: "x=y" });
     expect(spec.labels).toEqual({ seed: "1", ablation: "a" });
     expect(spec.depends_on).toEqual([4, 7]);
+  });
+
+  test("a job is copied with all that was asked for, but for what is over", () => {
+    const job = {
+      name: "a",
+      command: "x",
+      gpus: 2,
+      workdir: "/w",
+      priority: 0,
+      retries: 0,
+      grace: "5m",
+      preemptible: true,
+      notify: ["https://chat.lab/hook"],
+      depends_on: [3],
+    } as unknown as Parameters<typeof draftOf>[0];
+    expect(specOfDraft(draftOf(job))).toMatchObject({
+      grace: "5m",
+      preemptible: true,
+      notify: ["https://chat.lab/hook"],
+    });
+    expect(specOfDraft(draftOf(job)).depends_on).toBeUndefined();
   });
 
   test.each([

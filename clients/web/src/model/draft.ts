@@ -16,10 +16,16 @@ export interface Draft {
   grace: string;
   retries: string;
   dependsOn: string;
+  /** As a datetime-local field has it, in the browser's own zone. */
+  notBefore: string;
+  notify: string;
   labels: string;
   hold: boolean;
   onOom: boolean;
+  preemptible: boolean;
 }
+
+const DEFAULT_GRACE = "1m";
 
 export const EMPTY: Draft = {
   command: "",
@@ -35,9 +41,12 @@ export const EMPTY: Draft = {
   grace: "",
   retries: "",
   dependsOn: "",
+  notBefore: "",
+  notify: "",
   labels: "",
   hold: false,
   onOom: false,
+  preemptible: false,
 };
 
 /** What will be sent. Throws Error with a sentence when a field makes no sense. */
@@ -63,6 +72,10 @@ export function specOfDraft(draft: Draft): JobSpec {
   if (Object.keys(labels).length > 0) spec.labels = labels;
   const jobs = draft.dependsOn.split(/[\s,]+/).filter(Boolean);
   if (jobs.length > 0) spec.depends_on = jobs.map((id) => whole("Starts after", id.replace(/^#/, "")) ?? 0);
+  if (draft.notBefore !== "") spec.not_before = new Date(draft.notBefore).toISOString();
+  const addresses = draft.notify.split(/\s+/).filter(Boolean);
+  if (addresses.length > 0) spec.notify = addresses;
+  if (draft.preemptible) spec.preemptible = true;
   if (draft.hold) spec.hold = true;
   if (draft.onOom) spec.on_oom = { steps: ["halve_micro_batch", "checkpointing", "offload"] };
   return spec;
@@ -101,6 +114,9 @@ export function draftOf(job: Job): Draft {
       .join("\n"),
     priority: job.priority === 0 ? "" : String(job.priority),
     timeLimit: job.time_limit ?? "",
+    grace: job.grace === DEFAULT_GRACE ? "" : (job.grace ?? ""),
+    notify: (job.notify ?? []).join("\n"),
+    preemptible: job.preemptible ?? false,
     retries: job.retries === 0 ? "" : String(job.retries),
     labels: Object.entries(job.labels ?? {})
       .map(([k, v]) => `${k}=${v}`)

@@ -42,7 +42,7 @@ export function CompareScreen() {
       >
         <RetryFailed runs={runs ?? []} />
         <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
-          Others
+          All ablations
         </Link>
       </Heading>
       {error && !runs ? (

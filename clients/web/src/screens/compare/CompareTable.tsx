@@ -7,7 +7,7 @@ import { download } from "@/components/download";
 import { Section } from "@/components/Frame";
 import { JobDot, StateBadge } from "@/components/State";
 import { metric as number } from "@/format/units";
-import { bestIndex, bySeed, missing, parameters, spread } from "@/model/compare";
+import { bestOf, bySeed, missing, parameters, spread } from "@/model/compare";
 import { lessIsBetter, toCsv, toMarkdown } from "@/model/curves";
 import { jobColor } from "@/model/job";
 import type { AblationRun } from "@/model/runs";
@@ -29,15 +29,16 @@ function valueOf(run: AblationRun, name: string): number | null {
 export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
   const [all, setAll] = useState(false);
   const columns = parameters(runs, all);
-  const shown = metrics.slice(0, all ? undefined : 6);
+  // The learning rate is a setting that moves, not something reached.
+  const shown = all ? metrics : metrics.filter((m) => m !== "learning_rate").slice(0, 6);
   const best = Object.fromEntries(
     shown.map((m) => {
       const less = lessIsBetter(m);
       return [
         m,
         less === undefined
-          ? -1
-          : bestIndex(
+          ? undefined
+          : bestOf(
               runs.map((run) => valueOf(run, m)),
               less,
             ),
@@ -117,7 +118,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
             </tr>
           </thead>
           <tbody>
-            {runs.map((run, i) => (
+            {runs.map((run) => (
               <tr key={run.job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
                 <td>
                   <input
@@ -156,7 +157,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                         {missing(run)}
                       </td>
                     );
-                  const wins = best[m] === i;
+                  const wins = best[m] === value;
                   return (
                     <td
                       key={m}

@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
 import { Empty } from "@/components/Frame";
 import { Ago, Elapsed } from "@/components/Time";
+import { Told } from "@/components/Told";
 import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/job";
 import { ranges } from "@/model/topology";
@@ -9,7 +10,8 @@ import { ranges } from "@/model/topology";
 /** Each try: where, when, how it ended, and its log. */
 export function AttemptsTab({ job }: { job: Job }) {
   const attempts = [...(job.attempts ?? [])].reverse();
-  if (attempts.length === 0) return <Empty title="Not tried yet">{job.reason}</Empty>;
+  if (attempts.length === 0)
+    return <Empty title="Not tried yet">Every try is listed here with where it ran and how it ended.</Empty>;
   return (
     <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Attempts">
       <table className="w-full text-sm">
@@ -39,7 +41,11 @@ export function AttemptsTab({ job }: { job: Job }) {
               </td>
               <td className="min-w-64">
                 {attempt.outcome ? OUTCOME_WORDS[attempt.outcome] : attempt.state}
-                {attempt.message && <span className="block text-xs text-muted">{attempt.message}</span>}
+                {attempt.message && (
+                  <span className="block text-xs text-muted">
+                    <Told text={attempt.message} />
+                  </span>
+                )}
               </td>
               <td className="text-right tabular">
                 {attempt.signal != null ? `signal ${attempt.signal}` : (attempt.exit_code ?? "–")}

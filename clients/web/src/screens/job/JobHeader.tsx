@@ -4,7 +4,7 @@ import type { Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
 import { JobDot, StateBadge } from "@/components/State";
-import { Ticked } from "@/components/Ticked";
+import { Told } from "@/components/Told";
 import { Elapsed, Left } from "@/components/Time";
 import { plural } from "@/format/units";
 import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd } from "@/model/job";
@@ -63,12 +63,12 @@ export function JobHeader({ job }: { job: Job }) {
       <StepLine job={job} />
       {(job.warnings ?? []).map((warning) => (
         <p key={warning} className="mt-2 text-sm text-warn">
-          {warning}
+          <Told text={warning} />
         </p>
       ))}
       {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && (
         <p className="mt-2 text-sm">
-          <Ticked text={job.message} />
+          <Told text={job.message} />
         </p>
       )}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}

@@ -109,17 +109,21 @@ export function JobScreen() {
           attempt={attempt}
           line={search.line}
           q={search.q ?? ""}
+          regex={search.regex ?? false}
           onLine={(line) => {
             const { line: _old, ...rest } = search;
+            // A line belongs to its attempt: the link still leads there after a retry.
+            const marked = line === undefined || !attempt ? {} : { line, attempt: attempt.number };
+            void navigate({ search: { ...rest, ...marked }, replace: true, resetScroll: false });
+          }}
+          onFind={(q, regex) => {
+            const { q: _old, regex: _was, ...rest } = search;
+            const asked = q === "" ? {} : { q };
             void navigate({
-              search: line === undefined ? rest : { ...rest, line },
+              search: { ...rest, ...asked, ...(regex ? { regex: true as const } : {}) },
               replace: true,
               resetScroll: false,
             });
-          }}
-          onFind={(q) => {
-            const { q: _old, ...rest } = search;
-            void navigate({ search: q === "" ? rest : { ...rest, q }, replace: true, resetScroll: false });
           }}
         />
       )}

@@ -4,11 +4,12 @@ import type { Attempt, Job } from "@/api/types";
 import { Empty, Section, Skeleton } from "@/components/Frame";
 import { jobColor } from "@/model/job";
 import { islands, ranges } from "@/model/topology";
+import { lookOf } from "@/screens/overview/holders";
 
 /** Where on the box the attempt runs or ran, how those GPUs are joined, and what keeps it there. */
 export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const box = useBox().data;
-  if (!attempt) return <Empty title="Not placed yet">{job.reason}</Empty>;
+  if (!attempt) return <Empty title="Not placed yet">Its GPUs are shown here once it has started.</Empty>;
   if (!box) return <Skeleton rows={3} />;
   const own = new Set(attempt.gpu_uuids);
   const color = jobColor(job.id);
@@ -41,7 +42,7 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
                         ? "its own"
                         : gpu.holder.kind === "job"
                           ? `job ${gpu.holder.job_id}`
-                          : gpu.holder.kind}
+                          : lookOf(gpu).word}
                     </span>
                   </li>
                 ))}

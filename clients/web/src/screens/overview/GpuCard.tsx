@@ -3,7 +3,8 @@ import clsx from "clsx";
 import type { Gpu } from "@/api/types";
 import { Bar, Sparkline } from "@/components/Meter";
 import { Left } from "@/components/Time";
-import { bytes, celsius, gib, percent, watts } from "@/format/units";
+import { Told } from "@/components/Told";
+import { bytes, celsius, gib, percent, roundGib, watts } from "@/format/units";
 import { jobColor } from "@/model/job";
 import { memoryParts, strangers } from "@/model/topology";
 import { lookOf } from "./holders";
@@ -71,7 +72,7 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
         />
         <span className="flex flex-wrap justify-between gap-x-2 text-xs tabular text-muted">
           <span title={memoryText}>
-            <span className="text-ink">{gib(gpu.memory_used_bytes)}</span> / {gib(memory.total)} GiB
+            <span className="text-ink">{roundGib(gpu.memory_used_bytes)}</span> / {roundGib(memory.total)} GiB
           </span>
           <span title="Share of the last sample in which a kernel ran">
             {percent(gpu.utilization_percent)}
@@ -84,13 +85,11 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
             {watts(gpu.power_w)}
           </span>
         </span>
-        {history.filter((v) => v !== null).length > 1 && (
-          <Sparkline
-            values={history}
-            label={`GPU ${gpu.index}: utilisation of the last hour`}
-            {...(color ? { color } : {})}
-          />
-        )}
+        <Sparkline
+          values={history}
+          label={`GPU ${gpu.index}: utilisation of the last hour`}
+          {...(color ? { color } : {})}
+        />
       </span>
     </Link>
   );
@@ -127,7 +126,7 @@ function HolderLines({ gpu }: { gpu: Gpu }) {
   const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
   return (
     <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
-      {problem ?? holder.sentence}
+      <Told text={problem ?? holder.sentence} links={false} />
     </span>
   );
 }

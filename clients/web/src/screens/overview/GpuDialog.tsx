@@ -1,4 +1,3 @@
-import { Link } from "@tanstack/react-router";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
@@ -8,6 +7,7 @@ import { Button } from "@/components/Button";
 import { Dialog } from "@/components/Dialog";
 import { ErrorNote } from "@/components/Frame";
 import { Ago } from "@/components/Time";
+import { Told } from "@/components/Told";
 import { notify } from "@/components/Announcer";
 import { bytes, celsius, gib, percent, watts } from "@/format/units";
 
@@ -30,19 +30,7 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
   return (
     <Dialog title={`GPU ${gpu.index}`} onClose={onClose} wide>
       <p className="mb-3 text-sm">
-        {gpu.holder.sentence}
-        {gpu.holder.job_id != null && (
-          <>
-            {" "}
-            <Link
-              to="/jobs/$jobId"
-              params={{ jobId: String(gpu.holder.job_id) }}
-              className="text-accent underline"
-            >
-              Open job {gpu.holder.job_id}
-            </Link>
-          </>
-        )}
+        <Told text={gpu.holder.sentence} />
       </p>
       {(gpu.health?.problems ?? []).map((problem) => (
         <p key={problem} className="mb-2 text-sm text-bad">
@@ -51,7 +39,12 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
       ))}
       <dl className="mb-4 grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm sm:grid-cols-[auto_1fr_auto_1fr]">
         {facts.map(([name, value]) => (
-          <div key={name} className={name === "UUID" ? "col-span-full grid grid-cols-subgrid" : "contents"}>
+          <div
+            key={name}
+            className={
+              name === "UUID" ? "col-span-full grid grid-cols-subgrid sm:[&>dd]:col-span-3" : "contents"
+            }
+          >
             <dt className="text-muted">{name}</dt>
             <dd className="tabular wrap-anywhere">{value}</dd>
           </div>

@@ -2,8 +2,10 @@ import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
 import { Empty } from "@/components/Frame";
 import { ExpectedStart } from "@/components/ExpectedStart";
+import { Told } from "@/components/Told";
 import { plural } from "@/format/units";
 import { byPosition } from "@/model/queue";
+import { withoutForecast } from "@/model/sentence";
 
 /** The next five of the queue with when and why. */
 export function NextUp({ jobs }: { jobs: readonly Job[] }) {
@@ -31,7 +33,11 @@ export function NextUp({ jobs }: { jobs: readonly Job[] }) {
               <ExpectedStart job={job} />
             </span>
           </div>
-          {job.reason && <p className="mt-0.5 pl-8 text-xs text-muted">{job.reason}</p>}
+          {job.reason && (
+            <p className="mt-0.5 pl-8 text-xs text-muted">
+              <Told text={withoutForecast(job.reason)} />
+            </p>
+          )}
         </li>
       ))}
     </ol>

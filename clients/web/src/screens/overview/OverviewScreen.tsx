@@ -2,9 +2,12 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { Told } from "@/components/Told";
 import type { Gpu } from "@/api/types";
 import { useNow } from "@/components/Time";
 import { absolute, relative } from "@/format/duration";
+import { useLive } from "@/live/live";
+import { plural } from "@/format/units";
 import { nextFree } from "@/model/idle";
 import { islands, ranges } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
@@ -43,6 +46,7 @@ export function OverviewScreen() {
   const history = useGpuHistory(box.data);
   const { gpu: shownIndex } = useSearch({ from: "/" });
   const navigate = useNavigate({ from: "/" });
+  const { phase } = useLive();
   const [lit, setLit] = useState<number | null>(null);
 
   if (box.isError && !box.data) return <ErrorNote error={box.error} retry={() => void box.refetch()} />;
@@ -51,7 +55,7 @@ export function OverviewScreen() {
   return (
     <>
       <Heading
-        title={box.data?.sentence ?? "Overview"}
+        title={box.data ? <Told text={box.data.sentence} links={false} /> : "Overview"}
         note={
           box.data && (
             <span className="flex flex-wrap gap-x-4">
@@ -77,7 +81,7 @@ export function OverviewScreen() {
       ) : (
         <section
           aria-label="GPUs"
-          className={`mb-5 flex flex-col gap-3 ${box.data.stale ? "opacity-60" : ""}`}
+          className={`mb-5 flex flex-col gap-3 ${box.data.stale || phase === "down" ? "opacity-60 grayscale" : ""}`}
         >
           {islands(box.data).map((island) => (
             <div
@@ -106,7 +110,7 @@ export function OverviewScreen() {
         </section>
       )}
       <div className="grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]">
-        <Section title="Running" note={running.data ? `${running.data.jobs.length} jobs` : ""}>
+        <Section title="Running" note={running.data ? plural(running.data.jobs.length, "job") : ""}>
           {running.isError && !running.data ? (
             <ErrorNote error={running.error} retry={() => void running.refetch()} />
           ) : !running.data ? (

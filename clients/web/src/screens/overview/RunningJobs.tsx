@@ -37,11 +37,11 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th>Job</th>
-            <th>User</th>
+            <th className="max-sm:hidden">User</th>
             <th>GPUs</th>
-            <th>State</th>
+            <th className="max-sm:hidden">State</th>
             <th className="text-right">Busy</th>
-            <th>Running for</th>
+            <th className="max-sm:hidden">Running for</th>
             <th className="w-1/5">Time limit</th>
           </tr>
         </thead>
@@ -53,7 +53,7 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
               onMouseLeave={() => onLight(null)}
               className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
             >
-              <td className="max-w-64">
+              <td className="max-w-64 max-sm:max-w-36">
                 <Link
                   to="/jobs/$jobId"
                   params={{ jobId: String(job.id) }}
@@ -63,18 +63,19 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
                 </Link>
+                <span className="text-xs text-muted sm:hidden">{job.user}</span>
               </td>
-              <td>{job.user}</td>
+              <td className="max-sm:hidden">{job.user}</td>
               <td className="whitespace-nowrap tabular">
                 {ranges(job.gpu_indices ?? []) || <span className="text-muted">none</span>}
               </td>
-              <td>
+              <td className="max-sm:hidden">
                 <StateBadge job={job} />
               </td>
               <td className="text-right tabular">
                 <Busy job={job} gpus={gpus} history={history} />
               </td>
-              <td>
+              <td className="max-sm:hidden">
                 <Elapsed from={job.started_at} running />
               </td>
               <td>
@@ -119,7 +120,7 @@ function LimitBar({ job }: { job: Job }) {
     );
   const share = (runSeconds(job, now) ?? 0) / limit;
   return (
-    <span className="flex min-w-32 flex-col gap-1">
+    <span className="flex min-w-24 flex-col gap-1 sm:min-w-32">
       <Bar
         thin
         label={`${percent(share * 100)} of the time limit ${job.time_limit} used`}

@@ -6,9 +6,11 @@ import { ExpectedStart } from "@/components/ExpectedStart";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { JobDot, StateBadge } from "@/components/State";
 import { Ago } from "@/components/Time";
-import { bytes, count } from "@/format/units";
+import { Told } from "@/components/Told";
+import { bytes, count, plural } from "@/format/units";
 import { jobColor } from "@/model/job";
 import { byPosition } from "@/model/queue";
+import { withoutForecast } from "@/model/sentence";
 import { ExplainDialog } from "./ExplainDialog";
 import { PlanChart } from "./PlanChart";
 
@@ -83,13 +85,13 @@ function QueueTable({
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th className="text-right">Place</th>
             <th>Job</th>
-            <th>User</th>
-            <th className="text-right">GPUs</th>
-            <th className="text-right">Priority</th>
-            <th>Waits since</th>
-            <th>Expected start</th>
-            <th>Why it waits</th>
-            <th>
+            <th className="max-sm:hidden">User</th>
+            <th className="text-right max-sm:hidden">GPUs</th>
+            <th className="text-right max-sm:hidden">Priority</th>
+            <th className="whitespace-nowrap max-sm:hidden">Submitted</th>
+            <th className="max-sm:hidden">Expected start</th>
+            <th className="max-sm:hidden">Why it waits</th>
+            <th className="max-sm:hidden">
               <span className="sr-only">Explain</span>
             </th>
           </tr>
@@ -97,8 +99,10 @@ function QueueTable({
         <tbody>
           {jobs.map((job) => (
             <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
-              <td className="text-right font-semibold tabular">{job.position ?? <StateBadge job={job} />}</td>
-              <td className="max-w-64 min-w-36">
+              <td className="text-right font-semibold tabular max-sm:align-top">
+                {job.position ?? <StateBadge job={job} />}
+              </td>
+              <td className="sm:max-w-64 sm:min-w-36">
                 <Link
                   to="/jobs/$jobId"
                   params={{ jobId: String(job.id) }}
@@ -108,29 +112,58 @@ function QueueTable({
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
                 </Link>
+                <Narrow job={job} explain={explain} />
               </td>
-              <td>{job.user}</td>
-              <td className="text-right whitespace-nowrap tabular">
+              <td className="max-sm:hidden">{job.user}</td>
+              <td className="text-right whitespace-nowrap tabular max-sm:hidden">
                 {job.gpus}
                 {job.gpu_memory != null && <span className="text-muted"> × {bytes(job.gpu_memory)}</span>}
               </td>
-              <td className="text-right tabular">{job.priority}</td>
-              <td>
+              <td className="text-right tabular max-sm:hidden">{job.priority}</td>
+              <td className="max-sm:hidden">
                 <Ago time={job.queued_at} />
               </td>
-              <td>
+              <td className="max-sm:hidden">
                 <ExpectedStart job={job} />
               </td>
-              <td className="min-w-56 text-muted">{job.reason ?? "–"}</td>
-              <td className="text-right">
-                <Button small onClick={() => explain(job.id)} aria-label={`Explain job ${job.id}`}>
-                  Explain
-                </Button>
+              <td className="min-w-56 text-muted max-sm:hidden">
+                <Told text={withoutForecast(job.reason ?? "–")} />
+              </td>
+              <td className="text-right max-sm:hidden">
+                <ExplainButton id={job.id} explain={explain} />
               </td>
             </tr>
           ))}
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** On a phone what the other columns say stands beneath the name: when it starts, and why not yet. */
+function Narrow({ job, explain }: { job: Job; explain: (id: number) => void }) {
+  return (
+    <div className="flex flex-col gap-1 pb-1 text-xs sm:hidden">
+      <span className="text-muted">
+        {job.user} · {plural(job.gpus, "GPU")} · submitted <Ago time={job.queued_at} />
+      </span>
+      <ExpectedStart job={job} />
+      {job.reason && (
+        <span className="text-muted">
+          <Told text={withoutForecast(job.reason)} />
+        </span>
+      )}
+      <span>
+        <ExplainButton id={job.id} explain={explain} />
+      </span>
+    </div>
+  );
+}
+
+function ExplainButton({ id, explain }: { id: number; explain: (id: number) => void }) {
+  return (
+    <Button small onClick={() => explain(id)} aria-label={`Explain job ${id}`}>
+      Explain
+    </Button>
   );
 }

@@ -2,7 +2,7 @@ import { useReducer, useSyncExternalStore } from "react";
 import { useBox, useMe, useSettings } from "@/api/queries";
 import { ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { Button } from "@/components/Button";
-import { Ticked } from "@/components/Ticked";
+import { Told } from "@/components/Told";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
 import { onThemeChange, setTheme, theme } from "@/shell/theme";
 import type { Theme } from "@/shell/theme";
@@ -30,7 +30,7 @@ export function SettingsScreen() {
           me && (
             <>
               signed in as {me.user}
-              {me.admin && ", admin"}, by {me.via}
+              {me.admin && ", an admin of the box"}
             </>
           )
         }
@@ -91,7 +91,7 @@ export function SettingsScreen() {
                       </span>
                     </td>
                     <td className="min-w-56 text-muted">
-                      <Ticked text={s.description} />
+                      <Told text={s.description} />
                     </td>
                   </tr>
                 ))}

@@ -155,7 +155,32 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             />
             Hold until released
           </label>
+          <label className="flex items-center gap-2">
+            <input
+              type="checkbox"
+              className="size-4"
+              checked={draft.preemptible}
+              onChange={(event) => onChange({ preemptible: event.target.checked })}
+            />
+            May be stopped for a job of higher priority, and is queued again
+          </label>
         </div>
+        <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>
+          <summary className="min-h-6 text-sm text-muted">Start time, grace, message at the end</summary>
+          <div className="mt-2 grid gap-3 sm:grid-cols-3">
+            <Field label="Not before" note="your own time zone">
+              {(id) => <input id={id} type="datetime-local" className="field" {...text("notBefore")} />}
+            </Field>
+            <Field label="Grace" note="from TERM to KILL, to save in">
+              {(id) => <input id={id} className="field" placeholder="1m" {...text("grace")} />}
+            </Field>
+            <Field label="Tell these addresses" note="a POST when it ends">
+              {(id) => (
+                <input id={id} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
+              )}
+            </Field>
+          </div>
+        </details>
       </fieldset>
       <details className="panel p-4" open={axes !== "" || undefined}>
         <summary className="text-sm font-medium">Sweep: one job per combination</summary>

@@ -1,11 +1,14 @@
 import { CircleCheck, Clock3 } from "lucide-react";
+import type { ReactNode } from "react";
 import { ApiError } from "@/api/request";
 import type { DryRun, JobSpec } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
 import { Section, Skeleton } from "@/components/Frame";
 import { useNow } from "@/components/Time";
+import { Told } from "@/components/Told";
 import { absolute, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
+import { withoutForecast } from "@/model/sentence";
 import { toCommand, toYaml } from "@/model/spec";
 import { ranges } from "@/model/topology";
 import { Changes } from "@/screens/job/SpecTab";
@@ -18,21 +21,29 @@ interface Props {
   pending: boolean;
   runs: number;
   gpusEach: number | undefined;
+  /** The buttons: they stand under the verdict, before what only some want to read. */
+  children: ReactNode;
 }
 
 /** What would happen, and the same job as YAML and as a command line. */
-export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpusEach }: Props) {
+export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpusEach, children }: Props) {
   if (wrong)
     return (
-      <p role="alert" className="panel border-bad px-4 py-3 text-sm text-bad">
-        {wrong}
-      </p>
+      <>
+        <p role="alert" className="panel mb-3 border-bad px-4 py-3 text-sm text-bad">
+          {wrong}
+        </p>
+        {children}
+      </>
     );
   if (!spec)
     return (
-      <p className="panel px-4 py-6 text-center text-sm text-muted">
-        Type or paste a command: here appears when and where it would start, and how it will be made safe.
-      </p>
+      <>
+        <p className="panel mb-3 px-4 py-6 text-center text-sm text-muted">
+          Type or paste a command: here appears when and where it would start, and how it will be made safe.
+        </p>
+        {children}
+      </>
     );
   const limit = typeof spec.time_limit === "string" ? parseDuration(spec.time_limit) : undefined;
   return (
@@ -51,6 +62,7 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
           </p>
         )}
       </Section>
+      {children}
       {preview && !error && (
         <Section title="How it will be started" note={`launcher: ${preview.launcher}`}>
           {preview.after != null && (
@@ -95,10 +107,12 @@ function Verdict({ preview }: { preview: DryRun }) {
           </span>
         )}
       </p>
-      <p className="mt-1 text-muted">{preview.summary}</p>
+      <p className="mt-1 text-muted">
+        <Told text={withoutForecast(preview.summary)} />
+      </p>
       {(preview.warnings ?? []).map((warning) => (
         <p key={warning} className="mt-1 text-warn">
-          {warning}
+          <Told text={warning} />
         </p>
       ))}
     </div>

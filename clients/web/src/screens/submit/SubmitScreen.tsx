@@ -111,7 +111,7 @@ export function SubmitScreen() {
           onChange={(change) => setDraft({ ...draft, ...change })}
           onAxes={setAxes}
         />
-        <div className="flex min-w-0 flex-col gap-3 lg:sticky lg:top-16 lg:self-start">
+        <div className="min-w-0 lg:sticky lg:top-16 lg:max-h-[calc(100dvh-5rem)] lg:self-start lg:-m-1 lg:overflow-y-auto lg:p-1">
           <SubmitPreview
             spec={spec}
             wrong={wrong}
@@ -120,27 +120,32 @@ export function SubmitScreen() {
             pending={settled !== "" && preview.isPending}
             runs={runs.length}
             gpusEach={hours}
-          />
-          {submit.isError && <ErrorNote error={submit.error} />}
-          <div className="flex gap-2">
-            <Button type="submit" kind="primary" disabled={!spec || submit.isPending} className="flex-1">
-              {submit.isPending
-                ? "Submitting…"
-                : runs.length > 0
-                  ? `Submit ${plural(runs.length, "job")}`
-                  : draft.hold
-                    ? "Submit, held"
-                    : "Submit"}
-            </Button>
-            <Button
-              onClick={() => {
-                setDraft(EMPTY);
-                setAxes("");
-              }}
-            >
-              Clear
-            </Button>
-          </div>
+          >
+            {submit.isError && (
+              <div className="mb-3">
+                <ErrorNote error={submit.error} />
+              </div>
+            )}
+            <div className="mb-5 flex gap-2">
+              <Button type="submit" kind="primary" disabled={!spec || submit.isPending} className="flex-1">
+                {submit.isPending
+                  ? "Submitting…"
+                  : runs.length > 0
+                    ? `Submit ${plural(runs.length, "job")}`
+                    : draft.hold
+                      ? "Submit, held"
+                      : "Submit"}
+              </Button>
+              <Button
+                onClick={() => {
+                  setDraft(EMPTY);
+                  setAxes("");
+                }}
+              >
+                Clear
+              </Button>
+            </div>
+          </SubmitPreview>
         </div>
       </form>
     </>

@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { useBox, useMe, useUsers } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
 import { Bar } from "@/components/Meter";
-import { percent } from "@/format/units";
+import { count, percent } from "@/format/units";
 
 /** Who has how much of the box, now and in the last week. One's own row first. */
 export function UsersScreen() {
@@ -18,7 +18,7 @@ export function UsersScreen() {
   const total = rows.reduce((sum, row) => sum + row.gpu_hours_7d, 0);
   return (
     <>
-      <Heading title="Users" note={gpus > 0 ? `the box has ${gpus * 24 * 7} GPU-hours a week` : ""} />
+      <Heading title="Users" note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""} />
       {rows.length === 0 ? (
         <Empty title="Nobody has submitted a job yet" />
       ) : (
@@ -32,7 +32,7 @@ export function UsersScreen() {
                 <th className="text-right">Running</th>
                 <th className="text-right">Waiting</th>
                 <th className="text-right">GPU-hours, 7 days</th>
-                <th className="w-1/3">Share of what was used</th>
+                <th className="w-1/3 max-sm:hidden">Share of what was used</th>
               </tr>
             </thead>
             <tbody>
@@ -54,8 +54,10 @@ export function UsersScreen() {
                     <td className="text-right tabular">{row.gpus}</td>
                     <td className="text-right tabular">{row.running}</td>
                     <td className="text-right tabular">{row.pending}</td>
-                    <td className="text-right tabular">{row.gpu_hours_7d.toFixed(1)} h</td>
-                    <td>
+                    <td className="text-right tabular">
+                      {row.gpu_hours_7d.toFixed(row.gpu_hours_7d < 10 ? 2 : 1)} h
+                    </td>
+                    <td className="max-sm:hidden">
                       <span className="flex items-center gap-3">
                         <Bar
                           label={`${row.user}: ${percent(share * 100)} of all GPU-hours used in 7 days`}
