@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berth_trainer import varlen_attention
 from berth_trainer.chunked_loss import install
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
@@ -68,9 +69,18 @@ def model_of(kind, **options):
     return getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")(config)
 
 
+def test_a_row_with_bounds_tells_where_its_samples_end():
+    """The padding is a sample of its own, and the mask is one that nobody reads."""
+    batch = CollatePacked(pad_id=0, budget=64, bounds=True)([samples()[:2]])
+
+    assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == [0, 17, 47, 64]
+    assert batch["max_length_q"] == batch["max_length_k"] == 30
+    assert batch["attention_mask"].shape == (1, 1, 1, 1)
+
+
 @pytest.mark.parametrize("chunk", [0, 5])
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", varlen_attention.NAME])
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -82,9 +92,13 @@ def model_of(kind, **options):
     ],
 )  # fmt: skip
 def test_packed_and_unpacked_learn_the_same(kind, options, attention, checkpointing, chunk):
-    """Loss and every gradient, with sliding windows, with and without checkpointing and chunks."""
-    if (kind, attention) == ("Gemma2", "sdpa"):
-        attention = "eager"  # Gemma-2 caps its attention scores, which sdpa cannot
+    """
+    Loss and every gradient, with sliding windows, with and without checkpointing and chunks: with
+    a block mask, and with the samples' bounds in its place.
+    """
+    if kind == "Gemma2":
+        attention = "eager"  # Gemma-2 caps its attention scores, which the others cannot
+    varlen_attention.register()
     model = model_of(kind, attn_implementation=attention, **options).train()
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -104,9 +118,60 @@ def test_packed_and_unpacked_learn_the_same(kind, options, attention, checkpoint
     expected, gradients = learn([Collate(0, 128)([item]) for item in items])
     packed = PackedDataset(items, pack(measure(items, rank=0, world_size=1), 64))
     assert len(packed) < len(items)
-    collate = CollatePacked(pad_id=0, budget=64)
+    bounds = attention == varlen_attention.NAME
+    collate = CollatePacked(pad_id=0, budget=64, bounds=bounds)
     found, found_gradients = learn([collate([packed[row]]) for row in range(len(packed))])
 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(found_gradients, gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+class _Gemma3:
+    _attn_implementation = "sdpa"
+    num_attention_heads, num_key_value_heads, head_dim = 4, 2, 16
+    attn_logit_softcapping = None
+
+    def get_text_config(self):
+        return self
+
+
+class _Model:
+    def __init__(self):
+        self.config = _Gemma3()
+
+
+def test_where_bounds_do_not_help_the_block_mask_stays_and_a_line_says_why(capsys, monkeypatch):
+    """No GPU; scores that are capped; a kernel that refuses, or is wrong, on this card."""
+    model = _Model()
+    assert not varlen_attention.choose(model, "cpu")
+    assert "there is no GPU" in capsys.readouterr().out
+
+    def refuses(*given):
+        raise RuntimeError("head dim 256 is not supported\nmore")
+
+    for difference, told in ((refuses, "head dim 256"), (lambda *_: 0.4, "off by 0.400")):
+        monkeypatch.setattr(varlen_attention, "_difference", difference)
+        assert not varlen_attention.choose(model, "cuda:0")
+        assert told in capsys.readouterr().out
+    monkeypatch.setattr(varlen_attention, "_difference", lambda *_: 0.004)
+    model.config.attn_logit_softcapping = 50.0
+    assert not varlen_attention.choose(model, "cuda:0")
+    assert "caps its attention scores" in capsys.readouterr().out
+    assert model.config._attn_implementation == "sdpa"
+    model.config.attn_logit_softcapping = None
+    assert varlen_attention.choose(model, "cuda:0")
+    assert model.config._attn_implementation == varlen_attention.NAME
+
+
+def test_the_comparison_at_start_would_see_a_wrong_kernel(monkeypatch):
+    """Equal kernels differ by rounding; one that lets samples see each other by far more."""
+    right = varlen_attention._one_by_one
+    monkeypatch.setattr(varlen_attention, "_flash", right)
+    assert varlen_attention._difference("cpu", 4, 2, 16) < varlen_attention._TOLERANCE
+
+    def leaks(qkv, bounds, *rest):
+        return right(qkv, bounds[[0, -1]], *rest)
+
+    monkeypatch.setattr(varlen_attention, "_flash", leaks)
+    assert varlen_attention._difference("cpu", 4, 2, 16) > varlen_attention._TOLERANCE

@@ -21,7 +21,7 @@ from berth_trainer.environment import (
 )
 from berth_trainer.folders import FINAL_MODEL
 from berth_trainer.launch_check import check_launch, single_gpu
-from berth_trainer.model_loading import forbid_network_for_local, model_name
+from berth_trainer.model_loading import forbid_network_for_local, load_config, model_name
 from berth_trainer.problem import Problem
 from berth_trainer.ranks import Ranks, ranks_from, warn
 from berth_trainer.settings import Settings
@@ -91,10 +91,16 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
             settings,
             ranks,
         )
+    from berth_trainer import plan_run
+    from berth_trainer.hardware import look
     from berth_trainer.session import Session  # imports torch
 
+    settings, decision = plan_run.settle(
+        settings, load_config(name), look(settings, os.environ), ranks
+    )
     session = Session(
         settings=settings,
+        decision=decision,
         ablation=ablation,
         ranks=ranks,
         output_dir=output_dir,

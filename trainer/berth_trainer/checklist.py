@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from berth_trainer import fused_layers
 from berth_trainer.atomic_file import write_json
+from berth_trainer.checkpointing import decoder_layers
 from berth_trainer.chunked_loss import chunk_of
 from berth_trainer.ranks import say, warn
 
@@ -33,7 +35,7 @@ class Asked:
     stage: int
     offload_optimizer: str
     offload_param: str
-    checkpointing: bool
+    checkpointing: str  # on, partly on, off
     attention: str
     precision: str
 
@@ -43,7 +45,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
     import torch
 
     optimizer = getattr(engine, "optimizer", None)
-    layers = [module for module in model.modules() if _is_layer(module)]
+    layers = decoder_layers(model)
     active = sum(1 for layer in layers if layer.gradient_checkpointing)
     device = str(next(iter(model.parameters())).device.type)
     stage = _call(engine, "zero_optimization_stage")
@@ -56,12 +58,14 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
         Check("ZeRO stage", str(asked.stage), str(stage)),
         Check("optimizer offload", asked.offload_optimizer, _offloaded(optimizer, "optimizer")),
         Check("parameter offload", asked.offload_param, _offloaded(optimizer, "param")),
-        Check("activation checkpointing", "on" if asked.checkpointing else "off",
+        Check("activation checkpointing", asked.checkpointing,
               "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
         Check("attention", "" if asked.attention == "auto" else asked.attention,
               str(getattr(model.config, "_attn_implementation", "unknown"))),
         Check("trained parameters", "", _trained(model)),
         Check("loss", "", _loss(model)),
+        Check("layers", "", _layers(model)),
+        Check("optimizer", "", _optimizer(optimizer)),
         Check("precision", asked.precision, _precision(engine)),
     ]  # fmt: skip
 
@@ -92,9 +96,22 @@ def _loss(model: Any) -> str:
     return f"in chunks of {chunk} positions, without whole logits" if chunk else "stock"
 
 
-def _is_layer(module: Any) -> bool:
-    """The decoder layers; the model around them carries a flag of its own."""
-    return any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__)
+def _layers(model: Any) -> str:
+    count = fused_layers.count_of(model)
+    return f"{count} norms and gated blocks keep little" if count else "stock"
+
+
+def _optimizer(wrapped: Any) -> str:
+    """The optimizer inside DeepSpeed's, and in which precision its states are."""
+    inner = getattr(wrapped, "optimizer", None)
+    if inner is None:
+        return "unknown"
+    fused = ", one kernel" if inner.defaults.get("fused") else ""
+    masters = getattr(wrapped, "single_partition_of_fp32_groups", None) or getattr(
+        wrapped, "fp32_partitioned_groups_flat", None
+    )
+    kind = str(masters[0].dtype).removeprefix("torch.") if masters else "unknown"
+    return f"{type(inner).__name__}{fused}, master weights in {kind}"
 
 
 def _is_engine(engine: Any) -> bool:

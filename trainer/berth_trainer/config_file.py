@@ -62,6 +62,7 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         predict=reader.section(tree, "predict", PredictSettings),
         ablations=reader.ablations(tree.get("ablation_configs", {})),
         warnings=tuple(reader.warnings),
+        given=frozenset(reader.given),
     )
     for key, value in (
         ("model.path", settings.model.path),
@@ -85,6 +86,11 @@ def settings_from(document: Any, *, source: Path) -> Settings:
             f"{source.name}: training.pack_tokens makes one row of many samples, so "
             "training.batch_size should be 1; raise pack_tokens instead."
         )
+    if settings.lora.quantize != "none" and not settings.lora.r:
+        raise Problem(
+            f"{source.name}: lora.quantize freezes the weights in 4 bits, so there must be adapters "
+            "to train; set lora.r, as to 16."
+        )
     return settings
 
 
@@ -92,6 +98,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.warnings: list[str] = []
+        self.given: set[str] = set()
 
     def object(self, value: Any, key: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -103,6 +110,7 @@ class _Reader:
         given = self.object(tree.get(key, {}), key)
         knobs = {item.name: item for item in fields(kind)}  # pyright: ignore[reportArgumentType]  # every section is a dataclass
         self.warn_of_unknown(given, f"{key}.", list(knobs))
+        self.given.update(f"{key}.{name}" for name in given if name in knobs)
         values = {
             name: self.value(value, f"{key}.{name}", knobs[name])
             for name, value in given.items()

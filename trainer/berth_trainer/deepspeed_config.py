@@ -7,18 +7,28 @@ from berth_trainer.atomic_file import write_json
 from berth_trainer.settings import DeepSpeedSettings
 
 
-def build(settings: DeepSpeedSettings, *, cuda: bool, cpu_adam: bool) -> dict[str, Any]:
+def build(
+    settings: DeepSpeedSettings,
+    *,
+    cuda: bool,
+    cpu_adam: bool,
+    world_size: int = 2,
+    states: str = "fp32",
+) -> dict[str, Any]:
     """
     The configuration; every key that TrainingArguments decides as well is "auto".
 
     Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
     one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
-    own must be compiled first.
+    own must be compiled first. On one rank nothing travels: overlapping and copying gradients
+    into buckets would cost time and memory and buy nothing. `states` bf16 keeps master weights,
+    gradients and Adam's moments in bf16.
     """
+    travels = world_size > 1
     zero: dict[str, Any] = {
         "stage": settings.stage,
-        "overlap_comm": cuda,
-        "contiguous_gradients": True,
+        "overlap_comm": cuda and travels,
+        "contiguous_gradients": travels or settings.stage == 3,
         "reduce_bucket_size": "auto",
     }
     if settings.offload_optimizer == "cpu":
@@ -34,8 +44,11 @@ def build(settings: DeepSpeedSettings, *, cuda: bool, cpu_adam: bool) -> dict[st
             "stage3_max_reuse_distance": 1_000_000_000,
             "stage3_gather_16bit_weights_on_model_save": True,
         }
+    bf16: dict[str, Any] = {"enabled": "auto"}
+    if states == "bf16":
+        bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
     return {
-        "bf16": {"enabled": "auto"},
+        "bf16": bf16,
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": cpu_adam,
         "gradient_clipping": "auto",

@@ -22,6 +22,8 @@ class Hardware:
     precision: str
     attention: str
     cpu_adam: bool
+    told: tuple[str, ...] = ()
+    """Why something faster is not used, in sentences for the log."""
 
 
 def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
@@ -43,17 +45,43 @@ def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
     precision = dtype if dtype != "auto" else "bf16" if able else "fp32"
     if cuda and precision == "bf16" and not able:
         raise Problem("model.dtype is bf16, which this GPU does not compute; set it to fp32.")
-    flash = cuda and precision == "bf16" and importlib.util.find_spec("flash_attn") is not None
-    attention = settings.model.attention
-    if attention == "auto" and flash:
-        attention = "flash_attention_2"
-    if attention == "flash_attention_2" and not flash:
-        raise Problem(
-            "model.attention is flash_attention_2, which needs the flash-attn package, a CUDA GPU "
-            "and bf16; set it to sdpa or auto."
-        )
+    attention, told = _attention(settings.model.attention, cuda=cuda, precision=precision)
     compilers = all(shutil.which(name) for name in ("g++", "ninja"))
-    return Hardware(cuda, precision, attention, cpu_adam=cuda and compilers)
+    offloaded = settings.deepspeed.offload_optimizer == "cpu"
+    if cuda and offloaded and not compilers:
+        why = (
+            "DeepSpeed's CPU Adam needs g++ and ninja to be built; torch's own is used, which is "
+            "several times slower."
+        )
+        told += (why,)
+    return Hardware(cuda, precision, attention, cuda and compilers, told)
+
+
+def _attention(asked: str, *, cuda: bool, precision: str) -> tuple[str, tuple[str, ...]]:
+    """The attention to ask transformers for, and why not a faster one. Raises Problem."""
+    import torch
+
+    able = cuda and precision == "bf16"
+    hopper = able and torch.cuda.get_device_capability()[0] >= 9
+    installed = [
+        name
+        for name, package, fits in (
+            ("flash_attention_3", "flash_attn_interface", hopper),
+            ("flash_attention_2", "flash_attn", able),
+        )
+        if fits and importlib.util.find_spec(package) is not None
+    ]
+    if asked.startswith("flash_attention") and asked not in installed:
+        raise Problem(
+            f"model.attention is {asked}, which needs the flash-attn package of that version, a "
+            "CUDA GPU that it supports and bf16; set it to sdpa or auto."
+        )
+    if asked != "auto":
+        return asked, ()
+    if installed:
+        return installed[0], ()
+    why = "the flash-attn package is not installed: torch's own kernels are used"
+    return asked, (f"attention: {why}.",) if able else ()
 
 
 def prepare_deepspeed(hardware: Hardware) -> None:

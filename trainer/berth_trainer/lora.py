@@ -21,7 +21,9 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        # In the model's own precision: the optimizer has fp32 copies, and fp32 adapters would
+        # make an fp32 copy of every layer's input.
+        return get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
         layers = sorted(
             {

@@ -71,11 +71,14 @@ def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
     return wanted
 
 
-def load_model(name: str, config: Any, hardware: Hardware) -> Any:
+def load_model(
+    name: str, config: Any, hardware: Hardware, *, four_bit_on: str | None = None
+) -> Any:
     """
     Load a causal language model; call it after TrainingArguments, which arms zero.Init.
 
-    Raises Problem where a weight is not in the checkpoint: training would start from noise.
+    `four_bit_on` names the device to hold the linear layers in 4 bits (nf4, scales quantised
+    again). Raises Problem where a weight is not in the checkpoint: training would start from noise.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -84,6 +87,16 @@ def load_model(name: str, config: Any, hardware: Hardware) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
     if hardware.attention != "auto":
         options["attn_implementation"] = hardware.attention
+    if four_bit_on is not None:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": four_bit_on}
     kind: Any = AutoModelForCausalLM
     if config.model_type == "gemma3":
         from transformers import Gemma3ForCausalLM

@@ -8,8 +8,32 @@ import torch
 from transformers import Trainer
 
 from berth_trainer.evaluation import Evaluation, evaluate
+from berth_trainer.memory.estimate import SUB_GROUP
 
 Items = Sequence[dict[str, list[int]]]
+
+
+def divide(groups: list[dict[str, Any]], most: int = SUB_GROUP) -> list[dict[str, Any]]:
+    """
+    The same groups in pieces of at most `most` scalars.
+
+    Below stage 3 DeepSpeed flattens a group into one tensor and makes its fp32 gradient whole for
+    the update: in pieces that takes gigabytes less, and no tensor outgrows 32-bit indices.
+    """
+    divided: list[dict[str, Any]] = []
+    for group in groups:
+        piece: list[Any] = []
+        held = 0
+        for parameter in group["params"]:
+            size = int(getattr(parameter, "ds_numel", parameter.numel()))
+            if piece and held + size > most:
+                divided.append({**group, "params": piece})
+                piece, held = [], 0
+            piece.append(parameter)
+            held += size
+        if piece:
+            divided.append({**group, "params": piece})
+    return divided
 
 
 class PersonaTrainer(Trainer):
@@ -27,28 +51,44 @@ class PersonaTrainer(Trainer):
         collate: Callable[[Items], dict[str, Any]],
         pad_id: int,
         pack: Callable[[Any], dict[str, Any]] | None = None,
+        plan_gib: float | None = None,
         **options: Any,
     ) -> None:
-        """`collate` makes batches of samples; `pack`, where given, those that are trained on."""
+        """
+        `collate` makes batches of samples; `pack`, where given, those that are trained on.
+        `plan_gib` is the planned peak of torch's allocator, logged beside the true one.
+        """
         super().__init__(data_collator=pack or collate, **options)
         self._collate = collate
         self._pad_id = pad_id
+        self._plan_gib = plan_gib
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         # Summed where the batch lies: reading the number here would make the GPU wait.
-        mask = inputs.get("attention_mask")  # a packed row has none
-        count = (inputs["input_ids"] != self._pad_id if mask is None else mask).sum()
+        mask = inputs.get("attention_mask")
+        if mask is None or mask.dim() != 2:  # a packed row's mask tells nothing
+            mask = inputs["input_ids"] != self._pad_id
+        count = mask.sum()
         self._seen = count if self._seen is None else self._seen + count
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """As transformers', in groups of at most a billion parameters (see `divide`)."""
+        optimizer = super().create_optimizer(model)
+        optimizer.param_groups = divide(optimizer.param_groups)
+        return optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._seen is not None:
             logs["tokens_per_s"] = self._token_rate()
             if torch.cuda.is_available():
                 logs["gpu_peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
+                logs["gpu_allocated_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            if self._plan_gib is not None:
+                logs["gpu_plan_gib"] = round(self._plan_gib, 2)
         super().log(logs, start_time)
 
     def evaluate(

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth_trainer import checkpoints, chunked_loss, deepspeed_config, resume, training_arguments
+from berth_trainer import (
+    checkpointing,
+    checkpoints,
+    chunked_loss,
+    deepspeed_config,
+    fused_layers,
+    plan_run,
+    resume,
+    training_arguments,
+    varlen_attention,
+)
 from berth_trainer.ablations import Ablation
 from berth_trainer.atomic_file import write_json
 from berth_trainer.checklist import Asked
@@ -15,8 +25,10 @@ from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
+from berth_trainer.fused_layers import compiler_trouble
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
 from berth_trainer.lora import add_adapter, merge
+from berth_trainer.memory.estimate import GIB
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
     fit_to_model,
@@ -25,6 +37,7 @@ from berth_trainer.model_loading import (
     load_tokenizer,
     parameter_count,
 )
+from berth_trainer.planning import Decision
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, meet, say
@@ -52,6 +65,7 @@ class Session:
     model_name: str
     max_steps: int  # 0: the epochs decide
     asked_gpus: int | None
+    decision: Decision | None = None  # the memory plan, where there is one
 
     def run(self, material: Material, beginning: resume.Beginning) -> bool:
         """Train, save, evaluate. True where a signal stopped it after a whole checkpoint."""
@@ -63,11 +77,16 @@ class Session:
         length = fit_to_model(self.settings, config, tokenizer)
         data = self._data(material, Encoder(tokenizer, WORDINGS[material.language], length))
         zero = deepspeed_config.build(
-            self.settings.deepspeed, cuda=hardware.cuda, cpu_adam=hardware.cpu_adam
+            self.settings.deepspeed,
+            cuda=hardware.cuda,
+            cpu_adam=hardware.cpu_adam,
+            world_size=self.ranks.world_size,
+            states=self.settings.training.optimizer_states,
         )
         if self.ranks.first:
             self._prepare_folder(beginning)
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
+            plan_run.leave_word(self.decision, self._metric_folders())
         prepare_deepspeed(hardware)
         trainer, signals, keeper = self._trainer(data, tokenizer, config, hardware, zero, length)
         self._introduce(data, trainer, length)
@@ -162,12 +181,18 @@ class Session:
             evaluating=evaluating,
         )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
-        model = load_model(self.model_name, config, hardware)
+        device = f"cuda:{self.ranks.local_rank}" if hardware.cuda else "cpu"
+        four_bit = device if self.settings.lora.quantize == "4bit" else None
+        model = load_model(self.model_name, config, hardware, four_bit_on=four_bit)
+        self._lean(model, config, hardware, device)
         if training.loss_chunk and chunked_loss.is_able(model):
             chunked_loss.install(model, training.loss_chunk)
         packed = self._packed(data.train, model) if training.pack_tokens else None
+        bounds = packed is not None and varlen_attention.choose(model, device)
         if self.settings.lora.r:
             model = add_adapter(model, self.settings.lora)
+        if training.gradient_checkpointing:
+            checkpointing.enable(model, training.checkpoint_layers)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
         keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
@@ -175,7 +200,10 @@ class Session:
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
             pad_id=tokenizer.pad_token_id,
-            pack=CollatePacked(tokenizer.pad_token_id, training.pack_tokens) if packed else None,
+            pack=CollatePacked(tokenizer.pad_token_id, training.pack_tokens, bounds)
+            if packed
+            else None,
+            plan_gib=self.decision.need.allocated / GIB if self.decision else None,
             model=model,
             args=arguments,
             train_dataset=packed or data.train,
@@ -195,6 +223,20 @@ class Session:
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
         return trainer, signals, keeper
+
+    def _lean(self, model: Any, config: Any, hardware: Hardware, device: str) -> None:
+        """Layers that keep little, compiled where that works; a line says what and why not."""
+        if not plan_run.lean_layers(self.settings, config, hardware):
+            return
+        wish = self.settings.training.compile
+        trouble = "training.compile is off"
+        if wish != "off":
+            trouble = "there is no GPU" if not hardware.cuda else compiler_trouble(device)
+            if wish == "on" and trouble:
+                raise Problem(f"training.compile is on, but torch.compile fails here: {trouble}.")
+        fused_layers.install(model, compiled=not trouble)
+        how = f"not compiled, because {trouble}" if trouble else "each compiled to one kernel"
+        say(f"norms and gated blocks keep little for the backward pass; {how}.")
 
     def _packed(self, samples: PersonaDataset, model: Any) -> PackedDataset:
         if not chunked_loss.is_able(model):
@@ -219,7 +261,7 @@ class Session:
             stage=zero.stage,
             offload_optimizer=zero.offload_optimizer,
             offload_param=zero.offload_param if zero.stage == 3 else "none",
-            checkpointing=self.settings.training.gradient_checkpointing,
+            checkpointing=_recomputing(self.settings),
             attention=hardware.attention,
             precision=hardware.precision,
         )
@@ -267,3 +309,10 @@ class Session:
             results["best_eval_loss"] = min(evaluated)
         if self.ranks.first:
             write_json(self.output_dir / "results.json", results)
+
+
+def _recomputing(settings: Settings) -> str:
+    training = settings.training
+    if not training.gradient_checkpointing:
+        return "off"
+    return "partly on" if training.checkpoint_layers else "on"

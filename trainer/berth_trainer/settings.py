@@ -7,7 +7,7 @@ from typing import Any
 
 from berth_trainer.ablations import Ablation
 
-ATTENTIONS = ("auto", "sdpa", "flash_attention_2", "eager")
+ATTENTIONS = ("auto", "sdpa", "flash_attention_3", "flash_attention_2", "eager")
 DATASETS = ("auto", "realpersonachat", "digitaltwin")
 STRATEGIES = ("all_previous", "fixed_ratio", "fixed_count", "random", "relevance")
 
@@ -57,6 +57,8 @@ class TrainingSettings:
     max_steps: int = knob(0, least=0)  # 0: num_epochs decides
     batch_size: int = knob(1, least=1)
     eval_batch_size: int = knob(0, least=0)  # 0: batch_size
+    plan: str = knob("manual", choices=("manual", "auto"))  # auto: what the file leaves open
+    global_batch: int = knob(0, least=0)  # samples a step over all GPUs; 0: what the rest makes
     gradient_accumulation_steps: int = knob(1, least=1)
     learning_rate: float = knob(2e-5, least=0.0)
     lr_scheduler: str = knob(
@@ -73,6 +75,10 @@ class TrainingSettings:
     save_total_limit: int = knob(2, least=1)
     early_stopping_patience: int = knob(0, least=0)  # 0: off
     gradient_checkpointing: bool = knob(default=True)
+    checkpoint_layers: int = knob(0, least=0)  # how many of the first are recomputed; 0: all
+    optimizer_states: str = knob("fp32", choices=("fp32", "bf16", "8bit"))
+    fused_layers: str = knob("auto", choices=("auto", "on", "off"))
+    compile: str = knob("auto", choices=("auto", "on", "off"))
     loss_chunk: int = knob(512, least=0)  # learned positions a piece; 0: the stock loss
     dataloader_num_workers: int = knob(0, least=0)
     seed: int = knob(42, least=0)
@@ -100,6 +106,7 @@ class LoraSettings:
     alpha: int = knob(16, least=1)
     dropout: float = knob(0.0, least=0.0, most=0.9)
     target_modules: str = knob("all-linear")
+    quantize: str = knob("none", choices=("none", "4bit"))  # of the frozen weights: QLoRA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +123,8 @@ class Settings:
     predict: PredictSettings
     ablations: Mapping[str, Ablation]
     warnings: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
+    """The keys that stand in the file, as `training.batch_size`: nothing overrules those."""
 
     def locate(self, path: str) -> Path:
         """A path of the config file: taken from the file's own folder, else from this one."""

@@ -35,7 +35,6 @@ def build(
 
     saving = save_steps(training)
     best = evaluating and bool(training.early_stopping_patience) and bool(saving)
-    checkpointing = training.gradient_checkpointing
     return TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=training.num_epochs,
@@ -59,8 +58,8 @@ def build(
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if evaluating else None,
         greater_is_better=False if evaluating else None,
-        gradient_checkpointing=checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+        # Recomputing is switched on by checkpointing.enable, which can leave layers out.
+        optim="adamw_bnb_8bit" if training.optimizer_states == "8bit" else "adamw_torch_fused",
         bf16=hardware.precision == "bf16",
         use_cpu=not hardware.cuda,
         dataloader_num_workers=training.dataloader_num_workers,

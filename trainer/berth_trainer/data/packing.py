@@ -8,6 +8,7 @@ of 8,192 tokens 20 %. Rows of one shape also keep the memory from fragmenting.
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 from berth_trainer.data.encode import IGNORED
@@ -67,11 +68,14 @@ class CollatePacked:
     One row as a batch of shape (1, `budget`).
 
     Positions restart at 0 with each sample and there is no attention mask: from that
-    transformers knows the samples apart. A mask of ones would let them see each other.
+    transformers knows the samples apart. A mask of ones would let them see each other. With
+    `bounds` the ends of the samples go along for berth_trainer.varlen_attention, and a mask that
+    nobody reads, which keeps transformers from making one.
     """
 
     pad_id: int
     budget: int
+    bounds: bool = False
 
     def __call__(self, batch: Sequence[Sequence[Item]]) -> dict[str, Any]:
         import torch  # the pure parts of this package load without torch
@@ -86,11 +90,20 @@ class CollatePacked:
             labels += [IGNORED, *item["labels"][1:]]
             positions += range(len(item["input_ids"]))
         left = self.budget - len(ids)
-        return {
+        lengths = [len(item["input_ids"]) for item in items] + ([left] if left else [])
+        batch_of_one: dict[str, Any] = {
             "input_ids": torch.tensor([ids + [self.pad_id] * left]),
             "position_ids": torch.tensor([[*positions, *range(left)]]),
             "labels": torch.tensor([labels + [IGNORED] * left]),
         }
+        if self.bounds:
+            ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            batch_of_one |= {
+                **dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), ends),
+                **dict.fromkeys(("max_length_q", "max_length_k"), max(lengths)),
+                "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool),
+            }
+        return batch_of_one
 
 
 def measure(samples: Samples, *, rank: int, world_size: int) -> list[int]:

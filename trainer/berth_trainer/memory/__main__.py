@@ -7,11 +7,11 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from berth_trainer.memory.estimate import GIB, Setup
-from berth_trainer.memory.plan import Budget, Row, choose, plan
+from berth_trainer.memory.plan import MARGIN, STAGES, Budget, Row, choose, plan
 from berth_trainer.memory.shape import ModelShape, ShapeError, read_shape
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", re.IGNORECASE)
@@ -25,39 +25,52 @@ def main(arguments: list[str] | None = None) -> int:
     except ShapeError as error:
         print(error, file=sys.stderr)
         return 2
-    base = Setup(gpus=options.gpus, stage=options.stage, states=options.states)
     budget = Budget(gpu=options.gpu_memory, host=options.host_memory or _host_memory())
+    base = _base(options, shape)
     lengths = (options.max_length,) if options.max_length else (1024, 2048, 4096, 8192)
-    rows = plan(shape, budget, base, lengths=lengths, step_tokens=options.step_tokens)
+    stages = STAGES if options.stage is None else (options.stage,)
+    rows = plan(
+        shape, budget, base, lengths=lengths, stages=stages, step_tokens=options.step_tokens
+    )
     chosen = choose(rows)
     if options.json:
         print(json.dumps(_as_json(shape, budget, rows, chosen), indent=2))
     else:
-        _print(shape, budget, base, rows, chosen)
+        _print(shape, budget, rows, chosen)
     return 0 if chosen else 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m berth_trainer.memory", description=__doc__)
-    parser.add_argument("model", type=Path, help="folder of a model, or its config.json")
-    parser.add_argument("--gpus", type=int, default=1, help="how many cards (default 1)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", type=Path, help="folder of a model, or its config.json")
+    add("--gpus", type=int, default=1, help="how many cards (default 1)")
+    add(
         "--gpu-memory",
         type=_bytes,
         default=int(79.6 * GIB),
         help="of each card, like 80GB or 40GiB",
     )
-    parser.add_argument("--host-memory", type=_bytes, help="of the box (default: of this one)")
-    parser.add_argument("--stage", type=int, choices=(0, 1, 2, 3), default=3, help="ZeRO stage")
-    parser.add_argument(
-        "--states", choices=("fp32", "bf16"), default="fp32", help="optimizer states"
-    )
-    parser.add_argument("--max-length", type=int, help="tokens of a sample (default: several)")
-    parser.add_argument(
-        "--step-tokens", type=int, default=32_768, help="tokens per optimizer step and card"
-    )
-    parser.add_argument("--json", action="store_true", help="every row, for programs")
+    add("--host-memory", type=_bytes, help="of the box (default: of this one)")
+    add("--stage", type=int, choices=(0, 1, 2, 3), help="ZeRO stage (default: 1 to 3)")
+    add("--states", choices=("fp32", "bf16", "8bit"), default="fp32", help="optimizer states")
+    add("--lora", type=int, default=0, metavar="R", help="rank of LoRA adapters (default: none)")
+    add("--four-bit", action="store_true", help="with --lora: frozen weights in 4 bits")
+    add("--stock", action="store_true", help="without the trainer's own loss and layers")
+    add("--max-length", type=int, help="tokens of a sample or packed row (default: several)")
+    add("--step-tokens", type=int, default=32_768, help="tokens per optimizer step and card")
+    add("--json", action="store_true", help="every row, for programs")
     return parser
+
+
+def _base(options: argparse.Namespace, shape: ModelShape) -> Setup:
+    base = Setup(gpus=options.gpus, states=options.states)
+    if not options.stock:
+        base = replace(base, loss="chunked", chunk_tokens=512, fused=True)
+    if options.lora:
+        trained = shape.adapter_parameters(options.lora)
+        base = replace(base, lora_parameters=trained, four_bit=options.four_bit, stage=1)
+    return base
 
 
 def _bytes(text: str) -> int:
@@ -72,40 +85,49 @@ def _host_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _print(
-    shape: ModelShape, budget: Budget, base: Setup, rows: list[Row], chosen: Row | None
-) -> None:
+def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | None) -> None:
+    setup = rows[0].setup
     print(
-        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters, ZeRO stage {base.stage} "
-        f"on {base.gpus} card(s) of {budget.gpu / GIB:.1f} GiB, host {budget.host / GIB:.0f} GiB"
+        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {setup.gpus} card(s) of "
+        f"{budget.gpu / GIB:.1f} GiB, host {budget.host / GIB:.0f} GiB, optimizer states "
+        f"{setup.states}{'' if setup.lora_parameters is None else ', LoRA'}"
     )
-    print(f"{'':2}{'length':>7} {'batch':>5}  {'offload':<16} {'ckpt':<5}{'loss':<8}"
-          f"{'GPU GiB':>8} {'host GiB':>9}  verdict")  # fmt: skip
+    print(f"{'':2}{'length':>7} {'batch':>5} {'stage':>5}  {'offload':<16} {'recomputed':<11}"
+          f"{'GPU GiB':>8} {'host GiB':>9} {'tokens/s':>9}  verdict")  # fmt: skip
     for row in _best_per_choice(rows):
         mark = "→ " if row is chosen else "  "
         print(
-            f"{mark}{row.length:>7} {row.micro_batch:>5}  {_offload(row.setup):<16} "
-            f"{'on' if row.setup.checkpointing else 'off':<5}{row.setup.loss:<8}"
-            f"{row.need.gpu / GIB:>8.1f} {row.need.host / GIB:>9.0f}  "
-            f"{'fits' if row.fits else 'does not fit'}"
+            f"{mark}{row.length:>7} {row.micro_batch:>5} {row.setup.stage:>5}  "
+            f"{_offload(row.setup):<16} {_recomputed(row.setup, shape.layers):<11}"
+            f"{row.need.gpu / GIB:>8.1f} {row.need.host / GIB:>9.0f} {row.tokens_per_s:>9,.0f}  "
+            f"{row.verdict}"
         )
     if chosen is None:
-        print("Nothing fits: use more cards, a shorter max_length, or --states bf16.")
-    else:
-        parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in chosen.need.parts.items())
-        print(f"Chosen (→), the fastest that leaves 5 % free. Of its peak, GiB: {parts}.")
+        print("Nothing fits: use more cards, a shorter --max-length, --lora 16 or --states bf16.")
+        return
+    parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in chosen.need.parts.items())
+    print(
+        f"Chosen (→): the fastest that leaves {MARGIN:.0%} of a card free. Its peak in GiB: {parts}."
+    )
+    print("Tokens/s are a rough model of an H100-class card, good for comparing the rows.")
 
 
 def _best_per_choice(rows: list[Row]) -> list[Row]:
-    """For each length, offload and checkpointing the largest batch that fits, else the least."""
+    """For each length, stage, offload and checkpointing the fastest that fits, else the least."""
     best: dict[tuple[object, ...], Row] = {}
     for row in rows:
-        key = (row.length, _offload(row.setup), row.setup.checkpointing)
-        rank = (row.fits, row.micro_batch if row.fits else -row.need.gpu)
+        setup = row.setup
+        key = (row.length, setup.stage, _offload(setup), setup.checkpointing)
+        rank = (row.fits, row.tokens_per_s if row.fits else -row.need.gpu)
         held = best.get(key)
-        if held is None or rank > (held.fits, held.micro_batch if held.fits else -held.need.gpu):
+        if held is None or rank > (held.fits, held.tokens_per_s if held.fits else -held.need.gpu):
             best[key] = row
     return [row for row in rows if any(row is one for one in best.values())]
+
+
+def _recomputed(setup: Setup, layers: int) -> str:
+    again = setup.recomputed(layers)
+    return "none" if not again else "all" if again == layers else f"{again} of {layers}"
 
 
 def _offload(setup: Setup) -> str:

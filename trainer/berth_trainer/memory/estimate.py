@@ -3,12 +3,14 @@ Peak memory of one set-up, with its parts.
 
 The formula per GPU, N ranks, P parameters, T tokens in the micro-batch, L layers, h hidden:
 
-    peak = max(states + kept + max(loss, one layer), states + update) + gathers + context
+    peak = max(states + kept + max(loss, one layer), states + update) + gathers
+           + fragmentation + context
 
-where `kept` are the layer inputs (2·T·h·L, with checkpointing) or all activations (c·T·L), and
-`loss` is 12·T·V for the stock loss: bf16 logits, their fp32 copy and gradients (measured as six
-bf16 copies at the peak of the backward pass), or that of one chunk plus 2.5 copies of the head's
-gradient. docs/trainer.md compares it with measured runs.
+where `kept` are the inputs of recomputed layers (2·T·h each) and all activations of the others
+(c·T each), and `loss` is 12·T·V for the stock loss: bf16 logits, their fp32 copy and gradients
+(measured as six bf16 copies at the peak of the backward pass), or that of one chunk plus 2.5
+copies of the head's gradient. `states` depend on the ZeRO stage in a way that was counted from
+live tensors of real DeepSpeed engines. docs/trainer.md compares the sum with measured runs.
 """
 
 from __future__ import annotations
@@ -24,16 +26,21 @@ CONTEXT_BYTES = int(1.3 * GIB)
 LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's default for stage3_max_live_parameters."""
 SUB_GROUP = 1_000_000_000
-"""DeepSpeed's default for sub_group_size, in parameters."""
-BUCKET_BYTES = 2 * 500_000_000
-"""DeepSpeed's default reduce bucket, in bf16."""
+"""Parameters that one optimizer call updates: sub_group_size, and our own groups below stage 3."""
+FRAGMENTATION = 0.01
+"""Share of what is allocated that lies unused between blocks, with rows of one shape."""
 HOST_FACTOR = 1.5
 """Pinned buffers and copies beside the states themselves, as large offloaded runs showed."""
 HOST_PER_RANK_BYTES = 4 * GIB
 """What one rank's Python, torch and data take on the host."""
+FOUR_BIT = 0.53
+"""Bytes of one weight in nf4 with its block scales quantised again."""
 
-MasterStates = Literal["fp32", "bf16"]
+States = Literal["fp32", "bf16", "8bit", "bf16_only"]
 Loss = Literal["stock", "chunked"]
+
+# Bytes per trained parameter of master weights and Adam's two moments.
+_OPTIMIZER_BYTES: dict[str, float] = {"fp32": 12.0, "bf16": 6.0, "8bit": 6.1, "bf16_only": 4.0}
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,31 @@ class Setup:
     offload_optimizer: bool = False
     offload_param: bool = False
     """Needs stage 3."""
-    states: MasterStates = "fp32"
-    """Precision of master weights and Adam's moments; bf16 rounds small updates away."""
+    states: States = "fp32"
+    """
+    What the optimizer keeps. `bf16` rounds small updates away; `8bit` has fp32 master weights
+    and moments of a byte; `bf16_only` has no master copy at all, as plain torch AdamW on a bf16
+    model: the trainer does not offer it, it stands here for comparison.
+    """
     checkpointing: bool = True
+    checkpoint_layers: int | None = None
+    """How many layers, from the first, are recomputed; absent: all of them."""
+    fused: bool = False
+    """Whether the layers keep little for the backward pass (`berth_trainer.fused_layers`)."""
     loss: Loss = "stock"
     chunk_tokens: int = 256
     tokens: int = 2048
     """Tokens of one micro-batch on one GPU, padding included."""
     lora_parameters: int | None = None
     """Trained scalars with LoRA; absent for full fine-tuning."""
+    four_bit: bool = False
+    """QLoRA: the frozen linear layers in 4 bits."""
+
+    def recomputed(self, layers: int) -> int:
+        """Of `layers`, how many are computed again in the backward pass."""
+        if not self.checkpointing:
+            return 0
+        return layers if self.checkpoint_layers is None else min(self.checkpoint_layers, layers)
 
 
 @dataclass(frozen=True)
@@ -65,60 +88,97 @@ class Estimate:
     parts: dict[str, int]
     """Of one GPU at the peak, by name; they add up to `gpu`."""
 
+    @property
+    def allocated(self) -> int:
+        """Of `gpu` what torch's allocator holds: without the CUDA context."""
+        return self.gpu - self.parts["CUDA context"]
+
 
 def estimate(shape: ModelShape, setup: Setup) -> Estimate:
     """Estimate the peaks of `setup`. Raises ValueError for an impossible combination."""
-    if setup.offload_param and setup.stage != 3:
-        raise ValueError("Parameters can be offloaded under ZeRO stage 3 only.")
-    if setup.gpus < 1 or setup.tokens < 1:
-        raise ValueError("A run needs at least one GPU and one token.")
+    _check(setup)
     states = _states(shape, setup)
     kept = _kept(shape, setup)
     transient = max(_loss(shape, setup), _layer(shape, setup))
     update = _update(shape, setup)
-    gathers = _gathers(shape, setup)
     parts = {"model states": states}
     if kept + transient >= update:
         parts |= {"activations kept": kept, "loss or one layer": transient}
     else:
         parts |= {"optimizer step": update}
-    parts |= {"gathers and buckets": gathers, "CUDA context": CONTEXT_BYTES}
+    parts |= {"gathers and buckets": _gathers(shape, setup)}
+    parts |= {"fragmentation": int(FRAGMENTATION * sum(parts.values()))}
+    parts |= {"CUDA context": CONTEXT_BYTES}
     return Estimate(gpu=sum(parts.values()), host=_host(shape, setup), parts=parts)
+
+
+def _check(setup: Setup) -> None:
+    if setup.offload_param and setup.stage != 3:
+        raise ValueError("Parameters can be offloaded under ZeRO stage 3 only.")
+    if setup.offload_optimizer and setup.stage == 0:
+        raise ValueError("The optimizer can be offloaded under ZeRO stages 1 to 3 only.")
+    if setup.gpus < 1 or setup.tokens < 1:
+        raise ValueError("A run needs at least one GPU and one token.")
+    if setup.four_bit and (setup.lora_parameters is None or setup.stage == 3):
+        raise ValueError("Weights in 4 bits need LoRA, and a ZeRO stage below 3.")
 
 
 def _trained(shape: ModelShape, setup: Setup) -> int:
     return shape.parameters if setup.lora_parameters is None else setup.lora_parameters
 
 
-def _state_bytes(setup: Setup) -> tuple[float, float, float]:
-    """Bytes per parameter of weights, gradients, and optimizer with master weights."""
-    # Counted from live tensors after two steps: 16.1 in all with fp32 states, 10.1 with bf16.
-    return (2.05, 2.05, 12.0) if setup.states == "fp32" else (2.05, 2.05, 6.0)
+def _weights(shape: ModelShape, setup: Setup) -> float:
+    """bf16 weights of the whole model, and of the adapters."""
+    adapters = 2.0 * (setup.lora_parameters or 0)
+    if setup.four_bit:
+        return adapters + FOUR_BIT * shape.linears + 2.0 * (shape.parameters - shape.linears)
+    return adapters + 2.0 * shape.parameters
 
 
 def _states(shape: ModelShape, setup: Setup) -> int:
-    weight, gradient, optimizer = _state_bytes(setup)
     trained, n = _trained(shape, setup), setup.gpus
-    held = weight * shape.parameters / (n if setup.stage == 3 else 1)
+    share = n if setup.stage >= 1 else 1
+    held = _weights(shape, setup) / (n if setup.stage == 3 else 1)
     if setup.offload_param:
         held = 0.0
-    gradients = gradient * trained / (n if setup.stage >= 2 else 1)
+    if setup.offload_optimizer and setup.stage >= 2:
+        # Gradients leave for the host one by one as they are made; stage 2 has a buffer for it.
+        return int(held) + 2 * (2 if setup.stage == 2 else 1) * _largest(shape, setup)
+    gradients = {
+        0: 2.0 * trained,
+        1: 2.0 * trained,
+        # This micro-batch's own beside those of the earlier ones.
+        2: 2 * 2.0 * trained / n,
+        3: 2.0 * trained / n,
+    }[setup.stage]
     if setup.offload_optimizer:
-        # Gradients leave for the host bucket by bucket as they are made.
-        gradients = min(gradients, BUCKET_BYTES)
         return int(held + gradients)
-    return int(held + gradients + optimizer * trained / (n if setup.stage >= 1 else 1))
+    # Stage 3 pads partitions and keeps small parameters on every GPU: 0.1 of 16.1, counted.
+    slack = 0.1 * trained / n if setup.stage == 3 else 0.0
+    return int(held + gradients + slack + _OPTIMIZER_BYTES[setup.states] * trained / share)
+
+
+def _largest(shape: ModelShape, setup: Setup) -> int:
+    """The largest trained tensor, in scalars."""
+    if setup.lora_parameters is not None:
+        return shape.hidden * shape.intermediate // shape.layers
+    return shape.embedding
 
 
 def _kept(shape: ModelShape, setup: Setup) -> int:
-    if setup.checkpointing:
-        return 2 * setup.tokens * shape.hidden * shape.layers
-    return int(shape.activation_bytes * setup.tokens * shape.layers)
+    again = setup.recomputed(shape.layers)
+    whole = shape.activation_bytes(fused=setup.fused) * (shape.layers - again)
+    return int(setup.tokens * (2 * shape.hidden * again + whole))
 
 
 def _layer(shape: ModelShape, setup: Setup) -> int:
-    """One layer recomputed during the backward pass."""
-    return int(shape.activation_bytes * setup.tokens) if setup.checkpointing else 0
+    """
+    One layer recomputed during the backward pass. Where others are not recomputed they are the
+    last ones, whose activations are gone by then.
+    """
+    if setup.recomputed(shape.layers) < shape.layers:
+        return 0
+    return int(shape.activation_bytes(fused=setup.fused) * setup.tokens)
 
 
 def _loss(shape: ModelShape, setup: Setup) -> int:
@@ -129,29 +189,37 @@ def _loss(shape: ModelShape, setup: Setup) -> int:
 
 
 def _update(shape: ModelShape, setup: Setup) -> int:
+    """The fp32 gradient of one group of parameters; below stage 3 its flat bf16 copy as well."""
     if setup.offload_optimizer:
         return 0
-    share = _trained(shape, setup) / (setup.gpus if setup.stage >= 1 else 1)
-    return int(4 * min(share, SUB_GROUP))
+    trained, n = _trained(shape, setup), setup.gpus
+    if setup.stage == 3:
+        return int(4 * min(trained / n, SUB_GROUP))
+    if setup.stage == 0:
+        return 6 * trained
+    return int(6 * min(trained, SUB_GROUP) / n)
 
 
 def _gathers(shape: ModelShape, setup: Setup) -> int:
-    """The embedding whole, with its gradient when it is trained, prefetched layers, a bucket."""
+    """The embedding whole, with its gradient when it is trained, prefetched layers, buckets."""
+    buckets = 2 * 2 * shape.hidden**2  # bf16, two of them where communication overlaps
     if setup.stage != 3:
-        return BUCKET_BYTES if setup.gpus > 1 else 0
+        if setup.gpus == 1:
+            return 0
+        # A gradient larger than a bucket is copied whole to be reduced.
+        return buckets + 2 * _largest(shape, setup)
     embedding = 2 * shape.embedding * (1 if setup.lora_parameters is not None else 2)
     if setup.gpus == 1 and not setup.offload_param:
         return embedding  # one rank's partition is the whole: nothing else is gathered
     live = 2 * min(LIVE_PARAMETERS, shape.parameters - shape.embedding)
-    return embedding + live + (BUCKET_BYTES if setup.gpus > 1 else 0)
+    return embedding + live + (buckets if setup.gpus > 1 else 0)
 
 
 def _host(shape: ModelShape, setup: Setup) -> int:
-    weight, gradient, optimizer = _state_bytes(setup)
     trained = _trained(shape, setup)
     states = 0.0
     if setup.offload_optimizer:
-        states += (gradient + optimizer) * trained
+        states += (2.0 + _OPTIMIZER_BYTES[setup.states]) * trained
     if setup.offload_param:
-        states += weight * shape.parameters
+        states += _weights(shape, setup)
     return int(HOST_FACTOR * states) + HOST_PER_RANK_BYTES * setup.gpus

@@ -8,19 +8,15 @@ from itertools import product
 
 from berth_trainer.memory.estimate import GIB, Estimate, Setup, estimate
 from berth_trainer.memory.shape import ModelShape
+from berth_trainer.memory.speed import tokens_per_s
 
 MARGIN = 0.05
 """Share of a card that the plan leaves free: the formula met measured runs within 3 %."""
+STAGES = (1, 2, 3)
+"""Stage 0 needs more memory than stage 1 and is no faster: it is planned only when named."""
 OFFLOADS = ((False, False), (True, False), (True, True))
 LENGTHS = (1024, 2048, 4096, 8192)
 MICRO_BATCHES = (1, 2, 4, 8)
-
-# A rough time model whose only use is to order rows. Seconds on an H100-class card: achieved
-# matrix rate, link to the other cards, and Adam on the host at its memory's speed.
-_FLOPS_PER_S = 3.5e14
-_LINK_BYTES_PER_S = 2e11
-_HOST_LINK_BYTES_PER_S = 2.5e10
-_HOST_ADAM_BYTES_PER_S = 1e11
 
 
 @dataclass(frozen=True)
@@ -44,49 +40,57 @@ class Row:
     micro_batch: int
     need: Estimate
     fits: bool
-    seconds_per_token: float
+    tokens_per_s: float
     """Of the rough time model; good for ordering rows, not as a promise."""
-
-    @property
-    def verdict(self) -> str:
-        """`fits`, or what is short, in words."""
-        return "fits" if self.fits else f"needs {self.need.gpu / GIB:.1f} GiB a card"
+    verdict: str
+    """`fits`, or what is short, in words."""
 
 
-def plan(
+def plan(  # noqa: PLR0913 - one parameter per thing that varies
     shape: ModelShape,
     budget: Budget,
     base: Setup,
     *,
     lengths: Iterable[int] = LENGTHS,
     micro_batches: Iterable[int] = MICRO_BATCHES,
+    stages: Iterable[int] = STAGES,
+    offloads: Iterable[tuple[bool, bool]] = OFFLOADS,
+    checkpointing: Iterable[bool] = (False, True),
     step_tokens: int = 32_768,
+    margin: float = MARGIN,
 ) -> list[Row]:
     """
-    Every offload, checkpointing, loss, length and micro-batch around `base`, fastest first.
+    Every stage, offload, checkpointing, length and micro-batch around `base`, fastest first.
 
-    `step_tokens` is how many tokens one GPU sees per optimizer step (micro-batch times length
-    times accumulation): offloading costs once a step, so it weighs less the larger that is.
+    Where recomputing all layers fits and recomputing none does not, a row in between recomputes
+    as few as fit. `step_tokens` is how many tokens one GPU sees per optimizer step.
     """
     rows: list[Row] = []
-    choices = product(
-        OFFLOADS, (True, False), ("chunked", "stock"), tuple(lengths), tuple(micro_batches)
-    )
-    for (optimizer, param), checkpointing, loss, length, batch in choices:
-        if param and base.stage != 3:
+    recomputing = tuple(checkpointing)
+    for stage, (optimizer, param), length, batch in product(
+        stages, offloads, tuple(lengths), tuple(micro_batches)
+    ):
+        if (param and stage != 3) or (optimizer and stage == 0) or (base.four_bit and stage == 3):
             continue
-        setup = replace(
+        if batch > 1 and length * batch > step_tokens:
+            continue  # it would hold more than a step
+        around = replace(
             base,
+            stage=stage,
             offload_optimizer=optimizer,
             offload_param=param,
-            checkpointing=checkpointing,
-            loss=loss,
             tokens=length * batch,
         )
-        need = estimate(shape, setup)
-        seconds = _seconds_per_token(shape, setup, max(step_tokens, setup.tokens))
-        rows.append(Row(setup, length, batch, need, budget.fits(need), seconds))
-    return sorted(rows, key=lambda row: (row.seconds_per_token, row.need.gpu))
+        setups = [replace(around, checkpointing=one, checkpoint_layers=None) for one in recomputing]
+        if len(recomputing) > 1:
+            setups += _in_between(shape, budget, around, margin)
+        for setup in setups:
+            need = estimate(shape, setup)
+            speed = tokens_per_s(shape, setup, micro_batch=batch, step_tokens=step_tokens)
+            fits = budget.fits(need, margin)
+            told = verdict(need, budget, setup, margin)
+            rows.append(Row(setup, length, batch, need, fits, speed, told))
+    return sorted(rows, key=lambda row: (-row.tokens_per_s, row.need.gpu))
 
 
 def choose(rows: Sequence[Row], length: int | None = None) -> Row | None:
@@ -95,16 +99,44 @@ def choose(rows: Sequence[Row], length: int | None = None) -> Row | None:
     return next(wanted, None)
 
 
-def _seconds_per_token(shape: ModelShape, setup: Setup, step_tokens: int) -> float:
-    # 6 FLOP per parameter and token; checkpointing computes the forward pass twice.
-    flops = (8 if setup.checkpointing else 6) * shape.parameters
-    compute = flops / _FLOPS_PER_S
-    moved = 3 * 2 * shape.parameters if setup.stage == 3 and setup.gpus > 1 else 0
-    gathers = moved / _LINK_BYTES_PER_S / setup.tokens
-    if setup.offload_param:
-        gathers += 2 * 2 * shape.parameters / setup.gpus / _HOST_LINK_BYTES_PER_S / setup.tokens
-    step = 0.0
-    if setup.offload_optimizer:
-        trained = shape.parameters if setup.lora_parameters is None else setup.lora_parameters
-        step = 16 * trained / _HOST_ADAM_BYTES_PER_S + 4 * trained / _HOST_LINK_BYTES_PER_S
-    return compute + gathers + step / step_tokens
+def fewest_layers(
+    shape: ModelShape, budget: Budget, setup: Setup, margin: float = MARGIN
+) -> int | None:
+    """How few layers must be recomputed for `setup` to fit; None where all are not enough."""
+    least, most = 0, shape.layers
+    if not budget.fits(estimate(shape, _recomputing(setup, most)), margin):
+        return None
+    while least < most:
+        middle = (least + most) // 2
+        if budget.fits(estimate(shape, _recomputing(setup, middle)), margin):
+            most = middle
+        else:
+            least = middle + 1
+    return least
+
+
+def verdict(need: Estimate, budget: Budget, setup: Setup, margin: float = MARGIN) -> str:
+    """`fits`, or in words what is short and by how much."""
+    if budget.fits(need, margin):
+        return "fits"
+    if need.gpu > budget.gpu * (1 - margin):
+        largest = max((p for p in need.parts if p != "CUDA context"), key=need.parts.__getitem__)
+        return (
+            f"needs {need.gpu / GIB:.1f} GiB a card of {budget.gpu / GIB:.1f}, "
+            f"{need.parts[largest] / GIB:.1f} of it {largest}"
+        )
+    what = "optimizer and parameters" if setup.offload_param else "optimizer"
+    return (
+        f"needs {need.host / GIB:.0f} GiB of host memory for the {what}, of {budget.host / GIB:.0f}"
+    )
+
+
+def _recomputing(setup: Setup, layers: int) -> Setup:
+    return replace(setup, checkpointing=layers > 0, checkpoint_layers=layers or None)
+
+
+def _in_between(shape: ModelShape, budget: Budget, around: Setup, margin: float) -> list[Setup]:
+    fewest = fewest_layers(shape, budget, around, margin)
+    if fewest is None or fewest in {0, shape.layers}:
+        return []
+    return [_recomputing(around, fewest)]

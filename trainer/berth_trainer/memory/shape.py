@@ -31,20 +31,60 @@ class ModelShape:
     hidden: int
     attention: int
     """Width of the queries plus keys plus values of one token."""
+    queries: int
+    """Width of the queries alone, which is that of the attention's output too."""
     intermediate: int
     vocabulary: int
     tied: bool
     """Whether the head is the embedding."""
 
-    @property
-    def activation_bytes(self) -> float:
+    def activation_bytes(self, *, fused: bool = False) -> float:
         """
         Bytes per token that one layer keeps for its backward pass (bf16, sdpa or flash).
 
-        The weights of the three widths reproduce what saved-tensor hooks counted at the real
-        widths of Gemma-3 1b, 4b and 27b: 98, 83 and 82 bytes times the hidden width.
+        Stock layers: the weights of the three widths reproduce what saved-tensor hooks counted
+        at the real widths of Gemma-3 1b, 4b and 27b, 98, 83 and 82 bytes times the hidden width.
+        `fused`: with the layers of `berth_trainer.fused_layers`, whose list of kept tensors is
+        short enough to write down.
         """
-        return 25.05 * self.hidden + 13.1 * self.attention + 9.25 * self.intermediate
+        if not fused:
+            return 25.05 * self.hidden + 13.1 * self.attention + 9.25 * self.intermediate
+        # Two norms a layer keep their input, and the projections after them the output; norms
+        # behind the blocks keep two more. Queries and keys before their own norms; flash
+        # attention keeps its three inputs and its output. Gate, up and their product.
+        norms = 12 if self.norms_behind else 8
+        heads = 2 * self.keys_and_queries if self.head_norms else 0
+        return (
+            norms * self.hidden
+            + heads
+            + 2 * (self.attention + self.queries)
+            + 6 * self.intermediate
+        )
+
+    @property
+    def keys_and_queries(self) -> int:
+        return self.queries + (self.attention - self.queries) // 2
+
+    @property
+    def norms_behind(self) -> bool:
+        """Whether attention and feed-forward block are each followed by a norm of their own."""
+        return self.kind in _NORMS_PER_LAYER
+
+    @property
+    def head_norms(self) -> bool:
+        return self.kind in _NORMS_OF_HEADS
+
+    @property
+    def linears(self) -> int:
+        """Scalars in the linear layers of the decoder: what 4-bit loading shrinks."""
+        layer = self.hidden * (self.attention + self.queries) + 3 * self.hidden * self.intermediate
+        return self.layers * layer
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Scalars of LoRA adapters of `rank` beside every linear layer of the decoder."""
+        inputs = 6 * self.hidden + self.queries + self.intermediate
+        outputs = self.attention + 2 * self.hidden + 2 * self.intermediate
+        return self.layers * rank * (inputs - self.hidden + outputs)
 
 
 def read_shape(source: Path | Mapping[str, Any]) -> ModelShape:
@@ -125,6 +165,7 @@ def _count(kind: str, config: Mapping[str, Any]) -> ModelShape:
         layers=layers,
         hidden=hidden,
         attention=attention,
+        queries=heads * head,
         intermediate=inner,
         vocabulary=vocabulary,
         tied=tied,

@@ -27,17 +27,25 @@ def plan(  # noqa: PLR0913 - one parameter per option
     host_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the box; default: this one's.")
     ] = None,
-    stage: Annotated[int, typer.Option(metavar="0-3", min=0, max=3, help="ZeRO stage.")] = 3,
+    stage: Annotated[
+        int | None, typer.Option(metavar="0-3", min=0, max=3, help="ZeRO stage; default: 1 to 3.")
+    ] = None,
     states: Annotated[
-        str, typer.Option(metavar="fp32|bf16", help="Precision of optimizer states.")
+        str, typer.Option(metavar="fp32|bf16|8bit", help="Precision of optimizer states.")
     ] = "fp32",
+    lora: Annotated[
+        int | None, typer.Option(metavar="R", min=1, help="Rank of LoRA adapters; default: none.")
+    ] = None,
+    four_bit: Annotated[
+        bool, typer.Option("--four-bit", help="With --lora: frozen weights in 4 bits.")
+    ] = False,
     max_length: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Of a sample; default: several.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """
-    Say what fits into GPU memory: batch, offload and checkpointing for a model.
+    Say what fits into GPU memory: ZeRO stage, batch, offload and checkpointing for a model.
 
     Needs only the model's config.json. Leaves with 1 when nothing fits.
     """
@@ -45,14 +53,16 @@ def plan(  # noqa: PLR0913 - one parameter per option
         raise Failure(
             "The trainer is not installed here; `pip install 'gpuberth[trainer]'` adds it."
         )
-    words = ["--gpus", str(gpus), "--stage", str(stage), "--states", states]
+    words = ["--gpus", str(gpus), "--states", states]
     for option, value in (
+        ("--stage", stage),
+        ("--lora", lora),
         ("--gpu-memory", gpu_memory),
         ("--host-memory", host_memory),
         ("--max-length", max_length),
     ):
         words += [option, str(value)] if value is not None else []
-    words += ["--json"] if as_json else []
+    words += (["--four-bit"] if four_bit else []) + (["--json"] if as_json else [])
     command = [sys.executable, "-P", "-m", "berth_trainer.memory", *words, model]
     sys.stdout.flush()
     # In place of this process: the command line itself never imports the trainer.

@@ -1,0 +1,178 @@
+"""What a config leaves open is decided, what it says is kept, and what will not fit is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from berth_trainer import oom_steps, planning
+from berth_trainer.memory import Budget, estimate, read_shape
+from berth_trainer.memory.estimate import GIB
+from berth_trainer.problem import Problem
+
+SIZES = {
+    "4b": {"hidden_size": 2560, "num_hidden_layers": 34, "intermediate_size": 10_240},
+    "27b": {
+        "hidden_size": 5376,
+        "num_hidden_layers": 62,
+        "intermediate_size": 21_504,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 16,
+        "head_dim": 128,
+    },
+}
+H100 = Budget(gpu=int(79.6 * GIB), host=1500 * GIB)
+H200 = Budget(gpu=int(139.7 * GIB), host=1500 * GIB)
+
+
+def shape_of(size):
+    text = {"model_type": "gemma3_text", **SIZES[size]}
+    return read_shape({"model_type": "gemma3", "text_config": text})
+
+
+def decided(settings, size="4b", *, gpus=1, budget=H200, fused=True):
+    return planning.decide(settings, shape_of(size), gpus=gpus, budget=budget, fused=fused)
+
+
+def test_without_being_asked_nothing_changes(settings_of):
+    """Plan manual is what the first version did: every key as it stands."""
+    settings = settings_of(training={"max_length": 1024})
+    decision = decided(settings)
+    assert decision.settings == settings
+    assert decision.told == ()
+
+
+def test_auto_takes_the_fastest_that_fits_and_says_why(settings_of):
+    """One large card holds the 4b shape whole: no offload, no ZeRO-3, nothing recomputed."""
+    settings = settings_of(training={"plan": "auto", "pack_tokens": 8192})
+    decision = decided(settings)
+    chosen = decision.settings
+    assert (chosen.deepspeed.stage, chosen.deepspeed.offload_optimizer) == (1, "none")
+    assert not chosen.training.gradient_checkpointing
+    assert "ZeRO stage 1, no offload, no checkpointing" in decision.told[0]
+    assert not decision.warnings
+    assert H200.fits(decision.need)
+
+
+def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
+    """One layer fewer would not fit, and the sentence names what the next faster one lacked."""
+    settings = settings_of(training={"plan": "auto", "pack_tokens": 8192})
+    decision = decided(settings, budget=H100)
+    layers = decision.settings.training.checkpoint_layers
+    assert 0 < layers < 34
+    fewer = replace(decision.setup, checkpoint_layers=layers - 1)
+    assert not H100.fits(estimate(shape_of("4b"), fewer))
+    assert "needs" in decision.told[0]
+
+
+def test_length_rate_and_the_samples_of_a_step_stay(settings_of):
+    """Whatever is decided: 64 samples a step on 4 cards, split anew."""
+    training = {"plan": "auto", "global_batch": 64, "max_length": 1024, "learning_rate": 3e-5}
+    settings = settings_of(training=training)
+    for size, budget in (("4b", H200), ("4b", H100), ("27b", H200)):
+        chosen = decided(settings, size, gpus=4, budget=budget).settings.training
+        assert chosen.batch_size * chosen.gradient_accumulation_steps * 4 == 64
+        assert (chosen.max_length, chosen.learning_rate) == (1024, 3e-5)
+
+
+def test_what_stands_in_the_file_wins_with_a_warning(settings_of):
+    """A set-up that cannot fit is kept as it was asked for; the warning says what would fit."""
+    settings = settings_of(
+        training={"plan": "auto", "max_length": 8192, "batch_size": 4, "gradient_checkpointing": False},
+        deepspeed={"stage": 2, "offload_optimizer": "none"},
+    )  # fmt: skip
+    decision = decided(settings, budget=H100)
+    chosen = decision.settings
+    assert (chosen.training.batch_size, chosen.deepspeed.stage) == (4, 2)
+    assert not chosen.training.gradient_checkpointing
+    (warning,) = decision.warnings
+    assert "It will probably not fit on a card of 80 GiB: it needs" in warning
+    assert "training.gradient_checkpointing true" in warning
+
+
+@pytest.mark.parametrize("plan", ["manual", "auto"])
+def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
+    """27b with fp32 states and no offload on one card: the states alone are five times its size."""
+    settings = settings_of(
+        training={"plan": plan}, deepspeed={"offload_optimizer": "none", "offload_param": "none"}
+    )
+    decision = decided(settings, "27b", budget=H100)
+    assert decision.warnings
+    with pytest.raises(Problem, match=r"states alone take .* GiB a card"):
+        planning.refuse_impossible(decision, H100)
+
+
+def test_27b_on_four_and_eight_cards(settings_of):
+    """Four cards of 80 GB offload, eight need not; the warning of a manual run names the mend."""
+    auto = settings_of(training={"plan": "auto", "max_length": 2048})
+    assert decided(auto, "27b", gpus=4, budget=H100).settings.deepspeed.offload_optimizer == "cpu"
+    assert decided(auto, "27b", gpus=8, budget=H100).settings.deepspeed.offload_optimizer == "none"
+    manual = settings_of(
+        deepspeed={"stage": 3, "offload_optimizer": "none", "offload_param": "none"}
+    )
+    (warning,) = decided(manual, "27b", gpus=4, budget=H100).warnings
+    assert "4 cards of 80 GiB" in warning
+    assert "deepspeed.offload_optimizer cpu" in warning
+    assert not decided(manual, "27b", gpus=8, budget=H100).warnings
+
+
+def test_a_global_batch_that_cannot_be_made_is_a_problem(settings_of):
+    """Neither rounded nor overruled."""
+    with pytest.raises(Problem, match="multiple of 8"):
+        planning.with_global_batch(settings_of(training={"global_batch": 12, "batch_size": 2}), 4)
+    both = {"global_batch": 16, "gradient_accumulation_steps": 2}
+    with pytest.raises(Problem, match="remove one of them"):
+        planning.with_global_batch(settings_of(training=both), 4)
+
+
+def test_four_bit_weights_leave_stage_3(settings_of):
+    """Where the file leaves it open; where it does not, one sentence."""
+    settings = settings_of(lora={"r": 16, "quantize": "4bit"})
+    zero = planning.with_four_bit(settings).deepspeed
+    assert (zero.stage, zero.offload_param, zero.offload_optimizer) == (1, "none", "none")
+    given = settings_of(lora={"r": 16, "quantize": "4bit"}, deepspeed={"stage": 3})
+    with pytest.raises(Problem, match=r"set deepspeed.stage to 1"):
+        planning.with_four_bit(given)
+    with pytest.raises(Problem, match=r"set lora\.r"):
+        settings_of(lora={"quantize": "4bit"})
+
+
+@pytest.mark.parametrize("steps", ["halve_micro_batch", "checkpointing", "offload"])
+def test_each_step_of_the_ladder_needs_less_and_keeps_the_step(settings_of, steps):
+    """The plan of the smaller settings is below that of those that died."""
+    settings = settings_of(
+        training={"batch_size": 4, "gradient_accumulation_steps": 2, "max_length": 4096, "gradient_checkpointing": False},
+        deepspeed={"stage": 2, "offload_optimizer": "none", "offload_param": "none"},
+    )  # fmt: skip
+    smaller, (told,) = oom_steps.apply(settings, steps)
+    assert "out of memory before, so:" in told
+    training = smaller.training
+    assert training.batch_size * training.gradient_accumulation_steps == 8
+    before, after = (
+        estimate(shape_of("4b"), planning.setup_of(one, shape_of("4b"), gpus=1, fused=False))
+        for one in (settings, smaller)
+    )
+    assert after.gpu < before.gpu
+
+
+def test_a_step_with_nothing_left_pulls_the_next_lever(settings_of):
+    """One sample cannot be halved, so activations are recomputed; then the optimizer goes."""
+    settings = settings_of(
+        training={"batch_size": 1, "gradient_checkpointing": False},
+        deepspeed={"stage": 3, "offload_optimizer": "none", "offload_param": "none"},
+    )
+    names = "halve_micro_batch,halve_micro_batch,offload,offload"
+    smaller, told = oom_steps.apply(settings, names)
+    assert smaller.training.gradient_checkpointing
+    assert (smaller.deepspeed.offload_optimizer, smaller.deepspeed.offload_param) == ("cpu", "cpu")
+    assert "nothing is left" in told[-1]
+
+
+def test_packed_rows_are_halved_down_to_a_sample(settings_of):
+    """The tokens of a step stay; a row never gets shorter than the longest sample."""
+    settings = settings_of(training={"pack_tokens": 4096, "max_length": 2048})
+    smaller, _ = oom_steps.apply(settings, "halve_micro_batch")
+    training = smaller.training
+    assert (training.pack_tokens, training.gradient_accumulation_steps) == (2048, 2)
+    again, told = oom_steps.apply(smaller, "halve_micro_batch,nonsense")
+    assert again.training.pack_tokens == 2048
+    assert "nonsense is unknown" in told[-1]
