@@ -5,6 +5,7 @@ What a running job can tell Berth, and learn from it. For use inside training sc
 
     jobside.on_warning(lambda: trainer.save_soon())
     jobside.log_metrics(step, loss=loss, lr=lr)
+    jobside.checkpoint_saved(step)
 
 One file, standard library only, Python 3.8 or newer: it works in every environment, also
 copied beside a script. Outside Berth every call does nothing, so scripts need no conditions.
@@ -27,6 +28,7 @@ from typing import Any, Callable  # noqa: UP035 - its new home cannot be subscri
 
 __all__ = [
     "attempt",
+    "checkpoint_saved",
     "gpu_uuids",
     "is_berth",
     "log_metrics",
@@ -79,6 +81,28 @@ def log_metrics(step: float, **numbers: Any) -> bool:
             point[name] = number
     line = json.dumps(point, allow_nan=False) + "\n"
     return _append(folder / "metrics.jsonl", line.encode())
+
+
+def checkpoint_saved(step: float | None = None) -> bool:
+    """
+    Tell Berth that a checkpoint is whole on disk. Returns whether it was noted.
+
+    Only rank 0 writes, the others do nothing: call it once all ranks have saved. When jobs
+    have to make room, those that lose least work since their last checkpoint are chosen, and
+    a job that was warned is stopped as soon as it tells of a new one.
+    """
+    folder = run_dir()
+    if folder is None or _rank() != 0:
+        return False
+    made = folder / f".saved.{os.getpid()}"
+    word = json.dumps({"step": _number(step), "time": round(time.time(), 3)})
+    try:
+        made.write_text(word + "\n", encoding="utf-8")
+        made.replace(folder / "saved.json")
+    except OSError as error:
+        _complain("saved.json", error)
+        return False
+    return True
 
 
 def on_warning(callback: Callable[[], object]) -> bool:

@@ -9,13 +9,59 @@ branch_labels = None
 depends_on = None
 
 
+_LEASE_TRIGGERS = (
+    """CREATE TRIGGER tr_leases_whole BEFORE INSERT ON leases
+WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NULL BEGIN
+SELECT RAISE(ABORT, 'a GPU that is held in shares cannot be leased whole')
+WHERE EXISTS (SELECT 1 FROM leases WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL
+AND memory_bytes IS NOT NULL);
+SELECT RAISE(ABORT, 'an attempt with a share holds nothing else')
+WHERE EXISTS (SELECT 1 FROM leases WHERE job_id = NEW.job_id AND number = NEW.number
+AND memory_bytes IS NOT NULL);
+END""",
+    """CREATE TRIGGER tr_leases_share BEFORE INSERT ON leases
+WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NOT NULL BEGIN
+SELECT RAISE(ABORT, 'a GPU that is leased whole cannot be shared')
+WHERE EXISTS (SELECT 1 FROM leases WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL
+AND memory_bytes IS NULL);
+SELECT RAISE(ABORT, 'an attempt with a share holds nothing else')
+WHERE EXISTS (SELECT 1 FROM leases WHERE job_id = NEW.job_id AND number = NEW.number);
+SELECT RAISE(ABORT, 'the shares exceed the memory of the GPU')
+WHERE NEW.memory_bytes + (SELECT coalesce(sum(memory_bytes), 0) FROM leases
+WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL)
+> coalesce((SELECT memory_total_bytes FROM gpus WHERE uuid = NEW.gpu_uuid), 0);
+END""",
+    """CREATE TRIGGER tr_leases_kept BEFORE UPDATE ON leases
+WHEN NEW.released_at IS NULL OR NEW.gpu_uuid <> OLD.gpu_uuid
+OR NEW.memory_bytes IS NOT OLD.memory_bytes BEGIN
+SELECT RAISE(ABORT, 'a lease is released, never changed');
+END""",
+)
+
+
 def upgrade() -> None:
+    op.create_table(
+        "reservations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("gpus", sa.String(), nullable=False),
+        sa.Column("users", sa.String(), nullable=False),
+        sa.Column("groups", sa.String(), nullable=False),
+        sa.Column("starts_at", sa.Float(), nullable=False),
+        sa.Column("ends_at", sa.Float(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.CheckConstraint("starts_at < ends_at", name=op.f("ck_reservations_times")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
+        sqlite_autoincrement=True,
+    )
     op.create_table(
         "drains",
         sa.Column("gpu_uuid", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("gpu_uuid", name=op.f("pk_drains")),
     )
     op.create_table(
@@ -54,6 +100,7 @@ def upgrade() -> None:
         sa.Column("script", sa.String(), nullable=True),
         sa.Column("gpus", sa.Integer(), nullable=False),
         sa.Column("gpu_memory_bytes", sa.Integer(), nullable=True),
+        sa.Column("share", sa.Boolean(), nullable=False),
         sa.Column("workdir", sa.String(), nullable=False),
         sa.Column("env", sa.String(), nullable=False),
         sa.Column("python", sa.String(), nullable=True),
@@ -92,6 +139,9 @@ def upgrade() -> None:
             "(command IS NULL) <> (script IS NULL)", name=op.f("ck_jobs_command_or_script")
         ),
         sa.CheckConstraint("gpus >= 0", name=op.f("ck_jobs_gpus")),
+        sa.CheckConstraint(
+            "NOT share OR (gpus = 1 AND gpu_memory_bytes IS NOT NULL)", name=op.f("ck_jobs_share")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sqlite_autoincrement=True,
     )
@@ -128,6 +178,7 @@ def upgrade() -> None:
         sa.Column("stop_reason", sa.String(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=True),
+        sa.Column("saved_at", sa.Float(), nullable=True),
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.Column("released_at", sa.Float(), nullable=True),
         sa.Column("exit_code", sa.Integer(), nullable=True),
@@ -229,6 +280,7 @@ def upgrade() -> None:
         sa.Column("gpu_uuid", sa.String(), nullable=False),
         sa.Column("job_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("memory_bytes", sa.Integer(), nullable=True),
         sa.Column("acquired_at", sa.Float(), nullable=False),
         sa.Column("released_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -236,6 +288,7 @@ def upgrade() -> None:
             ["attempts.job_id", "attempts.number"],
             name=op.f("fk_leases_job_id_number"),
         ),
+        sa.CheckConstraint("memory_bytes > 0", name=op.f("ck_leases_memory_bytes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
     )
     with op.batch_alter_table("leases", schema=None) as batch_op:
@@ -245,8 +298,16 @@ def upgrade() -> None:
             "uq_leases_one_holder",
             ["gpu_uuid"],
             unique=True,
+            sqlite_where=sa.text("released_at IS NULL AND memory_bytes IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_leases_held",
+            ["gpu_uuid"],
+            unique=False,
             sqlite_where=sa.text("released_at IS NULL"),
         )
+    for trigger in _LEASE_TRIGGERS:
+        op.execute(trigger)
 
     op.create_table(
         "port_leases",
@@ -283,7 +344,11 @@ def downgrade() -> None:
 
     op.drop_table("port_leases")
     with op.batch_alter_table("leases", schema=None) as batch_op:
-        batch_op.drop_index("uq_leases_one_holder", sqlite_where=sa.text("released_at IS NULL"))
+        batch_op.drop_index("ix_leases_held", sqlite_where=sa.text("released_at IS NULL"))
+        batch_op.drop_index(
+            "uq_leases_one_holder",
+            sqlite_where=sa.text("released_at IS NULL AND memory_bytes IS NULL"),
+        )
         batch_op.drop_index("ix_leases_released_at")
         batch_op.drop_index("ix_leases_attempt")
 
@@ -320,3 +385,4 @@ def downgrade() -> None:
     op.drop_table("idempotency_keys")
     op.drop_table("gpus")
     op.drop_table("drains")
+    op.drop_table("reservations")

@@ -220,7 +220,7 @@ class TestOpenApi:
         text = Path("docs/reference/rest.md")
         text = (Path(berth_server.__file__).parents[2] / text).read_text()
         for path in document["paths"]:
-            plain = re.sub(r"\{(job|ablation|token)_id\}", "{id}", path)
+            plain = re.sub(r"\{(job|ablation|token|reservation)_id\}", "{id}", path)
             last = plain.rpartition("/")[2]
             known = plain in text or (
                 plain.startswith("/api/v1/jobs/{id}/") and f"`{last}`" in text

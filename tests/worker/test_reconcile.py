@@ -10,7 +10,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from berth.protocol.internal import DesiredAttempt, DesiredState
 from berth_worker import reconcile
-from berth_worker.reconcile import Forget, GiveUp, Look, Refuse, Seen, Start, Stop, decide
+from berth_worker.reconcile import (
+    Forget,
+    GiveUp,
+    Look,
+    Refuse,
+    Seen,
+    Start,
+    Stop,
+    StopTerms,
+    decide,
+)
 
 NAMES = [f"{job}.1" for job in range(1, 5)]
 GRACES = [timedelta(seconds=s) for s in (0, 5, 60)]
@@ -98,9 +108,10 @@ class Box(RuleBasedStateMachine):
                 self.seen[name] = Seen("ended")
             case Stop():
                 assert action.attempt.action == "stop"
-                assert self.seen[name].asked_grace != action.attempt.grace
+                terms = StopTerms.of(action.attempt)
+                assert self.seen[name].asked != terms
                 old = self.seen[name]
-                self.seen[name] = Seen("stopping", action.attempt.grace, old.refusals)
+                self.seen[name] = Seen("stopping", terms, old.refusals)
 
     @rule(name=st.sampled_from(NAMES), refused=st.booleans())
     def start_comes_through(self, name: str, refused: bool) -> None:
@@ -114,7 +125,7 @@ class Box(RuleBasedStateMachine):
         self.disk[name] = "claimed"
         self.starts[name] = self.starts.get(name, 0) + 1
         if seen.phase == "starting":
-            self.seen[name] = Seen("running", seen.asked_grace, seen.refusals)
+            self.seen[name] = Seen("running", seen.asked, seen.refusals)
 
     @rule(name=st.sampled_from(NAMES))
     def job_ends(self, name: str) -> None:
@@ -122,7 +133,7 @@ class Box(RuleBasedStateMachine):
         if self.disk.get(name) == "claimed":
             self.disk[name] = "ended"
             if name in self.seen:
-                self.seen[name] = Seen("ended", self.seen[name].asked_grace)
+                self.seen[name] = Seen("ended", self.seen[name].asked)
 
     @precondition(lambda self: self.seen)
     @rule()
@@ -147,7 +158,7 @@ class Box(RuleBasedStateMachine):
         for name, wanted in self.desired.items():
             if wanted.action == "stop":
                 seen = self.seen[name]
-                assert seen.phase == "ended" or seen.asked_grace == wanted.grace
+                assert seen.phase == "ended" or seen.asked == StopTerms.of(wanted)
 
 
 TestBox = Box.TestCase

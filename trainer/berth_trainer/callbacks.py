@@ -106,6 +106,7 @@ class WholeCheckpoints(TrainerCallback):
         self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
         if self._ranks.first:
             checkpoints.record(self.last, step=state.global_step, world_size=world_size())
+            checkpoints.tell_saved(state.global_step)
             best = state.best_model_checkpoint
             checkpoints.rotate(
                 Path(args.output_dir), keep=self._keep, best=Path(best) if best else None

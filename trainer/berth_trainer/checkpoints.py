@@ -1,8 +1,10 @@
 """Checkpoints that are whole or are not used: the record, its check, resume and rotation."""
 
+import contextlib
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from berth_trainer.problem import Problem
 
 RECORD = "berth_complete.json"  # written last: a checkpoint with it is whole
 PREFIX = "checkpoint-"
+SAVED = "saved.json"  # in the run directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,18 @@ def record(path: Path, *, step: int, world_size: int) -> None:
         sizes[file.relative_to(path).as_posix()] = file.stat().st_size
     written = {"version": 1, "step": step, "world_size": world_size, "files": sizes}
     write_json(path / RECORD, written)
+
+
+def tell_saved(step: int) -> None:
+    """
+    Tell Berth, where it is there, that a checkpoint is whole: a warned job is stopped then.
+
+    For rank 0. A full disk never ends a run.
+    """
+    run_dir = os.environ.get("BERTH_RUN_DIR")
+    if run_dir:
+        with contextlib.suppress(OSError):
+            write_json(Path(run_dir) / SAVED, {"step": step, "time": round(time.time(), 3)})
 
 
 def inspect(path: Path) -> Checkpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import anyio
 
@@ -12,7 +12,7 @@ from berth.protocol.internal import DesiredAttempt, ExitRecord, ObservedAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker.devices import AttemptProcesses
-from berth_worker.reconcile import Phase, Seen
+from berth_worker.reconcile import Phase, Seen, StopTerms
 from berth_worker.rundir import Began, RunDir
 
 
@@ -30,7 +30,9 @@ class Attempt:
     outcome: Outcome | None = None
     message: str | None = None
     gpus_clear: bool = False
-    asked_grace: timedelta | None = None
+    saved_at: datetime | None = None
+    """When the job last told of a whole checkpoint, as of the last look."""
+    asked: StopTerms | None = None
     refusals: int = 0
     memory_kills_before: int | None = None
     """The kernel's count when the job began, if this worker was there."""
@@ -56,7 +58,7 @@ class Attempt:
     @property
     def seen(self) -> Seen:
         """As far as the decisions need to know it."""
-        return Seen(self.phase, self.asked_grace, self.refusals)
+        return Seen(self.phase, self.asked, self.refusals)
 
     @property
     def processes(self) -> AttemptProcesses:
@@ -79,6 +81,7 @@ class Attempt:
             token=self.desired.token,
             phase=self.phase,
             started_at=self.started_at,
+            saved_at=self.saved_at,
             launch=self.facts,
             exit=self.record,
             outcome=self.outcome,

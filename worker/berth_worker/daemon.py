@@ -121,7 +121,7 @@ async def _serve(
         await sampler.look()
         tasks.start_soon(link.tell)
         tasks.start_soon(link.listen, supervisor.want)
-        tasks.start_soon(_keep_looking, sampler, audit, link, wake)
+        tasks.start_soon(_keep_looking, sampler, audit, supervisor, link, wake)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
                 break
@@ -131,7 +131,11 @@ async def _serve(
 
 
 async def _keep_looking(
-    sampler: Sampler, audit: Audit, link: Link, wake: list[Callable[[], None]]
+    sampler: Sampler,
+    audit: Audit,
+    supervisor: Supervisor,
+    link: Link,
+    wake: list[Callable[[], None]],
 ) -> None:
     """Look at the devices every second, and at once when they ask for it."""
     loop = anyio.lowlevel.current_token()
@@ -141,6 +145,7 @@ async def _keep_looking(
         with anyio.move_on_after(_LOOK_EVERY_S):
             await asked.wait()
         audit.check(await sampler.look())
+        supervisor.look_for_checkpoints()
         link.soon()
 
 

@@ -122,7 +122,7 @@ class Follower:
         attempt.shim = began.shim.identity()
         if attempt.phase == "starting":
             attempt.phase = "running"
-        elif attempt.asked_grace is not None:
+        elif attempt.asked is not None:
             attempt.shim.send(signal.SIGTERM)  # it was told to stop before it could hear
         self._keeper.tell(attempt, urgent=False)
 

@@ -14,9 +14,26 @@ from datetime import timedelta
 from typing import Literal
 
 from berth.protocol.internal import DesiredAttempt, DesiredState
+from berth.protocol.states import Outcome
 
 Phase = Literal["unstarted", "starting", "running", "stopping", "ended"]
 MOST_STARTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StopTerms:
+    """How an attempt is brought to its end."""
+
+    grace: timedelta
+    """Time between TERM and KILL."""
+    warning: timedelta = timedelta()
+    """How long it may take to save after the warning signal, before TERM; 0 is no warning."""
+
+    @classmethod
+    def of(cls, attempt: DesiredAttempt) -> StopTerms:
+        """Who makes room for another is warned first; a cancel and an escape are not."""
+        preempted = attempt.stop_reason is Outcome.PREEMPTED
+        return cls(attempt.grace, attempt.warn_before if preempted else timedelta())
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +41,8 @@ class Seen:
     """An attempt that this worker has looked at."""
 
     phase: Phase
-    asked_grace: timedelta | None = None
-    """With how much grace it was last told to stop; None when it was not."""
+    asked: StopTerms | None = None
+    """On which terms it was last told to stop; None when it was not."""
     refusals: int = 0
     """How often the box refused to start a process for it."""
 
@@ -95,6 +112,6 @@ def _for_one(attempt: DesiredAttempt, seen: Seen | None) -> Action | None:
         if stop:
             return Refuse(attempt)
         return Start(attempt) if seen.refusals < MOST_STARTS else GiveUp(attempt)
-    if stop and seen.phase != "ended" and seen.asked_grace != attempt.grace:
+    if stop and seen.phase != "ended" and seen.asked != StopTerms.of(attempt):
         return Stop(attempt)
     return None

@@ -13,6 +13,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -27,6 +28,8 @@ from berth_worker.shim import files
 
 M = TypeVar("M", bound=BaseModel)
 _LARGEST_BYTES = 4 << 20
+SAVED = "saved.json"
+"""Written by the job when a checkpoint is whole; its time is what counts."""
 
 
 class _Who(Wire):
@@ -160,6 +163,18 @@ class RunDir:
             kind if isinstance(kind, str) else None,
             sentence if isinstance(sentence, str) else None,
         )
+
+    def saved_at(self) -> datetime | None:
+        """When the job last told of a whole checkpoint; None when it never did."""
+        fd = self._open(SAVED)
+        if fd is None:
+            return None
+        try:
+            return datetime.fromtimestamp(os.fstat(fd).st_mtime, UTC)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
 
     def tail(self, name: str, most_bytes: int) -> bytes:
         """The last bytes of a file of the job's; empty when it is not a plain file."""

@@ -16,7 +16,17 @@ from berth_worker.attempt import Attempt
 from berth_worker.devices import AttemptProcesses
 from berth_worker.following import Follower
 from berth_worker.launch import Starter, Surroundings
-from berth_worker.reconcile import Action, Forget, GiveUp, Look, Refuse, Start, Stop, decide
+from berth_worker.reconcile import (
+    Action,
+    Forget,
+    GiveUp,
+    Look,
+    Refuse,
+    Start,
+    Stop,
+    StopTerms,
+    decide,
+)
 from berth_worker.rundir import Found, RunDir
 from berth_worker.sampling import Sampler
 
@@ -90,6 +100,15 @@ class Supervisor:
         known = self._attempts.get(attempt)
         if known is not None:
             known.seen_pids.add(pid)
+
+    def look_for_checkpoints(self) -> None:
+        """See which of the running attempts have told of a checkpoint since the last look."""
+        for attempt in self._attempts.values():
+            if attempt.phase in {"running", "stopping"}:
+                saved_at = attempt.folder.saved_at()
+                if saved_at is not None and saved_at != attempt.saved_at:
+                    attempt.saved_at = saved_at
+                    self._with_news.add(attempt.name)
 
     def lease(self, attempt: str) -> frozenset[str]:
         """UUIDs of the GPUs that an attempt holds."""
@@ -166,7 +185,7 @@ class Supervisor:
             self._follow(attempt, self._follower.watch)
         else:
             attempt.phase = "stopping"
-            attempt.asked_grace = attempt.desired.grace
+            attempt.asked = StopTerms.of(attempt.desired)
             self._follow(attempt, self._follower.conclude)
         self.tell(attempt)
 
@@ -189,12 +208,15 @@ class Supervisor:
     # Stopping
 
     def _stop(self, attempt: Attempt) -> None:
-        grace = attempt.desired.grace
-        attempt.asked_grace = grace
+        terms = attempt.asked = StopTerms.of(attempt.desired)
         if attempt.phase in {"starting", "running"}:
             attempt.phase = "stopping"
         try:
-            attempt.folder.write("stop.json", b'{"grace_s": %.3f}' % grace.total_seconds())
+            wish = b'{"grace_s": %.3f, "warn_s": %.3f}' % (
+                terms.grace.total_seconds(),
+                terms.warning.total_seconds(),
+            )
+            attempt.folder.write("stop.json", wish)
         except OSError as error:
             # The shim then takes the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)

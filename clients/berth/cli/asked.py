@@ -52,8 +52,16 @@ class Asked:
         ),
     ] = None
     gpu_memory: Annotated[
-        str | None, Option(metavar="SIZE", help="Least memory of each card, like 40GiB.")
+        str | None,
+        Option(
+            metavar="SIZE",
+            help="Least memory of each card, like 40GiB; with --share, the part of the card.",
+        ),
     ] = None
+    share: Annotated[
+        bool,
+        Option("--share", help="Take only --gpu-memory of one card, beside other jobs."),
+    ] = False
     priority: Annotated[
         int | None, Option("--priority", "-p", metavar="N", help="Higher starts first.")
     ] = None
@@ -154,6 +162,7 @@ class Asked:
             "name": self.name,
             "gpus": self.gpus,
             "gpu_memory": self.gpu_memory,
+            "share": self.share or None,
             "time_limit": self.time_limit,
             "priority": self.priority,
             "retries": self.retries,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.reservations import Reservation
 from berth.protocol.states import FenceKind, HolderKind
 
 
@@ -108,6 +109,10 @@ class Holder(Wire):
     """When its time limit ends, at the latest."""
     pids: tuple[int, ...] = ()
     """Its processes on this GPU."""
+    memory_bytes: int | None = None
+    """The part of the card that it leases, bytes; absent for the whole card."""
+    memory_used_bytes: int | None = None
+    """What its processes hold of this GPU's memory, bytes; absent when nobody tells."""
     sentence: str
     """For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB"."""
 
@@ -116,11 +121,19 @@ class Gpu(GpuSnapshot):
     """One GPU with its holder: the snapshot's fields plus what the queue knows."""
 
     holder: Holder
-    """Who is on it, or why nobody may be."""
+    """Who is on it, or why nobody may be; of several, the one who came first."""
+    holders: list[Holder] = Field(default_factory=list)
+    """Everybody who holds it: several where jobs share the card, oldest first; empty when free."""
+    memory_leased_bytes: int | None = None
+    """What the shares on it lease together, bytes; absent unless it is shared."""
     draining: bool = False
     """No new job is let onto it."""
     drain_reason: str | None = None
     """Why, in the words of who drained it."""
+    drain_until: UtcTime | None = None
+    """When jobs are let onto it again by themselves; absent: when somebody undrains it."""
+    reservations: list[Reservation] = Field(default_factory=list)
+    """For whom it is set aside, now or later, soonest first."""
 
 
 class Box(Wire):
@@ -149,5 +162,7 @@ class Box(Wire):
 class DrainRequest(Wire):
     """Why no new job may go onto a GPU."""
 
-    reason: str | None = Field(default=None, max_length=500)
+    reason: str | None = Field(default=None, max_length=500, examples=["new fan on Thursday"])
     """Shown beside the GPU until it is undrained."""
+    until: UtcTime | None = Field(default=None, examples=["2026-11-26T18:00:00Z"])
+    """When jobs are let onto it again by themselves; default: when somebody undrains it."""

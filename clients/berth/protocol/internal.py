@@ -68,9 +68,12 @@ class DesiredAttempt(Wire):
     grace: Duration
     """Time between TERM and KILL."""
     warn_before: Duration
-    """How long before the time limit the warning signal comes."""
+    """How long before the time limit the warning signal comes; with `preempted`, how long the
+    job may take to save after it before TERM."""
     gpu_memory: Bytes | None = None
-    """Least memory of each card, bytes."""
+    """Least memory of each card, bytes; with `share`, the part of the card it leases."""
+    share: bool = False
+    """It holds `gpu_memory` of one card beside other attempts."""
 
 
 class DesiredState(Wire):
@@ -120,6 +123,8 @@ class ObservedAttempt(Wire):
     """Where it is."""
     started_at: UtcTime | None = None
     """When the job's first process was started."""
+    saved_at: UtcTime | None = None
+    """When the job last told of a whole checkpoint."""
     launch: LaunchFacts | None = None
     """How it was started; told at least once."""
     exit: ExitRecord | None = None

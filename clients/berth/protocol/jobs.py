@@ -65,7 +65,9 @@ class JobSpec(Wire):
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
-    """Least memory of each card, bytes."""
+    """Least memory of each card, bytes; with `share`, the part of the card to lease."""
+    share: bool = False
+    """Take `gpu_memory` of one card beside other jobs instead of the whole card."""
     workdir: Text | None = Field(default=None, examples=["/home/ada/twin"])
     """Absolute folder to run in; default: the submitting client's, else the user's home."""
     env: dict[EnvName, Text] = Field(default_factory=dict)
@@ -79,7 +81,8 @@ class JobSpec(Wire):
     grace: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
     """Time between the stop signal (TERM) and KILL."""
     warn_before: Duration = Field(default=timedelta(seconds=60), examples=["5m"])
-    """How long before the time limit SIGUSR1 goes to those processes that handle it."""
+    """How long before the time limit SIGUSR1 goes to those processes that handle it, and how
+    long a preempted job may take to save before TERM."""
     retries: int = Field(default=0, ge=0, le=100)
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
@@ -107,6 +110,19 @@ class JobSpec(Wire):
             raise ValueError("'command' is empty; write what to run.")
         if self.script is not None and not self.script.strip():
             raise ValueError("'script' is empty; write what to run.")
+        return self
+
+    @model_validator(mode="after")
+    def _share_of_one_card(self) -> Self:
+        if not self.share:
+            return self
+        if self.gpu_memory is None:
+            raise ValueError("'share' needs 'gpu_memory': say how much of the card, like 20GiB.")
+        if self.gpus not in {None, 1}:
+            raise ValueError(
+                f"A share is part of one card, so 'gpus' cannot be {self.gpus}; leave it out, or "
+                "leave out 'share' for whole cards."
+            )
         return self
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
@@ -167,6 +183,8 @@ class Attempt(Wire):
     """The rendezvous port leased to it; absent without GPUs."""
     started_at: UtcTime | None = None
     """When the job's first process was started."""
+    saved_at: UtcTime | None = None
+    """When it last told of a whole checkpoint; absent when it never did."""
     ended_at: UtcTime | None = None
     """When its last process ended; absent until then."""
     exit_code: int | None = None
@@ -203,7 +221,9 @@ class Job(Wire):
     gpus: int
     """How many GPUs it gets."""
     gpu_memory: int | None = None
-    """Least memory of each card, bytes."""
+    """Least memory of each card, bytes; with `share`, the part of the card it leases."""
+    share: bool = False
+    """Whether it takes part of one card beside other jobs."""
     gpu_indices: list[int] = Field(default_factory=list)
     """The box's indices of the GPUs it holds, or held last."""
     gpu_uuids: list[str] = Field(default_factory=list)

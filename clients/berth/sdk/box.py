@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from urllib.parse import quote
 
 from berth.protocol.events import Event, EventPage
 from berth.protocol.gpus import Box, DrainRequest, Gpu
+from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
 from berth.protocol.server import Health, ServerSettings, UserList
 from berth.sdk.calls import Calls
 from berth.sdk.errors import Unreachable
@@ -21,14 +23,54 @@ class BoxCalls(Calls):
         """The box and its GPUs with their holders, as the worker saw them last."""
         return self._get(Box, "/api/v1/gpus")
 
-    def drain(self, gpu: str | int, reason: str | None = None) -> Gpu:
-        """Let no new job onto a GPU (UUID or index); what runs there goes on."""
+    def drain(
+        self, gpu: str | int, reason: str | None = None, *, until: datetime | None = None
+    ) -> Gpu:
+        """
+        Let no new job onto a GPU (UUID or index), until a time if one is given.
+
+        What runs there goes on.
+        """
         path = f"/api/v1/gpus/{quote(str(gpu), safe='')}/drain"
-        return self._post(Gpu, path, DrainRequest(reason=reason))
+        wish = {"reason": reason} if until is None else {"reason": reason, "until": until}
+        return self._post(Gpu, path, DrainRequest.model_validate(wish))
 
     def undrain(self, gpu: str | int) -> Gpu:
         """Let jobs onto a GPU (UUID or index) again."""
         return self._post(Gpu, f"/api/v1/gpus/{quote(str(gpu), safe='')}/undrain")
+
+    def reservations(self) -> ReservationList:
+        """The reservations that are not over, soonest first."""
+        return self._get(ReservationList, "/api/v1/reservations")
+
+    def reserve(
+        self,
+        gpus: Sequence[str | int],
+        *,
+        ends_at: datetime,
+        users: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        starts_at: datetime | None = None,
+        reason: str = "",
+    ) -> Reservation:
+        """
+        Set GPUs (UUIDs or indices) aside for users or groups, from now or `starts_at` on.
+
+        For admins. Not repeated when the connection breaks.
+        """
+        request = ReservationRequest(
+            gpus=[str(gpu) for gpu in gpus],
+            users=list(users),
+            groups=list(groups),
+            starts_at=starts_at,
+            ends_at=ends_at,
+            reason=reason,
+        )
+        return self._post(Reservation, "/api/v1/reservations", request, repeatable=False)
+
+    def unreserve(self, reservation_id: int) -> Reservation:
+        """Take a reservation back; the GPUs are everybody's again at once. For admins."""
+        return self._delete(Reservation, f"/api/v1/reservations/{reservation_id}")
 
     def events(
         self,

@@ -35,6 +35,11 @@ class Calls:
         answer = self._channel.request("POST", path, content=content, repeatable=repeatable)
         return parse(model, answer.content)
 
+    def _delete(self, model: type[M], path: str) -> M:
+        """Not repeated: what is gone would be told as unknown."""
+        answer = self._channel.request("DELETE", path, repeatable=False)
+        return parse(model, answer.content)
+
 
 def as_json(value: BaseModel | Mapping[str, Any]) -> bytes:
     """A request body; of a model only what was set, for the server's defaults are those that count."""

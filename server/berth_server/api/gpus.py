@@ -34,10 +34,10 @@ async def get_box(request: Request) -> Response:
     openapi_extra=described(DrainRequest, required=False),
 )
 async def drain(request: Request, uuid: _Uuid) -> Response:
-    """What runs there goes on. For admins."""
+    """What runs there goes on. With `until` jobs are let onto it again by then. For admins."""
     wish = await body_or(request, DrainRequest())
     service = context(request).service
-    gpu = on_drain(service, caller(request), uuid, wish.reason)
+    gpu = on_drain(service, caller(request), uuid, wish.reason, wish.until)
     return answer(show_gpu(service, gpu.uuid))
 
 

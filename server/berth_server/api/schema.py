@@ -14,11 +14,13 @@ from berth.protocol.gpus import DrainRequest
 from berth.protocol.internal import WorkerReport
 from berth.protocol.jobs import JobPatch, JobSpec
 from berth.protocol.problems import Problem
+from berth.protocol.reservations import ReservationRequest
 
 _BODIES: tuple[type[BaseModel], ...] = (
     JobSpec,
     JobPatch,
     DrainRequest,
+    ReservationRequest,
     TokenRequest,
     WorkerReport,
     Problem,

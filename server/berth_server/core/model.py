@@ -144,10 +144,14 @@ class ReservationView:
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     reason: str = ""
+    members: frozenset[str] = frozenset()
+    """Users who belong to one of the groups, whichever group their limits count for."""
 
     def admits(self, user: str, group: str | None) -> bool:
         """Whether a job of this user and group may use the GPUs meanwhile."""
-        return user in self.users or (group is not None and group in self.groups)
+        if user in self.users or user in self.members:
+            return True
+        return group is not None and group in self.groups
 
 
 @dataclass(frozen=True, kw_only=True)

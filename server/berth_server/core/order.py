@@ -49,7 +49,11 @@ class Weigher:
         self.age_scale_s = settings.age_scale.total_seconds()
         self.shortest_s = settings.shortest.total_seconds()
         self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
-        n_open = sum(1 for gpu in snapshot.gpus if gpu.lease is None and gpu.unavailable is None)
+        n_open = sum(
+            1
+            for gpu in snapshot.gpus
+            if gpu.lease is None and gpu.unavailable is None and not gpu.shares
+        )
         self.by_size = _size_points(settings, n_open, len(snapshot.gpus))
 
     def points(self, job: JobView) -> float:

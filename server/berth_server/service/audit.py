@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from berth.protocol.gpus import GpuProcess, GpuSnapshot
+from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.states import AttemptState
+from berth_server.service.shares import overuse
 from berth_server.service.sight import Strangers, outsider_sentence, strangers, unavailable
 from berth_server.store import events
 from berth_server.store.database import Transaction
@@ -38,10 +39,12 @@ class Audit:
             return audit
         facts: set[Fact] = set()
         for gpu in service.sight.snapshot.gpus:
-            lease = service.board.leases.get(gpu.uuid)
-            others = strangers(gpu, lease, service.board.released, confirmed=True)
+            holders = service.board.holders(gpu.uuid)
+            others = strangers(gpu, holders, service.board.released, confirmed=True)
             facts |= audit._facts(gpu, others)
             audit._find_escaped(service, gpu, others)
+            for lease in service.board.shares.get(gpu.uuid, ()):
+                audit._stop(service, lease.attempt, overuse(gpu, lease))
         audit.standing = frozenset(facts)
         return audit
 
@@ -94,20 +97,24 @@ class Audit:
 
     def _find_escaped(self, service: Service, gpu: GpuSnapshot, others: Strangers) -> None:
         for process in others.leftovers:
-            record = _attempt_of(service, process)
-            if record is None or record.stop_reason is not None:
-                continue
-            known = {found.job_id for found, _ in self.escaped}
-            if record.state != AttemptState.ENDED.value and record.job_id not in known:
-                message = (
-                    f"Attempt {record.id} runs on GPU {gpu.index} (pid {process.pid}), which is "
-                    "not its own, and is stopped."
-                )
-                self.escaped.append((record, message))
+            message = (
+                f"Attempt {process.attempt} ran on GPU {gpu.index} (pid {process.pid}), which is "
+                "not its own, and was stopped; let it use only the GPUs that it sees."
+            )
+            self._stop(service, process.attempt, message)
+
+    def _stop(self, service: Service, attempt: str | None, message: str | None) -> None:
+        """Have an attempt that left its lease stopped, unless it is about to end anyway."""
+        record = _attempt_of(service, attempt)
+        if message is None or record is None or record.stop_reason is not None:
+            return
+        known = {found.job_id for found, _ in self.escaped}
+        if record.state != AttemptState.ENDED.value and record.job_id not in known:
+            self.escaped.append((record, message))
 
 
-def _attempt_of(service: Service, process: GpuProcess) -> AttemptRecord | None:
-    job_id, _, number = (process.attempt or "").partition(".")
+def _attempt_of(service: Service, attempt: str | None) -> AttemptRecord | None:
+    job_id, _, number = (attempt or "").partition(".")
     if not (job_id.isdecimal() and number.isdecimal()):
         return None
     return service.board.alive.get((int(job_id), int(number)))

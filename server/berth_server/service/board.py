@@ -42,7 +42,9 @@ class Board:
         self.alive: dict[AttemptKey, AttemptRecord] = {}
         """Every unreleased attempt, ended or not."""
         self.leases: dict[str, LeaseView] = {}
-        """By GPU UUID."""
+        """Of whole cards, by GPU UUID."""
+        self.shares: dict[str, tuple[LeaseView, ...]] = {}
+        """Of parts of cards, by GPU UUID, in order of job."""
         self.released: dict[str, float] = {}
         """By GPU UUID and by attempt: when it was released (only since this start)."""
         self.desired: dict[AttemptKey, DesiredAttempt] = {}
@@ -109,6 +111,11 @@ class Board:
         """Forget releases that a look at the GPUs after them has confirmed."""
         self.released = {key: at for key, at in self.released.items() if at >= before}
 
+    def holders(self, uuid: str) -> tuple[LeaseView, ...]:
+        """Every lease on a GPU: one of the whole card, or those of its parts."""
+        lease = self.leases.get(uuid)
+        return (lease,) if lease is not None else self.shares.get(uuid, ())
+
     def next_time(self) -> float | None:
         """The earliest of the times in `timed`."""
         return min(self.timed.values(), default=None)
@@ -138,16 +145,32 @@ class Board:
         for mapping in (self.alive, self.running, self.desired):
             mapping.pop(key, None)
         for uuid in _uuids(record):
-            self.leases.pop(uuid, None)
+            whole = self.leases.get(uuid)
+            if whole is not None and whole.attempt == record.id:
+                del self.leases[uuid]
+            left = tuple(s for s in self.shares.pop(uuid, ()) if s.attempt != record.id)
+            if left:
+                self.shares[uuid] = left
 
     def _put(self, record: AttemptRecord, job: JobRecord) -> None:
         key = (record.job_id, record.number)
         self.alive[key] = record
         self.running[key] = _running_view(record, job, self._estimate(job), self._group(job.user))
         self.desired[key] = _desired(record, job)
-        view = LeaseView(job_id=job.id, attempt=record.id, user=job.user, job_name=job.name)
+        memory = job.gpu_memory_bytes if job.share else None
+        view = LeaseView(
+            job_id=job.id,
+            attempt=record.id,
+            user=job.user,
+            job_name=job.name,
+            memory_bytes=memory,
+        )
         for uuid in _uuids(record):
-            self.leases[uuid] = view
+            if memory is None:
+                self.leases[uuid] = view
+            else:
+                shares = (*self.shares.get(uuid, ()), view)
+                self.shares[uuid] = tuple(sorted(shares, key=lambda share: share.job_id))
 
 
 def moment(value: float) -> datetime:
@@ -197,6 +220,7 @@ def _job_view(
         estimate=estimate,
         group=group,
         eligible_at=None if record.ready_at is None else moment(record.ready_at),
+        share=bool(record.share),
     )
 
 
@@ -214,8 +238,10 @@ def _running_view(
         stopping=record.stop_reason is not None or record.state == "ended",
         priority=job.priority,
         preemptible=bool(job.preemptible),
+        saved_at=None if record.saved_at is None else moment(record.saved_at),
         estimate=estimate,
         group=group,
+        memory_bytes=job.gpu_memory_bytes if job.share else None,
     )
 
 
@@ -243,4 +269,5 @@ def _desired(record: AttemptRecord, job: JobRecord) -> DesiredAttempt:
         grace=timedelta(seconds=job.grace_s),
         warn_before=timedelta(seconds=job.warn_before_s),
         gpu_memory=job.gpu_memory_bytes,
+        share=bool(job.share),
     )

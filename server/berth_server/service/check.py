@@ -98,19 +98,22 @@ def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> C
 
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     """Raise Invalid when the box could never hold the job. An unknown box holds everything."""
-    wrong = _too_big(prepared.gpus, prepared.spec.gpu_memory, box)
+    spec = prepared.spec
+    wrong = _too_big(prepared.gpus, spec.gpu_memory, box, share=spec.share)
     if wrong:
         raise _wrong(*wrong)
 
 
 def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
     """Raise Conflict when the box as it is now could never hold a job of earlier days."""
-    wrong = _too_big(record.gpus, record.gpu_memory_bytes, box)
+    wrong = _too_big(record.gpus, record.gpu_memory_bytes, box, share=bool(record.share))
     if wrong:
         raise Conflict(wrong[1])
 
 
-def _too_big(gpus: int, least: int | None, box: Sequence[KnownGpu]) -> tuple[str, str] | None:
+def _too_big(
+    gpus: int, least: int | None, box: Sequence[KnownGpu], *, share: bool
+) -> tuple[str, str] | None:
     if not gpus or not box:
         return None
     have = len(box)
@@ -126,6 +129,11 @@ def _too_big(gpus: int, least: int | None, box: Sequence[KnownGpu]) -> tuple[str
     if big >= gpus:
         return None
     largest = gib(max(gpu.memory_total_bytes for gpu in box))
+    if share:
+        return "gpu_memory", (
+            f"The job asks for a share of {gib(least)} and this box's largest card has {largest}; "
+            "ask for less."
+        )
     sentence = (
         f"The job asks for {gpus} GPUs with {gib(least)} each and this box has {big} of that "
         f"size; its largest has {largest}."
@@ -135,6 +143,12 @@ def _too_big(gpus: int, least: int | None, box: Sequence[KnownGpu]) -> tuple[str
 
 def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[str]]:
     wanted = view.gpus_wanted
+    if spec.share and spec.gpus is None and wanted not in {None, 1}:
+        raise _wrong(
+            "share",
+            f"The command asks for {wanted} GPUs and a share is part of one card; change the "
+            "command, or leave out 'share' for whole cards.",
+        )
     if spec.gpus is None:
         return (1 if wanted is None else wanted), []
     if wanted is not None and wanted != spec.gpus:

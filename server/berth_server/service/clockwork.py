@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from berth.protocol.states import JobState
 from berth_server.service.dependents import requeue_if_ready
+from berth_server.service.drain import on_drains_over
+from berth_server.service.reservations import on_reservations_over
 from berth_server.store import events, idempotency, jobs, tokens
 
 if TYPE_CHECKING:
@@ -15,8 +17,10 @@ _KEEP_KEYS_S = 7 * 86400.0
 
 
 def on_due(service: Service) -> None:
-    """Queue the jobs whose start time has come, then plan."""
+    """End drains and reservations that are over, queue jobs whose start time has come, plan."""
     now = service.clock()
+    on_drains_over(service)
+    on_reservations_over(service)
     service.wake_at = None
     service.planner.all_next_time()
     due = [job_id for job_id, at in service.board.timed.items() if at <= now]
@@ -31,8 +35,13 @@ def on_due(service: Service) -> None:
 
 def next_due(service: Service) -> float | None:
     """When `on_due` has to be called next, unix seconds; None while nothing is due."""
-    times = [at for at in (service.board.next_time(), service.wake_at) if at is not None]
-    return min(times, default=None)
+    times = [
+        service.board.next_time(),
+        service.wake_at,
+        *(drain.until for drain in service.drains.values()),
+        *(reservation.ends_at for reservation in service.reservations),
+    ]
+    return min((at for at in times if at is not None), default=None)
 
 
 def on_worker_silent(service: Service) -> None:
@@ -47,7 +56,9 @@ def on_worker_silent(service: Service) -> None:
 
 
 def on_start(service: Service, version: str) -> None:
-    """The server is up: say so, queue what became due meanwhile, forget what is too old."""
+    """The server is up: say so, do what became due meanwhile, forget what is too old."""
+    on_drains_over(service)
+    on_reservations_over(service)
     with service.change(durable=False, plan="never") as tx:
         events.write(tx, "server.started", f"The server of Berth {version} is up.")
         idempotency.forget(tx, tx.now - _KEEP_KEYS_S)

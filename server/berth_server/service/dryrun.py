@@ -66,6 +66,7 @@ def _view(service: Service, caller: Caller, prepared: Prepared, now: float) -> J
         preemptible=spec.preemptible,
         not_before=spec.not_before,
         group=service.groups.of(caller.user),
+        share=spec.share,
     )
 
 

@@ -27,7 +27,7 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     assert job is not None
     outcome = _outcome(record, seen)
     code = _exit_code(seen)
-    message = seen.message or _sentence(record, seen, outcome, code)
+    message = _message(record, seen, outcome, code)
     started = _started_at(record, seen)
     ended = min(seen.exit.ended_at.timestamp(), tx.now) if seen.exit else tx.now
     columns: dict[str, object] = {
@@ -39,6 +39,8 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
         "signal": seen.exit.signal if seen.exit else None,
         "max_rss_bytes": seen.exit.max_rss_bytes if seen.exit else None,
     }
+    if seen.saved_at is not None:
+        columns["saved_at"] = seen.saved_at.timestamp()
     if seen.launch is not None:
         columns["launch"] = seen.launch.model_dump_json()
     set_attempt_state(tx, job.id, record.number, AttemptState.ENDED, columns)
@@ -58,7 +60,7 @@ def _next_state(
     elif outcome is Outcome.CANCELLED or record.stop_reason == Outcome.CANCELLED.value:
         _end(tx, job, JobState.CANCELLED, Outcome.CANCELLED, message, columns)
     elif outcome is Outcome.PREEMPTED:
-        _again(tx, job, f"It was preempted and is queued again. {message}", {})
+        _again(tx, job, f"{message} It is queued again.", {})
     elif outcome is Outcome.OOM_GPU and job.oom_steps < len(steps := _ladder(job)):
         step = steps[job.oom_steps].replace("_", " ")
         told = f"{message.rstrip('.')}; it is queued again with the next step, {step}."
@@ -120,6 +122,15 @@ def _started_at(record: AttemptRecord, seen: ObservedAttempt) -> float | None:
         return record.started_at
     first = seen.started_at or (seen.exit.started_at if seen.exit else None)
     return None if first is None else first.timestamp()
+
+
+def _message(
+    record: AttemptRecord, seen: ObservedAttempt, outcome: Outcome, code: int | None
+) -> str:
+    """What it was stopped for, if that is why it ended, and what the worker says of the end."""
+    if record.message is not None and outcome.value == record.stop_reason:
+        return f"{record.message} {seen.message}" if seen.message else record.message
+    return seen.message or _sentence(record, seen, outcome, code)
 
 
 def _sentence(

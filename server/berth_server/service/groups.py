@@ -20,6 +20,7 @@ class Groups:
             named |= rule.groups
         self._named = sorted(named)
         self._known: dict[str, str | None] = {}
+        self._members: dict[tuple[str, str], bool] = {}
 
     def of(self, user: str) -> str | None:
         """The group's name; None for a user without an account."""
@@ -27,17 +28,45 @@ class Groups:
             self._known[user] = self._find(user)
         return self._known[user]
 
+    def has(self, group: str, user: str) -> bool:
+        """Whether a user belongs to a group. Asked once per pair and start."""
+        if (group, user) not in self._members:
+            self._members[group, user] = self._is_in(group, user)
+        return self._members[group, user]
+
+    @staticmethod
+    def knows(group: str) -> bool:
+        """Whether there is such a group."""
+        try:
+            grp.getgrnam(group)
+        except KeyError:
+            return False
+        return True
+
+    @staticmethod
+    def knows_user(user: str) -> bool:
+        """Whether there is an account of this name."""
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            return False
+        return True
+
+    @staticmethod
+    def _is_in(group: str, user: str) -> bool:
+        try:
+            found, account = grp.getgrnam(group), pwd.getpwnam(user)
+        except KeyError:
+            return False
+        return user in found.gr_mem or found.gr_gid == account.pw_gid
+
     def _find(self, user: str) -> str | None:
         try:
             primary = pwd.getpwnam(user).pw_gid
         except KeyError:
             return None
         for name in self._named:
-            try:
-                group = grp.getgrnam(name)
-            except KeyError:
-                continue
-            if user in group.gr_mem or group.gr_gid == primary:
+            if self._is_in(name, user):
                 return name
         try:
             return grp.getgrgid(primary).gr_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from berth.protocol.base import format_duration
@@ -11,7 +12,9 @@ from berth.protocol.states import HolderKind
 from berth_server.core.model import LeaseView
 from berth_server.service.board import moment
 from berth_server.service.errors import NotFound
-from berth_server.service.sight import Strangers, strangers, unavailable
+from berth_server.service.reservations import on_gpu
+from berth_server.service.shares import used_bytes
+from berth_server.service.sight import Strangers, gib, strangers, unavailable
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -49,20 +52,40 @@ def show_gpu(service: Service, uuid: str) -> Gpu:
 def _gpu(service: Service, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
     drain = service.drains.get(gpu.uuid)
     fields = {name: getattr(gpu, name) for name in GpuSnapshot.model_fields}
+    leases = service.board.holders(gpu.uuid)
+    others = strangers(gpu, leases, service.board.released, confirmed=True)
+    holders = [_leased(service, gpu, lease) for lease in leases]
+    holders.sort(key=lambda holder: (holder.since, holder.job_id))
+    holder = _first(gpu, holders, others) if holders else _unleased(gpu, others, stale=stale)
+    if not holders and holder.kind is not HolderKind.FREE:
+        holders = [holder]
+    shares = service.board.shares.get(gpu.uuid)
     return Gpu.model_construct(
         **fields,
-        holder=_holder(service, gpu, stale=stale),
+        holder=holder,
+        holders=holders,
+        memory_leased_bytes=sum(s.memory_bytes or 0 for s in shares) if shares else None,
         draining=drain is not None,
         drain_reason=drain.reason if drain else None,
+        drain_until=moment(drain.until) if drain and drain.until is not None else None,
+        reservations=on_gpu(service, gpu.uuid),
     )
 
 
-def _holder(service: Service, gpu: GpuSnapshot, *, stale: bool) -> Holder:
-    """Who is on a GPU. A lease stands over what is seen; strangers beside it have events."""
-    lease = service.board.leases.get(gpu.uuid)
-    others = strangers(gpu, lease, service.board.released, confirmed=True)
-    if lease is not None:
-        return _leased(service, gpu, lease, others)
+def _first(gpu: GpuSnapshot, holders: list[Holder], others: Strangers) -> Holder:
+    """The oldest holder, with a sentence of all; strangers beside them have events."""
+    sentence = holders[0].sentence
+    if holders[0].memory_bytes is not None:
+        leased = sum(holder.memory_bytes or 0 for holder in holders)
+        told = "; ".join(holder.sentence for holder in holders)
+        sentence = f"{told}; {gib(gpu.memory_total_bytes - leased)} of it to share"
+    if others.outsiders:
+        sentence += f"; beside it pid {others.outsiders[0].pid}, outside the queue"
+    return holders[0].model_copy(update={"sentence": sentence})
+
+
+def _unleased(gpu: GpuSnapshot, others: Strangers, *, stale: bool) -> Holder:
+    """Who is on a GPU that nobody leases."""
     if stale:
         return Holder(kind=HolderKind.UNKNOWN, sentence="unknown: the worker does not report")
     reason = unavailable(gpu, others, None)
@@ -80,7 +103,7 @@ def _holder(service: Service, gpu: GpuSnapshot, *, stale: bool) -> Holder:
     )
 
 
-def _leased(service: Service, gpu: GpuSnapshot, lease: LeaseView, others: Strangers) -> Holder:
+def _leased(service: Service, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     job_id, _, number = lease.attempt.partition(".")
     key = (int(job_id), int(number))
     record, run = service.board.alive[key], service.board.running[key]
@@ -92,8 +115,8 @@ def _leased(service: Service, gpu: GpuSnapshot, lease: LeaseView, others: Strang
         sentence = f"leftover: attempt {record.id} of {lease.user} has ended and is not gone yet"
     else:
         sentence = f"job {lease.job_id} of {lease.user} ({lease.job_name}), {record.state}"
-    if others.outsiders:
-        sentence += f"; beside it pid {others.outsiders[0].pid}, outside the queue"
+    if lease.memory_bytes is not None:
+        sentence += f", {gib(lease.memory_bytes)} of the card"
     return Holder(
         kind=HolderKind.LEFTOVER if ended else HolderKind.JOB,
         job_id=lease.job_id,
@@ -103,8 +126,17 @@ def _leased(service: Service, gpu: GpuSnapshot, lease: LeaseView, others: Strang
         since=moment(record.created_at),
         until=until,
         pids=tuple(p.pid for p in gpu.processes if p.attempt == record.id),
+        memory_bytes=lease.memory_bytes,
+        memory_used_bytes=used_bytes(gpu, record.id),
         sentence=sentence,
     )
+
+
+def _all_gone(gpu: Gpu) -> datetime | None:
+    """When the last holder has reached its time limit; None when one has none."""
+    ends = [holder.until for holder in gpu.holders]
+    known = [at for at in ends if at is not None]
+    return max(known, default=None) if len(known) == len(ends) else None
 
 
 def _sentence(service: Service, gpus: list[Gpu], *, stale: bool) -> str:
@@ -116,7 +148,7 @@ def _sentence(service: Service, gpus: list[Gpu], *, stale: bool) -> str:
     text = f"{len(free)} of {len(gpus)} GPUs free"
     if free:
         return text
-    ends = [g.holder.until for g in gpus if g.holder.until is not None]
+    ends = [at for gpu in gpus if (at := _all_gone(gpu)) is not None]
     if not ends:
         return text
     left = max(min(ends) - moment(service.clock()), min(ends) - min(ends))

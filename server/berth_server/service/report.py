@@ -87,6 +87,8 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
         return False
     if seen.launch is not None and record.launch is None:
         return True
+    if seen.saved_at is not None and seen.saved_at.timestamp() != record.saved_at:
+        return True
     if seen.phase == "running":
         return record.state == AttemptState.STARTING.value or (
             record.started_at is None and seen.started_at is not None
@@ -107,6 +109,8 @@ def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None
         columns["launch"] = seen.launch.model_dump_json()
     if seen.started_at is not None:
         columns["started_at"] = seen.started_at.timestamp()
+    if seen.saved_at is not None:
+        columns["saved_at"] = seen.saved_at.timestamp()
     state = AttemptState(record.state)
     if seen.phase == "running" and state is AttemptState.STARTING:
         set_attempt_state(tx, record.job_id, record.number, AttemptState.RUNNING, columns)

@@ -11,7 +11,8 @@ from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.model import JobView, Plan, Snapshot, Start
 from berth_server.core.policy import plan as core_plan
 from berth_server.service.board import moment
-from berth_server.service.sight import gpu_views
+from berth_server.service.reservations import reservation_views
+from berth_server.service.sight import gib, gpu_views
 from berth_server.service.state import set_job_state
 from berth_server.service.stop import stop_attempt
 from berth_server.store import attempts, jobs
@@ -34,6 +35,7 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         queue=tuple(board.pending.values()) if queue is None else queue,
         running=tuple(board.running.values()),
         worker_ok=fresh,
+        reservations=reservation_views(service, now),
         user_usage=users,
         group_usage=groups,
     )
@@ -71,7 +73,7 @@ def apply(service: Service, tx: Transaction, plan: Plan) -> int:
         _start(service, tx, job, start, port)
         started += 1
     for preemption in plan.preemptions:
-        _preempt(tx, preemption.job_id, preemption.for_job_id)
+        _preempt(service, tx, preemption.job_id, preemption.for_job_id)
     return started
 
 
@@ -92,6 +94,7 @@ def _start(
         stop_reason=None,
         created_at=tx.now,
         started_at=None,
+        saved_at=None,
         ended_at=None,
         released_at=None,
         exit_code=None,
@@ -105,8 +108,10 @@ def _start(
         extra_env=json.dumps({"BERTH_OOM_STEPS": ",".join(steps)} if steps else {}),
     )
     attempts.insert(tx, record)
-    attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port)
+    attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
     where = f" on GPU {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else ""
+    if start.memory_bytes is not None:
+        where += f" ({gib(start.memory_bytes)} of it)"
     set_job_state(
         tx,
         job.id,
@@ -117,8 +122,10 @@ def _start(
     )
 
 
-def _preempt(tx: Transaction, job_id: int, for_job_id: int) -> None:
+def _preempt(service: Service, tx: Transaction, job_id: int, for_job_id: int) -> None:
     record = attempts.last(tx, job_id)
     if record is None or record.stop_reason is not None or record.state == "ended":
         return
-    stop_attempt(tx, record, Outcome.PREEMPTED, f"It makes room for job {for_job_id}.")
+    heir = service.board.pending[for_job_id]
+    whose = f"job {for_job_id} ({heir.name}) of {heir.user}"
+    stop_attempt(tx, record, Outcome.PREEMPTED, f"It makes room for {whose}.")

@@ -21,7 +21,7 @@ from berth_server.service.planner import Planner
 from berth_server.service.ports import Ports
 from berth_server.service.sight import Sight
 from berth_server.service.signals import Signal
-from berth_server.store import events, gpus
+from berth_server.store import events, gpus, reservations
 from berth_server.store.database import Database, Transaction
 
 log = structlog.get_logger()
@@ -91,6 +91,7 @@ class Service:
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
         self.drains = gpus.drains(db.read)
+        self.reservations = reservations.all_of(db.read)
         self.on_event = Signal()
         """Events were written."""
         self.on_desired = Signal()

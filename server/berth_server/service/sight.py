@@ -9,7 +9,7 @@ from berth.protocol.gpus import BoxSnapshot, GpuProcess, GpuSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.states import FenceKind
 from berth_server.core.model import GpuView, LeaseView, Unavailable
-from berth_server.service.board import Board
+from berth_server.service.board import Board, moment
 from berth_server.store.gpus import Drain
 
 # Drivers keep some memory to themselves; more than this is somebody's.
@@ -59,25 +59,24 @@ class Strangers:
 
 
 def strangers(
-    gpu: GpuSnapshot, lease: LeaseView | None, released: Collection[str], *, confirmed: bool
+    gpu: GpuSnapshot, holders: Collection[LeaseView], released: Collection[str], *, confirmed: bool
 ) -> Strangers:
     """
-    Sort a GPU's processes into the holder's own and others.
+    Sort a GPU's processes into the holders' own and others.
 
     `released` are GPUs and attempts that were released after the snapshot was taken: what it
     shows of them is the past. `confirmed` says that the snapshot knows all processes.
     """
+    own = {lease.attempt for lease in holders}
     outsiders: list[GpuProcess] = []
     leftovers: list[GpuProcess] = []
     for process in gpu.processes:
         if process.attempt is None:
             outsiders.append(process)
-        elif (
-            lease is None or process.attempt != lease.attempt
-        ) and process.attempt not in released:
+        elif process.attempt not in own and process.attempt not in released:
             leftovers.append(process)
     unseen = 0
-    if confirmed and lease is None and not gpu.processes and gpu.uuid not in released:
+    if confirmed and not holders and not gpu.processes and gpu.uuid not in released:
         unseen = gpu.memory_used_bytes if gpu.memory_used_bytes > BUSY_BYTES else 0
     return Strangers(tuple(outsiders), tuple(leftovers), unseen)
 
@@ -107,7 +106,11 @@ def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Una
         )
     if drain is not None:
         why = f": {drain.reason.rstrip('.')}" if drain.reason else ""
-        return Unavailable(kind="draining", sentence=f"it is drained by {drain.actor}{why}.")
+        return Unavailable(
+            kind="draining",
+            sentence=f"it is drained by {drain.actor}{why}.",
+            until=None if drain.until is None else moment(drain.until),
+        )
     return None
 
 
@@ -134,9 +137,8 @@ def gpu_views(
         return ()
     views: list[GpuView] = []
     for gpu in sight.snapshot.gpus:
-        lease = board.leases.get(gpu.uuid)
         if fresh:
-            others = strangers(gpu, lease, board.released, confirmed=True)
+            others = strangers(gpu, board.holders(gpu.uuid), board.released, confirmed=True)
             reason = unavailable(gpu, others, drains.get(gpu.uuid))
         else:
             reason = Unavailable(
@@ -148,8 +150,9 @@ def gpu_views(
                 index=gpu.index,
                 memory_total_bytes=gpu.memory_total_bytes,
                 numa_node=gpu.numa_node,
-                lease=lease,
+                lease=board.leases.get(gpu.uuid),
                 unavailable=reason,
+                shares=board.shares.get(gpu.uuid, ()),
             )
         )
     return tuple(views)

@@ -13,7 +13,8 @@ def stop_attempt(tx: Transaction, record: AttemptRecord, reason: Outcome, messag
     Tell the worker to stop an attempt that has not ended; it will end with outcome `reason`.
 
     An attempt that is being stopped already keeps its first reason, unless a cancel comes: the
-    user's word stands over a preemption.
+    user's word stands over a preemption. The message stays with the attempt but for a cancel,
+    which its user knows of.
     """
     if record.stop_reason is not None and reason is not Outcome.CANCELLED:
         return
@@ -22,6 +23,9 @@ def stop_attempt(tx: Transaction, record: AttemptRecord, reason: Outcome, messag
         record.job_id,
         record.number,
         AttemptState.STOPPING,
-        {"stop_reason": reason.value},
+        {
+            "stop_reason": reason.value,
+            "message": None if reason is Outcome.CANCELLED else message,
+        },
     )
     set_job_state(tx, record.job_id, JobState.STOPPING, message, number=record.number)

@@ -16,6 +16,7 @@ from berth_server.service.board import moment
 from berth_server.service.callers import Caller, user_name
 from berth_server.service.check import Prepared
 from berth_server.service.errors import Conflict, Forbidden, Invalid
+from berth_server.service.sight import gib
 from berth_server.service.wording import has_ended
 from berth_server.store import events, idempotency, jobs
 from berth_server.store.database import Transaction
@@ -182,6 +183,7 @@ def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: fl
         script=spec.script,
         gpus=one.gpus,
         gpu_memory_bytes=spec.gpu_memory,
+        share=int(spec.share),
         workdir=one.workdir,
         env=json.dumps(spec.env, ensure_ascii=False) if spec.env else "{}",
         python=spec.python,
@@ -209,6 +211,8 @@ def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: fl
 
 def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
     count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
+    if record.share:
+        count = f"{gib(record.gpu_memory_bytes or 0)} of a GPU"
     message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
     data = f'{{"state":"{record.state}"}}'
     return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)

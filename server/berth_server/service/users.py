@@ -21,7 +21,11 @@ def summarise(service: Service) -> UserList:
     for user, begin, end in gpus.lease_spans(service.db.read, now - _WEEK_S):
         span_s = (end if end is not None else now) - max(begin, now - _WEEK_S)
         hours[user] += max(span_s, 0.0) / 3600  # pyright: ignore[reportArgumentType] - counts hours
-    held = Counter(lease.user for lease in service.board.leases.values())
+    board = service.board
+    held = Counter(lease.user for lease in board.leases.values())
+    for shares in board.shares.values():
+        # Two shares of one card are still one card.
+        held.update({share.user for share in shares})
     users = [
         UserSummary(
             user=user,

@@ -69,17 +69,26 @@ def unreleased_of(reader: Reader, ids: Sequence[int]) -> list[AttemptRecord]:
 
 
 def lease(
-    tx: Transaction, record: AttemptRecord, gpu_uuids: Sequence[str], port: int | None
+    tx: Transaction,
+    record: AttemptRecord,
+    gpu_uuids: Sequence[str],
+    port: int | None,
+    memory_bytes: int | None = None,
 ) -> None:
     """
-    Let an attempt hold GPUs and a port.
+    Let an attempt hold GPUs, or a share of one (`memory_bytes`), and a port.
 
-    Raises sqlite3.IntegrityError when one of them has a holder: the schema's own promise.
+    Raises sqlite3.IntegrityError when one of them has a holder, or no room for the share: the
+    schema's own promise.
     """
     if gpu_uuids:
         tx.many(
-            "INSERT INTO leases (gpu_uuid, job_id, number, acquired_at) VALUES (?, ?, ?, ?)",
-            [(uuid, record.job_id, record.number, record.created_at) for uuid in gpu_uuids],
+            "INSERT INTO leases (gpu_uuid, job_id, number, memory_bytes, acquired_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [
+                (uuid, record.job_id, record.number, memory_bytes, record.created_at)
+                for uuid in gpu_uuids
+            ],
         )
     if port is not None:
         tx.execute(

@@ -25,6 +25,7 @@ class Drain:
     reason: str | None
     actor: str
     since: float
+    until: float | None = None
 
 
 def known(reader: Reader) -> list[KnownGpu]:
@@ -47,16 +48,17 @@ def remember(tx: Transaction, gpus: list[KnownGpu], now: float) -> None:
 
 def drains(reader: Reader) -> dict[str, Drain]:
     """Drained GPUs by UUID."""
-    rows = reader.all("SELECT gpu_uuid, reason, actor, since FROM drains")
+    rows = reader.all("SELECT gpu_uuid, reason, actor, since, until FROM drains")
     return {row[0]: Drain(*row) for row in rows}
 
 
 def drain(tx: Transaction, drain: Drain) -> None:
-    """Drain a GPU, or give its drain a new reason."""
+    """Drain a GPU, or give its drain a new reason and end."""
     tx.execute(
-        "INSERT INTO drains (gpu_uuid, reason, actor, since) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (gpu_uuid) DO UPDATE SET reason = excluded.reason, actor = excluded.actor",
-        (drain.gpu_uuid, drain.reason, drain.actor, drain.since),
+        "INSERT INTO drains (gpu_uuid, reason, actor, since, until) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (gpu_uuid) DO UPDATE SET reason = excluded.reason, actor = excluded.actor, "
+        "until = excluded.until",
+        (drain.gpu_uuid, drain.reason, drain.actor, drain.since, drain.until),
     )
 
 

@@ -206,6 +206,11 @@ def label_values(reader: Reader, key: str, limit: int) -> list[LabelValue]:
     return [LabelValue(*row) for row in reader.all(sql, (key, limit))]
 
 
+def has_user(reader: Reader, user: str) -> bool:
+    """Whether a user ever submitted a job."""
+    return reader.value('SELECT 1 FROM jobs WHERE "user" = ? LIMIT 1', (user,)) is not None
+
+
 def per_user(reader: Reader) -> list[tuple[str, int, int]]:
     """Every user with how many jobs are active and how many are pending."""
     sql = (

@@ -20,6 +20,7 @@ class JobRecord:
     script: str | None
     gpus: int
     gpu_memory_bytes: int | None
+    share: int
     workdir: str
     env: str = field(repr=False)
     python: str | None
@@ -57,6 +58,7 @@ class AttemptRecord:
     stop_reason: str | None
     created_at: float
     started_at: float | None
+    saved_at: float | None
     ended_at: float | None
     released_at: float | None
     exit_code: int | None

@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, MetaData, text
+from sqlalchemy import DDL, CheckConstraint, ForeignKeyConstraint, Index, MetaData, event, text
 from sqlmodel import Field, SQLModel
 
 from berth.protocol.states import AttemptState, JobState, Outcome
@@ -49,6 +49,8 @@ class JobRow(Table, table=True):
         _one_of("outcome", Outcome, "outcome", nullable=True),
         CheckConstraint("(command IS NULL) <> (script IS NULL)", "command_or_script"),
         CheckConstraint("gpus >= 0", "gpus"),
+        # A share is part of one card, and says how much of it.
+        CheckConstraint("NOT share OR (gpus = 1 AND gpu_memory_bytes IS NOT NULL)", "share"),
         CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", "ended"
         ),
@@ -68,6 +70,7 @@ class JobRow(Table, table=True):
     script: str | None = None
     gpus: int
     gpu_memory_bytes: int | None = None
+    share: bool
     workdir: str
     env: str  # JSON
     python: str | None = None
@@ -122,6 +125,7 @@ class AttemptRow(Table, table=True):
     stop_reason: str | None = None
     created_at: float
     started_at: float | None = None
+    saved_at: float | None = None  # when it last told of a whole checkpoint
     ended_at: float | None = None
     released_at: float | None = None
     exit_code: int | None = None
@@ -135,18 +139,20 @@ class AttemptRow(Table, table=True):
 
 
 class LeaseRow(Table, table=True):
-    """An attempt's hold on one GPU."""
+    """An attempt's hold on one GPU, or on a share of its memory; see `LEASE_TRIGGERS`."""
 
     __tablename__ = "leases"
     __table_args__ = (
         ForeignKeyConstraint(["job_id", "number"], ["attempts.job_id", "attempts.number"]),
-        # A GPU has one holder.
+        CheckConstraint("memory_bytes > 0", "memory_bytes"),
+        # A GPU has one holder, unless it is held in shares.
         Index(
             "uq_leases_one_holder",
             "gpu_uuid",
             unique=True,
-            sqlite_where=text("released_at IS NULL"),
+            sqlite_where=text("released_at IS NULL AND memory_bytes IS NULL"),
         ),
+        Index("ix_leases_held", "gpu_uuid", sqlite_where=text("released_at IS NULL")),
         Index("ix_leases_attempt", "job_id", "number"),
         Index("ix_leases_released_at", "released_at"),
     )
@@ -154,8 +160,43 @@ class LeaseRow(Table, table=True):
     gpu_uuid: str
     job_id: int
     number: int
+    memory_bytes: int | None = None  # the share of the card; NULL is the whole card
     acquired_at: float
     released_at: float | None = None
+
+
+# What an index cannot say: who holds the whole card holds it alone, shares never exceed the card,
+# and a gang of whole cards has no share. A lease once given is only ever released.
+LEASE_TRIGGERS = (
+    """CREATE TRIGGER tr_leases_whole BEFORE INSERT ON leases
+WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NULL BEGIN
+SELECT RAISE(ABORT, 'a GPU that is held in shares cannot be leased whole')
+WHERE EXISTS (SELECT 1 FROM leases WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL
+AND memory_bytes IS NOT NULL);
+SELECT RAISE(ABORT, 'an attempt with a share holds nothing else')
+WHERE EXISTS (SELECT 1 FROM leases WHERE job_id = NEW.job_id AND number = NEW.number
+AND memory_bytes IS NOT NULL);
+END""",
+    """CREATE TRIGGER tr_leases_share BEFORE INSERT ON leases
+WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NOT NULL BEGIN
+SELECT RAISE(ABORT, 'a GPU that is leased whole cannot be shared')
+WHERE EXISTS (SELECT 1 FROM leases WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL
+AND memory_bytes IS NULL);
+SELECT RAISE(ABORT, 'an attempt with a share holds nothing else')
+WHERE EXISTS (SELECT 1 FROM leases WHERE job_id = NEW.job_id AND number = NEW.number);
+SELECT RAISE(ABORT, 'the shares exceed the memory of the GPU')
+WHERE NEW.memory_bytes + (SELECT coalesce(sum(memory_bytes), 0) FROM leases
+WHERE gpu_uuid = NEW.gpu_uuid AND released_at IS NULL)
+> coalesce((SELECT memory_total_bytes FROM gpus WHERE uuid = NEW.gpu_uuid), 0);
+END""",
+    """CREATE TRIGGER tr_leases_kept BEFORE UPDATE ON leases
+WHEN NEW.released_at IS NULL OR NEW.gpu_uuid <> OLD.gpu_uuid
+OR NEW.memory_bytes IS NOT OLD.memory_bytes BEGIN
+SELECT RAISE(ABORT, 'a lease is released, never changed');
+END""",
+)
+for _trigger in LEASE_TRIGGERS:
+    event.listen(LeaseRow.__table__, "after_create", DDL(_trigger))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType] - SQLModel does not declare it
 
 
 class PortLeaseRow(Table, table=True):
@@ -249,6 +290,26 @@ class DrainRow(Table, table=True):
     reason: str | None = None
     actor: str
     since: float
+    until: float | None = None  # when it ends by itself
+
+
+class ReservationRow(Table, table=True):
+    """GPUs set aside from a time to a time for some users or groups."""
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        CheckConstraint("starts_at < ends_at", "times"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    gpus: str  # JSON list of UUIDs, in index order
+    users: str  # JSON list of names
+    groups: str  # JSON list of names
+    starts_at: float
+    ends_at: float
+    reason: str
+    actor: str
+    created_at: float
 
 
 class IdempotencyRow(Table, table=True):

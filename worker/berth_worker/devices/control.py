@@ -45,6 +45,14 @@ class SimulatedLoad(Wire):
     utilization: int = Field(default=96, ge=0, le=100)
 
 
+class SimulatedUse(Wire):
+    """How much GPU memory a job's process, or the process with a pid, holds on each card."""
+
+    job: int | None = Field(default=None, ge=1)
+    pid: int | None = Field(default=None, ge=1)
+    memory: Bytes
+
+
 class Control(Wire):
     """The control file: every list may be left out; a missing file is an empty one."""
 
@@ -52,6 +60,7 @@ class Control(Wire):
     faults: tuple[SimulatedFault, ...] = ()
     leftovers: tuple[SimulatedLeftover, ...] = ()
     loads: tuple[SimulatedLoad, ...] = ()
+    uses: tuple[SimulatedUse, ...] = ()
     mig: tuple[int, ...] = ()
     """Indices of the GPUs with MIG mode on."""
 

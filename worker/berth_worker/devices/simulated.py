@@ -123,7 +123,7 @@ class SimulatedDevices:
         own = tuple(
             self._process(
                 process.pid,
-                load.memory // len(seated) if load else process.resident_bytes,
+                load.memory // len(seated) if load else _held_bytes(control, name, process),
                 name,
             )
             for name, process in seated
@@ -168,6 +168,16 @@ class SimulatedDevices:
             started_at=description.started_at if description else None,
             attempt=attempt,
         )
+
+
+def _held_bytes(control: Control, attempt: str, process: Process) -> int:
+    """What the control file says that a process holds, else what it holds of the host's."""
+    for use in control.uses:
+        if use.pid == process.pid or (
+            use.pid is None and f"{use.job}." == attempt[: attempt.find(".") + 1]
+        ):
+            return use.memory
+    return process.resident_bytes
 
 
 def _links(count: int, link: str) -> tuple[tuple[str, ...], ...]:

@@ -23,7 +23,7 @@ from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Launcher
 from berth_worker.fence import APPLY, Fence
-from berth_worker.launch import environment
+from berth_worker.launch import environment, sharing
 from berth_worker.launch.account import account
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import bundled_trainer, resolve
@@ -84,6 +84,7 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
         len(around.gpus),
         simulated=around.fence.simulated,
     )
+    env |= sharing.variables(desired, around.gpus, interpreter)
     env |= desired.env
     env |= rewritten.env
     env |= _owned(desired, around, visible)
@@ -195,6 +196,8 @@ def _owned(
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, visible)),
     }
+    if desired.share and desired.gpu_memory is not None:
+        owned["BERTH_GPU_MEMORY_BYTES"] = str(desired.gpu_memory)
     if desired.master_port is not None:
         owned |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(desired.master_port)}
     return owned

@@ -86,6 +86,8 @@ class Shim:
         self._limit_at: float | None = None
         self._press_from = 0.0
         self._kill_at: float | None = None
+        self._saved_before: float | None = None  # time of the checkpoint before the warning
+        self._saving = False  # warned, and TERM waits for a new checkpoint
         self._sent: set[tuple[int, int]] = set()
         self._killed: set[tuple[int, int]] = set()
         self._usage = files.Usage()
@@ -218,11 +220,11 @@ class Shim:
             if self._limit_at is not None and now >= self._limit_at:
                 self._limit_at = None
                 self._stop("time_limit", self._launch["grace_s"])
-            if self._kill_at is not None and now >= self._press_from:
-                self._press(now, self._kill_at)
+            if self._kill_at is not None:
+                self._end_family(now, self._kill_at)
             received = signal.sigtimedwait(_BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
-                self._stop("stopped", self._asked_grace_s())
+                self._stop("stopped", *self._asked_terms_s())
         if self._complaint >= 0:
             self._hear_complaint(0)
 
@@ -250,7 +252,8 @@ class Shim:
             # Ranks are children of their launcher: their ends come to it, not to us.
             moments += [at for at in (self._press_from, self._kill_at) if at > now]
             pressed_s = now - max(self._press_from, min(self._kill_at, now))
-            moments.append(now + (0.03 if pressed_s < 1 else 0.25))
+            waits = self._saving and now < self._press_from
+            moments.append(now + (0.25 if waits or pressed_s >= 1 else 0.03))
         return max(0.0, min(moments) - now) if moments else 3600.0
 
     # Ending
@@ -266,29 +269,58 @@ class Shim:
         self._press_from = now + _SETTLE_S
         self._kill_at = self._press_from + _SWEEP_S
 
-    def _warn(self) -> None:
+    def _warn(self) -> bool:
+        """Send the warning to everybody who handles it; whether anybody does."""
         self._warn_at = None
+        heard = False
         for process in kin.descendants():
             if kin.catches(process.pid, signal.SIGUSR1):
                 kin.kill(process.pid, signal.SIGUSR1)
+                heard = True
+        return heard
 
-    def _asked_grace_s(self) -> float:
+    def _asked_terms_s(self) -> tuple[float, float]:
+        """Grace, and time to save after a warning."""
         try:
-            return float(json.loads(files.read(self._path("stop.json")))["grace_s"])
-        except (ValueError, KeyError, TypeError):
-            return float(self._launch["grace_s"])
+            wish = json.loads(files.read(self._path("stop.json")))
+            return float(wish["grace_s"]), float(wish.get("warn_s", 0.0))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return float(self._launch["grace_s"]), 0.0
 
-    def _stop(self, cause: str, grace_s: float) -> None:
-        """Begin to end the job, or hurry an end that has begun."""
+    def _stop(self, cause: str, grace_s: float, save_s: float = 0.0) -> None:
+        """Begin to end the job, after it has saved if it may, or hurry an end that has begun."""
         now = time.monotonic()
         if self._kill_at is not None:
-            self._kill_at = min(self._kill_at, now + grace_s)
+            if save_s == 0.0:
+                self._press_from = min(self._press_from, now)
+            self._kill_at = min(self._kill_at, now + grace_s + save_s)
             return
         if self._status is None:
             self._cause = cause
         self._warn_at = self._limit_at = None
-        self._press_from = now
-        self._kill_at = now + grace_s
+        if save_s > 0.0:
+            self._saved_before = self._saved()
+            # Who does not handle the warning has nothing to save after it.
+            self._saving = self._warn()
+        self._press_from = now + (save_s if self._saving else 0.0)
+        self._kill_at = self._press_from + grace_s
+
+    def _saved(self) -> float | None:
+        """When the job last told of a whole checkpoint."""
+        try:
+            return os.stat(self._path("saved.json")).st_mtime  # noqa: PTH116 - see above
+        except OSError:
+            return None
+
+    def _end_family(self, now: float, kill_at: float) -> None:
+        """Wait for the checkpoint of a warned job, then press."""
+        if now < self._press_from and self._saving and self._saved() != self._saved_before:
+            # TERM waits no longer; its grace begins now.
+            kill_at -= self._press_from - now
+            self._press_from, self._kill_at = now, kill_at
+        if now >= self._press_from:
+            self._saving = False
+            self._press(now, kill_at)
 
     def _press(self, now: float, kill_at: float) -> None:
         """One round of ending: TERM to those who have not had it, KILL after the grace."""

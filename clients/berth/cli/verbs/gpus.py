@@ -1,4 +1,4 @@
-"""`berth gpus`: who is on which card; drain and undrain."""
+"""`berth gpus`: who is on which card; drain, undrain, reserve."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from berth.cli import text
+from berth.cli.cards import GpuNames, card_names
+from berth.cli.durations import moment
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
+from berth.cli.verbs.reserve import reservation_lines, reservations, reserve, unreserve, whom
 
 if TYPE_CHECKING:
-    from berth.protocol.gpus import Box, Gpu
+    from berth.protocol.gpus import Box, Gpu, Holder
 
-app = typer.Typer(help="Show who is on which GPU; drain and undrain them.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Show who is on which GPU; drain, undrain and reserve them.", rich_markup_mode=None
+)
 
 _STYLES = {
     "free": "green",
@@ -35,9 +40,8 @@ _COLUMNS = (
     Column("POWER", right=True),
 )
 
-GpuNames = Annotated[
-    list[str], typer.Argument(metavar="GPU...", help="Index or UUID; several may be named.")
-]
+for verb in (reserve, reservations, unreserve):
+    app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)
@@ -58,19 +62,28 @@ def drain(
     gpu: GpuNames,
     *,
     reason: Annotated[str | None, typer.Option(help="Why, shown to everybody.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="When jobs may go there again by themselves: 18:00, 2026-11-26T18:00, 2h.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let no new job onto GPUs; what runs there goes on."""
+    """Let no new job onto GPUs, until a time if one is given; what runs there goes on."""
+    end = moment(until) if until else None
     with connect() as client:
-        drained = [client.drain(name, reason) for name in gpu]
-    _tell(drained, "takes no new job", as_json=as_json)
+        drained = [client.drain(name, reason, until=end) for name in card_names(gpu)]
+    when = f" until {text.clock(end)}" if end else ""
+    _tell(drained, f"takes no new job{when}", as_json=as_json)
 
 
 @app.command()
 def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
     """Let jobs onto GPUs again."""
     with connect() as client:
-        undrained = [client.undrain(name) for name in gpu]
+        undrained = [client.undrain(name) for name in card_names(gpu)]
     _tell(undrained, "takes jobs again", as_json=as_json)
 
 
@@ -83,7 +96,8 @@ def rendered(box: Box) -> str:
             text.style(f"The worker does not report{seen}: start it with `berth up`.", "red")
         )
     if box.gpus:
-        lines.append(render(_COLUMNS, [_row(gpu) for gpu in box.gpus]))
+        lines.append(render(_COLUMNS, [row for gpu in box.gpus for row in _rows(gpu)]))
+    lines += reservation_lines(box)
     facts = [
         f"fence: {box.fence.value}" if box.fence else "",
         f"devices: {box.source}" if box.source else "",
@@ -95,12 +109,39 @@ def rendered(box: Box) -> str:
     return "\n".join(lines)
 
 
-def _row(gpu: Gpu) -> list[Cell]:
+def _rows(gpu: Gpu) -> list[list[Cell]]:
+    """A line per card; under a shared one a line per holder."""
+    if gpu.memory_leased_bytes is None:
+        return [_row(gpu, _holder(gpu), gpu.holder)]
+    left = gpu.memory_total_bytes - gpu.memory_leased_bytes
+    sharing = text.plural(len(gpu.holders), "job")
+    words = f"shared by {sharing}, {text.size(left)} left{_drain_words(gpu)}"
+    return [
+        _row(gpu, (words, _STYLES["job"]), None),
+        *(_share_row(holder) for holder in gpu.holders),
+    ]
+
+
+def _share_row(holder: Holder) -> list[Cell]:
+    used = "-" if holder.memory_used_bytes is None else _gib(holder.memory_used_bytes)
+    return [
+        "",
+        "",
+        (f"  {_job(holder)}", _STYLES.get(holder.kind.value, "")),
+        _left(holder),
+        f"{used}/{_gib(holder.memory_bytes or 0)} GiB",
+        "",
+        "",
+        "",
+    ]
+
+
+def _row(gpu: Gpu, who: tuple[str, str], holder: Holder | None) -> list[Cell]:
     return [
         str(gpu.index),
         gpu.name,
-        _holder(gpu),
-        text.span(gpu.holder.until - datetime.now(UTC)) if gpu.holder.until else "",
+        who,
+        _left(holder),
         f"{_gib(gpu.memory_used_bytes)}/{_gib(gpu.memory_total_bytes)} GiB",
         "-" if gpu.utilization_percent is None else f"{gpu.utilization_percent}%",
         "-" if gpu.temperature_c is None else f"{gpu.temperature_c}C",
@@ -112,17 +153,39 @@ def _holder(gpu: Gpu) -> tuple[str, str]:
     holder = gpu.holder
     kind = holder.kind.value
     if kind == "job":
-        who = f"job {holder.job_id} {holder.job_name or ''}".rstrip()
-        words = f"{who} ({holder.user})" if holder.user else who
+        words = _job(holder)
     elif kind == "free":
         words = "free"
     else:
         words = holder.sentence
     if gpu.draining:
-        reason = f": {gpu.drain_reason}" if gpu.drain_reason else ""
-        words = f"draining{reason}" if kind == "free" else f"{words}, draining{reason}"
+        words = f"{words}{_drain_words(gpu)}" if kind != "free" else _drain_words(gpu)[2:]
         return words, "magenta" if kind == "free" else _STYLES.get(kind, "")
+    mine = next((one for one in gpu.reservations if one.active), None)
+    if kind == "free" and mine is not None:
+        return f"free, reserved for {whom(mine)}", "magenta"
     return words, _STYLES.get(kind, "")
+
+
+def _job(holder: Holder) -> str:
+    if holder.kind.value != "job":
+        return holder.sentence
+    who = f"job {holder.job_id} {holder.job_name or ''}".rstrip()
+    return f"{who} ({holder.user})" if holder.user else who
+
+
+def _left(holder: Holder | None) -> str:
+    if holder is None or holder.until is None:
+        return ""
+    return text.span(holder.until - datetime.now(UTC))
+
+
+def _drain_words(gpu: Gpu) -> str:
+    if not gpu.draining:
+        return ""
+    until = f" until {text.clock(gpu.drain_until)}" if gpu.drain_until else ""
+    reason = f": {gpu.drain_reason}" if gpu.drain_reason else ""
+    return f", draining{until}{reason}"
 
 
 def _power(gpu: Gpu) -> str:

@@ -571,7 +571,7 @@ export interface paths {
         put?: never;
         /**
          * Let no new job onto a GPU
-         * @description What runs there goes on. For admins.
+         * @description What runs there goes on. With `until` jobs are let onto it again by then. For admins.
          */
         post: operations["drain_api_v1_gpus__uuid__drain_post"];
         delete?: never;
@@ -595,6 +595,51 @@ export interface paths {
          */
         post: operations["undrain_api_v1_gpus__uuid__undrain_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reservations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the reservations that are not over
+         * @description Soonest first.
+         */
+        get: operations["list_reservations_api_v1_reservations_get"];
+        put?: never;
+        /**
+         * Set GPUs aside for somebody
+         * @description Jobs of others start there only if their time limit ends before it begins; what runs there
+         *     already goes on. For admins.
+         */
+        post: operations["reserve_api_v1_reservations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reservations/{reservation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a reservation back
+         * @description The GPUs are everybody's again at once. Answers with what it was. For admins.
+         */
+        delete: operations["unreserve_api_v1_reservations__reservation_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1018,6 +1063,11 @@ export interface components {
              */
             started_at?: string | null;
             /**
+             * Saved At
+             * @description When it last told of a whole checkpoint; absent when it never did.
+             */
+            saved_at?: string | null;
+            /**
              * Ended At
              * @description When its last process ended; absent until then.
              */
@@ -1220,14 +1270,21 @@ export interface components {
             grace: string;
             /**
              * Warn Before
-             * @description How long before the time limit the warning signal comes.
+             * @description How long before the time limit the warning signal comes; with `preempted`, how long the
+             *     job may take to save after it before TERM.
              */
             warn_before: string;
             /**
              * Gpu Memory
-             * @description Least memory of each card, bytes.
+             * @description Least memory of each card, bytes; with `share`, the part of the card it leases.
              */
             gpu_memory?: number | null;
+            /**
+             * Share
+             * @description It holds `gpu_memory` of one card beside other attempts.
+             * @default false
+             */
+            share?: boolean;
         };
         /**
          * DesiredState
@@ -1526,8 +1583,18 @@ export interface components {
              * @default []
              */
             processes?: components["schemas"]["GpuProcess"][];
-            /** @description Who is on it, or why nobody may be. */
+            /** @description Who is on it, or why nobody may be; of several, the one who came first. */
             holder: components["schemas"]["Holder"];
+            /**
+             * Holders
+             * @description Everybody who holds it: several where jobs share the card, oldest first; empty when free.
+             */
+            holders?: components["schemas"]["Holder"][];
+            /**
+             * Memory Leased Bytes
+             * @description What the shares on it lease together, bytes; absent unless it is shared.
+             */
+            memory_leased_bytes?: number | null;
             /**
              * Draining
              * @description No new job is let onto it.
@@ -1539,6 +1606,16 @@ export interface components {
              * @description Why, in the words of who drained it.
              */
             drain_reason?: string | null;
+            /**
+             * Drain Until
+             * @description When jobs are let onto it again by themselves; absent: when somebody undrains it.
+             */
+            drain_until?: string | null;
+            /**
+             * Reservations
+             * @description For whom it is set aside, now or later, soonest first.
+             */
+            reservations?: components["schemas"]["Reservation"][];
         };
         /**
          * GpuHealth
@@ -1709,6 +1786,16 @@ export interface components {
              */
             pids?: number[];
             /**
+             * Memory Bytes
+             * @description The part of the card that it leases, bytes; absent for the whole card.
+             */
+            memory_bytes?: number | null;
+            /**
+             * Memory Used Bytes
+             * @description What its processes hold of this GPU's memory, bytes; absent when nobody tells.
+             */
+            memory_used_bytes?: number | null;
+            /**
              * Sentence
              * @description For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB".
              */
@@ -1766,9 +1853,15 @@ export interface components {
             gpus: number;
             /**
              * Gpu Memory
-             * @description Least memory of each card, bytes.
+             * @description Least memory of each card, bytes; with `share`, the part of the card it leases.
              */
             gpu_memory?: number | null;
+            /**
+             * Share
+             * @description Whether it takes part of one card beside other jobs.
+             * @default false
+             */
+            share?: boolean;
             /**
              * Gpu Indices
              * @description The box's indices of the GPUs it holds, or held last.
@@ -2283,6 +2376,74 @@ export interface components {
             until?: string | null;
         };
         /**
+         * Reservation
+         * @description GPUs set aside.
+         */
+        Reservation: {
+            /**
+             * Id
+             * @description To delete it by; never used twice.
+             */
+            id: number;
+            /**
+             * Gpu Uuids
+             * @description The GPUs, in index order.
+             */
+            gpu_uuids: string[];
+            /**
+             * Gpu Indices
+             * @description The box's indices of those that are there now.
+             */
+            gpu_indices: number[];
+            /**
+             * Users
+             * @description Whose jobs may start there meanwhile.
+             */
+            users?: string[];
+            /**
+             * Groups
+             * @description Groups whose members' jobs may as well.
+             */
+            groups?: string[];
+            /**
+             * Starts At
+             * @description When it begins.
+             */
+            starts_at: string;
+            /**
+             * Ends At
+             * @description When it is over; it leaves the list then.
+             */
+            ends_at: string;
+            /**
+             * Reason
+             * @description Why, in the words of who made it.
+             * @default
+             */
+            reason?: string;
+            /**
+             * Made By
+             * @description The admin who made it.
+             */
+            made_by: string;
+            /**
+             * Active
+             * @description Whether it has begun.
+             */
+            active: boolean;
+        };
+        /**
+         * ReservationList
+         * @description The reservations that are not over.
+         */
+        ReservationList: {
+            /**
+             * Reservations
+             * @description Soonest first.
+             */
+            reservations: components["schemas"]["Reservation"][];
+        };
+        /**
          * RunFile
          * @description A file of a run directory.
          */
@@ -2539,8 +2700,16 @@ export interface components {
              * Reason
              * @description Shown beside the GPU until it is undrained.
              * @default null
+             * @example new fan on Thursday
              */
             reason?: string | null;
+            /**
+             * Until
+             * @description When jobs are let onto it again by themselves; default: when somebody undrains it.
+             * @default null
+             * @example 2026-11-26T18:00:00Z
+             */
+            until?: string | null;
         };
         /**
          * ExitRecord
@@ -2779,11 +2948,17 @@ export interface components {
             gpus?: number | null;
             /**
              * Gpu Memory
-             * @description Least memory of each card, bytes.
+             * @description Least memory of each card, bytes; with `share`, the part of the card to lease.
              * @default null
              * @example 40GiB
              */
             gpu_memory?: (string | number) | null;
+            /**
+             * Share
+             * @description Take `gpu_memory` of one card beside other jobs instead of the whole card.
+             * @default false
+             */
+            share?: boolean;
             /**
              * Workdir
              * @description Absolute folder to run in; default: the submitting client's, else the user's home.
@@ -2827,7 +3002,8 @@ export interface components {
             grace?: string | number;
             /**
              * Warn Before
-             * @description How long before the time limit SIGUSR1 goes to those processes that handle it.
+             * @description How long before the time limit SIGUSR1 goes to those processes that handle it, and how
+             *     long a preempted job may take to save before TERM.
              * @default PT1M
              * @example 5m
              */
@@ -2910,6 +3086,12 @@ export interface components {
              */
             started_at?: string | null;
             /**
+             * Saved At
+             * @description When the job last told of a whole checkpoint.
+             * @default null
+             */
+            saved_at?: string | null;
+            /**
              * @description How it was started; told at least once.
              * @default null
              */
@@ -2975,6 +3157,59 @@ export interface components {
              * @default null
              */
             request_id?: string | null;
+        };
+        /**
+         * ReservationRequest
+         * @description Keep GPUs for somebody. Jobs of others that could run into it do not start there.
+         */
+        ReservationRequest: {
+            /**
+             * Gpus
+             * @description UUIDs or indices of the GPUs.
+             * @example [
+             *       "0",
+             *       "1",
+             *       "2",
+             *       "3"
+             *     ]
+             */
+            gpus: string[];
+            /**
+             * Users
+             * @description Whose jobs may start there meanwhile.
+             * @example [
+             *       "ada"
+             *     ]
+             */
+            users?: string[];
+            /**
+             * Groups
+             * @description Groups of the box whose members' jobs may as well.
+             * @example [
+             *       "vision"
+             *     ]
+             */
+            groups?: string[];
+            /**
+             * Starts At
+             * @description When it begins; default: now.
+             * @default null
+             * @example 2026-11-26T08:00:00Z
+             */
+            starts_at?: string | null;
+            /**
+             * Ends At
+             * @description When it is over.
+             * @example 2026-11-27T20:00:00Z
+             */
+            ends_at: string;
+            /**
+             * Reason
+             * @description Shown to everybody whose jobs wait because of it.
+             * @default
+             * @example camera-ready runs
+             */
+            reason?: string;
         };
         /**
          * TokenRequest
@@ -4613,6 +4848,154 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Gpu"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_reservations_api_v1_reservations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReservationList"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reserve_api_v1_reservations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReservationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reservation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unreserve_api_v1_reservations__reservation_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the reservation. */
+                reservation_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reservation"];
                 };
             };
             /** @description One sentence that names the mend. */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -70,7 +70,10 @@ class NvmlDevices:
         stuck = self._refresh()
         known = {pid: a.attempt for a in attempts.values() for pid in a.pids}
         uids = {a.attempt: a.uid for a in attempts.values() if a.uid is not None}
-        holders = {uuid: a.attempt for a in attempts.values() for uuid in a.gpu_uuids}
+        holders: dict[str, list[str]] = {}
+        for attempt in attempts.values():
+            for uuid in attempt.gpu_uuids:
+                holders.setdefault(uuid, []).append(attempt.attempt)
         memory = psutil.virtual_memory()
         return BoxSnapshot(
             taken_at=utc_now(),
@@ -80,7 +83,7 @@ class NvmlDevices:
                 _gpu(
                     card,
                     stuck,
-                    self._processes(card, known, uids, holders.get(card.uuid)),
+                    self._processes(card, known, uids, holders.get(card.uuid, ())),
                 )
                 for card in self._last.cards
             ),
@@ -171,11 +174,15 @@ class NvmlDevices:
             self._on_change()
 
     def _processes(
-        self, card: Card, known: Mapping[int, str], uids: Mapping[str, int], holder: str | None
+        self,
+        card: Card,
+        known: Mapping[int, str],
+        uids: Mapping[str, int],
+        holders: Sequence[str],
     ) -> tuple[GpuProcess, ...]:
         """Everybody on a GPU, without small displays that are no attempt's."""
         users = card.users
-        listed = ((use, self._process(use, known, uids, holder)) for use in card.uses)
+        listed = ((use, self._process(use, known, uids, holders)) for use in card.uses)
         return tuple(
             process
             for use, process in listed
@@ -187,11 +194,12 @@ class NvmlDevices:
         use: Use,
         known: Mapping[int, str],
         uids: Mapping[str, int],
-        holder: str | None,
+        holders: Sequence[str],
     ) -> GpuProcess:
         if not self._pids.believed(use.pid):
             # It may by chance name somebody else here. What is on a leased GPU is taken for
-            # its holder's.
+            # its holder's; with several holders nobody can say whose it is.
+            holder = holders[0] if len(holders) == 1 else None
             return GpuProcess(pid=use.pid, memory_bytes=use.memory_bytes, attempt=holder)
         description = self._book.describe(use.pid)
         return GpuProcess(

@@ -1,0 +1,27 @@
+"""Cards as people name them: `3`, `0-3`, `0,2`, a UUID."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+GpuNames = Annotated[
+    list[str],
+    typer.Argument(metavar="GPU...", help="Index or UUID; several may be named, also like 0-3."),
+]
+_RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
+
+
+def card_names(words: list[str]) -> list[str]:
+    """Every card named, ranges written out, each once; UUIDs as they are."""
+    names: list[str] = []
+    for part in (part for word in words for part in word.split(",") if part):
+        span = _RANGE.fullmatch(part)
+        if span is None:
+            names.append(part)
+            continue
+        first, last = sorted(int(end) for end in span.groups())
+        names += [str(index) for index in range(first, last + 1)]
+    return list(dict.fromkeys(names))

@@ -1,0 +1,136 @@
+"""`berth gpus reserve`, `reservations`, `unreserve`: cards set aside for somebody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from berth.cli import text
+from berth.cli.cards import GpuNames, card_names
+from berth.cli.durations import moment
+from berth.cli.failure import Failure
+from berth.cli.session import AsJson, connect, print_json
+from berth.cli.table import Cell, Column, render
+
+if TYPE_CHECKING:
+    from berth.protocol.gpus import Box
+    from berth.protocol.reservations import Reservation
+
+_RESERVED = (
+    Column("ID", right=True),
+    Column("GPUS"),
+    Column("FOR", least=8),
+    Column("FROM"),
+    Column("TO"),
+    Column("BEGINS"),
+    Column("BY"),
+    Column("REASON", least=8),
+)
+
+
+def reserve(
+    gpu: GpuNames,
+    *,
+    users: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="USER", help="Whose jobs may start there; may be repeated."),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for-group", metavar="GROUP", help="Whose members' jobs may; may be repeated."
+        ),
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="WHEN", help="18:00, 2026-11-26T18:00 or 2h; default now."),
+    ] = None,
+    end: Annotated[str, typer.Option("--to", metavar="WHEN", help="When it is over, likewise.")],
+    reason: Annotated[str, typer.Option(help="Why, shown to everybody.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set GPUs aside for users or groups from a time to a time; what runs there goes on."""
+    if not (users or group):
+        raise Failure("Say for whom: --for USER or --for-group GROUP.")
+    with connect() as client:
+        made = client.reserve(
+            card_names(gpu),
+            users=_words(users),
+            groups=_words(group),
+            starts_at=moment(begin) if begin else None,
+            ends_at=moment(end),
+            reason=reason,
+        )
+    _tell_reservation(made, "is made", as_json=as_json)
+
+
+def reservations(*, as_json: AsJson = False) -> None:
+    """Show the reservations that are not over."""
+    with connect() as client:
+        found = client.reservations()
+    if as_json:
+        print_json(found)
+    elif found.reservations:
+        print(render(_RESERVED, [_reserved(one) for one in found.reservations]))
+    else:
+        print("No GPU is reserved.")
+
+
+def unreserve(
+    reservation: Annotated[
+        int, typer.Argument(metavar="ID", help="As `berth gpus reservations` shows it.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Take a reservation back: the GPUs are everybody's again at once."""
+    with connect() as client:
+        gone = client.unreserve(reservation)
+    _tell_reservation(gone, "is deleted", as_json=as_json)
+
+
+def reservation_lines(box: Box) -> list[str]:
+    """One line per reservation that is not over."""
+    found = {one.id: one for gpu in box.gpus for one in gpu.reservations}
+    return [
+        text.style(text.clean(f"reservation {one.id}: {_reserved_sentence(one)}"), "dim")
+        for one in sorted(found.values(), key=lambda one: (one.starts_at, one.id))
+    ]
+
+
+def _reserved_sentence(one: Reservation) -> str:
+    reason = f" ({one.reason})" if one.reason else ""
+    cards = text.indices(one.gpu_indices) or "none that are there"
+    return (
+        f"GPU {cards} for {whom(one)} from {text.clock(one.starts_at)} to "
+        f"{text.clock(one.ends_at)}{reason}"
+    )
+
+
+def _reserved(one: Reservation) -> list[Cell]:
+    return [
+        str(one.id),
+        text.indices(one.gpu_indices),
+        whom(one),
+        text.clock(one.starts_at),
+        text.clock(one.ends_at),
+        "now" if one.active else "later",
+        one.made_by,
+        one.reason,
+    ]
+
+
+def whom(one: Reservation) -> str:
+    return ", ".join([*one.users, *(f"group {group}" for group in one.groups)])
+
+
+def _words(given: list[str] | None) -> list[str]:
+    return [part for word in given or [] for part in word.split(",") if part]
+
+
+def _tell_reservation(one: Reservation, what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(one)
+    else:
+        print(text.clean(f"Reservation {one.id} {what}: {_reserved_sentence(one)}."))

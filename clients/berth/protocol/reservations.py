@@ -1,0 +1,68 @@
+"""GPUs set aside from a time to a time for some users or groups."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from berth.protocol.base import UtcTime, Wire
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class ReservationRequest(Wire):
+    """Keep GPUs for somebody. Jobs of others that could run into it do not start there."""
+
+    gpus: list[Name] = Field(min_length=1, max_length=1024, examples=[["0", "1", "2", "3"]])
+    """UUIDs or indices of the GPUs."""
+    users: list[Name] = Field(default_factory=list, max_length=100, examples=[["ada"]])
+    """Whose jobs may start there meanwhile."""
+    groups: list[Name] = Field(default_factory=list, max_length=100, examples=[["vision"]])
+    """Groups of the box whose members' jobs may as well."""
+    starts_at: UtcTime | None = Field(default=None, examples=["2026-11-26T08:00:00Z"])
+    """When it begins; default: now."""
+    ends_at: UtcTime = Field(examples=["2026-11-27T20:00:00Z"])
+    """When it is over."""
+    reason: str = Field(default="", max_length=500, examples=["camera-ready runs"])
+    """Shown to everybody whose jobs wait because of it."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if not (self.users or self.groups):
+            raise ValueError("Say for whom: give 'users' or 'groups'.")
+        if self.starts_at is not None and self.ends_at <= self.starts_at:
+            raise ValueError("'ends_at' must be later than 'starts_at'.")
+        return self
+
+
+class Reservation(Wire):
+    """GPUs set aside."""
+
+    id: int
+    """To delete it by; never used twice."""
+    gpu_uuids: list[str]
+    """The GPUs, in index order."""
+    gpu_indices: list[int]
+    """The box's indices of those that are there now."""
+    users: list[str] = Field(default_factory=list)
+    """Whose jobs may start there meanwhile."""
+    groups: list[str] = Field(default_factory=list)
+    """Groups whose members' jobs may as well."""
+    starts_at: UtcTime
+    """When it begins."""
+    ends_at: UtcTime
+    """When it is over; it leaves the list then."""
+    reason: str = ""
+    """Why, in the words of who made it."""
+    made_by: str
+    """The admin who made it."""
+    active: bool
+    """Whether it has begun."""
+
+
+class ReservationList(Wire):
+    """The reservations that are not over."""
+
+    reservations: list[Reservation]
+    """Soonest first."""

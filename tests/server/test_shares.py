@@ -1,0 +1,296 @@
+"""Cards that several jobs share: leased by memory, never beyond the card, watched."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from tests.server.conftest import GIB, ME
+
+from berth.protocol.gpus import GpuProcess
+from berth.protocol.states import Outcome
+from berth_server.service.cancel import on_cancel
+from berth_server.service.errors import Invalid
+from berth_server.service.map import show_box
+from berth_server.service.shares import CONTEXT_BYTES
+
+
+def share(desk, size: str = "20GiB", **more) -> int:
+    """Submit a job that takes part of a card; its id."""
+    return desk.submit(share=True, gpu_memory=size, **more)
+
+
+def cards(desk) -> dict[str, list[tuple[str, int | None]]]:
+    """Attempt and leased bytes per GPU, as the database has it."""
+    found: dict[str, list[tuple[str, int | None]]] = {}
+    for uuid, job, number, memory in desk.service.db.read.all(
+        "SELECT gpu_uuid, job_id, number, memory_bytes FROM leases WHERE released_at IS NULL "
+        "ORDER BY id"
+    ):
+        found.setdefault(uuid, []).append((f"{job}.{number}", memory))
+    return found
+
+
+def process(attempt: str, size: int, pid: int = 77) -> GpuProcess:
+    """A process of an attempt as the driver shows it."""
+    return GpuProcess(pid=pid, memory_bytes=size, attempt=attempt)
+
+
+class TestPlacing:
+    """Where shares go."""
+
+    def test_shares_fill_one_card_before_they_take_another(self, desk):
+        """Four of 20 GiB lie on one card of 80; the fifth begins a new one."""
+        for _ in range(5):
+            share(desk)
+        held = cards(desk)
+        assert sorted(len(one) for one in held.values()) == [1, 4]
+        assert all(memory == 20 * GIB for one in held.values() for _, memory in one)
+
+    def test_whole_cards_and_shares_exclude_each_other(self, desk):
+        """A gang takes the other seven; neither gets onto the other's cards."""
+        share(desk)
+        gang = desk.submit(gpus=7)
+        late = desk.submit(gpus=1)
+        more = share(desk, "60GiB")
+        assert (desk.state(gang), desk.state(late), desk.state(more)) == (
+            "starting",
+            "queued",
+            "starting",
+        )
+        held = cards(desk)
+        assert len(held) == 8
+        assert "20 GiB of it): held by job 1" in desk.explain(late)
+
+    def test_a_share_that_does_not_fit_waits_and_says_why(self, desk):
+        """On a box whose cards are taken it names the holder of each."""
+        desk.submit(gpus=7)
+        share(desk, "70GiB")
+        waiting = share(desk, "20GiB")
+        assert desk.state(waiting) == "queued"
+        assert "held by job 2" in desk.explain(waiting)
+        desk.worker.running("2.1")
+        desk.worker.ended("2.1")
+        assert desk.state(waiting) == "starting"
+
+    def test_a_share_is_given_back_alone(self, desk):
+        """The other's share stays leased; the card is whole again after both."""
+        first, second = share(desk), share(desk)
+        desk.worker.ended("1.1")
+        assert [a for one in cards(desk).values() for a, _ in one] == [f"{second}.1"]
+        assert desk.state(first) == "succeeded"
+        desk.worker.ended("2.1")
+        assert not cards(desk)
+        assert desk.state(desk.submit(gpus=8)) == "starting"
+
+    def test_a_share_with_memory_still_in_use_is_not_given_back(self, desk):
+        """Ended, yet seen on the card: its part stays taken, the neighbour goes on."""
+        share(desk, "40GiB")
+        share(desk, "40GiB")
+        desk.worker.ended("1.1", clear=False)
+        waiting = desk.submit(share=True, gpu_memory="30GiB", gpus=1, priority=-1)
+        assert len(cards(desk)["GPU-0"]) == 2
+        assert desk.state(waiting) == "starting"
+        assert [memory for _, memory in cards(desk)["GPU-1"]] == [30 * GIB]
+
+
+class TestSpec:
+    """What may be asked for."""
+
+    @pytest.mark.parametrize(
+        ("spec", "sentence"),
+        [
+            ({"share": True}, "say how much of the card"),
+            ({"share": True, "gpu_memory": "20GiB", "gpus": 2}, "part of one card"),
+            ({"share": True, "gpu_memory": "20GiB", "gpus": 0}, "part of one card"),
+        ],
+    )
+    def test_a_share_is_part_of_one_card(self, api, spec, sentence):
+        """Anything else is refused in a sentence."""
+        answer = api.post("/api/v1/jobs", json={"command": ["true"], "workdir": "/", **spec})
+        assert answer.status_code == 422
+        assert sentence in answer.json()["detail"]
+
+    def test_a_command_for_several_cards_is_refused(self, desk):
+        """It would start ranks that find one card."""
+        with pytest.raises(Invalid, match="asks for 4 GPUs and a share is part of one card"):
+            share(desk, command="torchrun --nproc-per-node=4 train_deepspeed.py", workdir="/")
+
+    def test_a_share_larger_than_any_card_is_refused(self, desk):
+        """It could never start."""
+        with pytest.raises(
+            Invalid, match=r"share of 100\.0 GiB and this box's largest card has 80"
+        ):
+            share(desk, "100GiB")
+
+    def test_the_job_and_its_dry_run_tell_of_the_share(self, api):
+        """`share` and `gpu_memory` come back as asked."""
+        spec = {"command": ["true"], "workdir": "/", "share": True, "gpu_memory": "20GiB"}
+        assert api.post("/api/v1/jobs/dry-run", json=spec).json()["starts_now"]
+        job = api.post("/api/v1/jobs", json=spec).json()
+        assert (job["share"], job["gpu_memory"], job["gpus"]) == (True, 20 * GIB, 1)
+
+
+class TestAudit:
+    """A job that uses more than it declared is stopped; its neighbours are left alone."""
+
+    def test_who_uses_more_is_stopped_with_both_figures(self, desk):
+        """The outcome is `escaped`, the sentence tells what it used and what it declared."""
+        share(desk)
+        share(desk)
+        desk.worker.running("1.1")
+        desk.worker.running("2.1")
+        desk.worker.processes[0] = [process("1.1", 24 * GIB), process("2.1", 20 * GIB, 78)]
+        desk.worker.tell()
+        assert (desk.state(1), desk.state(2)) == ("stopping", "running")
+        desk.worker.processes.clear()
+        desk.worker.ended("1.1", signal=15, code=None, cause="stopped", outcome=Outcome.ESCAPED)
+        job = desk.job(1)
+        assert (job.state, job.outcome) == ("failed", "escaped")
+        assert "used 24.0 GiB of GPU 0 and had declared 20.0 GiB" in (job.message or "")
+
+    def test_a_context_beside_the_declared_memory_is_allowed(self, desk):
+        """Each process may take what CUDA itself needs on top."""
+        share(desk)
+        desk.worker.running("1.1")
+        both = [process("1.1", 10 * GIB + CONTEXT_BYTES, pid) for pid in (77, 78)]
+        desk.worker.processes[0] = both
+        desk.worker.tell()
+        assert desk.state(1) == "running"
+        desk.worker.processes[0] = [*both, process("1.1", CONTEXT_BYTES + 1, 79)]
+        desk.worker.tell()
+        assert desk.state(1) == "stopping"
+
+    def test_whole_cards_are_not_measured(self, desk):
+        """Who holds the card may fill it, whatever least memory was asked for."""
+        desk.submit(gpus=1, gpu_memory="10GiB")
+        desk.worker.running("1.1")
+        desk.worker.processes[0] = [process("1.1", 79 * GIB)]
+        desk.worker.tell()
+        assert desk.state(1) == "running"
+
+    def test_a_neighbour_is_neither_an_outsider_nor_a_leftover(self, desk):
+        """Both processes have a lease on the card: no event tells of them."""
+        share(desk)
+        share(desk)
+        desk.worker.processes[0] = [process("1.1", GIB), process("2.1", GIB, 78)]
+        desk.worker.tell()
+        assert not [kind for kind in desk.kinds() if kind.startswith("gpu.")]
+        assert desk.state(share(desk)) == "starting"
+
+    def test_nothing_more_is_placed_beside_an_outsider(self, desk):
+        """Whose memory could grow at any time."""
+        share(desk)
+        desk.worker.processes[0] = [GpuProcess(pid=9, memory_bytes=GIB, user="bob")]
+        desk.worker.tell()
+        share(desk)
+        assert {uuid: len(one) for uuid, one in cards(desk).items()} == {"GPU-0": 1, "GPU-1": 1}
+
+
+class TestMap:
+    """Several holders on one card."""
+
+    def test_every_holder_is_shown_with_its_part(self, desk):
+        """Oldest first; what each uses beside what it leases, and what is left."""
+        share(desk, name="one", time_limit="1h")
+        share(desk, "30GiB", name="two")
+        desk.worker.running("1.1")
+        desk.worker.processes[0] = [process("1.1", 5 * GIB)]
+        desk.worker.tell()
+        card = show_box(desk.service).gpus[0]
+        assert [(h.job_id, h.memory_bytes, h.memory_used_bytes) for h in card.holders] == [
+            (1, 20 * GIB, 5 * GIB),
+            (2, 30 * GIB, 0),
+        ]
+        assert card.memory_leased_bytes == 50 * GIB
+        assert card.holder.job_id == 1
+        assert "30.0 GiB of it to share" in card.holder.sentence
+        assert card.holders[0].until is not None
+
+    def test_a_whole_card_has_one_holder_and_a_free_one_none(self, desk):
+        """`holders` agrees with `holder`."""
+        desk.submit(gpus=1)
+        first, second = show_box(desk.service).gpus[:2]
+        assert [h.job_id for h in first.holders] == [1]
+        assert first.memory_leased_bytes is None
+        assert second.holders == []
+
+    def test_two_shares_of_one_card_count_as_one_gpu(self, api, desk):
+        """In the summary of a user."""
+        share(desk)
+        share(desk)
+        (me,) = api.get("/api/v1/users").json()["users"]
+        assert (me["gpus"], me["running"]) == (1, 2)
+
+
+class TestSchema:
+    """What no code above the database can break."""
+
+    @pytest.fixture
+    def lease(self, desk):
+        """Try to lease GPU-0: whole, or so many GiB of it, for a job of its own."""
+        for _ in range(4):
+            desk.submit(gpus=0)
+
+        def attempt(job: int, gib: int | None, uuid: str = "GPU-0") -> None:
+            with desk.service.db.write(now=0.0) as tx:
+                tx.execute(
+                    "INSERT INTO leases (gpu_uuid, job_id, number, memory_bytes, acquired_at) "
+                    "VALUES (?, ?, 1, ?, 0)",
+                    (uuid, job, None if gib is None else gib * GIB),
+                )
+
+        return attempt
+
+    def test_a_whole_lease_excludes_shares_and_the_other_way_round(self, lease):
+        """Whichever came first stands."""
+        lease(1, None)
+        with pytest.raises(sqlite3.IntegrityError, match="leased whole cannot be shared"):
+            lease(2, 10)
+        lease(2, 10, "GPU-1")
+        with pytest.raises(sqlite3.IntegrityError, match="shares cannot be leased whole"):
+            lease(3, None, "GPU-1")
+
+    def test_shares_never_exceed_the_card(self, lease):
+        """80 GiB are full; one GiB more is refused, also on a card nobody knows."""
+        lease(1, 50)
+        lease(2, 30)
+        with pytest.raises(sqlite3.IntegrityError, match="exceed the memory"):
+            lease(3, 1)
+        with pytest.raises(sqlite3.IntegrityError, match="exceed the memory"):
+            lease(3, 1, "GPU-unknown")
+
+    def test_an_attempt_with_a_share_holds_nothing_else(self, lease):
+        """No gang has a share among its cards."""
+        lease(1, 10)
+        for gib in (10, None):
+            with pytest.raises(sqlite3.IntegrityError, match="holds nothing else"):
+                lease(1, gib, "GPU-1")
+
+    def test_a_lease_is_released_and_never_changed(self, lease, desk):
+        """It neither grows nor comes back."""
+        lease(1, 10)
+        for change in ("memory_bytes = 1", "released_at = NULL", "gpu_uuid = 'GPU-1'"):
+            with (
+                pytest.raises(sqlite3.IntegrityError, match="never changed"),
+                desk.service.db.write(now=0.0) as tx,
+            ):
+                tx.execute(f"UPDATE leases SET {change}")
+
+    def test_a_job_with_a_share_says_how_much_of_one_card(self, desk):
+        """Whatever the code above writes."""
+        desk.submit(gpus=1)
+        with (
+            pytest.raises(sqlite3.IntegrityError, match="ck_jobs_share"),
+            desk.service.db.write(now=0.0) as tx,
+        ):
+            tx.execute("UPDATE jobs SET share = 1 WHERE id = 1")
+
+
+def test_a_cancelled_share_frees_its_part(desk):
+    """Through the stop, the end, and the look that shows its memory gone."""
+    share(desk, "80GiB")
+    desk.worker.running("1.1")
+    on_cancel(desk.service, ME, 1)
+    desk.worker.ended("1.1", None, signal=15, cause="stopped")
+    assert not cards(desk)

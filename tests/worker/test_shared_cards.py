@@ -1,0 +1,111 @@
+"""Two jobs on one card: what each is told, and what the worker sees of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from berth.protocol.gpus import GpuSnapshot
+from berth.protocol.internal import DesiredAttempt
+from berth_worker.launch import sharing
+from berth_worker.launch.interpreter import Interpreter
+
+GIB = 1 << 30
+_HEADER = "lib/python3.11/site-packages/torch/include/c10/cuda/CUDAAllocatorConfig.h"
+
+
+@pytest.fixture
+def card() -> GpuSnapshot:
+    """A card of 80 GiB."""
+    return GpuSnapshot(
+        uuid="GPU-a", index=0, name="H100", memory_total_bytes=80 * GIB, memory_used_bytes=0
+    )
+
+
+def attempt(**fields) -> DesiredAttempt:
+    """An attempt on that card."""
+    spec = {
+        "attempt": "1.1",
+        "token": "t",
+        "action": "run",
+        "run_dir": "/runs/1/1",
+        "job_id": 1,
+        "number": 1,
+        "user": "ada",
+        "workdir": "/",
+        "grace": "5s",
+        "warn_before": "5s",
+        "gpus": [{"uuid": "GPU-a", "index": 0}],
+        **fields,
+    }
+    return DesiredAttempt.model_validate_json(json.dumps(spec))
+
+
+def with_torch(folder: Path, header: str) -> Interpreter:
+    """An environment whose torch has this header."""
+    path = folder / _HEADER
+    path.parent.mkdir(parents=True)
+    path.write_text(header)
+    return Interpreter(str(folder / "bin" / "python"))
+
+
+class TestSoftCaps:
+    """Variables that make frameworks keep to the part."""
+
+    def test_torch_and_jax_are_told_the_part_of_the_card(self, card, tmp_path):
+        """As a fraction of the card's memory."""
+        python = with_torch(tmp_path, 'keys{"per_process_memory_fraction", "x"};')
+        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [card], python)
+        assert found["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.2500"
+        assert found["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.2500"
+
+    def test_a_torch_that_does_not_know_the_option_is_spared(self, card, tmp_path):
+        """It would refuse to start."""
+        python = with_torch(tmp_path, 'keys{"expandable_segments"};')
+        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [card], python)
+        assert "PYTORCH_CUDA_ALLOC_CONF" not in found
+
+    def test_whole_cards_are_not_capped(self, card, tmp_path):
+        """Whatever least memory the job asked for."""
+        python = with_torch(tmp_path, '"per_process_memory_fraction"')
+        assert sharing.variables(attempt(gpu_memory=20 * GIB), [card], python) == {}
+
+
+def test_two_jobs_share_a_card_and_leave_it_one_by_one(worker, until):
+    """Both see the same card and are seen on it; the first is clear while the second goes on."""
+    sleep = ["bash", "-c", "echo $CUDA_VISIBLE_DEVICES $BERTH_GPU_MEMORY_BYTES; exec sleep 600"]
+    first = worker.run(sleep, gpus=[3], share=True, gpu_memory=20 * GIB)
+    second = worker.run(sleep, gpus=[3], share=True, gpu_memory=30 * GIB)
+    worker.until_phase(first, "running")
+    worker.until_phase(second, "running")
+
+    def seen() -> set[str | None]:
+        report = next((r for r in reversed(worker.server.reports) if r.snapshot), None)
+        return {p.attempt for p in report.snapshot.gpus[3].processes} if report else set()
+
+    until(lambda: seen() == {first, second}, "both are seen on the card")
+    assert worker.output(first).split() == ["3", str(20 * GIB)]
+    assert worker.output(second).split() == ["3", str(30 * GIB)]
+    worker.stop(first)
+    worker.until_clear(first)
+    assert worker.seen(second).phase == "running"
+    until(lambda: seen() == {second}, "the second alone is seen on the card")
+
+
+def test_the_control_file_says_what_a_process_holds(worker, until):
+    """By job, so that a share that is exceeded can be tried without a GPU."""
+    control = worker.home / "simulated.json"
+    control.write_text(json.dumps({"uses": [{"job": 900, "memory": "24GiB"}]}))
+    one = worker.run(["sleep", "600"], gpus=[5], job_id=900)
+    worker.run(["sleep", "600"], gpus=[6], job_id=901)
+    worker.until_phase(one, "running")
+
+    def held() -> dict[str | None, int | None]:
+        report = next((r for r in reversed(worker.server.reports) if r.snapshot), None)
+        gpus = report.snapshot.gpus if report else ()
+        return {p.attempt: p.memory_bytes for gpu in gpus for p in gpu.processes}
+
+    until(lambda: held().get(one) == 24 * GIB, "it holds what the file says")
+    assert (until(lambda: held().get("901.1"), "the other is seen") or 0) < GIB
