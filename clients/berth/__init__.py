@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from berth.protocol.ablations import AblationSpec
     from berth.protocol.jobs import Job, JobPatch, JobSpec, OomLadder
     from berth.protocol.states import JobState, Outcome
     from berth.sdk.client import Client
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Unreachable,
         WaitTimeout,
     )
+    from berth.sdk.matrix import MatrixError
 
     __version__: str
 
@@ -48,12 +50,15 @@ _WHERE = {
         "Unreachable",
         "WaitTimeout",
     ),
+    "berth.sdk.matrix": ("MatrixError",),
+    "berth.protocol.ablations": ("AblationSpec",),
     "berth.protocol.jobs": ("Job", "JobPatch", "JobSpec", "OomLadder"),
     "berth.protocol.states": ("JobState", "Outcome"),
 }
 _HOMES = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "AblationSpec",
     "BerthError",
     "Client",
     "Conflict",
@@ -63,6 +68,7 @@ __all__ = [
     "JobPatch",
     "JobSpec",
     "JobState",
+    "MatrixError",
     "NotFound",
     "OomLadder",
     "Outcome",

@@ -41,6 +41,21 @@ END""",
 
 def upgrade() -> None:
     op.create_table(
+        "ablations",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("user", sa.String(), nullable=False),
+        sa.Column("uid", sa.Integer(), nullable=False),
+        sa.Column("max_running", sa.Integer(), nullable=True),
+        sa.Column("max_gpu_hours", sa.Float(), nullable=True),
+        sa.Column("early_stop", sa.String(), nullable=True),
+        sa.Column("used_gpu_s", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.CheckConstraint("max_running >= 1", name=op.f("ck_ablations_max_running")),
+        sa.CheckConstraint("max_gpu_hours > 0", name=op.f("ck_ablations_max_gpu_hours")),
+        sa.CheckConstraint("used_gpu_s >= 0", name=op.f("ck_ablations_used")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ablations")),
+    )
+    op.create_table(
         "reservations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("gpus", sa.String(), nullable=False),
@@ -123,12 +138,15 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("oom_steps", sa.Integer(), nullable=False),
         sa.Column("ready_at", sa.Float(), nullable=True),
+        sa.Column("ablation", sa.String(), nullable=True),
+        sa.Column("snapshot", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["ablation"], ["ablations.id"], name=op.f("fk_jobs_ablation")),
         sa.CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)",
             name=op.f("ck_jobs_ended"),
         ),
         sa.CheckConstraint(
-            "outcome IS NULL OR outcome IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full')",
+            "outcome IS NULL OR outcome IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full', 'early_stopped')",
             name=op.f("ck_jobs_outcome"),
         ),
         sa.CheckConstraint(
@@ -146,6 +164,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_jobs_ablation",
+            ["ablation"],
+            unique=False,
+            sqlite_where=sa.text("ablation IS NOT NULL"),
+        )
         batch_op.create_index("ix_jobs_state_id", ["state", "id"], unique=False)
         batch_op.create_index("ix_jobs_user_id", ["user", "id"], unique=False)
 
@@ -193,7 +217,7 @@ def upgrade() -> None:
             "(state = 'ended') = (ended_at IS NOT NULL)", name=op.f("ck_attempts_ended")
         ),
         sa.CheckConstraint(
-            "outcome IS NULL OR outcome IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full')",
+            "outcome IS NULL OR outcome IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full', 'early_stopped')",
             name=op.f("ck_attempts_outcome"),
         ),
         sa.CheckConstraint(
@@ -203,7 +227,7 @@ def upgrade() -> None:
             "state IN ('starting', 'running', 'stopping', 'ended')", name=op.f("ck_attempts_state")
         ),
         sa.CheckConstraint(
-            "stop_reason IS NULL OR stop_reason IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full')",
+            "stop_reason IS NULL OR stop_reason IN ('exit', 'oom_gpu', 'oom_host', 'time_limit', 'stalled', 'lost', 'escaped', 'launch_error', 'preempted', 'cancelled', 'dependency_failed', 'disk_full', 'early_stopped')",
             name=op.f("ck_attempts_stop_reason"),
         ),
         sa.CheckConstraint("number >= 1", name=op.f("ck_attempts_number")),

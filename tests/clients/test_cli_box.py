@@ -70,47 +70,6 @@ class TestDoctor:
         assert next(iter(daemons.findings(address))).level == "fail"
 
 
-STUDY = """
-base: {command: 'python t.py --lr {lr}', gpus: 1}
-matrix: {lr: [1e-4, 5e-5]}
-"""
-
-
-class TestAblate:
-    @pytest.fixture(autouse=True)
-    def _here(self, monkeypatch, tmp_path):
-        monkeypatch.chdir(tmp_path)
-        Path("study.yaml").write_text(STUDY)
-
-    def test_every_run_goes_in_one_list(self, fake, berth, tmp_path):
-        """Values stay as they are written; folder and labels are filled in."""
-        fake.answer("GET", "/api/v1/jobs", {"jobs": [], "next_cursor": None})
-        fake.answer("POST", "/api/v1/jobs", (201, {"ids": [4, 5], "warnings": []}))
-
-        result = berth("ablate", "study.yaml")
-
-        assert result.exit_code == 0
-        assert "2 runs of study: jobs 4,5." in result.stdout
-        first, second = fake.bodies("/api/v1/jobs")[0]
-        assert first["command"] == "python t.py --lr 1e-4"
-        assert second["labels"] == {"lr": "5e-5", "ablation": "study"}
-        assert first["workdir"] == str(tmp_path)
-
-    def test_runs_that_join_others_are_told(self, fake, wire, berth):
-        """The same name again adds to the ablation, and says so."""
-        fake.answer("GET", "/api/v1/jobs", {"jobs": [wire.job(3)], "next_cursor": None})
-        fake.answer("POST", "/api/v1/jobs", (201, {"ids": [4, 5], "warnings": []}))
-
-        assert "job 3 is the last" in berth("ablate", "study.yaml").stderr
-
-    def test_a_dry_run_submits_nothing(self, fake, berth):
-        """--dry-run shows the commands."""
-        result = berth("ablate", "study.yaml", "--dry-run", "--name", "x")
-
-        assert "x-1e-4: python t.py --lr 1e-4" in result.stdout
-        assert not fake.requests
-
-
 def test_compare_puts_runs_side_by_side(fake, wire, berth):
     """What varies, how far each is, the last or least value of each metric."""
     runs = [

@@ -46,7 +46,7 @@ def test_every_verb_takes_json():
         if not any("--json" in parameter.opts for parameter in command.params)
     }
 
-    assert without == {"top", "token"}
+    assert without == {"top", "token", "ablate"}
 
 
 def test_every_exit_code_is_described():

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.cli import durations, ids, matrix, text
-from berth.cli.failure import Failure
+from berth.cli import durations, ids, text
 from berth.cli.harmless import Harmless
 from berth.cli.table import Column, render
 
@@ -145,68 +144,3 @@ def test_one_id_may_name_an_attempt():
     """42.1 is the first attempt of job 42."""
     assert ids.one("42.1") == (42, 1)
     assert ids.one("#42") == (42, None)
-
-
-BASE = {
-    "command": "python t.py --seed {seed} --x ${seed} {parts} {other}",
-    "gpus": 1,
-    "env": {"P": "{parts}"},
-}
-MATRIX = {"parts": ["a", "b"], "seed": ["1", "2"]}
-
-
-class TestMatrix:
-    def expand(self, **plan):
-        return matrix.expand({"base": BASE, "matrix": MATRIX, **plan}, "x.yaml", "study")
-
-    def test_every_combination_in_order(self):
-        """Values are filled in, the shell's own braces and unknown ones stay."""
-        jobs = self.expand()
-
-        assert [(job["labels"]["parts"], job["labels"]["seed"]) for job in jobs] == [
-            ("a", "1"),
-            ("a", "2"),
-            ("b", "1"),
-            ("b", "2"),
-        ]
-        assert jobs[2]["command"] == "python t.py --seed 1 --x ${seed} b {other}"
-        assert jobs[2]["env"] == {"P": "b"}
-        assert jobs[2]["labels"]["ablation"] == "study"
-        assert jobs[2]["name"] == "study-b-1"
-
-    def test_exclude_takes_out_what_fits(self):
-        """A combination that holds all of an entry is left out."""
-        jobs = self.expand(exclude=[{"parts": "a", "seed": "2"}, {"parts": "b"}])
-
-        assert [job["labels"]["seed"] for job in jobs] == ["1"]
-
-    @pytest.mark.parametrize(
-        ("plan", "sentence"),
-        [
-            ({"base": None}, "`base` is missing"),
-            ({"matrix": None}, "`matrix` is missing"),
-            ({"matrix": {}}, "`matrix` is missing"),
-            ({"matrix": {"seed": "1"}}, "`matrix.seed` is no list"),
-            ({"matrix": {"seed": ["1", "1"], "parts": ["a"]}}, "twice"),
-            ({"matrix": {"seed": [["1"]], "parts": ["a"]}}, "words and numbers"),
-            ({"matrix": {"nowhere": ["1"]}}, "{nowhere} stands nowhere"),
-            (
-                {
-                    "matrix": {
-                        "seed": [str(i) for i in range(200)],
-                        "parts": [str(i) for i in range(200)],
-                    }
-                },
-                "too many",
-            ),
-            ({"exclude": [{"parts": "c"}]}, "parts: c"),
-            ({"exclude": "a"}, "list of combinations"),
-            ({"exclude": [{}]}, "leaves no run"),
-            ({"bsae": 1}, "'bsae' is not known"),
-        ],
-    )
-    def test_mistakes_are_one_sentence(self, plan, sentence):
-        """What is missing or makes no sense is named."""
-        with pytest.raises(Failure) as caught:
-            self.expand(**plan)
-        assert sentence in str(caught.value)

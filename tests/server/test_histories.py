@@ -124,6 +124,8 @@ class Histories(RuleBasedStateMachine):
         """A report about an attempt that is over, or with a token that is not its own."""
         if not self.ids:
             return
+        # Heard again after a silence, a worker lets jobs start whatever it says.
+        self.desk.worker.tell()
         before = self.rows()
         attempt = f"{self.pick(number)}.1"
         job_id = int(attempt.partition(".")[0])

@@ -8,9 +8,10 @@ from berth_trainer import checkpoints
 from berth_trainer.arguments import parse_arguments
 from berth_trainer.problem import Problem
 from berth_trainer.resume import cut_metrics, decide
+from berth_trainer.settings import TrainingSettings
 
 
-def save(output, step, *, ranks=2, whole=True):
+def save(output, step, *, ranks=2, whole=True, batch=None):
     """What HF's Trainer and DeepSpeed leave, then our record."""
     path = output / f"checkpoint-{step}"
     shards = path / f"global_step{step}"
@@ -21,7 +22,7 @@ def save(output, step, *, ranks=2, whole=True):
         (shards / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").write_bytes(b"x" * 100)
         (path / f"rng_state_{rank}.pth").write_bytes(b"y")
     if whole:
-        checkpoints.record(path, step=step, world_size=ranks)
+        checkpoints.record(path, step=step, world_size=ranks, batch=batch)
     return path
 
 
@@ -31,9 +32,15 @@ def steps(output):
     )
 
 
-def beginning(output, *words, attempt=None, world_size=2):
+def beginning(output, *words, attempt=None, world_size=2, **training):
     arguments = parse_arguments(["--config", "c", *words])
-    return decide(arguments, output, attempt=attempt, world_size=world_size)
+    return decide(
+        arguments,
+        output,
+        attempt=attempt,
+        world_size=world_size,
+        training=TrainingSettings(**training),
+    )
 
 
 def test_a_whole_checkpoint_is_recognised(tmp_path):
@@ -122,12 +129,45 @@ def test_resume_without_a_whole_checkpoint_starts_from_the_beginning(tmp_path):
     assert "starts from the beginning" in found.told[-1]
 
 
-def test_another_number_of_ranks_is_refused_with_a_sentence(tmp_path):
-    """DeepSpeed would answer with an assertion on some ranks only."""
-    save(tmp_path, 10, ranks=2)
+@pytest.mark.parametrize(
+    ("ranks", "batch", "kept"),
+    [
+        (2, {"gradient_accumulation_steps": 4}, None),
+        (1, {"gradient_accumulation_steps": 4}, 8),
+        (4, {"gradient_accumulation_steps": 4}, 2),
+        (8, {"gradient_accumulation_steps": 4}, 1),
+        # Half the batch and twice the accumulation is the same will; another product is another.
+        (4, {"batch_size": 2, "gradient_accumulation_steps": 2}, 1),
+        (4, {"gradient_accumulation_steps": 3}, None),
+    ],
+)
+def test_another_number_of_ranks_keeps_the_samples_of_a_step(tmp_path, ranks, batch, kept):
+    """By the accumulation, and a sentence says so; what the user changed since then stays."""
+    save(tmp_path, 10, batch=checkpoints.Batch(samples=8, configured=4))
 
-    with pytest.raises(Problem, match="was written by 2 ranks and this run has 4"):
-        beginning(tmp_path, "--resume", world_size=4)
+    found = beginning(tmp_path, "--resume", world_size=ranks, **batch)
+
+    asked = batch["gradient_accumulation_steps"]
+    assert found.accumulation == (kept or asked)
+    assert found.converted == (ranks != 2)
+    assert any("as before" in line for line in found.told) == (kept is not None)
+
+
+def test_the_samples_of_a_step_stay_through_two_changes(tmp_path):
+    """After 2 ranks and then 4 the checkpoint is one of 4 ranks; the step is still that of 2."""
+    save(tmp_path, 10, ranks=4, batch=checkpoints.Batch(samples=8, configured=4))
+
+    found = beginning(tmp_path, "--resume", world_size=4, gradient_accumulation_steps=4)
+
+    assert (found.accumulation, found.converted) == (2, False)
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can(tmp_path):
+    """Eight samples a step are no whole number for three ranks."""
+    save(tmp_path, 10, batch=checkpoints.Batch(samples=8, configured=4))
+
+    with pytest.raises(Problem, match=r"8 samples a step, which 3 ranks .* use 1, 2, 4, 8 GPUs"):
+        beginning(tmp_path, "--resume", world_size=3, gradient_accumulation_steps=4)
 
 
 def test_a_named_checkpoint_is_checked_too(tmp_path):

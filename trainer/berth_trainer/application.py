@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from berth_trainer import ablations, failures, resume
+from berth_trainer import ablations, failures, resume, universal
 from berth_trainer.arguments import Arguments, parse_arguments
 from berth_trainer.config_file import read_settings
 from berth_trainer.data.load import Material, load_material
@@ -78,6 +78,7 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
             output_dir,
             attempt=os.environ.get("BERTH_ATTEMPT"),
             world_size=ranks.world_size,
+            training=settings.training,
         )
     card = single_gpu(arguments, ranks, os.environ)
     if card is not None:
@@ -91,6 +92,8 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
             settings,
             ranks,
         )
+    if beginning.converted and beginning.checkpoint:
+        universal.convert(beginning.checkpoint)  # before the ranks meet: it takes its time
     from berth_trainer import plan_run
     from berth_trainer.hardware import look
     from berth_trainer.session import Session  # imports torch

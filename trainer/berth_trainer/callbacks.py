@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
-from berth_trainer import checkpoints
+from berth_trainer import checkpoints, universal
 from berth_trainer.checklist import Asked, read_back, report
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.ranks import Ranks, meet, say, warn, world_size
@@ -93,11 +93,25 @@ class StopWithCheckpoint(TrainerCallback):
             control.should_evaluate = False  # the grace period is short
 
 
+class OnOtherRanks(TrainerCallback):
+    """After a checkpoint of another number of ranks was read: mend the optimizer, free the disk."""
+
+    def __init__(self, checkpoint: Path, *, trainer: Any, ranks: Ranks) -> None:
+        self._checkpoint, self._trainer, self._ranks = checkpoint, trainer, ranks
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        universal.mend(self._trainer.engine(), self._trainer.weight_decays)
+        meet()
+        if self._ranks.first:
+            universal.forget(self._checkpoint)
+
+
 class WholeCheckpoints(TrainerCallback):
     """Declares a checkpoint whole once all ranks have written, then deletes the oldest."""
 
-    def __init__(self, *, keep: int, ranks: Ranks) -> None:
-        self._keep, self._ranks = keep, ranks
+    def __init__(self, *, keep: int, ranks: Ranks, batch: checkpoints.Batch) -> None:
+        self._keep, self._ranks, self._batch = keep, ranks, batch
         self.last: Path | None = None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -105,7 +119,12 @@ class WholeCheckpoints(TrainerCallback):
         meet()
         self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
         if self._ranks.first:
-            checkpoints.record(self.last, step=state.global_step, world_size=world_size())
+            checkpoints.record(
+                self.last,
+                step=state.global_step,
+                world_size=world_size(),
+                batch=self._batch,
+            )
             checkpoints.tell_saved(state.global_step)
             best = state.best_model_checkpoint
             checkpoints.rotate(

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,20 @@ class Checkpoint:
     flaw: str | None
 
 
-def record(path: Path, *, step: int, world_size: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    What a step of the run takes: `samples` of all ranks together.
+
+    `configured` is batch size times accumulation as the config file has it; the accumulation
+    really used differs after a resume on another number of ranks.
+    """
+
+    samples: int
+    configured: int
+
+
+def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None) -> None:
     """
     Declare the checkpoint whole: flush every file to disk, then write names and sizes.
 
@@ -40,7 +53,13 @@ def record(path: Path, *, step: int, world_size: int) -> None:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
         sizes[file.relative_to(path).as_posix()] = file.stat().st_size
-    written = {"version": 1, "step": step, "world_size": world_size, "files": sizes}
+    written = {
+        "version": 1,
+        "step": step,
+        "world_size": world_size,
+        "batch": asdict(batch) if batch else None,
+        "files": sizes,
+    }
     write_json(path / RECORD, written)
 
 
@@ -77,11 +96,24 @@ def inspect(path: Path) -> Checkpoint:
 
 def world_size_of(path: Path) -> int | None:
     """How many ranks wrote the checkpoint; None where its record does not say."""
+    told = _recorded(path, "world_size")
+    return told if isinstance(told, int) else None
+
+
+def batch_of(path: Path) -> Batch | None:
+    """What a step of the checkpoint's run took; None where its record does not say."""
+    told = _recorded(path, "batch")
     try:
-        told: Any = json.loads((path / RECORD).read_text("utf-8"))["world_size"]
+        return Batch(int(told["samples"]), int(told["configured"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _recorded(path: Path, name: str) -> Any:
+    try:
+        return json.loads((path / RECORD).read_text("utf-8"))[name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return told if isinstance(told, int) else None
 
 
 def in_folder(output_dir: Path) -> list[Checkpoint]:

@@ -14,9 +14,12 @@ def build(
     cpu_adam: bool,
     world_size: int = 2,
     states: str = "fp32",
+    universal: bool = False,
 ) -> dict[str, Any]:
     """
     The configuration; every key that TrainingArguments decides as well is "auto".
+
+    `universal`: the run begins with a checkpoint that was converted to that format.
 
     Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
     one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
@@ -57,6 +60,7 @@ def build(
         "gradient_accumulation_steps": "auto",
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
+        **({"checkpoint": {"load_universal": True}} if universal else {}),
     }
 
 

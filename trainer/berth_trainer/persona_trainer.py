@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from transformers import Trainer
 
+from berth_trainer.data.order import SameOnAnyRanks
 from berth_trainer.evaluation import Evaluation, evaluate
 from berth_trainer.memory.estimate import SUB_GROUP
 
@@ -65,6 +66,22 @@ class PersonaTrainer(Trainer):
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
+        self.weight_decays: list[float] = []
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        optimizer = super().create_optimizer(model)
+        # DeepSpeed drops a group without parameters (an adapter has none that go undecayed).
+        self.weight_decays = [g["weight_decay"] for g in optimizer.param_groups if g["params"]]
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        samples = self.train_dataset if train_dataset is None else train_dataset
+        per_step = (
+            self.args.train_batch_size
+            * self.args.gradient_accumulation_steps
+            * self.args.world_size
+        )
+        return SameOnAnyRanks(len(cast("Items", samples)), per_step=per_step, seed=self.args.seed)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         # Summed where the batch lies: reading the number here would make the GPU wait.

@@ -8,32 +8,45 @@ from pathlib import Path
 from berth_trainer import checkpoints
 from berth_trainer.arguments import Arguments
 from berth_trainer.problem import Problem
+from berth_trainer.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """`checkpoint` None means from the start; `told` are the sentences that say why."""
+    """
+    `checkpoint` None means from the start; `told` are the sentences that say why.
+
+    `accumulation` is what keeps the samples per step where the number of ranks has changed;
+    None: as the config file says. `converted`: the checkpoint was written by another number.
+    """
 
     checkpoint: Path | None
     told: tuple[str, ...]
     set_aside: bool = False  # an earlier run's checkpoints are in the way
+    accumulation: int | None = None
+    converted: bool = False
 
 
 def decide(
-    arguments: Arguments, output_dir: Path, *, attempt: str | None, world_size: int
+    arguments: Arguments,
+    output_dir: Path,
+    *,
+    attempt: str | None,
+    world_size: int,
+    training: TrainingSettings,
 ) -> Beginning:
     """
     Resume where asked to, or where this is a later attempt of a Berth job.
 
     Changes nothing on disk, so that every rank comes to the same answer. Raises Problem
-    where the checkpoint was written by another number of ranks.
+    where this number of ranks cannot take the checkpoint's samples per step.
     """
     later_attempt = _number_of(attempt) > 1
     wanted = later_attempt if arguments.resume is None else arguments.resume
     found = checkpoints.in_folder(output_dir)
     if arguments.checkpoint is not None:
         named = checkpoints.chosen(arguments.checkpoint, world_size)
-        return _resumed(named, (), world_size)
+        return _resumed(named, (), world_size, training)
     newest, flawed = checkpoints.newest_whole(found)
     if not wanted:
         if not found:
@@ -44,7 +57,7 @@ def decide(
     if newest is None:
         told = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
         return Beginning(None, (*skipped, told), set_aside=bool(found))
-    return _resumed(newest, skipped, world_size)
+    return _resumed(newest, skipped, world_size, training)
 
 
 def cut_metrics(path: Path, step: int) -> None:
@@ -55,14 +68,47 @@ def cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
 
-def _resumed(found: checkpoints.Checkpoint, told: tuple[str, ...], world_size: int) -> Beginning:
+def _resumed(
+    found: checkpoints.Checkpoint,
+    told: tuple[str, ...],
+    world_size: int,
+    training: TrainingSettings,
+) -> Beginning:
+    told = (*told, f"resuming from {found.path} (step {found.step}).")
     written_by = checkpoints.world_size_of(found.path)
-    if written_by is not None and written_by != world_size:
-        raise Problem(
-            f"{found.path} was written by {written_by} ranks and this run has {world_size}: start "
-            f"it with {written_by} GPUs, or start over with --no_resume."
+    if written_by is None:
+        return Beginning(found.path, told)
+    converted = written_by != world_size
+    if converted:
+        told = (*told, f"it was written by {written_by} ranks and this run has {world_size}.")
+    accumulation = _accumulation(found.path, written_by, world_size, training)
+    if accumulation != training.gradient_accumulation_steps:
+        samples = accumulation * training.batch_size * world_size
+        kept = (
+            f"training.gradient_accumulation_steps is {accumulation} instead of "
+            f"{training.gradient_accumulation_steps}: a step takes {samples} samples as before."
         )
-    return Beginning(found.path, (*told, f"resuming from {found.path} (step {found.step})."))
+        told = (*told, kept)
+    return Beginning(found.path, told, accumulation=accumulation, converted=converted)
+
+
+def _accumulation(
+    path: Path, written_by: int, world_size: int, training: TrainingSettings
+) -> int:  # fmt: skip
+    """What keeps the samples per step; the config file's own where the user has changed it."""
+    configured = training.batch_size * training.gradient_accumulation_steps
+    batch = checkpoints.batch_of(path) or checkpoints.Batch(written_by * configured, configured)
+    if batch.configured != configured:
+        return training.gradient_accumulation_steps
+    accumulation, left = divmod(batch.samples, world_size * training.batch_size)
+    if left or not accumulation:
+        fitting = [n for n in range(1, 65) if batch.samples % (n * training.batch_size) == 0]
+        raise Problem(
+            f"{path} was trained with {batch.samples} samples a step, which {world_size} ranks of "
+            f"training.batch_size {training.batch_size} cannot share evenly: use "
+            f"{', '.join(map(str, fitting))} GPUs, or start over with --no_resume."
+        )
+    return accumulation
 
 
 def _number_of(attempt: str | None) -> int:

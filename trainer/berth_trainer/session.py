@@ -82,13 +82,16 @@ class Session:
             cpu_adam=hardware.cpu_adam,
             world_size=self.ranks.world_size,
             states=self.settings.training.optimizer_states,
+            universal=beginning.converted,
         )
         if self.ranks.first:
             self._prepare_folder(beginning)
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
             plan_run.leave_word(self.decision, self._metric_folders())
         prepare_deepspeed(hardware)
-        trainer, signals, keeper = self._trainer(data, tokenizer, config, hardware, zero, length)
+        trainer, signals, keeper = self._trainer(
+            data, tokenizer, config, hardware, zero, length, beginning
+        )
         self._introduce(data, trainer, length)
         try:
             trainer.train(
@@ -158,11 +161,13 @@ class Session:
         hardware: Hardware,
         zero: dict[str, Any],
         length: int,
+        beginning: resume.Beginning,
     ) -> Any:
         from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
         from berth_trainer.callbacks import (
             MetricLines,
+            OnOtherRanks,
             Progress,
             StartupChecklist,
             StopWithCheckpoint,
@@ -172,6 +177,7 @@ class Session:
 
         training = self.settings.training
         evaluating = bool(training.eval_steps) and len(data.validation) > 0
+        accumulation = beginning.accumulation or training.gradient_accumulation_steps
         arguments = training_arguments.build(
             training,
             output_dir=self.output_dir,
@@ -179,6 +185,7 @@ class Session:
             hardware=hardware,
             max_steps=self.max_steps,
             evaluating=evaluating,
+            accumulation=accumulation,
         )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
         device = f"cuda:{self.ranks.local_rank}" if hardware.cuda else "cpu"
@@ -195,7 +202,14 @@ class Session:
             checkpointing.enable(model, training.checkpoint_layers)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
-        keeper = WholeCheckpoints(keep=training.save_total_limit, ranks=self.ranks)
+        keeper = WholeCheckpoints(
+            keep=training.save_total_limit,
+            ranks=self.ranks,
+            batch=checkpoints.Batch(
+                samples=training.batch_size * accumulation * arguments.world_size,
+                configured=training.batch_size * training.gradient_accumulation_steps,
+            ),
+        )
         metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
@@ -220,6 +234,10 @@ class Session:
         trainer.add_callback(
             StartupChecklist(self._asked(hardware), engine=trainer.engine, ranks=self.ranks)
         )
+        if beginning.converted and beginning.checkpoint:
+            trainer.add_callback(
+                OnOtherRanks(beginning.checkpoint, trainer=trainer, ranks=self.ranks)
+            )
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
         return trainer, signals, keeper

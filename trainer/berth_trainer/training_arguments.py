@@ -25,6 +25,7 @@ def build(
     hardware: Hardware,
     max_steps: int,
     evaluating: bool,
+    accumulation: int,
 ) -> Any:
     """
     TrainingArguments; building them tells transformers of ZeRO-3, so it comes before the model.
@@ -41,7 +42,7 @@ def build(
         max_steps=max_steps or -1,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=training.eval_batch_size or training.batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        gradient_accumulation_steps=accumulation,
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.lr_scheduler,
         warmup_steps=training.warmup_steps,

@@ -39,8 +39,10 @@ def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
 
 
 def read_matrix(path: str, text: str | None = None) -> dict[str, Any]:
-    """An ablation's file as it stands: `name`, `base`, `matrix`, `exclude`."""
-    value = _load(path, text, {0: {"name", "matrix", "exclude"}, 1: _TEXT})
+    """An ablation's file as it stands; words of the matrix are text as they are written."""
+    value = _load(
+        path, text, {0: {"name", "matrix", "seeds", "include", "exclude"}, 1: _TEXT | {"metric"}}
+    )
     if not isinstance(value, dict):
         raise Failure(f"{_where(path, text)}: write `base:` with a job and `matrix:` with lists.")
     return cast("dict[str, Any]", value)

@@ -89,7 +89,8 @@ def ending(job: Job) -> str:
         parts.append(f"exit code {job.exit_code}")
     if job.started_at and job.ended_at:
         parts.append(f"ran {text.span(job.ended_at - job.started_at)}")
-    if job.message and job.state.value == "failed":
+    stopped_early = job.outcome is not None and job.outcome.value == "early_stopped"
+    if job.message and (job.state.value == "failed" or stopped_early):
         parts.append(job.message)
     return "; ".join(parts)
 
@@ -104,6 +105,8 @@ def end_sentence(job: Job) -> str:
     if job.state.value == "succeeded":
         return f"Job {job.id} succeeded{ran}."
     if job.state.value == "cancelled":
+        if job.outcome is not None and job.outcome.value == "early_stopped":
+            return f"Job {job.id} was stopped early{ran}: {job.message}"
         return f"Job {job.id} was cancelled{ran}."
     why = f": {job.message}" if job.message else "."
     return f"Job {job.id} failed{ran}{why}"

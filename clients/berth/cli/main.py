@@ -85,7 +85,6 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         retry.retry,
         change.set_,
         wait.wait,
-        ablate.ablate,
     ),
     "The box": (up.up, down.down, doctor.doctor, plan.plan, web.web),
     "Look": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
@@ -96,7 +95,11 @@ for heading, verbs in _VERBS.items():
         name = verb.__name__.rstrip("_")
         app.command(name, cls=SpecCommand if takes_spec else None)(verb)
         HEADINGS[name] = heading
-for name, group, heading in (("gpus", gpus.app, "Look"), ("token", token.app, "The box")):
+for name, group, heading in (
+    ("ablate", ablate.app, "Jobs"),
+    ("gpus", gpus.app, "Look"),
+    ("token", token.app, "The box"),
+):
     app.add_typer(group, name=name)
     HEADINGS[name] = heading
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from berth.protocol.ablations import AblationCaps
 from berth.protocol.base import Wire
 from berth.protocol.jobs import Job
 
@@ -57,6 +58,8 @@ class Ablation(Wire):
     """Names of all metrics of all runs, sorted."""
     runs: list[AblationRun]
     """In order of job id."""
+    caps: AblationCaps | None = None
+    """Caps, rule and use; absent where jobs merely share the label."""
 
 
 class AblationSummary(Wire):
@@ -72,6 +75,8 @@ class AblationSummary(Wire):
     """Who submitted them, sorted."""
     newest_job_id: int
     """Id of the newest of them."""
+    caps: AblationCaps | None = None
+    """As in the ablation itself."""
 
 
 class AblationList(Wire):

@@ -58,6 +58,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     DEPENDENCY_FAILED = "dependency_failed"
     DISK_FULL = "disk_full"
+    EARLY_STOPPED = "early_stopped"
 
 
 class HolderKind(StrEnum):

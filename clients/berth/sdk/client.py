@@ -7,13 +7,14 @@ from typing import Self
 
 import httpx2
 
+from berth.sdk.ablations import AblationCalls
 from berth.sdk.access import AccessCalls
 from berth.sdk.address import Address, resolve
 from berth.sdk.channel import Channel
 from berth.sdk.logs import LogCalls
 
 
-class Client(LogCalls, AccessCalls):
+class Client(LogCalls, AblationCalls, AccessCalls):
     """
     A door to one Berth server; safe to share between threads, closed by `close` or `with`.
 

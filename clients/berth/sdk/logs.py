@@ -1,14 +1,13 @@
-"""The part of the client that reads what jobs write: logs, metrics, ablations."""
+"""The part of the client that reads what jobs write: logs and metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote
 
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
-from berth.protocol.metrics import Ablation, AblationList, Metrics
+from berth.protocol.metrics import Metrics
 from berth.sdk.errors import Unreachable
 from berth.sdk.parse import parse
 from berth.sdk.patience import Patience
@@ -36,7 +35,7 @@ class LogPiece:
 
 
 class LogCalls(WaitingCalls):
-    """Read and follow logs; metrics and ablations."""
+    """Read and follow logs; metrics."""
 
     def log(
         self, job_id: int, *, offset: int = 0, limit: int | None = None, attempt: int | None = None
@@ -120,14 +119,6 @@ class LogCalls(WaitingCalls):
         """What a run measured about itself, thinned to `max_points`."""
         params = {"attempt": attempt, "max_points": max_points}
         return self._get(Metrics, f"/api/v1/jobs/{job_id}/metrics", params)
-
-    def ablations(self) -> AblationList:
-        """All ablations, those with the newest jobs first."""
-        return self._get(AblationList, "/api/v1/ablations")
-
-    def ablation(self, ablation_id: str) -> Ablation:
-        """The jobs whose label `ablation` is this id, with what each reached."""
-        return self._get(Ablation, f"/api/v1/ablations/{quote(ablation_id, safe='')}")
 
     def _follow_attempt(
         self, job_id: int, offset: int, number: int | None

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import (
+    ablations,
     access,
     dashboard,
     events,
@@ -68,6 +69,7 @@ def create_app(context: Context) -> FastAPI:
         logs,
         follow,
         metrics,
+        ablations,
         dashboard,
         logtail,
         live,

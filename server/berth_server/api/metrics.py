@@ -1,19 +1,18 @@
-"""Routes of what runs measured, and of their comparison."""
+"""The route of what a run measured."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Request, Response
 
-from berth.protocol.metrics import Ablation, AblationList, Metrics
+from berth.protocol.metrics import Metrics
 from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
 from berth_server.api.jobs import JobId
 from berth_server.api.logs import Number
-from berth_server.service.ablations import gather, list_ablations, sources
 from berth_server.service.metrics import metrics_of, read_metrics
 
 router = routing.router(prefix="/api/v1", tag="metrics")
@@ -31,24 +30,3 @@ async def get_metrics(
     """From `metrics.jsonl` of the run directory; without that from lines of the log."""
     record, uid = metrics_of(context(request).service, job_id, attempt)
     return answer(await anyio.to_thread.run_sync(read_metrics, job_id, record, uid, max_points))
-
-
-@router.get("/ablations", response_model=AblationList, summary="List ablations")
-async def get_ablations(
-    request: Request,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most ablations.")] = 100,
-) -> Response:
-    """Those with the newest jobs first."""
-    return answer(list_ablations(context(request).service, limit))
-
-
-@router.get("/ablations/{ablation_id}", response_model=Ablation, summary="Compare runs")
-async def get_ablation(
-    request: Request,
-    ablation_id: Annotated[
-        str, Path(max_length=200, description="Value of the label `ablation`.", examples=["demo"])
-    ],
-) -> Response:
-    """The jobs with the label `ablation` = id, with the last and the best of each metric."""
-    found = sources(context(request).service, ablation_id)
-    return answer(await anyio.to_thread.run_sync(gather, found))

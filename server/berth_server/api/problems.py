@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import structlog
 from fastapi import FastAPI, Request
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from berth.protocol.invalid import field_problems, plain, summary
 from berth.protocol.problems import FieldProblem, Problem
 from berth_server.service.errors import (
     Conflict,
@@ -128,9 +127,9 @@ async def _wrong(request: Request, error: Exception) -> Response:
 async def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
-        FieldProblem(field=str(e["loc"][-1]), problem=_plain(e["msg"])) for e in error.errors()
+        FieldProblem(field=str(e["loc"][-1]), problem=plain(e["msg"])) for e in error.errors()
     ]
-    return problem(422, _summary(fields), request_id=_id(request), fields=fields)
+    return problem(422, summary(fields), request_id=_id(request), fields=fields)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -168,42 +167,8 @@ def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> Wrong
     if errors and errors[0]["type"] == "json_invalid":
         reason = str(errors[0].get("ctx", {}).get("error", "")).rstrip(".")
         return Wrong(400, f"The body is not JSON ({reason}); mend it there.")
-    fields = [_field(e, model) for e in errors]
-    return Wrong(422, _summary(fields), fields)
-
-
-def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
-    path = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "list["))]
-    text = _plain(error["msg"])
-    if error["type"] == "extra_forbidden":
-        text = f"there is no field {path[-1]!r}{nearest(path[-1], list(model.model_fields) if model else ())}"
-    elif error["type"] == "missing":
-        text = f"the field {path[-1]!r} is missing"
-    return FieldProblem(field=".".join(path), problem=text)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence about a name that nobody knows: what may have been meant."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known)}" if known else "; there are none"
-
-
-def _summary(fields: list[FieldProblem]) -> str:
-    first = fields[0]
-    text = first.problem.rstrip(".")
-    if first.field and f"'{first.field.rpartition('.')[2]}'" not in text:
-        text = f"{first.field}: {text}"
-    more = len(fields) - 1
-    if more:
-        text += f" (and {more} more: {', '.join(f.field for f in fields[1:6])})"
-    return text if text.endswith("?") else f"{text}."
-
-
-def _plain(message: str) -> str:
-    text = message.removeprefix("Value error, ").strip()
-    return text[:1].lower() + text[1:] if text.startswith("Input ") else text
+    fields = field_problems(error, model)
+    return Wrong(422, summary(fields), fields)
 
 
 def _id(request: Request) -> str | None:

@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from berth_server.api.problems import Wrong, nearest
+from berth.protocol.invalid import nearest
+from berth_server.api.problems import Wrong
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

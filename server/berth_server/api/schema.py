@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from berth.protocol.ablations import AblationPatch, AblationSpec, RerunRequest
 from berth.protocol.access import TokenRequest
 from berth.protocol.gpus import DrainRequest
 from berth.protocol.internal import WorkerReport
@@ -19,6 +20,9 @@ from berth.protocol.reservations import ReservationRequest
 _BODIES: tuple[type[BaseModel], ...] = (
     JobSpec,
     JobPatch,
+    AblationSpec,
+    AblationPatch,
+    RerunRequest,
     DrainRequest,
     ReservationRequest,
     TokenRequest,

@@ -28,7 +28,7 @@ router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 # A folder on a network disk that hangs must not keep the submitter waiting for ever.
 _LOOK_TIMEOUT_S = 5.0
-_LONGEST_KEY = 200
+LONGEST_KEY = 200
 _SPECS = TypeAdapter(list[JobSpec])
 
 
@@ -44,7 +44,7 @@ _SPECS = TypeAdapter(list[JobSpec])
                 "Idempotency-Key",
                 "Makes the submit safe to repeat: the same key gives the same jobs.",
                 minLength=1,
-                maxLength=_LONGEST_KEY,
+                maxLength=LONGEST_KEY,
             ),
             header("Prefer", "`return=minimal` answers a list with its ids alone."),
         ]
@@ -55,9 +55,7 @@ async def submit(request: Request) -> Response:
     Take in jobs, all or none. They are on disk when this answers, and those that can have
     started. A list is answered with a list in the same order.
     """
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
-        raise Wrong(422, f"Idempotency-Key has {len(key)} characters; give 1 to {_LONGEST_KEY}.")
+    key = key_of(request)
     raw = await request.body()
     room, asking = context(request), caller(request)
     service = room.service
@@ -91,6 +89,14 @@ async def try_submit(request: Request) -> Response:
     may_submit(room.service, asking)
     (prepared,) = await look(room, [spec], asking, many=False)
     return answer(dry_run(room.service, asking, prepared))
+
+
+def key_of(request: Request) -> str | None:
+    """The Idempotency-Key, if there is one. Raises Wrong."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise Wrong(422, f"Idempotency-Key has {len(key)} characters; give 1 to {LONGEST_KEY}.")
+    return key
 
 
 def parse_specs(raw: bytes) -> tuple[list[JobSpec], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from berth_server.core.board import Board, nth
+from berth_server.core.limits import is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 
 
@@ -13,7 +14,7 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
     Expected starts of the first `depth` jobs that the plan does not start, in its order.
 
     Each job in turn gets the GPUs that come free first. A job whose start is not in sight (it
-    waits for a GPU without a known end) is left out. `likely` rests on time limits and enough
+    waits for a GPU without a known end, or its ablation has had its GPU-hours) is left out. `likely` rests on time limits and enough
     history alone; `guess` also on assumptions for jobs of which nothing is known.
     """
     if not snapshot.worker_ok:
@@ -24,6 +25,7 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
     known = all(run.time_limit is not None or run.estimate is not None for run in runs)
     known = known and all(_known(pending[start.job_id]) for start in plan.starts)
     confidence: Confidence = "likely" if known else "guess"
+    spent = {name for name, caps in snapshot.ablations.items() if is_spent(caps)}
     expected: dict[int, ExpectedStart] = {}
     for job_id in plan.order:
         if len(expected) >= depth:
@@ -31,6 +33,8 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
         if job_id in plan.started:
             continue
         job = pending[job_id]
+        if job.gpus and job.ablation in spent:
+            continue
         usable = board.usable(job)
         times_s = board.times_for(job, board.expected_s)
         at_s = nth(times_s, usable, job.gpus)

@@ -30,7 +30,7 @@ def hints(
         found.append(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}.")
     if "gpu_memory" in kinds:
         found.append("Ask for less memory per GPU, or for fewer GPUs.")
-    if "limit" in kinds:
+    if any(reason.kind == "limit" and reason.job_ids for reason in reasons):
         found.append("It starts when one of these jobs ends, or when the limit is raised.")
     if board is not None and "limit" not in kinds:
         found.extend(_tried(snapshot, plan, job, board))

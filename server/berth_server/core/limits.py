@@ -1,4 +1,4 @@
-"""How much one user or group may have at once, and who is at the limit."""
+"""How much one user, group or ablation may have at once, and who is at the limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from berth_server.core.calendar import in_force
-from berth_server.core.model import JobView, Snapshot, Usage
+from berth_server.core.model import AblationView, JobView, Snapshot, Usage
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]
@@ -28,10 +28,14 @@ class Hit:
     """What they have without the job."""
     rule: str = ""
     """The calendar rule that sets the limit, if one does."""
+    ablation: bool = False
+    """Whether `whose` is an ablation, whose own caps these are."""
 
     @property
     def sentence(self) -> str:
         """For people: `ada runs 4 of at most 4 GPUs.`"""
+        if self.ablation:
+            return self._of_ablation()
         who = f"Group {self.whose}" if self.group else f"{self.whose}"
         rule = f' (rule "{self.rule}")' if self.rule else ""
         used, limit = f"{self.used:.6g}", f"{self.limit:.6g}"
@@ -44,6 +48,16 @@ class Hit:
                 return f"{who} has {used} jobs pending and may have {limit}{rule}."
             case "gpu_hours":
                 return f"{who} has used {used} of {limit} GPU-hours{rule}."
+
+    def _of_ablation(self) -> str:
+        used, limit = f"{self.used:.4g}", f"{self.limit:.6g}"
+        if self.resource == "gpu_hours":
+            return (
+                f"Ablation {self.whose} has used {used} of its {limit} GPU-hours, so nothing more "
+                f"of it starts until it may have more: berth ablate set {self.whose} "
+                "--max-gpu-hours HOURS."
+            )
+        return f"Ablation {self.whose} has {used} jobs running and may have {limit} (max_running)."
 
 
 class Tally:
@@ -60,17 +74,24 @@ class Tally:
         )
         self.gpus: Counter[tuple[bool, str]] = Counter()
         self.jobs: Counter[tuple[bool, str]] = Counter()
+        self.cells = Counter(run.ablation for run in snapshot.running if run.ablation)
         if self.anything:
             for run in snapshot.running:
                 self._count(run.user, run.group, len(run.gpu_uuids))
 
     def add(self, job: JobView) -> None:
         """Count a job that starts."""
+        if job.ablation is not None:
+            self.cells[job.ablation] += 1
         if self.anything:
             self._count(job.user, job.group, job.gpus)
 
     def hit(self, job: JobView) -> Hit | None:
-        """The limit that starting the job would exceed; the user's own first."""
+        """The limit that starting the job would exceed; its ablation's first, then the user's."""
+        if job.ablation is not None:
+            hit = self._ablation_hit(job, job.ablation)
+            if hit is not None:
+                return hit
         if not self.anything:
             return None
         for group, name in _owners(job.user, job.group):
@@ -78,6 +99,30 @@ class Tally:
             hit = self._hit(job, limits, group=group, name=name)
             if hit is not None:
                 return replace(hit, rule=rule)
+        return None
+
+    def _ablation_hit(self, job: JobView, name: str) -> Hit | None:
+        caps = self.snapshot.ablations.get(name)
+        if caps is None:
+            return None
+        if job.gpus and is_spent(caps):
+            return Hit(
+                whose=name,
+                group=False,
+                ablation=True,
+                resource="gpu_hours",
+                limit=(caps.budget_gpu_s or 0.0) / 3600.0,
+                used=caps.used_gpu_s / 3600.0,
+            )
+        if caps.max_running is not None and self.cells[name] >= caps.max_running:
+            return Hit(
+                whose=name,
+                group=False,
+                ablation=True,
+                resource="running_jobs",
+                limit=caps.max_running,
+                used=self.cells[name],
+            )
         return None
 
     def _hit(self, job: JobView, limits: Limits, *, group: bool, name: str) -> Hit | None:
@@ -103,6 +148,11 @@ class Tally:
         for key in _owners(user, group):
             self.gpus[key] += gpus
             self.jobs[key] += 1
+
+
+def is_spent(caps: AblationView) -> bool:
+    """Whether an ablation has had all of its GPU-hours."""
+    return caps.budget_gpu_s is not None and caps.used_gpu_s >= caps.budget_gpu_s
 
 
 def submit_hit(

@@ -98,6 +98,8 @@ class JobView:
     eligible_at: datetime | None = None
     """When the last of its dependencies ended or its hold was released; the age cap counts
     from here. Default: `queued_at`."""
+    ablation: str | None = None
+    """Id of the ablation whose caps count for it."""
 
     @cached_property
     def since_ts(self) -> float:
@@ -131,6 +133,20 @@ class RunningView:
     estimate: Estimate | None = None
     memory_bytes: int | None = None
     """Its share of the card; None is whole cards."""
+    ablation: str | None = None
+    """Id of the ablation that it counts for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationView:
+    """How much the jobs of one ablation may have together."""
+
+    max_running: int | None = None
+    """Most of its jobs at once."""
+    budget_gpu_s: float | None = None
+    """GPU-seconds after which nothing more of it starts."""
+    used_gpu_s: float = 0.0
+    """GPU-seconds that its attempts have had, those that run included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +196,8 @@ class Snapshot:
     reservations: tuple[ReservationView, ...] = ()
     user_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
     group_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
+    ablations: Mapping[str, AblationView] = field(default_factory=dict[str, AblationView])
+    """Those with caps that jobs of the queue belong to, by id."""
 
     @cached_property
     def pending(self) -> Mapping[int, JobView]:

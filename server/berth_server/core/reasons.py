@@ -56,12 +56,11 @@ def worker_down() -> Reason:
 
 
 def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
-    """A user's or group's limit, with the running jobs that fill it."""
+    """A user's, group's or ablation's limit, with the running jobs that fill it."""
     runs = [
         run
         for run in snapshot.running
-        if (run.group if hit.group else run.user) == hit.whose
-        and (run.gpu_uuids or hit.resource == "running_jobs")
+        if _counted_for(run, hit) == hit.whose and (run.gpu_uuids or hit.resource == "running_jobs")
     ]
     ends = [run.started_at + run.time_limit for run in runs if run.started_at and run.time_limit]
     at_once = hit.resource in {"running_gpus", "running_jobs"}
@@ -71,6 +70,12 @@ def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
         job_ids=tuple(run.job_id for run in runs) if at_once else (),
         until=min(ends, default=None) if at_once else None,
     )
+
+
+def _counted_for(run: RunningView, hit: Hit) -> str | None:
+    if hit.ablation:
+        return run.ablation
+    return run.group if hit.group else run.user
 
 
 def too_few(snapshot: Snapshot, job: JobView, usable: int) -> Reason:

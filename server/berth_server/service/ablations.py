@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth.protocol.ablations import AblationCaps, EarlyStop
 from berth.protocol.jobs import Job
 from berth.protocol.metrics import Ablation, AblationList, AblationRun, AblationSummary
+from berth_server.service.board import moment
+from berth_server.service.caps import used_gpu_s
 from berth_server.service.errors import NotFound
 from berth_server.service.metrics import extremes, read_metrics
 from berth_server.service.present import show_jobs
-from berth_server.store import attempts, jobs
-from berth_server.store.records import AttemptRecord, JobRecord
+from berth_server.store import ablations, attempts, jobs
+from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -29,6 +32,7 @@ class Sources:
     records: list[JobRecord]
     shown: list[Job]
     tries: dict[int, list[AttemptRecord]]
+    caps: AblationCaps | None
 
 
 def sources(service: Service, ablation_id: str) -> Sources:
@@ -36,9 +40,30 @@ def sources(service: Service, ablation_id: str) -> Sources:
     reader = service.db.read
     records = jobs.page(reader, labels=[(LABEL, ablation_id)], limit=_MOST_RUNS)[::-1]
     if not records:
-        raise NotFound(f"No job has the label {LABEL}={ablation_id}; `berth ls` shows the labels.")
+        raise NotFound(
+            f"No job has the label {LABEL}={ablation_id}; `berth ablate ls` shows which there are."
+        )
     tries = attempts.of_jobs(reader, [record.id for record in records])
-    return Sources(ablation_id, records, show_jobs(service, records), tries)
+    row = ablations.get(reader, ablation_id)
+    caps = None if row is None else show_caps(service, row)
+    return Sources(ablation_id, records, show_jobs(service, records), tries, caps)
+
+
+def show_caps(service: Service, record: AblationRecord) -> AblationCaps:
+    """What its jobs may have together, and what they had."""
+    return AblationCaps(
+        user=record.user,
+        created_at=moment(record.created_at),
+        max_running=record.max_running,
+        max_gpu_hours=record.max_gpu_hours,
+        used_gpu_hours=round(used_gpu_s(service.board, record, service.clock()) / 3600.0, 4),
+        early_stop=rule_of(record),
+    )
+
+
+def rule_of(record: AblationRecord) -> EarlyStop | None:
+    """Its early-stop rule."""
+    return None if record.early_stop is None else EarlyStop.model_validate_json(record.early_stop)
 
 
 def gather(found: Sources) -> Ablation:
@@ -56,12 +81,14 @@ def gather(found: Sources) -> Ablation:
         varies=[name for name in names if len({one.get(name) for one in labels}) > 1],
         metrics=sorted({name for run in runs for name in run.last}),
         runs=runs,
+        caps=found.caps,
     )
 
 
 def list_ablations(service: Service, limit: int) -> AblationList:
     """All ablations, those with the newest jobs first."""
     rows = jobs.label_values(service.db.read, LABEL, limit)
+    known = {one.id: one for one in ablations.by_ids(service.db.read, {r.value for r in rows})}
     return AblationList(
         ablations=[
             AblationSummary(
@@ -70,6 +97,7 @@ def list_ablations(service: Service, limit: int) -> AblationList:
                 unfinished=row.unfinished,
                 users=sorted(row.users.split("\n")),
                 newest_job_id=row.newest,
+                caps=show_caps(service, known[row.value]) if row.value in known else None,
             )
             for row in rows
         ]

@@ -15,9 +15,9 @@ from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.estimate import Estimate
 from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
-from berth_server.store import attempts, jobs
+from berth_server.store import ablations, attempts, jobs
 from berth_server.store.database import Reader
-from berth_server.store.records import AttemptRecord, JobRecord
+from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 
 AttemptKey = tuple[int, int]
 
@@ -38,6 +38,10 @@ class Board:
         """When the waiting jobs with a start time may start, by job; unix seconds."""
         self.without_gpus: set[int] = set()
         """Pending jobs that need no GPU."""
+        self.cells: dict[str, set[int]] = {}
+        """Pending jobs by ablation."""
+        self.ablations: dict[str, AblationRecord] = {}
+        """The ablations in `cells`."""
         self.running: dict[AttemptKey, RunningView] = {}
         self.alive: dict[AttemptKey, AttemptRecord] = {}
         """Every unreleased attempt, ended or not."""
@@ -83,11 +87,12 @@ class Board:
         records = jobs.by_ids(reader, touched)
         ids = [record.id for record in records]
         for job_id in touched:
-            self.pending.pop(job_id, None)
+            self._forget_cell(self.pending.pop(job_id, None))
             self.timed.pop(job_id, None)
             self.without_gpus.discard(job_id)
         states = {state.value for state in PENDING_STATES}
         self._put_pending(reader, [r for r in records if r.state in states], now)
+        self._read_ablations(reader, (record.ablation for record in records))
         before = {key: one for key, one in self.desired.items() if key[0] in touched}
         gone = [self.alive[key] for key in self.alive if key[0] in touched]
         for record in gone:
@@ -134,11 +139,30 @@ class Board:
                 self._estimate(record),
                 self._group(record.user),
             )
+            if record.ablation is not None:
+                self.cells.setdefault(record.ablation, set()).add(record.id)
             if not record.gpus:
                 self.without_gpus.add(record.id)
             if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
                 assert record.not_before is not None
                 self.timed[record.id] = record.not_before
+
+        self._read_ablations(reader, (record.ablation for record in records))
+
+    def _read_ablations(self, reader: Reader, ids: Iterable[str | None]) -> None:
+        """Have the rows of those that pending jobs belong to as they are now."""
+        wanted = {one for one in ids if one is not None and one in self.cells}
+        if wanted:
+            self.ablations |= {one.id: one for one in ablations.by_ids(reader, wanted)}
+
+    def _forget_cell(self, view: JobView | None) -> None:
+        if view is None or view.ablation is None:
+            return
+        cells = self.cells[view.ablation]
+        cells.discard(view.id)
+        if not cells:
+            del self.cells[view.ablation]
+            self.ablations.pop(view.ablation, None)
 
     def _drop(self, record: AttemptRecord) -> None:
         key = (record.job_id, record.number)
@@ -221,6 +245,7 @@ def _job_view(
         group=group,
         eligible_at=None if record.ready_at is None else moment(record.ready_at),
         share=bool(record.share),
+        ablation=record.ablation,
     )
 
 
@@ -242,6 +267,7 @@ def _running_view(
         estimate=estimate,
         group=group,
         memory_bytes=job.gpu_memory_bytes if job.share else None,
+        ablation=job.ablation,
     )
 
 

@@ -28,6 +28,8 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     outcome = _outcome(record, seen)
     code = _exit_code(seen)
     message = _message(record, seen, outcome, code)
+    if outcome is Outcome.EARLY_STOPPED and record.message:
+        message = record.message  # which rule, and by how much
     started = _started_at(record, seen)
     ended = min(seen.exit.ended_at.timestamp(), tx.now) if seen.exit else tx.now
     columns: dict[str, object] = {
@@ -59,6 +61,8 @@ def _next_state(
         _end(tx, job, JobState.SUCCEEDED, outcome, message, columns)
     elif outcome is Outcome.CANCELLED or record.stop_reason == Outcome.CANCELLED.value:
         _end(tx, job, JobState.CANCELLED, Outcome.CANCELLED, message, columns)
+    elif outcome is Outcome.EARLY_STOPPED:
+        _end(tx, job, JobState.CANCELLED, outcome, message, columns)
     elif outcome is Outcome.PREEMPTED:
         _again(tx, job, f"{message} It is queued again.", {})
     elif outcome is Outcome.OOM_GPU and job.oom_steps < len(steps := _ladder(job)):
@@ -152,5 +156,6 @@ def _sentence(
         Outcome.LAUNCH_ERROR: "It could not be started; see its log.",
         Outcome.PREEMPTED: "It made room for another job.",
         Outcome.CANCELLED: "It was cancelled.",
+        Outcome.EARLY_STOPPED: "Its ablation's early-stop rule ended it.",
         Outcome.DISK_FULL: "The disk is full; make room and retry it.",
     }.get(outcome, f"Attempt {record.id} ended.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth.protocol.states import AttemptState, JobState, Outcome
+from berth_server.service import caps
 from berth_server.service.audit import Audit
 from berth_server.service.ended import on_attempt_ended
 from berth_server.service.state import set_attempt_state, set_job_state
@@ -50,6 +51,7 @@ def on_report(service: Service, report: WorkerReport) -> None:
         for record, seen in news:
             _take(tx, record, seen)
             if seen.phase == "ended" and seen.gpus_clear:
+                caps.gave_back(tx, service.board, record)
                 # Before the plan: what was given back still counts against its user.
                 service.past.gave_back(record, service.board, tx.now)
             tx.after_commit.append(partial(_learn, service, record))

@@ -11,6 +11,7 @@ from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.model import JobView, Plan, Snapshot, Start
 from berth_server.core.policy import plan as core_plan
 from berth_server.service.board import moment
+from berth_server.service.caps import ablation_views
 from berth_server.service.reservations import reservation_views
 from berth_server.service.sight import gib, gpu_views
 from berth_server.service.state import set_job_state
@@ -38,6 +39,7 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         reservations=reservation_views(service, now),
         user_usage=users,
         group_usage=groups,
+        ablations=ablation_views(service.board, now),
     )
 
 

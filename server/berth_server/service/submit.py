@@ -80,6 +80,16 @@ def on_submit(
 
     `many` says that a list came, so that the fields of a refusal carry the position in it.
     """
+    may_take(service, caller, prepared, many=many)
+    with service.change(caller.user) as tx:
+        first = write_jobs(tx, caller, prepared, many=many)
+        if key is not None:
+            remember(tx, caller, key, body, Submitted(first, len(prepared)))
+    return Submitted(first, len(prepared))
+
+
+def may_take(service: Service, caller: Caller, prepared: Sequence[Prepared], *, many: bool) -> None:
+    """Raise Forbidden, Invalid or Conflict when the box or the policy cannot take these jobs."""
     may_submit(service, caller)
     for position, one in enumerate(prepared):
         try:
@@ -87,33 +97,46 @@ def on_submit(
         except Invalid as error:
             raise at_position(error, position, many=many) from None
     _within_limit(service, caller, len(prepared))
-    with service.change(caller.user) as tx:
-        first = jobs.next_id(tx)
-        records: list[JobRecord] = []
-        waits: list[tuple[int, int]] = []
-        states = _dependency_states(tx, prepared)
-        for position, one in enumerate(prepared):
-            state = _first_state(tx, one, states, f"{position}." if many else "")
-            record = _record(first + position, state, caller, one, tx.now)
-            records.append(record)
-            waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
-        jobs.insert(tx, records)
-        jobs.insert_dependencies(tx, waits)
-        jobs.insert_labels(
-            tx,
-            [
-                (r.id, k, v)
-                for r, one in zip(records, prepared, strict=True)
-                for k, v in one.spec.labels.items()
-            ],
-        )
-        tx.many(events.INSERT, [_event(record, tx) for record in records])
-        tx.events += len(records)
-        tx.touched.update(range(first, first + len(records)))
-        tx.inserted.update({record.id: record for record in records})
-        if key is not None:
-            idempotency.put(tx, caller.uid, key, _digest(body), first, len(records))
-    return Submitted(first, len(prepared))
+
+
+def write_jobs(
+    tx: Transaction,
+    caller: Caller,
+    prepared: Sequence[Prepared],
+    *,
+    many: bool,
+    ablation: str | None = None,
+) -> int:
+    """Write new jobs with what belongs to them; the first id. Raises Invalid."""
+    first = jobs.next_id(tx)
+    records: list[JobRecord] = []
+    waits: list[tuple[int, int]] = []
+    states = _dependency_states(tx, prepared)
+    for position, one in enumerate(prepared):
+        state = _first_state(tx, one, states, f"{position}." if many else "")
+        record = _record(first + position, state, caller, one, tx.now, ablation)
+        records.append(record)
+        waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
+    jobs.insert(tx, records)
+    jobs.insert_dependencies(tx, waits)
+    jobs.insert_labels(
+        tx,
+        [
+            (r.id, k, v)
+            for r, one in zip(records, prepared, strict=True)
+            for k, v in one.spec.labels.items()
+        ],
+    )
+    tx.many(events.INSERT, [_event(record, tx) for record in records])
+    tx.events += len(records)
+    tx.touched.update(range(first, first + len(records)))
+    tx.inserted.update({record.id: record for record in records})
+    return first
+
+
+def remember(tx: Transaction, caller: Caller, key: str, body: bytes, made: Submitted) -> None:
+    """Let the same submit with this key be known when it comes again."""
+    idempotency.put(tx, caller.uid, key, _digest(body), made.first_id, made.count)
 
 
 def _within_limit(service: Service, caller: Caller, new: int) -> None:
@@ -169,7 +192,14 @@ def _first_state(tx: Transaction, one: Prepared, states: dict[int, str], prefix:
 _FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
 
 
-def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: float) -> JobRecord:
+def _record(
+    job_id: int,
+    state: JobState,
+    caller: Caller,
+    one: Prepared,
+    now: float,
+    ablation: str | None,
+) -> JobRecord:
     spec = one.spec
     return JobRecord(
         id=job_id,
@@ -206,6 +236,7 @@ def _record(job_id: int, state: JobState, caller: Caller, one: Prepared, now: fl
         failures=0,
         oom_steps=0,
         ready_at=now if state is JobState.QUEUED else None,
+        ablation=ablation,
     )
 
 

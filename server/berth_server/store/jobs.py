@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from typing import TypeVar
 
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.records import JOB_COLUMNS, JobRecord
 
 _INSERT = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(fields(JobRecord)))})"  # noqa: S608 - names of our own columns
 _GET = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 - as above
+K = TypeVar("K", int, str)
 _CHUNK = 500
 _ABOVE_ALL = 2**63 - 1
 _J_COLUMNS = ", ".join(f"j.{name}" for name in JOB_COLUMNS.split(", "))
@@ -43,7 +45,7 @@ def by_ids(reader: Reader, ids: Iterable[int]) -> list[JobRecord]:
     return found
 
 
-def chunks(ids: Sequence[int]) -> Iterable[tuple[str, Sequence[int]]]:
+def chunks(ids: Sequence[K]) -> Iterable[tuple[str, Sequence[K]]]:
     """Question marks and ids, few enough for one statement."""
     for start in range(0, len(ids), _CHUNK):
         chunk = ids[start : start + _CHUNK]

@@ -43,6 +43,22 @@ class JobRecord:
     failures: int
     oom_steps: int
     ready_at: float | None
+    ablation: str | None = None
+    snapshot: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class AblationRecord:
+    """One row of `ablations`."""
+
+    id: str
+    user: str
+    uid: int
+    max_running: int | None
+    max_gpu_hours: float | None
+    early_stop: str | None
+    used_gpu_s: float
+    created_at: float
 
 
 @dataclass(slots=True, frozen=True)
@@ -97,5 +113,6 @@ def columns(record: type) -> str:
 
 
 JOB_COLUMNS = columns(JobRecord)
+ABLATION_COLUMNS = columns(AblationRecord)
 ATTEMPT_COLUMNS = columns(AttemptRecord)
 EVENT_COLUMNS = columns(EventRecord)

@@ -40,11 +40,31 @@ def _one_of(column: str, values: type[StrEnum], name: str, *, nullable: bool = F
     return CheckConstraint(f"{column} IS NULL OR {condition}" if nullable else condition, name)
 
 
+class AblationRow(Table, table=True):
+    """A set of jobs made together, and how much they may have together."""
+
+    __tablename__ = "ablations"
+    __table_args__ = (
+        CheckConstraint("max_running >= 1", "max_running"),
+        CheckConstraint("max_gpu_hours > 0", "max_gpu_hours"),
+        CheckConstraint("used_gpu_s >= 0", "used"),
+    )
+    id: str = Field(primary_key=True)  # its name, and the label `ablation` of its jobs
+    user: str
+    uid: int
+    max_running: int | None = None
+    max_gpu_hours: float | None = None
+    early_stop: str | None = None  # JSON of the rule
+    used_gpu_s: float = 0.0  # of released attempts
+    created_at: float
+
+
 class JobRow(Table, table=True):
     """What a user asked for, and where it is."""
 
     __tablename__ = "jobs"
     __table_args__ = (
+        ForeignKeyConstraint(["ablation"], ["ablations.id"]),
         _one_of("state", JobState, "state"),
         _one_of("outcome", Outcome, "outcome", nullable=True),
         CheckConstraint("(command IS NULL) <> (script IS NULL)", "command_or_script"),
@@ -54,6 +74,7 @@ class JobRow(Table, table=True):
         CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", "ended"
         ),
+        Index("ix_jobs_ablation", "ablation", sqlite_where=text("ablation IS NOT NULL")),
         Index("ix_jobs_state_id", "state", "id"),
         Index("ix_jobs_user_id", "user", "id"),
         # Ids of deleted rows are never given out again.
@@ -93,6 +114,8 @@ class JobRow(Table, table=True):
     failures: int = 0  # how many of them count against `retries`
     oom_steps: int = 0  # how many steps of the ladder were taken
     ready_at: float | None = None  # since when only GPUs and limits keep it
+    ablation: str | None = None
+    snapshot: str | None = None  # JSON of the code it runs, where that is frozen
 
 
 class AttemptRow(Table, table=True):

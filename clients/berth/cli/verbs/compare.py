@@ -11,11 +11,18 @@ from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
 
 if TYPE_CHECKING:
+    from berth.protocol.ablations import AblationCaps, EarlyStop
     from berth.protocol.metrics import Ablation, AblationList, AblationRun
 
 # What people compare by, before the rest.
 _FIRST = ("eval_loss", "perplexity", "eval_perplexity", "loss")
 _MOST_METRICS = 4
+
+
+Metric = Annotated[
+    list[str] | None, typer.Option("--metric", "-m", help="Show this metric; may be repeated.")
+]
+Best = Annotated[bool, typer.Option("--best", help="The least value instead of the last.")]
 
 
 def compare(
@@ -24,25 +31,32 @@ def compare(
         typer.Argument(metavar="[NAME]", help="The ablation; without it all are listed."),
     ] = None,
     *,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", "-m", help="Show this metric; may be repeated.")
-    ] = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="The least value instead of the last.")
-    ] = False,
+    metric: Metric = None,
+    best: Best = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the runs of an ablation: what varies, and what each reached."""
+    """Compare the runs of an ablation; the same as `berth ablate show` and `berth ablate ls`."""
+    if name is None:
+        list_all(as_json=as_json)
+    else:
+        show_one(name, metric, best=best, as_json=as_json)
+
+
+def show_one(name: str, metric: list[str] | None, *, best: bool, as_json: bool) -> None:
+    """What varies in an ablation, and what each run reached."""
     with connect() as client:
-        if name is None:
-            listed = client.ablations()
-            print_json(listed) if as_json else print(_list(listed))
-            return
         ablation = client.ablation(name)
     if as_json:
         print_json(ablation)
     else:
         print(_table(ablation, metric or _metrics(ablation), best=best))
+
+
+def list_all(*, as_json: bool) -> None:
+    """All ablations, those with the newest jobs first."""
+    with connect() as client:
+        listed = client.ablations()
+    print_json(listed) if as_json else print(_list(listed))
 
 
 def _list(listed: AblationList) -> str:
@@ -53,12 +67,46 @@ def _list(listed: AblationList) -> str:
         Column("RUNS", right=True),
         Column("UNFINISHED", right=True),
         Column("USERS", least=8),
+        Column("CAPS", least=8),
     )
     rows = [
-        [one.id, str(one.jobs), str(one.unfinished), ", ".join(one.users)]
+        [
+            one.id,
+            str(one.jobs),
+            str(one.unfinished),
+            ", ".join(one.users),
+            caps_text(one.caps) if one.caps else "",
+        ]
         for one in listed.ablations
     ]
     return render(columns, rows)
+
+
+def caps_text(caps: AblationCaps) -> str:
+    """Caps and rule in words: `at most 2 at once; 3.5 of 40 GPU-hours used`."""
+    parts: list[str] = []
+    if caps.max_running is not None:
+        parts.append(f"at most {caps.max_running} at once")
+    if caps.max_gpu_hours is not None:
+        parts.append(f"{caps.used_gpu_hours:.3g} of {caps.max_gpu_hours:g} GPU-hours used")
+    if caps.early_stop is not None:
+        parts.append(rule_text(caps.early_stop))
+    return "; ".join(parts)
+
+
+def rule_text(rule: EarlyStop) -> str:
+    """An early-stop rule in words."""
+    after = f" from step {rule.after_step:g} on" if rule.after_step else ""
+    better = "least" if rule.mode == "min" else "greatest"
+    match rule.rule:
+        case "median":
+            return f"stops early what is worse than the median in {rule.metric}{after}"
+        case "margin":
+            return (
+                f"stops early what is {rule.margin:g} worse than the {better} {rule.metric}{after}"
+            )
+        case "target":
+            return f"stops all once {rule.metric} reaches {rule.target:g}{after}"
 
 
 def _metrics(ablation: Ablation) -> list[str]:
@@ -94,7 +142,8 @@ def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
     head = text.style(
         f"{text.clean(ablation.id)}: {text.plural(len(ablation.runs), 'run')}", "bold"
     )
-    return f"{head}\n{render(columns, rows)}"
+    caps = caps_text(ablation.caps) if ablation.caps else ""
+    return "\n".join([head, *([caps] if caps else []), render(columns, rows)])
 
 
 def _value(run: AblationRun, name: str, *, best: bool) -> float | None:

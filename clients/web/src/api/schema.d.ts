@@ -329,7 +329,12 @@ export interface paths {
          */
         get: operations["get_ablations_api_v1_ablations_get"];
         put?: never;
-        post?: never;
+        /**
+         * Make an ablation
+         * @description Make the jobs of all cells and what caps them, in one transaction: all or none. Each job is
+         *     labelled with its cell's values and with `ablation`, the name.
+         */
+        post: operations["make_ablation_api_v1_ablations_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -350,6 +355,30 @@ export interface paths {
         get: operations["get_ablation_api_v1_ablations__ablation_id__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change the caps of an ablation
+         * @description Set the caps or the early-stop rule; what is left out stays, null lifts it.
+         */
+        patch: operations["patch_ablation_api_v1_ablations__ablation_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/ablations/{ablation_id}/rerun": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run cells again
+         * @description Queue failed cells (or those that `which` names) again under their own job ids.
+         */
+        post: operations["rerun_api_v1_ablations__ablation_id__rerun_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -939,6 +968,41 @@ export interface components {
              * @description In order of job id.
              */
             runs: components["schemas"]["AblationRun"][];
+            /** @description Caps, rule and use; absent where jobs merely share the label. */
+            caps?: components["schemas"]["AblationCaps"] | null;
+        };
+        /**
+         * AblationCaps
+         * @description What the jobs of an ablation may have together, and what they had.
+         */
+        AblationCaps: {
+            /**
+             * User
+             * @description Who made it.
+             */
+            user: string;
+            /**
+             * Created At
+             * @description When.
+             */
+            created_at: string;
+            /**
+             * Max Running
+             * @description Most of its jobs at once.
+             */
+            max_running?: number | null;
+            /**
+             * Max Gpu Hours
+             * @description GPU-hours after which nothing more of it starts.
+             */
+            max_gpu_hours?: number | null;
+            /**
+             * Used Gpu Hours
+             * @description GPU-hours that its attempts have had so far.
+             */
+            used_gpu_hours: number;
+            /** @description When its runs are stopped before their end. */
+            early_stop?: components["schemas"]["EarlyStop"] | null;
         };
         /**
          * AblationList
@@ -950,6 +1014,38 @@ export interface components {
              * @description Ordered by their newest job.
              */
             ablations: components["schemas"]["AblationSummary"][];
+        };
+        /**
+         * AblationMade
+         * @description What became of an AblationSpec.
+         */
+        AblationMade: {
+            /**
+             * Id
+             * @description The ablation's name.
+             */
+            id: string;
+            /**
+             * Ids
+             * @description Its new jobs, in the order of the cells.
+             * @example [
+             *       42,
+             *       43,
+             *       44
+             *     ]
+             */
+            ids: number[];
+            /**
+             * Skipped
+             * @description With `add`: how many cells were there already.
+             * @default 0
+             */
+            skipped?: number;
+            /**
+             * Warnings
+             * @description What was noticed, one sentence each, without repetition.
+             */
+            warnings?: string[];
         };
         /**
          * AblationRun
@@ -1016,6 +1112,8 @@ export interface components {
              * @description Id of the newest of them.
              */
             newest_job_id: number;
+            /** @description As in the ablation itself. */
+            caps?: components["schemas"]["AblationCaps"] | null;
         };
         /**
          * Attempt
@@ -1367,6 +1465,63 @@ export interface components {
              * @description What a submit would warn of, one sentence each.
              */
             warnings?: string[];
+        };
+        /**
+         * EarlyStop
+         * @description When runs of an ablation are stopped before their end.
+         *
+         *     `median`: a run is stopped when its best value up to a step is worse than the median of the
+         *     other runs' running averages up to that step (the median stopping rule of Golovin et al.,
+         *     Google Vizier, KDD 2017). `margin`: when its best value is worse than the best of any other
+         *     run up to the same step by more than `margin`. `target`: as soon as one run reaches
+         *     `target`, all others are stopped and what has not started is cancelled.
+         */
+        EarlyStop: {
+            /**
+             * Rule
+             * @description Which rule.
+             * @example median
+             * @enum {string}
+             */
+            rule: "median" | "margin" | "target";
+            /**
+             * Metric
+             * @description The metric it looks at, as `metrics.jsonl` or the log names it.
+             * @example eval_loss
+             */
+            metric: string;
+            /**
+             * Mode
+             * @description Whether less or more of the metric is better.
+             * @default min
+             * @enum {string}
+             */
+            mode?: "min" | "max";
+            /**
+             * After Step
+             * @description No run is stopped before it has come to this step.
+             * @default 0
+             * @example 500
+             */
+            after_step?: number;
+            /**
+             * Least Runs
+             * @description `median`: how many other runs must have come as far before one is stopped.
+             * @default 3
+             */
+            least_runs?: number;
+            /**
+             * Margin
+             * @description `margin`: how much worse than the best is too much, in the metric's own unit.
+             * @example 0.2
+             */
+            margin?: number | null;
+            /**
+             * Target
+             * @description `target`: the value that is good enough.
+             * @example 1.8
+             */
+            target?: number | null;
         };
         /**
          * Event
@@ -2334,7 +2489,7 @@ export interface components {
          * @description Why an attempt, and with its last attempt the job, ended.
          * @enum {string}
          */
-        Outcome: "exit" | "oom_gpu" | "oom_host" | "time_limit" | "stalled" | "lost" | "escaped" | "launch_error" | "preempted" | "cancelled" | "dependency_failed" | "disk_full";
+        Outcome: "exit" | "oom_gpu" | "oom_host" | "time_limit" | "stalled" | "lost" | "escaped" | "launch_error" | "preempted" | "cancelled" | "dependency_failed" | "disk_full" | "early_stopped";
         /**
          * Reason
          * @description One fact about why a job waits.
@@ -2644,6 +2799,91 @@ export interface components {
              * @description GPU hours held in the last seven days.
              */
             gpu_hours_7d: number;
+        };
+        /**
+         * AblationCell
+         * @description One run of an ablation: its values, and the job with them filled in.
+         */
+        AblationCell: {
+            /**
+             * Values
+             * @description What sets it apart: become labels of the job. `ablation` is the ablation's own.
+             * @example {
+             *       "lr": "3e-4",
+             *       "seed": "1"
+             *     }
+             */
+            values: {
+                [key: string]: string;
+            };
+            /** @description The job. */
+            job: components["schemas"]["JobSpec"];
+        };
+        /**
+         * AblationPatch
+         * @description What may be changed of an ablation; null lifts a cap or the rule.
+         */
+        AblationPatch: {
+            /**
+             * Max Running
+             * @description New most jobs at once.
+             * @default null
+             */
+            max_running?: number | null;
+            /**
+             * Max Gpu Hours
+             * @description New GPU-hours.
+             * @default null
+             */
+            max_gpu_hours?: number | null;
+            /**
+             * @description New rule.
+             * @default null
+             */
+            early_stop?: components["schemas"]["EarlyStop"] | null;
+        };
+        /**
+         * AblationSpec
+         * @description Jobs to be made in one transaction, all or none, and what they may have together.
+         */
+        AblationSpec: {
+            /**
+             * Name
+             * @description Its name, unique on the box; the label `ablation` of its jobs.
+             * @example history
+             */
+            name: string;
+            /**
+             * Cells
+             * @description Its runs, in the order in which they are queued.
+             */
+            cells: components["schemas"]["AblationCell"][];
+            /**
+             * Max Running
+             * @description Most of its jobs at once; absent: no cap.
+             * @default null
+             * @example 2
+             */
+            max_running?: number | null;
+            /**
+             * Max Gpu Hours
+             * @description GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap.
+             * @default null
+             * @example 40
+             */
+            max_gpu_hours?: number | null;
+            /**
+             * @description When its runs are stopped before their end; absent: never.
+             * @default null
+             */
+            early_stop?: components["schemas"]["EarlyStop"] | null;
+            /**
+             * Add
+             * @description Whether an ablation of this name may be there: then only the cells whose values it has
+             *     not yet are made, and the caps and the rule given here take the place of its own.
+             * @default false
+             */
+            add?: boolean;
         };
         /**
          * BoxSnapshot
@@ -4191,12 +4431,66 @@ export interface operations {
             };
         };
     };
+    make_ablation_api_v1_ablations_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the submit safe to repeat: the same key gives the same jobs. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AblationSpec"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AblationMade"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_ablation_api_v1_ablations__ablation_id__get: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                /** @description Value of the label `ablation`. */
+                /** @description Name of the ablation. */
                 ablation_id: string;
             };
             cookie?: never;
@@ -4210,6 +4504,114 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_ablation_api_v1_ablations__ablation_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the ablation. */
+                ablation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AblationPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ablation"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rerun_api_v1_ablations__ablation_id__rerun_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the ablation. */
+                ablation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RerunRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmittedJobs"];
                 };
             };
             /** @description One sentence that names the mend. */

@@ -19,6 +19,7 @@ export const OUTCOME_WORDS: Record<Outcome, string> = {
   cancelled: "cancelled",
   dependency_failed: "a dependency failed",
   disk_full: "disk full",
+  early_stopped: "stopped early",
 };
 
 /** The command as one line, as people read it; scripts are told by their first line. */

@@ -1,0 +1,74 @@
+"""The cells of an ablation before they are submitted: are they in order, what do they ask for."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from berth.cli import text
+from berth.cli.failure import Failure
+
+
+def check(spec: dict[str, Any], where: str) -> None:
+    """Raise Failure for what the server would not read."""
+    from pydantic import ValidationError
+
+    from berth.protocol.ablations import AblationSpec
+    from berth.protocol.invalid import field_problems, summary
+
+    try:
+        AblationSpec.model_validate_json(json.dumps(spec))
+    except ValidationError as error:
+        raise Failure(f"{where}: {summary(field_problems(error, AblationSpec))}") from None
+
+
+def listed(spec: dict[str, Any]) -> str:
+    """The cells, one a line, and what they ask for together."""
+    jobs = [cell["job"] for cell in spec["cells"]]
+    lines = [f"{text.clean(job['name'])}: {text.clean(_words(job))}" for job in jobs]
+    runs = text.plural(len(jobs), "run")
+    lines.append(text.style(f"{runs} of {text.clean(spec['name'])}{_asked(jobs)}.", "bold"))
+    most = spec.get("max_gpu_hours")
+    if most is not None:
+        lines.append(f"Nothing more starts once {most:g} GPU-hours are used.")
+    return "\n".join(lines)
+
+
+def _asked(jobs: list[dict[str, Any]]) -> str:
+    """How many GPU-hours the time limits allow."""
+    limits = [_limit(job) for job in jobs]
+    hours = sum(
+        _gpus(job) * limit.total_seconds() / 3600.0
+        for job, limit in zip(jobs, limits, strict=True)
+        if limit is not None
+    )
+    open_ended = limits.count(None)
+    if open_ended == len(jobs):
+        return " without a time limit, so that their GPU-hours are not known"
+    rest = f", and {open_ended} without a time limit" if open_ended else ""
+    return f", at most {hours:.4g} GPU-hours by their time limits{rest}"
+
+
+def _limit(job: dict[str, Any]) -> timedelta | None:
+    from berth.protocol.base import parse_duration
+
+    limit = job.get("time_limit")
+    return None if limit is None else parse_duration(limit)
+
+
+def _gpus(job: dict[str, Any]) -> int:
+    from berth.commands import CommandError, read
+
+    if isinstance(job.get("gpus"), int):
+        return job["gpus"]
+    try:
+        wanted = read(job.get("command"), job.get("script")).gpus_wanted
+    except CommandError:
+        return 1
+    return 1 if wanted is None else wanted
+
+
+def _words(job: dict[str, Any]) -> str:
+    command = job.get("command") or job.get("script")
+    return command if isinstance(command, str) else " ".join(map(str, command or []))

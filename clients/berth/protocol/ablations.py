@@ -1,0 +1,129 @@
+"""Ablations: jobs made together from one matrix, with caps and a rule of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from berth.protocol.base import UtcTime, Wire
+from berth.protocol.jobs import JobSpec, Label
+
+AblationId = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\s][^/\n]*$")
+]
+_NEEDS = {"median": (), "margin": ("margin",), "target": ("target",)}
+_BELONGS = {"margin": "margin", "target": "target", "least_runs": "median"}
+
+
+class EarlyStop(Wire):
+    """
+    When runs of an ablation are stopped before their end.
+
+    `median`: a run is stopped when its best value up to a step is worse than the median of the
+    other runs' running averages up to that step (the median stopping rule of Golovin et al.,
+    Google Vizier, KDD 2017). `margin`: when its best value is worse than the best of any other
+    run up to the same step by more than `margin`. `target`: as soon as one run reaches
+    `target`, all others are stopped and what has not started is cancelled.
+    """
+
+    rule: Literal["median", "margin", "target"] = Field(examples=["median"])
+    """Which rule."""
+    metric: str = Field(min_length=1, max_length=200, examples=["eval_loss"])
+    """The metric it looks at, as `metrics.jsonl` or the log names it."""
+    mode: Literal["min", "max"] = "min"
+    """Whether less or more of the metric is better."""
+    after_step: float = Field(default=0.0, ge=0, examples=[500])
+    """No run is stopped before it has come to this step."""
+    least_runs: int = Field(default=3, ge=1, le=1000)
+    """`median`: how many other runs must have come as far before one is stopped."""
+    margin: float | None = Field(default=None, ge=0, examples=[0.2])
+    """`margin`: how much worse than the best is too much, in the metric's own unit."""
+    target: float | None = Field(default=None, examples=[1.8])
+    """`target`: the value that is good enough."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_rule(self) -> Self:
+        for name in _NEEDS[self.rule]:
+            if getattr(self, name) is None:
+                raise ValueError(f"The rule {self.rule} needs '{name}'; give it.")
+        for name, rule in _BELONGS.items():
+            if name in self.model_fields_set and rule != self.rule:
+                raise ValueError(f"'{name}' belongs to the rule {rule}, not to {self.rule}.")
+        return self
+
+
+class AblationCell(Wire):
+    """One run of an ablation: its values, and the job with them filled in."""
+
+    values: dict[Label, str] = Field(examples=[{"lr": "3e-4", "seed": "1"}])
+    """What sets it apart: become labels of the job. `ablation` is the ablation's own."""
+    job: JobSpec
+    """The job."""
+
+
+class AblationSpec(Wire):
+    """Jobs to be made in one transaction, all or none, and what they may have together."""
+
+    name: AblationId = Field(examples=["history"])
+    """Its name, unique on the box; the label `ablation` of its jobs."""
+    cells: list[AblationCell] = Field(min_length=1, max_length=10_000)
+    """Its runs, in the order in which they are queued."""
+    max_running: int | None = Field(default=None, ge=1, le=100_000, examples=[2])
+    """Most of its jobs at once; absent: no cap."""
+    max_gpu_hours: float | None = Field(default=None, gt=0, le=1e9, examples=[40])
+    """GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap."""
+    early_stop: EarlyStop | None = None
+    """When its runs are stopped before their end; absent: never."""
+    add: bool = False
+    """Whether an ablation of this name may be there: then only the cells whose values it has
+    not yet are made, and the caps and the rule given here take the place of its own."""
+
+
+class AblationMade(Wire):
+    """What became of an AblationSpec."""
+
+    id: str
+    """The ablation's name."""
+    ids: list[int] = Field(examples=[[42, 43, 44]])
+    """Its new jobs, in the order of the cells."""
+    skipped: int = 0
+    """With `add`: how many cells were there already."""
+    warnings: list[str] = Field(default_factory=list)
+    """What was noticed, one sentence each, without repetition."""
+
+
+class AblationPatch(Wire):
+    """What may be changed of an ablation; null lifts a cap or the rule."""
+
+    max_running: int | None = Field(default=None, ge=1, le=100_000)
+    """New most jobs at once."""
+    max_gpu_hours: float | None = Field(default=None, gt=0, le=1e9)
+    """New GPU-hours."""
+    early_stop: EarlyStop | None = None
+    """New rule."""
+
+
+class RerunRequest(Wire):
+    """Which cells are queued again, under their own job ids."""
+
+    which: Literal["failed", "cancelled", "all"] = "failed"
+    """`failed`: those that failed. `cancelled`: also those that somebody cancelled. `all`:
+    every one that has ended, succeeded and stopped early ones too."""
+
+
+class AblationCaps(Wire):
+    """What the jobs of an ablation may have together, and what they had."""
+
+    user: str
+    """Who made it."""
+    created_at: UtcTime
+    """When."""
+    max_running: int | None = None
+    """Most of its jobs at once."""
+    max_gpu_hours: float | None = None
+    """GPU-hours after which nothing more of it starts."""
+    used_gpu_hours: float
+    """GPU-hours that its attempts have had so far."""
+    early_stop: EarlyStop | None = None
+    """When its runs are stopped before their end."""

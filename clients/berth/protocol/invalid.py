@@ -1,0 +1,70 @@
+"""What is wrong with data that came from outside, in sentences that name the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from berth.protocol.problems import FieldProblem
+
+
+def field_problems(error: ValidationError, model: type[BaseModel] | None) -> list[FieldProblem]:
+    """Every problem of `model`'s data, field by field; unknown fields, often typos, first."""
+    errors = error.errors(include_url=False)
+    errors.sort(key=lambda one: one["type"] != "extra_forbidden")
+    return [_field(one, model) for one in errors]
+
+
+def summary(fields: Sequence[FieldProblem]) -> str:
+    """One sentence: the first problem, and which others there are."""
+    first = fields[0]
+    text = first.problem.rstrip(".")
+    if first.field and f"'{first.field.rpartition('.')[2]}'" not in text:
+        text = f"{first.field}: {text}"
+    more = len(fields) - 1
+    if more:
+        text += f" (and {more} more: {', '.join(f.field for f in fields[1:6])})"
+    return text if text.endswith("?") else f"{text}."
+
+
+def plain(message: str) -> str:
+    """A message of pydantic's, to stand inside a sentence."""
+    text = message.removeprefix("Value error, ").strip()
+    return text[:1].lower() + text[1:] if text.startswith("Input ") else text
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about a name that nobody knows: what may have been meant."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(known)}" if known else "; there are none"
+
+
+def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
+    path = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "list["))]
+    text = plain(error["msg"])
+    if error["type"] == "extra_forbidden":
+        owner = _owner(model, error["loc"][:-1])
+        known = list(owner.model_fields) if owner else []
+        text = f"there is no field {path[-1]!r}{nearest(path[-1], known)}"
+    elif error["type"] == "missing":
+        text = f"the field {path[-1]!r} is missing"
+    return FieldProblem(field=".".join(path), problem=text)
+
+
+def _owner(model: type[BaseModel] | None, path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The model that a path within `model` leads to."""
+    for part in path:
+        if model is not None and isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)

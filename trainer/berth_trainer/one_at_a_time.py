@@ -1,0 +1,21 @@
+"""Work that one process does and all others wait for, without a process group."""
+
+import contextlib
+import fcntl
+from collections.abc import Generator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Generator[None]:
+    """
+    Hold the lock file `path`; who comes second waits here.
+
+    Ranks that waited in a barrier instead would die of NCCL's watchdog where the work takes
+    longer than its half hour. The kernel lets go of the lock when its holder dies, so that a
+    killed process leaves nobody waiting, and other jobs of the box wait as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
