@@ -68,12 +68,6 @@ class PersonaTrainer(Trainer):
         self._elsewhere = 0.0
         self.weight_decays: list[float] = []
 
-    def create_optimizer(self, model: Any = None) -> Any:
-        optimizer = super().create_optimizer(model)
-        # DeepSpeed drops a group without parameters (an adapter has none that go undecayed).
-        self.weight_decays = [g["weight_decay"] for g in optimizer.param_groups if g["params"]]
-        return optimizer
-
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         samples = self.train_dataset if train_dataset is None else train_dataset
         per_step = (
@@ -95,7 +89,9 @@ class PersonaTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> Any:
         """As transformers', in groups of at most a billion parameters (see `divide`)."""
         optimizer = super().create_optimizer(model)
+        # Without empty groups, as DeepSpeed has them (an adapter has none that go undecayed).
         optimizer.param_groups = divide(optimizer.param_groups)
+        self.weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
         return optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
