@@ -3399,6 +3399,20 @@ export interface components {
             request_id?: string | null;
         };
         /**
+         * RerunRequest
+         * @description Which cells are queued again, under their own job ids.
+         */
+        RerunRequest: {
+            /**
+             * Which
+             * @description `failed`: those that failed. `cancelled`: also those that somebody cancelled. `all`:
+             *     every one that has ended, succeeded and stopped early ones too.
+             * @default failed
+             * @enum {string}
+             */
+            which?: "failed" | "cancelled" | "all";
+        };
+        /**
          * ReservationRequest
          * @description Keep GPUs for somebody. Jobs of others that could run into it do not start there.
          */
