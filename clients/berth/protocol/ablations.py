@@ -34,7 +34,7 @@ class EarlyStop(Wire):
     mode: Literal["min", "max"] = "min"
     """Whether less or more of the metric is better."""
     after_step: float = Field(default=0.0, ge=0, examples=[500])
-    """No run is stopped before it has come to this step."""
+    """`median`, `margin`: no run is stopped before it has come to this step."""
     least_runs: int = Field(default=3, ge=1, le=1000)
     """`median`: how many other runs must have come as far before one is stopped."""
     margin: float | None = Field(default=None, ge=0, examples=[0.2])
@@ -50,6 +50,8 @@ class EarlyStop(Wire):
         for name, rule in _BELONGS.items():
             if name in self.model_fields_set and rule != self.rule:
                 raise ValueError(f"'{name}' belongs to the rule {rule}, not to {self.rule}.")
+        if self.rule == "target" and "after_step" in self.model_fields_set:
+            raise ValueError("'after_step' has no meaning for the rule target; leave it out.")
         return self
 
 

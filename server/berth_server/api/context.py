@@ -10,6 +10,7 @@ from fastapi import Request
 
 from berth_server.api.watch import FileWatch
 from berth_server.service.callers import Caller
+from berth_server.service.early import EarlyStops
 from berth_server.service.history import History
 from berth_server.service.logins import Logins
 from berth_server.service.logs import LineReader
@@ -34,6 +35,7 @@ class Context:
     watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
+    early: EarlyStops = field(default_factory=EarlyStops)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server leaves: every stream says goodbye."""

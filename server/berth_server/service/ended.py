@@ -28,8 +28,6 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     outcome = _outcome(record, seen)
     code = _exit_code(seen)
     message = _message(record, seen, outcome, code)
-    if outcome is Outcome.EARLY_STOPPED and record.message:
-        message = record.message  # which rule, and by how much
     started = _started_at(record, seen)
     ended = min(seen.exit.ended_at.timestamp(), tx.now) if seen.exit else tx.now
     columns: dict[str, object] = {

@@ -103,11 +103,10 @@ def extremes(
 def _points(run_dir: str, uid: int) -> tuple[Source, list[MetricPoint]]:
     data = _tail(run_dir, METRICS_NAME, uid)
     if data:
-        points = [p for line in data.splitlines() if (p := _json_point(line)) is not None]
+        points = [p for line in data.splitlines() if (p := json_point(line)) is not None]
         if points:
             return "metrics.jsonl", points
-    data = _tail(run_dir, LOG_NAME, uid)
-    points = [p for match in _PRINTED.findall(data) if (p := _printed_point(match)) is not None]
+    points = printed_points(_tail(run_dir, LOG_NAME, uid))
     return ("log", points) if points else ("none", [])
 
 
@@ -125,7 +124,13 @@ def _tail(run_dir: str, name: str, uid: int) -> bytes:
     return data if start == 0 else data[data.find(b"\n") + 1 :]
 
 
-def _json_point(line: bytes) -> MetricPoint | None:
+def printed_points(log: bytes) -> list[MetricPoint]:
+    """What trainers printed as dictionaries among other lines."""
+    return [p for match in _PRINTED.findall(log) if (p := _printed_point(match)) is not None]
+
+
+def json_point(line: bytes) -> MetricPoint | None:
+    """A line of `metrics.jsonl`; None for nonsense."""
     try:
         found = json.loads(line)
     except ValueError:

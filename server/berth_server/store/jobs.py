@@ -25,6 +25,12 @@ def insert(tx: Transaction, records: Sequence[JobRecord]) -> None:
     tx.many(_INSERT, [_values(record) for record in records])
 
 
+def of_ablation(reader: Reader, ablation_id: str) -> list[JobRecord]:
+    """The jobs that were made with an ablation, oldest first."""
+    sql = f"SELECT {JOB_COLUMNS} FROM jobs WHERE ablation = ? ORDER BY id"  # noqa: S608 - names of our own columns
+    return [JobRecord(*row) for row in reader.all(sql, (ablation_id,))]
+
+
 def next_id(reader: Reader) -> int:
     """The id of the next job: one more than was ever given out."""
     return (reader.value("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'") or 0) + 1

@@ -1499,7 +1499,7 @@ export interface components {
             mode?: "min" | "max";
             /**
              * After Step
-             * @description No run is stopped before it has come to this step.
+             * @description `median`, `margin`: no run is stopped before it has come to this step.
              * @default 0
              * @example 500
              */
