@@ -39,11 +39,11 @@ e2e: setup  ## End-to-end and fault tests against real processes
 	@echo "End-to-end and fault tests: real server, worker, launchers and kill -9"
 	@$(BIN)/python -m pytest -q tests/e2e tests/faults
 
-web: setup  ## Build the dashboard and run its unit tests (quick when nothing changed)
-	@echo "Building the dashboard, running its unit tests"
-	@$(BIN)/python clients/web/build.py --test
+web: setup  ## Build the dashboard (quick when nothing changed)
+	@echo "Building the dashboard"
+	@$(BIN)/python clients/web/build.py
 
-browser: web tools  ## The dashboard in a real Chromium against a real server and worker
+browser: web tools  ## The dashboard: its unit tests, and a real Chromium against a real server and worker
 	@echo "Browser tests"
 	@$(BIN)/python -m pytest -q tests/browser
 
