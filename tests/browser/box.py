@@ -25,7 +25,7 @@ class Box:
         self, home: Path, *, gpus: str = "sim:8xH100-80GB", port: int | None = None
     ) -> None:
         self.home = home
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.gpus = gpus
         self.url = f"http://127.0.0.1:{self.port}"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -175,7 +175,8 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from box import Box
+from box import Box, free_port
 from guard import Guard
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -74,7 +77,8 @@ def test_events_reach_the_page_at_once(page: Page, box: Box) -> None:
         at = _milliseconds(started["time"])
         waits.append(page.evaluate("i => window.seen[i]", str(i)) - at)
     print("milliseconds from event to screen:", sorted(waits))
-    assert sorted(waits)[2] < 1_000
+    assert min(waits) < 200
+    assert sorted(waits)[2] < 1_000, "half of them, on a busy machine"
 
 
 def _milliseconds(time: str) -> float:
@@ -114,6 +118,38 @@ def test_a_sign_in_link_works_once_and_a_pasted_one_too(context: BrowserContext,
     again.goto(link)
     expect(again.locator("body")).not_to_contain_text("GPUs free")
     other.close()
+
+
+def test_berth_up_prints_a_link_that_signs_in(
+    context: BrowserContext, dashboard: None, tmp_path: Path
+) -> None:
+    """The first thing that anybody does: start it, open what it prints."""
+    environment = {
+        **os.environ,
+        "BERTH_HOME": str(tmp_path / "home"),
+        "BERTH_GPUS": "sim:4",
+        "BERTH_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+
+    def berth(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "berth.cli.main", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        link = re.search(r"http://\S+/login\?code=\S+", berth("up", "--detach"))
+        assert link is not None
+        page = context.new_page()
+        page.goto(link[0])
+        expect(page.get_by_role("heading", level=1)).to_contain_text("4 of 4 GPUs free")
+    finally:
+        berth("down")
 
 
 def test_signing_out_ends_the_session(page: Page, box: Box, guard: Guard) -> None:
@@ -182,10 +218,30 @@ def test_submit_and_cancel_with_the_keyboard_alone(page: Page, box: Box) -> None
     expect(page.get_by_role("heading", level=1)).to_contain_text("sleep")
 
 
-def test_the_page_allows_nothing_from_elsewhere(page: Page, box: Box) -> None:
+def test_the_page_allows_nothing_from_elsewhere(page: Page, box: Box, guard: Guard) -> None:
     """The content policy is strict, and a script that is put into the page does not run."""
+    guard.lenient = True  # the browser logs what it refused
+    guard.origins = (box.url, "http://elsewhere.example/")  # asked for, and refused
     answer = page.goto(box.url)
     assert answer is not None
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+    # What an attacker would write into a name or a log: neither runs nor loads.
+    blocked = page.evaluate(
+        """() => new Promise(resolve => {
+          const seen = [];
+          addEventListener("securitypolicyviolation", event => {
+            seen.push(event.effectiveDirective);
+            if (seen.length === 2) resolve(seen.sort());
+          });
+          const script = document.createElement("script");
+          script.textContent = "window.taken = true";
+          document.body.append(script);
+          const image = document.createElement("img");
+          image.src = "http://elsewhere.example/pixel.png";
+          document.body.append(image);
+        })"""
+    )
+    assert blocked == ["img-src", "script-src-elem"]
+    assert page.evaluate("window.taken") is None

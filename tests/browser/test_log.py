@@ -57,7 +57,7 @@ def test_it_opens_at_the_end_in_a_moment(page: Page, box: Box, big: int) -> None
         took.append(time.monotonic() - began)
     expect(page.get_by_text("2,000,000 lines")).to_be_visible()
     print("seconds to the last line, page load included:", [round(s, 2) for s in took])
-    assert min(took) < 3
+    assert min(took) < 1
 
 
 def test_any_line_is_near_and_memory_stays_flat(page: Page, box: Box, big: int) -> None:
@@ -105,10 +105,13 @@ def test_search_runs_on_the_server_and_walks_the_matches(page: Page, box: Box, b
     page.get_by_role("button", name="Next match").click()
     expect(page.locator("[data-line='1499999'] mark")).to_have_text("needle in")
     assert "line=1500000" in page.url
+    assert "attempt=1" in page.url, "the line is one of this attempt's, also after a retry"
 
     page.get_by_role("button", name="Regular expression").click()
     page.get_by_label("Find in the log").fill(r"epoch 19\d\d$")
     page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile("^100 lines$"))).to_be_visible(timeout=30_000)
+    page.reload()  # as whoever is sent the address
     expect(page.get_by_text(re.compile("^100 lines$"))).to_be_visible(timeout=30_000)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from box import Box
@@ -124,6 +126,8 @@ def test_several_jobs_are_picked_and_cancelled_together(page: Page, box: Box) ->
     page.get_by_role("toolbar", name="Picked jobs").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel 2 jobs").click()
     expect(page.get_by_text("No job fits these filters")).to_be_visible()
+    page.get_by_role("button", name="Clear the filters").press("Enter")  # no key of the list's
+    expect(page.get_by_role("row", name=re.compile("other"))).to_be_visible()
     assert len(box.get("/jobs?state=running,starting&label=set%3Db")["jobs"]) == 1
 
 
@@ -170,6 +174,19 @@ def test_a_sweep_becomes_one_job_per_combination(page: Page, box: Box) -> None:
     assert commands == {f"echo {lr} {seed}" for lr in ("1e-4", "3e-4") for seed in (1, 2)}
 
 
+def test_the_dry_run_tells_when_and_behind_whom(page: Page, box: Box) -> None:
+    """On a full box: about when, behind how many; the buttons stand right below."""
+    running = box.submit("sleep 300", gpus=8, name="all", time_limit="2h")
+    box.wait_state(running, "running")
+    box.submit("true", gpus=8, name="first", time_limit="1h")
+    (box.home / "train.py").touch()
+    _submit_form(page, box, "deepspeed --num_gpus=8 train.py", Time_limit="1h")
+    verdict = page.locator("[data-dry-run]")
+    expect(verdict).to_contain_text(re.compile(r"Would start about .*\d\d:\d\d, behind 1 job"))
+    expect(verdict).not_to_contain_text("UTC")
+    expect(page.get_by_text("deepspeed.launcher.launch").first).to_be_visible()
+
+
 def test_a_refused_job_says_why_before_it_is_sent(page: Page, box: Box, guard: Guard) -> None:
     """The dry run carries the server's sentence."""
     guard.lenient = True  # the browser logs each 422
@@ -193,6 +210,34 @@ def test_outsiders_and_sick_gpus_are_named_on_the_map(page: Page, box: Box) -> N
     finally:
         box.simulate()
     expect(page.locator("[data-holder=free]")).to_have_count(8)
+
+
+def test_jobs_that_share_a_card_are_shown_with_their_parts(page: Page, box: Box) -> None:
+    """Each with its name, its owner and what it uses of its share; and what is left to share."""
+    for name in ("half", "quarter"):
+        gib = "40GiB" if name == "half" else "20GiB"
+        job = box.submit("sleep 300", name=name, gpu_memory=gib, share=True)
+        box.wait_state(job, "running")
+    shared = page.locator("[data-gpu]", has_text="shared")
+    expect(shared).to_have_count(1)
+    expect(shared).to_contain_text("half")
+    expect(shared).to_contain_text(re.compile(r"of 20\.0 GiB"))
+    expect(shared).to_contain_text("19.6 GiB left to share")
+
+
+def test_a_reserved_card_says_for_whom(page: Page, box: Box) -> None:
+    """Set aside now, it does not look free."""
+    me = getpass.getuser()
+    ends = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
+    made = box.call(
+        "POST",
+        "/reservations",
+        {"gpus": ["5"], "users": [me], "ends_at": ends, "reason": "camera-ready"},
+    )
+    card = page.locator("[data-gpu='5']")
+    expect(card).to_contain_text(f"reserved for {me}, ends in 2h 59m: camera-ready")
+    box.call("DELETE", f"/reservations/{made['id']}")
+    expect(card).not_to_contain_text("reserved")
 
 
 def test_a_gpu_is_drained_and_let_on_again(page: Page, box: Box) -> None:

@@ -59,12 +59,14 @@ export const api = {
   act: (id: number, verb: "cancel" | "hold" | "release" | "retry") =>
     request<T.Job>("POST", `/jobs/${id}/${verb}`),
   patch: (id: number, patch: T.JobPatch) => request<T.Job>("PATCH", `/jobs/${id}`, { body: patch }),
-  drain: (uuid: string, reason: string | null) =>
-    request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/drain`, { body: { reason } }),
+  drain: (uuid: string, reason: string | null, until: string | null) =>
+    request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/drain`, { body: { reason, until } }),
   undrain: (uuid: string) => request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/undrain`),
   events: (query: { after?: number; limit?: number; job?: number; order?: "newest" }, signal?: AbortSignal) =>
     request<T.EventPage>("GET", "/events", { query, ...withSignal(signal) }),
   ablations: (signal?: AbortSignal) => request<T.AblationList>("GET", "/ablations", withSignal(signal)),
+  rerun: (id: string, which: "failed" | "cancelled" | "all") =>
+    request<unknown>("POST", `/ablations/${encodeURIComponent(id)}/rerun`, { body: { which } }),
   ablation: (id: string, signal?: AbortSignal) =>
     request<T.Ablation>("GET", `/ablations/${encodeURIComponent(id)}`, withSignal(signal)),
   users: (signal?: AbortSignal) => request<T.UserList>("GET", "/users", withSignal(signal)),

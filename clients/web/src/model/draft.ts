@@ -23,6 +23,7 @@ export interface Draft {
   hold: boolean;
   onOom: boolean;
   preemptible: boolean;
+  share: boolean;
 }
 
 const DEFAULT_GRACE = "1m";
@@ -47,6 +48,7 @@ export const EMPTY: Draft = {
   hold: false,
   onOom: false,
   preemptible: false,
+  share: false,
 };
 
 /** What will be sent. Throws Error with a sentence when a field makes no sense. */
@@ -76,6 +78,7 @@ export function specOfDraft(draft: Draft): JobSpec {
   const addresses = draft.notify.split(/\s+/).filter(Boolean);
   if (addresses.length > 0) spec.notify = addresses;
   if (draft.preemptible) spec.preemptible = true;
+  if (draft.share) spec.share = true;
   if (draft.hold) spec.hold = true;
   if (draft.onOom) spec.on_oom = { steps: ["halve_micro_batch", "checkpointing", "offload"] };
   return spec;
@@ -117,6 +120,7 @@ export function draftOf(job: Job): Draft {
     grace: job.grace === DEFAULT_GRACE ? "" : (job.grace ?? ""),
     notify: (job.notify ?? []).join("\n"),
     preemptible: job.preemptible ?? false,
+    share: job.share ?? false,
     retries: job.retries === 0 ? "" : String(job.retries),
     labels: Object.entries(job.labels ?? {})
       .map(([k, v]) => `${k}=${v}`)

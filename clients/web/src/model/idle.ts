@@ -30,8 +30,13 @@ export function isIdle(
 /** The first GPUs to come free by time limits: their indices and when; undefined when none will. */
 export function nextFree(gpus: readonly Gpu[]): { indices: number[]; at: number } | undefined {
   const ends = gpus.flatMap((gpu) => {
-    const until = gpu.holder.kind === "job" ? at(gpu.holder.until) : undefined;
-    return until === undefined ? [] : [{ index: gpu.index, until }];
+    // A shared card is free when the last of those on it has gone.
+    const holders = gpu.holders?.length ? gpu.holders : [gpu.holder];
+    const all = holders.map((holder) => (holder.kind === "job" ? at(holder.until) : undefined));
+    const known = all.filter((until) => until !== undefined);
+    return known.length === 0 || known.length < all.length
+      ? []
+      : [{ index: gpu.index, until: Math.max(...known) }];
   });
   if (ends.length === 0) return undefined;
   const first = Math.min(...ends.map((e) => e.until));

@@ -63,13 +63,18 @@ describe("what may be done", () => {
   });
 
   test("cancelling a running job says what is lost and which cards come free", () => {
-    const sentence = consequence("cancel", job({ state: "running", gpu_indices: [2, 3], grace: "90s" }));
+    const sentence = consequence("cancel", job({ state: "running", gpu_indices: [2, 3], grace: "90s" }), 0);
     expect(sentence).toContain("90s");
     expect(sentence).toContain("GPU 2, 3 are free");
   });
 
   test("cancelling a queued job says that it never starts", () => {
-    expect(consequence("cancel", job({}))).toContain("will not start");
+    expect(consequence("cancel", job({}), 0)).toContain("will not start");
+    const saved = [{ number: 1, saved_at: "2026-11-24T10:00:00Z" }] as unknown as Job["attempts"];
+    const running = job({ state: "running", ...(saved ? { attempts: saved } : {}) });
+    expect(consequence("cancel", running, Date.parse("2026-11-24T10:03:00Z"))).toContain(
+      "work since the checkpoint of 3m ago is lost",
+    );
   });
 });
 

@@ -1,6 +1,6 @@
 /** What the screens need to know about jobs beyond the wire: words, times, what may be done. */
 import type { Attempt, Job, JobState, Outcome } from "@/api/types";
-import { parseDuration } from "@/format/duration";
+import { parseDuration, relative } from "@/format/duration";
 
 export const FINAL_STATES: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
 export const ACTIVE_STATES: ReadonlySet<JobState> = new Set(["starting", "running", "stopping"]);
@@ -64,10 +64,16 @@ export function verbsFor(state: JobState): Verb[] {
   return ["retry"];
 }
 
+/** When the newest attempt last told of a whole checkpoint. */
+export function savedAt(job: Pick<Job, "attempts">): string | undefined {
+  return job.attempts?.at(-1)?.saved_at ?? undefined;
+}
+
 /** What pressing the button will do, in one sentence. */
 export function consequence(
   verb: Verb,
-  job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user">,
+  job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user" | "attempts">,
+  now: number,
 ): string {
   if (verb === "hold") return "It stays out of the queue until it is released, and loses no settings.";
   if (verb === "release") return "It joins the queue again.";
@@ -78,7 +84,9 @@ export function consequence(
     job.gpu_indices && job.gpu_indices.length > 0
       ? ` GPU ${job.gpu_indices.join(", ")} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.`
       : "";
-  return `Its processes get TERM now and KILL after ${job.grace}; work since the last checkpoint is lost.${cards}`;
+  const saved = at(savedAt(job));
+  const since = saved === undefined ? "the last checkpoint" : `the checkpoint of ${relative(saved, now)}`;
+  return `Its processes get TERM now and KILL after ${job.grace}; work since ${since} is lost.${cards}`;
 }
 
 export type Step = { name: string; at: number | undefined; status: "done" | "now" | "todo" };

@@ -8,6 +8,7 @@ const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
   warn_before: "1m",
   retries: 0,
   preemptible: false,
+  share: false,
   hold: false,
 };
 
@@ -29,6 +30,7 @@ export function specOf(job: Job): JobSpec {
     labels: job.labels,
     env: job.env,
     preemptible: job.preemptible,
+    share: job.share,
     notify: job.notify,
   };
   return { ...spec, ...(compact(rest) as Partial<JobSpec>) };
@@ -107,6 +109,7 @@ export function toCommand(spec: JobSpec): string {
   for (const [key, value] of Object.entries(given.labels ?? {})) option("--label", `${key}=${value}`);
   for (const url of given.notify ?? []) option("--notify", url);
   if (given.preemptible) words.push("--preemptible");
+  if (given.share) words.push("--share");
   if (given.hold) words.push("--hold");
   if (given.script != null)
     return `${[...words, "--script", "-"].join(" ")} <<'BERTH'\n${given.script.replace(/\n*$/, "")}\nBERTH`;

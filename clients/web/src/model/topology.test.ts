@@ -52,8 +52,23 @@ describe("memory", () => {
         { pid: 2, attempt: null, memory_bytes: 7 },
       ] as NonNullable<Gpu["processes"]>,
     });
-    expect(memoryParts(g)).toEqual({ holder: 43, others: 7, total: 80 });
+    expect(memoryParts(g)).toEqual({ own: [43], others: 7, total: 80 });
     expect(strangers(g).map((p) => p.pid)).toEqual([2]);
+  });
+
+  test("jobs that share a card have their own parts", () => {
+    const g = gpu(0, {
+      holder: held,
+      holders: [held, { ...held, attempt: "43.1" }],
+      memory_used_bytes: 50,
+      processes: [
+        { pid: 1, attempt: "42.1", memory_bytes: 20 },
+        { pid: 2, attempt: "43.1", memory_bytes: 18 },
+        { pid: 3, attempt: null, memory_bytes: 7 },
+      ] as NonNullable<Gpu["processes"]>,
+    });
+    expect(memoryParts(g)).toEqual({ own: [25, 18], others: 7, total: 80 });
+    expect(strangers(g).map((p) => p.pid)).toEqual([3]);
   });
 
   test("on a card without holder all use is others'", () => {

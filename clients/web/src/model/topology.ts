@@ -1,5 +1,5 @@
 /** The box's GPUs in the groups in which they are wired. */
-import type { Box, Gpu } from "@/api/types";
+import type { Box, Gpu, Holder } from "@/api/types";
 
 export interface Island {
   /** "NVLink NV18, NUMA node 0"; empty when the box does not tell or it is all one. */
@@ -45,24 +45,34 @@ function labelOf(group: Gpu[], all: Gpu[], links: readonly (readonly string[])[]
   return parts.join(" · ");
 }
 
-/** Memory of a GPU split into the holder's and everybody else's, bytes. */
-export function memoryParts(gpu: Gpu): { holder: number; others: number; total: number } {
-  const attempt = gpu.holder.attempt;
-  const processes = gpu.processes ?? [];
-  const known = processes.every((p) => p.memory_bytes != null);
-  const total = gpu.memory_total_bytes;
-  if (attempt == null) return { holder: 0, others: gpu.memory_used_bytes, total };
-  if (!known || processes.length === 0) return { holder: gpu.memory_used_bytes, others: 0, total };
-  const others = processes
-    .filter((p) => p.attempt !== attempt)
-    .reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
-  const capped = Math.min(others, gpu.memory_used_bytes);
-  return { holder: gpu.memory_used_bytes - capped, others: capped, total };
+/** The jobs on a GPU, oldest first: several where they share it. */
+export function jobsOn(gpu: Gpu): Holder[] {
+  const all = gpu.holders?.length ? gpu.holders : [gpu.holder];
+  return all.filter((holder) => holder.attempt != null);
 }
 
-/** Processes on a GPU that are not its holder's. */
+/** Memory of a GPU split into each holder's own and everybody else's, bytes. */
+export function memoryParts(gpu: Gpu): { own: number[]; others: number; total: number } {
+  const holders = jobsOn(gpu);
+  const processes = gpu.processes ?? [];
+  const total = gpu.memory_total_bytes;
+  if (holders.length === 0) return { own: [], others: gpu.memory_used_bytes, total };
+  const told = (attempt: string | null | undefined) =>
+    processes.filter((p) => p.attempt === attempt).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
+  const known = processes.every((p) => p.memory_bytes != null);
+  const strange = known ? strangers(gpu).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0) : 0;
+  const others = Math.min(strange, gpu.memory_used_bytes);
+  const rest = gpu.memory_used_bytes - others;
+  // The driver's own part of the card is counted to the first holder.
+  const later = holders.slice(1).map((h) => told(h.attempt));
+  const first = Math.max(0, rest - later.reduce((a, b) => a + b, 0));
+  return { own: [first, ...later], others, total };
+}
+
+/** Processes on a GPU that are no holder's. */
 export function strangers(gpu: Gpu): NonNullable<Gpu["processes"]> {
-  return (gpu.processes ?? []).filter((p) => p.attempt == null || p.attempt !== gpu.holder.attempt);
+  const own = new Set(jobsOn(gpu).map((holder) => holder.attempt));
+  return (gpu.processes ?? []).filter((p) => !own.has(p.attempt ?? null));
 }
 
 /** "0–3, 6": indices as short as they can be said. */

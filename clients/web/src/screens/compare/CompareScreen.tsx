@@ -3,10 +3,12 @@ import { useMutation, useQueries, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
+import type { AblationCaps } from "@/api/types";
 import { notify } from "@/components/Announcer";
 import { Button, buttonLook } from "@/components/Button";
 import { Confirm } from "@/components/Dialog";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { Ago } from "@/components/Time";
 import { plural } from "@/format/units";
 import { byWeight } from "@/model/curves";
 import { ACTIVE_STATES } from "@/model/job";
@@ -40,7 +42,7 @@ export function CompareScreen() {
         title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`}
         note={runs && plural(runs.length, "run")}
       >
-        <RetryFailed runs={runs ?? []} />
+        <RetryFailed runs={runs ?? []} made={group.data?.caps ? ablation : undefined} />
         <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
           All ablations
         </Link>
@@ -53,6 +55,7 @@ export function CompareScreen() {
         <Empty title="No job carries this label" />
       ) : (
         <>
+          {group.data?.caps && <Caps caps={group.data.caps} />}
           {metrics.length > 0 && (
             <nav aria-label="Metric" className="mb-3 flex flex-wrap gap-1">
               {metrics.map((name) => (
@@ -93,15 +96,38 @@ export function CompareScreen() {
   );
 }
 
-/** Brings every failed run back into the queue, after asking. */
-function RetryFailed({ runs }: { runs: readonly AblationRun[] }) {
+/** What the runs may have together, and what of it they had. */
+function Caps({ caps }: { caps: AblationCaps }) {
+  const rule = caps.early_stop;
+  const parts = [
+    caps.max_running == null
+      ? "no cap on runs at once"
+      : `at most ${plural(caps.max_running, "run")} at once`,
+    caps.max_gpu_hours == null
+      ? `${caps.used_gpu_hours.toFixed(1)} GPU-hours used`
+      : `${caps.used_gpu_hours.toFixed(1)} of ${caps.max_gpu_hours} GPU-hours used`,
+    ...(rule ? [`runs are stopped early by the rule ${rule.rule} on ${rule.metric}`] : []),
+  ];
+  return (
+    <p className="mb-3 text-sm text-muted">
+      Made by {caps.user} <Ago time={caps.created_at} />: {parts.join(", ")}.
+    </p>
+  );
+}
+
+/** Brings every failed run back into the queue, after asking. `made`: as an ablation of this name. */
+function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: string | undefined }) {
   const client = useQueryClient();
   const [asked, setAsked] = useState(false);
   const failed = runs.filter((run) => run.job.state === "failed").map((run) => run.job);
   const retry = useMutation({
-    mutationFn: () => Promise.all(failed.map((job) => api.act(job.id, "retry"))),
-    onSuccess: (jobs) => {
-      notify(`${plural(jobs.length, "run")} queued again.`);
+    // All or none where the server knows them as one.
+    mutationFn: async () => {
+      if (made !== undefined) await api.rerun(made, "failed");
+      else await Promise.all(failed.map((job) => api.act(job.id, "retry")));
+    },
+    onSuccess: () => {
+      notify(`${plural(failed.length, "run")} queued again.`);
       setAsked(false);
     },
     onSettled: () => void client.invalidateQueries(),

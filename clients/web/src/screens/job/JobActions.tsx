@@ -51,7 +51,7 @@ export function JobActions({ job }: { job: Job }) {
       {asked && (
         <Confirm
           title={`${NAMES[asked]} job ${job.id}, ${job.name}?`}
-          consequence={consequence(asked, job)}
+          consequence={consequence(asked, job, Date.now())}
           action={`${NAMES[asked]} job ${job.id}`}
           danger={asked === "cancel"}
           busy={act.isPending}

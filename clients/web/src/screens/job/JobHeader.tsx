@@ -5,15 +5,16 @@ import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
 import { JobDot, StateBadge } from "@/components/State";
 import { Told } from "@/components/Told";
-import { Elapsed, Left } from "@/components/Time";
-import { plural } from "@/format/units";
-import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd } from "@/model/job";
+import { Ago, Elapsed, Left } from "@/components/Time";
+import { bytes, plural } from "@/format/units";
+import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd, savedAt } from "@/model/job";
 import { ranges } from "@/model/topology";
 import { JobActions } from "./JobActions";
 import { StepLine } from "./StepLine";
 
 export function JobHeader({ job }: { job: Job }) {
   const labels = Object.entries(job.labels ?? {});
+  const saved = savedAt(job);
   return (
     <header className="mb-3">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
@@ -49,6 +50,12 @@ export function JobHeader({ job }: { job: Job }) {
           </span>
         )}
         {ACTIVE_STATES.has(job.state) && <Left until={limitEnd(job)} />}
+        {job.share && <span>a share of {bytes(job.gpu_memory)}</span>}
+        {saved && ACTIVE_STATES.has(job.state) && (
+          <span>
+            last checkpoint <Ago time={saved} />
+          </span>
+        )}
         {labels.map(([key, value]) => (
           <Link
             key={key}

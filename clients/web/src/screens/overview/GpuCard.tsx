@@ -2,11 +2,10 @@ import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import type { Gpu } from "@/api/types";
 import { Bar, Sparkline } from "@/components/Meter";
-import { Left } from "@/components/Time";
-import { Told } from "@/components/Told";
 import { bytes, celsius, gib, percent, roundGib, watts } from "@/format/units";
 import { jobColor } from "@/model/job";
-import { memoryParts, strangers } from "@/model/topology";
+import { jobsOn, memoryParts } from "@/model/topology";
+import { HolderLines } from "./HolderLines";
 import { lookOf } from "./holders";
 
 interface Props {
@@ -24,7 +23,12 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
   const job = gpu.holder.kind === "job" ? gpu.holder : undefined;
   const color = job?.job_id != null ? jobColor(job.job_id) : undefined;
   const memory = memoryParts(gpu);
-  const memoryText = `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB${memory.others > 0 && job ? `, of which ${bytes(memory.others)} are others'` : ""}`;
+  const holders = jobsOn(gpu);
+  const memoryText = [
+    `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB`,
+    ...(memory.others > 0 && job ? [`of which ${bytes(memory.others)} are others'`] : []),
+    ...(gpu.memory_leased_bytes == null ? [] : [`${bytes(gpu.memory_leased_bytes)} leased in shares`]),
+  ].join(", ");
   const jobId = job?.job_id ?? null;
   return (
     <Link
@@ -62,11 +66,14 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
         <Bar
           label={memoryText}
           parts={[
-            {
-              share: memory.holder / memory.total,
-              className: "h-full",
-              color: color ?? "var(--color-accent)",
-            },
+            ...memory.own.map((own, i) => {
+              const id = holders[i]?.job_id;
+              return {
+                share: own / memory.total,
+                className: "h-full",
+                color: id == null ? "var(--color-accent)" : jobColor(id),
+              };
+            }),
             { share: memory.others / memory.total, className: "h-full striped bg-warn-soft text-warn" },
           ]}
         />
@@ -92,41 +99,5 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
         />
       </span>
     </Link>
-  );
-}
-
-function HolderLines({ gpu }: { gpu: Gpu }) {
-  const { holder } = gpu;
-  if (holder.kind === "job") {
-    const others = strangers(gpu).filter((p) => p.attempt == null);
-    return (
-      <span className="min-w-0 text-sm leading-snug">
-        <span className="block truncate" title={holder.job_name ?? ""}>
-          <span className="tabular text-muted">{holder.job_id}</span> {holder.job_name}
-        </span>
-        <span className="flex justify-between gap-2 text-xs text-muted">
-          <span className="truncate">{holder.user}</span>
-          <Left until={holder.until} />
-        </span>
-        {others.length > 0 && (
-          <span className="block truncate text-xs text-warn">
-            + outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}
-          </span>
-        )}
-      </span>
-    );
-  }
-  if (holder.kind === "free") {
-    return (
-      <span className="truncate text-xs text-muted">
-        {gpu.draining ? (gpu.drain_reason ?? "no new job may start here") : gpu.name}
-      </span>
-    );
-  }
-  const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
-  return (
-    <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
-      <Told text={problem ?? holder.sentence} links={false} />
-    </span>
   );
 }

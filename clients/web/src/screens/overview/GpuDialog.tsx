@@ -10,6 +10,7 @@ import { Ago } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { notify } from "@/components/Announcer";
 import { bytes, celsius, gib, percent, watts } from "@/format/units";
+import { Reserved } from "./HolderLines";
 
 /** Everything about one GPU, and the switch that lets no new job onto it. */
 export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
@@ -32,6 +33,11 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
       <p className="mb-3 text-sm">
         <Told text={gpu.holder.sentence} />
       </p>
+      {(gpu.reservations ?? []).map((one) => (
+        <p key={one.id} className="mb-2 text-sm text-violet">
+          <Reserved reservation={one} />
+        </p>
+      ))}
       {(gpu.health?.problems ?? []).map((problem) => (
         <p key={problem} className="mb-2 text-sm text-bad">
           {problem}
@@ -99,8 +105,12 @@ function Drain({ gpu }: { gpu: Gpu }) {
   const client = useQueryClient();
   const me = useMe().data;
   const [reason, setReason] = useState("");
+  const [until, setUntil] = useState("");
   const change = useMutation({
-    mutationFn: () => (gpu.draining ? api.undrain(gpu.uuid) : api.drain(gpu.uuid, reason.trim() || null)),
+    mutationFn: () =>
+      gpu.draining
+        ? api.undrain(gpu.uuid)
+        : api.drain(gpu.uuid, reason.trim() || null, until === "" ? null : new Date(until).toISOString()),
     onSuccess: () => {
       notify(gpu.draining ? `GPU ${gpu.index} takes jobs again.` : `GPU ${gpu.index} takes no new job.`);
       void client.invalidateQueries({ queryKey: ["box"] });
@@ -122,19 +132,37 @@ function Drain({ gpu }: { gpu: Gpu }) {
     >
       <p className="mb-2 text-sm">
         {gpu.draining
-          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new job starts on it.`
-          : "Drain: no new job may start on it. A job that runs on it now goes on to its end."}
+          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new job starts on it`
+          : "Drain: no new job may start on it. A job that runs on it now goes on to its end"}
+        {gpu.draining && gpu.drain_until && (
+          <>
+            ; ends <Ago time={gpu.drain_until} />
+          </>
+        )}
+        .
       </p>
-      <div className="flex gap-2">
+      <div className="flex flex-wrap items-end gap-2">
         {!gpu.draining && (
-          <input
-            aria-label="Reason for draining"
-            placeholder="Reason, shown to everybody"
-            maxLength={500}
-            value={reason}
-            onChange={(event) => setReason(event.target.value)}
-            className="field"
-          />
+          <>
+            <input
+              aria-label="Reason for draining"
+              placeholder="Reason, shown to everybody"
+              maxLength={500}
+              value={reason}
+              onChange={(event) => setReason(event.target.value)}
+              className="field min-w-40 flex-1"
+            />
+            <label className="flex items-center gap-2 text-sm text-muted">
+              until
+              <input
+                type="datetime-local"
+                aria-label="When jobs are let on again by themselves"
+                value={until}
+                onChange={(event) => setUntil(event.target.value)}
+                className="field w-auto"
+              />
+            </label>
+          </>
         )}
         <Button type="submit" disabled={change.isPending}>
           {gpu.draining ? "Let jobs on again" : "Drain"}

@@ -9,7 +9,7 @@ import { absolute, relative } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
 import { nextFree } from "@/model/idle";
-import { islands, ranges } from "@/model/topology";
+import { islands, jobsOn, ranges } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
@@ -98,8 +98,8 @@ export function OverviewScreen() {
                     <GpuCard
                       gpu={gpu}
                       history={history(gpu.uuid)}
-                      lit={lit !== null && gpu.holder.job_id === lit}
-                      dimmed={lit !== null && gpu.holder.job_id !== lit}
+                      lit={lit !== null && jobsOn(gpu).some((holder) => holder.job_id === lit)}
+                      dimmed={lit !== null && jobsOn(gpu).every((holder) => holder.job_id !== lit)}
                       onLight={setLit}
                     />
                   </li>

@@ -1,5 +1,15 @@
 /** How each kind of holder looks and what it is called on the map. */
-import { Ban, CircleDashed, CircleDot, CircleHelp, Ghost, OctagonAlert, UserX } from "lucide-react";
+import {
+  Ban,
+  CalendarClock,
+  ChartPie,
+  CircleDashed,
+  CircleDot,
+  CircleHelp,
+  Ghost,
+  OctagonAlert,
+  UserX,
+} from "lucide-react";
 import type { LucideIcon } from "lucide-react";
 import type { Gpu, HolderKind } from "@/api/types";
 
@@ -58,7 +68,13 @@ const DRAINING: Look = {
   ground: "bg-violet-soft",
 };
 
-/** A free card that drains is not free to anybody, so it does not look free. */
+const RESERVED: Look = { ...DRAINING, word: "reserved", icon: CalendarClock };
+
+/** A free card that drains, or is set aside, is not free to everybody, so it does not look free. */
 export function lookOf(gpu: Gpu): Look {
-  return gpu.draining && gpu.holder.kind === "free" ? DRAINING : LOOKS[gpu.holder.kind];
+  const look = LOOKS[gpu.holder.kind];
+  if (gpu.memory_leased_bytes != null) return { ...look, word: "shared", icon: ChartPie };
+  if (gpu.holder.kind !== "free") return look;
+  if (gpu.draining) return DRAINING;
+  return (gpu.reservations ?? []).some((one) => one.active) ? RESERVED : look;
 }

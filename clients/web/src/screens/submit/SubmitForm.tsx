@@ -89,7 +89,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               />
             )}
           </Field>
-          <Field label="Least memory per GPU">
+          <Field label="Memory per GPU, at least">
             {(id) => <input id={id} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
           </Field>
           <Field label="Python environment">
@@ -163,6 +163,15 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               onChange={(event) => onChange({ preemptible: event.target.checked })}
             />
             May be stopped for a job of higher priority, and is queued again
+          </label>
+          <label className="flex items-center gap-2">
+            <input
+              type="checkbox"
+              className="size-4"
+              checked={draft.share}
+              onChange={(event) => onChange({ share: event.target.checked })}
+            />
+            Share one card: lease only the memory given above
           </label>
         </div>
         <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>

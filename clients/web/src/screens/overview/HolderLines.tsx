@@ -1,0 +1,107 @@
+import type { Gpu, Reservation } from "@/api/types";
+import { JobDot } from "@/components/State";
+import { Ago, Left } from "@/components/Time";
+import { Told } from "@/components/Told";
+import { bytes, roundGib } from "@/format/units";
+import { jobColor } from "@/model/job";
+import { jobsOn, strangers } from "@/model/topology";
+
+/** Who is on a GPU and until when; for whom it is set aside; who is there besides. */
+export function HolderLines({ gpu }: { gpu: Gpu }) {
+  const { holder } = gpu;
+  if (holder.kind === "job") {
+    const others = strangers(gpu).filter((p) => p.attempt == null);
+    if (gpu.memory_leased_bytes != null) return <Shares gpu={gpu} />;
+    return (
+      <span className="min-w-0 text-sm leading-snug">
+        <span className="block truncate" title={holder.job_name ?? ""}>
+          <span className="tabular text-muted">{holder.job_id}</span> {holder.job_name}
+        </span>
+        <span className="flex justify-between gap-2 text-xs text-muted">
+          <span className="truncate">{holder.user}</span>
+          <Left until={holder.until} />
+        </span>
+        {others.length > 0 && (
+          <span className="block truncate text-xs text-warn">
+            + outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}
+          </span>
+        )}
+      </span>
+    );
+  }
+  if (holder.kind === "free") {
+    return (
+      <span className="truncate text-xs text-muted">
+        {gpu.draining ? (
+          <>
+            {gpu.drain_reason ?? "no new job may start here"}
+            {gpu.drain_until && (
+              <>
+                , ends <Ago time={gpu.drain_until} />
+              </>
+            )}
+          </>
+        ) : gpu.reservations?.[0] ? (
+          <Reserved reservation={gpu.reservations[0]} />
+        ) : (
+          gpu.name
+        )}
+      </span>
+    );
+  }
+  const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
+  return (
+    <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
+      <Told text={problem ?? holder.sentence} links={false} />
+    </span>
+  );
+}
+
+const SHOWN = 3;
+
+/** The jobs that share a card, each with what it uses of its part. */
+function Shares({ gpu }: { gpu: Gpu }) {
+  const jobs = jobsOn(gpu);
+  const rest = gpu.memory_total_bytes - (gpu.memory_leased_bytes ?? 0);
+  return (
+    <span className="min-w-0 text-xs leading-snug">
+      {jobs.slice(0, SHOWN).map((job) => (
+        <span key={job.attempt} className="flex items-center gap-1.5" title={job.sentence}>
+          <JobDot color={jobColor(job.job_id ?? 0)} />
+          <span className="min-w-0 flex-1 truncate">
+            <span className="tabular text-muted">{job.job_id}</span> {job.job_name}{" "}
+            <span className="text-muted">{job.user}</span>
+          </span>
+          <span className="tabular whitespace-nowrap text-muted">
+            {job.memory_used_bytes == null ? "–" : roundGib(job.memory_used_bytes)} of{" "}
+            {bytes(job.memory_bytes)}
+          </span>
+        </span>
+      ))}
+      <span className="block text-muted">
+        {jobs.length > SHOWN && `and ${jobs.length - SHOWN} more; `}
+        {bytes(rest)} left to share
+      </span>
+    </span>
+  );
+}
+
+/** For whom a card is set aside, and when. */
+export function Reserved({ reservation }: { reservation: Reservation }) {
+  const whose = [...(reservation.users ?? []), ...(reservation.groups ?? [])].join(", ") || "nobody";
+  return (
+    <>
+      reserved for {whose},{" "}
+      {reservation.active ? (
+        <>
+          ends <Ago time={reservation.ends_at} />
+        </>
+      ) : (
+        <>
+          begins <Ago time={reservation.starts_at} />
+        </>
+      )}
+      {reservation.reason && `: ${reservation.reason}`}
+    </>
+  );
+}
