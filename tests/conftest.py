@@ -187,12 +187,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def open_box(logs: Path, gpus: str = "sim:8") -> Iterator[Box]:
-    """A running box whose daemons log into `logs`; closed and wiped afterwards."""
+def open_box(logs: Path, gpus: str = "sim:8", settings: str = "") -> Iterator[Box]:
+    """A running box with `settings` as berth.toml, logging into `logs`; wiped afterwards."""
     # pytest's own folders are too deep for a unix socket's 107 characters.
     home = Path(tempfile.mkdtemp(prefix="berth-"))
     box = Box(home, gpus, logs)
     try:
+        (home / "berth.toml").write_text(settings)
         box.start()
         yield box
     finally:

@@ -119,6 +119,18 @@ def test_a_job_knows_itself(run_dir):
     assert jobside.gpu_uuids() == ["GPU-a", "GPU-b"]
 
 
+def test_a_checkpoint_is_told_whole_and_by_rank_0_alone(run_dir, monkeypatch):
+    """One file with step and time, replaced by the next; other ranks write nothing."""
+    assert jobside.checkpoint_saved(Tensor(7))
+    assert jobside.checkpoint_saved(8)
+    word = json.loads((run_dir / "saved.json").read_text())
+    assert word["step"] == 8
+    assert word["time"] > 1_700_000_000
+    monkeypatch.setenv("RANK", "1")
+    assert not jobside.checkpoint_saved(9)
+    assert [path.name for path in run_dir.iterdir()] == ["saved.json"]
+
+
 def test_outside_berth_nothing_happens(outside, tmp_path, monkeypatch):
     """Every call is harmless, also when the run directory is long gone."""
     before = signal.getsignal(signal.SIGUSR1)
@@ -131,6 +143,7 @@ def test_outside_berth_nothing_happens(outside, tmp_path, monkeypatch):
         assert not jobside.log_metrics(1, loss=1.0)
         assert not jobside.on_warning(print)
         assert not jobside.report_failure("x", "y")
+    assert not jobside.checkpoint_saved(1)
     assert signal.getsignal(signal.SIGUSR1) is before
 
 

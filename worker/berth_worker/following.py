@@ -192,6 +192,7 @@ class Follower:
         else:
             verdict = await anyio.to_thread.run_sync(ending.verdict, attempt)
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
+        attempt.saved_at = attempt.folder.saved_at() or attempt.saved_at
         attempt.gpus_clear = await self._is_clear(attempt)
         attempt.phase = "ended"
         self._keeper.tell(attempt)

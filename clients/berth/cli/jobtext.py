@@ -40,17 +40,21 @@ def command_line(job: Job) -> str:
 
 
 def gpus_cell(job: Job) -> str:
-    """How many GPUs, and which while it holds them: `4 (0-3)`."""
+    """How many GPUs, and which while it holds them: `4 (0-3)`; of a share how much of it."""
+    count = text.size(job.gpu_memory) if job.share else str(job.gpus)
     if job.state.is_active and job.gpu_indices:
-        return f"{job.gpus} ({text.indices(job.gpu_indices)})"
-    return str(job.gpus)
+        return f"{count} ({text.indices(job.gpu_indices)})"
+    return count
 
 
 def gpu_phrase(job: Job) -> str:
     """`4 GPUs`, or `GPUs 0,1,2,3` while it holds them."""
     if job.state.is_active and job.gpu_indices:
         noun = "GPU" if len(job.gpu_indices) == 1 else "GPUs"
-        return f"{noun} {','.join(map(str, job.gpu_indices))}"
+        part = f"{text.size(job.gpu_memory)} of " if job.share else ""
+        return f"{part}{noun} {','.join(map(str, job.gpu_indices))}"
+    if job.share:
+        return f"{text.size(job.gpu_memory)} of a GPU"
     return text.plural(job.gpus, "GPU") if job.gpus else "no GPU"
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.explain import Reason
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
 
@@ -37,6 +38,12 @@ class DryRun(Wire):
     """How far `expected_start` is to be trusted, as in an explanation."""
     summary: str
     """One sentence."""
+    reasons: list[Reason] = Field(default_factory=list)
+    """Everything that would keep it from starting, gravest first, as in an explanation."""
+    would_help: list[str] = Field(default_factory=list)
+    """What would start it sooner, one sentence each."""
+    would_preempt: list[int] = Field(default_factory=list)
+    """Ids of the preemptible jobs that would be stopped and queued again to make room for it."""
     launcher: Launcher
     """What would start the ranks."""
     before: str

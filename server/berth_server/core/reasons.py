@@ -118,10 +118,10 @@ def taken(snapshot: Snapshot, plan: Plan, job: JobView, usable: tuple[int, ...])
 
 
 def reserved(board: Board, job: JobView, usable: tuple[int, ...]) -> list[Reason]:
-    """Open GPUs that others have reserved before the job would be off them."""
+    """GPUs that others have reserved before the job would be off them, were it on them now."""
     found: dict[int, list[GpuView]] = {}
     for i in usable:
-        reservation = board.kept_from(job, i) if board.open[i] else None
+        reservation = board.kept_from(job, i)
         if reservation is not None:
             found.setdefault(reservation.id, []).append(board.gpus[i])
     reasons: list[Reason] = []

@@ -19,6 +19,8 @@ def victims(board: Board, job: JobView, usable: tuple[int, ...]) -> tuple[Runnin
     already. Work lost is GPU-seconds since the last checkpoint. Ties go to fewer victims,
     then to the later jobs.
     """
+    # A card that is set aside for others would not be the job's when it comes free.
+    usable = tuple(i for i in usable if board.kept_from(job, i) is None)
     wanted = set(usable)
     open_now = sum(board.open[i] for i in usable)
     candidates: list[tuple[float, RunningView, int]] = []

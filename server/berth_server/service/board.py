@@ -129,16 +129,15 @@ class Board:
         """How many jobs of a user are pending."""
         return sum(view.user == user for view in self.pending.values())
 
+    def view(self, record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
+        """A pending job as the scheduler sees it; id, state and name of what it depends on."""
+        return _job_view(record, dependencies, self._estimate(record), self._group(record.user))
+
     def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
         waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
         dependencies = jobs.dependencies(reader, waiting)
         for record in records:
-            self.pending[record.id] = _job_view(
-                record,
-                dependencies.get(record.id, ()),
-                self._estimate(record),
-                self._group(record.user),
-            )
+            self.pending[record.id] = self.view(record, dependencies.get(record.id, ()))
             if record.ablation is not None:
                 self.cells.setdefault(record.ablation, set()).add(record.id)
             if not record.gpus:

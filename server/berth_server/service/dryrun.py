@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from berth.commands import CommandError, LeaseFacts, Runtime, rewrite
 from berth.protocol.dryrun import DryRun
 from berth.protocol.jobs import Change
-from berth.protocol.states import FenceKind, JobState
+from berth.protocol.states import FenceKind
 from berth_server.core.explain import explain
 from berth_server.core.model import JobView
 from berth_server.core.policy import plan as core_plan
-from berth_server.service import check, schedule
-from berth_server.service.board import moment
+from berth_server.service import check, schedule, submit
 from berth_server.service.callers import Caller
 from berth_server.service.check import Prepared
 from berth_server.store import jobs
@@ -23,8 +22,14 @@ if TYPE_CHECKING:
 
 
 def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
-    """Plan with the job at the end of the queue; nothing is written. Raises Invalid."""
+    """
+    Plan with the job at the end of the queue; nothing is written.
+
+    Raises what a submit would: Invalid, Conflict, Forbidden.
+    """
+    submit.may_submit(service, caller)
     check.size(prepared, service.known_gpus)
+    submit.within_limit(service, caller, 1)
     now = service.clock()
     job = _view(service, caller, prepared, now)
     seen = schedule.snapshot(service, now)
@@ -43,6 +48,9 @@ def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
         expected_start=None if start else told.expected_start,
         confidence=told.confidence,
         summary=told.summary,
+        reasons=told.reasons,
+        would_help=told.would_help,
+        would_preempt=[p.job_id for p in plan.preemptions if p.for_job_id == job.id],
         launcher=prepared.view.launcher,
         before=prepared.view.text,
         after=after,
@@ -52,22 +60,11 @@ def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
 
 
 def _view(service: Service, caller: Caller, prepared: Prepared, now: float) -> JobView:
-    spec = prepared.spec
-    return JobView(
-        id=jobs.next_id(service.db.read),
-        name=prepared.name,
-        user=caller.user,
-        state=JobState.HELD if spec.hold else JobState.QUEUED,
-        gpus=prepared.gpus,
-        queued_at=moment(now),
-        gpu_memory_bytes=spec.gpu_memory,
-        priority=spec.priority,
-        time_limit=spec.time_limit,
-        preemptible=spec.preemptible,
-        not_before=spec.not_before,
-        group=service.groups.of(caller.user),
-        share=spec.share,
-    )
+    reader = service.db.read
+    others = jobs.by_ids(reader, set(prepared.spec.depends_on))
+    state = submit.first_state(prepared, {other.id: other.state for other in others}, now)
+    record = submit.new_record(jobs.next_id(reader), state, caller, prepared, now)
+    return service.board.view(record, [(other.id, other.state, other.name) for other in others])
 
 
 def _rewritten(

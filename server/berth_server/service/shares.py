@@ -28,6 +28,6 @@ def overuse(gpu: GpuSnapshot, share: LeaseView) -> str | None:
         return None
     return (
         f"Attempt {share.attempt} used {gib(used)} of GPU {gpu.index} and had declared "
-        f"{gib(declared)} (beside {gib(CONTEXT_BYTES)} for CUDA's own in each process), so it was "
-        "stopped; declare more with --gpu-memory, or take the whole card."
+        f"{gib(declared)} (and {CONTEXT_BYTES >> 20} MiB more per process for CUDA's own), so it "
+        "was stopped; declare more with --gpu-memory, or take the whole card."
     )

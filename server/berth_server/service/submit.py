@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from berth_server.service.errors import Conflict, Forbidden, Invalid
 from berth_server.service.sight import gib
 from berth_server.service.wording import has_ended
 from berth_server.store import events, idempotency, jobs
-from berth_server.store.database import Transaction
+from berth_server.store.database import Reader, Transaction
 from berth_server.store.records import JobRecord
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def may_take(service: Service, caller: Caller, prepared: Sequence[Prepared], *, 
             check.size(one, service.known_gpus)
         except Invalid as error:
             raise at_position(error, position, many=many) from None
-    _within_limit(service, caller, len(prepared))
+    within_limit(service, caller, len(prepared))
 
 
 def write_jobs(
@@ -111,10 +111,10 @@ def write_jobs(
     first = jobs.next_id(tx)
     records: list[JobRecord] = []
     waits: list[tuple[int, int]] = []
-    states = _dependency_states(tx, prepared)
+    states = dependency_states(tx, prepared)
     for position, one in enumerate(prepared):
-        state = _first_state(tx, one, states, f"{position}." if many else "")
-        record = _record(first + position, state, caller, one, tx.now, ablation)
+        state = first_state(one, states, tx.now, f"{position}." if many else "")
+        record = new_record(first + position, state, caller, one, tx.now, ablation)
         records.append(record)
         waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
     jobs.insert(tx, records)
@@ -139,7 +139,7 @@ def remember(tx: Transaction, caller: Caller, key: str, body: bytes, made: Submi
     idempotency.put(tx, caller.uid, key, _digest(body), made.first_id, made.count)
 
 
-def _within_limit(service: Service, caller: Caller, new: int) -> None:
+def within_limit(service: Service, caller: Caller, new: int) -> None:
     """Raise Conflict when the caller would have more pending jobs than the policy allows."""
     if not service.limits_pending:
         return
@@ -164,12 +164,18 @@ def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
     )
 
 
-def _dependency_states(tx: Transaction, prepared: Sequence[Prepared]) -> dict[int, str]:
+def dependency_states(reader: Reader, prepared: Sequence[Prepared]) -> dict[int, str]:
+    """The states of all jobs that these depend on; those that do not exist are left out."""
     wanted = {other for one in prepared for other in one.spec.depends_on}
-    return {job.id: job.state for job in jobs.by_ids(tx, wanted)} if wanted else {}
+    return {job.id: job.state for job in jobs.by_ids(reader, wanted)} if wanted else {}
 
 
-def _first_state(tx: Transaction, one: Prepared, states: dict[int, str], prefix: str) -> JobState:
+def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: str = "") -> JobState:
+    """
+    The state a new job gets; `states` are those of the jobs it depends on.
+
+    Raises Invalid for a job that does not exist or will never succeed.
+    """
     waiting = False
     for other in one.spec.depends_on:
         state = states.get(other)
@@ -185,21 +191,22 @@ def _first_state(tx: Transaction, one: Prepared, states: dict[int, str], prefix:
         waiting = waiting or state != JobState.SUCCEEDED.value
     if one.spec.hold:
         return JobState.HELD
-    later = one.spec.not_before is not None and one.spec.not_before.timestamp() > tx.now
+    later = one.spec.not_before is not None and one.spec.not_before.timestamp() > now
     return JobState.WAITING if waiting or later else JobState.QUEUED
 
 
 _FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
 
 
-def _record(
+def new_record(
     job_id: int,
     state: JobState,
     caller: Caller,
     one: Prepared,
     now: float,
-    ablation: str | None,
+    ablation: str | None = None,
 ) -> JobRecord:
+    """The row of a new job."""
     spec = one.spec
     return JobRecord(
         id=job_id,

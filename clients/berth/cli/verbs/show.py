@@ -53,11 +53,11 @@ def rendered(job: Job) -> str:
 
 
 def _gpus(job: Job) -> str:
-    parts = [str(job.gpus)]
+    parts = [f"{text.size(job.gpu_memory)} of one" if job.share else str(job.gpus)]
     if job.gpu_indices:
         held = "on" if job.state.is_active else "last on"
         parts.append(f"{held} {text.indices(job.gpu_indices)}")
-    if job.gpu_memory:
+    if job.gpu_memory and not job.share:
         parts.append(f"with at least {text.size(job.gpu_memory)} each")
     return ", ".join(parts)
 

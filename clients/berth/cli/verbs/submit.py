@@ -11,6 +11,7 @@ from berth.cli import following, jobtext, text
 from berth.cli.asked import Asked, takes_asked
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, note, print_json
+from berth.cli.verbs.why import facts, helps
 
 if TYPE_CHECKING:
     from berth.protocol.dryrun import DryRun, SubmittedJobs
@@ -101,7 +102,11 @@ def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> N
 
 
 def _would(answer: DryRun) -> str:
-    lines = [text.style(answer.summary, "bold")]
+    lines = [text.style(text.clean(answer.summary), "bold")]
+    lines += facts(answer.summary, answer.reasons)
+    if answer.would_preempt:
+        stopped = text.indices(answer.would_preempt)
+        lines.append(f"  stops   {stopped}, to be queued again, to make room")
     if answer.expected_start is not None and not answer.starts_now:
         when = text.about(answer.expected_start - datetime.now(UTC))
         lines.append(f"  start   {text.clock(answer.expected_start)} (in about {when})")
@@ -112,4 +117,5 @@ def _would(answer: DryRun) -> str:
         was, became = change.what or "(nothing)", change.became or "(taken out)"
         lines.append(f"  change  {text.clean(f'{was} -> {became}: {change.why}')}")
     lines += [f"  note    {text.clean(warning)}" for warning in answer.warnings]
+    lines += helps(answer.would_help)
     return "\n".join(lines)

@@ -31,10 +31,8 @@ def why(job: ids.JobId, *, as_json: AsJson = False) -> None:
 
 def rendered(explanation: Explanation) -> str:
     """The explanation as lines: the summary, its facts, what would help."""
-    lines = [text.style(explanation.summary, "bold")]
-    lines += [
-        _fact(reason) for reason in explanation.reasons if reason.sentence != explanation.summary
-    ]
+    lines = [text.style(text.clean(explanation.summary), "bold")]
+    lines += facts(explanation.summary, explanation.reasons)
     if explanation.position is not None:
         lines.append(f"  place in the queue: {explanation.position}")
     if explanation.expected_start is not None:
@@ -42,13 +40,22 @@ def rendered(explanation: Explanation) -> str:
         when = text.about(moment - datetime.now(UTC))
         trust = _TRUST[explanation.confidence]
         lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
-    if explanation.would_help:
-        lines.append("What would help:")
-        lines += [f"  - {text.clean(sentence)}" for sentence in explanation.would_help]
-    return "\n".join(lines)
+    return "\n".join([*lines, *helps(explanation.would_help)])
+
+
+def facts(summary: str, reasons: list[Reason]) -> list[str]:
+    """A line per reason that the summary does not tell already."""
+    return [_fact(reason) for reason in reasons if not summary.startswith(reason.sentence)]
+
+
+def helps(sentences: list[str]) -> list[str]:
+    """What would start a job sooner, with a heading if there is anything."""
+    listed = [f"  - {text.clean(sentence)}" for sentence in sentences]
+    return ["What would help:", *listed] if listed else []
 
 
 def _fact(reason: Reason) -> str:
     mark = text.style("*", "yellow") if reason.blocking else text.style("-", "dim")
-    until = f" (until {text.clock(reason.until)})" if reason.until else ""
+    told = reason.kind == "reservation" or "until" in reason.sentence
+    until = f" (until {text.clock(reason.until)})" if reason.until and not told else ""
     return f"  {mark} {text.clean(reason.sentence)}{until}"

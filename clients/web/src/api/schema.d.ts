@@ -1443,6 +1443,21 @@ export interface components {
              * @description One sentence.
              */
             summary: string;
+            /**
+             * Reasons
+             * @description Everything that would keep it from starting, gravest first, as in an explanation.
+             */
+            reasons?: components["schemas"]["Reason"][];
+            /**
+             * Would Help
+             * @description What would start it sooner, one sentence each.
+             */
+            would_help?: string[];
+            /**
+             * Would Preempt
+             * @description Ids of the preemptible jobs that would be stopped and queued again to make room for it.
+             */
+            would_preempt?: number[];
             /** @description What would start the ranks. */
             launcher: components["schemas"]["Launcher"];
             /**
