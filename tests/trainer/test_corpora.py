@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from berth_trainer.data.digitaltwin import PARTNER, read_digitaltwin
+from berth_trainer.data.digitaltwin import PARTNER
 from berth_trainer.data.load import load_material, read_corpus
-from berth_trainer.data.realpersonachat import read_realpersonachat
 from berth_trainer.data.records import Turn, merge_turns
 from berth_trainer.data.samples import make_samples, open_questions
 from berth_trainer.problem import Problem
@@ -44,7 +43,7 @@ def test_consecutive_turns_of_a_speaker_become_one():
 
 def test_realpersonachat_is_read_whole(corpus_folder):
     """Every file becomes a dialogue, every speaker has a profile with all persona sentences."""
-    corpus = read_realpersonachat(corpus_folder)
+    corpus = read_corpus(corpus_folder, "realpersonachat")
     people = json.loads((corpus_folder / "interlocutors.json").read_text("utf-8"))
 
     assert len(list((corpus_folder / "dialogues").glob("*.json"))) == len(corpus.dialogues)
@@ -65,7 +64,7 @@ def test_the_target_of_a_twin_is_told_by_source_or_name(tmp_path):
     }
     path.write_text(json.dumps([item(entry)]), "utf-8")
 
-    corpus = read_digitaltwin(path)
+    corpus = read_corpus(path, "digitaltwin")
 
     speakers = [turn.speaker for turn in corpus.dialogues[0].turns]
     assert speakers == ["h1", PARTNER, "h1", PARTNER, "h1"]
@@ -81,8 +80,8 @@ def test_an_item_without_continuation_gives_no_sample_of_its_own(tmp_path):
     entry = {"context": [said("user", "一"), said("y", "二")], "continuation": None}
     path.write_text(json.dumps([item(entry)]), "utf-8")
 
-    dialogues = read_digitaltwin(path).dialogues
-    assert make_samples(dialogues) == []
+    dialogues = read_corpus(path, "digitaltwin").dialogues
+    assert list(make_samples(dialogues)) == []
     (question,) = open_questions(dialogues)
     assert [turn.text for turn in question.context] == ["一", "二"]
     assert (question.target.speaker, question.target.text) == ("h1", "")

@@ -78,7 +78,6 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
             output_dir,
             attempt=os.environ.get("BERTH_ATTEMPT"),
             world_size=ranks.world_size,
-            training=settings.training,
         )
     card = single_gpu(arguments, ranks, os.environ)
     if card is not None:
@@ -101,6 +100,7 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     settings, decision = plan_run.settle(
         settings, load_config(name), look(settings, os.environ), ranks
     )
+    beginning = resume.same_step(beginning, settings.training, ranks.world_size)
     session = Session(
         settings=settings,
         decision=decision,

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,19 +125,14 @@ def _questions(
         encoder=encoder,
         limit=settings.data.max_eval_samples,
     )
-    return PersonaDataset(
-        samples=[*dataset.samples, *open_questions(held)],
-        pool=dataset.pool,
-        profiles=dataset.profiles,
-        ablation=ablation,
-        encoder=encoder,
-    )
+    return replace(dataset, more=open_questions(held))
 
 
 def _write(path: Path, dataset: PersonaDataset, answers: dict[int, str]) -> None:
     """Whole or not at all: a leaderboard file cut short would pass for a complete one."""
     lines: list[str] = []
-    for index, sample in enumerate(dataset.samples):
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
         line = {
             "dialogue": sample.dialogue.id,
             "turn": sample.index,

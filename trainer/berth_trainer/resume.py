@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from berth_trainer import checkpoints
@@ -33,20 +33,18 @@ def decide(
     *,
     attempt: str | None,
     world_size: int,
-    training: TrainingSettings,
 ) -> Beginning:
     """
     Resume where asked to, or where this is a later attempt of a Berth job.
 
-    Changes nothing on disk, so that every rank comes to the same answer. Raises Problem
-    where this number of ranks cannot take the checkpoint's samples per step.
+    Changes nothing on disk, so that every rank comes to the same answer.
     """
     later_attempt = _number_of(attempt) > 1
     wanted = later_attempt if arguments.resume is None else arguments.resume
     found = checkpoints.in_folder(output_dir)
     if arguments.checkpoint is not None:
         named = checkpoints.chosen(arguments.checkpoint, world_size)
-        return _resumed(named, (), world_size, training)
+        return _resumed(named, (), world_size)
     newest, flawed = checkpoints.newest_whole(found)
     if not wanted:
         if not found:
@@ -57,7 +55,7 @@ def decide(
     if newest is None:
         told = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
         return Beginning(None, (*skipped, told), set_aside=bool(found))
-    return _resumed(newest, skipped, world_size, training)
+    return _resumed(newest, skipped, world_size)
 
 
 def cut_metrics(path: Path, step: int) -> None:
@@ -68,47 +66,46 @@ def cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
 
-def _resumed(
-    found: checkpoints.Checkpoint,
-    told: tuple[str, ...],
-    world_size: int,
-    training: TrainingSettings,
-) -> Beginning:
-    told = (*told, f"resuming from {found.path} (step {found.step}).")
-    written_by = checkpoints.world_size_of(found.path)
-    if written_by is None:
-        return Beginning(found.path, told)
-    converted = written_by != world_size
-    if converted:
-        told = (*told, f"it was written by {written_by} ranks and this run has {world_size}.")
-    accumulation = _accumulation(found.path, written_by, world_size, training)
-    if accumulation != training.gradient_accumulation_steps:
-        samples = accumulation * training.batch_size * world_size
-        kept = (
-            f"training.gradient_accumulation_steps is {accumulation} instead of "
-            f"{training.gradient_accumulation_steps}: a step takes {samples} samples as before."
-        )
-        told = (*told, kept)
-    return Beginning(found.path, told, accumulation=accumulation, converted=converted)
+def same_step(beginning: Beginning, training: TrainingSettings, world_size: int) -> Beginning:
+    """
+    The beginning with the accumulation that keeps the checkpoint's samples per step.
 
-
-def _accumulation(
-    path: Path, written_by: int, world_size: int, training: TrainingSettings
-) -> int:  # fmt: skip
-    """What keeps the samples per step; the config file's own where the user has changed it."""
-    configured = training.batch_size * training.gradient_accumulation_steps
+    `training` is what the run has settled on. Where the user has changed batch size times
+    accumulation since the checkpoint, that is the user's will and stays. Raises Problem where
+    this number of ranks cannot share a step evenly.
+    """
+    path, accumulation = beginning.checkpoint, training.gradient_accumulation_steps
+    written_by = checkpoints.world_size_of(path) if path else None
+    if path is None or written_by is None:
+        return beginning
+    configured = training.batch_size * accumulation
     batch = checkpoints.batch_of(path) or checkpoints.Batch(written_by * configured, configured)
     if batch.configured != configured:
-        return training.gradient_accumulation_steps
-    accumulation, left = divmod(batch.samples, world_size * training.batch_size)
-    if left or not accumulation:
+        return beginning
+    kept, left = divmod(batch.samples, world_size * training.batch_size)
+    if left or not kept:
         fitting = [n for n in range(1, 65) if batch.samples % (n * training.batch_size) == 0]
         raise Problem(
             f"{path} was trained with {batch.samples} samples a step, which {world_size} ranks of "
             f"training.batch_size {training.batch_size} cannot share evenly: use "
             f"{', '.join(map(str, fitting))} GPUs, or start over with --no_resume."
         )
-    return accumulation
+    if kept == accumulation:
+        return beginning
+    told = (
+        f"training.gradient_accumulation_steps is {kept} instead of {accumulation}: "
+        f"a step takes {batch.samples} samples as before."
+    )
+    return replace(beginning, told=(*beginning.told, told), accumulation=kept)
+
+
+def _resumed(found: checkpoints.Checkpoint, told: tuple[str, ...], world_size: int) -> Beginning:
+    told = (*told, f"resuming from {found.path} (step {found.step}).")
+    written_by = checkpoints.world_size_of(found.path)
+    converted = written_by is not None and written_by != world_size
+    if converted:
+        told = (*told, f"it was written by {written_by} ranks and this run has {world_size}.")
+    return Beginning(found.path, told, converted=converted)
 
 
 def _number_of(attempt: str | None) -> int:

@@ -1,7 +1,7 @@
 """The heavy half of a run: model, trainer, training, final model."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
+from berth_trainer.data.store import numbered
+from berth_trainer.data.tokens import TokenDataset, cached
+from berth_trainer.environment import usable_cores
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.fused_layers import compiler_trouble
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
@@ -44,14 +47,16 @@ from berth_trainer.ranks import Ranks, meet, say
 from berth_trainer.settings import Settings
 from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
 
+Encoded = PersonaDataset | TokenDataset
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The three splits, encoded when asked for."""
+    """The three splits: encoded in the cache, or whenever asked for where there is none."""
 
-    train: PersonaDataset
-    validation: PersonaDataset
-    test: PersonaDataset
+    train: Encoded
+    validation: Encoded
+    test: Encoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +74,13 @@ class Session:
 
     def run(self, material: Material, beginning: resume.Beginning) -> bool:
         """Train, save, evaluate. True where a signal stopped it after a whole checkpoint."""
-        hardware = look(self.settings, os.environ)
         for sentence in beginning.told:
             say(sentence)
         config = load_config(self.model_name)
         tokenizer = load_tokenizer(self.model_name)
         length = fit_to_model(self.settings, config, tokenizer)
         data = self._data(material, Encoder(tokenizer, WORDINGS[material.language], length))
+        hardware = look(self.settings, os.environ)
         zero = deepspeed_config.build(
             self.settings.deepspeed,
             cuda=hardware.cuda,
@@ -123,14 +128,24 @@ class Session:
     def _data(self, material: Material, encoder: Encoder) -> Data:
         limits = self.settings.data
 
-        def dataset(dialogues: Any, limit: int) -> PersonaDataset:
-            return make_dataset(
+        def dataset(dialogues: Any, limit: int) -> Encoded:
+            made = make_dataset(
                 material,
                 dialogues,
                 settings=self.settings,
                 ablation=self.ablation,
                 encoder=encoder,
                 limit=limit,
+            )
+            if material.cache is None:
+                return made
+            recipe = [encoder.max_length, astuple(encoder.wording)]
+            return cached(
+                made,
+                material.cache,
+                tokenizer=encoder.tokenizer,
+                recipe=recipe,
+                processes=usable_cores(),
             )
 
         splits = material.splits
@@ -256,14 +271,18 @@ class Session:
         how = f"not compiled, because {trouble}" if trouble else "each compiled to one kernel"
         say(f"norms and gated blocks keep little for the backward pass; {how}.")
 
-    def _packed(self, samples: PersonaDataset, model: Any) -> PackedDataset:
+    def _packed(self, samples: Encoded, model: Any) -> PackedDataset:
         if not chunked_loss.is_able(model):
             raise Problem(
                 f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
                 "set it to 0."
             )
         budget = self.settings.training.pack_tokens
-        lengths = measure(samples, rank=self.ranks.rank, world_size=self.ranks.world_size)
+        lengths = (
+            numbered(samples.lengths)
+            if isinstance(samples, TokenDataset)
+            else measure(samples, rank=self.ranks.rank, world_size=self.ranks.world_size)
+        )
         rows = pack(lengths, budget)
         fill = sum(lengths) / (len(rows) * budget)
         say(

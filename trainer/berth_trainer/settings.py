@@ -41,6 +41,8 @@ class DataSettings:
     test_fraction: float = knob(0.05, least=0.0, most=0.5)
     max_train_samples: int = knob(0, least=0)  # 0: all
     max_eval_samples: int = knob(500, least=0)  # 0: all
+    cache_folder: str = knob("")  # "": the user's cache folder; none: no cache
+    cache_gib: int = knob(100, least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

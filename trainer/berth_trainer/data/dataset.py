@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from berth_trainer.ablations import Ablation
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.history import HistoryPool
-from berth_trainer.data.samples import Sample
+from berth_trainer.data.samples import Sample, Samples
+from berth_trainer.data.store import Array
 from berth_trainer.prompts import Parts, parts_of
 
 
@@ -14,22 +16,35 @@ from berth_trainer.prompts import Parts, parts_of
 class PersonaDataset:
     """One split under one ablation. Item i is the same on every rank and in every epoch."""
 
-    samples: Sequence[Sample]
+    samples: Samples
     pool: HistoryPool
     profiles: Mapping[str, tuple[str, ...]]
     ablation: Ablation
     encoder: Encoder
+    more: Sequence[Sample] = ()  # beside those of the corpus: questions without an answer
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.samples) + len(self.more)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        sample = self.samples[index]
+        sample = self.sample(index)
         encoded = self.encoder.encode(self.parts(index), sample.target.text)
         return {"input_ids": encoded.input_ids, "labels": encoded.labels}
 
+    def sample(self, index: int) -> Sample:
+        own = len(self.samples)
+        return self.samples[index] if index < own else self.more[index - own]
+
     def parts(self, index: int) -> Parts:
         """The parts of item `index`, whole, before they are fitted."""
-        sample = self.samples[index]
+        sample = self.sample(index)
         profile = self.profiles.get(sample.target.speaker, ())
         return parts_of(sample, self.ablation, profile=profile, pool=self.pool)
+
+    def speakers(self) -> Array:
+        """The target of each sample, as a number."""
+        return self.samples.speaker
+
+    def selection(self) -> Any:
+        """What tells this choice of samples and history from any other; plain data."""
+        return [self.samples.digest(), self.pool.digest()]

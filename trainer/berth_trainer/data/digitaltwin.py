@@ -1,22 +1,25 @@
 """Reads the digital-twin format: one JSON list of people with recorded dialogues."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.data.records import Corpus, Dialogue, merge_turns
+from berth_trainer.data import json_array
+from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
 from berth_trainer.problem import Problem
 
 PARTNER = "partner"
 
 
-def read_digitaltwin(path: Path) -> Corpus:
-    """Read a file, or `train.json` of a folder; the person of an item is its only target."""
+def open_digitaltwin(path: Path) -> Source:
+    """A file, or `train.json` of a folder; the person of an item is its only target."""
     file = path / "train.json" if path.is_dir() else path
-    items = _load(file)
-    dialogues: list[Dialogue] = []
-    profiles: dict[str, tuple[str, ...]] = {}
-    for number, item in enumerate(items):
+    return Source("digitaltwin", "zh", [file], lambda profiles: _read(file, profiles))
+
+
+def _read(file: Path, profiles: Profiles) -> Iterator[Dialogue]:
+    count = 0
+    for number, item in enumerate(_items(file)):
         try:
             person = str(item["user_hash"])
             user: dict[str, Any] = item["user"]
@@ -28,14 +31,13 @@ def read_digitaltwin(path: Path) -> Corpus:
                     said = [(_who(t["source"], person, names), str(t["content"]))
                             for t in entry["context"]]  # fmt: skip
                     said.append((person, str(entry.get("continuation") or "")))
-                    order = (float(len(dialogues)), key)
-                    dialogues.append(Dialogue(key, merge_turns(said), (person,), order))
+                    yield Dialogue(key, merge_turns(said), (person,), (float(count), key))
+                    count += 1
         except (KeyError, TypeError, AttributeError) as error:
             raise Problem(
                 f"item {number} of {file} does not follow the digital-twin format: "
                 f"{_missing(error)}."
             ) from error
-    return Corpus("digitaltwin", "zh", tuple(dialogues), profiles)
 
 
 def _missing(error: Exception) -> str:
@@ -66,13 +68,16 @@ def _flat(value: Any) -> str:
     return str(value)
 
 
-def _load(file: Path) -> list[Any]:
+def _items(file: Path) -> Iterator[Any]:
     try:
-        items = json.loads(file.read_text("utf-8"))
+        with file.open(encoding="utf-8") as text:
+            found = False
+            for item in json_array.items(text):
+                found = True
+                yield item
     except FileNotFoundError:
         raise Problem(f"{file} does not exist; set data.train_path to your data.") from None
     except (OSError, ValueError) as error:
         raise Problem(f"{file} cannot be read as JSON: {error}.") from error
-    if not isinstance(items, list) or not items:
+    if not found:
         raise Problem(f"{file} should hold a list of items in the digital-twin format.")
-    return items

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from berth_trainer.data.chat_format import ChatFormat
 from berth_trainer.prompts import Parts, Said, Wording, messages
 
 IGNORED = -100
+_KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of many samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,11 @@ class Encoder:
     """Encodes with one tokenizer, wording and length."""
 
     def __init__(self, tokenizer: Any, wording: Wording, max_length: int) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        self.wording = wording
+        self.max_length = max_length
         self._format = ChatFormat(tokenizer)
-        self._wording = wording
-        self._max_length = max_length
+        self._size = lru_cache(_KEPT_SIZES)(self._size_of)
 
     def encode(self, parts: Parts, target: str) -> Encoded:
         """
@@ -38,16 +41,16 @@ class Encoder:
         inside of the longest text left. So every part that was there is still there.
         """
         answer = self._answer(parts, target)
-        prompt, kept = self._fit(parts, self._max_length - len(answer))
+        prompt, kept = self._fit(parts, self.max_length - len(answer))
         return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept)
 
     def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
         """The prompt alone, leaving that many tokens of the length free, but at most half."""
-        return self._fit(parts, self._max_length - min(leaving, self._max_length // 2))[0]
+        return self._fit(parts, self.max_length - min(leaving, self.max_length // 2))[0]
 
     def end_of_turn(self) -> int | None:
         """The token that ends an answer; None where no token does."""
-        asked = messages(Parts(), self._wording)
+        asked = messages(Parts(), self.wording)
         prompt = self._format.prompt(asked)
         bare, told = (self._ids(self._format.completion(asked, prompt, text)) for text in ("", "A"))
         # What follows the answer is what both endings share, from its first token on.
@@ -58,7 +61,7 @@ class Encoder:
 
     def _fit(self, parts: Parts, room: int) -> tuple[list[int], Parts]:
         while True:
-            prompt = self._ids(self._format.prompt(messages(parts, self._wording)))
+            prompt = self._ids(self._format.prompt(messages(parts, self.wording)))
             excess = len(prompt) - room
             if excess <= 0:
                 return prompt, parts
@@ -68,19 +71,23 @@ class Encoder:
             parts = shorter
 
     def _answer(self, parts: Parts, target: str) -> list[int]:
-        asked = messages(parts, self._wording)
+        asked = messages(parts, self.wording)
         prompt = self._format.prompt(asked)
         ids = self._ids(self._format.completion(asked, prompt, target))
-        most = max(1, self._max_length // 2)
+        most = max(1, self.max_length // 2)
         return ids[:most]
 
     def _ids(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _size_of(self, text: str) -> int:
+        """Its tokens, and one for the line break."""
+        return len(self._ids(text)) + 1
 
     def _shorten(self, parts: Parts, excess: int) -> Parts | None:
         sizes = {
-            "history": [len(self._ids(text)) + 1 for text in parts.history],
-            "context": [len(self._ids(said.text)) + 1 for said in parts.context],
+            "history": [self._size(text) for text in parts.history],
+            "context": [self._size(said.text) for said in parts.context],
         }
         longer = max(("history", "context"), key=lambda part: _droppable(sizes[part]))
         if len(sizes[longer]) > 1:
@@ -90,7 +97,7 @@ class Encoder:
             items = parts.history if longer == "history" else parts.context
             return parts.changed(longer, items[len(items) - kept :])
         if len(parts.profile) > 1:
-            lines = [len(self._ids(line)) + 1 for line in parts.profile]
+            lines = [self._size(line) for line in parts.profile]
             return parts.changed("profile", parts.profile[: _drop_oldest(lines[::-1], excess)])
         return self._cut_inside(parts, excess)
 

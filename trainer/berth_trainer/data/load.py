@@ -1,65 +1,101 @@
 """From the data settings to the three datasets of a run."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from berth_trainer.ablations import Ablation
+from berth_trainer.atomic_file import write_json
+from berth_trainer.data import store
+from berth_trainer.data.cache import Cache, Progress, default_root
 from berth_trainer.data.dataset import PersonaDataset
-from berth_trainer.data.digitaltwin import read_digitaltwin
+from berth_trainer.data.digitaltwin import open_digitaltwin
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.history import HistoryPool
-from berth_trainer.data.realpersonachat import is_realpersonachat, read_realpersonachat
-from berth_trainer.data.records import Corpus, Dialogue
+from berth_trainer.data.realpersonachat import is_realpersonachat, open_realpersonachat
+from berth_trainer.data.records import Dialogue, Profiles, Source
 from berth_trainer.data.samples import make_samples
 from berth_trainer.data.splits import Splits, split, without
+from berth_trainer.data.store import Dialogues, Store
 from berth_trainer.problem import Problem
 from berth_trainer.settings import Settings
+
+_VERSION = 1  # of the corpus entries in the cache
+NO_CACHE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All dialogues of one source, in time order; `profiles` holds each target's lines."""
+
+    name: str
+    language: str
+    dialogues: Dialogues
+    profiles: Profiles
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A corpus with its splits, before any tokenizer is known."""
+    """A corpus with its splits, before any tokenizer is known. `cache` None: there is none."""
 
     corpus: Corpus
     splits: Splits
     language: str
+    cache: Cache | None
+
+
+def cache_of(settings: Settings) -> Cache | None:
+    """The data cache that the config file asks for."""
+    given = settings.data.cache_folder
+    if given == NO_CACHE:
+        return None
+    root = settings.locate(given) if given else default_root()
+    return Cache(root, settings.data.cache_gib << 30)
 
 
 def load_material(settings: Settings) -> Material:
     """Read and divide the corpus. A `data.test_path` of its own takes the test split's place."""
     data = settings.data
-    corpus = read_corpus(settings.locate(data.train_path), data.dataset)
+    cache = cache_of(settings)
+    corpus = read_corpus(settings.locate(data.train_path), data.dataset, cache)
     seed = settings.training.seed
     language = corpus.language if data.language == "auto" else data.language
     if not data.test_path:
         found = split(
             corpus.dialogues, validation=data.validation_fraction, test=data.test_fraction, seed=seed
         )  # fmt: skip
-        return Material(corpus, _checked(found, settings), language)
-    tests = read_corpus(settings.locate(data.test_path), data.dataset)
+        return Material(corpus, _checked(found, settings), language, cache)
+    tests = read_corpus(settings.locate(data.test_path), data.dataset, cache)
     rest = without(corpus.dialogues, tests.dialogues)
     found = split(rest, validation=data.validation_fraction, test=0.0, seed=seed)
-    both = Corpus(corpus.name, corpus.language, corpus.dialogues + tests.dialogues,
+    both = Corpus(corpus.name, corpus.language, corpus.dialogues,
                   {**tests.profiles, **corpus.profiles})  # fmt: skip
-    return Material(
-        both, _checked(Splits(found.train, found.validation, tests.dialogues), settings), language
-    )
+    splits = Splits(found.train, found.validation, tests.dialogues)
+    return Material(both, _checked(splits, settings), language, cache)
 
 
-def read_corpus(path: Path, dataset: str) -> Corpus:
-    """Read a corpus; `auto` tells the format by what lies at `path`."""
-    if not path.exists():
-        raise Problem(
-            f"{path} does not exist; set data.train_path and data.test_path to your data."
-        )
-    readers: dict[str, Callable[[Path], Corpus]] = {
-        "realpersonachat": read_realpersonachat,
-        "digitaltwin": read_digitaltwin,
-    }
-    if dataset == "auto":
-        dataset = "realpersonachat" if is_realpersonachat(path) else "digitaltwin"
-    return readers[dataset](path)
+def read_corpus(path: Path, dataset: str, cache: Cache | None = None) -> Corpus:
+    """
+    A corpus, memory-mapped from the cache, where it is written when it is read the first time.
+
+    `auto` tells the format by what lies at `path`. Without a cache its text is held in memory.
+    """
+    source = _open(path, dataset)
+    if cache is None:
+        profiles: Profiles = {}
+        dialogues = store.in_memory(source.read(profiles))
+        return Corpus(source.name, source.language, dialogues, profiles)
+    folder = cache.entry(f"corpus-{_manifest(source)}", lambda into: _write(source, into))
+    told = json.loads((folder / "corpus.json").read_text("utf-8"))
+    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in store.COLUMNS}
+    found = Store(_mapped(folder / "dialogues.jsonl"), columns, tuple(told["speakers"]), told["digest"])  # fmt: skip
+    profiles = {name: tuple(lines) for name, lines in told["profiles"].items()}
+    return Corpus(source.name, source.language, store.every(found), profiles)
 
 
 def make_dataset(
@@ -79,6 +115,52 @@ def make_dataset(
         ablation=ablation,
         encoder=encoder,
     )
+
+
+def _open(path: Path, dataset: str) -> Source:
+    if not path.exists():
+        raise Problem(
+            f"{path} does not exist; set data.train_path and data.test_path to your data."
+        )
+    if dataset == "auto":
+        dataset = "realpersonachat" if is_realpersonachat(path) else "digitaltwin"
+    return open_realpersonachat(path) if dataset == "realpersonachat" else open_digitaltwin(path)
+
+
+def _manifest(source: Source) -> str:
+    """Changes when a file does. What is in the files decides later, by the store's digest."""
+    digest = blake2b(f"{_VERSION} {source.name}".encode(), digest_size=16)
+    for file in source.files:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            raise Problem(f"{file} does not exist; set data.train_path to your data.") from None
+        digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _write(source: Source, into: Path) -> None:
+    profiles: Profiles = {}
+    progress = Progress("reading files", len(source.files)) if len(source.files) > 2 else None
+    with (into / "dialogues.jsonl").open("wb") as file:
+        count = 0
+
+        def write(line: bytes) -> None:
+            nonlocal count
+            file.write(line)
+            count += 1
+            if progress:
+                progress.reached(count)
+
+        built = store.build(source.read(profiles), write)
+    for name, values in built.columns.items():
+        np.save(into / f"{name}.npy", values)
+    told = {"speakers": built.speakers, "digest": built.digest, "profiles": profiles}
+    write_json(into / "corpus.json", told)
+
+
+def _mapped(file: Path) -> Any:
+    return np.memmap(file, np.uint8, "r") if file.stat().st_size else b""
 
 
 def _checked(splits: Splits, settings: Settings) -> Splits:

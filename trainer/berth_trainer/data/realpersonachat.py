@@ -1,12 +1,13 @@
 """Reads RealPersonaChat: a folder with `dialogues/*.json` and `interlocutors.json`."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.data.records import Corpus, Dialogue, merge_turns
+from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
 from berth_trainer.problem import Problem
 
 
@@ -14,27 +15,35 @@ def is_realpersonachat(path: Path) -> bool:
     return (path / "dialogues").is_dir() and (path / "interlocutors.json").is_file()
 
 
-def read_realpersonachat(path: Path) -> Corpus:
-    """Read every dialogue; both speakers of each are targets. Raises Problem naming the file."""
+def open_realpersonachat(path: Path) -> Source:
+    """Both speakers of each dialogue are targets. Raises Problem where it is no such folder."""
     if not is_realpersonachat(path):
         raise Problem(
             f"{path} is no RealPersonaChat folder: it should hold dialogues/ and "
             "interlocutors.json; set data.train_path to the folder that does."
         )
-    people: dict[str, Any] = _load(path / "interlocutors.json")
     files = sorted((path / "dialogues").glob("*.json"))
     if not files:
         raise Problem(f"{path / 'dialogues'} holds no *.json file.")
-    dialogues = tuple(_dialogue(_load(file), file) for file in files)
-    speakers = {speaker for dialogue in dialogues for speaker in dialogue.targets}
-    strangers = sorted(speakers - set(people))
-    if strangers:
-        raise Problem(
-            f"interlocutors.json in {path} lacks the speaker {strangers[0]}, "
-            "who has a part in dialogues/; the two do not belong together."
-        )
-    profiles = {speaker: _profile(people[speaker]) for speaker in sorted(speakers)}
-    return Corpus("realpersonachat", "ja", dialogues, profiles)
+    people = path / "interlocutors.json"
+    return Source(
+        "realpersonachat", "ja", [people, *files], lambda profiles: _read(people, files, profiles)
+    )
+
+
+def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialogue]:
+    known: dict[str, Any] = _load(people)
+    for file in files:
+        dialogue = _dialogue(_load(file), file)
+        for speaker in dialogue.targets:
+            if speaker not in known:
+                raise Problem(
+                    f"{people} lacks the speaker {speaker}, who has a part in {file}; the two do "
+                    "not belong together."
+                )
+            if speaker not in profiles:
+                profiles[speaker] = _profile(known[speaker])
+        yield dialogue
 
 
 def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:

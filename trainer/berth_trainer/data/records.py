@@ -1,7 +1,8 @@
 """What every corpus becomes: people, dialogues, turns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,22 @@ class Dialogue:
     order: tuple[float, str]
 
 
+Profiles = dict[str, tuple[str, ...]]  # each target's lines, most telling first
+
+
 @dataclass(frozen=True, slots=True)
-class Corpus:
-    """All dialogues of one source; `profiles` holds each target's lines, most telling first."""
+class Source:
+    """
+    A corpus on disk, not yet read. `files` is all that its content depends on.
+
+    `read` yields the dialogues one by one and fills in the profiles on the way; it raises
+    Problem where a file is not what it should be.
+    """
 
     name: str
     language: str
-    dialogues: tuple[Dialogue, ...]
-    profiles: Mapping[str, tuple[str, ...]]
+    files: Sequence[Path]
+    read: Callable[[Profiles], Iterator[Dialogue]]
 
 
 def merge_turns(utterances: list[tuple[str, str]]) -> tuple[Turn, ...]:

@@ -1,9 +1,14 @@
 """Which turns a model learns to say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import overload
+
+import numpy as np
 
 from berth_trainer.data.records import Dialogue, Turn
+from berth_trainer.data.store import Array, Dialogues, as_dialogues
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +28,56 @@ class Sample:
         return self.dialogue.turns[: self.index]
 
 
-def make_samples(dialogues: Sequence[Dialogue], *, limit: int = 0) -> list[Sample]:
+class Samples(Sequence[Sample]):
+    """Samples as two arrays: the dialogue, and the turn of it."""
+
+    def __init__(self, dialogues: Dialogues, owner: Array, place: Array, speaker: Array) -> None:
+        self._dialogues, self._owner, self._place = dialogues, owner, place
+        self.speaker = speaker  # the target's number in the store
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Samples": ...
+    def __getitem__(self, index: int | slice) -> "Sample | Samples":
+        if isinstance(index, slice):
+            return self._at(index)
+        return Sample(self._dialogues[int(self._owner[index])], int(self._place[index]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def spread(self, limit: int) -> "Samples":
+        """`limit` of them, spread evenly; all where there are not more."""
+        if not limit or limit >= len(self):
+            return self
+        return self._at(np.arange(limit) * len(self) // limit)
+
+    def digest(self) -> str:
+        """The same for the same turns of the same corpus, whatever chose them."""
+        chosen = self._dialogues.chosen[self._owner]
+        digest = blake2b(self._dialogues.store.digest.encode(), digest_size=16)
+        for numbers in (chosen, self._place):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+        return digest.hexdigest()
+
+    def _at(self, index: Array | slice) -> "Samples":
+        return Samples(self._dialogues, self._owner[index], self._place[index], self.speaker[index])
+
+
+def make_samples(dialogues: Sequence[Dialogue], *, limit: int = 0) -> Samples:
     """
-    Every target turn that follows a partner's; the same list for every ablation.
+    Every target turn that follows a partner's; the same for every ablation.
 
     `limit` above 0 keeps that many, spread evenly over all of them.
     """
-    found = [
-        Sample(dialogue, index)
-        for dialogue in dialogues
-        for index, turn in enumerate(dialogue.turns)
-        if index > 0 and turn.speaker in dialogue.targets
-    ]
-    if not limit or limit >= len(found):
-        return found
-    return [found[place * len(found) // limit] for place in range(limit)]
+    given = as_dialogues(dialogues)
+    owner, place, speaker = given.turns()
+    asked = np.flatnonzero((place > 0) & (speaker >= 0))
+    return Samples(given, owner[asked], place[asked], speaker[asked]).spread(limit)
 
 
 def open_questions(dialogues: Sequence[Dialogue]) -> list[Sample]:

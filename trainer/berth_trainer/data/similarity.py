@@ -2,8 +2,13 @@
 
 import math
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from berth_trainer.data.store import Array
 
 SIZES = (2, 3)
 
@@ -19,31 +24,50 @@ def grams(text: str) -> Counter[str]:
 
 
 class Similarity:
-    """TF-IDF cosine over a fixed set of texts: what all of them share says little."""
+    """
+    TF-IDF cosine over a fixed set of texts: what all of them share says little.
+
+    Kept as an inverted index, from a gram to the texts that hold it: a question touches only
+    the texts it has something in common with.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        counted = [grams(text) for text in texts]
-        seen = Counter(gram for counts in counted for gram in counts)
+        holders: dict[str, array[int]] = defaultdict(lambda: array("i"))
+        strengths: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        for number, text in enumerate(texts):
+            for gram, count in grams(text).items():
+                holders[gram].append(number)
+                strengths[gram].append(1 + math.log(count))
+        self._count = len(texts)
+        self._rare = math.log(1 + len(texts)) + 1
         self._weights = {
-            gram: math.log((1 + len(counted)) / (1 + n)) + 1 for gram, n in seen.items()
+            gram: math.log((1 + len(texts)) / (1 + len(found))) + 1
+            for gram, found in holders.items()
         }
-        self._rare = math.log(1 + len(counted)) + 1
-        self._vectors = [self._vector(counts) for counts in counted]
+        squares = np.zeros(len(texts))
+        weighted: dict[str, tuple[Array, Array]] = {}
+        for gram, found in holders.items():
+            where = np.frombuffer(found, np.int32)
+            values = np.frombuffer(strengths[gram]) * self._weights[gram]
+            squares[where] += values * values
+            weighted[gram] = where, values
+        norms = np.sqrt(squares)
+        self._index = {
+            gram: (where, values / norms[where]) for gram, (where, values) in weighted.items()
+        }
 
-    def scores(self, query: str) -> list[float]:
+    def scores(self, query: str) -> Array:
         """The cosine of `query` with each text, in the texts' order."""
-        asked = self._vector(grams(query))
-        return [_dot(asked, vector) for vector in self._vectors]
-
-    def _vector(self, counts: Counter[str]) -> dict[str, float]:
-        raw = {
-            gram: (1 + math.log(n)) * self._weights.get(gram, self._rare)
-            for gram, n in counts.items()
+        asked = {
+            gram: (1 + math.log(count)) * self._weights.get(gram, self._rare)
+            for gram, count in grams(query).items()
         }
-        norm = math.sqrt(sum(value * value for value in raw.values()))
-        return {gram: value / norm for gram, value in raw.items()} if norm else {}
-
-
-def _dot(left: Mapping[str, float], right: Mapping[str, float]) -> float:
-    small, large = (left, right) if len(left) < len(right) else (right, left)
-    return sum(value * large.get(gram, 0.0) for gram, value in small.items())
+        shared = [
+            (self._index[gram], value) for gram, value in asked.items() if gram in self._index
+        ]
+        if not shared:
+            return np.zeros(self._count)
+        where = np.concatenate([where for (where, _), _ in shared])
+        values = np.concatenate([values * value for (_, values), value in shared])
+        norm = math.sqrt(sum(value * value for value in asked.values()))
+        return np.bincount(where, values, self._count) / norm

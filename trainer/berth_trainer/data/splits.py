@@ -1,11 +1,11 @@
 """Divides a corpus by dialogue, so that nothing of one split is seen in another."""
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from berth_trainer.data.records import Dialogue
+import numpy as np
+
+from berth_trainer.data.store import Array, Dialogues, numbered
 
 PER_SPEAKER = 4  # a held-out speaker keeps some dialogues together: history must exist there too
 
@@ -14,14 +14,12 @@ PER_SPEAKER = 4  # a held-out speaker keeps some dialogues together: history mus
 class Splits:
     """Three sets of dialogues without overlap, each in time order."""
 
-    train: tuple[Dialogue, ...]
-    validation: tuple[Dialogue, ...]
-    test: tuple[Dialogue, ...]
+    train: Dialogues
+    validation: Dialogues
+    test: Dialogues
 
 
-def split(
-    dialogues: Sequence[Dialogue], *, validation: float, test: float, seed: int
-) -> Splits:  # fmt: skip
+def split(dialogues: Dialogues, *, validation: float, test: float, seed: int) -> Splits:
     """
     Hold out the given fractions; the same seed gives the same splits on every rank.
 
@@ -29,48 +27,57 @@ def split(
     leave most held-out speakers with a single dialogue, hence without history. Dialogues
     with the same words (a record that stands twice) always share a split.
     """
-    twins: dict[tuple[str, ...], list[Dialogue]] = defaultdict(list)
-    for dialogue in dialogues:
-        twins[fingerprint(dialogue)].append(dialogue)
-    groups = sorted(twins.values(), key=lambda group: group[0].order)
-    by_speaker: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        for speaker in group[0].targets:
-            by_speaker[speaker].append(index)
-    speakers = sorted(by_speaker)
+    group = _twins(dialogues)  # of each dialogue, numbered in time order
+    total = int(group.max()) + 1 if len(group) else 0
+    free = np.ones(total, bool)
+    held: list[Array] = []
+    groups_of = _by_speaker(dialogues, group)
+    names = dialogues.store.speakers
+    speakers = sorted(groups_of, key=names.__getitem__)
     random.Random(seed).shuffle(speakers)  # noqa: S311  # a split needs repeatability, not secrecy
-
-    free = set(range(len(groups)))
-    held: list[set[int]] = []
     for fraction in (validation, test):
-        wanted = _count(fraction, len(groups))
-        chosen: set[int] = set()
+        wanted = _count(fraction, total)
+        chosen = np.zeros(total, bool)
+        left = wanted
         for speaker in speakers:
-            mine = [index for index in by_speaker[speaker] if index in free][:PER_SPEAKER]
-            chosen.update(mine[: wanted - len(chosen)])
-            free -= chosen
-            if len(chosen) >= wanted:
+            if not left:
                 break
+            mine = groups_of[speaker]
+            mine = mine[free[mine]][: min(PER_SPEAKER, left)]
+            chosen[mine], free[mine] = True, False
+            left -= len(mine)
         held.append(chosen)
-    return Splits(*(_gather(groups, part) for part in (free, *held)))
+    return Splits(*(Dialogues(dialogues.store, dialogues.chosen[part[group]])
+                    for part in (free, *held)))  # fmt: skip
 
 
-def without(dialogues: Sequence[Dialogue], others: Sequence[Dialogue]) -> tuple[Dialogue, ...]:
+def without(dialogues: Dialogues, others: Dialogues) -> Dialogues:
     """The dialogues whose words do not stand among `others` (a test file of its own, say)."""
-    seen = {fingerprint(dialogue) for dialogue in others}
-    return tuple(dialogue for dialogue in dialogues if fingerprint(dialogue) not in seen)
+    fresh = ~np.isin(words_of(dialogues), words_of(others))
+    return Dialogues(dialogues.store, dialogues.chosen[fresh])
 
 
-def fingerprint(dialogue: Dialogue) -> tuple[str, ...]:
-    """What makes two records the same dialogue: the words in their order."""
-    return tuple(turn.text for turn in dialogue.turns)
+def words_of(dialogues: Dialogues) -> Array:
+    """What makes two records the same dialogue: the words in their order, hashed."""
+    return dialogues.store.columns["words"][dialogues.chosen]
+
+
+def _twins(dialogues: Dialogues) -> Array:
+    _, first, inverse = np.unique(words_of(dialogues), return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _by_speaker(dialogues: Dialogues, group: Array) -> dict[int, Array]:
+    """The groups in which each target speaks, in time order."""
+    owner, _, speaker = dialogues.turns()
+    spoken = speaker >= 0
+    pairs = np.unique(np.stack([speaker[spoken], group[owner[spoken]]]), axis=1)
+    speakers, begins = np.unique(pairs[0], return_index=True)
+    return dict(zip(numbered(speakers), np.split(pairs[1], begins[1:]), strict=True))
 
 
 def _count(fraction: float, total: int) -> int:
     """At least one where something was asked for and there is enough to keep training."""
     return max(1, round(fraction * total)) if fraction > 0 and total >= 3 else 0
-
-
-def _gather(groups: list[list[Dialogue]], chosen: set[int]) -> tuple[Dialogue, ...]:
-    found = [dialogue for index in chosen for dialogue in groups[index]]
-    return tuple(sorted(found, key=lambda dialogue: dialogue.order))

@@ -1,0 +1,146 @@
+"""The data cache: folders that are whole or not there, made once for all ranks and jobs."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.atomic_file import write_json
+from berth_trainer.one_at_a_time import alone
+from berth_trainer.problem import Problem
+from berth_trainer.ranks import say, warn
+
+_RECORD = "whole.json"  # written last: sizes and checksums of the files beside it
+_BLOCK = 64 << 20
+_CHECKED = 64  # blocks of a file that are read again at each start: all up to 4 GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder of entries, kept under `limit` bytes by deleting those unused for longest."""
+
+    root: Path
+    limit: int
+
+    def entry(self, name: str, build: Callable[[Path], None]) -> Path:
+        """
+        The entry's folder, built where it is not there or no longer what was written.
+
+        `build` fills an empty folder. One process builds; who else needs the entry waits for
+        it. Raises Problem where the cache cannot be written.
+        """
+        path = self.root / name
+        if self._sound(path):
+            return path
+        try:
+            with alone(self.root / f".{name}.lock"):
+                if not self._sound(path):
+                    self._build(path, build)
+        except OSError as error:
+            raise Problem(
+                f"the data cache {self.root} cannot be written ({error.strerror or error}): set "
+                "data.cache_folder to a folder with room, or to none."
+            ) from error
+        return path
+
+    def _build(self, path: Path, build: Callable[[Path], None]) -> None:
+        if path.exists():
+            warn(f"{path} is damaged and is made again.")
+            shutil.rmtree(path)
+        for left in self.root.glob(f".{path.name}.building.*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        building = path.with_name(f".{path.name}.building.{os.getpid()}")
+        building.mkdir(parents=True)
+        try:
+            build(building)
+            files = {file.name: _checksums(file) for file in sorted(building.iterdir())}
+            write_json(building / _RECORD, {"files": files})
+            building.rename(path)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        self._make_room(path)
+
+    def _make_room(self, newest: Path) -> None:
+        entries = {
+            path: sum(file.stat().st_size for file in path.iterdir())
+            for path in self.root.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        }
+        too_much = sum(entries.values()) - self.limit
+        for path in sorted(entries, key=lambda entry: (entry / _RECORD).stat().st_mtime):
+            if too_much <= 0 or path == newest:
+                return
+            # Who reads it goes on: a mapped file stays until it is let go.
+            shutil.rmtree(path, ignore_errors=True)
+            too_much -= entries[path]
+            say(f"data cache: {path.name} is deleted to stay under {self.limit >> 30} GiB.")
+
+    def _sound(self, path: Path) -> bool:
+        try:
+            told: dict[str, Any] = json.loads((path / _RECORD).read_text("utf-8"))["files"]
+            if any(not _matches(path / name, sums) for name, sums in told.items()):
+                return False
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        with contextlib.suppress(OSError):  # somebody else's cache: when it was used is theirs
+            os.utime(path / _RECORD)
+        return True
+
+
+def default_root() -> Path:
+    """$XDG_CACHE_HOME/berth/data, or the like under the home folder."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "berth" / "data"
+
+
+class Progress:
+    """A line each few seconds: how far, how fast, how long still."""
+
+    EVERY_S = 5.0
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total = what, total
+        self._began = self._told = time.monotonic()
+
+    def reached(self, count: int) -> None:
+        now = time.monotonic()
+        if now - self._told < self.EVERY_S or not count:
+            return
+        self._told = now
+        rate = count / (now - self._began)
+        left = (self._total - count) / rate
+        # From whichever rank does the work, which need not be the first.
+        print(
+            f"{self._what}: {count:,} of {self._total:,}, {rate:,.0f} a second, "
+            f"{left / 60:.1f} min left",
+            flush=True,
+        )
+
+
+def _blocks(file: Path, numbers: Iterator[int] | range) -> Iterator[int]:
+    with file.open("rb") as opened:
+        for number in numbers:
+            opened.seek(number * _BLOCK)
+            yield zlib.crc32(opened.read(_BLOCK))
+
+
+def _checksums(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+    size = file.stat().st_size
+    return {"size": size, "crc32": list(_blocks(file, range(-(-size // _BLOCK))))}
+
+
+def _matches(file: Path, told: dict[str, Any]) -> bool:
+    if file.stat().st_size != told["size"]:
+        return False
+    sums: list[int] = told["crc32"]
+    step = max(1, -(-len(sums) // _CHECKED))
+    return sums[::step] == list(_blocks(file, range(0, len(sums), step)))
