@@ -8,6 +8,7 @@ the stock layers. Nothing is compiled around a module: DeepSpeed's hooks stay wh
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -19,8 +20,6 @@ _PLAIN = frozenset({"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSN
 _GATED = frozenset({
     "GemmaMLP", "Gemma2MLP", "Gemma3MLP", "LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP",
 })  # fmt: skip
-KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
-"""Model types of which every norm and gated block is known here."""
 
 
 def install(model: Any, *, compiled: bool) -> int:
@@ -68,7 +67,8 @@ class _Kernels:
     """The four computations, compiled or as they stand."""
 
     def __init__(self, *, compiled: bool) -> None:
-        wrap: Any = torch.compile if compiled else _as_it_is
+        # One kernel for each shape: packed rows have one, and a width known beforehand counts.
+        wrap: Any = partial(torch.compile, dynamic=False) if compiled else _as_it_is
         self.norm = wrap(_norm)
         self.norm_backward = wrap(_norm_backward)
         self.gate = wrap(_gate)

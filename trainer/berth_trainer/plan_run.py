@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from berth_trainer import fused_layers, oom_steps, planning
+from berth_trainer import oom_steps, planning
 from berth_trainer.atomic_file import write_json
 from berth_trainer.hardware import Hardware
 from berth_trainer.memory import Budget, ModelShape, ShapeError, read_shape
@@ -67,7 +67,7 @@ def leave_word(decision: Decision | None, folders: list[Path]) -> None:
 def lean_layers(settings: Settings, config: Any, hardware: Hardware) -> bool:
     """Whether berth_trainer.fused_layers will be used. `auto`: on a GPU, for known models."""
     asked = settings.training.fused_layers
-    known = config.get_text_config().model_type in fused_layers.KINDS
+    known = config.get_text_config().model_type in planning.LEAN_KINDS
     if asked == "on" and not known:
         raise Problem(
             f"training.fused_layers is on, but the layers of {config.model_type} are not known; "

@@ -17,6 +17,8 @@ from berth_trainer.memory.plan import OFFLOADS, STAGES, verdict
 from berth_trainer.problem import Problem
 from berth_trainer.settings import Settings
 
+LEAN_KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
+"""Model types of which berth_trainer.fused_layers knows every norm and gated block."""
 _TOO_LARGE = 1.03
 """How far above a card's memory the states alone must lie for a run to be refused."""
 

@@ -263,7 +263,9 @@ class Session:
             return
         wish = self.settings.training.compile
         trouble = "training.compile is off"
-        if wish != "off":
+        if wish == "auto" and not self.settings.training.pack_tokens:
+            trouble = "without training.pack_tokens every length would be compiled anew"
+        elif wish != "off":
             trouble = "there is no GPU" if not hardware.cuda else compiler_trouble(device)
             if wish == "on" and trouble:
                 raise Problem(f"training.compile is on, but torch.compile fails here: {trouble}.")

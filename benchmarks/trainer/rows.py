@@ -1,0 +1,144 @@
+"""What is measured, the most telling first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ON_GPU = {"offload_optimizer": "none", "offload_param": "none"}
+OFFLOADED = {"stage": 3, "offload_optimizer": "cpu", "offload_param": "cpu"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: sections of a config file, the model's shape and how many steps."""
+
+    part: str
+    name: str
+    shape: str
+    training: dict[str, Any]
+    deepspeed: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] = field(default_factory=dict)
+    steps: int = 2
+    warm_up: int = 0
+    """Steps at the beginning that count for memory but not for speed."""
+    layers: int | None = None
+    """The shape cut to so many."""
+    expect: str = "fits"
+    """`fits`: an out-of-memory is a failure of the plan. `rejected`: the plan says no."""
+    trainer: str = "berth"
+
+
+def speed(shape: str) -> list[Row]:
+    """Ours by the auto plan, then what each lever is worth, the users' recipe, the bar."""
+
+    def ours(name: str, deepspeed: dict[str, Any] | None = None, **training: Any) -> Row:
+        keys = {
+            "plan": "auto",
+            "pack_tokens": 8192,
+            "gradient_accumulation_steps": 4,
+            **training,
+        }
+        return Row("speed", name, shape, keys, deepspeed or {}, steps=5, warm_up=2)
+
+    return [
+        ours("auto plan, rows of 8,192, not compiled", compile="off"),
+        ours("auto plan, rows of 8,192"),
+        ours("auto plan, rows of 16,384", pack_tokens=16_384),
+        Row(
+            "speed", "users' recipe: ZeRO-3, all offloaded, one sample", shape,
+            {"gradient_accumulation_steps": 4, "loss_chunk": 0, "fused_layers": "off"},
+            OFFLOADED, steps=2, warm_up=1,
+        ),
+        Row(
+            "speed", "TRL SFTTrainer, packing, DeepSpeed ZeRO-3", shape,
+            {"pack_tokens": 8192, "gradient_accumulation_steps": 4},
+            {"stage": 3, **ON_GPU}, steps=5, warm_up=2, trainer="trl",
+        ),
+        ours("the same, stock layers", fused_layers="off"),
+        ours("the same, block mask in place of bounds", fused_layers="off", attention="block"),
+        Row(
+            "speed", "ZeRO-3, no offload, rows of 8,192, checkpointing", shape,
+            {"pack_tokens": 8192, "gradient_accumulation_steps": 4, "fused_layers": "off"},
+            {"stage": 3, **ON_GPU}, steps=4, warm_up=1,
+        ),
+        Row(
+            "speed", "ZeRO-3, no offload, one sample", shape,
+            {"gradient_accumulation_steps": 4, "loss_chunk": 0, "fused_layers": "off"},
+            {"stage": 3, **ON_GPU}, steps=4, warm_up=1,
+        ),
+    ]  # fmt: skip
+
+
+def plan(small: str, large: str) -> list[Row]:
+    """Combinations of shape, length, recomputing, stage, offload, states and LoRA."""
+    rows: list[Row] = []
+
+    def add(shape: str, tokens: int, stage: int = 1, **other: Any) -> None:
+        deepspeed = {"stage": stage, **ON_GPU, **other.pop("deepspeed", {})}
+        lora = {"r": 16} if other.pop("lora", False) else {}
+        keys = {
+            "pack_tokens": tokens,
+            "gradient_accumulation_steps": 2,
+            "compile": "off",
+            "gradient_checkpointing": True,
+            **other,
+        }
+        told = [f"{tokens:,} tokens", f"stage {deepspeed['stage']}"]
+        told += ["LoRA"] if lora else []
+        told += [f"{key} {value}" for key, value in other.items()]
+        told += ["all offloaded"] if deepspeed["offload_param"] == "cpu" else (
+            ["optimizer offloaded"] if deepspeed["offload_optimizer"] == "cpu" else [])  # fmt: skip
+        rows.append(Row("plan", ", ".join(told), shape, keys, deepspeed, lora))
+
+    bare = {"gradient_checkpointing": False}
+    for tokens in (8192, 4096, 1024):
+        add(small, tokens)
+        add(small, tokens, **bare)
+    add(large, 4096)
+    add(large, 8192)
+    add(small, 8192, checkpoint_layers=13)
+    add(small, 4096, stage=3)
+    add(small, 4096, stage=3, fused_layers="off", loss_chunk=0)
+    add(small, 4096, fused_layers="off", **bare)
+    add(small, 8192, lora=True)
+    add(small, 4096, lora=True, **bare)
+    add(large, 1024)
+    add(large, 1024, **bare)
+    add(large, 8192, lora=True)
+    add(large, 4096, lora=True, **bare)
+    add(small, 8192, stage=2)
+    add(small, 8192, stage=3, **bare)
+    add(small, 4096, optimizer_states="bf16")
+    add(small, 8192, loss_chunk=0)
+    add(small, 4096, deepspeed={"offload_optimizer": "cpu"})
+    add(small, 8192, stage=3, deepspeed={"offload_optimizer": "cpu", "offload_param": "cpu"})
+    add(small, 1024, stage=3, deepspeed={"offload_optimizer": "cpu", "offload_param": "cpu"})
+    add(large, 4096, stage=3)
+    add(large, 8192, checkpoint_layers=26)
+    return rows
+
+
+def rejected(shape: str) -> list[Row]:
+    """What the plan says will not fit, run all the same."""
+    keys = {
+        "gradient_accumulation_steps": 2,
+        "compile": "off",
+        "gradient_checkpointing": False,
+    }
+    return [
+        Row("rejected", f"{tokens:,} tokens, nothing recomputed, {loss} loss", shape,
+            {**keys, "pack_tokens": tokens, "loss_chunk": 0 if loss == "stock" else 512},
+            {"stage": 1, **ON_GPU}, expect="rejected")
+        for tokens, loss in ((16_384, "chunked"), (8192, "stock"), (16_384, "stock"))
+    ]  # fmt: skip
+
+
+def cut(shape: str, layers: int) -> list[Row]:
+    """The largest shape cut to what a card holds, and to half of that: figures of one layer."""
+    keys = {"pack_tokens": 4096, "gradient_accumulation_steps": 2, "compile": "off"}
+    return [
+        Row("27b", f"cut to {depth} of its layers", shape, keys, {"stage": 1, **ON_GPU}, steps=3,
+            warm_up=1, layers=depth)
+        for depth in (layers, max(1, layers // 2))
+    ]  # fmt: skip

@@ -1,0 +1,93 @@
+"""The bar: TRL's SFTTrainer with packing and DeepSpeed on the same model and samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import runner
+from dialogues import Sample
+from shapes import config_of
+
+
+def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: float) -> None:
+    """Raises ImportError where trl is not installed; the table then says so."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from berth_trainer import deepspeed_config
+    from berth_trainer.hardware import Hardware, prepare_deepspeed
+    from berth_trainer.settings import DeepSpeedSettings
+
+    cuda = torch.cuda.is_available()
+    hardware = Hardware(cuda, "bf16" if cuda else "fp32", "auto", cpu_adam=False)
+    runner.fresh_peak()
+    zero = deepspeed_config.build(
+        DeepSpeedSettings(**row.deepspeed), cuda=cuda, cpu_adam=False, world_size=1
+    )
+    prepare_deepspeed(hardware)
+    config = config_of(row.shape, row.layers)
+    arguments = SFTConfig(
+        output_dir=str(out),
+        max_steps=row.steps,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=row.training["gradient_accumulation_steps"],
+        max_length=row.training["pack_tokens"],
+        packing=True,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        bf16=cuda,
+        use_cpu=not cuda,
+        deepspeed=zero,
+    )
+    model = runner.random_model(config, hardware, "cuda:0" if cuda else "cpu", stage=3)
+    # Only the target turn is learned, as in ours.
+    rows = Dataset.from_list(
+        [
+            {
+                "input_ids": one["input_ids"],
+                "completion_mask": [int(label != -100) for label in one["labels"]],
+            }
+            for one in samples
+        ]
+    )
+    clock = runner.clock_callback(deadline)
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=_Tokenizer.make(),
+        callbacks=[clock],
+    )
+    runner.quieten(trainer)
+    tokens = runner.count_tokens(trainer, row.training["gradient_accumulation_steps"])
+    try:
+        trainer.train()
+    finally:
+        parameters = sum(_numel(p) for p in model.parameters())
+        runner.measure(result, clock, tokens(), row, parameters)
+        engine = trainer.model_wrapped
+        if hasattr(engine, "destroy"):
+            engine.destroy()
+        trainer.accelerator.free_memory()
+
+
+def _numel(parameter: Any) -> int:
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+class _Tokenizer:
+    """A tokenizer that only pads: the samples are ids already."""
+
+    @staticmethod
+    def make() -> Any:
+        from tokenizers import Tokenizer, models
+        from transformers import PreTrainedTokenizerFast
+
+        words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
+        bare = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+        return PreTrainedTokenizerFast(
+            tokenizer_object=bare, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+        )
