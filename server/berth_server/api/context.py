@@ -11,6 +11,7 @@ from fastapi import Request
 from berth_server.api.watch import FileWatch
 from berth_server.service.callers import Caller
 from berth_server.service.early import EarlyStops
+from berth_server.service.foresight import Foresight
 from berth_server.service.history import History
 from berth_server.service.logins import Logins
 from berth_server.service.logs import LineReader
@@ -32,6 +33,7 @@ class Context:
     home: Path
     version: str
     accesses: Accesses = field(default_factory=Accesses)
+    foresight: Foresight = field(default_factory=Foresight)
     watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)

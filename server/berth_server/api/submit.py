@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio.to_thread
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +30,8 @@ router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 # A folder on a network disk that hangs must not keep the submitter waiting for ever.
 _LOOK_TIMEOUT_S = 5.0
+# A warning is worth that much waiting, no more: what is found later serves the next submit.
+_FORESEE_TIMEOUT_S = 1.5
 LONGEST_KEY = 200
 _SPECS = TypeAdapter(list[JobSpec])
 
@@ -123,14 +127,26 @@ async def look(
     """Look at each spec's files, on a thread unless all was looked at just now. Raises Invalid."""
     access = room.accesses.of(asking.uid)
     if not many and check.is_known(specs[0], access):
-        return [check.look(specs[0], asking, access)]
+        return await _foreseen(room, _look_all(specs, asking, access, many), asking)
     with anyio.move_on_after(_LOOK_TIMEOUT_S):
-        return await anyio.to_thread.run_sync(
+        prepared = await anyio.to_thread.run_sync(
             _look_all, specs, asking, access, many, abandon_on_cancel=True
         )
+        return await _foreseen(room, prepared, asking)
     raise Invalid(
         "The folder or script did not answer within 5 seconds; is it on a network disk that hangs?"
     )
+
+
+async def _foreseen(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
+    """With warnings of runs that will not fit; without them where that takes too long."""
+    if not any(room.foresight.asks(one) for one in prepared):
+        return prepared
+    with anyio.move_on_after(_FORESEE_TIMEOUT_S):
+        return await anyio.to_thread.run_sync(
+            _foresee_all, room, prepared, asking, abandon_on_cancel=True
+        )
+    return prepared
 
 
 def _look_all(
@@ -146,6 +162,16 @@ def _look_all(
         except Invalid as error:
             raise at_position(error, position, many=many) from None
     return prepared
+
+
+def _foresee_all(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
+    """What the bundled trainer's memory plan says of each goes among its warnings."""
+    box = room.service.known_gpus
+    found: list[Prepared] = []
+    for one in prepared:
+        told = room.foresight.warnings(one, asking, box)
+        found.append(replace(one, warnings=(*one.warnings, *told)) if told else one)
+    return found
 
 
 def _shown(service: Service, done: Submitted, *, many: bool) -> Response:

@@ -24,7 +24,7 @@ from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
 # This one is bundled: a pasted command finds it although it lies in nobody's folder.
-_BUNDLED_SCRIPT = "train_deepspeed.py"
+BUNDLED_SCRIPT = "train_deepspeed.py"
 
 
 @dataclass(slots=True, frozen=True)
@@ -210,7 +210,7 @@ def _script(view: CommandView, workdir: str, access: Access) -> None:
         return
     script = Path(workdir, view.script_path or "")
     state = access.look(str(script))
-    if state == "missing" and script.name != _BUNDLED_SCRIPT:
+    if state == "missing" and script.name != BUNDLED_SCRIPT:
         raise _wrong(
             "command",
             f"The script {view.script_path} does not exist in {workdir}; check the name, or set 'workdir'.",
