@@ -97,6 +97,40 @@ def test_screen_is_accessible_in_both_themes_and_on_a_phone(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_what_opens_over_a_screen_is_accessible(page: Page, box: Box, jobs: dict[str, int]) -> None:
+    """The questions before something is done, the palette, the list of keys, an open sweep."""
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{box.url}/jobs/{jobs['queued']}/log")
+    for button in ("Cancel", "Hold", "Change"):
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert violations(page) == [], button
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).not_to_be_visible()
+    for key in ("Control+k", "?"):
+        page.keyboard.press(key)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert violations(page) == [], key
+        page.keyboard.press("Escape")
+    page.goto(f"{box.url}/submit")
+    page.get_by_text("Sweep: one job per combination").click()
+    page.get_by_text("Start time, grace, message at the end").click()
+    expect(page.get_by_label("Not before")).to_be_visible()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("size", [(320, 640), (768, 1024), (3840, 2160)])
+def test_nothing_sticks_out_at_any_size(
+    page: Page, box: Box, jobs: dict[str, int], size: tuple[int, int]
+) -> None:
+    """From twice enlarged on a phone to a wall screen no screen scrolls sideways."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    for path, title, _ in SCREENS:
+        page.goto(box.url + path.format(**jobs))
+        expect(page.get_by_role("heading", name=title).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], path
+
+
 def test_sign_in_screen_is_accessible(page: Page, box: Box, guard: Guard) -> None:
     """A browser without a login is told how to get one, in words that can be read by all."""
     page.context.clear_cookies()

@@ -3,6 +3,7 @@ import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 import { ApiError } from "@/api/request";
 import { Button } from "./Button";
+import { Told } from "./Told";
 
 /** A screen's heading row: the one h1, and what can be done here. */
 export function Heading({
@@ -73,7 +74,9 @@ export function ErrorNote({ error, retry }: { error: unknown; retry?: () => void
     <div role="alert" className="panel flex flex-wrap items-center gap-3 border-bad px-4 py-3">
       <CircleAlert aria-hidden className="size-5 shrink-0 text-bad" />
       <div className="min-w-0 flex-1">
-        <p>{message}</p>
+        <p>
+          <Told text={message} links={false} />
+        </p>
         {error instanceof ApiError && error.furtherFields.length > 0 && (
           <ul className="mt-1 text-sm text-muted">
             {error.furtherFields.map((f) => (

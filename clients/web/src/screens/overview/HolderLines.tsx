@@ -31,7 +31,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
   }
   if (holder.kind === "free") {
     return (
-      <span className="truncate text-xs text-muted">
+      <span className="line-clamp-2 text-xs text-muted">
         {gpu.draining ? (
           <>
             {gpu.drain_reason ?? "no new job may start here"}

@@ -1,4 +1,5 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
+import clsx from "clsx";
 import { useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
@@ -15,6 +16,9 @@ import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
 import { RunningJobs } from "./RunningJobs";
 import { useGpuHistory } from "./history";
+
+/** The look of what may have changed since. */
+const OLD = "opacity-60 grayscale";
 
 const FENCES = {
   namespace: "the other GPUs' device files are masked",
@@ -51,6 +55,7 @@ export function OverviewScreen() {
 
   if (box.isError && !box.data) return <ErrorNote error={box.error} retry={() => void box.refetch()} />;
   const gpus = box.data?.gpus ?? [];
+  const stale = box.data?.stale === true || phase === "down";
   const shown = gpus.find((g) => g.index === shownIndex);
   return (
     <>
@@ -81,7 +86,10 @@ export function OverviewScreen() {
       ) : (
         <section
           aria-label="GPUs"
-          className={`mb-5 flex flex-col gap-3 ${box.data.stale || phase === "down" ? "opacity-60 grayscale" : ""}`}
+          className={clsx(
+            "mb-5 flex flex-col gap-3 min-[2200px]:grid min-[2200px]:grid-cols-2",
+            stale && OLD,
+          )}
         >
           {islands(box.data).map((island) => (
             <div
@@ -109,7 +117,7 @@ export function OverviewScreen() {
           ))}
         </section>
       )}
-      <div className="grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]">
+      <div className={clsx("grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]", stale && OLD)}>
         <Section title="Running" note={running.data ? plural(running.data.jobs.length, "job") : ""}>
           {running.isError && !running.data ? (
             <ErrorNote error={running.error} retry={() => void running.refetch()} />
