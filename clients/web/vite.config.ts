@@ -7,6 +7,31 @@ import { fileURLToPath, URL } from "node:url";
 import { defineConfig } from "vite";
 import type { Plugin } from "vite";
 
+const FIRST_LOAD_BYTES = 180_000;
+
+/** Fails the build when what the page needs at first is too heavy, compressed. */
+function weighFirstLoad(): Plugin {
+  return {
+    name: "weigh-first-load",
+    apply: "build",
+    writeBundle: {
+      order: "post",
+      sequential: true,
+      handler({ dir = "dist" }) {
+        const page = readFileSync(join(dir, "index.html"), "utf8");
+        const names = [...page.matchAll(/(?:src|href)="\/(assets\/[^"]+\.(?:js|css))"/g)].map(
+          (m) => m[1] ?? "",
+        );
+        const total = names.reduce((sum, name) => sum + readFileSync(join(dir, `${name}.gz`)).length, 0);
+        if (names.length === 0 || total >= FIRST_LOAD_BYTES)
+          this.error(
+            `The first load takes ${total} bytes of ${FIRST_LOAD_BYTES} in ${names.length} files; load a screen lazily.`,
+          );
+      },
+    },
+  };
+}
+
 /** Lays a .gz beside every text asset: the server sends it without compressing on each request. */
 function gzipSiblings(): Plugin {
   return {
@@ -25,7 +50,7 @@ function gzipSiblings(): Plugin {
 const target = process.env["BERTH_URL"] ?? "http://127.0.0.1:8787";
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), gzipSiblings()],
+  plugins: [react(), tailwindcss(), gzipSiblings(), weighFirstLoad()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   worker: { format: "es" },
   build: {
