@@ -88,6 +88,25 @@ def test_compare_puts_runs_side_by_side(fake, wire, berth):
     assert "berth ablate" in berth("compare").stdout
 
 
+def test_compare_marks_the_better_of_each_metric(fake, wire, berth, monkeypatch):
+    """The least loss and the greatest BLEU; those of the answers stand beside the loss."""
+    runs = [
+        {"job": wire.job(i, state="succeeded"), "last": last, "best": last, "step": 10}
+        for i, last in ((4, {"eval_loss": 2.5, "bleu_4": 0.25}), (5, {"eval_loss": 1.5, "bleu_4": 0.5}))
+    ]  # fmt: skip
+    facts = {"id": "study", "varies": [], "metrics": ["bleu_4", "eval_loss", "x"], "runs": runs}
+    fake.answer("GET", "/api/v1/ablations/study", facts)
+
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    told = berth("compare", "study").stdout
+
+    green = [part.split("\x1b")[0] for part in told.split("\x1b[32m")[1:]]
+    assert {"1.5", "0.5"} <= {word.strip() for word in green}
+    assert not {"2.5", "0.25"} & {word.strip() for word in green}
+    assert told.index("EVAL_LOSS") < told.index("BLEU_4")
+
+
 def test_plan_asks_the_trainer_in_its_own_process(tmp_path):
     """Bad input leaves with 2 and a sentence, and nothing of the trainer is imported here."""
     done = subprocess.run([*BERTH, "plan", str(tmp_path / "none")], capture_output=True, text=True)

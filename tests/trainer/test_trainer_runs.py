@@ -124,9 +124,9 @@ def test_it_trains_under_each_launcher(launcher, launch, trainer_script, tuned, 
     curve = losses(job / "metrics.jsonl")
     assert curve[10] < curve[1] - 1
     logged = next(line for line in lines_of(job / "metrics.jsonl") if line["step"] == 5)
-    assert {"time", "learning_rate", "grad_norm", "tokens_per_s", "epoch", "max_steps"} <= set(
-        logged
-    )
+    assert {
+        "time", "learning_rate", "grad_norm", "tokens_per_s", "epoch", "max_steps", "time_left_s",
+    } <= set(logged)  # fmt: skip
     assert any("eval_loss" in line and "perplexity" in line for line in lines_of(job / "metrics.jsonl"))  # fmt: skip
     assert (out / "deepspeed_config" / "ds_config_zero3.json").is_file()
 
@@ -440,7 +440,8 @@ def test_an_adapter_is_trained_resumed_and_merged(launch, trainer_script, tuned,
 def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, tmp_path):
     """
     Two ranks answer as one does, in the samples' order, and an answer that the leaderboard
-    file holds back is predicted without a reference.
+    file holds back is predicted without a reference. The measures are the same, and stand
+    where runs are compared.
     """
     from berth_trainer import lenient_json
 
@@ -454,7 +455,7 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
     document["predict"] = {"max_new_tokens": 6, "batch_size": 1}
     config = tmp_path / "config.json"
     config.write_text(json.dumps(document))
-    told = []
+    told, measured = [], []
     for name in ("one", "two"):
         words = ["--config", config, "--output_dir", tmp_path / name, "--predict", workspace / "model"]  # fmt: skip
         argv = [sys.executable, trainer_script, *words]
@@ -463,8 +464,15 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
         run = launch(argv, cwd=tmp_path, log=tmp_path / f"log-{name}")
         assert run.wait() == 0, run.read()
         told.append(lines_of(tmp_path / name / "predictions.jsonl"))
+        measured.append(json.loads((tmp_path / name / "predictions_metrics.json").read_text()))
+        assert "  bleu_4 " in run.read()
 
     assert told[0] == told[1]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-5)
+    assert measured[0]["answers"] == len(told[0]) - 1
+    assert {"bleu_1", "rouge_l", "f1", "distinct_2", "test_perplexity"} <= set(measured[0])
+    point = lines_of(tmp_path / "one" / "metrics.jsonl")[-1]
+    assert point["f1"] == measured[0]["f1"]
     assert [line["reference"] is None for line in told[0]].count(True) == 1
     assert told[0][-1]["reference"] is None
     assert all(isinstance(line["prediction"], str) and line["answered"] for line in told[0])
@@ -472,9 +480,12 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
 
 @pytest.mark.usefixtures("started_plainly")
 def test_predicting_before_training_says_so(workspace, tmp_path, capsys):
-    """It is answered at once."""
+    """It is answered at once, by berth-generate too."""
+    from berth_trainer import generate
     from berth_trainer.application import main
 
     words = ["--config", str(workspace / "config.json"), "--output_dir", str(tmp_path), "--predict"]
     assert main(words) == 2
+    assert "holds no model to predict with: train first" in capsys.readouterr().err
+    assert generate.main(words[:-1]) == 2
     assert "holds no model to predict with: train first" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 """What happens at the moments of a run: checklist, metrics, stop signals, checkpoints."""
 
 import math
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
-from berth_trainer import checkpoints, universal
+from berth_trainer import checkpoints, grace, universal
 from berth_trainer.checklist import Asked, read_back, report
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.ranks import Ranks, meet, say, warn, world_size
@@ -70,10 +72,10 @@ class MetricLines(TrainerCallback):
 
 
 class StopWithCheckpoint(TrainerCallback):
-    """At the end of a step: do what the ranks agreed on."""
+    """At the end of a step: do what the ranks agreed on, and say whether there is time for it."""
 
-    def __init__(self, signals: StopSignals) -> None:
-        self._signals = signals
+    def __init__(self, signals: StopSignals, *, last_saving: Callable[[], float | None]) -> None:
+        self._signals, self._last_saving = signals, last_saving
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control, kwargs
@@ -88,6 +90,15 @@ class StopWithCheckpoint(TrainerCallback):
                 f"signal received: saving a checkpoint at step {state.global_step}"
                 f"{', then stopping' if wish == STOP else ''}."
             )
+            since = self._signals.received_at
+            left = grace.left_for_saving(
+                os.environ.get("BERTH_RUN_DIR"),
+                waited_s=time.monotonic() - since if since else 0.0,
+                warned=wish == SAVE,
+            )
+            expected = grace.outlook(self._last_saving(), left)
+            if expected:
+                say(f"checkpoint: {expected}")
         if wish == STOP:
             control.should_training_stop = True
             control.should_evaluate = False  # the grace period is short
@@ -145,6 +156,8 @@ def log_line(step: int, total: int, logs: dict[str, Any]) -> str:
     for name, shown in _SHOWN.items():
         if isinstance(logs.get(name), int | float):
             told.append(shown.format(logs[name]))
+    if isinstance(logs.get("time_left_s"), int | float):
+        told.append(f"{logs['time_left_s'] / 60:.1f} min left")
     return "  ".join(told)
 
 
@@ -153,6 +166,7 @@ _SHOWN = {
     "grad_norm": "grad {:.3f}",
     "tokens_per_s": "{:,.0f} tokens/s",
     "gpu_peak_gib": "{:.1f} GiB",
+    "mfu": "{:.1%} of peak",
     "epoch": "epoch {:.2f}",
 }
 _NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}

@@ -15,6 +15,7 @@ from berth_trainer.settings import (
     LoraSettings,
     ModelSettings,
     PredictSettings,
+    ReportSettings,
     Settings,
     TrainingSettings,
 )
@@ -28,6 +29,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "deepspeed": DeepSpeedSettings,
     "lora": LoraSettings,
     "predict": PredictSettings,
+    "report": ReportSettings,
 }
 ABLATION_KEYS = ("use_profile", "use_history", "use_context", "name")
 _Section = TypeVar("_Section")
@@ -60,6 +62,7 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
         lora=reader.section(tree, "lora", LoraSettings),
         predict=reader.section(tree, "predict", PredictSettings),
+        report=reader.section(tree, "report", ReportSettings),
         ablations=reader.ablations(tree.get("ablation_configs", {})),
         warnings=tuple(reader.warnings),
         given=frozenset(reader.given),

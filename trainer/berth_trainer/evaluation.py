@@ -50,7 +50,7 @@ def evaluate(
 
     ranks = distributed.get_world_size() if distributed.is_initialized() else 1
     rank = distributed.get_rank() if distributed.is_initialized() else 0
-    total = torch.zeros(2, dtype=torch.float64, device=device)
+    total = torch.zeros(2, dtype=torch.float64)
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -60,11 +60,10 @@ def evaluate(
             counted = int((inputs["labels"][:, 1:] != IGNORED).sum())
             loss = model(**inputs).loss
             if counted:
-                total += torch.tensor(
-                    [float(loss) * counted, counted], dtype=torch.float64, device=device
-                )
+                total += torch.tensor([float(loss) * counted, counted], dtype=torch.float64)
     model.train(was_training)
     if ranks > 1:
+        total = total.to(device if distributed.get_backend() == "nccl" else "cpu")
         distributed.all_reduce(total)
     summed, tokens = total.tolist()
     return Evaluation(summed / tokens if tokens else float("nan"), int(tokens), len(items))

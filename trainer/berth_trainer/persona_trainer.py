@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from transformers import Trainer
 
+from berth_trainer.card_peak import bf16_peak, share_of_peak
 from berth_trainer.data.order import SameOnAnyRanks
 from berth_trainer.evaluation import Evaluation, evaluate
 from berth_trainer.memory.estimate import SUB_GROUP
@@ -66,6 +67,8 @@ class PersonaTrainer(Trainer):
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
+        self.last_saving_s: float | None = None
+        self._began, self._first_step = 0.0, 0  # when this run took its first step, and after which
         self.weight_decays: list[float] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -78,6 +81,8 @@ class PersonaTrainer(Trainer):
         return SameOnAnyRanks(len(cast("Items", samples)), per_step=per_step, seed=self.args.seed)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        if not self._began:
+            self._began, self._first_step = time.perf_counter(), self.state.global_step
         # Summed where the batch lies: reading the number here would make the GPU wait.
         mask = inputs.get("attention_mask")
         if mask is None or mask.dim() != 2:  # a packed row's mask tells nothing
@@ -97,9 +102,11 @@ class PersonaTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._seen is not None:
             logs["tokens_per_s"] = self._token_rate()
+            logs["time_left_s"] = self._time_left()
             if torch.cuda.is_available():
                 logs["gpu_peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
                 logs["gpu_allocated_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+                self._tell_share(logs)
             if self._plan_gib is not None:
                 logs["gpu_plan_gib"] = round(self._plan_gib, 2)
         super().log(logs, start_time)
@@ -129,7 +136,8 @@ class PersonaTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         began = time.perf_counter()
         super()._save_checkpoint(model, trial)
-        self._elsewhere += time.perf_counter() - began
+        self.last_saving_s = time.perf_counter() - began
+        self._elsewhere += self.last_saving_s
 
     def _measure(self, items: Items, prefix: str) -> dict[str, float]:
         began = time.perf_counter()
@@ -151,6 +159,29 @@ class PersonaTrainer(Trainer):
         self.log(metrics)
         self._elsewhere += took
         return metrics
+
+    def _tell_share(self, logs: dict[str, float]) -> None:
+        """`mfu`, on cards whose peak is known."""
+        peak = bf16_peak(torch.cuda.get_device_name())
+        if peak is None:
+            return
+        model = cast("torch.nn.Module", self.model)
+        sizes = [(int(getattr(p, "ds_numel", p.numel())), p.requires_grad)
+                 for p in model.parameters()]  # fmt: skip
+        share = share_of_peak(
+            logs["tokens_per_s"],
+            parameters=sum(size for size, _ in sizes),
+            trained=sum(size for size, trained in sizes if trained),
+            peak=peak,
+            cards=self.args.world_size,
+        )
+        logs["mfu"] = round(share, 4)
+
+    def _time_left(self) -> float:
+        """Seconds to the last step at the pace since this run began, evaluations included."""
+        done = self.state.global_step - self._first_step
+        pace = (time.perf_counter() - self._began) / max(1, done)
+        return round(pace * (self.state.max_steps - self.state.global_step), 1)
 
     def _token_rate(self) -> float:
         from torch import distributed

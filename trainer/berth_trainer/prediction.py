@@ -7,18 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from berth_trainer import chunked_loss, text_metrics
 from berth_trainer.ablations import Ablation
+from berth_trainer.atomic_file import write_json
+from berth_trainer.data.collate import Collate
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.samples import open_questions
+from berth_trainer.evaluation import evaluate
 from berth_trainer.hardware import look
+from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import fit_to_model, load_config, load_model, load_tokenizer
 from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, meet, say
 from berth_trainer.settings import PredictSettings, Settings
 
 PREDICTIONS = "predictions.jsonl"
+METRICS = "predictions_metrics.json"
 
 
 def predict(
@@ -31,7 +37,8 @@ def predict(
     output_dir: Path,
 ) -> Path:
     """
-    Write `predictions.jsonl`: a line for each test sample, in their order.
+    Write `predictions.jsonl`: a line for each test sample, in their order; and how near the
+    answers come to the references in `predictions_metrics.json` and `metrics.jsonl`.
 
     The ranks share the samples and each holds the whole model, so it must fit on one GPU.
     Where the data hold the answer back, `reference` is null.
@@ -48,7 +55,10 @@ def predict(
     if ranks.world_size > 1:
         distributed.init_process_group("gloo")  # results alone travel, and those are text
     device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"
-    answerer = _Answerer(load_model(str(model), config, hardware), tokenizer, encoder, device)
+    loaded = load_model(str(model), config, hardware)
+    if settings.training.loss_chunk and chunked_loss.is_able(loaded):
+        chunked_loss.install(loaded, settings.training.loss_chunk)
+    answerer = _Answerer(loaded, tokenizer, encoder, device)
     mine = list(range(ranks.rank, len(dataset), ranks.world_size))
     with torch.inference_mode():
         answers = dict(answerer.answers(dataset, mine, settings.predict))
@@ -57,9 +67,25 @@ def predict(
     if ranks.world_size > 1:
         gathered = [{} for _ in range(ranks.world_size)]
         distributed.all_gather_object(gathered, answers)
+    told = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
+    judged = evaluate(
+        loaded,
+        [dataset[index] for index in told],
+        collate=Collate(tokenizer.pad_token_id, length),
+        batch_size=settings.training.eval_batch_size or settings.training.batch_size,
+        device=device,
+    )
     if ranks.first:
         every = {index: text for share in gathered for index, text in share.items()}
         _write(path, dataset, every)
+        found = text_metrics.measure(
+            [every[index] for index in told],
+            [dataset.sample(index).target.text for index in told],
+            material.language,
+        )
+        if told:
+            found |= {"test_loss": judged.loss, "test_perplexity": judged.perplexity}
+        _tell(found, ablation, output_dir, count=len(told))
     say(f"{len(dataset):,} answers are in {path}")
     if ranks.world_size > 1:
         meet()  # a rank that leaves while another still talks to it ends in an abort
@@ -110,6 +136,29 @@ class _Answerer:
         )
         texts: list[str] = self._tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def _tell(found: dict[str, float], ablation: Ablation, output_dir: Path, *, count: int) -> None:
+    """Print the measures as a table, and write them where runs are compared."""
+    word = {"ablation": ablation.key, "answers": count, **found}
+    write_json(output_dir / METRICS, word)
+    if not found:
+        say("The test split holds every answer back: there is nothing to compare with.")
+        return
+    say(f"{ablation.name}: {count:,} answers against what was said")
+    for name, value in found.items():
+        say(f"  {name:<17}{value:>10.4f}")
+    run_dir = os.environ.get("BERTH_RUN_DIR")
+    folders = [output_dir, *([Path(run_dir)] if run_dir else [])]
+    MetricsFile(folders).write(_steps(output_dir), found)
+
+
+def _steps(output_dir: Path) -> int:
+    """How long the model was trained: the point of the curve where its answers belong."""
+    try:
+        return int(json.loads((output_dir / "results.json").read_text("utf-8"))["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _questions(

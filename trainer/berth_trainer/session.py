@@ -1,7 +1,7 @@
 """The heavy half of a run: model, trainer, training, final model."""
 
 import os
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from berth_trainer import (
     deepspeed_config,
     fused_layers,
     plan_run,
+    reports,
     resume,
     training_arguments,
     varlen_attention,
@@ -20,13 +21,9 @@ from berth_trainer.ablations import Ablation
 from berth_trainer.atomic_file import write_json
 from berth_trainer.checklist import Asked
 from berth_trainer.data.collate import Collate
-from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
-from berth_trainer.data.load import Material, make_dataset
-from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
-from berth_trainer.data.store import numbered
-from berth_trainer.data.tokens import TokenDataset, cached
-from berth_trainer.environment import usable_cores
+from berth_trainer.data.load import Material
+from berth_trainer.data.packing import CollatePacked
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.fused_layers import compiler_trouble
 from berth_trainer.hardware import Hardware, look, prepare_deepspeed
@@ -44,19 +41,9 @@ from berth_trainer.planning import Decision
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, meet, say
+from berth_trainer.session_data import Data, packed_rows, prepare_data
 from berth_trainer.settings import Settings
 from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
-
-Encoded = PersonaDataset | TokenDataset
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """The three splits: encoded in the cache, or whenever asked for where there is none."""
-
-    train: Encoded
-    validation: Encoded
-    test: Encoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +66,8 @@ class Session:
         config = load_config(self.model_name)
         tokenizer = load_tokenizer(self.model_name)
         length = fit_to_model(self.settings, config, tokenizer)
-        data = self._data(material, Encoder(tokenizer, WORDINGS[material.language], length))
+        encoder = Encoder(tokenizer, WORDINGS[material.language], length)
+        data = prepare_data(material, self.settings, self.ablation, encoder)
         hardware = look(self.settings, os.environ)
         zero = deepspeed_config.build(
             self.settings.deepspeed,
@@ -124,36 +112,6 @@ class Session:
         if distributed.is_initialized():
             meet()
             distributed.destroy_process_group()
-
-    def _data(self, material: Material, encoder: Encoder) -> Data:
-        limits = self.settings.data
-
-        def dataset(dialogues: Any, limit: int) -> Encoded:
-            made = make_dataset(
-                material,
-                dialogues,
-                settings=self.settings,
-                ablation=self.ablation,
-                encoder=encoder,
-                limit=limit,
-            )
-            if material.cache is None:
-                return made
-            recipe = [encoder.max_length, astuple(encoder.wording)]
-            return cached(
-                made,
-                material.cache,
-                tokenizer=encoder.tokenizer,
-                recipe=recipe,
-                processes=usable_cores(),
-            )
-
-        splits = material.splits
-        return Data(
-            train=dataset(splits.train, limits.max_train_samples),
-            validation=dataset(splits.validation, limits.max_eval_samples),
-            test=dataset(splits.test, limits.max_eval_samples),
-        )
 
     def _prepare_folder(self, beginning: resume.Beginning) -> None:
         """Make the output folder; checkpoints of an earlier run move aside, never away."""
@@ -202,6 +160,9 @@ class Session:
             evaluating=evaluating,
             accumulation=accumulation,
         )
+        arguments.report_to = reports.prepare(
+            self.settings.report, os.environ, self.output_dir, run=self.ablation.key
+        )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
         device = f"cuda:{self.ranks.local_rank}" if hardware.cuda else "cpu"
         four_bit = device if self.settings.lora.quantize == "4bit" else None
@@ -209,7 +170,11 @@ class Session:
         self._lean(model, config, hardware, device)
         if training.loss_chunk and chunked_loss.is_able(model):
             chunked_loss.install(model, training.loss_chunk)
-        packed = self._packed(data.train, model) if training.pack_tokens else None
+        packed = (
+            packed_rows(data.train, model, training.pack_tokens, self.ranks)
+            if training.pack_tokens
+            else None
+        )
         bounds = packed is not None and varlen_attention.choose(model, device)
         if self.settings.lora.r:
             model = add_adapter(model, self.settings.lora)
@@ -239,13 +204,13 @@ class Session:
             eval_dataset=data.validation if evaluating else None,
             callbacks=[
                 MetricLines(metrics, None if untrained else config.get_text_config().vocab_size),
-                StopWithCheckpoint(signals),
                 keeper,
             ],
         )
         for replaced in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(replaced)
         trainer.add_callback(Progress())
+        trainer.add_callback(StopWithCheckpoint(signals, last_saving=lambda: trainer.last_saving_s))
         trainer.add_callback(
             StartupChecklist(self._asked(hardware), engine=trainer.engine, ranks=self.ranks)
         )
@@ -272,25 +237,6 @@ class Session:
         fused_layers.install(model, compiled=not trouble)
         how = f"not compiled, because {trouble}" if trouble else "each compiled to one kernel"
         say(f"norms and gated blocks keep little for the backward pass; {how}.")
-
-    def _packed(self, samples: Encoded, model: Any) -> PackedDataset:
-        if not chunked_loss.is_able(model):
-            raise Problem(
-                f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
-                "set it to 0."
-            )
-        budget = self.settings.training.pack_tokens
-        lengths = (
-            numbered(samples.lengths)
-            if isinstance(samples, TokenDataset)
-            else measure(samples, rank=self.ranks.rank, world_size=self.ranks.world_size)
-        )
-        rows = pack(lengths, budget)
-        fill = sum(lengths) / (len(rows) * budget)
-        say(
-            f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full."
-        )
-        return PackedDataset(samples, rows)
 
     def _asked(self, hardware: Hardware) -> Asked:
         zero = self.settings.deepspeed

@@ -103,6 +103,12 @@ class PredictSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSettings:
+    tensorboard: bool = knob(default=False)
+    wandb: str = knob("off", choices=("off", "online", "offline"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
     r: int = knob(0, least=0)  # 0: train the whole model
     alpha: int = knob(16, least=1)
@@ -123,6 +129,7 @@ class Settings:
     deepspeed: DeepSpeedSettings
     lora: LoraSettings
     predict: PredictSettings
+    report: ReportSettings
     ablations: Mapping[str, Ablation]
     warnings: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()

@@ -1,6 +1,7 @@
 """Stop signals, agreed on by all ranks: each saves the same whole checkpoint."""
 
 import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ class StopSignals:
 
     wish: int = NOTHING
     received: str = ""
+    received_at: float = 0.0  # by the monotonic clock; a rank that had none keeps 0
     stopped: bool = False
     _earlier: dict[int, Any] = field(default_factory=dict[int, Any])
 
@@ -54,6 +56,7 @@ class StopSignals:
         wish = SAVE if number == signal.SIGUSR1 else STOP
         if wish >= self.wish:
             self.wish, self.received = wish, signal.Signals(number).name
+            self.received_at = time.monotonic()
 
 
 MARKER = "stopped.json"

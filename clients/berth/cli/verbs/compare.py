@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from berth.protocol.metrics import Ablation, AblationList, AblationRun
 
 # What people compare by, before the rest.
-_FIRST = ("eval_loss", "perplexity", "eval_perplexity", "loss")
+_FIRST = ("eval_loss", "perplexity", "bleu_4", "rouge_l", "f1", "eval_perplexity", "loss")
+# Of these more is better.
+_MORE = frozenset({"bleu_1", "bleu_2", "bleu_4", "rouge_l", "f1", "distinct_1", "distinct_2"})
 _MOST_METRICS = 4
 
 
@@ -124,20 +126,20 @@ def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
     ]
     values = [[_value(run, name, best=best) for name in metrics] for run in ablation.runs]
     columns_of_numbers = [[row[i] for row in values] for i in range(len(metrics))]
-    least = [
-        min((number for number in numbers if number is not None), default=None)
-        for numbers in columns_of_numbers
+    winners = [
+        (max if name in _MORE else min)((n for n in numbers if n is not None), default=None)
+        for name, numbers in zip(metrics, columns_of_numbers, strict=True)
     ]
     rows: list[list[Cell]] = []
     for run, numbers in zip(ablation.runs, values, strict=True):
         cells: list[Cell] = [str(run.job.id)]
         cells += [run.job.labels.get(name, "") for name in ablation.varies]
         cells += [jobtext.state_cell(run.job), "" if run.step is None else f"{run.step:g}"]
-        for number, lowest in zip(numbers, least, strict=True):
+        for number, winner in zip(numbers, winners, strict=True):
             if number is None:
                 cells.append("-")
             else:
-                cells.append((f"{number:.4g}", "green" if number == lowest else ""))
+                cells.append((f"{number:.4g}", "green" if number == winner else ""))
         rows.append(cells)
     head = text.style(
         f"{text.clean(ablation.id)}: {text.plural(len(ablation.runs), 'run')}", "bold"

@@ -1,0 +1,13 @@
+"""`berth-generate`: the answers of a trained model to the test split, and how good they are."""
+
+import sys
+from collections.abc import Sequence
+
+from berth_trainer.application import main as run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As `train_deepspeed.py --predict`, with the same flags and exit codes."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    predicting = any(word == "--predict" or word.startswith("--predict=") for word in words)
+    return run(words if predicting else [*words, "--predict"], program="berth-generate")
