@@ -128,7 +128,7 @@ def load(home: Path) -> Settings:
 
 
 def show(settings: Settings, home: Path) -> ServerSettings:
-    """Every setting with its value, where it comes from and what it means."""
+    """Each setting but the policy's: its value, where it comes from and what it means."""
     in_file = _read(home / "berth.toml")
     listed: list[Setting] = []
     for name, field in Settings.model_fields.items():
@@ -148,16 +148,6 @@ def show(settings: Settings, home: Path) -> ServerSettings:
                 environment=f"{_PREFIX}{name.upper()}",
             )
         )
-    listed.extend(
-        Setting(
-            name=f"policy.{name}",
-            value=value if isinstance(value, str | int | float | bool) else str(value),
-            origin="berth.toml" if name in settings.policy else "default",
-            description="See docs/scheduling.md.",
-            environment="",
-        )
-        for name, value in sorted(settings.policy.items())
-    )
     return ServerSettings(home=str(home), settings=listed)
 
 

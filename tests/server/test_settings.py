@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from berth_server import backup, policyfile, settings
+from berth_server import backup, policyfile, policylist, settings
 from berth_server.core.settings import PolicySettings
 from berth_server.settings import SettingsError
 
@@ -210,3 +210,15 @@ def test_the_example_of_limits_in_the_documentation_is_read_as_it_says():
     assert policy.limits_by_user["ada"].running_gpus == 8
     (night,) = policy.calendar
     assert (night.starts, night.weekdays) == (time(22), frozenset(range(5)))
+
+
+def test_the_policy_in_force_is_told_knob_by_knob():
+    """Values of the file and defaults, each with its origin and its meaning, readable as written."""
+    toml = 'age_cap = "30d"\nbackfill_quantile = "none"\n[user_limits]\nrunning_gpus = 4\n'
+    told = {one.name: one for one in policylist.show(tomllib.loads(toml))}
+    assert len(told) == len(fields(PolicySettings))
+    assert (told["policy.age_cap"].value, told["policy.age_cap"].origin) == ("30d", "berth.toml")
+    assert told["policy.backfill_quantile"].value is None
+    assert told["policy.user_limits"].value == "running_gpus=4"
+    assert (told["policy.shares"].value, told["policy.shares"].origin) == (None, "default")
+    assert "waited longer is served before" in told["policy.age_cap"].description

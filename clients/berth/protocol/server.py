@@ -32,7 +32,8 @@ class Setting(Wire):
     description: str
     """What it does."""
     environment: str = Field(examples=["BERTH_LISTEN"])
-    """The environment variable that sets it; in berth.toml it stands under `name`."""
+    """The environment variable that sets it, empty where none does; in berth.toml it stands under
+    `name`."""
 
 
 class ServerSettings(Wire):

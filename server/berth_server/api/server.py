@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from berth.protocol.server import ServerSettings, UserList
-from berth_server import settings
+from berth_server import policylist, settings
 from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
@@ -16,9 +16,11 @@ router = routing.router(prefix="/api/v1", tag="server")
 
 @router.get("/settings", response_model=ServerSettings, summary="The settings in force")
 async def get_settings(request: Request) -> Response:
-    """Each with its value, who set it, and what it means."""
+    """Each with its value, who set it, and what it means; the policy's as `policy.…`."""
     room = context(request)
-    return answer(settings.show(room.settings, room.home))
+    shown = settings.show(room.settings, room.home)
+    knobs = policylist.show(room.settings.policy)
+    return answer(shown.model_copy(update={"settings": [*shown.settings, *knobs]}))
 
 
 @router.get("/users", response_model=UserList, summary="Who has what on the box")

@@ -90,7 +90,9 @@ class PolicySettings:
     group_limits: Limits = Limits()
     """For every group that is not named in `limits_by_group`, all its users together."""
     limits_by_user: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    """For the users who are named, in place of `user_limits`."""
     limits_by_group: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    """For the groups that are named, in place of `group_limits`."""
     calendar: tuple[CalendarRule, ...] = ()
     """Rules for some times of the week; of two that set the same field the later one counts."""
     zone: tzinfo = UTC

@@ -848,7 +848,7 @@ export interface paths {
         };
         /**
          * The settings in force
-         * @description Each with its value, who set it, and what it means.
+         * @description Each with its value, who set it, and what it means; the policy's as `policy.…`.
          */
         get: operations["get_settings_api_v1_settings_get"];
         put?: never;
@@ -2700,7 +2700,8 @@ export interface components {
             description: string;
             /**
              * Environment
-             * @description The environment variable that sets it; in berth.toml it stands under `name`.
+             * @description The environment variable that sets it, empty where none does; in berth.toml it stands under
+             *     `name`.
              * @example BERTH_LISTEN
              */
             environment: string;

@@ -85,7 +85,12 @@ export function SettingsScreen() {
                     <td className="whitespace-nowrap">
                       <span
                         className={s.origin === "default" ? "text-muted" : "font-medium"}
-                        title={`${s.environment} in the environment, ${s.name} in berth.toml`}
+                        title={[
+                          s.environment && `${s.environment} in the environment`,
+                          `${s.name} in berth.toml`,
+                        ]
+                          .filter(Boolean)
+                          .join(", ")}
                       >
                         {ORIGINS[s.origin]}
                       </span>
