@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from berth.protocol.base import parse_size
 from berth_server import home as homes
 from berth_server import logs, policyfile, settings
 from berth_server.api.app import create_app
@@ -65,6 +66,7 @@ def _run(home: Path, chosen: Settings, policy: PolicySettings, lock: homes.Lock)
             first_port=first,
             last_port=last,
             allow_other_users=chosen.allow_other_users,
+            snapshot_most_bytes=parse_size(chosen.snapshot_max),
             policy=policy,
         )
         service = Service(db, options)

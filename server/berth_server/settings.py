@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from berth.protocol.base import parse_size
 from berth.protocol.server import ServerSettings, Setting
 
 Origin = Literal["default", "environment", "berth.toml"]
@@ -52,6 +53,8 @@ class Settings(BaseSettings):
     """Let a server that is not root take jobs of other users, which then run as its own user."""
     webhooks: bool = True
     """Tell the web addresses in a job's `notify` about its end."""
+    snapshot_max: str = "512MiB"
+    """How much code `snapshot: true` copies for one job at most; ignored files are only linked."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least grave messages that go into the log."""
     session_days: float = Field(default=30.0, gt=0, le=365)
@@ -72,6 +75,12 @@ class Settings(BaseSettings):
         if not 1024 <= first <= last <= 65535:
             raise ValueError(f"'ports' is {self.ports}; write first-last within 1024-65535.")
         return self
+
+    @field_validator("snapshot_max")
+    @classmethod
+    def _snapshot_size(cls, value: str) -> str:
+        parse_size(value)
+        return value
 
     @property
     def port_range(self) -> tuple[int, int]:

@@ -217,7 +217,12 @@ class Histories(RuleBasedStateMachine):
     def the_board_is_what_the_database_says(self):
         if not hasattr(self, "desk"):
             return
-        board, fresh = self.desk.service.board, Board(lambda _: None, self.desk.service.groups.of)
+        board, fresh = (
+            self.desk.service.board,
+            Board(
+                lambda _: None, self.desk.service.groups.of, self.desk.service.options.freezer.path
+            ),
+        )
         fresh.load(self.desk.service.db.read, self.desk.clock.now)
         # Estimates are those of the moment at which a job was last touched.
         for ours, theirs in ((board.pending, fresh.pending), (board.running, fresh.running)):

@@ -121,6 +121,10 @@ class Asked:
     preemptible: Annotated[
         bool, Option("--preemptible", help="May be stopped and requeued in favour of others.")
     ] = False
+    snapshot: Annotated[
+        bool,
+        Option("--snapshot", help="Run the git work tree as it is now, whatever is edited later."),
+    ] = False
     notify: Annotated[
         list[str] | None,
         Option(metavar="URL", help="Webhook to tell about the end; may be repeated."),
@@ -170,6 +174,7 @@ class Asked:
             "warn_before": self.warn_before,
             "hold": self.hold or None,
             "preemptible": self.preemptible or None,
+            "snapshot": self.snapshot or None,
             "notify": self.notify or None,
             "depends_on": _numbers(self.depends_on or []) or None,
             "not_before": moment(self.after_time).isoformat() if self.after_time else None,

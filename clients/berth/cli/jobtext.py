@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from berth.cli import text
 
 if TYPE_CHECKING:
-    from berth.protocol.jobs import Attempt, Job
+    from berth.protocol.jobs import Attempt, CodeSnapshot, Job
 
 _STYLES = {
     "held": "magenta",
@@ -37,6 +37,20 @@ def command_line(job: Job) -> str:
     if isinstance(job.command, str):
         return " ".join(job.command.split())
     return shlex.join(job.command or [])
+
+
+def code(snapshot: CodeSnapshot) -> str:
+    """Which code a job runs: `9f2c1e7 (main) with 2 changed and 1 new file, frozen from …`."""
+    commit = snapshot.commit[:10] if snapshot.commit else "no commit"
+    branch = f" ({snapshot.branch})" if snapshot.branch else ""
+    changes = [
+        f"{count} {word}"
+        for count, word in ((snapshot.changed, "changed"), (snapshot.untracked, "new"))
+        if count
+    ]
+    noun = "file" if snapshot.changed + snapshot.untracked == 1 else "files"
+    differs = f" with {' and '.join(changes)} {noun}" if changes else ""
+    return f"{commit}{branch}{differs}, frozen from {snapshot.root}"
 
 
 def gpus_cell(job: Job) -> str:

@@ -28,6 +28,19 @@ class LeasedGpu(Wire):
     """N of /dev/nvidiaN."""
 
 
+class FrozenCode(Wire):
+    """The code that an attempt runs instead of what lies in its folder."""
+
+    archive: str
+    """Absolute path of the tar that `berth.snapshots` made."""
+    digest: str
+    """Its SHA-256."""
+    subdir: str
+    """Where in its tree the job runs."""
+    commit: str | None = None
+    """The commit that was checked out."""
+
+
 class DesiredAttempt(Wire):
     """An attempt that the server wants to exist, to stop, or to be cleaned up."""
 
@@ -57,6 +70,8 @@ class DesiredAttempt(Wire):
     """Absolute folder to run in."""
     env: dict[str, str] = Field(default_factory=dict, repr=False)
     """Extra environment, values in clear."""
+    snapshot: FrozenCode | None = None
+    """Code to run instead of what lies in `workdir` now."""
     python: str | None = None
     """Interpreter or environment folder; absent: the worker's own."""
     gpus: tuple[LeasedGpu, ...]

@@ -97,6 +97,8 @@ class JobSpec(Wire):
     """Free key-value pairs to filter by."""
     preemptible: bool = False
     """Whether it may be stopped, saved and requeued in favour of others."""
+    snapshot: bool = False
+    """Run the files of `workdir`'s git work tree as they are now, whatever is edited later."""
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
     """Where to tell about the end (webhook URLs)."""
 
@@ -130,6 +132,33 @@ class JobSpec(Wire):
         return [
             (k, mask_secrets(self.env) if k == "env" else v) for k, v in super().__repr_args__()
         ]
+
+
+class CodeSnapshot(Wire):
+    """A git work tree as it was when a job was submitted."""
+
+    commit: str | None = Field(default=None, examples=["9f2c1e7a0b5d4c3f8e6a7b1c2d3e4f5a6b7c8d9e"])
+    """The commit that was checked out; absent before the first."""
+    branch: str | None = Field(default=None, examples=["main"])
+    """The branch that was checked out; absent where none was."""
+    root: str = Field(examples=["/home/ada/twin"])
+    """Top folder of the work tree."""
+    subdir: str = ""
+    """Where in it the job runs."""
+    changed: int = 0
+    """Tracked files that differed from the commit."""
+    untracked: int = 0
+    """Files that git neither tracked nor ignored; they are part of the snapshot."""
+    files: int = 0
+    """How many files were copied."""
+    bytes: int = 0
+    """Bytes of them."""
+    diff_bytes: int = 0
+    """Bytes of the difference to the commit, `GET /jobs/{id}/snapshot/diff`."""
+    linked: list[str] = Field(default_factory=list, examples=[["data", "outputs"]])
+    """Ignored files and folders, relative to `root`: links to where they are."""
+    digest: str
+    """SHA-256 of the archive, `GET /jobs/{id}/snapshot/archive`."""
 
 
 class Change(Wire):
@@ -254,6 +283,8 @@ class Job(Wire):
     """Free key-value pairs."""
     preemptible: bool = False
     """Whether it may be stopped and requeued in favour of others."""
+    snapshot: CodeSnapshot | None = None
+    """The code it runs, frozen when it was submitted; absent: the files as they are."""
     notify: list[str] = Field(default_factory=list)
     """Where the end is told; shown without credentials."""
     attempts: list[Attempt] = Field(default_factory=list)

@@ -15,7 +15,7 @@ from berth_server.api.answers import answer
 from berth_server.api.bodies import body_of, body_or, described, header, parse
 from berth_server.api.context import Context, caller, context
 from berth_server.api.problems import Wrong
-from berth_server.api.submit import LONGEST_KEY, key_of, look
+from berth_server.api.submit import LONGEST_KEY, frozen, key_of, look
 from berth_server.service.ablate import made, on_ablation, on_change, on_rerun, wanted
 from berth_server.service.ablations import gather, list_ablations, sources
 from berth_server.service.check import Prepared
@@ -71,6 +71,8 @@ async def make_ablation(request: Request) -> Response:
         may_submit(room.service, asking)
         specs = wanted(room.service, asking, spec).specs
         prepared = await look(room, specs, asking, many=True) if specs else []
+        if any(one.snapshot for one in specs):
+            prepared = await frozen(room, prepared, asking)
         # Somebody may have sent the same key, or added cells, while the folders were looked at.
         done = repeated(room.service, asking, key, raw)
     if done is None:

@@ -28,6 +28,7 @@ from berth_server.api import (
     reservations,
     schema,
     server,
+    snapshots,
     submit,
 )
 from berth_server.api.clock import keep_time
@@ -70,6 +71,7 @@ def create_app(context: Context) -> FastAPI:
         follow,
         metrics,
         ablations,
+        snapshots,
         dashboard,
         logtail,
         live,

@@ -68,6 +68,8 @@ async def submit(request: Request) -> Response:
     if done is None:
         may_submit(service, asking)
         prepared = await look(room, specs, asking, many=many)
+        if any(spec.snapshot for spec in specs):
+            prepared = await frozen(room, prepared, asking)
         # Somebody may have sent the same key while the folders were looked at.
         done = repeated(service, asking, key, raw) or on_submit(
             service, asking, prepared, many=many, key=key, body=raw
@@ -92,6 +94,9 @@ async def try_submit(request: Request) -> Response:
     room, asking = context(request), caller(request)
     may_submit(room.service, asking)
     (prepared,) = await look(room, [spec], asking, many=False)
+    if spec.snapshot:
+        freezer = room.service.options.freezer
+        await anyio.to_thread.run_sync(freezer.check, prepared.workdir, asking)
     return answer(dry_run(room.service, asking, prepared))
 
 
@@ -147,6 +152,20 @@ async def _foreseen(room: Context, prepared: list[Prepared], asking: Caller) -> 
             _foresee_all, room, prepared, asking, abandon_on_cancel=True
         )
     return prepared
+
+
+async def frozen(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
+    """The same with the code of those that want it frozen; each work tree once. Raises Invalid."""
+    freezer = room.service.options.freezer
+    wanted = dict.fromkeys(one.workdir for one in prepared if one.spec.snapshot)
+    codes = {
+        workdir: await anyio.to_thread.run_sync(freezer.freeze, workdir, asking)
+        for workdir in wanted
+    }
+    return [
+        one if not one.spec.snapshot else check.with_code(one, codes[one.workdir])
+        for one in prepared
+    ]
 
 
 def _look_all(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
+from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, LeasedGpu
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.estimate import Estimate
 from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
@@ -29,8 +30,13 @@ class Board:
         self,
         estimate: Callable[[JobRecord], Estimate | None],
         group: Callable[[str], str | None],
+        archive: Callable[[str, int], Path],
     ) -> None:
-        """`estimate` tells how long a job may run, `group` what group a user counts for."""
+        """
+        `estimate` tells how long a job may run, `group` what group a user counts for, `archive`
+        where frozen code lies, by digest and uid.
+        """
+        self._archive = archive
         self._estimate = estimate
         self._group = group
         self.pending: dict[int, JobView] = {}
@@ -179,7 +185,7 @@ class Board:
         key = (record.job_id, record.number)
         self.alive[key] = record
         self.running[key] = _running_view(record, job, self._estimate(job), self._group(job.user))
-        self.desired[key] = _desired(record, job)
+        self.desired[key] = _desired(record, job, self._archive)
         memory = job.gpu_memory_bytes if job.share else None
         view = LeaseView(
             job_id=job.id,
@@ -270,7 +276,9 @@ def _running_view(
     )
 
 
-def _desired(record: AttemptRecord, job: JobRecord) -> DesiredAttempt:
+def _desired(
+    record: AttemptRecord, job: JobRecord, archive: Callable[[str, int], Path]
+) -> DesiredAttempt:
     reason = record.stop_reason or record.outcome
     stopping = record.stop_reason is not None or record.state == "ended"
     return DesiredAttempt(
@@ -287,6 +295,7 @@ def _desired(record: AttemptRecord, job: JobRecord) -> DesiredAttempt:
         script=job.script,
         workdir=job.workdir,
         env=json.loads(job.env) | json.loads(record.extra_env),
+        snapshot=_frozen(job, archive),
         python=job.python,
         gpus=leased_gpus(record),
         master_port=record.master_port,
@@ -295,4 +304,16 @@ def _desired(record: AttemptRecord, job: JobRecord) -> DesiredAttempt:
         warn_before=timedelta(seconds=job.warn_before_s),
         gpu_memory=job.gpu_memory_bytes,
         share=bool(job.share),
+    )
+
+
+def _frozen(job: JobRecord, archive: Callable[[str, int], Path]) -> FrozenCode | None:
+    if job.snapshot is None:
+        return None
+    facts = json.loads(job.snapshot)
+    return FrozenCode(
+        archive=str(archive(facts["digest"], job.uid)),
+        digest=facts["digest"],
+        subdir=facts["subdir"],
+        commit=facts["commit"],
     )

@@ -32,6 +32,11 @@ class Caller:
                 f"Job {job.id} belongs to {job.user}; ask {job.user} or an admin to change it."
             )
 
+    def may_read_code(self, job: JobRecord) -> None:
+        """Raise Forbidden unless the job is the caller's own or the caller an admin."""
+        if job.uid != self.uid and not self.admin:
+            raise Forbidden(f"The code of job {job.id} is {job.user}'s own; ask {job.user} for it.")
+
 
 @functools.lru_cache(maxsize=256)
 def user_name(uid: int) -> str:

@@ -11,13 +11,14 @@ import functools
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from berth.commands import CommandError, CommandView, read
-from berth.protocol.jobs import JobSpec
+from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth_server.service.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
+from berth_server.service.freeze import outside
 from berth_server.service.permissions import Access
 from berth_server.service.sight import gib
 from berth_server.store.gpus import KnownGpu
@@ -37,6 +38,7 @@ class Prepared:
     workdir: str
     warnings: tuple[str, ...]
     view: CommandView
+    snapshot: CodeSnapshot | None = None
 
 
 def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
@@ -63,6 +65,12 @@ def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepare
         warnings=tuple(dict.fromkeys((*view.warnings, *warnings))),
         view=view,
     )
+
+
+def with_code(prepared: Prepared, code: CodeSnapshot) -> Prepared:
+    """The same with its code frozen, and a warning of what is not."""
+    warnings = outside(prepared.view.argv or (), code)
+    return replace(prepared, snapshot=code, warnings=(*prepared.warnings, *warnings))
 
 
 def is_known(spec: JobSpec, access: Access) -> bool:

@@ -57,6 +57,8 @@ def on_worker_silent(service: Service) -> None:
 
 def on_start(service: Service, version: str) -> None:
     """The server is up: say so, do what became due meanwhile, forget what is too old."""
+    # No submit is under way yet: an archive without a job belongs to one that was refused.
+    service.options.freezer.sweep(service.db.read)
     on_drains_over(service)
     on_reservations_over(service)
     with service.change(durable=False, plan="never") as tx:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 
 from berth.protocol.events import Event
-from berth.protocol.jobs import Attempt, Job, LaunchFacts, OomLadder
+from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain import explain
 from berth_server.core.model import JobView, Plan, Snapshot
@@ -170,6 +170,7 @@ def _job(
         not_before=None if record.not_before is None else moment(record.not_before),
         labels=json.loads(record.labels),
         preemptible=bool(record.preemptible),
+        snapshot=snapshot_of(record),
         notify=[_without_credentials(url) for url in json.loads(record.notify)],
         attempts=[_attempt(attempt) for attempt in tries],
         queued_at=moment(record.queued_at),
@@ -203,6 +204,11 @@ def _attempt(record: AttemptRecord) -> Attempt:
         run_dir=record.run_dir,
         launch=None if record.launch is None else LaunchFacts.model_validate_json(record.launch),
     )
+
+
+def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
+    """The code that a job runs, where it is frozen."""
+    return None if record.snapshot is None else CodeSnapshot.model_validate_json(record.snapshot)
 
 
 def _ladder(record: JobRecord) -> OomLadder | None:

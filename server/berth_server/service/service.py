@@ -15,6 +15,7 @@ from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service import schedule
 from berth_server.service.board import Board
+from berth_server.service.freeze import Freezer
 from berth_server.service.groups import Groups
 from berth_server.service.past import Past
 from berth_server.service.planner import Planner
@@ -43,12 +44,19 @@ class Options:
     """Without a report of the worker for so long nothing is started."""
     allow_other_users: bool = False
     """Whether a server that is not root takes jobs of other users, to run as its own."""
+    snapshot_most_bytes: int = 512 << 20
+    """How much frozen code may be copied for one job."""
     policy: PolicySettings = field(default_factory=PolicySettings)
 
     @property
     def runs(self) -> Path:
         """Folder of the run directories."""
         return self.home / "runs"
+
+    @property
+    def freezer(self) -> Freezer:
+        """What freezes code."""
+        return Freezer(self.home / "snapshots", self.snapshot_most_bytes)
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,7 +94,7 @@ class Service:
         self.past = Past(options.policy)
         self.past.load(db.read, clock())
         self.groups = Groups(options.policy)
-        self.board = Board(self.past.estimate, self.groups.of)
+        self.board = Board(self.past.estimate, self.groups.of, options.freezer.path)
         self.sight = Sight()
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)

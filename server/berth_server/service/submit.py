@@ -244,6 +244,7 @@ def new_record(
         oom_steps=0,
         ready_at=now if state is JobState.QUEUED else None,
         ablation=ablation,
+        snapshot=None if one.snapshot is None else one.snapshot.model_dump_json(),
     )
 
 

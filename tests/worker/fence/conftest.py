@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,25 +52,6 @@ def capabilities():
 def tell(**facts):
     print(json.dumps(facts))
 """
-
-
-@pytest.fixture(scope="session")
-def anyones_python() -> str:
-    """An interpreter that every user may run: the one here may lie in root's private home."""
-    as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    here = str(Path(sys.executable).resolve())
-    tried = [here, *filter(None, [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")])]
-    for python in tried:
-        with contextlib.suppress(OSError):
-            done = subprocess.run(
-                [python, "-I", "-S", "-c", "import json, runpy"],
-                capture_output=True,
-                cwd="/",
-                **as_nobody,
-            )
-            if done.returncode == 0:
-                return python
-    pytest.fail(f"No Python here that every user may run (tried {tried}); install python3.")
 
 
 @pytest.fixture

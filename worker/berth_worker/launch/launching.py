@@ -8,6 +8,7 @@ import os
 
 from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
+from berth_worker.launch import code
 from berth_worker.launch.plan import Surroundings, plan
 from berth_worker.launch.starter import Starter
 from berth_worker.rundir import RunDir
@@ -31,6 +32,8 @@ def launch(
     planned = plan(desired, around)
     folder.make()
     owner = planned.owner if os.geteuid() == 0 else None
+    if planned.code is not None:
+        code.make(planned.code, owner)
     for name, content in planned.files.items():
         folder.write(name, content, owner=owner)
     orders = planned.launch | {"facts": planned.facts.model_dump(mode="json")}

@@ -23,7 +23,7 @@ from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Launcher
 from berth_worker.fence import APPLY, Fence
-from berth_worker.launch import environment, sharing
+from berth_worker.launch import code, environment, sharing
 from berth_worker.launch.account import account
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import bundled_trainer, resolve
@@ -54,6 +54,8 @@ class Planned:
     """The uid that may read the files."""
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     """What the command needs beside it in the run directory."""
+    code: Path | None = None
+    """Folder, the user's own, into which frozen code is unpacked."""
 
 
 def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
@@ -64,12 +66,14 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
     """
     who = account(desired.uid)
     interpreter = resolve(desired.python)
-    _check_folder(desired.workdir)
+    if desired.snapshot is None:
+        _check_folder(desired.workdir)
     masks = _masks(desired, around)
     visible = _visible(desired, around, masks)
     rewritten = _rewrite(desired, around, visible, interpreter.path)
     files: dict[str, bytes] = {}
     argv = _argv(desired, rewritten, files)
+    frozen = desired.snapshot
     if any(word.endswith("/accelerate.yaml") for word in argv) or (
         rewritten.launcher in {Launcher.ACCELERATE, Launcher.SHELL}
     ):
@@ -91,9 +95,11 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
     return Planned(
         launch={
             "attempt": desired.attempt,
-            "argv": argv,
+            "argv": argv
+            if frozen is None
+            else code.unpacking(desired, frozen, interpreter.path, argv),
             "env": env,
-            "cwd": desired.workdir,
+            "cwd": desired.workdir if frozen is None else str(code.folder(desired)),
             "uid": who.uid if os.geteuid() == 0 else None,
             "gid": who.gid,
             "groups": list(who.groups),
@@ -112,6 +118,7 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
         facts=_facts(desired, around, rewritten, masks),
         owner=who.uid,
         files=files,
+        code=None if frozen is None else code.folder(desired),
     )
 
 
@@ -163,11 +170,17 @@ def _rewrite(
                 python=python,
                 accelerate_config=f"{desired.run_dir}/accelerate.yaml",
                 bundled_trainer=bundled_trainer(),
-                script_exists=script is None or (Path(desired.workdir) / script).exists(),
+                script_exists=script is None or _has(desired, script),
             ),
         )
     except CommandError as error:
         raise LaunchError(str(error)) from None
+
+
+def _has(desired: DesiredAttempt, script: str) -> bool:
+    if desired.snapshot is not None:
+        return code.has(desired.snapshot, script)
+    return (Path(desired.workdir) / script).exists()
 
 
 def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]) -> list[str]:
@@ -190,6 +203,7 @@ def _owned(
         "BERTH_JOB_ID": str(desired.job_id),
         "BERTH_ATTEMPT": desired.attempt,
         "BERTH_RUN_DIR": desired.run_dir,
+        "BERTH_WORKDIR": desired.workdir,
         "BERTH_GPU_UUIDS": ",".join(gpu.uuid for gpu in desired.gpus),
         "BERTH_GPU_INDICES": ",".join(str(gpu.index) for gpu in desired.gpus),
         "BERTH_DEVICES": "simulated" if around.fence.simulated else "nvml",
@@ -198,6 +212,8 @@ def _owned(
     }
     if desired.share and desired.gpu_memory is not None:
         owned["BERTH_GPU_MEMORY_BYTES"] = str(desired.gpu_memory)
+    if desired.snapshot is not None and desired.snapshot.commit is not None:
+        owned["BERTH_COMMIT"] = desired.snapshot.commit
     if desired.master_port is not None:
         owned |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(desired.master_port)}
     return owned

@@ -32,6 +32,7 @@ def rendered(job: Job) -> str:
         ("GPUs", _gpus(job)),
         ("runs", jobtext.command_line(job)),
         ("in", job.workdir),
+        ("code", jobtext.code(job.snapshot) if job.snapshot else ""),
         ("python", job.python or ""),
         ("environment", " ".join(f"{k}={v}" for k, v in job.env.items())),
         ("priority", str(job.priority) if job.priority else ""),

@@ -385,6 +385,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/snapshot/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a job's code differs from its commit
+         * @description As `git diff --binary`, new files included; empty where nothing differed. For its owner.
+         */
+        get: operations["get_diff_api_v1_jobs__job_id__snapshot_diff_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/snapshot/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a job's code
+         * @description A tar with `snapshot.json`, `changes.diff` and the files below `tree/`. For its owner.
+         */
+        get: operations["get_archive_api_v1_jobs__job_id__snapshot_archive_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queue": {
         parameters: {
             query?: never;
@@ -1272,6 +1312,80 @@ export interface components {
             why: string;
         };
         /**
+         * CodeSnapshot
+         * @description A git work tree as it was when a job was submitted.
+         */
+        CodeSnapshot: {
+            /**
+             * Commit
+             * @description The commit that was checked out; absent before the first.
+             * @example 9f2c1e7a0b5d4c3f8e6a7b1c2d3e4f5a6b7c8d9e
+             */
+            commit?: string | null;
+            /**
+             * Branch
+             * @description The branch that was checked out; absent where none was.
+             * @example main
+             */
+            branch?: string | null;
+            /**
+             * Root
+             * @description Top folder of the work tree.
+             * @example /home/ada/twin
+             */
+            root: string;
+            /**
+             * Subdir
+             * @description Where in it the job runs.
+             * @default
+             */
+            subdir?: string;
+            /**
+             * Changed
+             * @description Tracked files that differed from the commit.
+             * @default 0
+             */
+            changed?: number;
+            /**
+             * Untracked
+             * @description Files that git neither tracked nor ignored; they are part of the snapshot.
+             * @default 0
+             */
+            untracked?: number;
+            /**
+             * Files
+             * @description How many files were copied.
+             * @default 0
+             */
+            files?: number;
+            /**
+             * Bytes
+             * @description Bytes of them.
+             * @default 0
+             */
+            bytes?: number;
+            /**
+             * Diff Bytes
+             * @description Bytes of the difference to the commit, `GET /jobs/{id}/snapshot/diff`.
+             * @default 0
+             */
+            diff_bytes?: number;
+            /**
+             * Linked
+             * @description Ignored files and folders, relative to `root`: links to where they are.
+             * @example [
+             *       "data",
+             *       "outputs"
+             *     ]
+             */
+            linked?: string[];
+            /**
+             * Digest
+             * @description SHA-256 of the archive, `GET /jobs/{id}/snapshot/archive`.
+             */
+            digest: string;
+        };
+        /**
          * DesiredAttempt
          * @description An attempt that the server wants to exist, to stop, or to be cleaned up.
          */
@@ -1341,6 +1455,8 @@ export interface components {
             env?: {
                 [key: string]: string;
             };
+            /** @description Code to run instead of what lies in `workdir` now. */
+            snapshot?: components["schemas"]["FrozenCode"] | null;
             /**
              * Python
              * @description Interpreter or environment folder; absent: the worker's own.
@@ -1668,6 +1784,32 @@ export interface components {
          * @enum {string}
          */
         FenceKind: "namespace" | "cgroup" | "advisory";
+        /**
+         * FrozenCode
+         * @description The code that an attempt runs instead of what lies in its folder.
+         */
+        FrozenCode: {
+            /**
+             * Archive
+             * @description Absolute path of the tar that `berth.snapshots` made.
+             */
+            archive: string;
+            /**
+             * Digest
+             * @description Its SHA-256.
+             */
+            digest: string;
+            /**
+             * Subdir
+             * @description Where in its tree the job runs.
+             */
+            subdir: string;
+            /**
+             * Commit
+             * @description The commit that was checked out.
+             */
+            commit?: string | null;
+        };
         /**
          * Gpu
          * @description One GPU with its holder: the snapshot's fields plus what the queue knows.
@@ -2109,6 +2251,8 @@ export interface components {
              * @default false
              */
             preemptible?: boolean;
+            /** @description The code it runs, frozen when it was submitted; absent: the files as they are. */
+            snapshot?: components["schemas"]["CodeSnapshot"] | null;
             /**
              * Notify
              * @description Where the end is told; shown without credentials.
@@ -3308,6 +3452,12 @@ export interface components {
              * @default false
              */
             preemptible?: boolean;
+            /**
+             * Snapshot
+             * @description Run the files of `workdir`'s git work tree as they are now, whatever is edited later.
+             * @default false
+             */
+            snapshot?: boolean;
             /**
              * Notify
              * @description Where to tell about the end (webhook URLs).
@@ -4642,6 +4792,106 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SubmittedJobs"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_diff_api_v1_jobs__job_id__snapshot_diff_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-diff": unknown;
+                };
+            };
+            /** @description One sentence that names the mend. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One sentence that names the mend. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_archive_api_v1_jobs__job_id__snapshot_archive_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the job. */
+                job_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-tar": unknown;
                 };
             };
             /** @description One sentence that names the mend. */
