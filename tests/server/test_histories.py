@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from berth.protocol.gpus import GpuProcess
 from berth.protocol.jobs import JobPatch
+from berth.protocol.reservations import ReservationRequest
 from berth.protocol.states import Outcome
 from berth_server.service.board import Board
 from berth_server.service.callers import Caller
@@ -22,10 +24,12 @@ from berth_server.service.drain import on_drain, on_undrain
 from berth_server.service.errors import Refused
 from berth_server.service.hold import on_hold, on_release
 from berth_server.service.patch import on_patch
+from berth_server.service.reservations import on_reserve
 from berth_server.service.retry import on_retry
 
 ROOT = Caller(0, "root")
 GPUS = 4
+GIB = 1 << 30
 FINAL = {"succeeded", "failed", "cancelled"}
 
 
@@ -67,17 +71,26 @@ class Histories(RuleBasedStateMachine):
         hold=st.booleans(),
         depends=st.lists(st.integers(0, 50), max_size=2),
         later=st.sampled_from([None, 5, 60]),
+        preemptible=st.booleans(),
+        share=st.sampled_from([None, None, "10GiB", "40GiB", "80GiB"]),
     )
-    def submit(self, gpus, priority, retries, hold, depends, later):
+    def submit(self, gpus, priority, retries, hold, depends, later, preemptible, share):
         when = None if later is None else self.desk.clock.now + later
         spec: dict[str, Any] = {"depends_on": [self.pick(n) for n in depends] if self.ids else []}
         if when is not None:
             spec["not_before"] = self.desk.clock.time().fromtimestamp(
                 when, self.desk.clock.time().tzinfo
             )
+        if share is not None:
+            gpus, spec["share"], spec["gpu_memory"] = 1, True, share
         try:
             job_id = self.desk.submit(
-                gpus=gpus, priority=priority, retries=retries, hold=hold, **spec
+                gpus=gpus,
+                priority=priority,
+                retries=retries,
+                hold=hold,
+                preemptible=preemptible,
+                **spec,
             )
         except Refused:
             return
@@ -141,12 +154,25 @@ class Histories(RuleBasedStateMachine):
         self.desk.worker.processes[gpu] = [GpuProcess(pid=99, user="bob")] if there else []
         self.desk.worker.tell()
 
-    @rule(gpu=st.integers(0, GPUS - 1), verb=st.sampled_from(["drain", "undrain"]))
-    def drain(self, gpu, verb):
+    @rule(
+        gpu=st.integers(0, GPUS - 1),
+        verb=st.sampled_from(["drain", "undrain"]),
+        lasts_s=st.sampled_from([None, 5.0, 20.0]),
+    )
+    def drain(self, gpu, verb, lasts_s):
         if verb == "drain":
-            on_drain(self.desk.service, ROOT, str(gpu), None)
+            until = None if lasts_s is None else self.moment(lasts_s)
+            on_drain(self.desk.service, ROOT, str(gpu), None, until)
         else:
             on_undrain(self.desk.service, ROOT, str(gpu))
+
+    @rule(gpu=st.integers(0, GPUS - 1), lasts_s=st.sampled_from([5.0, 20.0]))
+    def reserve(self, gpu, lasts_s):
+        wish = ReservationRequest(gpus=[str(gpu)], users=["nobody"], ends_at=self.moment(lasts_s))
+        on_reserve(self.desk.service, ROOT, wish)
+
+    def moment(self, seconds: float) -> datetime:
+        return datetime.fromtimestamp(self.desk.clock.now + seconds, UTC)
 
     @rule(seconds=st.sampled_from([1.0, 8.0, 30.0]), worker=st.booleans())
     def time_passes(self, seconds, worker):
@@ -187,6 +213,12 @@ class Histories(RuleBasedStateMachine):
             "SELECT job_id, number FROM leases WHERE released_at IS NULL"
         ):
             held[job_id, number] = held.get((job_id, number), 0) + 1
+        for whole, shares, leased in read.all(
+            "SELECT sum(memory_bytes IS NULL), count(memory_bytes), sum(memory_bytes) FROM leases "
+            "WHERE released_at IS NULL GROUP BY gpu_uuid"
+        ):
+            # One holder of the whole card, or shares that it has room for.
+            assert (whole, shares) == (1, 0) or (whole == 0 and leased <= 80 * GIB)
         for job_id, number, state, released_at, _, _ in attempts:
             # A gang is all or nothing, from its attempt until its release.
             wanted = jobs[job_id][1] if released_at is None else 0
@@ -228,6 +260,7 @@ class Histories(RuleBasedStateMachine):
         for ours, theirs in ((board.pending, fresh.pending), (board.running, fresh.running)):
             assert {k: replace(view, estimate=None) for k, view in ours.items()} == theirs
         assert board.leases == fresh.leases
+        assert board.shares == fresh.shares
         assert board.desired == fresh.desired
         assert {k: v for k, v in board.timed.items() if v > self.desk.clock.now} == fresh.timed
 
@@ -240,6 +273,7 @@ class Histories(RuleBasedStateMachine):
             return
         blocked = {gpu for gpu, seen in desk.worker.processes.items() if seen}
         blocked |= {int(uuid[4:]) for uuid in desk.service.drains}
+        blocked |= {int(uuid[4:]) for kept in desk.service.reservations for uuid in kept.gpus}
         free = GPUS - len(blocked | {int(uuid[4:]) for uuid in desk.held()})
         queued = desk.service.db.read.all(
             "SELECT gpus FROM jobs WHERE state = 'queued' ORDER BY priority DESC, id"

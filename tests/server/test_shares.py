@@ -11,6 +11,7 @@ from berth.protocol.gpus import GpuProcess
 from berth.protocol.states import Outcome
 from berth_server.service.cancel import on_cancel
 from berth_server.service.errors import Invalid
+from berth_server.service.explain import explain_job
 from berth_server.service.map import show_box
 from berth_server.service.shares import CONTEXT_BYTES
 
@@ -92,6 +93,19 @@ class TestPlacing:
         assert len(cards(desk)["GPU-0"]) == 2
         assert desk.state(waiting) == "starting"
         assert [memory for _, memory in cards(desk)["GPU-1"]] == [30 * GIB]
+
+    def test_its_expected_start_is_when_enough_shares_have_ended(self, desk):
+        """Not when the whole card comes free."""
+        desk.submit(gpus=7, time_limit="20h")
+        for hours in (1, 10):
+            share(desk, "40GiB", time_limit=f"{hours}h")
+        for attempt in ("1.1", "2.1", "3.1"):
+            desk.worker.running(attempt)
+        for size, hours in (("30GiB", 1), ("50GiB", 10)):
+            told = explain_job(desk.service, share(desk, size, time_limit="1m"))
+            assert told.expected_start is not None
+            waits_s = told.expected_start.timestamp() - desk.clock.now
+            assert waits_s == pytest.approx(hours * 3600)
 
 
 class TestSpec:

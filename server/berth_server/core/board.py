@@ -46,6 +46,8 @@ class Board:
         self.assumed_s = settings.assumed_length.total_seconds()
         self.expected_s = [0.0] * len(self.gpus)
         self.latest_s = [0.0] * len(self.gpus)
+        self.parts: list[list[tuple[float, int]]] = [[] for _ in self.gpus]
+        """The shares on each card: when they should end, and their bytes."""
         for run in snapshot.running:
             self._put(run)
         for i, gpu in enumerate(self.gpus):
@@ -80,6 +82,7 @@ class Board:
             if job.share:
                 left = self.gpus[i].memory_total_bytes if self.open[i] else self.room[i]
                 self.room[i] = left - (job.gpu_memory_bytes or left)
+                self.parts[i].append((likely_s, job.gpu_memory_bytes or left))
             self.open[i] = False
             self.expected_s[i] = max(self.expected_s[i], likely_s)
             self.latest_s[i] = max(self.latest_s[i], bound_s)
@@ -142,6 +145,22 @@ class Board:
         bound_s = self.bound_s(job)
         return [self._past_reservations(job, i, at_s, bound_s) for i, at_s in enumerate(times_s)]
 
+    def room_times_s(self, job: JobView) -> list[float]:
+        """`expected_s`, sooner on cards in shares: when enough of those have ended for this one."""
+        need = job.gpu_memory_bytes or 0
+        times_s = self.expected_s.copy()
+        for i, gpu in enumerate(self.gpus):
+            if not self.parts[i] or gpu.lease is not None or gpu.unavailable is not None:
+                continue
+            left = gpu.memory_total_bytes - sum(size for _, size in self.parts[i])
+            times_s[i] = 0.0
+            for end_s, size in sorted(self.parts[i]):
+                if left >= need:
+                    break
+                left += size
+                times_s[i] = end_s
+        return times_s
+
     def kept_from(self, job: JobView, position: int) -> ReservationView | None:
         """The reservation for others that the job would run into if it started there now."""
         uuid = self.gpus[position].uuid
@@ -200,6 +219,8 @@ class Board:
             if i is not None:
                 self.expected_s[i] = max(self.expected_s[i], expected_s)
                 self.latest_s[i] = max(self.latest_s[i], latest_s)
+                if run.memory_bytes is not None:
+                    self.parts[i].append((expected_s, run.memory_bytes))
 
     def _mark(self, i: int, gpu: GpuView) -> None:
         """Whatever the views of attempts say: a leased or unavailable GPU is not open."""

@@ -36,13 +36,17 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
         if job.gpus and job.ablation in spent:
             continue
         usable = board.usable(job)
-        times_s = board.times_for(job, board.expected_s)
+        free_s = board.room_times_s(job) if job.share else board.expected_s
+        times_s = board.times_for(job, free_s)
         at_s = nth(times_s, usable, job.gpus)
         if at_s == inf:
             continue
         first = sorted(usable, key=lambda i: (times_s[i], i))[: job.gpus]
         for i in first:
-            board.expected_s[i] = at_s + board.likely_s(job)
+            end_s = at_s + board.likely_s(job)
+            board.expected_s[i] = max(board.expected_s[i], end_s) if job.share else end_s
+            if job.share:
+                board.parts[i].append((end_s, job.gpu_memory_bytes or 0))
         expected[job_id] = ExpectedStart(at=snapshot.now + board.after(at_s), confidence=confidence)
         confidence = "guess" if not _known(job) else confidence
     return expected
