@@ -11,6 +11,7 @@ from berth.protocol.reservations import ReservationRequest
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 from berth_server.service.callers import Caller
 from berth_server.service.clockwork import next_due, on_due
+from berth_server.service.explain import explain_job
 from berth_server.service.reservations import on_reserve
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
@@ -40,6 +41,13 @@ def at(desk, moment: datetime) -> None:
     desk.worker.tell()
 
 
+def expected_s(desk, job: int) -> float | None:
+    """In how many seconds a job should start; None when that is not in sight."""
+    told = explain_job(desk.service, job)
+    at = told.expected_start
+    return None if at is None else at.timestamp() - desk.clock.now
+
+
 class TestCalendar:
     """Other limits at some hours."""
 
@@ -50,6 +58,8 @@ class TestCalendar:
             job = desk.submit(ADA, gpus=8)
             assert desk.state(job) == "queued"
             assert "holds 0 GPUs and may hold 2" in desk.explain(job)
+            helps = explain_job(desk.service, job).would_help
+            assert "By the calendar other limits hold from 2027-03-03 22:00 UTC on." in helps
             evening = NOON.replace(hour=22)
             while desk.state(job) == "queued" and desk.clock.now < evening.timestamp():
                 due = next_due(desk.service)
@@ -90,6 +100,20 @@ class TestLimits:
             assert "has 2 jobs running and may have 2" in desk.explain(third)
             desk.worker.ended(f"{first}.1")
             assert desk.state(third) == "starting"
+
+    def test_the_expected_start_is_when_the_limit_lets_it(self, make):
+        """Not when GPUs are open; what exceeds the limit by itself has none."""
+        with make(PolicySettings(user_limits=Limits(running_gpus=2))) as desk:
+            at(desk, NOON)
+            for hours in (1, 3):
+                desk.submit(ADA, gpus=1, time_limit=f"{hours}h")
+            one = desk.submit(ADA, gpus=1, time_limit="1h", priority=1)
+            two, many = (desk.submit(ADA, gpus=n, time_limit="1h") for n in (2, 3))
+            assert expected_s(desk, one) == pytest.approx(3600)
+            assert expected_s(desk, two) == pytest.approx(3 * 3600)
+            assert expected_s(desk, many) is None
+            helps = explain_job(desk.service, many).would_help
+            assert "Ask for at most 2 GPUs, or have the limit raised." in helps
 
     def test_a_group_is_limited_as_a_whole(self, make, monkeypatch):
         """Two users of one group share its GPUs."""

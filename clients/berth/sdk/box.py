@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from berth.protocol.events import Event, EventPage
 from berth.protocol.gpus import Box, DrainRequest, Gpu
-from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
+from berth.protocol.reservations import Reservation, ReservationList
 from berth.protocol.server import Health, ServerSettings, UserList
 from berth.sdk.calls import Calls
 from berth.sdk.errors import Unreachable
@@ -58,15 +58,15 @@ class BoxCalls(Calls):
 
         For admins. Not repeated when the connection breaks.
         """
-        request = ReservationRequest(
-            gpus=[str(gpu) for gpu in gpus],
-            users=list(users),
-            groups=list(groups),
-            starts_at=starts_at,
-            ends_at=ends_at,
-            reason=reason,
-        )
-        return self._post(Reservation, "/api/v1/reservations", request, repeatable=False)
+        wish = {
+            "gpus": [str(gpu) for gpu in gpus],
+            "users": list(users),
+            "groups": list(groups),
+            "starts_at": starts_at.isoformat() if starts_at is not None else None,
+            "ends_at": ends_at.isoformat(),
+            "reason": reason,
+        }
+        return self._post(Reservation, "/api/v1/reservations", wish, repeatable=False)
 
     def unreserve(self, reservation_id: int) -> Reservation:
         """Take a reservation back; the GPUs are everybody's again at once. For admins."""

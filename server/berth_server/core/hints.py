@@ -8,9 +8,10 @@ from datetime import timedelta
 from berth.protocol.base import format_duration
 from berth.protocol.explain import Reason
 from berth_server.core.board import Board
+from berth_server.core.calendar import next_change
 from berth_server.core.limits import Tally
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.core.phrases import count, job_list
+from berth_server.core.phrases import clock, count, job_list
 from berth_server.core.policy import fitting
 
 _STEPS_S = tuple(
@@ -30,8 +31,8 @@ def hints(
         found.append(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}.")
     if "gpu_memory" in kinds:
         found.append("Ask for less memory per GPU, or for fewer GPUs.")
-    if any(reason.kind == "limit" and reason.job_ids for reason in reasons):
-        found.append("It starts when one of these jobs ends, or when the limit is raised.")
+    if "limit" in kinds:
+        found.extend(_about_limits(snapshot, plan, job, reasons))
     if board is not None and "limit" not in kinds:
         found.extend(_tried(snapshot, plan, job, board))
     if "gpus_outsider" in kinds:
@@ -40,6 +41,20 @@ def hints(
         found.append("Undrain the GPU when it may be used again: berth gpus undrain.")
     if any(r.kind == "gpus_held" and r.until is None for r in reasons):
         found.append("Time limits on the jobs ahead let their end be planned with.")
+    return found
+
+
+def _about_limits(snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Reason]) -> list[str]:
+    """What lifts the limit that the job meets."""
+    hit = Tally(snapshot, plan.settings).hit(job)
+    found: list[str] = []
+    if hit is not None and hit.resource == "running_gpus" and job.gpus > hit.limit:
+        found.append(f"Ask for at most {count(int(hit.limit), 'GPU')}, or have the limit raised.")
+    elif any(reason.kind == "limit" and reason.job_ids for reason in reasons):
+        found.append("It starts when one of these jobs ends, or when the limit is raised.")
+    change = next_change(plan.settings.calendar, snapshot.now, plan.settings.zone)
+    if change is not None:
+        found.append(f"By the calendar other limits hold from {clock(change)} on.")
     return found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from math import inf
+from operator import itemgetter
 from typing import Literal
 
 from berth_server.core.calendar import in_force
-from berth_server.core.model import AblationView, JobView, Snapshot, Usage
+from berth_server.core.model import AblationView, JobView, RunningView, Snapshot, Usage
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]
@@ -81,10 +83,21 @@ class Tally:
 
     def add(self, job: JobView) -> None:
         """Count a job that starts."""
+        self.change(job, 1)
+
+    def begin_anew(self) -> None:
+        """Forget who runs."""
+        self.gpus.clear()
+        self.jobs.clear()
+        self.cells.clear()
+
+    def change(self, job: JobView | RunningView, by: int) -> None:
+        """Count a job in (1) or out (-1)."""
         if job.ablation is not None:
-            self.cells[job.ablation] += 1
+            self.cells[job.ablation] += by
         if self.anything:
-            self._count(job.user, job.group, job.gpus)
+            gpus = job.gpus if isinstance(job, JobView) else len(job.gpu_uuids)
+            self._count(job.user, job.group, gpus, by)
 
     def hit(self, job: JobView) -> Hit | None:
         """The limit that starting the job would exceed; its ablation's first, then the user's."""
@@ -144,15 +157,46 @@ class Tally:
             return Hit(whose=name, group=group, resource="gpu_hours", limit=budget, used=hours)
         return None
 
-    def _count(self, user: str, group: str | None, gpus: int) -> None:
+    def _count(self, user: str, group: str | None, gpus: int, by: int = 1) -> None:
         for key in _owners(user, group):
-            self.gpus[key] += gpus
-            self.jobs[key] += 1
+            self.gpus[key] += gpus * by
+            self.jobs[key] += by
 
 
 def is_spent(caps: AblationView) -> bool:
     """Whether an ablation has had all of its GPU-hours."""
     return caps.budget_gpu_s is not None and caps.used_gpu_s >= caps.budget_gpu_s
+
+
+class LimitOutlook:
+    """When limits let jobs start, as those that count against them come to their end."""
+
+    def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
+        """Nobody runs yet: `add` tells who does."""
+        self._tally = Tally(snapshot, settings)
+        self._ends: list[tuple[float, JobView | RunningView]] = []
+
+    def add(self, job: JobView | RunningView, end_s: float) -> None:
+        """Count a job that should end then, in seconds from the snapshot's `now`."""
+        if self._tally.anything or job.ablation is not None:
+            self._ends.append((end_s, job))
+
+    def at_s(self, job: JobView) -> float:
+        """From when the limits in force now let the job start; inf if that is not in sight."""
+        tally = self._tally
+        if not tally.anything and job.ablation is None:
+            return 0.0
+        tally.begin_anew()
+        for _, other in self._ends:
+            tally.change(other, 1)
+        at_s = 0.0
+        for end_s, other in sorted(self._ends, key=itemgetter(0)):
+            # What ends at the same moment counts no more by then, in whatever order it comes.
+            if end_s > at_s and tally.hit(job) is None:
+                return at_s
+            tally.change(other, -1)
+            at_s = end_s
+        return at_s if tally.hit(job) is None else inf
 
 
 def submit_hit(

@@ -101,9 +101,10 @@ def reservation_lines(box: Box) -> list[str]:
 
 def _reserved_sentence(one: Reservation) -> str:
     reason = f" ({one.reason})" if one.reason else ""
+    noun = "GPU" if len(one.gpu_indices) == 1 else "GPUs"
     cards = text.indices(one.gpu_indices) or "none that are there"
     return (
-        f"GPU {cards} for {whom(one)} from {text.clock(one.starts_at)} to "
+        f"{noun} {cards} for {whom(one)} from {text.clock(one.starts_at)} to "
         f"{text.clock(one.ends_at)}{reason}"
     )
 
