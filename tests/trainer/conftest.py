@@ -34,14 +34,25 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def real_corpus() -> Path | None:
+    """RealPersonaChat itself: BERTH_TEST_CORPUS, else `../shared` beside the checkout."""
+    named = os.environ.get("BERTH_TEST_CORPUS")
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_persona_chat"
+    found = Path(named) if named else beside
+    return found if (found / "interlocutors.json").is_file() else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the corpus tests ran on: the sample passes where the real one might not."""
+    found = real_corpus()
+    told = f"RealPersonaChat in {found}" if found else "the demo's own sample (BERTH_TEST_CORPUS names a real one)"  # fmt: skip
+    terminalreporter.write_line(f"trainer tests ran on {told}")
+
+
 @pytest.fixture(scope="session")
 def corpus_folder(workspace: Path) -> Path:
-    """RealPersonaChat itself where it lies near the checkout, else the sample in its format."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_persona_chat"
-    for found in (os.environ.get("BERTH_TEST_CORPUS"), beside):
-        if found and (Path(found) / "interlocutors.json").is_file():
-            return Path(found)
-    return workspace / "data" / "realpersonachat"
+    """RealPersonaChat itself where it is, else the sample in its format; the end says which."""
+    return real_corpus() or workspace / "data" / "realpersonachat"
 
 
 @pytest.fixture(scope="session")

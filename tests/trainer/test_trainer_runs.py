@@ -275,9 +275,15 @@ sys.exit(max(codes.values()))
 """
 
 
-def test_all_seven_ablations_train(launch, tuned, tmp_path):
-    """A few steps each, without a launcher, into outputs/<ablation> under the current folder."""
+def test_all_seven_ablations_train(launch, tuned, corpus_folder, tmp_path):
+    """
+    A few steps each on the real corpus where it is, without a launcher, into
+    outputs/<ablation> under the current folder.
+    """
     config = tuned(max_steps=2, logging_steps=1, eval_steps=0, save_steps=0, max_length=192)
+    document = json.loads(config.read_text())
+    document["data"] |= {"train_path": str(corpus_folder), "max_train_samples": 64}
+    config.write_text(json.dumps(document))
 
     run = launch(
         [sys.executable, "-c", SEVEN, config, ",".join(BUILT_IN)],
