@@ -133,19 +133,12 @@ def _gate(gate: Any, up: Any, kind: str) -> Any:
 
 
 def _gate_backward(upstream: Any, gate: Any, up: Any, kind: str) -> tuple[Any, Any]:
-    wide = gate.float()
+    above = upstream * up
     if kind == "silu":
-        sigmoid = torch.sigmoid(wide)
-        slope = sigmoid * (1 + wide * (1 - sigmoid))
-        active = wide * sigmoid
+        dgate = torch.ops.aten.silu_backward(above, gate)
     else:
-        inner = 0.7978845608028654 * (wide + 0.044715 * wide.pow(3))
-        tanh = torch.tanh(inner)
-        along = 0.7978845608028654 * (1 + 3 * 0.044715 * wide.pow(2))
-        slope = 0.5 * (1 + tanh) + 0.5 * wide * (1 - tanh.pow(2)) * along
-        active = 0.5 * wide * (1 + tanh)
-    above = upstream.float()
-    return (above * up.float() * slope).to(gate.dtype), (above * active).to(up.dtype)
+        dgate = torch.ops.aten.gelu_backward(above, gate, approximate="tanh")
+    return dgate, upstream * _activate(gate, kind)
 
 
 def _activate(gate: Any, kind: str) -> Any:

@@ -133,14 +133,17 @@ async def look(
     access = room.accesses.of(asking.uid)
     if not many and check.is_known(specs[0], access):
         return await _foreseen(room, _look_all(specs, asking, access, many), asking)
+    prepared: list[Prepared] | None = None
     with anyio.move_on_after(_LOOK_TIMEOUT_S):
         prepared = await anyio.to_thread.run_sync(
             _look_all, specs, asking, access, many, abandon_on_cancel=True
         )
-        return await _foreseen(room, prepared, asking)
-    raise Invalid(
-        "The folder or script did not answer within 5 seconds; is it on a network disk that hangs?"
-    )
+    if prepared is None:
+        raise Invalid(
+            "The folder or script did not answer within 5 seconds; is it on a network disk that "
+            "hangs?"
+        )
+    return await _foreseen(room, prepared, asking)
 
 
 async def _foreseen(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
