@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from workload import TraceJob
@@ -28,7 +29,8 @@ class BerthPolicy:
     """The very code that the server runs, in virtual time."""
 
     def __init__(self, gpus: int, settings: PolicySettings) -> None:
-        self.settings = settings
+        # Expected starts are for people; leaving them out changes no decision.
+        self.settings = replace(settings, forecast_depth=0)
         self.history = History()
         self.free = [
             GpuView(uuid=f"GPU-{i}", index=i, memory_total_bytes=_CARD_BYTES) for i in range(gpus)

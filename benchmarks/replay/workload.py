@@ -63,8 +63,9 @@ def sample(
     """
     Draw one run's jobs.
 
-    `philly` takes a stretch of consecutive jobs that starts at a random place (wrapping round);
-    `lab` draws gang sizes by LAB_MIX and a random job of that size for each. Arrivals are a
+    `philly` draws jobs at random, with replacement; `lab` draws gang sizes by LAB_MIX and a random
+    job of that size for each; `stretch` takes consecutive jobs from a random place on (wrapping
+    round), with the bursts that a cluster a hundred times as large had. Arrivals are a
     Poisson process, or the trace's own gaps, scaled so that the work offered over the run is
     `load` of the box.
     """
@@ -76,7 +77,7 @@ def sample(
         by_size = {g: [job for job in trace if job.gpus == g] for g in LAB_MIX}
         sizes = rng.choices(list(LAB_MIX), weights=list(LAB_MIX.values()), k=count)
         picked = [rng.choice(by_size[g]) for g in sizes]
-    elif mix == "iid":
+    elif mix == "philly":
         picked = rng.choices(trace, k=count)
     else:
         picked = stretch

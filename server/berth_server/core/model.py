@@ -111,6 +111,19 @@ class JobView:
         """`time_limit` in seconds."""
         return None if self.time_limit is None else self.time_limit.total_seconds()
 
+    @cached_property
+    def expected_s(self) -> float | None:
+        """How long it should run, going by history; None without any."""
+        if self.estimate is None:
+            return None
+        mean_s, limit_s = self.estimate.mean_s, self.limit_s
+        return mean_s if limit_s is None else min(limit_s, mean_s)
+
+    @cached_property
+    def unconditional(self) -> bool:
+        """Whether it waits for GPUs and limits alone: no hold, no start time, no dependencies."""
+        return self.state is not JobState.HELD and self.not_before is None and not self.dependencies
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunningView:

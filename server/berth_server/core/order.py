@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from math import log, log1p
+from collections.abc import Sequence
+from itertools import groupby
+from math import inf, log
+from operator import attrgetter
 
+from berth_server.core.board import Board
 from berth_server.core.model import JobView, Snapshot
 from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
 
 
-def ranked(snapshot: Snapshot, settings: PolicySettings) -> tuple[list[JobView], int]:
+def ranked(board: Board) -> tuple[list[JobView], int]:
     """
     Return the ready jobs, next first, and how many of them are past the age cap.
 
@@ -17,73 +21,82 @@ def ranked(snapshot: Snapshot, settings: PolicySettings) -> tuple[list[JobView],
        they asked to come last.
     2. Higher priority first.
     3. More points first (`Weigher.points`).
-    4. Longer waiting first, then the lower id.
+    4. The lower id.
     """
+    snapshot = board.snapshot
     now = snapshot.now
-    now_ts = now.timestamp()
-    aged_before = now_ts - settings.age_cap.total_seconds()
-    weigh = Weigher(snapshot, settings).points
-    aged: list[JobView] = []
-    rest: list[tuple[int, float, float, int, JobView]] = []
-    for job in snapshot.queue:
-        if not is_ready(job, now):
-            continue
-        since = job.since_ts
-        if since < aged_before and job.priority >= 0:
-            aged.append(job)
-        else:
-            rest.append((-job.priority, -weigh(job), since, job.id, job))
-    aged.sort(key=lambda job: (job.since_ts, job.id))
-    rest.sort()
-    return [*aged, *[entry[4] for entry in rest]], len(aged)
+    aged_before = now.timestamp() - board.settings.age_cap.total_seconds()
+    by_id = sorted(snapshot.queue, key=attrgetter("id"))
+    ready = [job for job in by_id if job.unconditional or is_ready(job, now)]
+    aged = [job for job in ready if job.since_ts < aged_before and job.priority >= 0]
+    if aged:
+        aged.sort(key=lambda job: (job.since_ts, job.id))
+        ready = [job for job in ready if job.since_ts >= aged_before or job.priority < 0]
+    order = aged.copy()
+    weigher = Weigher(board)
+    # Stable sorts by one number each: equals stay in the order of their ids.
+    ready.sort(key=attrgetter("priority"), reverse=True)
+    for _, group in groupby(ready, key=attrgetter("priority")):
+        peers = list(group)
+        points = weigher.points(peers)
+        order += [peers[i] for i in sorted(range(len(peers)), key=points.__getitem__, reverse=True)]
+    return order, len(aged)
 
 
 class Weigher:
-    """Gives jobs their points at the moment of a snapshot."""
+    """Gives jobs their points at the moment of a snapshot; `board` has nothing started on it yet."""
 
-    def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
+    def __init__(self, board: Board) -> None:
+        settings = board.settings
         self.settings = settings
-        self.now_ts = snapshot.now.timestamp()
-        self.fair = _fair_share(snapshot, settings)
-        self.age_weight = settings.age_weight
-        self.age_scale_s = settings.age_scale.total_seconds()
-        self.shortest_s = settings.shortest.total_seconds()
+        self.now_ts = board.snapshot.now.timestamp()
+        self.fair = _fair_share(board.snapshot, settings)
         self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
-        n_open = sum(
-            1
-            for gpu in snapshot.gpus
-            if gpu.lease is None and gpu.unavailable is None and not gpu.shares
-        )
-        self.by_size = _size_points(settings, n_open, len(snapshot.gpus))
+        self.by_size, self.by_fit = _size_points(settings, len(board.gpus))
+        # By number of GPUs, up to one more than the box has: when that many should be free.
+        self.free_s = [0.0, *sorted(board.expected_s), inf]
 
-    def points(self, job: JobView) -> float:
-        """Shorter, bigger, longer waiting, fitting now, of a user who used little: more points."""
-        length_s = max(self.shortest_s, self.length_s(job))
-        waited_s = max(0.0, self.now_ts - job.since_ts)
-        return (
-            self.age_weight * log1p(waited_s / self.age_scale_s)
-            - log(length_s)
-            + self.by_size[min(job.gpus, len(self.by_size) - 1)]
-            + self.fair.get(job.user, 0.0)
-        )
+    def points(self, jobs: Sequence[JobView]) -> list[float]:
+        """
+        Shorter, bigger, longer waiting, fitting soon, of a user who used little: more points.
 
-    def length_s(self, job: JobView) -> float:
-        """The expected run time: from history, else from the limit, else the assumption."""
-        estimate, limit_s = job.estimate, job.limit_s
-        if estimate is None:
-            return self.unknown_s if limit_s is None else self.settings.limit_used * limit_s
-        return estimate.mean_s if limit_s is None else min(limit_s, estimate.mean_s)
+        For many jobs at once, because this is where a pass over a long queue spends its time.
+        """
+        settings, fair, now_ts = self.settings, self.fair, self.now_ts
+        by_size, by_fit, free_s = self.by_size, self.by_fit, self.free_s
+        limit_used, fit_reach = settings.limit_used, settings.fit_reach
+        shortest_s = settings.shortest.total_seconds()
+        age_scale_s = settings.age_scale.total_seconds()
+        most = len(by_size) - 1
+        found: list[float] = []
+        for job in jobs:
+            length_s = job.expected_s
+            if length_s is None:
+                limit_s = job.limit_s
+                length_s = self.unknown_s if limit_s is None else limit_used * limit_s
+            length_s = max(length_s, shortest_s)
+            points = (now_ts - job.since_ts) / age_scale_s - log(length_s)
+            if fair:
+                points += fair[job.user]
+            gpus = job.gpus
+            if gpus > 1:
+                gpus = min(gpus, most)
+                reach_s = fit_reach * length_s
+                wait_s = free_s[gpus]
+                fit = 1.0 if wait_s == 0.0 else reach_s / (reach_s + wait_s)
+                points += by_size[gpus] + fit * by_fit[gpus]
+            found.append(points)
+        return found
 
 
-def _size_points(settings: PolicySettings, n_open: int, box: int) -> list[float]:
-    """Points by number of GPUs, up to one more than the box has."""
-    points = [0.0, 0.0]
-    for gpus in range(2, box + 2):
-        weight = settings.size_weight
-        if gpus <= n_open:
-            weight += settings.whole_box_weight if gpus == box else settings.fit_weight
-        points.append(weight * log(gpus))
-    return points
+def _size_points(settings: PolicySettings, box: int) -> tuple[list[float], list[float]]:
+    """Points by number of GPUs, up to one more than the box has: always, and if they fit now."""
+    sizes = range(2, box + 2)
+    fits = (settings.whole_box_weight if gpus == box else settings.fit_weight for gpus in sizes)
+    return (
+        [0.0, 0.0, *[settings.size_weight * log(gpus) for gpus in sizes]],
+        [0.0, 0.0, *[fit * log(gpus) for fit, gpus in zip(fits, sizes, strict=True)]],
+    )
 
 
 def _fair_share(snapshot: Snapshot, settings: PolicySettings) -> dict[str, float]:

@@ -47,11 +47,11 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     The expected starts cost more than the decision; with `forecast_depth=0` they are left out.
     """
     settings = settings or PolicySettings()
-    order, aged = ranked(snapshot, settings)
+    board = Board(snapshot, settings)
+    order, aged = ranked(board)
     starts: list[Start] = []
     claims: list[Claim] = []
     preemptions: list[Preemption] = []
-    board = Board(snapshot, settings)
     for offer in walk(board, Tally(snapshot, settings), order, aged):
         if offer.start is not None:
             starts.append(offer.start)
@@ -90,14 +90,10 @@ def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Ite
         return
     n_open = sum(board.open)
     has_room = any(board.room)
+    cast = board.shadow is not None
     for place, job in enumerate(order):
-        gpus = job.gpus
-        if (
-            gpus > n_open
-            and board.shadow is not None
-            and place >= aged
-            and not (has_room and job.share)
-        ):
+        # Over a long queue this line is most of the walk.
+        if job.gpus > n_open and cast and place >= aged and not (has_room and job.share):
             continue
         hit = tally.hit(job)
         if hit is not None:
@@ -117,6 +113,7 @@ def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Ite
         if board.shadow is None or place < aged:
             offer = _block(board, job, strict=place < aged)
             n_open = sum(board.open)
+            cast = board.shadow is not None
             if offer is not None:
                 yield offer
 

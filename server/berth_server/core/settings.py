@@ -46,18 +46,19 @@ class PolicySettings:
     the same priority are served by points, see `order.ranked`.
     """
 
-    size_weight: float = 0.4
-    """Points per e-fold of the number of GPUs: gangs before singles of the same length."""
-    fit_weight: float = 1.0
-    """More points per e-fold for a gang that fits this moment on a part of the box: what was
-    cleared once is used again instead of being broken up."""
+    size_weight: float = 0.0
+    """Points per e-fold of the number of GPUs, at any time: gangs before singles."""
+    fit_weight: float = 1.2
+    """Points per e-fold for a gang that fits this moment on a part of the box: what was cleared
+    once is used again instead of being broken up."""
     whole_box_weight: float = 1.4
     """The same for a gang that needs every GPU of the box."""
-    age_weight: float = 0.25
-    """Points per e-fold of (1 + time waited / `age_scale`)."""
-    age_scale: timedelta = timedelta(hours=200)
-    """The wait from which age begins to count."""
-    age_cap: timedelta = timedelta(days=60)
+    fit_reach: float = 0.1
+    """A gang whose GPUs should be free within this part of its own length has half of the
+    points for fitting already; 0 counts only what is open this moment."""
+    age_scale: timedelta = timedelta(hours=400)
+    """The wait that is worth a point."""
+    age_cap: timedelta = timedelta(days=21)
     """A job that waited longer is served before all others, strictly in order of waiting."""
     fair_share_weight: float = 0.25
     """Points between a user who has used nothing lately and one who used far above the share."""
@@ -75,7 +76,7 @@ class PolicySettings:
     """Expected lengths below this count as this: the order among tiny jobs does not matter."""
     assumed_length: timedelta = timedelta(hours=24)
     """What a job without time limit and history may last."""
-    limit_used: float = 0.3
+    limit_used: float = 0.5
     """What share of its time limit a job without history is expected to use."""
     preempt_patience: timedelta = timedelta(minutes=5)
     """Nobody is preempted for a job that should start within this time anyway."""
@@ -107,5 +108,5 @@ class PolicySettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"policy.{name} must be from 0 to 1, or left out for none.")
-        if self.age_weight < 0:
-            raise ValueError("policy.age_weight must not be negative: waiting must not cost.")
+        if self.fit_reach < 0:
+            raise ValueError("policy.fit_reach must not be negative; 0 is off.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from berth_server.core.calendar import next_change
 from berth_server.core.model import JobView, Snapshot
@@ -29,7 +30,7 @@ def _moments(
     snapshot: Snapshot, settings: PolicySettings, young: Sequence[JobView]
 ) -> Iterator[datetime]:
     now = snapshot.now
-    yield from (job.not_before for job in snapshot.queue if job.not_before is not None)
+    yield from [job.not_before for job in snapshot.queue if job.not_before is not None]
     for gpu in snapshot.gpus:
         if gpu.unavailable is not None and gpu.unavailable.until is not None:
             yield gpu.unavailable.until
@@ -38,7 +39,7 @@ def _moments(
         yield reservation.ends_at
     if not young:
         return
-    oldest_s = min([job.since_ts for job in young]) - now.timestamp()
+    oldest_s = min(map(attrgetter("since_ts"), young)) - now.timestamp()
     yield now + timedelta(seconds=max(-_LONGEST_S, oldest_s)) + settings.age_cap + _TICK
     change = next_change(settings.calendar, now, settings.zone)
     if change is not None:
