@@ -13,6 +13,7 @@ from berth_server.core.limits import Tally
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.core.phrases import clock, count, job_list
 from berth_server.core.policy import fitting
+from berth_server.core.policy import plan as decide
 
 _STEPS_S = tuple(
     minutes * 60.0 for minutes in (5, 10, 15, 30, 60, 120, 240, 480, 720, 1440, 2880, 5760)
@@ -59,28 +60,34 @@ def _about_limits(snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Re
 
 
 def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[str]:
-    """Changes of the job itself with which it would start this moment."""
+    """Changes of the job itself with which it would start this moment: each was planned with."""
     found: list[str] = []
     shorter = [s for s in _STEPS_S if job.limit_s is None or s < job.limit_s]
     for step_s in reversed(shorter):
         limit = timedelta(seconds=step_s)
-        if fitting(board, _changed(job, time_limit=limit)) is not None:
+        changed = replace(job, time_limit=limit)
+        if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
             text = f"With a time limit of at most {format_duration(limit)} it would start now."
             found.append(text)
             break
     for gpus in range(job.gpus - 1, 0, -1):
-        if fitting(board, _changed(job, gpus=gpus)) is not None:
+        changed = replace(job, gpus=gpus)
+        if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
             found.append(f"With {count(gpus, 'GPU')} it would start now.")
             break
     if snapshot.worker_ok and Tally(snapshot, plan.settings).hit(job) is None:
         fresh = Board(snapshot, plan.settings)
         ahead = [c.job_id for c in plan.claims if c.job_id != job.id]
-        if plan.aged == 0 and fitting(fresh, job) is not None:
-            first = ahead or [start.job_id for start in plan.starts]
+        first = ahead or [start.job_id for start in plan.starts]
+        highest = max([snapshot.pending[job_id].priority for job_id in first], default=job.priority)
+        changed = replace(job, priority=max(job.priority, highest) + 1)
+        if fitting(fresh, changed) is not None and _starts(snapshot, plan, changed):
             found.append(f"With a higher priority than {job_list(snapshot, first)} it starts now.")
     return found
 
 
-def _changed(job: JobView, **changes: object) -> JobView:
-    """A copy of the job, without what is cached on it."""
-    return replace(job, **changes)  # pyright: ignore[reportArgumentType] - fields of JobView
+def _starts(snapshot: Snapshot, plan: Plan, changed: JobView) -> bool:
+    """Whether the policy would start the job if it were like this."""
+    queue = tuple(changed if one.id == changed.id else one for one in snapshot.queue)
+    settings = replace(plan.settings, forecast_depth=0)
+    return changed.id in decide(replace(snapshot, queue=queue), settings).started

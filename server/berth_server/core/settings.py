@@ -51,14 +51,14 @@ class PolicySettings:
     fit_weight: float = 1.2
     """Points per e-fold for a gang that fits this moment on a part of the box: what was cleared
     once is used again instead of being broken up."""
-    whole_box_weight: float = 1.4
+    whole_box_weight: float = 1.6
     """The same for a gang that needs every GPU of the box."""
     fit_reach: float = 0.1
     """A gang whose GPUs should be free within this part of its own length has half of the
     points for fitting already; 0 counts only what is open this moment."""
-    age_scale: timedelta = timedelta(hours=400)
+    age_scale: timedelta = timedelta(hours=300)
     """The wait that is worth a point."""
-    age_cap: timedelta = timedelta(days=21)
+    age_cap: timedelta = timedelta(days=30)
     """A job that waited longer is served before all others, strictly in order of waiting."""
     fair_share_weight: float = 0.25
     """Points between a user who has used nothing lately and one who used far above the share."""

@@ -1,0 +1,42 @@
+"""The page about scheduling keeps up with the policy's knobs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from berth.protocol.base import parse_duration
+from berth_server.core.settings import PolicySettings
+
+PAGE = (Path(__file__).parents[3] / "docs" / "scheduling.md").read_text()
+ROWS = [
+    (re.findall(r"`(\w+)`", row[0]), [value.strip().strip("`") for value in row[1].split(",")])
+    for row in re.findall(r"^\| (`[^|]+) \| ([^|]+) \| [^|]+\|$", PAGE, re.MULTILINE)
+]
+TOLD = {name: values for names, values in ROWS for name in names if len(names) != len(values)} | {
+    name: [value]
+    for names, values in ROWS
+    if len(names) == len(values)
+    for name, value in zip(names, values, strict=True)
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(PolicySettings)])
+def test_every_knob_is_explained(name):
+    """In the table or in a sentence, by its name."""
+    assert f"`{name}`" in PAGE or f"`policy.{name}`" in PAGE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f.name for f in fields(PolicySettings) if isinstance(f.default, float | int | timedelta)],
+)
+def test_the_defaults_told_are_the_defaults(name):
+    """The table's second column is what the code has."""
+    default = getattr(PolicySettings(), name)
+    (told,) = TOLD[name]
+    assert (parse_duration(told) if isinstance(default, timedelta) else float(told)) == default
