@@ -239,7 +239,7 @@ class AnyHistory(RuleBasedStateMachine):
         del self.ends[job_id]
         if job_id in self.requeue:
             self.requeue.discard(job_id)
-            self.jobs[job_id] = self.submitted[job_id]
+            self.jobs[job_id] = replace(self.submitted[job_id], state=JobState.QUEUED)
         else:
             self.final[job_id] = state
 
@@ -419,4 +419,4 @@ def with_hint(snapshot: Snapshot, job: JobView, hint: str) -> JobView | None:
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyHistory.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)

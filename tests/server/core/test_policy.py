@@ -250,6 +250,20 @@ def test_a_blocked_gang_keeps_its_claim():
     assert "job 900" in explain(snapshot, made, 1).summary
 
 
+def test_a_box_that_is_nearly_clear_is_kept_for_the_gang():
+    """
+    With one GPU of eight busy for ten more minutes, a long single does not go before the gang;
+    with that GPU busy all day it does.
+    """
+    gang = job(1, 8, time_limit=timedelta(hours=24))
+    single = job(2, 1, time_limit=timedelta(hours=10))
+    for hours, first in ((1 / 6, 1), (24, 2)):
+        theirs = running(900, range(1), hours=hours)
+        made = plan(Snapshot(now=NOW, gpus=box(theirs), queue=(gang, single), running=(theirs,)))
+        assert made.order[0] == first
+        assert (2 in made.started) == (first == 2)
+
+
 def test_priority_goes_first_and_the_aged_before_all():
     """Higher priority is served first, but for a job past the age cap."""
     first, second = job(1, 8), job(2, 8, priority=10)
