@@ -277,3 +277,23 @@ class TestRun:
         assert result.exit_code == 130
         assert "Job 42 goes on" in result.stderr
         assert not fake.sent(f"{JOBS}/42/cancel")
+
+
+def test_a_snapshot_is_asked_for_and_shown(fake, wire, berth):
+    """The field goes along; `show` names the commit and what differed from it."""
+    code = {
+        "commit": "9f2c1e7a0b5d4c3f8e6a7b1c2d3e4f5a6b7c8d9e",
+        "branch": "main",
+        "root": "/home/ada/twin",
+        "changed": 2,
+        "untracked": 1,
+        "digest": "d",
+    }
+    fake.answer("POST", JOBS, (201, wire.job(snapshot=code)))
+    fake.answer("GET", f"{JOBS}/42", wire.job(snapshot=code))
+
+    berth("submit", "--snapshot", "--", "true")
+
+    assert fake.bodies(JOBS)[0]["snapshot"] is True
+    told = berth("show", "42").stdout
+    assert "9f2c1e7a0b (main) with 2 changed and 1 new files, frozen from /home/ada/twin" in told
