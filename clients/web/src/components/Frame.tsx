@@ -40,7 +40,7 @@ export function Section({
       <div className="mb-2 flex flex-wrap items-baseline gap-x-3 gap-y-1">
         <h2 className="text-sm font-semibold">{title}</h2>
         {note && <div className="text-xs text-muted">{note}</div>}
-        {actions && <div className="ml-auto flex items-center gap-2">{actions}</div>}
+        {actions && <div className="ml-auto flex flex-wrap items-center gap-2">{actions}</div>}
       </div>
       {children}
     </section>

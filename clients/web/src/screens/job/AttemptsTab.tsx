@@ -20,11 +20,11 @@ export function AttemptsTab({ job }: { job: Job }) {
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th>Attempt</th>
             <th>GPUs</th>
-            <th>Started</th>
+            <th className="max-sm:hidden">Started</th>
             <th>Ran</th>
             <th>End</th>
             <th className="text-right">Exit</th>
-            <th className="text-right">Peak host memory</th>
+            <th className="text-right max-sm:hidden">Peak host memory</th>
             <th>Log</th>
           </tr>
         </thead>
@@ -33,13 +33,13 @@ export function AttemptsTab({ job }: { job: Job }) {
             <tr key={attempt.id} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
               <td className="tabular">{attempt.id}</td>
               <td className="whitespace-nowrap tabular">{ranges(attempt.gpu_indices) || "none"}</td>
-              <td>
+              <td className="max-sm:hidden">
                 <Ago time={attempt.started_at} none="not yet" />
               </td>
               <td>
                 <Elapsed from={attempt.started_at} to={attempt.ended_at} running={attempt.ended_at == null} />
               </td>
-              <td className="min-w-64">
+              <td className="min-w-44 sm:min-w-64">
                 {attempt.outcome ? OUTCOME_WORDS[attempt.outcome] : attempt.state}
                 {attempt.message && (
                   <span className="block text-xs text-muted">
@@ -50,7 +50,7 @@ export function AttemptsTab({ job }: { job: Job }) {
               <td className="text-right tabular">
                 {attempt.signal != null ? `signal ${attempt.signal}` : (attempt.exit_code ?? "–")}
               </td>
-              <td className="text-right tabular">{bytes(attempt.max_rss_bytes)}</td>
+              <td className="text-right tabular max-sm:hidden">{bytes(attempt.max_rss_bytes)}</td>
               <td>
                 <Link
                   to="/jobs/$jobId/$tab"

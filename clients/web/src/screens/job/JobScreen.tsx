@@ -1,5 +1,5 @@
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useEffect, useRef } from "react";
 import { ApiError } from "@/api/request";
 import { useJob } from "@/api/queries";
 import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
@@ -30,6 +30,12 @@ export function JobScreen() {
   const navigate = useNavigate({ from: "/jobs/$jobId/$tab" });
   const id = Number(jobId);
   const query = useJob(id);
+  const parts = useRef<HTMLElement>(null);
+  const known = query.data !== undefined;
+  // On a phone not all tabs are in view; the open one is.
+  useEffect(() => {
+    parts.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [tab, known]);
 
   if (query.error instanceof ApiError && query.error.status === 404) {
     return (
@@ -50,7 +56,7 @@ export function JobScreen() {
     <>
       <JobHeader job={job} />
       <div className="mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
-        <nav aria-label="Parts of the job">
+        <nav ref={parts} aria-label="Parts of the job">
           <ul className="flex">
             {TABS.map(([name, label]) => (
               <li key={name}>
