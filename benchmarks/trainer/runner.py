@@ -129,6 +129,7 @@ def _run(
         hardware=hardware,
         max_steps=row.steps,
         evaluating=False,
+        accumulation=training.gradient_accumulation_steps,
     )
     packed = None
     if training.pack_tokens:
