@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from berth.protocol import better
 from berth.protocol.metrics import MetricPoint
 from berth_server.service.metrics import extremes, thinned
 
@@ -205,14 +207,25 @@ class TestMetrics:
         assert sum("eval_loss" in point for point in left) == 100
         assert (left[0]["step"], left[-1]["step"]) == (0.0, 9999.0)
 
-    def test_last_and_least_values(self):
-        """Of each metric, over points that do not all have it."""
+    def test_last_and_best_values(self):
+        """Of each metric, over points that do not all have it; of some the greatest is best."""
         points: list[MetricPoint] = [
-            {"step": 1, "loss": 2.0},
-            {"step": 2, "loss": 1.0, "eval": 5.0},
-            {"step": 3, "loss": None},
+            {"step": 1, "loss": 2.0, "bleu_4": 0.1},
+            {"step": 2, "loss": 1.0, "eval": 5.0, "bleu_4": 0.3},
+            {"step": 3, "loss": None, "bleu_4": 0.2},
         ]
-        assert extremes(points) == ({"loss": None, "eval": 5.0}, {"loss": 1.0, "eval": 5.0}, 3)
+        last, best, step = extremes(points)
+        assert last == {"loss": None, "eval": 5.0, "bleu_4": 0.2}
+        assert best == {"loss": 1.0, "eval": 5.0, "bleu_4": 0.3}
+        assert step == 3
+
+    def test_the_dashboard_knows_the_same_directions(self):
+        """Table and command line call the same value the best."""
+        curves = Path(__file__).parents[2] / "clients" / "web" / "src" / "model" / "curves.ts"
+        less, more = re.findall(r"/([\w|]+)/i\.test\(name\)", curves.read_text())
+        assert (less, more) == (better.LESS.pattern, better.MORE.pattern)
+        assert better.more_is_better("tokens_per_s")
+        assert not better.more_is_better("eval_loss")
 
 
 def test_an_ablation_shows_its_runs_side_by_side(api, desk):

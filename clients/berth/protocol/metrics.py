@@ -42,7 +42,8 @@ class AblationRun(Wire):
     last: dict[str, float | None] = Field(examples=[{"loss": 1.94, "eval_loss": 2.01}])
     """The last value of each metric."""
     best: dict[str, float] = Field(examples=[{"loss": 1.94, "eval_loss": 1.98}])
-    """The least value of each metric."""
+    """The best value of each metric: the greatest where its name says that more is better (accuracy,
+    bleu, f1, tokens_per_s, …), else the least."""
     step: float | None = None
     """The last step seen."""
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from berth.protocol.better import more_is_better
 from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service import find
 from berth_server.service.logs import LOG_NAME
@@ -85,7 +86,7 @@ def _evenly(places: list[int], most: int) -> list[int]:
 def extremes(
     points: Iterable[MetricPoint],
 ) -> tuple[dict[str, float | None], dict[str, float], float | None]:
-    """The last and the least value of each metric, and the last step."""
+    """The last and the best value of each metric (see `more_is_better`), and the last step."""
     last: dict[str, float | None] = {}
     best: dict[str, float] = {}
     step: float | None = None
@@ -95,8 +96,9 @@ def extremes(
             if name in _BESIDE:
                 continue
             last[name] = value
-            if value is not None and (name not in best or value < best[name]):
-                best[name] = value
+            if value is not None:
+                pick = max if more_is_better(name) else min
+                best[name] = pick(value, best.get(name, value))
     return last, best, step
 
 

@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 # What people compare by, before the rest.
 _FIRST = ("eval_loss", "perplexity", "bleu_4", "rouge_l", "f1", "eval_perplexity", "loss")
-# Of these more is better.
-_MORE = frozenset({"bleu_1", "bleu_2", "bleu_4", "rouge_l", "f1", "distinct_1", "distinct_2"})
 _MOST_METRICS = 4
 
 
 Metric = Annotated[
     list[str] | None, typer.Option("--metric", "-m", help="Show this metric; may be repeated.")
 ]
-Best = Annotated[bool, typer.Option("--best", help="The least value instead of the last.")]
+Best = Annotated[bool, typer.Option("--best", help="The best value instead of the last.")]
 
 
 def compare(
@@ -117,6 +115,8 @@ def _metrics(ablation: Ablation) -> list[str]:
 
 
 def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
+    from berth.protocol.better import more_is_better
+
     columns = [
         Column("JOB", right=True),
         *(Column(name.upper(), least=8) for name in ablation.varies),
@@ -127,7 +127,7 @@ def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
     values = [[_value(run, name, best=best) for name in metrics] for run in ablation.runs]
     columns_of_numbers = [[row[i] for row in values] for i in range(len(metrics))]
     winners = [
-        (max if name in _MORE else min)((n for n in numbers if n is not None), default=None)
+        (max if more_is_better(name) else min)((n for n in numbers if n is not None), default=None)
         for name, numbers in zip(metrics, columns_of_numbers, strict=True)
     ]
     rows: list[list[Cell]] = []

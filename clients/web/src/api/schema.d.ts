@@ -1107,7 +1107,8 @@ export interface components {
             };
             /**
              * Best
-             * @description The least value of each metric.
+             * @description The best value of each metric: the greatest where its name says that more is better (accuracy,
+             *     bleu, f1, tokens_per_s, …), else the least.
              * @example {
              *       "eval_loss": 1.98,
              *       "loss": 1.94

@@ -69,7 +69,8 @@ export function align(lines: readonly { x: readonly number[]; y: readonly (numbe
 /** Whether less is better, told by the name; undefined when the name does not tell. */
 export function lessIsBetter(name: string): boolean | undefined {
   if (/loss|perplexity|ppl|error|wer|cer|latency|seconds|runtime|memory/i.test(name)) return true;
-  if (/acc|f1|bleu|rouge|reward|per_second|throughput|score|precision|recall|auc/i.test(name)) return false;
+  if (/acc|f1|bleu|rouge|distinct|reward|per_s|throughput|score|precision|recall|auc|mfu/i.test(name))
+    return false;
   return undefined;
 }
 

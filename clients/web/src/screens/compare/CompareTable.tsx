@@ -20,9 +20,9 @@ interface Props {
   onHide: (id: number) => void;
 }
 
-/** The value that counts: the best one where the direction is known to be down, else the last. */
+/** The value that counts: the best one where the name tells the direction, else the last. */
 function valueOf(run: AblationRun, name: string): number | null {
-  return (lessIsBetter(name) === true ? run.best[name] : run.last[name]) ?? run.last[name] ?? null;
+  return (lessIsBetter(name) === undefined ? run.last[name] : run.best[name]) ?? run.last[name] ?? null;
 }
 
 /** What differs between the runs and what they reached, the best value of each metric marked. */
@@ -60,7 +60,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
   return (
     <Section
       title="Runs"
-      note="losses: the lowest value reached; others: the last"
+      note="the best value reached; settings: the last"
       actions={
         <>
           <Button small aria-pressed={all} kind={all ? "primary" : "plain"} onClick={() => setAll(!all)}>

@@ -2,6 +2,7 @@
 import { useQueries } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
 import type { Metrics } from "@/api/types";
+import { lessIsBetter } from "@/model/curves";
 import type { AblationRun } from "@/model/runs";
 
 export function usePicked(jobs: string | undefined): {
@@ -30,7 +31,7 @@ export function usePicked(jobs: string | undefined): {
   return { runs, error };
 }
 
-/** The last and the least value of each metric. */
+/** The last and the best value of each metric: the greatest where its name says so, else the least. */
 function summary(metrics: Metrics | undefined): Pick<AblationRun, "last" | "best" | "step"> {
   const last: Record<string, number | null> = {};
   const best: Record<string, number> = {};
@@ -41,7 +42,8 @@ function summary(metrics: Metrics | undefined): Pick<AblationRun, "last" | "best
       const value = point[name];
       if (value == null) continue;
       last[name] = value;
-      best[name] = Math.min(best[name] ?? Infinity, value);
+      const pick = lessIsBetter(name) === false ? Math.max : Math.min;
+      best[name] = pick(best[name] ?? value, value);
     }
   }
   return { last, best, step };
