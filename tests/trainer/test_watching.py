@@ -72,22 +72,23 @@ def test_reports_lie_in_the_output_folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "warned", "expected"),
+    ("stop", "variables", "warned", "expected"),
     [
-        ({"stop.json": {"grace_s": 20}, "launch.json": {"grace_s": 60}}, False, 15),
-        ({"launch.json": {"grace_s": 60}}, False, 55),
-        ({"launch.json": {"grace_s": 60, "warn_before_s": 300}}, True, 295),
-        ({"launch.json": {}}, False, None),
-        ({}, False, None),
+        ({"grace_s": 20}, {"BERTH_GRACE_S": "60"}, False, 15),
+        (None, {"BERTH_GRACE_S": "60"}, False, 55),
+        (None, {"BERTH_GRACE_S": "60", "BERTH_WARN_BEFORE_S": "300"}, True, 295),
+        ({}, {}, False, None),
+        (None, {"BERTH_GRACE_S": "long"}, False, None),
     ],
 )
-def test_the_grace_is_what_the_queue_gives(tmp_path, files, warned, expected):
+def test_the_grace_is_what_the_queue_gives(tmp_path, stop, variables, warned, expected):
     """That of this very stop before the job's own; nothing where nobody says."""
-    for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps(content))
+    if stop is not None:
+        (tmp_path / "stop.json").write_text(json.dumps(stop))
+    inside = {"BERTH_RUN_DIR": str(tmp_path), **variables}
 
-    assert left_for_saving(str(tmp_path), waited_s=5, warned=warned) == expected
-    assert left_for_saving(None, waited_s=5, warned=warned) is None
+    assert left_for_saving(inside, waited_s=5, warned=warned) == expected
+    assert left_for_saving({}, waited_s=5, warned=warned) is None
 
 
 @pytest.mark.parametrize(

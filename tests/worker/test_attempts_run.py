@@ -55,6 +55,7 @@ def test_what_a_job_sees(worker, free_port):
     assert env["BERTH_GPU_INDICES"] == env["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert (env["BERTH_DEVICES"], env["DS_ACCELERATOR"]) == ("simulated", "cpu")
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert (env["BERTH_GRACE_S"], env["BERTH_WARN_BEFORE_S"]) == ("5", "1")
     assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("127.0.0.1", str(free_port))
     assert env["TORCH_EXTENSIONS_DIR"].startswith(str(worker.home / "cache"))
     assert (env["MINE"], env["PYTHONUNBUFFERED"]) == ("yes", "1")

@@ -92,7 +92,7 @@ class StopWithCheckpoint(TrainerCallback):
             )
             since = self._signals.received_at
             left = grace.left_for_saving(
-                os.environ.get("BERTH_RUN_DIR"),
+                os.environ,
                 waited_s=time.monotonic() - since if since else 0.0,
                 warned=wish == SAVE,
             )

@@ -1,23 +1,25 @@
 """Whether a checkpoint will be whole before the queue's patience ends."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def left_for_saving(run_dir: str | None, *, waited_s: float, warned: bool) -> float | None:
+def left_for_saving(
+    environment: Mapping[str, str], *, waited_s: float, warned: bool
+) -> float | None:
     """
     Seconds until the queue kills, or stops a warned job; None where nobody says.
 
-    Read from the run directory: `stop.json` is of this very stop, `launch.json` of the job.
-    `waited_s` have passed since the signal.
+    The queue's variables hold what the job was given; `stop.json` in the run directory, where
+    it may be read, what this very stop was. `waited_s` have passed since the signal.
     """
-    if not run_dir:
-        return None
-    told = _numbers(Path(run_dir) / "launch.json")
     if warned:
-        given = told.get("warn_before_s")
+        given = _number(environment.get("BERTH_WARN_BEFORE_S"))
     else:
-        given = _numbers(Path(run_dir) / "stop.json").get("grace_s", told.get("grace_s"))
+        given = _number(environment.get("BERTH_GRACE_S"))
+        if run_dir := environment.get("BERTH_RUN_DIR"):
+            given = _numbers(Path(run_dir) / "stop.json").get("grace_s", given)
     return None if given is None else given - waited_s
 
 
@@ -33,6 +35,13 @@ def outlook(last_saving_s: float | None, left_s: float | None) -> str:
             "cut short, then the one before counts; give the job a longer grace or warn_before."
         )
     return f"the last one took {last_saving_s:.0f} s and {left_s:.0f} s are left."
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _numbers(file: Path) -> dict[str, float]:

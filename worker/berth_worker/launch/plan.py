@@ -207,6 +207,8 @@ def _owned(
         "BERTH_GPU_UUIDS": ",".join(gpu.uuid for gpu in desired.gpus),
         "BERTH_GPU_INDICES": ",".join(str(gpu.index) for gpu in desired.gpus),
         "BERTH_DEVICES": "simulated" if around.fence.simulated else "nvml",
+        "BERTH_GRACE_S": f"{desired.grace.total_seconds():g}",
+        "BERTH_WARN_BEFORE_S": f"{desired.warn_before.total_seconds():g}",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, visible)),
     }
