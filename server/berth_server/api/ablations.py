@@ -12,10 +12,10 @@ from berth.protocol.dryrun import SubmittedJobs
 from berth.protocol.metrics import Ablation, AblationList
 from berth_server.api import routing
 from berth_server.api.answers import answer
-from berth_server.api.bodies import body_of, body_or, described, header, parse
+from berth_server.api.bodies import body_of, body_or, described, parse
 from berth_server.api.context import Context, caller, context
 from berth_server.api.problems import Wrong
-from berth_server.api.submit import LONGEST_KEY, frozen, key_of, look
+from berth_server.api.submit import KEY_HEADER, frozen, key_of, look
 from berth_server.service.ablate import made, on_ablation, on_change, on_rerun, wanted
 from berth_server.service.ablations import gather, list_ablations, sources
 from berth_server.service.check import Prepared
@@ -42,17 +42,7 @@ async def get_ablations(
     status_code=201,
     response_model=AblationMade,
     summary="Make an ablation",
-    openapi_extra=described(AblationSpec)
-    | {
-        "parameters": [
-            header(
-                "Idempotency-Key",
-                "Makes the submit safe to repeat: the same key gives the same jobs.",
-                minLength=1,
-                maxLength=LONGEST_KEY,
-            )
-        ]
-    },
+    openapi_extra=described(AblationSpec) | {"parameters": [KEY_HEADER]},
 )
 async def make_ablation(request: Request) -> Response:
     """

@@ -32,7 +32,13 @@ router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 _LOOK_TIMEOUT_S = 5.0
 # A warning is worth that much waiting, no more: what is found later serves the next submit.
 _FORESEE_TIMEOUT_S = 1.5
-LONGEST_KEY = 200
+_LONGEST_KEY = 200
+KEY_HEADER = header(
+    "Idempotency-Key",
+    "Makes the submit safe to repeat: the same key gives the same jobs.",
+    minLength=1,
+    maxLength=_LONGEST_KEY,
+)
 _SPECS = TypeAdapter(list[JobSpec])
 
 
@@ -44,12 +50,7 @@ _SPECS = TypeAdapter(list[JobSpec])
     openapi_extra=described(JobSpec, many=True)
     | {
         "parameters": [
-            header(
-                "Idempotency-Key",
-                "Makes the submit safe to repeat: the same key gives the same jobs.",
-                minLength=1,
-                maxLength=LONGEST_KEY,
-            ),
+            KEY_HEADER,
             header("Prefer", "`return=minimal` answers a list with its ids alone."),
         ]
     },
@@ -103,8 +104,8 @@ async def try_submit(request: Request) -> Response:
 def key_of(request: Request) -> str | None:
     """The Idempotency-Key, if there is one. Raises Wrong."""
     key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise Wrong(422, f"Idempotency-Key has {len(key)} characters; give 1 to {LONGEST_KEY}.")
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise Wrong(422, f"Idempotency-Key has {len(key)} characters; give 1 to {_LONGEST_KEY}.")
     return key
 
 
