@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from workload import TraceJob
 
 from berth.protocol.states import JobState
-from berth_server.core.estimate import History, RunKey
+from berth_server.core.estimate import Estimate, History, RunKey
 from berth_server.core.model import (
     GpuView,
     JobView,
@@ -26,12 +26,18 @@ _CARD_BYTES = 80 * 2**30
 
 
 class BerthPolicy:
-    """The very code that the server runs, in virtual time."""
+    """
+    The very code that the server runs, in virtual time.
 
-    def __init__(self, gpus: int, settings: PolicySettings) -> None:
+    With `true_lengths` it knows how long every job will run, as no server can: what is left of
+    a gap to other policies is then not for want of better estimates.
+    """
+
+    def __init__(self, gpus: int, settings: PolicySettings, *, true_lengths: bool = False) -> None:
         # Expected starts are for people; leaving them out changes no decision.
         self.settings = replace(settings, forecast_depth=0)
         self.history = History()
+        self.true_lengths = true_lengths
         self.free = [
             GpuView(uuid=f"GPU-{i}", index=i, memory_total_bytes=_CARD_BYTES) for i in range(gpus)
         ]
@@ -109,7 +115,9 @@ class BerthPolicy:
             gpus=job.gpus,
             queued_at=EPOCH + timedelta(seconds=job.arrives_s),
             time_limit=None if job.limit_s is None else timedelta(seconds=job.limit_s),
-            estimate=self.history.estimate(_key(job)),
+            estimate=Estimate((job.length_s,))
+            if self.true_lengths
+            else self.history.estimate(_key(job)),
         )
 
     def _decay(self, now_s: float) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
     if options.age_cap:
         settings = replace(settings, age_cap=parse_duration(options.age_cap))
     rows: dict[str, dict[str, float]] = {}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         jobs = sample(
             trace,
             seed=seed,
@@ -63,12 +63,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trace", type=Path, required=True, help="a folder of CSV files, or one")
     parser.add_argument("--mix", choices=("philly", "lab", "stretch"), default="philly")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2000, help="jobs of one seed")
     parser.add_argument("--load", type=float, default=0.85, help="offered work over capacity")
     parser.add_argument("--half", choices=("first", "second"), help="of the trace only")
     parser.add_argument("--limits", choices=("modal", "none"), default="modal")
     parser.add_argument("--age-cap", help="instead of the default, like 14d")
     parser.add_argument("--conservative", action="store_true", help="compare those as well")
+    parser.add_argument(
+        "--true-lengths", action="store_true", help="tell Berth's policy how long jobs will run"
+    )
     parser.add_argument("--only", help="one policy by name")
     parser.add_argument("--plot", type=Path, help="write the main figures as SVG")
     return parser.parse_args()
@@ -81,7 +85,7 @@ def _compare(
     schedulers: dict[str, Scheduler] = {**baselines(BOX_GPUS)}
     if options.conservative:
         schedulers |= conservatives(BOX_GPUS)
-    schedulers["berth"] = BerthPolicy(BOX_GPUS, settings)
+    schedulers["berth"] = BerthPolicy(BOX_GPUS, settings, true_lengths=options.true_lengths)
     cap_s = settings.age_cap.total_seconds()
     found: dict[str, dict[str, float]] = {}
     for name, scheduler in schedulers.items():
