@@ -130,6 +130,13 @@ class TestJobFile:
         assert sent("--gpus", "4", "-e", "X=1", "job.yaml") == expected
         assert sent("job.yaml", "--gpus", "4", "-e", "X=1") == expected
 
+    def test_options_may_stand_behind_a_quoted_line(self, sent):
+        """They are Berth's, since the command is whole; behind `--` all words are the job's."""
+        line = "torchrun --nproc-per-node=2 train.py"
+
+        assert sent(line, "--gpus", "4") == {"command": line, "gpus": 4}
+        assert sent("--", line, "--gpus")["command"] == [line, "--gpus"]
+
     def test_a_list_is_sent_in_one(self, fake, berth, tmp_path):
         """All jobs of a file are taken or none."""
         (tmp_path / "jobs.yaml").write_text("- command: a\n- command: b\n")
@@ -218,6 +225,7 @@ def test_a_dry_run_submits_nothing(fake, berth):
         (["--gpus", "x", "--", "true"], "valid integer"),
         (["--gpu", "4", "--", "true"], "--gpus"),
         (["job.yaml", "more"], "stands alone"),
+        (["python train.py", "more"], "one line stands alone; leave out 'more'"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(fake, berth, words, sentence, tmp_path, monkeypatch):

@@ -203,7 +203,8 @@ class SpecCommand(TyperCommand):
     """
     A command whose options stand before the job's command line, which may have its own options.
 
-    After a job file there is no command line, so that options may stand behind it as well.
+    After a job file, or a command quoted as one line, nothing more of the command comes, so that
+    options may stand behind as well.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -211,18 +212,28 @@ class SpecCommand(TyperCommand):
         self.allow_interspersed_args = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and once more with options allowed behind when a job file was named."""
+        """Parse, and once more with options allowed behind what stands alone."""
         again = list(args)
         rest = super().parse_args(ctx, args)
         words = ctx.params.get("command") or []
-        if len(words) > 1 and words[0].endswith(jobfile.SUFFIXES) and "--" not in again:
+        alone = _stands_alone(words[0]) if len(words) > 1 and "--" not in again else None
+        if alone is not None:
             ctx.params.clear()
             ctx.allow_interspersed_args = True
             rest = super().parse_args(ctx, again)
             words = ctx.params.get("command") or []
             if len(words) > 1:
-                raise Failure(f"A job file stands alone; leave out {' '.join(words[1:])!r}.")
+                raise Failure(f"{alone} stands alone; leave out {' '.join(words[1:])!r}.")
         return rest
+
+
+def _stands_alone(word: str) -> str | None:
+    """What the first word is when it is a whole job by itself; None for a program's name."""
+    if word.endswith(jobfile.SUFFIXES):
+        return "A job file"
+    if len(word.split()) > 1 and not Path(word).exists():
+        return "A command quoted as one line"
+    return None
 
 
 def takes_asked(verb: Callable[..., None]) -> Callable[..., None]:
