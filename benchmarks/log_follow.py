@@ -40,6 +40,7 @@ static long long now(void) {
 int main(int argc, char **argv) {
     long count = atol(argv[2]), number = atol(argv[3]);
     if (!strcmp(argv[1], "write")) {
+        sleep(1); /* until the follower is there */
         for (long i = 0; i < count; i++) {
             char line[64];
             int size = snprintf(line, sizeof line, "t %lld\n", now());
