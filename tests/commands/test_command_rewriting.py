@@ -209,7 +209,7 @@ def test_the_bundled_trainer_stands_in_for_a_missing_one(safe, runtime):
 def test_a_launcher_named_by_its_path_keeps_its_environment(safe):
     """/envs/other/bin/deepspeed runs with the interpreter beside it."""
     assert safe("/envs/other/bin/deepspeed t.py").argv[0] == "/envs/other/bin/python"
-    assert safe("/root/.local/bin/torchrun t.py").argv[0] == "/envs/twin/bin/python"
+    assert safe("/home/ada/.local/bin/torchrun t.py").argv[0] == "/envs/twin/bin/python"
     assert safe("conda run -n x torchrun t.py").argv[:6] == (
         "conda", "run", "-n", "x", "python", "-m",
     )  # fmt: skip
