@@ -1,6 +1,7 @@
 """Sets the variables that torch, deepspeed and their builds read while they are imported."""
 
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -65,8 +66,12 @@ def plain_architectures(listed: str) -> str:
 
 
 def quieten_warnings() -> None:
-    """DeepSpeed prints hundreds of FutureWarnings a run on recent torch versions."""
+    """
+    DeepSpeed prints hundreds of FutureWarnings a run on recent torch versions; bitsandbytes,
+    where it is installed, misses a kernel of the CPU's in every rank that never needs one.
+    """
     warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def usable_cores() -> int:
