@@ -40,10 +40,6 @@ class Ports:
         """A port that was free when it was tried; None when there is none at hand."""
         return self._free.popleft() if self._free else None
 
-    def give_back(self, port: int) -> None:
-        """Put back a port that was not used after all."""
-        self._free.appendleft(port)
-
 
 def _can_be_bound(port: int) -> bool:
     with socket.socket() as probe:

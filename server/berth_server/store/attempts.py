@@ -115,11 +115,6 @@ def release(tx: Transaction, job_id: int, number: int) -> bool:
     return True
 
 
-def held_ports(reader: Reader) -> set[int]:
-    """Ports that an attempt holds."""
-    return {row[0] for row in reader.all("SELECT port FROM port_leases WHERE released_at IS NULL")}
-
-
 @dataclass(slots=True, frozen=True)
 class Run:
     """An attempt that came to its own good end, and what it was."""
