@@ -97,9 +97,8 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     from berth_trainer.hardware import look
     from berth_trainer.session import Session  # imports torch
 
-    settings, decision = plan_run.settle(
-        settings, load_config(name), look(settings, os.environ), ranks
-    )
+    config, hardware = load_config(name), look(settings, os.environ)
+    settings, decision = plan_run.settle(settings, config, hardware, ranks)
     beginning = resume.same_step(beginning, settings.training, ranks.world_size)
     session = Session(
         settings=settings,
@@ -108,6 +107,8 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
         ranks=ranks,
         output_dir=output_dir,
         model_name=name,
+        config=config,
+        hardware=hardware,
         max_steps=arguments.max_steps or settings.training.max_steps,
         asked_gpus=_asked_gpus(arguments),
     )

@@ -178,10 +178,7 @@ def _open_rows(
 ) -> list[Row]:
     """Every set-up that agrees with what stands in the file, fastest first."""
     training, zero, given = settings.training, settings.deepspeed, settings.given
-    base = replace(
-        setup_of(_quiet(settings), shape, gpus=gpus, fused=fused),
-        checkpoint_layers=training.checkpoint_layers or None,
-    )
+    base = setup_of(_quiet(settings), shape, gpus=gpus, fused=fused)
     stages: Sequence[int] = (zero.stage,) if "deepspeed.stage" in given else STAGES
     offloads = [
         (optimizer, param)

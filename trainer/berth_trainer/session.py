@@ -26,13 +26,12 @@ from berth_trainer.data.load import Material
 from berth_trainer.data.packing import CollatePacked
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.fused_layers import compiler_trouble
-from berth_trainer.hardware import Hardware, look, prepare_deepspeed
+from berth_trainer.hardware import Hardware, prepare_deepspeed
 from berth_trainer.lora import add_adapter, merge
 from berth_trainer.memory.estimate import GIB
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
     fit_to_model,
-    load_config,
     load_model,
     load_tokenizer,
     parameter_count,
@@ -55,6 +54,8 @@ class Session:
     ranks: Ranks
     output_dir: Path
     model_name: str
+    config: Any  # the model's, as transformers reads it
+    hardware: Hardware
     max_steps: int  # 0: the epochs decide
     asked_gpus: int | None
     decision: Decision | None = None  # the memory plan, where there is one
@@ -63,12 +64,11 @@ class Session:
         """Train, save, evaluate. True where a signal stopped it after a whole checkpoint."""
         for sentence in beginning.told:
             say(sentence)
-        config = load_config(self.model_name)
+        config, hardware = self.config, self.hardware
         tokenizer = load_tokenizer(self.model_name)
         length = fit_to_model(self.settings, config, tokenizer)
         encoder = Encoder(tokenizer, WORDINGS[material.language], length)
         data = prepare_data(material, self.settings, self.ablation, encoder)
-        hardware = look(self.settings, os.environ)
         zero = deepspeed_config.build(
             self.settings.deepspeed,
             cuda=hardware.cuda,
