@@ -3,7 +3,7 @@ What the trainer reaches on this machine: speed, plan against peak, the 27b shap
 
     python benchmarks/trainer/measure.py prepare --data FOLDER --samples FILE.npz
     python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed plan rejected 27b]
-        [--budget-s 120] [--match WORDS …] [--out FOLDER] [--shape 4b] [--small 1b]
+        [--budget-s 120] [--match WORDS …] [--skip WORD …] [--out FOLDER] [--shape 4b] [--small 1b]
 
 `prepare` needs no GPU: it encodes real dialogues (RealPersonaChat's format) once. `run` makes
 every model with random weights on the GPU itself, all rows in one process, the most telling
@@ -20,6 +20,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rows import Row
+    from runner import Result
 
 BEGAN = time.perf_counter()
 PARTS = ("speed", "plan", "27b", "rejected")
@@ -38,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     from runner import as_json, run
 
     samples = load(options.samples)
-    chosen = [row for row in _rows(options) if _wanted(row, options.match)]
+    chosen = [row for row in _rows(options) if _wanted(row, options)]
     options.out.mkdir(parents=True, exist_ok=True)
     end = BEGAN + options.budget_s
     print(f"{len(samples)} samples, {sum(len(s['input_ids']) for s in samples):,} tokens")
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run = what.add_parser("run")
     run.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     run.add_argument("--match", nargs="*", default=[], help="only rows whose name has all of these")
+    run.add_argument("--skip", nargs="*", default=[], help="no rows whose name has any of these")
     run.add_argument("--budget-s", type=float, default=1e9)
     run.add_argument("--out", type=Path, default=Path("benchmark-trainer"))
     run.add_argument("--shape", default="4b")
@@ -104,7 +110,7 @@ def _environment(*, smoke: bool) -> None:
     quieten_warnings()
 
 
-def _rows(options: argparse.Namespace) -> list:
+def _rows(options: argparse.Namespace) -> list[Row]:
     import rows
 
     if options.smoke:
@@ -149,12 +155,13 @@ def _layers_that_fit(shape: str) -> int:
     return max(fitting, default=1)
 
 
-def _wanted(row: object, words: list[str]) -> bool:
-    return all(word in getattr(row, "name") for word in words)  # noqa: B009 - a Row
+def _wanted(row: Row, options: argparse.Namespace) -> bool:
+    return all(word in row.name for word in options.match) and not any(
+        word in row.name for word in options.skip
+    )
 
 
-def _line(result: object) -> str:
-    r = result
+def _line(r: Result) -> str:
     head = f"| {r.row.part} | {r.row.shape} | {r.row.name} |"
     if r.failure and not r.tokens_per_s:
         return f"{head} {r.failure.replace('|', '/')} |" + " |" * 2 + f" {r.allocated or ''} | {r.reserved or ''} | {r.plan:.1f} | | {r.seconds} |"  # fmt: skip
@@ -166,7 +173,7 @@ def _line(result: object) -> str:
     )
 
 
-def _summary(results: list) -> None:
+def _summary(results: list[Result]) -> None:
     """What the table says in a few lines."""
     planned = [r for r in results if r.allocated and not r.failure and r.row.trainer == "berth"]
     if planned:

@@ -39,7 +39,7 @@ def speed(shape: str) -> list[Row]:
             "gradient_accumulation_steps": 4,
             **training,
         }
-        return Row("speed", name, shape, keys, deepspeed or {}, steps=5, warm_up=2)
+        return Row("speed", name, shape, keys, deepspeed or {}, steps=4, warm_up=1)
 
     return [
         ours("auto plan, rows of 8,192, not compiled", compile="off"),
@@ -53,19 +53,24 @@ def speed(shape: str) -> list[Row]:
         Row(
             "speed", "TRL SFTTrainer, packing, DeepSpeed ZeRO-3", shape,
             {"pack_tokens": 8192, "gradient_accumulation_steps": 4},
-            {"stage": 3, **ON_GPU}, steps=5, warm_up=2, trainer="trl",
+            {"stage": 3, **ON_GPU}, steps=4, warm_up=1, trainer="trl",
+        ),
+        Row(
+            "speed", "TRL SFTTrainer, packing, DeepSpeed ZeRO-1", shape,
+            {"pack_tokens": 8192, "gradient_accumulation_steps": 4},
+            {"stage": 1, **ON_GPU}, steps=4, warm_up=1, trainer="trl",
         ),
         ours("the same, stock layers", fused_layers="off"),
         ours("the same, block mask in place of bounds", fused_layers="off", attention="block"),
         Row(
             "speed", "ZeRO-3, no offload, rows of 8,192, checkpointing", shape,
             {"pack_tokens": 8192, "gradient_accumulation_steps": 4, "fused_layers": "off"},
-            {"stage": 3, **ON_GPU}, steps=4, warm_up=1,
+            {"stage": 3, **ON_GPU}, steps=3, warm_up=1,
         ),
         Row(
             "speed", "ZeRO-3, no offload, one sample", shape,
             {"gradient_accumulation_steps": 4, "loss_chunk": 0, "fused_layers": "off"},
-            {"stage": 3, **ON_GPU}, steps=4, warm_up=1,
+            {"stage": 3, **ON_GPU}, steps=3, warm_up=1,
         ),
     ]  # fmt: skip
 
@@ -76,7 +81,8 @@ def plan(small: str, large: str) -> list[Row]:
 
     def add(shape: str, tokens: int, stage: int = 1, **other: Any) -> None:
         deepspeed = {"stage": stage, **ON_GPU, **other.pop("deepspeed", {})}
-        lora = {"r": 16} if other.pop("lora", False) else {}
+        quantize = other.pop("quantize", "none")
+        lora = {"r": 16, "quantize": quantize} if other.pop("lora", False) else {}
         keys = {
             "pack_tokens": tokens,
             "gradient_accumulation_steps": 2,
@@ -85,11 +91,11 @@ def plan(small: str, large: str) -> list[Row]:
             **other,
         }
         told = [f"{tokens:,} tokens", f"stage {deepspeed['stage']}"]
-        told += ["LoRA"] if lora else []
+        told += ["QLoRA" if quantize == "4bit" else "LoRA"] if lora else []
         told += [f"{key} {value}" for key, value in other.items()]
         told += ["all offloaded"] if deepspeed["offload_param"] == "cpu" else (
             ["optimizer offloaded"] if deepspeed["offload_optimizer"] == "cpu" else [])  # fmt: skip
-        rows.append(Row("plan", ", ".join(told), shape, keys, deepspeed, lora))
+        rows.append(Row("plan", ", ".join(told), shape, keys, deepspeed, lora, steps=3, warm_up=1))
 
     bare = {"gradient_checkpointing": False}
     for tokens in (8192, 4096, 1024):
@@ -110,6 +116,8 @@ def plan(small: str, large: str) -> list[Row]:
     add(small, 8192, stage=2)
     add(small, 8192, stage=3, **bare)
     add(small, 4096, optimizer_states="bf16")
+    add(small, 4096, optimizer_states="8bit")
+    add(large, 8192, lora=True, quantize="4bit")
     add(small, 8192, loss_chunk=0)
     add(small, 4096, deepspeed={"offload_optimizer": "cpu"})
     add(small, 8192, stage=3, deepspeed={"offload_optimizer": "cpu", "offload_param": "cpu"})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dialogues import Sample
+from phases import Phases
 from rows import Row
 from shapes import config_of
 
@@ -30,7 +31,16 @@ class Result:
     """6 FLOP a parameter and token, over 790 TFLOP/s."""
     allocated: float = 0.0
     reserved: float = 0.0
+    context: float = 0.0
+    """What the process has on the card beside that: CUDA's context, cuBLAS."""
+    host: float = 0.0
+    """What the process has in the host's memory after a step."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Peaks of the parts of a step, see `Phases`."""
     plan: float = 0.0
+    plan_host: float = 0.0
+    expected: float = 0.0
+    """Tokens a second by the plan's speed model."""
     plan_fits: bool = True
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -148,11 +158,13 @@ def _run(
     )
     quieten(trainer)
     tokens = count_tokens(trainer, training.gradient_accumulation_steps)
+    phases = Phases()
+    phases.watch(trainer, training.gradient_accumulation_steps)
     try:
         trainer.train()
     finally:
         engine = trainer.model_wrapped
-        measure(result, clock, tokens(), row, ready.parameters)
+        measure(result, clock, tokens(), row, ready.parameters, phases)
         if hasattr(engine, "destroy"):
             engine.destroy()
         trainer.accelerator.free_memory()
@@ -166,6 +178,7 @@ def _decide(row: Row, result: Result, max_length: int) -> _Ready | None:
     from berth_trainer.config_file import settings_from
     from berth_trainer.hardware import look
     from berth_trainer.memory import Budget, read_shape
+    from berth_trainer.memory.speed import tokens_per_s
     from berth_trainer.plan_run import lean_layers
 
     keys = {key: value for key, value in row.training.items() if key != "attention"}
@@ -194,6 +207,11 @@ def _decide(row: Row, result: Result, max_length: int) -> _Ready | None:
     )
     result.told = [*decision.told, *decision.warnings]
     result.plan, result.plan_fits = decision.need.allocated / GIB, not decision.warnings
+    result.plan_host = round(decision.need.host / GIB, 1)
+    accumulation = decision.settings.training.gradient_accumulation_steps
+    result.expected = round(
+        tokens_per_s(shape, decision.setup, step_tokens=decision.setup.tokens * accumulation), 1
+    )
     result.setup = asdict(decision.setup)
     if not result.plan_fits and row.expect == "fits":
         result.failure = f"not run: {decision.warnings[0]}"
@@ -252,6 +270,7 @@ def random_model(config: Any, hardware: Any, device: str, *, stage: int) -> Any:
 
 def clock_callback(deadline: float) -> Any:
     """Times the steps and ends the run at the deadline (seconds of perf_counter)."""
+    import psutil
     import torch
     from transformers import TrainerCallback
 
@@ -259,6 +278,7 @@ def clock_callback(deadline: float) -> Any:
         def __init__(self) -> None:
             self.ends: list[float] = []
             self.losses: list[float] = []
+            self.host = 0.0
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             self._note()
@@ -276,6 +296,7 @@ def clock_callback(deadline: float) -> Any:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.ends.append(time.perf_counter())
+            self.host = max(self.host, round(psutil.Process().memory_info().rss / GIB, 1))
 
     return Clock()
 
@@ -301,7 +322,14 @@ def count_tokens(trainer: Any, accumulation: int) -> Callable[[], list[float]]:
     return by_step
 
 
-def measure(result: Result, clock: Any, tokens: list[float], row: Row, parameters: int) -> None:
+def measure(
+    result: Result,
+    clock: Any,
+    tokens: list[float],
+    row: Row,
+    parameters: int,
+    phases: Phases,
+) -> None:
     """Speed of the steps after the warm-up, and the peak of all."""
     import torch
 
@@ -312,9 +340,13 @@ def measure(result: Result, clock: Any, tokens: list[float], row: Row, parameter
         took = clock.ends[steps] - clock.ends[warm]
         result.tokens_per_s = round(sum(tokens[warm:steps]) / took, 1)
         result.of_peak = round(6 * parameters * result.tokens_per_s / 790e12, 4)
+    result.host = clock.host
     if torch.cuda.is_available():
-        result.allocated = round(torch.cuda.max_memory_allocated() / GIB, 2)
-        result.reserved = round(torch.cuda.max_memory_reserved() / GIB, 2)
+        phases.finish()
+        result.phases, result.allocated, result.reserved = (
+            phases.peaks, phases.allocated, phases.reserved)  # fmt: skip
+        free, total = torch.cuda.mem_get_info()
+        result.context = round((total - free - torch.cuda.memory_reserved()) / GIB, 2)
 
 
 def quieten(trainer: Any) -> None:

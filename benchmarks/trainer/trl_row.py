@@ -7,6 +7,7 @@ from typing import Any
 
 import runner
 from dialogues import Sample
+from phases import Phases
 from shapes import config_of
 
 
@@ -42,7 +43,9 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
         use_cpu=not cuda,
         deepspeed=zero,
     )
-    model = runner.random_model(config, hardware, "cuda:0" if cuda else "cpu", stage=3)
+    model = runner.random_model(
+        config, hardware, "cuda:0" if cuda else "cpu", stage=row.deepspeed["stage"]
+    )
     # Only the target turn is learned, as in ours.
     rows = Dataset.from_list(
         [
@@ -63,11 +66,13 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
     )
     runner.quieten(trainer)
     tokens = runner.count_tokens(trainer, row.training["gradient_accumulation_steps"])
+    phases = Phases()
+    phases.watch(trainer, row.training["gradient_accumulation_steps"])
     try:
         trainer.train()
     finally:
         parameters = sum(_numel(p) for p in model.parameters())
-        runner.measure(result, clock, tokens(), row, parameters)
+        runner.measure(result, clock, tokens(), row, parameters, phases)
         engine = trainer.model_wrapped
         if hasattr(engine, "destroy"):
             engine.destroy()
