@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.server.daemons import Daemon, new_home
 
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
 from berth.protocol.internal import ExitRecord, ObservedAttempt, WorkerReport
@@ -272,3 +274,25 @@ def api(rest: Rest) -> Iterator[TestClient]:
     """A client over the unix socket, as the server's own user."""
     with rest.client() as client:
         yield client
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home of the test's own."""
+    with new_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """A running server on its unix socket, shared by the tests that leave it running."""
+    with new_home() as folder:
+        daemon = Daemon(folder)
+        daemon.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not daemon.ready():
+                assert time.monotonic() < deadline
+            yield daemon
+        finally:
+            daemon.close()

@@ -5,89 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from tests.trainer.launching import LAUNCHERS, command, lines_of, losses, ranks_of, wait_for
 
 from berth_trainer import checkpoints
 from berth_trainer.ablations import BUILT_IN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-LAUNCHERS = {
-    "deepspeed": ["deepspeed", "--num_gpus=2", "--master_port={port}"],
-    "deepspeed.launcher.launch": [
-        "{python}", "-m", "deepspeed.launcher.launch",
-        "--world_info=eyJsb2NhbGhvc3QiOiBbMCwgMV19", "--master_port={port}",
-    ],
-    "torchrun": ["torchrun", "--standalone", "--nproc-per-node=2"],
-    "accelerate": [
-        "accelerate", "launch", "--config_file={neutral}", "--use_deepspeed", "--zero_stage=3",
-        "--num_processes=2", "--main_process_port=0",
-    ],
-    "accelerate --multi_gpu": [
-        "accelerate", "launch", "--config_file={neutral}", "--multi_gpu", "--num_processes=2",
-        "--main_process_port=0",
-    ],
-}  # fmt: skip
-
-NEUTRAL = """\
-compute_environment: LOCAL_MACHINE
-distributed_type: 'NO'
-machine_rank: 0
-num_machines: 1
-num_processes: 1
-use_cpu: false
-"""
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def command(launcher, script, tmp_path, *words):
-    neutral = tmp_path / "accelerate.yaml"
-    neutral.write_text(NEUTRAL)
-    filled = [
-        word.format(port=free_port(), python=sys.executable, neutral=neutral)
-        for word in LAUNCHERS[launcher]
-    ]
-    return [*filled, script, *words]
-
-
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def losses(path):
-    return {line["step"]: line["loss"] for line in lines_of(path) if "loss" in line}
-
-
-def wait_for(condition, run):
-    deadline = time.monotonic() + 200
-    while not condition():
-        assert run.process.poll() is None, run.read()
-        assert time.monotonic() < deadline, run.read()
-        time.sleep(0.05)
-
-
-def ranks_of(run):
-    """The processes that train, by their rank."""
-    found = {}
-    for child in psutil.Process(run.process.pid).children(recursive=True):
-        try:
-            words, variables = child.cmdline(), child.environ()
-        except psutil.Error:
-            continue
-        if any(word.endswith("train_deepspeed.py") for word in words) and "RANK" in variables:
-            found[int(variables["RANK"])] = child
-    return found
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -326,38 +252,6 @@ def test_early_stopping_goes_back_to_the_best(launch, trainer_script, tuned, tmp
     assert json.loads((out / "results.json").read_text())["best_eval_loss"] == evaluated[best]
 
 
-def test_bad_input_is_said_once_by_rank_0(launch, trainer_script, tuned, tmp_path):
-    """Under a launcher too: one sentence, not one a rank."""
-    words = ["--config", tuned(), "--ablation_config", "profile_and_histroy"]
-
-    run = launch(command("torchrun", trainer_script, tmp_path, *words), cwd=tmp_path, log=tmp_path / "log")  # fmt: skip
-
-    assert run.wait() != 0
-    assert run.read().count("error: --ablation_config profile_and_histroy is not known") == 1
-
-
-def test_an_incomplete_checkpoint_is_refused_under_zero3(launch, trainer_script, tuned, workspace, tmp_path):  # fmt: skip
-    """Weights that the checkpoint lacks would start from noise, and transformers only logs it."""
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
-    start = tmp_path / "holed"
-    shutil.copytree(workspace / "model", start)
-    weights = load_file(start / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
-    save_file(weights, start / "model.safetensors", metadata={"format": "pt"})
-    config = tuned(max_steps=1)
-    document = json.loads(config.read_text())
-    document["model"]["path"] = str(start)
-    config.write_text(json.dumps(document))
-
-    run = launch([sys.executable, trainer_script, "--config", config], cwd=tmp_path, log=tmp_path / "log")  # fmt: skip
-
-    assert run.wait() == 2, run.read()
-    assert "lacks 1 of the model's weights (model.layers.1.mlp.up_proj.weight" in run.read()
-
-
 def test_the_module_can_be_started_too(tmp_path):
     """`python -m berth_trainer.train_deepspeed`, from any folder."""
     done = subprocess.run(
@@ -367,77 +261,3 @@ def test_the_module_can_be_started_too(tmp_path):
 
     assert done.returncode == 0
     assert "--ablation_config" in done.stdout
-
-
-def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, tmp_path):
-    """
-    Two ranks with different numbers of learned tokens call the partitioned head equally often:
-    the run does not hang, and its losses are those of the stock loss.
-    """
-    curves = []
-    for chunk in (0, 4):
-        config = tuned(max_steps=4, batch_size=2, loss_chunk=chunk, logging_steps=1,
-                       eval_steps=3, save_steps=0, learning_rate=4e-3)  # fmt: skip
-        out = tmp_path / f"out{chunk}"
-        words = ["--config", config, "--output_dir", out]
-        argv = command("torchrun", trainer_script, tmp_path, *words)
-        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{chunk}")
-        assert run.wait() == 0, run.read()
-        told = json.loads((out / "checklist.json").read_text())["checks"]
-        assert ("chunks of 4" in str(told)) == bool(chunk)
-        curves.append([*losses(out / "metrics.jsonl").values(),
-                       json.loads((out / "results.json").read_text())["test_loss"]])  # fmt: skip
-    assert curves[0] == pytest.approx(curves[1], abs=3e-4)
-
-
-def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):
-    """The ranks share the measuring, agree on the rows, and the loss falls."""
-    config = tuned(max_steps=6, pack_tokens=256, logging_steps=1, eval_steps=0,
-                   save_steps=0, learning_rate=4e-3)  # fmt: skip
-    out = tmp_path / "out"
-    words = ["--config", config, "--output_dir", out]
-
-    run = launch(command("torchrun", trainer_script, tmp_path, *words), cwd=tmp_path, log=tmp_path / "log")  # fmt: skip
-
-    assert run.wait() == 0, run.read()
-    assert "rows of 256 tokens, 9" in run.read(), "more than nine tenths full"
-    curve = losses(out / "metrics.jsonl")
-    assert curve[6] < curve[1] - 1
-
-
-def test_an_adapter_is_trained_resumed_and_merged(launch, trainer_script, tuned, workspace, tmp_path):  # fmt: skip
-    """
-    LoRA under ZeRO-3 on two ranks: only the adapter learns, a resume goes on, and final_model
-    loads plainly and answers as the starting model with the adapter does.
-    """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    config = tuned(logging_steps=1, eval_steps=0, save_steps=2, learning_rate=2e-2)
-    document = json.loads(config.read_text())
-    document["lora"] = {"r": 4, "target_modules": "q_proj,v_proj"}
-    config.write_text(json.dumps(document))
-    out = tmp_path / "out"
-    for steps, *more in ((2,), (4, "--resume")):
-        words = ["--config", config, "--output_dir", out, "--max_steps", str(steps), *more]
-        argv = command("torchrun", trainer_script, tmp_path, *words)
-        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{steps}")
-        assert run.wait() == 0, run.read()
-    assert "(step 2)" in run.read()
-    assert list(losses(out / "metrics.jsonl")) == [1, 2, 3, 4]
-
-    start = AutoModelForCausalLM.from_pretrained(workspace / "model")
-    final = AutoModelForCausalLM.from_pretrained(out / "final_model")
-    before = start.state_dict()
-    changed = {
-        name.split(".")[-2]
-        for name, value in final.state_dict().items()
-        if not torch.equal(value, before[name])
-    }
-    assert changed == {"q_proj", "v_proj"}
-    ids = torch.arange(20, 60)[None]
-    with torch.no_grad():
-        merged = final(ids).logits
-        beside = PeftModel.from_pretrained(start, out / "final_adapter")(ids).logits
-    torch.testing.assert_close(merged, beside, rtol=1e-3, atol=1e-3)

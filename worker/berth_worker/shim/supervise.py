@@ -11,7 +11,7 @@ What costs time is done beforehand: a shim is made before anybody knows which at
 be given.
 """
 # pathlib is left out: see files.py.
-# ruff: noqa: PTH100, PTH104, PTH120
+# ruff: noqa: PTH100, PTH120
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ import signal
 import time
 
 from berth_worker.shim import become, ending, files, kin
+from berth_worker.shim.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
 _SWEEP_S = 5.0  # between TERM and KILL for those that have not
 _NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
-_RECORD_BYTES = 4096  # held on the disk for jobs that stay: a full one must not swallow the end
-_GIVE_UP_WRITING_S = 600.0
 
 
 def main(launch_path: str, notice: int = -1) -> None:
@@ -76,7 +75,7 @@ class Shim:
         self._folder = ""
         self._launch: dict[str, Any] = {}
         self._notice = -1
-        self._record = -1
+        self._record = Record("")
         self._cause = "exit"
         self._message: str | None = None
         self._facts: dict[str, Any] = {}
@@ -100,6 +99,7 @@ class Shim:
         """
         self._notice = notice
         self._folder = os.path.dirname(os.path.abspath(launch_path))
+        self._record = Record(self._folder)
         try:
             if self._claim(launch_path):
                 self._start()
@@ -194,15 +194,7 @@ class Shim:
         # Should the disk be full: a later worker finds us through `started`.
         with contextlib.suppress(OSError):
             files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
-        with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            record = os.open(self._path("exit.json.part"), flags, 0o644)
-            try:
-                os.write(record, b" " * _RECORD_BYTES)
-            except OSError:
-                os.close(record)
-                raise
-            self._record = record
+        self._record.hold_space()
 
     # Watching
 
@@ -350,21 +342,9 @@ class Shim:
         text = json.dumps(self._end())
         # First to the worker, which has the GPUs given on while we write.
         heard = files.tell(self._notice, "ended", text)
-        deadline = time.monotonic() + _GIVE_UP_WRITING_S
-        while not self._is_recorded(text.encode()) and time.monotonic() < deadline:
-            time.sleep(1)
+        self._record.write(text.encode())
         if not heard:  # nobody else knows: it must outlast a power cut
             files.sync(self._path("exit.json"))
-
-    def _is_recorded(self, text: bytes) -> bool:
-        try:
-            self._write_record(text)
-        except FileNotFoundError:
-            pass  # the run directory is gone: nobody wants to know
-        except OSError:
-            self._record = -1
-            return False
-        return True
 
     def _say(self, sentence: str) -> None:
         """Into the job's log, where its user looks."""
@@ -395,11 +375,3 @@ class Shim:
             "system_cpu_s": round(self._usage.system_s, 4),
             "killed": len(self._killed),
         }
-
-    def _write_record(self, text: bytes) -> None:
-        if self._record < 0 or len(text) > _RECORD_BYTES:
-            files.replace(self._path("exit.json"), text)
-            return
-        os.pwrite(self._record, text, 0)
-        os.ftruncate(self._record, len(text))
-        os.rename(self._path("exit.json.part"), self._path("exit.json"))

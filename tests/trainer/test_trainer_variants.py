@@ -1,0 +1,82 @@
+"""Real runs of what can be switched on beside plain training, ZeRO-3 on two ranks."""
+
+import json
+
+import pytest
+from tests.trainer.launching import command, losses
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, tmp_path):
+    """
+    Two ranks with different numbers of learned tokens call the partitioned head equally often:
+    the run does not hang, and its losses are those of the stock loss.
+    """
+    curves = []
+    for chunk in (0, 4):
+        config = tuned(max_steps=4, batch_size=2, loss_chunk=chunk, logging_steps=1,
+                       eval_steps=3, save_steps=0, learning_rate=4e-3)  # fmt: skip
+        out = tmp_path / f"out{chunk}"
+        words = ["--config", config, "--output_dir", out]
+        argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{chunk}")
+        assert run.wait() == 0, run.read()
+        told = json.loads((out / "checklist.json").read_text())["checks"]
+        assert ("chunks of 4" in str(told)) == bool(chunk)
+        curves.append([*losses(out / "metrics.jsonl").values(),
+                       json.loads((out / "results.json").read_text())["test_loss"]])  # fmt: skip
+    assert curves[0] == pytest.approx(curves[1], abs=3e-4)
+
+
+def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):
+    """The ranks share the measuring, agree on the rows, and the loss falls."""
+    config = tuned(max_steps=6, pack_tokens=256, logging_steps=1, eval_steps=0,
+                   save_steps=0, learning_rate=4e-3)  # fmt: skip
+    out = tmp_path / "out"
+    words = ["--config", config, "--output_dir", out]
+
+    run = launch(command("torchrun", trainer_script, tmp_path, *words), cwd=tmp_path, log=tmp_path / "log")  # fmt: skip
+
+    assert run.wait() == 0, run.read()
+    assert "rows of 256 tokens, 9" in run.read(), "more than nine tenths full"
+    curve = losses(out / "metrics.jsonl")
+    assert curve[6] < curve[1] - 1
+
+
+def test_an_adapter_is_trained_resumed_and_merged(launch, trainer_script, tuned, workspace, tmp_path):  # fmt: skip
+    """
+    LoRA under ZeRO-3 on two ranks: only the adapter learns, a resume goes on, and final_model
+    loads plainly and answers as the starting model with the adapter does.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    config = tuned(logging_steps=1, eval_steps=0, save_steps=2, learning_rate=2e-2)
+    document = json.loads(config.read_text())
+    document["lora"] = {"r": 4, "target_modules": "q_proj,v_proj"}
+    config.write_text(json.dumps(document))
+    out = tmp_path / "out"
+    for steps, *more in ((2,), (4, "--resume")):
+        words = ["--config", config, "--output_dir", out, "--max_steps", str(steps), *more]
+        argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{steps}")
+        assert run.wait() == 0, run.read()
+    assert "(step 2)" in run.read()
+    assert list(losses(out / "metrics.jsonl")) == [1, 2, 3, 4]
+
+    start = AutoModelForCausalLM.from_pretrained(workspace / "model")
+    final = AutoModelForCausalLM.from_pretrained(out / "final_model")
+    before = start.state_dict()
+    changed = {
+        name.split(".")[-2]
+        for name, value in final.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"q_proj", "v_proj"}
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        merged = final(ids).logits
+        beside = PeftModel.from_pretrained(start, out / "final_adapter")(ids).logits
+    torch.testing.assert_close(merged, beside, rtol=1e-3, atol=1e-3)
