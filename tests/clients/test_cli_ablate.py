@@ -80,6 +80,12 @@ def test_a_dry_run_reads_the_command_where_no_gpus_are_given(berth):
         "base: {command: 'deepspeed --num_gpus=4 t.py --seed {seed}', time_limit: 1h}\nseeds: 2\n"
     )
     assert "at most 8 GPU-hours" in berth("ablate", "study.yaml", "--dry-run").stdout
+    Path("study.yaml").write_text(
+        "base: {command: 'python t.py --seed {seed}', gpus: 1, share: true, gpu_memory: 20GiB, "
+        "time_limit: 1h}\nseeds: 2\n"
+    )
+    told = berth("ablate", "study.yaml", "--dry-run").stdout
+    assert "at most 2 GPU-hours by their time limits; less for shares" in told
 
 
 @pytest.mark.parametrize(

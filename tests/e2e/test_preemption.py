@@ -113,6 +113,20 @@ def test_the_job_that_saved_last_makes_room(urgent_box, until):
     assert running(box, other)
 
 
+def test_shares_leave_a_card_that_an_urgent_gang_needs(urgent_box, until):
+    """Both lie on one card; it is given on whole, and they run again afterwards."""
+    box = urgent_box
+    spec = {"command": ["sleep", "600"], "share": True, "gpu_memory": "20GiB"}
+    shares = [box.submit(**spec, preemptible=True) for _ in range(2)]
+    until(lambda: all(running(box, job) for job in shares), "both shares run")
+    assert box.job(shares[0])["gpu_indices"] == box.job(shares[1])["gpu_indices"]
+    (ended,) = box.wait(box.submit(command=["true"], gpus=2, priority=10))
+    assert ended["state"] == "succeeded"
+    until(lambda: all(running(box, job) for job in shares), "both run again")
+    for job in shares:
+        assert box.job(job)["attempts"][0]["outcome"] == "preempted"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_preempted_training_run_resumes_from_its_checkpoint(urgent_box, workspace, until):

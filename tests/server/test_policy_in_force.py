@@ -126,12 +126,14 @@ class TestLimits:
             assert desk.state(waits) == "queued"
             assert "Group vision holds 3 GPUs and may hold 4" in desk.explain(waits)
 
-    def test_shares_count_as_gpus(self, make):
-        """Each as one, whatever its size."""
+    def test_shares_count_as_their_part_beside_whole_cards(self, make):
+        """Half a card more than one is within two, a whole one more than that is not."""
         with make(PolicySettings(user_limits=Limits(running_gpus=2))) as desk:
             at(desk, NOON)
-            jobs = [desk.submit(ADA, share=True, gpu_memory="1GiB") for _ in range(3)]
+            jobs = [desk.submit(ADA, gpus=1), desk.submit(ADA, share=True, gpu_memory="40GiB")]
+            jobs += [desk.submit(ADA, gpus=1)]
             assert [desk.state(job) for job in jobs] == ["starting", "starting", "queued"]
+            assert "holds 1.5 GPUs and may hold 2" in desk.explain(jobs[-1])
 
 
 def test_nobody_is_stopped_for_cards_that_others_have_reserved(desk):

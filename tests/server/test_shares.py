@@ -9,6 +9,7 @@ from tests.server.conftest import GIB, ME
 
 from berth.protocol.gpus import GpuProcess
 from berth.protocol.states import Outcome
+from berth_server.core.settings import Limits, PolicySettings
 from berth_server.service.cancel import on_cancel
 from berth_server.service.errors import Invalid
 from berth_server.service.explain import explain_job
@@ -229,12 +230,78 @@ class TestMap:
         assert first.memory_leased_bytes is None
         assert second.holders == []
 
-    def test_two_shares_of_one_card_count_as_one_gpu(self, api, desk):
-        """In the summary of a user."""
-        share(desk)
-        share(desk)
-        (me,) = api.get("/api/v1/users").json()["users"]
-        assert (me["gpus"], me["running"]) == (1, 2)
+    def test_a_share_counts_as_its_part_of_the_card(self, api, desk, tmp_path, open_desk):
+        """
+        In the summary of a user, in what counts for fair share and budgets, and in an
+        ablation's GPU-hours; while it runs, afterwards, and after a restart.
+        """
+        spec = {"command": ["true"], "workdir": "/", "share": True, "gpu_memory": "20GiB"}
+        cells = [{"values": {"seed": str(n)}, "job": {**spec, "name": f"s{n}"}} for n in (1, 2)]
+        made = api.post("/api/v1/ablations", json={"name": "small", "cells": cells})
+        assert made.status_code == 201, made.text
+
+        def told() -> list[float]:
+            (me,) = api.get("/api/v1/users").json()["users"]
+            caps = api.get("/api/v1/ablations/small").json()["caps"]
+            (used,), _ = (
+                list(part.values())
+                for part in desk.service.past.usage(
+                    desk.service.board, desk.clock.now, desk.service.groups.of
+                )
+            )
+            hours = used.budget_gpu_s / 3600
+            return [me["gpus"], me["gpu_hours_7d"], caps["used_gpu_hours"], hours]
+
+        desk.clock.now += 3600
+        assert told() == pytest.approx([0.5, 0.5, 0.5, 0.5])
+        desk.worker.tell()
+        for attempt in ("1.1", "2.1"):
+            desk.worker.ended(attempt)
+        assert told() == pytest.approx([0, 0.5, 0.5, 0.5])
+        with open_desk(tmp_path, desk.clock) as again:
+            (used,) = again.service.past.usage(
+                again.service.board, desk.clock.now, again.service.groups.of
+            )[0].values()
+            assert used.budget_gpu_s == pytest.approx(1800)
+
+
+class TestLimits:
+    """How many GPUs a share is."""
+
+    def test_four_quarters_are_one_gpu(self, tmp_path, open_desk):
+        """The fifth waits, and its reason counts in parts; a whole card waits from the first."""
+        policy = PolicySettings(user_limits=Limits(running_gpus=1))
+        with open_desk(tmp_path, policy=policy) as desk:
+            desk.worker.tell()
+            first = share(desk)
+            whole = desk.submit(gpus=1)
+            assert "holds 0.25 GPUs and may hold 1" in desk.explain(whole)
+            others = [share(desk) for _ in range(4)]
+            told = [desk.state(job) for job in (first, *others)]
+            assert told == ["starting"] * 4 + ["queued"]
+            desk.worker.ended(f"{first}.1")
+            assert desk.state(others[-1]) == "starting"
+
+    def test_thirds_of_a_card_add_up_to_a_card(self, tmp_path, open_desk):
+        """Whatever floating point makes of them."""
+        policy = PolicySettings(user_limits=Limits(running_gpus=1))
+        with open_desk(tmp_path, policy=policy) as desk:
+            desk.worker.memory_bytes = 141 * GIB
+            desk.worker.tell()
+            jobs = [share(desk, "47GiB") for _ in range(3)]
+            assert [desk.state(job) for job in jobs] == ["starting"] * 3
+
+
+def test_shares_make_room_for_a_more_urgent_gang(desk):
+    """All of a card's, when all may be stopped; both are queued again."""
+    low = [share(desk, preemptible=True, priority=-1) for _ in range(2)]
+    for job in low:
+        desk.worker.running(f"{job}.1")
+    gang = desk.submit(gpus=8, priority=5)
+    assert [desk.state(job) for job in low] == ["stopping"] * 2
+    for job in low:
+        desk.worker.ended(f"{job}.1", None, signal=15, cause="stopped")
+    assert [desk.state(job) for job in (*low, gang)] == ["queued", "queued", "starting"]
 
 
 class TestSchema:

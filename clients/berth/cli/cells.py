@@ -47,6 +47,8 @@ def _asked(jobs: list[dict[str, Any]]) -> str:
     if open_ended == len(jobs):
         return " without a time limit, so that their GPU-hours are not known"
     rest = f", and {open_ended} without a time limit" if open_ended else ""
+    if any(job.get("share") for job in jobs):
+        rest += "; less for shares, which count as their part of the card"
     return f", at most {hours:.4g} GPU-hours by their time limits{rest}"
 
 

@@ -74,7 +74,8 @@ class AblationSpec(Wire):
     max_running: int | None = Field(default=None, ge=1, le=100_000, examples=[2])
     """Most of its jobs at once; absent: no cap."""
     max_gpu_hours: float | None = Field(default=None, gt=0, le=1e9, examples=[40])
-    """GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap."""
+    """GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap. A share
+    of a card counts as its part of the memory."""
     early_stop: EarlyStop | None = None
     """When its runs are stopped before their end; absent: never."""
     add: bool = False
@@ -126,6 +127,6 @@ class AblationCaps(Wire):
     max_gpu_hours: float | None = None
     """GPU-hours after which nothing more of it starts."""
     used_gpu_hours: float
-    """GPU-hours that its attempts have had so far."""
+    """GPU-hours that its attempts have had so far; a share counts as its part of the card."""
     early_stop: EarlyStop | None = None
     """When its runs are stopped before their end."""

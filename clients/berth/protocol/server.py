@@ -54,10 +54,10 @@ class UserSummary(Wire):
     """Jobs that hold GPUs now (starting, running, stopping)."""
     pending: int
     """Jobs that are held, waiting or queued."""
-    gpus: int
-    """GPUs held now."""
+    gpus: float
+    """GPUs held now; a share counts as its part of the card's memory."""
     gpu_hours_7d: float
-    """GPU hours held in the last seven days."""
+    """GPU-hours held in the last seven days; a share counts as its part of the card's memory."""
 
 
 class UserList(Wire):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 
@@ -11,6 +11,29 @@ from berth_server.core.settings import PolicySettings
 
 ENDING_S = 60.0
 """What is left of an attempt that is being stopped or has outlived its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A share on a card. Times are seconds from the snapshot's `now`."""
+
+    attempt: str
+    """Empty for a job that this plan starts."""
+    size: int
+    """Bytes."""
+    expected_s: float
+    """When it should end, going by estimates."""
+    latest_s: float
+    """When it ends by its time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A job that is put onto GPUs to see what comes of it."""
+
+    job: JobView
+    positions: tuple[int, ...]
+    end_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +69,8 @@ class Board:
         self.assumed_s = settings.assumed_length.total_seconds()
         self.expected_s = [0.0] * len(self.gpus)
         self.latest_s = [0.0] * len(self.gpus)
-        self.parts: list[list[tuple[float, int]]] = [[] for _ in self.gpus]
-        """The shares on each card: when they should end, and their bytes."""
+        self.parts: list[list[Part]] = [[] for _ in self.gpus]
+        """The shares on each card."""
         for run in snapshot.running:
             self._put(run)
         for i, gpu in enumerate(self.gpus):
@@ -55,6 +78,8 @@ class Board:
         self.open = [at == 0.0 for at in self.expected_s]
         self.room = [_room(gpu) for gpu in self.gpus]
         self.shadow: Shadow | None = None
+        self.kept_s = [(0.0, 0.0)] * len(self.gpus)
+        """Until when jobs past the age cap keep each GPU: as expected, and at the latest."""
 
     def usable(self, job: JobView) -> tuple[int, ...]:
         """Positions of the GPUs that are big enough for the job, whoever is on them."""
@@ -81,28 +106,49 @@ class Board:
         for i in positions:
             if job.share:
                 left = self.gpus[i].memory_total_bytes if self.open[i] else self.room[i]
-                self.room[i] = left - (job.gpu_memory_bytes or left)
-                self.parts[i].append((likely_s, job.gpu_memory_bytes or left))
+                size = job.gpu_memory_bytes or left
+                self.room[i] = left - size
+                self.parts[i].append(Part("", size, likely_s, bound_s))
             self.open[i] = False
             self.expected_s[i] = max(self.expected_s[i], likely_s)
             self.latest_s[i] = max(self.latest_s[i], bound_s)
 
-    def close(self, positions: tuple[int, ...]) -> None:
-        """Let nobody else start on these GPUs."""
-        for i in positions:
+    def close(self, shadow: Shadow) -> None:
+        """Let nobody start on the GPUs that the shadow's job could use before it has."""
+        ends_s = (
+            shadow.expected_s + self.likely_s(shadow.job),
+            shadow.latest_s + self.bound_s(shadow.job),
+        )
+        for i in shadow.usable:
             self.open[i] = False
             self.room[i] = 0
+            kept_s = ends_s if i in shadow.gpus else (shadow.expected_s, shadow.latest_s)
+            self.kept_s[i] = max(self.kept_s[i][0], kept_s[0]), max(self.kept_s[i][1], kept_s[1])
 
     def vacate(self, run: RunningView) -> None:
         """Take an attempt to end shortly, because it is going to be stopped."""
         for uuid in run.gpu_uuids:
             i = self.positions.get(uuid)
-            if i is not None and self.gpus[i].unavailable is None:
-                self.expected_s[i] = self.latest_s[i] = ENDING_S
+            if i is None or self.gpus[i].unavailable is not None:
+                continue
+            self.parts[i] = [
+                replace(one, expected_s=ENDING_S, latest_s=ENDING_S)
+                if one.attempt == run.attempt
+                else one
+                for one in self.parts[i]
+            ]
+            # The neighbours on a shared card stay.
+            self.expected_s[i] = max((one.expected_s for one in self.parts[i]), default=ENDING_S)
+            self.latest_s[i] = max((one.latest_s for one in self.parts[i]), default=ENDING_S)
 
     def cast(self, job: JobView, usable: tuple[int, ...]) -> Shadow | None:
         """The shadow of a blocked job; None when its start is not in sight."""
-        times_s = self.times_for(job, self.expected_s)
+        kept_s = self.kept_s
+        times_s = [
+            max(at, kept) for at, (kept, _) in zip(self.arrivals_s(job), kept_s, strict=True)
+        ]
+        late_s = self.arrivals_s(job, latest=True)
+        late_s = [max(at, kept) for at, (_, kept) in zip(late_s, kept_s, strict=True)]
         expected_s = nth(times_s, usable, job.gpus)
         if expected_s == inf:
             return None
@@ -113,7 +159,7 @@ class Board:
             job=job,
             usable=usable,
             expected_s=expected_s,
-            latest_s=nth(self.times_for(job, self.latest_s), usable, job.gpus),
+            latest_s=nth(late_s, usable, job.gpus),
             gpus=tuple(sorted(ready[: job.gpus])),
         )
 
@@ -127,39 +173,36 @@ class Board:
         if shadow is None:
             return False
         likely_s = self.likely_s(job)
-        if likely_s > shadow.expected_s and (
-            self._start_s(self.expected_s, positions, likely_s) > shadow.expected_s
-        ):
-            return True
+        if likely_s > shadow.expected_s:
+            trial = Trial(job, positions, likely_s)
+            if self._start_s(shadow, trial, latest=False) > shadow.expected_s:
+                return True
         limit_s = job.limit_s
-        return (
-            limit_s is not None
-            and limit_s > shadow.latest_s
-            and self._start_s(self.latest_s, positions, limit_s) > shadow.latest_s
-        )
+        if limit_s is None or limit_s <= shadow.latest_s:
+            return False
+        trial = Trial(job, positions, limit_s)
+        return self._start_s(shadow, trial, latest=True) > shadow.latest_s
 
-    def times_for(self, job: JobView, times_s: list[float]) -> list[float]:
-        """The times as this job finds them: GPUs reserved for others come free after that."""
+    def arrivals_s(
+        self, job: JobView, *, latest: bool = False, trial: Trial | None = None
+    ) -> list[float]:
+        """
+        When each GPU, or room for its share there, is the job's: by estimates, or by time limits.
+
+        GPUs that are reserved for others are its own after that. `trial` is another job that is
+        there already.
+        """
+        times_s = (self.latest_s if latest else self.expected_s).copy()
+        if trial is not None:
+            for i in trial.positions:
+                times_s[i] = max(times_s[i], trial.end_s)
+        if job.share:
+            for i in self.everyone:
+                times_s[i] = self._room_s(job, i, times_s[i], trial, latest=latest)
         if not self.snapshot.reservations:
             return times_s
         bound_s = self.bound_s(job)
         return [self._past_reservations(job, i, at_s, bound_s) for i, at_s in enumerate(times_s)]
-
-    def room_times_s(self, job: JobView) -> list[float]:
-        """`expected_s`, sooner on cards in shares: when enough of those have ended for this one."""
-        need = job.gpu_memory_bytes or 0
-        times_s = self.expected_s.copy()
-        for i, gpu in enumerate(self.gpus):
-            if not self.parts[i] or gpu.lease is not None or gpu.unavailable is not None:
-                continue
-            left = gpu.memory_total_bytes - sum(size for _, size in self.parts[i])
-            times_s[i] = 0.0
-            for end_s, size in sorted(self.parts[i]):
-                if left >= need:
-                    break
-                left += size
-                times_s[i] = end_s
-        return times_s
 
     def kept_from(self, job: JobView, position: int) -> ReservationView | None:
         """The reservation for others that the job would run into if it started there now."""
@@ -203,14 +246,29 @@ class Board:
         length_s = run.estimate.quantile_s(quantile, elapsed_s=elapsed_s)
         return min(latest_s, max(ENDING_S, length_s - elapsed_s)), latest_s
 
-    def _start_s(self, times_s: list[float], positions: tuple[int, ...], end_s: float) -> float:
-        """When the shadow's gang starts if these GPUs are busy until `end_s`."""
-        shadow = self.shadow
-        assert shadow is not None
-        changed = times_s.copy()
-        for i in positions:
-            changed[i] = max(changed[i], end_s)
-        return nth(self.times_for(shadow.job, changed), shadow.usable, shadow.job.gpus)
+    def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
+        """When the shadow's job starts if the trial's is where it was put."""
+        times_s = self.arrivals_s(shadow.job, latest=latest, trial=trial)
+        return nth(times_s, shadow.usable, shadow.job.gpus)
+
+    def _room_s(
+        self, job: JobView, i: int, clear_s: float, trial: Trial | None, *, latest: bool
+    ) -> float:
+        """When enough shares on a card have ended for this one; `clear_s` is when all have."""
+        gpu = self.gpus[i]
+        if not self.parts[i] or gpu.lease is not None or gpu.unavailable is not None:
+            return clear_s
+        parts = [(one.latest_s if latest else one.expected_s, one.size) for one in self.parts[i]]
+        if trial is not None and i in trial.positions:
+            parts.append((trial.end_s, trial.job.gpu_memory_bytes or 0))
+        left = gpu.memory_total_bytes - sum(size for _, size in parts)
+        at_s = 0.0
+        for end_s, size in sorted(parts):
+            if left >= (job.gpu_memory_bytes or 0):
+                break
+            left += size
+            at_s = end_s
+        return at_s
 
     def _put(self, run: RunningView) -> None:
         expected_s, latest_s = self.remaining_s(run)
@@ -220,7 +278,8 @@ class Board:
                 self.expected_s[i] = max(self.expected_s[i], expected_s)
                 self.latest_s[i] = max(self.latest_s[i], latest_s)
                 if run.memory_bytes is not None:
-                    self.parts[i].append((expected_s, run.memory_bytes))
+                    part = Part(run.attempt, run.memory_bytes, expected_s, latest_s)
+                    self.parts[i].append(part)
 
     def _mark(self, i: int, gpu: GpuView) -> None:
         """Whatever the views of attempts say: a leased or unavailable GPU is not open."""

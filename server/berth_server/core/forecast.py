@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from berth_server.core.board import ENDING_S, Board, nth
+from berth_server.core.board import ENDING_S, Board, Part, nth
 from berth_server.core.limits import LimitOutlook, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 
@@ -37,8 +37,7 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
         if job.gpus and job.ablation in spent:
             continue
         usable = board.usable(job)
-        free_s = board.room_times_s(job) if job.share else board.expected_s
-        times_s = board.times_for(job, free_s)
+        times_s = board.arrivals_s(job)
         at_s = nth(times_s, usable, job.gpus)
         at_s = max(at_s, limits.at_s(job))
         if at_s == inf:
@@ -49,7 +48,7 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
         for i in first:
             board.expected_s[i] = max(board.expected_s[i], end_s) if job.share else end_s
             if job.share:
-                board.parts[i].append((end_s, job.gpu_memory_bytes or 0))
+                board.parts[i].append(Part("", job.gpu_memory_bytes or 0, end_s, end_s))
         expected[job_id] = ExpectedStart(at=snapshot.now + board.after(at_s), confidence=confidence)
         confidence = "guess" if not _known(job) else confidence
     return expected

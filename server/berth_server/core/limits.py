@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from math import inf
@@ -11,9 +11,12 @@ from typing import Literal
 
 from berth_server.core.calendar import in_force
 from berth_server.core.model import AblationView, JobView, RunningView, Snapshot, Usage
+from berth_server.core.parts import wanted
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]
+_ROUNDING = 1e-6
+"""Parts of cards do not add up to whole ones exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Hit:
             return self._of_ablation()
         who = f"Group {self.whose}" if self.group else f"{self.whose}"
         rule = f' (rule "{self.rule}")' if self.rule else ""
-        used, limit = f"{self.used:.6g}", f"{self.limit:.6g}"
+        used, limit = f"{self.used:.4g}", f"{self.limit:.6g}"
         match self.resource:
             case "running_gpus":
                 return f"{who} holds {used} GPUs and may hold {limit}{rule}."
@@ -74,12 +77,12 @@ class Tally:
             or bool(settings.limits_by_user or settings.limits_by_group)
             or bool(self.rules)
         )
-        self.gpus: Counter[tuple[bool, str]] = Counter()
+        self.gpus: defaultdict[tuple[bool, str], float] = defaultdict(float)
         self.jobs: Counter[tuple[bool, str]] = Counter()
         self.cells = Counter(run.ablation for run in snapshot.running if run.ablation)
         if self.anything:
             for run in snapshot.running:
-                self._count(run.user, run.group, len(run.gpu_uuids))
+                self._count(run.user, run.group, run.counted_gpus)
 
     def add(self, job: JobView) -> None:
         """Count a job that starts."""
@@ -96,8 +99,13 @@ class Tally:
         if job.ablation is not None:
             self.cells[job.ablation] += by
         if self.anything:
-            gpus = job.gpus if isinstance(job, JobView) else len(job.gpu_uuids)
-            self._count(job.user, job.group, gpus, by)
+            self._count(job.user, job.group, self.counted(job), by)
+
+    def counted(self, job: JobView | RunningView) -> float:
+        """How many GPUs it counts for."""
+        if isinstance(job, RunningView):
+            return job.counted_gpus
+        return wanted(job, self.snapshot.gpus)
 
     def hit(self, job: JobView) -> Hit | None:
         """The limit that starting the job would exceed; its ablation's first, then the user's."""
@@ -143,7 +151,7 @@ class Tally:
         usage = self.snapshot.group_usage if group else self.snapshot.user_usage
         hours = usage.get(name, Usage()).budget_gpu_s / 3600.0
         most = limits.running_gpus
-        if most is not None and job.gpus and self.gpus[key] + job.gpus > most:
+        if most is not None and self.gpus[key] + self.counted(job) > most + _ROUNDING and job.gpus:
             return Hit(
                 whose=name, group=group, resource="running_gpus", limit=most, used=self.gpus[key]
             )
@@ -157,7 +165,7 @@ class Tally:
             return Hit(whose=name, group=group, resource="gpu_hours", limit=budget, used=hours)
         return None
 
-    def _count(self, user: str, group: str | None, gpus: int, by: int = 1) -> None:
+    def _count(self, user: str, group: str | None, gpus: float, by: int = 1) -> None:
         for key in _owners(user, group):
             self.gpus[key] += gpus * by
             self.jobs[key] += by

@@ -146,8 +146,17 @@ class RunningView:
     estimate: Estimate | None = None
     memory_bytes: int | None = None
     """Its share of the card; None is whole cards."""
+    part: float = 1.0
+    """How much of the card its share is; 1.0 for whole cards."""
+    eligible_at: datetime | None = None
+    """As its job's, which keeps its age when it is preempted; None is not known."""
     ablation: str | None = None
     """Id of the ablation that it counts for."""
+
+    @property
+    def counted_gpus(self) -> float:
+        """How many GPUs it counts for in limits, GPU-hours and lost work."""
+        return len(self.gpu_uuids) * self.part
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,7 +134,7 @@ def _block(board: Board, job: JobView, *, strict: bool) -> Offer | None:
     if board.shadow is None:
         board.shadow = shadow
     if strict:
-        board.close(usable)
+        board.close(shadow)
     return Offer(job=job, shadow=shadow, stopped=stopped)
 
 

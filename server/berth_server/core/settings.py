@@ -12,6 +12,7 @@ class Limits:
     """How much one user or group may have at once; None is no limit."""
 
     running_gpus: int | None = None
+    """A share of a card counts as its part of the memory, here and in GPU-hours."""
     running_jobs: int | None = None
     queued_jobs: int | None = None
     """How many pending jobs; a submit beyond it is refused."""

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from berth_server.core.board import Board
 from berth_server.core.model import JobView, RunningView, Snapshot
 
 _MOST_EXACT = 12
-"""With more candidates than this they are taken one by one instead of trying all sets."""
+"""With more choices than this they are taken one by one instead of trying all sets."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Attempts that would be stopped together: one, or all that share a card."""
+
+    runs: tuple[RunningView, ...]
+    frees: int
+    """GPUs that the job could use then, or bytes of one card."""
+    lost_s: float
+    """GPU-seconds of work that are lost."""
+
+    @property
+    def latest(self) -> int:
+        """Its newest job."""
+        return max(run.job_id for run in self.runs)
 
 
 def victims(board: Board, job: JobView, usable: tuple[int, ...]) -> tuple[RunningView, ...]:
     """
     The attempts whose end lets the job start, with the least work lost in all; maybe none.
 
-    Candidates declared themselves preemptible, have a lower priority, and are not stopping
-    already. Work lost is GPU-seconds since the last checkpoint. Ties go to fewer victims,
-    then to the later jobs.
+    Candidates declared themselves preemptible, have a lower priority, are not stopping already
+    and not past the age cap: those would be served first again, and so for ever. A card in shares comes free when all of them can be stopped; for a share it is
+    enough to stop some. Work lost is GPU-seconds since the last checkpoint. Ties go to fewer
+    victims, then to the later jobs.
     """
-    # A card that is set aside for others would not be the job's when it comes free.
-    usable = tuple(i for i in usable if board.kept_from(job, i) is None)
-    wanted = set(usable)
-    open_now = sum(board.open[i] for i in usable)
-    candidates: list[tuple[float, RunningView, int]] = []
-    for run in board.snapshot.running:
-        if not run.preemptible or run.stopping or run.priority >= job.priority:
-            continue
-        if run.memory_bytes is not None:
-            continue
-        freed = sum(
-            1
-            for uuid in run.gpu_uuids
-            if (i := board.positions.get(uuid)) in wanted and board.gpus[i].unavailable is None
-        )
-        if freed:
-            candidates.append((lost_s(board.snapshot, run), run, freed))
-    candidates.sort(key=lambda entry: (entry[0], -entry[1].job_id))
-    short = job.gpus - open_now
-    if short <= 0 or sum(freed for *_, freed in candidates) < short:
-        return ()
-    if len(candidates) > _MOST_EXACT:
-        return _one_by_one(candidates, short)
-    sets = (
-        chosen
-        for size in range(1, len(candidates) + 1)
-        for chosen in combinations(candidates, size)
-        if sum(freed for *_, freed in chosen) >= short
-    )
-    best = min(sets, key=lambda chosen: (sum(lost for lost, *_ in chosen), len(chosen)))
-    return tuple(run for _, run, _ in best)
+    cards = [
+        _Card(board, i, job)
+        for i in usable
+        # A card that is set aside for others would not be the job's when it comes free.
+        if board.kept_from(job, i) is None and board.gpus[i].unavailable is None
+    ]
+    if job.share:
+        return _for_share(board, job, cards)
+    short = job.gpus - sum(card.is_coming for card in cards)
+    return _runs(_cheapest(_clearing(board.snapshot, cards), short))
 
 
 def lost_s(snapshot: Snapshot, run: RunningView) -> float:
@@ -57,19 +55,102 @@ def lost_s(snapshot: Snapshot, run: RunningView) -> float:
     since = max((at for at in (run.started_at, run.saved_at) if at is not None), default=None)
     if since is None:
         return 0.0
-    return max(0.0, (snapshot.now - since).total_seconds()) * len(run.gpu_uuids)
+    return max(0.0, (snapshot.now - since).total_seconds()) * run.counted_gpus
 
 
-def _one_by_one(
-    candidates: list[tuple[float, RunningView, int]], short: int
-) -> tuple[RunningView, ...]:
-    """The cheapest per GPU until there are enough, then without those that were not needed."""
-    chosen: list[tuple[float, RunningView, int]] = []
-    for entry in sorted(candidates, key=lambda entry: (entry[0] / entry[2], -entry[1].job_id)):
-        chosen.append(entry)
-        if sum(freed for *_, freed in chosen) >= short:
+class _Card:
+    """A GPU that the job could use, and who is on it."""
+
+    def __init__(self, board: Board, position: int, job: JobView) -> None:
+        gpu = board.gpus[position]
+        on_it = [run for run in board.snapshot.running if gpu.uuid in run.gpu_uuids]
+        on_it.sort(key=lambda run: run.job_id)
+        started = any(not part.attempt for part in board.parts[position])
+        self.staying = [run for run in on_it if not run.stopping]
+        # Open now, or everybody there is on the way out and nobody else came.
+        going = bool(on_it) and not self.staying and not started
+        self.is_coming = board.open[position] or going
+        candidates = [run for run in self.staying if _may_stop(board, run, job)]
+        self.candidates = candidates
+        self.can_clear = bool(candidates) and candidates == self.staying and not started
+        self.in_shares = bool(board.parts[position])
+        taken = sum(part.size for part in board.parts[position])
+        leaving = sum(run.memory_bytes or 0 for run in on_it if run.stopping)
+        self.room = gpu.memory_total_bytes - taken + leaving
+
+
+def _may_stop(board: Board, run: RunningView, job: JobView) -> bool:
+    if not run.preemptible or run.priority >= job.priority:
+        return False
+    if run.priority < 0 or run.eligible_at is None:
+        return True
+    return board.snapshot.now - run.eligible_at <= board.settings.age_cap
+
+
+def _clearing(snapshot: Snapshot, cards: Sequence[_Card]) -> list[Choice]:
+    """What can be stopped to have whole cards: each attempt once, all shares of a card together."""
+    found: dict[tuple[str, ...], tuple[list[RunningView], int]] = {}
+    for card in cards:
+        if card.can_clear:
+            key = tuple(run.attempt for run in card.candidates)
+            found[key] = (card.candidates, found.get(key, ([], 0))[1] + 1)
+    return [_choice(snapshot, runs, frees) for runs, frees in found.values()]
+
+
+def _for_share(board: Board, job: JobView, cards: Sequence[_Card]) -> tuple[RunningView, ...]:
+    need, snapshot = job.gpu_memory_bytes or 0, board.snapshot
+    options: list[list[Choice]] = []
+    for card in cards:
+        if card.is_coming or (card.in_shares and card.room >= need):
+            return ()
+        if card.in_shares:
+            parts = [_choice(snapshot, [run], run.memory_bytes or 0) for run in card.candidates]
+            options.append(_cheapest(parts, need - card.room))
+        elif card.can_clear:
+            options.append([_choice(snapshot, card.candidates, need)])
+    return _runs(min((chosen for chosen in options if chosen), key=_price, default=[]))
+
+
+def _choice(snapshot: Snapshot, runs: Sequence[RunningView], frees: int) -> Choice:
+    return Choice(tuple(runs), frees, sum(lost_s(snapshot, run) for run in runs))
+
+
+def _runs(choices: Sequence[Choice]) -> tuple[RunningView, ...]:
+    return tuple(run for choice in choices for run in choice.runs)
+
+
+def _price(choices: Sequence[Choice]) -> tuple[float, int, int]:
+    return (
+        sum(choice.lost_s for choice in choices),
+        sum(len(choice.runs) for choice in choices),
+        -max(choice.latest for choice in choices),
+    )
+
+
+def _cheapest(choices: list[Choice], short: int) -> list[Choice]:
+    """The choices that free at least `short` for the least; none if all together do not."""
+    if short <= 0 or sum(choice.frees for choice in choices) < short:
+        return []
+    choices.sort(key=lambda choice: (choice.lost_s, -choice.latest))
+    if len(choices) > _MOST_EXACT:
+        return _one_by_one(choices, short)
+    sets = (
+        list(chosen)
+        for size in range(1, len(choices) + 1)
+        for chosen in combinations(choices, size)
+        if sum(choice.frees for choice in chosen) >= short
+    )
+    return min(sets, key=lambda chosen: _price(chosen)[:2])
+
+
+def _one_by_one(choices: Sequence[Choice], short: int) -> list[Choice]:
+    """The cheapest for what they free until there is enough, then without what was not needed."""
+    chosen: list[Choice] = []
+    for choice in sorted(choices, key=lambda one: (one.lost_s / one.frees, -one.latest)):
+        chosen.append(choice)
+        if sum(one.frees for one in chosen) >= short:
             break
-    for entry in sorted(chosen, key=lambda entry: -entry[0]):
-        if sum(freed for *_, freed in chosen) - entry[2] >= short:
-            chosen.remove(entry)
-    return tuple(run for _, run, _ in chosen)
+    for choice in sorted(chosen, key=lambda one: -one.lost_s):
+        if sum(one.frees for one in chosen) - choice.frees >= short:
+            chosen.remove(choice)
+    return chosen

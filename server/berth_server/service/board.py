@@ -16,7 +16,8 @@ from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, Le
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.estimate import Estimate
 from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
-from berth_server.store import ablations, attempts, jobs
+from berth_server.core.parts import part
+from berth_server.store import ablations, attempts, gpus, jobs
 from berth_server.store.database import Reader
 from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 
@@ -55,6 +56,8 @@ class Board:
         """Of whole cards, by GPU UUID."""
         self.shares: dict[str, tuple[LeaseView, ...]] = {}
         """Of parts of cards, by GPU UUID, in order of job."""
+        self._cards: dict[str, int] = {}
+        """Memory of the GPUs that were seen, bytes by UUID."""
         self.released: dict[str, float] = {}
         """By GPU UUID and by attempt: when it was released (only since this start)."""
         self.desired: dict[AttemptKey, DesiredAttempt] = {}
@@ -71,7 +74,7 @@ class Board:
         records = attempts.unreleased(reader)
         owners = {job.id: job for job in jobs.by_ids(reader, {a.job_id for a in records})}
         for record in records:
-            self._put(record, owners[record.job_id])
+            self._put(reader, record, owners[record.job_id])
         self.version += 1
         self.generation += 1
 
@@ -105,7 +108,7 @@ class Board:
             self._drop(record)
         owners = {record.id: record for record in records}
         for record in attempts.unreleased_of(reader, ids):
-            self._put(record, owners[record.job_id])
+            self._put(reader, record, owners[record.job_id])
         for record in gone:
             if (record.job_id, record.number) not in self.alive:
                 self.released[record.id] = now
@@ -181,25 +184,39 @@ class Board:
             if left:
                 self.shares[uuid] = left
 
-    def _put(self, record: AttemptRecord, job: JobRecord) -> None:
+    def _put(self, reader: Reader, record: AttemptRecord, job: JobRecord) -> None:
         key = (record.job_id, record.number)
-        self.alive[key] = record
-        self.running[key] = _running_view(record, job, self._estimate(job), self._group(job.user))
-        self.desired[key] = _desired(record, job, self._archive)
         memory = job.gpu_memory_bytes if job.share else None
-        view = LeaseView(
+        self.alive[key] = record
+        view = self.running[key] = _running_view(
+            record,
+            job,
+            self._estimate(job),
+            self._group(job.user),
+            self._part(reader, record, memory),
+        )
+        self.desired[key] = _desired(record, job, self._archive)
+        lease = LeaseView(
             job_id=job.id,
             attempt=record.id,
             user=job.user,
             job_name=job.name,
             memory_bytes=memory,
         )
-        for uuid in _uuids(record):
+        for uuid in view.gpu_uuids:
             if memory is None:
-                self.leases[uuid] = view
+                self.leases[uuid] = lease
             else:
-                shares = (*self.shares.get(uuid, ()), view)
+                shares = (*self.shares.get(uuid, ()), lease)
                 self.shares[uuid] = tuple(sorted(shares, key=lambda share: share.job_id))
+
+    def _part(self, reader: Reader, record: AttemptRecord, memory: int | None) -> float:
+        if memory is None:
+            return 1.0
+        uuid = _uuids(record)[0]
+        if uuid not in self._cards:
+            self._cards = gpus.sizes(reader)
+        return part(memory, self._cards.get(uuid))
 
 
 def moment(value: float) -> datetime:
@@ -255,7 +272,11 @@ def _job_view(
 
 
 def _running_view(
-    record: AttemptRecord, job: JobRecord, estimate: Estimate | None, group: str | None
+    record: AttemptRecord,
+    job: JobRecord,
+    estimate: Estimate | None,
+    group: str | None,
+    part_of_card: float,
 ) -> RunningView:
     return RunningView(
         job_id=job.id,
@@ -272,6 +293,8 @@ def _running_view(
         estimate=estimate,
         group=group,
         memory_bytes=job.gpu_memory_bytes if job.share else None,
+        part=part_of_card,
+        eligible_at=moment(job.queued_at if job.ready_at is None else job.ready_at),
         ablation=job.ablation,
     )
 

@@ -44,4 +44,4 @@ def gave_back(tx: Transaction, board: Board, record: AttemptRecord) -> None:
 
 def _held_gpu_s(board: Board, record: AttemptRecord, now: float) -> float:
     held_s = max(0.0, now - record.created_at)
-    return held_s * len(board.running[record.job_id, record.number].gpu_uuids)
+    return held_s * board.running[record.job_id, record.number].counted_gpus

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from berth.commands import CommandError
 from berth_server.core.estimate import Estimate, History, RunKey
 from berth_server.core.model import Usage
+from berth_server.core.parts import part
 from berth_server.core.settings import PolicySettings
 from berth_server.service.check import read_command
 from berth_server.store import attempts, gpus
@@ -48,9 +49,10 @@ class Past:
             self._history.record(_key(run), run.length_s)
         self._month = self._month_of(now)
         since = min(now - _HALF_LIVES * self._half_life_s, self._month)
-        for user, begin, end in gpus.lease_spans(reader, since):
-            if end is not None:
-                self._add(user, max(begin, since), end, 1)
+        for span in gpus.lease_spans(reader, since):
+            if span.end is not None:
+                counts = part(span.memory_bytes, span.card_bytes)
+                self._add(span.user, max(span.begin, since), span.end, counts)
 
     def ran(self, job: JobRecord, length_s: float) -> None:
         """A run of a job came to its own good end."""
@@ -69,9 +71,9 @@ class Past:
         if len(self._counted) > _COUNTED:
             del self._counted[next(iter(self._counted))]
         run = board.running[key]
-        self._add(run.user, record.created_at, now, len(run.gpu_uuids))
+        self._add(run.user, record.created_at, now, run.counted_gpus)
 
-    def _add(self, user: str, begin: float, end: float, count: int) -> None:
+    def _add(self, user: str, begin: float, end: float, count: float) -> None:
         last = self._used.get(user, (0.0, end))[1]
         self._used[user] = (self._left(user, end) + (end - begin) * count, max(end, last))
         within_s = max(0.0, end - max(begin, self._month))
@@ -97,7 +99,7 @@ class Past:
         budget = dict(self._budget)
         for key, record in board.alive.items():
             run = board.running[key]
-            count = len(run.gpu_uuids)
+            count = run.counted_gpus
             held_s = max(0.0, now - record.created_at)
             within_s = max(0.0, now - max(record.created_at, month))
             faded[run.user] = faded.get(run.user, 0.0) + held_s * count

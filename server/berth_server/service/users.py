@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from berth.protocol.server import UserList, UserSummary
+from berth_server.core.parts import part
 from berth_server.store import gpus, jobs
 
 if TYPE_CHECKING:
@@ -17,22 +18,20 @@ _WEEK_S = 7 * 86400.0
 def summarise(service: Service) -> UserList:
     """Everybody who ever submitted a job; those with most GPUs, then most use, first."""
     now = service.clock()
-    hours: Counter[str] = Counter()
-    for user, begin, end in gpus.lease_spans(service.db.read, now - _WEEK_S):
-        span_s = (end if end is not None else now) - max(begin, now - _WEEK_S)
-        hours[user] += max(span_s, 0.0) / 3600  # pyright: ignore[reportArgumentType] - counts hours
-    board = service.board
-    held = Counter(lease.user for lease in board.leases.values())
-    for shares in board.shares.values():
-        # Two shares of one card are still one card.
-        held.update({share.user for share in shares})
+    hours: defaultdict[str, float] = defaultdict(float)
+    for span in gpus.lease_spans(service.db.read, now - _WEEK_S):
+        span_s = (span.end if span.end is not None else now) - max(span.begin, now - _WEEK_S)
+        hours[span.user] += max(span_s, 0.0) / 3600 * part(span.memory_bytes, span.card_bytes)
+    held: defaultdict[str, float] = defaultdict(float)
+    for run in service.board.running.values():
+        held[run.user] += run.counted_gpus
     users = [
         UserSummary(
             user=user,
             running=running,
             pending=pending,
-            gpus=held[user],
-            gpu_hours_7d=round(float(hours[user]), 3),
+            gpus=round(held[user], 3),
+            gpu_hours_7d=round(hours[user], 3),
         )
         for user, running, pending in jobs.per_user(service.db.read)
     ]

@@ -67,10 +67,29 @@ def undrain(tx: Transaction, gpu_uuid: str) -> bool:
     return tx.change("DELETE FROM drains WHERE gpu_uuid = ?", (gpu_uuid,)) > 0
 
 
-def lease_spans(reader: Reader, since: float) -> list[tuple[str, float, float | None]]:
-    """User, begin and end (None: still held) of every GPU lease that reaches past `since`."""
+def sizes(reader: Reader) -> dict[str, int]:
+    """Memory in bytes of every GPU that was ever seen, by UUID."""
+    return dict(reader.all("SELECT uuid, memory_total_bytes FROM gpus"))
+
+
+@dataclass(slots=True, frozen=True)
+class LeaseSpan:
+    """A lease of a GPU, or of a share of it, from when to when; unix seconds."""
+
+    user: str
+    begin: float
+    end: float | None
+    """None while it is held."""
+    memory_bytes: int | None
+    """The share; None is the whole card."""
+    card_bytes: int | None
+
+
+def lease_spans(reader: Reader, since: float) -> list[LeaseSpan]:
+    """Every lease that reaches past `since`."""
     sql = (
-        "SELECT j.user, l.acquired_at, l.released_at FROM leases l JOIN jobs j ON j.id = l.job_id "
+        "SELECT j.user, l.acquired_at, l.released_at, l.memory_bytes, g.memory_total_bytes "
+        "FROM leases l JOIN jobs j ON j.id = l.job_id LEFT JOIN gpus g ON g.uuid = l.gpu_uuid "
         "WHERE l.released_at IS NULL OR l.released_at > ?"
     )
-    return reader.all(sql, (since,))  # pyright: ignore[reportReturnType] - rows are such tuples
+    return [LeaseSpan(*row) for row in reader.all(sql, (since,))]

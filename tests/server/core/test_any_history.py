@@ -74,8 +74,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.final: dict[int, JobState] = {}
         self.troubles: dict[int, Unavailable] = {}
         self.reservations: dict[int, ReservationView] = {}
-        self.promised: dict[int, datetime] = {}
-        """By when each blocked job that claimed cards has them if everybody keeps the limit."""
+        self.promised: dict[int, tuple[datetime, set[int]]] = {}
+        """
+        By when each blocked job that claimed cards has them if everybody keeps the limit, and
+        who was before it in the order then.
+        """
 
     # What happens
 
@@ -324,6 +327,8 @@ class AnyHistory(RuleBasedStateMachine):
             priority=job.priority,
             preemptible=job.preemptible,
             memory_bytes=start.memory_bytes,
+            part=start.memory_bytes / (CARDS[card_of(start)] * GIB) if job.share else 1.0,
+            eligible_at=job.queued_at,
         )
 
     def look_at_promises(self, made: Plan) -> None:
@@ -332,11 +337,12 @@ class AnyHistory(RuleBasedStateMachine):
         meanwhile: nobody who kept the limit and went ahead of it from behind puts it off.
         """
         latest = {claim.job_id: claim.latest for claim in made.claims}
-        for job_id, at in self.promised.items():
-            if latest.get(job_id) is None:
+        ahead = {job_id: set(made.order[: made.order.index(job_id)]) for job_id in latest}
+        for job_id, (at, before) in self.promised.items():
+            if latest.get(job_id) is None or ahead[job_id] - before:
+                # Done with, or somebody came past it by age, priority or points.
                 continue
-            ahead = made.order[: made.order.index(job_id)]
-            if not set(ahead) & set(made.started):
+            if not ahead[job_id] & set(made.started):
                 assert latest[job_id] <= at + SLACK
         self.promised = {}
         # What has no limit keeps none; of leftovers and attempts that stop the end is a guess,
@@ -345,7 +351,12 @@ class AnyHistory(RuleBasedStateMachine):
         guesses = guesses or bool(self.reservations) or bool(made.preemptions)
         views = [*self.runs.values(), *[self.jobs[i] for i in made.started]]
         if all(view.time_limit for view in views) and not guesses:
-            self.promised = {i: at for i, at in latest.items() if at is not None}
+            self.promised = {i: (at, ahead[i]) for i, at in latest.items() if at is not None}
+
+
+def card_of(start: Start) -> int:
+    """The index of the first card of a start."""
+    return int(start.gpu_uuids[0].removeprefix("GPU-"))
 
 
 def look_at_starts(snapshot: Snapshot, made: Plan) -> None:

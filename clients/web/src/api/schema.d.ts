@@ -1038,7 +1038,7 @@ export interface components {
             max_gpu_hours?: number | null;
             /**
              * Used Gpu Hours
-             * @description GPU-hours that its attempts have had so far.
+             * @description GPU-hours that its attempts have had so far; a share counts as its part of the card.
              */
             used_gpu_hours: number;
             /** @description When its runs are stopped before their end. */
@@ -2952,12 +2952,12 @@ export interface components {
             pending: number;
             /**
              * Gpus
-             * @description GPUs held now.
+             * @description GPUs held now; a share counts as its part of the card's memory.
              */
             gpus: number;
             /**
              * Gpu Hours 7D
-             * @description GPU hours held in the last seven days.
+             * @description GPU-hours held in the last seven days; a share counts as its part of the card's memory.
              */
             gpu_hours_7d: number;
         };
@@ -3028,7 +3028,8 @@ export interface components {
             max_running?: number | null;
             /**
              * Max Gpu Hours
-             * @description GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap.
+             * @description GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap. A share
+             *     of a card counts as its part of the memory.
              * @default null
              * @example 40
              */

@@ -58,7 +58,8 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
         )}
         {runs > 1 && gpusEach !== undefined && limit !== undefined && (
           <p className="mt-2 text-sm text-muted">
-            {plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all.
+            {plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all
+            {spec.share ? "; a share counts as its part of the card, so less" : ""}.
           </p>
         )}
       </Section>

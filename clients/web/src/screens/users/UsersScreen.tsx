@@ -51,7 +51,7 @@ export function UsersScreen() {
                         <span className="ml-1.5 rounded bg-accent-soft px-1.5 text-xs text-accent">you</span>
                       )}
                     </td>
-                    <td className="text-right tabular">{row.gpus}</td>
+                    <td className="text-right tabular">{Number(row.gpus.toFixed(2))}</td>
                     <td className="text-right tabular">{row.running}</td>
                     <td className="text-right tabular">{row.pending}</td>
                     <td className="text-right tabular">

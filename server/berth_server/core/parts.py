@@ -1,0 +1,28 @@
+"""What a share counts for in limits, GPU-hours and lost work: its part of the card's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from berth_server.core.model import GpuView, JobView
+
+
+def part(memory_bytes: int | None, card_bytes: int | None) -> float:
+    """How much of a GPU a lease is: 1.0 for the whole card (`memory_bytes` None), a share less."""
+    if memory_bytes is None or not card_bytes:
+        return 1.0
+    return min(1.0, memory_bytes / card_bytes)
+
+
+def wanted(job: JobView, gpus: Sequence[GpuView]) -> float:
+    """
+    How many GPUs a pending job will count for.
+
+    On which card a share will lie is not known yet: on the smallest that has room for it, so
+    that it never counts for more once it runs.
+    """
+    if not job.share:
+        return float(job.gpus)
+    least = job.gpu_memory_bytes or 0
+    sizes = [gpu.memory_total_bytes for gpu in gpus if gpu.memory_total_bytes >= least]
+    return part(job.gpu_memory_bytes, min(sizes, default=None))
