@@ -286,7 +286,7 @@ class WorkerUnderTest:
             with contextlib.suppress(psutil.Error, ValueError):
                 who = json.loads(path.read_text())
                 process = psutil.Process(who["pid"])
-                if "shim" in " ".join(process.cmdline()):
+                if any(word.endswith("/shim/__main__.py") for word in process.cmdline()):
                     found.append(process.pid)
         return found
 

@@ -62,8 +62,14 @@ class Attempt:
 
     @property
     def processes(self) -> AttemptProcesses:
-        """As far as the devices need to know it; pids that others have by now are left out."""
-        known = [self.shim, self.began.first.identity() if self.began is not None else None]
+        """
+        As far as the devices need to know it; pids that others have by now are left out, and
+        so is a shim that has told of the end: it may be another attempt's by now.
+        """
+        known = [
+            self.shim if self.record is None else None,
+            self.began.first.identity() if self.began is not None else None,
+        ]
         pids = {who.pid for who in known if who is not None and who.alive}
         return AttemptProcesses(
             attempt=self.name,

@@ -233,8 +233,10 @@ class ProcessBook:
         at: Process | None = process
         while found is None and at is not None and at.pid > 1:
             identity = (at.pid, at.started_ticks)
-            passed.append(identity)
-            found = known.get(at.pid) or self._attempts.get(identity)
+            found = known.get(at.pid)
+            if found is None:  # of a shim nothing is remembered: it may serve another one later
+                passed.append(identity)
+                found = self._attempts.get(identity)
             if found is None and identity not in self._unmarked:
                 found = self._mark(at.pid, uids)
                 certain = found is None or found in uids

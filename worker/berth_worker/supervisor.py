@@ -220,9 +220,11 @@ class Supervisor:
         except OSError as error:
             # The shim then takes the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)
-        shim = attempt.shim or attempt.folder.look().shim
-        if shim is not None:
-            shim.send(signal.SIGTERM)
+        # A shim that has told of the end may be another attempt's by now.
+        if attempt.record is None:
+            shim = attempt.shim or attempt.folder.look().shim
+            if shim is not None:
+                shim.send(signal.SIGTERM)
         self.tell(attempt)
 
     # Following

@@ -155,6 +155,16 @@ def test_a_shim_that_is_taken_up_late(unmarked, tmp_path, monkeypatch):
     assert book.attempt_of(child, {parent.pid: "7.2"}) == "7.2"
 
 
+def test_nothing_is_remembered_of_a_shim(unmarked, tmp_path):
+    """A shim may serve another attempt later: what is below it then is not the first one's."""
+    parent, child = unmarked
+    book = ProcessBook(tmp_path)
+    assert book.by_attempt({"7.2": [parent.pid]}) == {"7.2": frozenset({parent.pid, child})}
+
+    assert book.attempt_of(parent.pid, {}) is None
+    assert book.by_attempt({"7.2": [], "8.1": [parent.pid]})["8.1"] == {parent.pid}
+
+
 def test_the_mark_of_another_berth_is_not_ours(family, tmp_path):
     """Two Berths on one box use the same ids; a mark counts with its own home only."""
     _, child = family

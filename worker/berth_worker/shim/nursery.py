@@ -1,14 +1,20 @@
 """
-A small warm process that keeps a shim ready: starting one then costs a message, not two forks
+A small warm process that keeps shims ready: starting one then costs a message, not two forks
 and an interpreter.
+
+A shim whose job was over at once comes back and is given another: a fork of an interpreter is
+cheap, but touching its pages for the first time is not (half of the cost of a short job). None
+serves two attempts at a time.
 
 It leaves with the worker (its socket closes); the shims at work do not notice.
 """
 
 from __future__ import annotations
 
+import array  # noqa: F401 # pyright: ignore[reportUnusedImport] - shims would, each anew
 import gc
 import os
+import resource  # noqa: F401 # pyright: ignore[reportUnusedImport] - as above
 import select
 import signal
 import socket
@@ -18,53 +24,129 @@ from berth_worker.shim import become, files, supervise
 
 _MESSAGE_BYTES = 8192
 _RETRY_S = 0.1
+_IDLE_S = 1.0  # after a pause of this length one shim is enough
+_MOST_TURNS = 500  # what its interpreter has collected by then is not worth keeping
+_FREE = b"."
 
 
 def serve(fd: int, fence_file: str) -> None:
     """
-    Keep one shim waiting for a message: the path of a launch.json, and with it the notice pipe.
+    Keep a shim waiting for a message: the path of a launch.json, and with it the notice pipe.
 
     Returns when the worker has closed its end.
     """
     files.keep_from_jobs(fd)
     channel = socket.socket(fileno=fd)
     os.chdir("/")
-    enter = become.load_fence(fence_file)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended shims leave no zombies
+    enter = become.load_fence(fence_file)
     gc.disable()
     gc.freeze()
-    while True:
-        waiting, busy = os.pipe()
+    _Nursery(channel, enter).serve()
+
+
+class _Nursery:
+    """The shims that were forked here, each known by our end of its line."""
+
+    def __init__(self, channel: socket.socket, enter: become.Enter) -> None:
+        self._channel = channel
+        self._enter = enter
+        self._lines: dict[int, socket.socket] = {}
+        self._waiting: list[int] = []  # the one that waits least stands last: its pages are warm
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Give every message to a shim that waits, until there are no more."""
+        while True:
+            if not self._waiting:
+                self._fork()
+            found = self._poll.poll(_IDLE_S * 1000 if len(self._waiting) > 1 else None)
+            if not found:
+                for fd in self._waiting[:-1]:
+                    self._drop(fd)
+            for fd, _ in found:
+                if fd != self._channel.fileno():
+                    self._hear(fd)
+                elif not self._pass_on():
+                    return
+
+    def _pass_on(self) -> bool:
+        """One message from the worker to a shim; False when there will be no more."""
+        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
+        if not message:
+            return False
+        while not self._give(message, fds):
+            pass
+        for fd in fds:
+            os.close(fd)
+        return True
+
+    def _give(self, message: bytes, fds: list[int]) -> bool:
+        if not self._waiting:
+            self._fork()
+        fd = self._waiting.pop()
         try:
-            child = os.fork()
-        except OSError:
-            child = -1
-        if child == 0:
-            os.close(waiting)
-            _spare(channel, busy, enter)
-        os.close(busy)
-        if child < 0:
-            time.sleep(_RETRY_S)
-        poll = select.poll()
-        poll.register(channel, 0)  # only its end is of interest
-        poll.register(waiting, select.POLLIN)
-        ended = any(found == fd for found, _ in poll.poll())
-        os.close(waiting)
-        if ended:
+            socket.send_fds(self._lines[fd], [message], fds)
+        except OSError:  # somebody has killed it
+            self._drop(fd)
+            return False
+        return True
+
+    def _hear(self, fd: int) -> None:
+        """A shim has come back, or left; or, told of too late, neither."""
+        line = self._lines.get(fd)
+        if line is None:
             return
+        try:
+            word = line.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            word = b""
+        if word:
+            self._waiting.append(fd)
+        else:
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        """Let a shim go: one that waits leaves, one at work goes on."""
+        self._poll.unregister(fd)
+        self._lines.pop(fd).close()
+        if fd in self._waiting:
+            self._waiting.remove(fd)
+
+    def _fork(self) -> None:
+        """Have one more shim wait; goes on until the box has a process to spare."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        while True:
+            try:
+                child = os.fork()
+            except OSError:
+                time.sleep(_RETRY_S)
+            else:
+                break
+        if child == 0:
+            for line in (self._channel, ours, *self._lines.values()):
+                line.close()
+            _be_shim(theirs, self._enter)
+        theirs.close()
+        self._lines[ours.fileno()] = ours
+        self._waiting.append(ours.fileno())
+        self._poll.register(ours, select.POLLIN)
 
 
-def _spare(channel: socket.socket, busy: int, enter: become.Enter) -> None:
-    """Be the next shim. `busy` tells, by a word or by closing, that another one is needed."""
+def _be_shim(line: socket.socket, enter: become.Enter) -> None:
+    """Be a shim, of one attempt after the other, until nobody sends any."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        shim = supervise.Shim(enter)
-        message, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
-        os.close(busy)
-        channel.close()
-        notice = fds[0] if fds else -1
-        files.keep_from_jobs(notice)
-        if message:
-            shim.run(os.fsdecode(message), notice)
+        me = supervise.ready()
+        for _ in range(_MOST_TURNS):
+            message, fds, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
+            notice = fds[0] if fds else -1
+            files.keep_from_jobs(notice)
+            if not (message and supervise.Shim(me, enter).run(os.fsdecode(message), notice)):
+                break
+            line.send(_FREE)
     finally:
         os._exit(0)

@@ -34,11 +34,17 @@ class Record:
                 raise
             self._held = held
 
-    def write(self, text: bytes) -> None:
-        """Write it, trying again for ten minutes while the disk does not take it."""
+    def write(self, text: bytes) -> bool:
+        """
+        Write it, trying again for ten minutes while the disk does not take it; False when it
+        never did.
+        """
         deadline = time.monotonic() + _GIVE_UP_S
-        while not self._is_written(text) and time.monotonic() < deadline:
+        while not self._is_written(text):
+            if time.monotonic() > deadline:
+                return False
             time.sleep(1)
+        return True
 
     def _is_written(self, text: bytes) -> bool:
         try:

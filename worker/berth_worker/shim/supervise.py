@@ -7,8 +7,8 @@ ended. It is told to stop by SIGTERM; `stop.json` beside `launch.json` says with
 grace. The worker hears through the notice pipe, a line each: `began {shim.json}`,
 `ended {exit.json}`, `refused sentence`. A worker that comes later reads the files.
 
-What costs time is done beforehand: a shim is made before anybody knows which attempt it will
-be given.
+What costs time is done beforehand: a shim's process is made ready before anybody knows which
+attempt it will be given, and serves another one when its job was over at once.
 """
 # pathlib is left out: see files.py.
 # ruff: noqa: PTH100, PTH120
@@ -40,36 +40,42 @@ _BLOCKED = (
     signal.SIGUSR2,
 )
 _PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None)
 _SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
 _SWEEP_S = 5.0  # between TERM and KILL for those that have not
 _NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
+_LET_GO_S = 1.0  # how long the worker may take to hear of the end before its shim is given up
 
 
 def main(launch_path: str, notice: int = -1) -> None:
     """Be the shim of the attempt that `launch_path` describes, in a process of its own."""
     files.keep_from_jobs(notice)
-    Shim(None).run(launch_path, notice)
+    Shim(ready(), None).run(launch_path, notice)
+
+
+def ready() -> dict[str, Any]:
+    """Make this process ready to be a shim, once; who it is."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    with contextlib.suppress(PermissionError):  # the caller made the session
+        os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
+        os.dup2(nothing, fd)
+    os.umask(0o022)
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return kin.identity(os.getpid())
 
 
 class Shim:
     """The supervisor of one attempt."""
 
-    def __init__(self, enter: become.Enter | None) -> None:
+    def __init__(self, me: dict[str, Any], enter: become.Enter | None) -> None:
         """
-        Make this process ready.
-
-        `enter` is the fence's door when the caller has loaded it already.
+        `me` is what `ready` told of this process; `enter` the fence's door when the caller has
+        loaded it already.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-        with contextlib.suppress(PermissionError):  # the caller made the session
-            os.setsid()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
-            os.dup2(nothing, fd)
-        os.umask(0o022)
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._enter = enter
-        self._me = kin.identity(os.getpid())
+        self._me = me
         self._first = -1
         self._complaint = -1
         self._folder = ""
@@ -91,24 +97,46 @@ class Shim:
         self._killed: set[tuple[int, int]] = set()
         self._usage = files.Usage()
 
-    def run(self, launch_path: str, notice: int) -> None:
+    def run(self, launch_path: str, notice: int) -> bool:
         """
         Run the attempt that `launch_path` describes, to its very end; does not raise.
 
-        `notice` is the writing end of the worker's pipe.
+        `notice` is the writing end of the worker's pipe. True when this process may serve
+        another attempt: nothing of this one is left in it, and nobody takes it for its shim
+        any more.
         """
         self._notice = notice
         self._folder = os.path.dirname(os.path.abspath(launch_path))
         self._record = Record(self._folder)
         try:
-            if self._claim(launch_path):
-                self._start()
-                self._watch()
-                self._finish()
+            if not self._claim(launch_path):
+                return False
+            self._start()
+            self._watch()
+            return self._finish() and self._is_let_go()
         except Exception:  # noqa: BLE001 - our own mistake: kept where the attempt's story is
             import traceback
 
             files.replace(f"{self._folder}/shim.error", traceback.format_exc().encode())
+            return False
+
+    def _is_let_go(self) -> bool:
+        """
+        Wait until the worker has heard of the end; whether it has, and this process is clean.
+
+        It closes its end of the pipe once it has, and sends this process no signal afterwards.
+        What it sent before is taken away here: it was not meant for the next attempt.
+        """
+        if self._cause != "exit" or self._note_at is None:
+            return False
+        poll = select.poll()
+        poll.register(self._notice, 0)
+        if not poll.poll(_LET_GO_S * 1000):
+            return False
+        os.close(self._notice)
+        while signal.sigtimedwait(_BLOCKED, 0) is not None:
+            pass
+        return True
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
@@ -336,15 +364,17 @@ class Shim:
 
     # The record
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
+        """Tell how it ended; whether both the worker and the disk know."""
         if self._message:
             self._say(self._message)
         text = json.dumps(self._end())
         # First to the worker, which has the GPUs given on while we write.
         heard = files.tell(self._notice, "ended", text)
-        self._record.write(text.encode())
+        recorded = self._record.write(text.encode())
         if not heard:  # nobody else knows: it must outlast a power cut
             files.sync(self._path("exit.json"))
+        return heard and recorded
 
     def _say(self, sentence: str) -> None:
         """Into the job's log, where its user looks."""
