@@ -213,6 +213,7 @@ def upgrade() -> None:
         sa.Column("gpus", sa.String(), nullable=False),
         sa.Column("launch", sa.String(), nullable=True),
         sa.Column("extra_env", sa.String(), nullable=False),
+        sa.Column("placement", sa.String(), nullable=True),
         sa.CheckConstraint(
             "(state = 'ended') = (ended_at IS NOT NULL)", name=op.f("ck_attempts_ended")
         ),

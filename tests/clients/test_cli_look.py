@@ -108,6 +108,11 @@ def test_show_tells_all(fake, wire, berth):
         launch=launch,
         max_rss_bytes=5 << 30,
         message="Exited with code 3.",
+        placement={
+            "free_indices": [0, 1, 2, 3],
+            "rule": "no_choice",
+            "sentence": "Only these 4 were free.",
+        },
     )
     fake.answer(
         "GET",
@@ -127,6 +132,7 @@ def test_show_tells_all(fake, wire, berth):
         "--num_gpus=4 -> (taken out): The lease says which.",
         "CUDA_VISIBLE_DEVICES=0,1,2,3",
         "deepspeed.launcher.launch",
+        "why these    Only these 4 were free.",
     ):
         assert words in output
 
@@ -162,6 +168,37 @@ def test_why_renders_the_explanation(fake, wire, berth):
     assert lines[2] == "  - Job 41 is before it."
     assert "at the latest" in lines[4]
     assert lines[-1] == "  - Asking for 2 GPUs would start it now."
+
+
+def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
+    """With `--against`: part by part, with what decides; without it one line."""
+    kinds = {"length": -8.2, "fit": 0.83}
+
+    def standing(job_id, **changes):
+        parts = [
+            {"kind": kind, "points": points + changes.get(kind, 0), "sentence": f"{kind}."}
+            for kind, points in kinds.items()
+        ]
+        total = sum(part["points"] for part in parts)
+        place = {"position": 43 - job_id, "aged": False, "priority": 0, "points": total}
+        return {"job_id": job_id, "name": "n", "user": "ada", "parts": parts, **place}
+
+    def answer(request):
+        told = {"job_id": 41, "state": "queued", "position": 2, "summary": "It waits."}
+        other = int(request.url.params.get("against", 42))
+        sentence = f"Job {other} of ada is before job 41: it has 1.00 points more."
+        compared = {"standing": standing(other, length=1), "ahead": True, "sentence": sentence}
+        return {**told, "standing": standing(41), "compared": compared if other != 7 else None}
+
+    fake.answer("GET", f"{JOBS}/41/explain", answer)
+
+    short = berth("why", "41").output
+    assert "points: -7.37 (length -8.20, fit +0.83)" in short
+    assert "Job 42 of ada is before job 41: it has 1.00 points more." in short
+    lines = berth("why", "41", "--against", "42").output.splitlines()
+    assert ["length", "-8.20", "-7.20", "length."] in [line.split() for line in lines]
+    assert ["points", "-7.37", "-6.37"] in [line.split() for line in lines]
+    assert "not both in line" in berth("why", "41", "--against", "7").output
 
 
 @pytest.fixture

@@ -206,6 +206,42 @@ def test_a_waiting_job_tells_position_reason_and_expected_start(api, desk):
     assert told["reasons"][0]["job_ids"] == [1]
 
 
+def test_explain_puts_a_job_in_line_beside_another(api, desk):
+    """By default the one just ahead; any other on request, an unknown one is 404."""
+    submit(api, gpus=8)
+    desk.worker.running("1.1")
+    for priority in (9, 5, 1):
+        submit(api, gpus=8, priority=priority)
+    told = api.get("/api/v1/jobs/4/explain").json()
+    assert told["standing"]["position"] == 3
+    points = sum(part["points"] for part in told["standing"]["parts"])
+    assert points == pytest.approx(told["standing"]["points"])
+    assert told["compared"]["standing"]["job_id"] == 3
+    assert told["compared"]["sentence"].endswith("its priority is 5, not 1.")
+    first = api.get("/api/v1/jobs/4/explain?against=2").json()["compared"]
+    assert first["standing"]["job_id"] == 2
+    assert first["ahead"]
+    behind = api.get("/api/v1/jobs/2/explain?against=4").json()["compared"]
+    assert not behind["ahead"]
+    assert behind["sentence"] == first["sentence"]
+    assert api.get("/api/v1/jobs/4/explain?against=77").status_code == 404
+    assert api.get("/api/v1/jobs/2/explain?against=1").json()["compared"] is None
+
+
+def test_an_attempt_tells_why_it_got_its_gpus(api, desk):
+    """As it was when it started: later starts and ends do not change it."""
+    submit(api, gpus=4)
+    submit(api, gpus=2)
+    first, second = (api.get(f"/api/v1/jobs/{i}").json()["attempts"][0] for i in (1, 2))
+    assert first["gpu_indices"] == [0, 1, 2, 3]
+    assert first["placement"]["free_indices"] == list(range(8))
+    assert second["placement"]["free_indices"] == [4, 5, 6, 7]
+    assert second["placement"]["sentence"].startswith("GPUs 4, 5 ")
+    desk.worker.running("1.1")
+    desk.worker.ended("1.1", 0)
+    assert api.get("/api/v1/jobs/1").json()["attempts"][0]["placement"] == first["placement"]
+
+
 def test_explain_tells_of_running_and_ended_jobs_too(api, desk):
     """Whatever state a job is in."""
     submit(api, gpus=1)

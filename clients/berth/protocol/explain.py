@@ -47,6 +47,52 @@ class Reason(Wire):
     """When it is expected to go away."""
 
 
+PointsKind = Literal["length", "size", "fit", "age", "fair_share"]
+
+
+class PointsPart(Wire):
+    """One thing that a job has points for."""
+
+    kind: PointsKind
+    """What for."""
+    points: float
+    """How many; negative ones are taken away."""
+    sentence: str
+    """The fact behind it, for people."""
+
+
+class Standing(Wire):
+    """What gives a queued job its place: the age cap, then priority, then points, then the id."""
+
+    job_id: int
+    """The job."""
+    name: str
+    """Its name."""
+    user: str
+    """Whose it is."""
+    position: int
+    """1 for the next to start."""
+    aged: bool
+    """It has waited past the age cap: such jobs come first, the longest waiting of them ahead."""
+    priority: int
+    """Higher comes first."""
+    points: float
+    """The sum of `parts`; among equal priorities more comes first."""
+    parts: list[PointsPart]
+    """What the points are for."""
+
+
+class Comparison(Wire):
+    """A queued job beside another one, and why they stand in this order."""
+
+    standing: Standing
+    """The other job's."""
+    ahead: bool
+    """Whether the other job comes first."""
+    sentence: str
+    """What decides, for people."""
+
+
 class Explanation(Wire):
     """Why a job is in its state, and when it should start."""
 
@@ -65,5 +111,10 @@ class Explanation(Wire):
     """One sentence that stands alone."""
     reasons: list[Reason] = Field(default_factory=list)
     """All facts that matter, gravest first."""
+    standing: Standing | None = None
+    """What gives it its place; absent when it is not in line."""
+    compared: Comparison | None = None
+    """The job that was asked for with `against`, else the one just ahead; absent when there is
+    none."""
     would_help: list[str] = Field(default_factory=list)
     """What would start it sooner, one sentence each."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
 from berth.protocol.base import Bytes, Duration, UtcTime, Wire
+from berth.protocol.placement import Placement
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
 _SECRET_NAME = re.compile(
@@ -226,6 +227,8 @@ class Attempt(Wire):
     """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
     launch: LaunchFacts | None = None
     """How it was really started; absent until the worker told."""
+    placement: Placement | None = None
+    """Why it got these GPUs and no others; absent without GPUs."""
 
 
 class Job(Wire):

@@ -119,6 +119,10 @@ class JobCalls(Calls):
         )
         return parse(Job, answer.content)
 
-    def explain(self, job_id: int) -> Explanation:
-        """Why a job is where it is, and when it should start."""
-        return self._get(Explanation, f"/api/v1/jobs/{job_id}/explain")
+    def explain(self, job_id: int, *, against: int | None = None) -> Explanation:
+        """
+        Why a job is where it is, and when it should start.
+
+        In line it is put beside the job `against`, or beside the one just ahead of it.
+        """
+        return self._get(Explanation, f"/api/v1/jobs/{job_id}/explain", {"against": against})

@@ -38,6 +38,15 @@ _States = Annotated[
         examples=[["queued", "running"]],
     ),
 ]
+_Against = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MAX_ID,
+        description="Put it beside this job; default: the one just ahead.",
+        examples=[41],
+    ),
+]
 _User = Annotated[str | None, Query(description="Only jobs of this user.", examples=["ada"])]
 _Labels = Annotated[
     list[str],
@@ -115,9 +124,12 @@ async def patch_job(request: Request, job_id: JobId) -> Response:
 
 
 @router.get("/{job_id}/explain", response_model=Explanation, summary="Why a job is where it is")
-async def explain(request: Request, job_id: JobId) -> Response:
-    """What it waits for, who is on the GPUs it needs, when it should start, what would help."""
-    return answer(explain_job(context(request).service, job_id))
+async def explain(request: Request, job_id: JobId, against: _Against = None) -> Response:
+    """
+    What it waits for, who is on the GPUs it needs, when it should start, what would help; in line
+    also its points, and why another job is before it or after it.
+    """
+    return answer(explain_job(context(request).service, job_id, against))
 
 
 @router.post("/{job_id}/cancel", response_model=Job, summary="Cancel a job")

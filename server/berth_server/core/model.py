@@ -235,6 +235,12 @@ class Start:
     gpu_uuids: tuple[str, ...]
     memory_bytes: int | None = None
     """The share of the card to lease; None is whole cards."""
+    among: tuple[str, ...] = ()
+    """UUIDs of the GPUs that it could choose from, its own included."""
+    reserved: bool = False
+    """Whether it looked only at GPUs that are set aside for it."""
+    joins: bool = False
+    """Whether it goes beside other jobs that share the card already."""
 
 
 @dataclass(frozen=True, kw_only=True)

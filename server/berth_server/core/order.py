@@ -7,6 +7,7 @@ from itertools import groupby
 from math import inf, log
 from operator import attrgetter
 
+from berth.protocol.explain import PointsKind
 from berth_server.core.board import Board
 from berth_server.core.model import JobView, Snapshot
 from berth_server.core.readiness import is_ready
@@ -87,6 +88,40 @@ class Weigher:
                 points += by_size[gpus] + fit * by_fit[gpus]
             found.append(points)
         return found
+
+    def parts(self, job: JobView) -> dict[PointsKind, float]:
+        """What `points` adds up for one job, by what it is given for; 0 where it is for nothing."""
+        length_s = self.length_s(job)
+        gpus = min(job.gpus, len(self.by_size) - 1)
+        return {
+            "length": -log(length_s),
+            "size": self.by_size[gpus],
+            "fit": self.fit(job) * self.by_fit[gpus],
+            "age": self.waited_s(job) / self.settings.age_scale.total_seconds(),
+            "fair_share": self.fair.get(job.user, 0.0),
+        }
+
+    def length_s(self, job: JobView) -> float:
+        """How long the job counts as, seconds."""
+        length_s = job.expected_s
+        if length_s is None:
+            limit_s = job.limit_s
+            length_s = self.unknown_s if limit_s is None else self.settings.limit_used * limit_s
+        return max(length_s, self.settings.shortest.total_seconds())
+
+    def waited_s(self, job: JobView) -> float:
+        """How long it has been waiting, seconds."""
+        return self.now_ts - job.since_ts
+
+    def fit(self, job: JobView) -> float:
+        """How near its GPUs are: 1 when they are open now, 0 when they are not in sight."""
+        if job.gpus < 2:
+            return 0.0
+        wait_s = self.free_s[min(job.gpus, len(self.by_size) - 1)]
+        if wait_s == 0.0:
+            return 1.0
+        reach_s = self.settings.fit_reach * self.length_s(job)
+        return reach_s / (reach_s + wait_s)
 
 
 def _size_points(settings: PolicySettings, box: int) -> tuple[list[float], list[float]]:

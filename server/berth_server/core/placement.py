@@ -11,8 +11,12 @@ from berth_server.core.model import GpuView, Links
 
 _LINK_SCORE = {"X": 0, "PIX": 50, "PXB": 40, "PHB": 30, "NODE": 20, "SYS": 10}
 _SAME_NUMA = 5
-_MOST_SETS = 5000
+MOST_SETS = 5000
 """Above this many candidate sets the gang is grown greedily instead (C(16, 8) is 12,870)."""
+Place = tuple[int, int | None, int]
+"""A GPU as far as it matters here: index, NUMA node, bytes of memory."""
+Scores = list[list[int]]
+Merit = tuple[int, int, int, int, tuple[int, ...]]
 
 
 def choose(free: Sequence[GpuView], count: int, links: Links = ()) -> tuple[str, ...]:
@@ -31,36 +35,43 @@ def choose(free: Sequence[GpuView], count: int, links: Links = ()) -> tuple[str,
         return tuple(gpu.uuid for gpu in ordered)
     if count == 0:
         return ()
-    where = tuple((gpu.index, gpu.numa_node, gpu.memory_total_bytes) for gpu in ordered)
-    return tuple(ordered[i].uuid for i in _choose(where, count, links))
+    return tuple(ordered[i].uuid for i in _choose(places(ordered), count, links))
+
+
+def places(gpus: Sequence[GpuView]) -> tuple[Place, ...]:
+    """The GPUs as placement compares them."""
+    return tuple((gpu.index, gpu.numa_node, gpu.memory_total_bytes) for gpu in gpus)
 
 
 @lru_cache(maxsize=4096)
-def _choose(
-    where: tuple[tuple[int, int | None, int], ...], count: int, links: Links
-) -> tuple[int, ...]:
-    scores = [[_link_score(a, b, links) for b in where] for a in where]
-    everyone = range(len(where))
-    if comb(len(where), count) > _MOST_SETS:
+def _choose(where: tuple[Place, ...], count: int, links: Links) -> tuple[int, ...]:
+    scores = link_scores(where, links)
+    if comb(len(where), count) > MOST_SETS:
         return _grow(scores, count)
-
-    def merit(chosen: tuple[int, ...]) -> tuple[int, int, int, int, tuple[int, ...]]:
-        inside = [scores[a][b] for a, b in combinations(chosen, 2)]
-        rest = [i for i in everyone if i not in chosen]
-        return (
-            min(inside, default=0),
-            sum(inside),
-            sum(scores[a][b] for a, b in combinations(rest, 2)),
-            -sum(where[i][2] for i in chosen),
-            tuple(-i for i in chosen),
-        )
-
-    return max(combinations(everyone, count), key=merit)
+    return max(
+        combinations(range(len(where)), count), key=lambda chosen: merit(scores, where, chosen)
+    )
 
 
-def _link_score(
-    a: tuple[int, int | None, int], b: tuple[int, int | None, int], links: Links
-) -> int:
+def link_scores(where: Sequence[Place], links: Links) -> Scores:
+    """How well each two are linked: higher is faster."""
+    return [[_link_score(a, b, links) for b in where] for a in where]
+
+
+def merit(scores: Scores, where: Sequence[Place], chosen: Sequence[int]) -> Merit:
+    """What is compared between two gangs of the same size, member by member; the larger wins."""
+    inside = [scores[a][b] for a, b in combinations(chosen, 2)]
+    rest = [i for i in range(len(where)) if i not in chosen]
+    return (
+        min(inside, default=0),
+        sum(inside),
+        sum(scores[a][b] for a, b in combinations(rest, 2)),
+        -sum(where[i][2] for i in chosen),
+        tuple(-i for i in chosen),
+    )
+
+
+def _link_score(a: Place, b: Place, links: Links) -> int:
     same_numa = _SAME_NUMA if a[1] is not None and a[1] == b[1] else 0
     if max(a[0], b[0]) >= len(links):
         return same_numa
@@ -70,7 +81,7 @@ def _link_score(
     return _LINK_SCORE.get(name, 0) + same_numa
 
 
-def _grow(scores: list[list[int]], count: int) -> tuple[int, ...]:
+def _grow(scores: Scores, count: int) -> tuple[int, ...]:
     """Start from each GPU in turn, add the best linked next one, keep the best result."""
     best: tuple[int, tuple[int, ...]] | None = None
     for seed in range(len(scores)):

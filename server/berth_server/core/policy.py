@@ -101,13 +101,11 @@ def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Ite
             continue
         positions = fitting(board, job)
         if positions is not None:
-            memory_bytes = job.gpu_memory_bytes if job.share else None
+            start = _start(board, job, positions)
             board.occupy(job, positions)
             tally.add(job)
             n_open = sum(board.open)
             has_room = has_room or job.share
-            uuids = tuple([board.gpus[i].uuid for i in positions])
-            start = Start(job_id=job.id, gpu_uuids=uuids, memory_bytes=memory_bytes)
             yield Offer(job=job, start=start)
             continue
         if board.shadow is None or place < aged:
@@ -143,29 +141,58 @@ def fitting(board: Board, job: JobView) -> tuple[int, ...] | None:
     if job.gpus == 0:
         return ()
     usable = board.usable(job)
-    reserved = bool(board.snapshot.reservations)
     if job.share:
-        least = job.gpu_memory_bytes or 0
-        shared = [
-            i
-            for i in usable
-            if 0 < least <= board.room[i]
-            and not (reserved and board.kept_from(job, i))
-            and not board.delays(job, (i,))
-        ]
+        shared = _shared(board, job, usable)
         if shared:
             # The fullest card that still has room keeps the emptier ones for bigger shares.
             return (min(shared, key=lambda i: (board.room[i], i)),)
-    free = [i for i in usable if board.open[i]]
-    if reserved:
-        free = [i for i in free if board.kept_from(job, i) is None]
-        own = [i for i in free if board.own_reservation(job, i)]
-        free = own if len(own) >= job.gpus else free
+    free, _ = _free(board, job, usable)
     if len(free) < job.gpus:
         return None
     uuids = choose([board.gpus[i] for i in free], job.gpus, board.snapshot.links)
     positions = tuple([board.positions[uuid] for uuid in uuids])
     return None if board.delays(job, positions) else positions
+
+
+def _shared(board: Board, job: JobView, usable: Sequence[int]) -> list[int]:
+    """Cards in shares with room for the job's."""
+    least = job.gpu_memory_bytes or 0
+    return [
+        i
+        for i in usable
+        if 0 < least <= board.room[i]
+        and not board.kept_from(job, i)
+        and not board.delays(job, (i,))
+    ]
+
+
+def _free(board: Board, job: JobView, usable: Sequence[int]) -> tuple[list[int], bool]:
+    """The open GPUs that it may choose from, and whether they are only those set aside for it."""
+    free = [i for i in usable if board.open[i]]
+    if not board.snapshot.reservations:
+        return free, False
+    free = [i for i in free if board.kept_from(job, i) is None]
+    own = [i for i in free if board.own_reservation(job, i)]
+    return (own, True) if len(own) >= job.gpus else (free, False)
+
+
+def _start(board: Board, job: JobView, positions: tuple[int, ...]) -> Start:
+    """The start of a job there, with what it was chosen from; the board is as it found it."""
+    joins = job.share and not board.open[positions[0]]
+    usable = board.usable(job)
+    among, reserved = positions, False
+    if joins:
+        among = _shared(board, job, usable)
+    elif job.gpus:
+        among, reserved = _free(board, job, usable)
+    return Start(
+        job_id=job.id,
+        gpu_uuids=tuple([board.gpus[i].uuid for i in positions]),
+        memory_bytes=job.gpu_memory_bytes if job.share else None,
+        among=tuple([board.gpus[i].uuid for i in among]),
+        reserved=reserved,
+        joins=joins,
+    )
 
 
 def _claim(board: Board, shadow: Shadow) -> Claim:

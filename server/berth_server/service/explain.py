@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from berth.protocol.explain import Explanation, Reason
 from berth_server.core.explain import explain
+from berth_server.core.standing import standings
 from berth_server.service import find
 from berth_server.service.wording import has_ended
 
@@ -13,14 +14,22 @@ if TYPE_CHECKING:
     from berth_server.service.service import Service
 
 
-def explain_job(service: Service, job_id: int) -> Explanation:
-    """Explain any job: from the plan while it is unfinished, from its row afterwards."""
+def explain_job(service: Service, job_id: int, against: int | None = None) -> Explanation:
+    """
+    Explain any job: from the plan while it is unfinished, from its row afterwards.
+
+    In line it is put beside `against`, or beside the job just ahead of it. Raises NotFound.
+    """
     record = find.job(service.db.read, job_id)
+    if against is not None:
+        find.job(service.db.read, against)
     state = find.state_of(record)
     if not state.is_final:
         snapshot, plan = service.forecast(fresh=True)
         try:
-            return explain(snapshot, plan, job_id)
+            explained = explain(snapshot, plan, job_id)
+            standing, compared = standings(snapshot, plan, job_id, against)
+            return explained.model_copy(update={"standing": standing, "compared": compared})
         except KeyError:
             pass
     ended = record.message or f"It is {state.value}."

@@ -14,6 +14,7 @@ import structlog
 
 from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
+from berth.protocol.placement import Placement
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain import explain
 from berth_server.core.model import JobView, Plan, Snapshot
@@ -203,6 +204,9 @@ def _attempt(record: AttemptRecord) -> Attempt:
         max_rss_bytes=record.max_rss_bytes,
         run_dir=record.run_dir,
         launch=None if record.launch is None else LaunchFacts.model_validate_json(record.launch),
+        placement=(
+            None if record.placement is None else Placement.model_validate_json(record.placement)
+        ),
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from berth.protocol.states import AttemptState, JobState, Outcome
-from berth_server.core.model import JobView, Plan, Snapshot, Start
+from berth_server.core.choice import why_these
+from berth_server.core.model import GpuView, JobView, Plan, Snapshot, Start
 from berth_server.core.policy import plan as core_plan
 from berth_server.service.board import moment
 from berth_server.service.caps import ablation_views
@@ -108,6 +109,7 @@ def _start(
         launch=None,
         # The trainer, and whoever reads it, makes the run smaller by these steps.
         extra_env=json.dumps({"BERTH_OOM_STEPS": ",".join(steps)} if steps else {}),
+        placement=_placement(service, start),
     )
     attempts.insert(tx, record)
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
@@ -122,6 +124,30 @@ def _start(
         number=number,
         columns={"attempts": number, "started_at": None, "exit_code": None},
     )
+
+
+def _placement(service: Service, start: Start) -> str | None:
+    """Why the attempt got its GPUs, as JSON: what was compared may not be so again."""
+    if not start.gpu_uuids:
+        return None
+    seen, sight = service.sight.by_uuid, service.sight.snapshot
+    among = [
+        GpuView(
+            uuid=uuid,
+            index=seen[uuid].index,
+            memory_total_bytes=seen[uuid].memory_total_bytes,
+            numa_node=seen[uuid].numa_node,
+        )
+        for uuid in start.among
+    ]
+    return why_these(
+        among,
+        start.gpu_uuids,
+        sight.links if sight else (),
+        share_bytes=start.memory_bytes,
+        joins=start.joins,
+        reserved=start.reserved,
+    ).model_dump_json()
 
 
 def _preempt(service: Service, tx: Transaction, job_id: int, for_job_id: int) -> None:

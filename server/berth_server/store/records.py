@@ -85,6 +85,7 @@ class AttemptRecord:
     gpus: str
     launch: str | None
     extra_env: str
+    placement: str | None
 
     @property
     def id(self) -> str:

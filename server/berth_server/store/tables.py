@@ -159,6 +159,7 @@ class AttemptRow(Table, table=True):
     gpus: str  # JSON list of [uuid, index, minor]
     launch: str | None = None  # JSON of LaunchFacts
     extra_env: str  # JSON
+    placement: str | None = None  # JSON of Placement; NULL without GPUs
 
 
 class LeaseRow(Table, table=True):

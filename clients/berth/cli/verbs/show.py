@@ -72,7 +72,11 @@ def _moment(moment: object) -> str:
 
 def _attempt(attempt: Attempt) -> list[str]:
     lines = [text.style(f"Attempt {jobtext.attempt_line(attempt)}", "bold")]
-    facts = [("message", attempt.message or ""), ("folder", attempt.run_dir)]
+    facts = [
+        ("message", attempt.message or ""),
+        ("why these", attempt.placement.sentence if attempt.placement else ""),
+        ("folder", attempt.run_dir),
+    ]
     launch = attempt.launch
     if launch is not None:
         facts += [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from berth.cli import ids, text
+import typer
+
+from berth.cli import ids, table, text
 from berth.cli.session import AsJson, connect, print_json
 
 if TYPE_CHECKING:
@@ -19,18 +21,66 @@ _TRUST = {
 }
 
 
-def why(job: ids.JobId, *, as_json: AsJson = False) -> None:
-    """Say what a job waits for, and when it should start."""
+_PARTS = {
+    "length": "length",
+    "size": "size",
+    "fit": "fit",
+    "age": "wait",
+    "fair_share": "fair share",
+}
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="JOB",
+        help="Put its points beside those of another job in line.",
+        autocompletion=ids.complete,
+    ),
+]
+
+
+def why(job: ids.JobId, *, against: Against = None, as_json: AsJson = False) -> None:
+    """Say what a job waits for, when it should start, and what gives it its place in line."""
+    other = None if against is None else ids.one(against)[0]
     with connect() as client:
-        explanation = client.explain(ids.one(job)[0])
+        explanation = client.explain(ids.one(job)[0], against=other)
     if as_json:
         print_json(explanation)
-    else:
-        print(rendered(explanation))
+        return
+    print(rendered(explanation))
+    if other is not None:
+        print("\n" + side_by_side(explanation, other))
+
+
+def side_by_side(explanation: Explanation, other: int) -> str:
+    """The points of two jobs in line, part by part, and what decides between them."""
+    own, compared = explanation.standing, explanation.compared
+    if own is None or compared is None:
+        return (
+            f"Job {explanation.job_id} and job {other} are not both in line, so neither is ahead."
+        )
+    theirs = {part.kind: part for part in compared.standing.parts}
+    rows: list[list[table.Cell]] = [
+        [
+            _PARTS[part.kind],
+            f"{part.points:+.2f}",
+            f"{theirs[part.kind].points:+.2f}",
+            part.sentence,
+        ]
+        for part in own.parts
+    ]
+    rows.append(["points", f"{own.points:+.2f}", f"{compared.standing.points:+.2f}", ""])
+    columns = [
+        table.Column("part"),
+        table.Column(f"job {own.job_id}", right=True),
+        table.Column(f"job {compared.standing.job_id}", right=True),
+        table.Column(f"of job {own.job_id}", least=20),
+    ]
+    return table.render(columns, rows)
 
 
 def rendered(explanation: Explanation) -> str:
-    """The explanation as lines: the summary, its facts, what would help."""
+    """The explanation as lines: the summary, its facts, its points, what would help."""
     lines = [text.style(text.clean(explanation.summary), "bold")]
     lines += facts(explanation.summary, explanation.reasons)
     if explanation.position is not None:
@@ -40,7 +90,20 @@ def rendered(explanation: Explanation) -> str:
         when = text.about(moment - datetime.now(UTC))
         trust = _TRUST[explanation.confidence]
         lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
+    lines += _place(explanation)
     return "\n".join([*lines, *helps(explanation.would_help)])
+
+
+def _place(explanation: Explanation) -> list[str]:
+    """What it has points for, and what decides between it and the other job."""
+    lines: list[str] = []
+    standing, compared = explanation.standing, explanation.compared
+    if standing is not None:
+        parts = [f"{_PARTS[p.kind]} {p.points:+.2f}" for p in standing.parts if p.points]
+        lines.append(f"  points: {standing.points:+.2f} ({', '.join(parts)})")
+    if compared is not None:
+        lines.append(f"  {text.clean(compared.sentence)}")
+    return lines
 
 
 def facts(summary: str, reasons: list[Reason]) -> list[str]:

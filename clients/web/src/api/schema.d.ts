@@ -142,7 +142,8 @@ export interface paths {
         };
         /**
          * Why a job is where it is
-         * @description What it waits for, who is on the GPUs it needs, when it should start, what would help.
+         * @description What it waits for, who is on the GPUs it needs, when it should start, what would help; in line
+         *     also its points, and why another job is before it or after it.
          */
         get: operations["explain_api_v1_jobs__job_id__explain_get"];
         put?: never;
@@ -1233,6 +1234,8 @@ export interface components {
             run_dir: string;
             /** @description How it was really started; absent until the worker told. */
             launch?: components["schemas"]["LaunchFacts"] | null;
+            /** @description Why it got these GPUs and no others; absent without GPUs. */
+            placement?: components["schemas"]["Placement"] | null;
         };
         /**
          * AttemptState
@@ -1385,6 +1388,24 @@ export interface components {
              * @description SHA-256 of the archive, `GET /jobs/{id}/snapshot/archive`.
              */
             digest: string;
+        };
+        /**
+         * Comparison
+         * @description A queued job beside another one, and why they stand in this order.
+         */
+        Comparison: {
+            /** @description The other job's. */
+            standing: components["schemas"]["Standing"];
+            /**
+             * Ahead
+             * @description Whether the other job comes first.
+             */
+            ahead: boolean;
+            /**
+             * Sentence
+             * @description What decides, for people.
+             */
+            sentence: string;
         };
         /**
          * DesiredAttempt
@@ -1770,6 +1791,13 @@ export interface components {
              * @description All facts that matter, gravest first.
              */
             reasons?: components["schemas"]["Reason"][];
+            /** @description What gives it its place; absent when it is not in line. */
+            standing?: components["schemas"]["Standing"] | null;
+            /**
+             * @description The job that was asked for with `against`, else the one just ahead; absent when there is
+             *     none.
+             */
+            compared?: components["schemas"]["Comparison"] | null;
             /**
              * Would Help
              * @description What would start it sooner, one sentence each.
@@ -2651,6 +2679,74 @@ export interface components {
          */
         Outcome: "exit" | "oom_gpu" | "oom_host" | "time_limit" | "stalled" | "lost" | "escaped" | "launch_error" | "preempted" | "cancelled" | "dependency_failed" | "disk_full" | "early_stopped";
         /**
+         * Placement
+         * @description What the planner compared when it chose an attempt's GPUs, as it was at that moment.
+         */
+        Placement: {
+            /**
+             * Free Indices
+             * @description The box's indices of the GPUs that it could choose from, its own included.
+             * @example [
+             *       0,
+             *       1,
+             *       2,
+             *       3,
+             *       5
+             *     ]
+             */
+            free_indices: number[];
+            /**
+             * Link
+             * @description The weakest link between two of its GPUs, as `nvidia-smi topo -m` names it; absent for one
+             *     GPU and where links are not known.
+             * @example NV18
+             */
+            link?: string | null;
+            /**
+             * Numa Nodes
+             * @description The NUMA nodes of its GPUs, ascending.
+             * @example [
+             *       0
+             *     ]
+             */
+            numa_nodes?: number[];
+            /**
+             * Rule
+             * @description What decided: there was nothing to choose, the links between its GPUs, those between the
+             *     GPUs that stay free, the smallest cards, the lowest indices, or (`share`) the fullest card
+             *     with room for its share.
+             * @enum {string}
+             */
+            rule: "no_choice" | "links" | "rest_links" | "small_cards" | "lowest_index" | "share";
+            /**
+             * Sentence
+             * @description The same for people, in one to three sentences.
+             */
+            sentence: string;
+        };
+        /**
+         * PointsPart
+         * @description One thing that a job has points for.
+         */
+        PointsPart: {
+            /**
+             * Kind
+             * @description What for.
+             * @enum {string}
+             */
+            kind: "length" | "size" | "fit" | "age" | "fair_share";
+            /**
+             * Points
+             * @description How many; negative ones are taken away.
+             */
+            points: number;
+            /**
+             * Sentence
+             * @description The fact behind it, for people.
+             */
+            sentence: string;
+        };
+        /**
          * Reason
          * @description One fact about why a job waits.
          */
@@ -2850,6 +2946,52 @@ export interface components {
              * @example BERTH_LISTEN
              */
             environment: string;
+        };
+        /**
+         * Standing
+         * @description What gives a queued job its place: the age cap, then priority, then points, then the id.
+         */
+        Standing: {
+            /**
+             * Job Id
+             * @description The job.
+             */
+            job_id: number;
+            /**
+             * Name
+             * @description Its name.
+             */
+            name: string;
+            /**
+             * User
+             * @description Whose it is.
+             */
+            user: string;
+            /**
+             * Position
+             * @description 1 for the next to start.
+             */
+            position: number;
+            /**
+             * Aged
+             * @description It has waited past the age cap: such jobs come first, the longest waiting of them ahead.
+             */
+            aged: boolean;
+            /**
+             * Priority
+             * @description Higher comes first.
+             */
+            priority: number;
+            /**
+             * Points
+             * @description The sum of `parts`; among equal priorities more comes first.
+             */
+            points: number;
+            /**
+             * Parts
+             * @description What the points are for.
+             */
+            parts: components["schemas"]["PointsPart"][];
         };
         /**
          * SubmittedJobs
@@ -4085,7 +4227,10 @@ export interface operations {
     };
     explain_api_v1_jobs__job_id__explain_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Put it beside this job; default: the one just ahead. */
+                against?: number | null;
+            };
             header?: never;
             path: {
                 /** @description Id of the job. */

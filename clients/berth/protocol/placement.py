@@ -1,0 +1,29 @@
+"""Why an attempt was put on the GPUs that it got."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from berth.protocol.base import Wire
+
+PlacementRule = Literal["no_choice", "links", "rest_links", "small_cards", "lowest_index", "share"]
+
+
+class Placement(Wire):
+    """What the planner compared when it chose an attempt's GPUs, as it was at that moment."""
+
+    free_indices: list[int] = Field(examples=[[0, 1, 2, 3, 5]])
+    """The box's indices of the GPUs that it could choose from, its own included."""
+    link: str | None = Field(default=None, examples=["NV18"])
+    """The weakest link between two of its GPUs, as `nvidia-smi topo -m` names it; absent for one
+    GPU and where links are not known."""
+    numa_nodes: list[int] = Field(default_factory=list, examples=[[0]])
+    """The NUMA nodes of its GPUs, ascending."""
+    rule: PlacementRule
+    """What decided: there was nothing to choose, the links between its GPUs, those between the
+    GPUs that stay free, the smallest cards, the lowest indices, or (`share`) the fullest card
+    with room for its share."""
+    sentence: str
+    """The same for people, in one to three sentences."""

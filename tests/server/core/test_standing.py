@@ -1,0 +1,88 @@
+"""Why one job is before another: the order's own numbers, part by part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from scenes import NOW, box, job, running, snapshots
+
+from berth_server.core.board import Board
+from berth_server.core.model import Snapshot, Usage
+from berth_server.core.order import Weigher
+from berth_server.core.policy import plan
+from berth_server.core.settings import PolicySettings
+from berth_server.core.standing import standings
+
+HELD = running(100, range(8), hours=5)
+
+
+def _line(*jobs, **changes) -> Snapshot:
+    return Snapshot(now=NOW, gpus=box(HELD), running=(HELD,), queue=jobs, **changes)
+
+
+@given(snapshots())
+def test_the_parts_add_up_to_the_points_that_order_the_queue(snapshot: Snapshot) -> None:
+    """Whoever reads the parts reads what decides: their sum is the number the queue is sorted by."""
+    usage = {"ada": Usage(decayed_gpu_s=7e4), "bob": Usage(decayed_gpu_s=2e4)}
+    settings = PolicySettings(size_weight=0.3)
+    weigher = Weigher(Board(replace(snapshot, user_usage=usage), settings))
+    for view, points in zip(snapshot.queue, weigher.points(snapshot.queue), strict=True):
+        assert sum(weigher.parts(view).values()) == pytest.approx(points)
+
+
+@given(snapshots())
+def test_every_pair_in_line_is_told_in_the_order_of_the_plan(snapshot: Snapshot) -> None:
+    """The job that is named as first is the one that the plan has first, whatever decides."""
+    made = plan(snapshot)
+    line = list(made.positions)
+    for first, second in pairwise(line):
+        own, compared = standings(snapshot, made, second)
+        assert own is not None
+        assert compared is not None
+        assert compared.standing.job_id == first
+        assert compared.sentence.startswith(f"Job {first} of ")
+        _, turned = standings(snapshot, made, first, against=second)
+        assert turned is not None
+        assert not turned.ahead
+        assert turned.sentence == compared.sentence
+
+
+def test_the_part_that_tips_the_scale_is_named() -> None:
+    """A short job of somebody else goes before a long one, and the sentence says so."""
+    short = job(2, 1, user="bob", time_limit=timedelta(hours=1))
+    long = job(1, 1, time_limit=timedelta(hours=40))
+    snapshot = _line(long, short)
+    own, compared = standings(snapshot, plan(snapshot), 1)
+    assert own is not None
+    assert compared is not None
+    assert compared.ahead
+    assert compared.sentence == (
+        "Job 2 of bob is before job 1: it has 3.69 points more, most of all for its length (+3.69)."
+    )
+    length = next(part for part in own.parts if part.kind == "length")
+    assert "counts as 20h long, 50 % of its time limit" in length.sentence
+
+
+def test_priority_and_the_age_cap_are_named_before_points() -> None:
+    """Where points do not decide, the sentence does not speak of them."""
+    plain, urgent = job(1, 1), job(2, 1, priority=5)
+    old = job(3, 1, queued_at=NOW - timedelta(days=40))
+    snapshot = _line(plain, urgent, old)
+    made = plan(snapshot)
+    _, beside_urgent = standings(snapshot, made, 1)
+    _, beside_old = standings(snapshot, made, 2)
+    assert beside_urgent is not None
+    assert beside_old is not None
+    assert beside_urgent.sentence == "Job 2 of ada is before job 1: its priority is 5, not 0."
+    assert beside_old.sentence == ("Job 3 of ada is before job 2: it has waited past the age cap.")
+
+
+def test_only_jobs_in_line_have_a_standing() -> None:
+    """A job that starts now has no place in line, and none is made up."""
+    starting = job(1, 1)
+    snapshot = Snapshot(now=NOW, gpus=box(), queue=(starting,))
+    assert standings(snapshot, plan(snapshot), 1) == (None, None)
