@@ -6,7 +6,7 @@ What the trainer reaches on this machine: speed, plan against peak, the 27b shap
         [--budget-s 120] [--match WORDS …] [--skip WORD …] [--out FOLDER] [--shape 4b] [--small 1b]
 
 `prepare` needs no GPU: it encodes real dialogues (RealPersonaChat's format) once. `run` makes
-every model with random weights on the GPU itself, all rows in one process, the most telling
+every model with random weights on the GPU itself, a process for each row, the most telling
 first; a row that fails stands in the table as failed, and no row begins that would not end within
 the budget. The table goes to stdout row by row, everything to OUT/results.json. `--smoke` runs a
 tiny shape on the CPU, which shows that the script works.
@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from processes import Processes, environment
 
 if TYPE_CHECKING:
     from rows import Row
@@ -39,36 +40,35 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(options.data, options.samples, max_length=options.max_length, count=options.count)
         print(f"{options.samples}: {len(load(options.samples))} samples")
         return 0
-    _environment(smoke=options.smoke)
-    from runner import as_json, run
+    environment(smoke=options.smoke)
+    from runner import as_json
 
-    samples = load(options.samples)
     chosen = [row for row in _rows(options) if _wanted(row, options)]
     options.out.mkdir(parents=True, exist_ok=True)
     end = BEGAN + options.budget_s
-    print(f"{len(samples)} samples, {sum(len(s['input_ids']) for s in samples):,} tokens")
     print(f"{HEAD}\n|{'---|' * 10}", flush=True)
-    results = []
+    results: list[Result] = []
     longest = 0.0
-    for row in chosen:
-        left = end - time.perf_counter()
-        if left < longest:
-            print(f"| {row.part} | {row.shape} | {row.name} | not begun: {left:.0f} s left |"
-                  + " |" * 6, flush=True)  # fmt: skip
-            continue
-        result = run(
-            row,
-            samples,
-            options.out / "run",
-            max_length=options.max_length,
-            deadline=end - 3,
-            cpu_adam=options.cpu_adam,
-        )
-        longest = max(longest, min(result.seconds, 12.0))
-        results.append(result)
-        print(_line(result), flush=True)
-        path = options.out / "results.json"
-        path.write_text(json.dumps([as_json(one) for one in results], indent=1))
+    with Processes(
+        options.samples,
+        ahead=1 if options.smoke else 3,
+        smoke=options.smoke,
+        out=options.out / "run",
+        max_length=options.max_length,
+        cpu_adam=options.cpu_adam,
+    ) as processes:
+        for row in chosen:
+            left = end - time.perf_counter()
+            if left < longest:
+                print(f"| {row.part} | {row.shape} | {row.name} | not begun: {left:.0f} s left |"
+                      + " |" * 6, flush=True)  # fmt: skip
+                continue
+            result = processes.run(row, deadline=end - 3)
+            longest = max(longest, min(result.seconds, 12.0))
+            results.append(result)
+            print(_line(result), flush=True)
+            path = options.out / "results.json"
+            path.write_text(json.dumps([as_json(one) for one in results], indent=1))
     _summary(results)
     return 0
 
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     run.add_argument("--match", nargs="*", default=[], help="only rows whose name has all of these")
     run.add_argument("--skip", nargs="*", default=[], help="no rows whose name has any of these")
-    run.add_argument("--budget-s", type=float, default=1e9)
+    run.add_argument("--budget-s", type=float, default=86_400.0)
     run.add_argument("--out", type=Path, default=Path("benchmark-trainer"))
     run.add_argument("--shape", default="4b")
     run.add_argument("--small", default="1b")
@@ -97,17 +97,6 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--samples", type=Path, required=True)
         one.add_argument("--max-length", type=int, default=1024)
     return parser
-
-
-def _environment(*, smoke: bool) -> None:
-    """As the trainer prepares it for itself, before torch is imported."""
-    if smoke:
-        os.environ["BERTH_DEVICES"] = "simulated"
-    from berth_trainer.environment import prepare, quieten_warnings, usable_cores
-    from berth_trainer.ranks import ranks_from
-
-    prepare(os.environ, ranks_from(os.environ), cores=usable_cores())
-    quieten_warnings()
 
 
 def _rows(options: argparse.Namespace) -> list[Row]:
@@ -138,12 +127,11 @@ def _rows(options: argparse.Namespace) -> list[Row]:
 
 def _layers_that_fit(shape: str) -> int:
     """How many layers of the large shape this card holds by the plan, with fp32 states."""
-    import torch
     from shapes import config_of
 
     from berth_trainer.memory import Budget, Setup, estimate, read_shape
 
-    total = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else 80 << 30
+    total = _card_bytes()
     setup = Setup(stage=1, loss="chunked", chunk_tokens=512, fused=True, tokens=4096)
     fitting = [
         depth
@@ -153,6 +141,19 @@ def _layers_that_fit(shape: str) -> int:
         )
     ]
     return max(fitting, default=1)
+
+
+def _card_bytes() -> int:
+    """As CUDA has it. Asked of the driver: a CUDA context of this process would take its own."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByIndex(0)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(card, version=pynvml.nvmlMemory_v2)
+    except pynvml.NVMLError:
+        return 80 << 30
+    return int(memory.total) - int(memory.reserved)
 
 
 def _wanted(row: Row, options: argparse.Namespace) -> bool:

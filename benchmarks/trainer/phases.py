@@ -12,20 +12,18 @@ class Phases:
     The peak of each part of a micro-batch, in GiB, and of all.
 
     `begin`: what is allocated before the first. `kept`: what is when the decoder's forward pass
-    ends. `forward`, `loss` (forward and backward), `layers` (backward), `last`: the peak within;
-    `last` is the layers' backward pass with the optimizer's step, after the last micro-batch.
+    ends. `forward`, `loss` (forward and backward), `layers` (backward), `update`: the peak within.
     """
 
     def __init__(self) -> None:
         self.peaks: dict[str, float] = {}
         self.reserved = 0.0
-        self._micro = 0
 
     @property
     def allocated(self) -> float:
         return max(self.peaks.values(), default=0.0)
 
-    def watch(self, trainer: Any, accumulation: int) -> None:
+    def watch(self, trainer: Any) -> None:
         """Mark the phases of `trainer`, before it trains."""
         import torch
 
@@ -45,14 +43,25 @@ class Phases:
                 hidden.register_hook(lambda _gradient: self._note("loss"))
 
         def marked(model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
-            loss = step(model, inputs, *rest, **options)
-            self._micro += 1
-            self._note("layers" if self._micro % accumulation else "last")
-            return loss
+            self._watch_step(trainer.model_wrapped)
+            return step(model, inputs, *rest, **options)
 
         decoder.register_forward_pre_hook(forward_begins)
         decoder.register_forward_hook(forward_ends)
         trainer.training_step = marked
+
+    def _watch_step(self, engine: Any) -> None:
+        """DeepSpeed's step after every micro-batch; it updates after the last one alone."""
+        if hasattr(engine, "berth_step"):
+            return
+        engine.berth_step = engine.step
+
+        def step(*given: Any, **options: Any) -> None:
+            self._note("layers")
+            engine.berth_step(*given, **options)
+            self._note("update")
+
+        engine.step = step
 
     def finish(self) -> None:
         """Count what came after the last mark, also where a run failed within a phase."""

@@ -120,6 +120,8 @@ def plan(small: str, large: str) -> list[Row]:
     add(large, 8192, lora=True, quantize="4bit")
     add(small, 8192, loss_chunk=0)
     add(small, 4096, deepspeed={"offload_optimizer": "cpu"})
+    add(small, 4096, stage=2, deepspeed={"offload_optimizer": "cpu"})
+    add(small, 4096, stage=3, deepspeed={"offload_optimizer": "cpu"})
     add(small, 8192, stage=3, deepspeed={"offload_optimizer": "cpu", "offload_param": "cpu"})
     add(small, 1024, stage=3, deepspeed={"offload_optimizer": "cpu", "offload_param": "cpu"})
     add(large, 4096, stage=3)

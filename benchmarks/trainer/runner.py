@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 import time
@@ -61,7 +60,7 @@ def run(
     *,
     max_length: int,
     deadline: float,
-    cpu_adam: bool = False,
+    cpu_adam: bool,
 ) -> Result:
     """
     Run it; whatever goes wrong stands in the result.
@@ -70,7 +69,6 @@ def run(
     where it was not built before; else torch's own, which is slower.
     """
     result = Result(row)
-    began = time.perf_counter()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the table alone goes to stdout
             if row.trainer == "trl":
@@ -82,8 +80,6 @@ def run(
     except Exception as error:  # noqa: BLE001 - one bad row must not cost the others
         first = str(error).strip().partition("\n")[0]
         result.failure = f"{type(error).__name__}: {first}"[:220]
-    clean_up()
-    result.seconds = round(time.perf_counter() - began, 1)
     return result
 
 
@@ -95,6 +91,8 @@ class _Ready:
     hardware: Any
     config: Any
     parameters: int
+    rows: list[tuple[int, ...]]
+    """Which samples a micro-batch has."""
     lean: bool
     block_mask: bool
 
@@ -115,15 +113,14 @@ def _run(
 ) -> None:
     from berth_trainer import deepspeed_config, training_arguments
     from berth_trainer.data.collate import Collate
-    from berth_trainer.data.packing import CollatePacked, PackedDataset, pack
+    from berth_trainer.data.packing import CollatePacked, PackedDataset
     from berth_trainer.hardware import prepare_deepspeed
     from berth_trainer.persona_trainer import PersonaTrainer
 
-    ready = _decide(row, result, max_length)
+    ready = _decide(row, samples, result, max_length)
     if ready is None:
         return
     training, hardware = ready.settings.training, ready.hardware
-    fresh_peak()
     zero = deepspeed_config.build(
         ready.settings.deepspeed,
         cuda=hardware.cuda,
@@ -141,10 +138,7 @@ def _run(
         evaluating=False,
         accumulation=training.gradient_accumulation_steps,
     )
-    packed = None
-    if training.pack_tokens:
-        rows = pack([len(one["input_ids"]) for one in samples], training.pack_tokens)
-        packed = PackedDataset(samples, rows)
+    packed = PackedDataset(samples, ready.rows) if training.pack_tokens else None
     model, bounds = _model(ready, result)
     clock = clock_callback(deadline)
     trainer = PersonaTrainer(
@@ -159,23 +153,21 @@ def _run(
     quieten(trainer)
     tokens = count_tokens(trainer, training.gradient_accumulation_steps)
     phases = Phases()
-    phases.watch(trainer, training.gradient_accumulation_steps)
+    phases.watch(trainer)
     try:
         trainer.train()
     finally:
-        engine = trainer.model_wrapped
         measure(result, clock, tokens(), row, ready.parameters, phases)
-        if hasattr(engine, "destroy"):
-            engine.destroy()
-        trainer.accelerator.free_memory()
 
 
-def _decide(row: Row, result: Result, max_length: int) -> _Ready | None:
+def _decide(row: Row, samples: list[Sample], result: Result, max_length: int) -> _Ready | None:
     """Plan the row as the trainer would; None where it is not to be run."""
     import torch
 
     from berth_trainer import planning
     from berth_trainer.config_file import settings_from
+    from berth_trainer.data.encode import IGNORED
+    from berth_trainer.data.packing import pack
     from berth_trainer.hardware import look
     from berth_trainer.memory import Budget, read_shape
     from berth_trainer.memory.speed import tokens_per_s
@@ -206,6 +198,14 @@ def _decide(row: Row, result: Result, max_length: int) -> _Ready | None:
         settings, shape, gpus=1, budget=Budget(gpu=total, host=1 << 50), fused=lean
     )
     result.told = [*decision.told, *decision.warnings]
+    packing = decision.settings.training.pack_tokens
+    rows = (
+        pack([len(one["input_ids"]) for one in samples], packing)
+        if packing
+        else [(index,) for index in range(len(samples))]
+    )
+    learned = [sum(label != IGNORED for label in one["labels"]) for one in samples]
+    decision = decision.knowing(max(sum(learned[index] for index in row) for row in rows))
     result.plan, result.plan_fits = decision.need.allocated / GIB, not decision.warnings
     result.plan_host = round(decision.need.host / GIB, 1)
     accumulation = decision.settings.training.gradient_accumulation_steps
@@ -221,6 +221,7 @@ def _decide(row: Row, result: Result, max_length: int) -> _Ready | None:
         hardware=hardware,
         config=config,
         parameters=shape.parameters,
+        rows=rows,
         lean=lean,
         block_mask=row.training.get("attention") == "block",
     )
@@ -354,28 +355,6 @@ def quieten(trainer: Any) -> None:
 
     for loud in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(loud)
-
-
-def fresh_peak() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def clean_up() -> None:
-    """Everything of a row goes: the next one starts from an empty card."""
-    import torch
-    from accelerate.state import AcceleratorState
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    unset_hf_deepspeed_config()
-    AcceleratorState._reset_state()  # noqa: SLF001 - the library's own way to begin anew
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
 
 
 def as_json(result: Result) -> dict[str, Any]:

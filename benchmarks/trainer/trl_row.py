@@ -23,7 +23,6 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
 
     cuda = torch.cuda.is_available()
     hardware = Hardware(cuda, "bf16" if cuda else "fp32", "auto", cpu_adam=False)
-    runner.fresh_peak()
     zero = deepspeed_config.build(
         DeepSpeedSettings(**row.deepspeed), cuda=cuda, cpu_adam=False, world_size=1
     )
@@ -67,16 +66,12 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
     runner.quieten(trainer)
     tokens = runner.count_tokens(trainer, row.training["gradient_accumulation_steps"])
     phases = Phases()
-    phases.watch(trainer, row.training["gradient_accumulation_steps"])
+    phases.watch(trainer)
     try:
         trainer.train()
     finally:
         parameters = sum(_numel(p) for p in model.parameters())
         runner.measure(result, clock, tokens(), row, parameters, phases)
-        engine = trainer.model_wrapped
-        if hasattr(engine, "destroy"):
-            engine.destroy()
-        trainer.accelerator.free_memory()
 
 
 def _numel(parameter: Any) -> int:

@@ -32,7 +32,8 @@ def build(
         "stage": settings.stage,
         "overlap_comm": cuda and travels,
         "contiguous_gradients": travels or settings.stage == 3,
-        "reduce_bucket_size": "auto" if travels else 200_000_000,
+        # Stage 3 takes a bucket of this size at once; below it nothing is copied on one rank.
+        "reduce_bucket_size": "auto" if travels or settings.stage == 3 else 200_000_000,
     }
     if settings.offload_optimizer == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}

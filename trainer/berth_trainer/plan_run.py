@@ -46,10 +46,8 @@ def settle(
     return settings, decision
 
 
-def leave_word(decision: Decision | None, folders: list[Path]) -> None:
+def leave_word(decision: Decision, folders: list[Path]) -> None:
     """Write `plan.json`, for whoever compares it with what the run then took."""
-    if decision is None:
-        return
     need = decision.need
     word = {
         "gpu_gib": round(need.gpu / GIB, 2),

@@ -28,10 +28,16 @@ class Decision:
     """`settings` to run with; `told` and `warnings` for the log; `need` of the run as decided."""
 
     settings: Settings
+    shape: ModelShape
     setup: Setup
     need: Estimate
     told: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def knowing(self, learned_tokens: int | None) -> Decision:
+        """The same with the need once it is known how much of a micro-batch is learned."""
+        setup = replace(self.setup, learned_tokens=learned_tokens)
+        return replace(self, setup=setup, need=estimate(self.shape, setup))
 
 
 def setup_of(settings: Settings, shape: ModelShape, *, gpus: int, fused: bool) -> Setup:
@@ -150,7 +156,7 @@ def _judged(
     warnings: tuple[str, ...] = ()
     if not budget.fits(need):
         warnings = (_will_not_fit(settings, shape, setup, need, budget),)
-    return Decision(settings, setup, need, told, warnings)
+    return Decision(settings, shape, setup, need, told, warnings)
 
 
 def _will_not_fit(

@@ -23,7 +23,7 @@ from berth_trainer.checklist import Asked
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material
-from berth_trainer.data.packing import CollatePacked
+from berth_trainer.data.packing import CollatePacked, PackedDataset
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.fused_layers import compiler_trouble
 from berth_trainer.hardware import Hardware, prepare_deepspeed
@@ -40,7 +40,7 @@ from berth_trainer.planning import Decision
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
 from berth_trainer.ranks import Ranks, meet, say
-from berth_trainer.session_data import Data, packed_rows, prepare_data
+from berth_trainer.session_data import Data, most_learned, packed_rows, prepare_data
 from berth_trainer.settings import Settings
 from berth_trainer.stop_signals import MARKER, StopSignals, mark_stopped
 
@@ -80,7 +80,6 @@ class Session:
         if self.ranks.first:
             self._prepare_folder(beginning)
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
-            plan_run.leave_word(self.decision, self._metric_folders())
         prepare_deepspeed(hardware)
         trainer, signals, keeper = self._trainer(
             data, tokenizer, config, hardware, zero, length, beginning
@@ -175,6 +174,7 @@ class Session:
             if training.pack_tokens
             else None
         )
+        decision = self._planned(data, packed)
         bounds = packed is not None and varlen_attention.choose(model, device)
         if self.settings.lora.r:
             model = add_adapter(model, self.settings.lora)
@@ -197,7 +197,7 @@ class Session:
             pack=CollatePacked(tokenizer.pad_token_id, training.pack_tokens, bounds)
             if packed
             else None,
-            plan_gib=self.decision.need.allocated / GIB if self.decision else None,
+            plan_gib=decision.need.allocated / GIB if decision else None,
             model=model,
             args=arguments,
             train_dataset=packed or data.train,
@@ -221,6 +221,16 @@ class Session:
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
         return trainer, signals, keeper
+
+    def _planned(self, data: Data, packed: PackedDataset | None) -> Decision | None:
+        """The plan with what the data tell, in `plan.json` too."""
+        if self.decision is None:
+            return None
+        learned = most_learned(data.train, packed, self.settings.training.batch_size)
+        decision = self.decision.knowing(learned)
+        if self.ranks.first:
+            plan_run.leave_word(decision, self._metric_folders())
+        return decision
 
     def _lean(self, model: Any, config: Any, hardware: Hardware, device: str) -> None:
         """Layers that keep little, compiled where that works; a line says what and why not."""

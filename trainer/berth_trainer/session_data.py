@@ -78,3 +78,16 @@ def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> Pack
     fill = sum(lengths) / (len(rows) * budget)
     say(f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full.")
     return PackedDataset(samples, rows)
+
+
+def most_learned(samples: Encoded, packed: PackedDataset | None, batch_size: int) -> int | None:
+    """
+    How many positions of one micro-batch the loss counts at most.
+
+    None where the samples are encoded only when they are asked for.
+    """
+    if not isinstance(samples, TokenDataset):
+        return None
+    if packed is None:
+        return batch_size * int(samples.answers.max())
+    return max(int(samples.answers[list(row)].sum()) for row in packed.rows)

@@ -3,14 +3,17 @@ Peak memory of one set-up, with its parts.
 
 The formula per GPU, N ranks, P parameters, T tokens in the micro-batch, L layers, h hidden:
 
-    peak = max(states + kept + max(loss, one layer), states + update) + gathers
+    peak = max(states + kept + max(loss, backward) + gathers, states + update)
            + fragmentation + context
 
 where `kept` are the inputs of recomputed layers (2·T·h each) and all activations of the others
-(c·T each), and `loss` is 12·T·V for the stock loss: bf16 logits, their fp32 copy and gradients
-(measured as six bf16 copies at the peak of the backward pass), or that of one chunk plus 2.5
-copies of the head's gradient. `states` depend on the ZeRO stage in a way that was counted from
-live tensors of real DeepSpeed engines. docs/trainer.md compares the sum with measured runs.
+(c·T each); `loss` is 12·T·V for the stock loss: bf16 logits, their fp32 copy and gradients
+(measured as six bf16 copies at the peak of the backward pass), or that of one chunk beside the
+gradient of the head, of which every chunk but the first makes one more for a moment; `backward`
+is a recomputed layer, what one layer's gradients take, and the head's gradient, which stays until
+the embedding's is added to it. `states` depend on the ZeRO stage in a way that was counted from
+live tensors of real DeepSpeed engines, and `update` in one that was measured phase by phase on a
+GPU. docs/trainer.md compares the sum with measured runs.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Setup:
     chunk_tokens: int = 256
     tokens: int = 2048
     """Tokens of one micro-batch on one GPU, padding included."""
+    learned_tokens: int | None = None
+    """How many of `tokens` the loss counts at most; absent: all of them."""
     lora_parameters: int | None = None
     """Trained scalars with LoRA; absent for full fine-tuning."""
     four_bit: bool = False
@@ -98,15 +103,14 @@ def estimate(shape: ModelShape, setup: Setup) -> Estimate:
     """Estimate the peaks of `setup`. Raises ValueError for an impossible combination."""
     _check(setup)
     states = _states(shape, setup)
-    kept = _kept(shape, setup)
-    transient = max(_loss(shape, setup), _layer(shape, setup))
-    update = _update(shape, setup)
+    kept, gathers, update = _kept(shape, setup), _gathers(shape, setup), _update(shape, setup)
+    transient = max(_loss(shape, setup), _backward(shape, setup))
     parts = {"model states": states}
-    if kept + transient >= update:
+    if kept + transient + gathers >= update:
         parts |= {"activations kept": kept, "loss or one layer": transient}
+        parts |= {"gathers and buckets": gathers}
     else:
         parts |= {"optimizer step": update}
-    parts |= {"gathers and buckets": _gathers(shape, setup)}
     parts |= {"fragmentation": int(FRAGMENTATION * sum(parts.values()))}
     parts |= {"CUDA context": CONTEXT_BYTES}
     return Estimate(gpu=sum(parts.values()), host=_host(shape, setup), parts=parts)
@@ -171,32 +175,43 @@ def _kept(shape: ModelShape, setup: Setup) -> int:
     return int(setup.tokens * (2 * shape.hidden * again + whole))
 
 
-def _layer(shape: ModelShape, setup: Setup) -> int:
+def _backward(shape: ModelShape, setup: Setup) -> int:
     """
-    One layer recomputed during the backward pass. Where others are not recomputed they are the
-    last ones, whose activations are gone by then.
+    Beside what is kept, while the layers' backward pass runs.
+
+    A layer that is recomputed counts where all are: where some are not, those are the last ones,
+    whose activations are gone by then. The gradients within a gated block of lean layers were
+    measured as four of its widest tensors; stock layers let go as much as they make.
     """
-    if setup.recomputed(shape.layers) < shape.layers:
-        return 0
-    return int(shape.activation_bytes(fused=setup.fused) * setup.tokens)
+    again = setup.recomputed(shape.layers) == shape.layers
+    layer = shape.activation_bytes(fused=setup.fused) if again else 0
+    gradients = 8 * shape.intermediate if setup.fused else 0
+    return int(setup.tokens * (layer + gradients)) + _head_gradient(shape, setup)
+
+
+def _head_gradient(shape: ModelShape, setup: Setup) -> int:
+    return 0 if setup.lora_parameters is not None else 2 * shape.embedding
 
 
 def _loss(shape: ModelShape, setup: Setup) -> int:
+    learned = setup.tokens if setup.learned_tokens is None else setup.learned_tokens
     if setup.loss == "stock":
         return 12 * setup.tokens * shape.vocabulary
-    head_gradients = 0 if setup.lora_parameters is not None else int(2.5 * 2 * shape.embedding)
-    return 12 * min(setup.chunk_tokens, setup.tokens) * shape.vocabulary + head_gradients
+    chunk = min(setup.chunk_tokens, learned)
+    head = _head_gradient(shape, setup)
+    first = max(12 * chunk * shape.vocabulary, 2 * chunk * shape.vocabulary + head)
+    return first if learned <= setup.chunk_tokens else head + first
 
 
 def _update(shape: ModelShape, setup: Setup) -> int:
-    """The fp32 gradient of one group of parameters; below stage 3 its flat bf16 copy as well."""
+    """The fp32 gradient of one group of parameters, and its flat bf16 copy."""
     if setup.offload_optimizer:
         return 0
     trained, n = _trained(shape, setup), setup.gpus
-    if setup.stage == 3:
-        return int(4 * min(trained / n, SUB_GROUP))
     if setup.stage == 0:
         return 6 * trained
+    if setup.stage == 3:
+        return int(6 * min(trained / n, SUB_GROUP))
     return int(6 * min(trained, SUB_GROUP) / n)
 
 
@@ -208,9 +223,9 @@ def _gathers(shape: ModelShape, setup: Setup) -> int:
             return 0
         # A gradient larger than a bucket is copied whole to be reduced.
         return buckets + 2 * _largest(shape, setup)
-    embedding = 2 * shape.embedding * (1 if setup.lora_parameters is not None else 2)
     if setup.gpus == 1 and not setup.offload_param:
-        return embedding  # one rank's partition is the whole: nothing else is gathered
+        return 0  # one rank's partition is the whole
+    embedding = 2 * shape.embedding * (1 if setup.lora_parameters is not None else 2)
     live = 2 * min(LIVE_PARAMETERS, shape.parameters - shape.embedding)
     return embedding + live + (buckets if setup.gpus > 1 else 0)
 
