@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,44 +71,42 @@ def run(starter: Starter, path: Path) -> dict[str, Any]:
         os.close(pipe)
 
 
-def until_free(shim: int, until: Callable[..., Any]) -> None:
-    """Wait until a shim waits for a message again: it sleeps, with no notice pipe open."""
-    process = psutil.Process(shim)
+def until_served_twice(
+    starter: Starter, tmp_path: Path, *, stop_late: bool = False
+) -> list[dict[str, Any]]:
+    """
+    Run attempts in turn until a shim has served two; what was heard of all, in order.
 
-    def waits() -> bool:
-        fds = [str(fd.readlink()) for fd in Path(f"/proc/{shim}/fd").iterdir()]
-        return process.status() == "sleeping" and not any(fd.startswith("pipe:") for fd in fds)
-
-    until(waits, "the shim waits again")
-
-
-def test_one_shim_serves_one_attempt_after_the_other(starter, tmp_path, until):
-    """Each attempt has its own record, log and environment, whoever was its shim before."""
-    first = run(starter, orders(tmp_path / "a", "1.1", "echo $MARK; exit 3", MARK="one"))
-    shim = first["began"]["shim"]
-    until_free(shim["pid"], until)
-    second = run(starter, orders(tmp_path / "b", "2.1", "echo ${MARK-none}; umask"))
-
-    assert second["began"]["shim"] == shim
-    assert (first["ended"]["attempt"], first["ended"]["exit_code"]) == ("1.1", 3)
-    assert (second["ended"]["attempt"], second["ended"]["exit_code"]) == ("2.1", 0)
-    assert (tmp_path / "a" / "output.log").read_text() == "one\n"
-    assert (tmp_path / "b" / "output.log").read_text() == "none\n0022\n"
-    assert json.loads((tmp_path / "a" / "exit.json").read_text()) == first["ended"]
-    assert json.loads((tmp_path / "b" / "started").read_text())["attempt"] == "2.1"
+    `stop_late`: each shim gets TERM between its attempt's end and the worker's letting go.
+    """
+    heard: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 20
+    while len({one["began"]["shim"]["pid"] for one in heard}) == len(heard):
+        assert time.monotonic() < deadline, "every attempt had a shim of its own"
+        number = len(heard) + 1
+        script = f'echo "$MARK"; umask; sleep 0.02; exit {number}'
+        pipe = starter.start(
+            orders(tmp_path / str(number), f"{number}.1", script, MARK=f"mark {number}")
+        )
+        heard.append(hear(pipe))
+        if stop_late:
+            os.kill(heard[-1]["began"]["shim"]["pid"], signal.SIGTERM)
+        os.close(pipe)
+    return heard
 
 
-def test_a_stop_that_comes_too_late_is_nobody_elses(starter, tmp_path, until):
-    """TERM sent before the worker heard of the end does not end the shim's next attempt."""
-    pipe = starter.start(orders(tmp_path / "a", "1.1", "true"))
-    shim = hear(pipe)["began"]["shim"]["pid"]
-    os.kill(shim, signal.SIGTERM)
-    os.close(pipe)
-    until_free(shim, until)
-    second = run(starter, orders(tmp_path / "b", "2.1", "sleep 0.05"))
-
-    assert second["began"]["shim"]["pid"] == shim
-    assert (second["ended"]["cause"], second["ended"]["exit_code"]) == ("exit", 0)
+@pytest.mark.parametrize("stop_late", [False, True])
+def test_one_shim_serves_one_attempt_after_the_other(starter, tmp_path, stop_late):
+    """
+    Each attempt has its own record, log and environment, whoever was its shim before; a stop
+    that was sent before the worker heard of an end does not end the shim's next attempt.
+    """
+    for number, one in enumerate(until_served_twice(starter, tmp_path, stop_late=stop_late), 1):
+        folder = tmp_path / str(number)
+        assert one["ended"]["attempt"] == f"{number}.1"
+        assert (one["ended"]["cause"], one["ended"]["exit_code"]) == ("exit", number)
+        assert (folder / "output.log").read_text() == f"mark {number}\n0022\n"
+        assert json.loads((folder / "started").read_text())["attempt"] == f"{number}.1"
 
 
 def test_no_shim_is_taken_over_whose_end_was_not_heard(starter, tmp_path):
