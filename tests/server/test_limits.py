@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from berth.protocol.internal import ObservedAttempt
 from berth_server.core.settings import Limits, PolicySettings
 from berth_server.service.callers import Caller
+from berth_server.service.cancel import on_cancel
 from berth_server.service.errors import Conflict
+from berth_server.service.explain import explain_job
 from berth_server.service.groups import Groups
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
@@ -112,3 +115,48 @@ def test_a_user_counts_for_a_group_that_the_settings_name():
     named = PolicySettings(limits_by_group={primary: Limits(running_gpus=1), "nowhere": Limits()})
     assert Groups(named).of(user) == primary
     assert Groups(named).of("nobody-of-that-name") is None
+
+
+class TestOwnJobsInTheWay:
+    """An urgent job that only its own user's limit keeps: what it is told."""
+
+    def test_preemption_does_not_lift_limits(self, limited):
+        """Nobody is stopped; the job to cancel is named, and cancelling it does help."""
+        low = limited.submit(ADA, gpus=2, preemptible=True, priority=-1, name="sweep")
+        other = limited.submit(ADA, gpus=2, preemptible=True, priority=-1)
+        for job in (low, other):
+            limited.worker.running(f"{job}.1")
+        limited.clock.now += 5
+        limited.worker.tell(
+            ObservedAttempt(
+                attempt=f"{low}.1",
+                token=limited.worker.token(f"{low}.1"),
+                phase="running",
+                saved_at=limited.clock.time(),
+            )
+        )
+        urgent = limited.submit(ADA, gpus=2, priority=5)
+        assert [limited.state(job) for job in (low, other, urgent)] == [
+            "running",
+            "running",
+            "queued",
+        ]
+        (hint,) = explain_job(limited.service, urgent).would_help
+        assert hint == (
+            f"The limit lets it start once job {low} (sweep) ends and it would start now: cancel "
+            f"it (berth cancel {low}) or wait, or have the limit raised. Preemption does not lift "
+            "limits."
+        )
+        on_cancel(limited.service, ADA, low)
+        limited.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
+        assert limited.state(urgent) == "starting"
+
+    def test_when_one_end_is_not_enough_nobody_is_named(self, limited):
+        """Cancelling one of them would not help."""
+        for _ in range(2):
+            limited.submit(ADA, gpus=2)
+        urgent = limited.submit(ADA, gpus=3, priority=5)
+        told = explain_job(limited.service, urgent).would_help
+        assert told == [
+            "It starts when several of these jobs have ended, or when the limit is raised."
+        ]

@@ -99,7 +99,7 @@ def _box_reasons(
     board, tally = Board(snapshot, plan.settings), Tally(snapshot, plan.settings)
     for _ in walk(board, tally, [snapshot.pending[i] for i in before], plan.aged):
         pass
-    hit = tally.hit(job)
+    hit = tally.hit(job) or tally.kept_from(job, board)
     if hit is not None:
         reasons.append(limit_reached(snapshot, hit))
     usable = board.usable(job)

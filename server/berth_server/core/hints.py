@@ -9,11 +9,13 @@ from berth.protocol.base import format_duration
 from berth.protocol.explain import Reason
 from berth_server.core.board import Board
 from berth_server.core.calendar import next_change
-from berth_server.core.limits import Tally
-from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.core.limits import Hit, Tally
+from berth_server.core.model import JobView, Plan, RunningView, Snapshot
 from berth_server.core.phrases import clock, count, job_list
 from berth_server.core.policy import fitting
 from berth_server.core.policy import plan as decide
+from berth_server.core.reasons import counted_for
+from berth_server.core.victims import lost_s
 
 _STEPS_S = tuple(
     minutes * 60.0 for minutes in (5, 10, 15, 30, 60, 120, 240, 480, 720, 1440, 2880, 5760)
@@ -51,12 +53,60 @@ def _about_limits(snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Re
     found: list[str] = []
     if hit is not None and hit.resource == "running_gpus" and job.gpus > hit.limit:
         found.append(f"Ask for at most {count(int(hit.limit), 'GPU')}, or have the limit raised.")
-    elif any(reason.kind == "limit" and reason.job_ids for reason in reasons):
-        found.append("It starts when one of these jobs ends, or when the limit is raised.")
+    elif hit is not None and any(reason.kind == "limit" and reason.job_ids for reason in reasons):
+        found.append(_who_would_make_room(snapshot, plan, job, hit))
     change = next_change(plan.settings.calendar, snapshot.now, plan.settings.zone)
     if change is not None:
         found.append(f"By the calendar other limits hold from {clock(change)} on.")
     return found
+
+
+def _who_would_make_room(snapshot: Snapshot, plan: Plan, job: JobView, hit: Hit) -> str:
+    """
+    Which running job has to end for the limit to let it start: preemption does not lift limits.
+
+    Jobs of its own user first, then who gives way to it in priority and is preemptible, then
+    whose end loses least work.
+    """
+    runs = [run for run in snapshot.running if counted_for(run, hit) == hit.whose]
+    runs.sort(
+        key=lambda run: (
+            run.user != job.user,
+            not (run.preemptible and run.priority < job.priority),
+            lost_s(snapshot, run),
+            -run.job_id,
+        )
+    )
+    for run in runs:
+        without = without_run(snapshot, run)
+        if Tally(without, plan.settings).hit(job) is not None:
+            continue
+        named = f"job {run.job_id} ({run.name})" if run.name else f"job {run.job_id}"
+        mine = run.user == job.user
+        act = f"cancel it (berth cancel {run.job_id}) or wait" if mine else "wait for it"
+        now = " and it would start now" if _starts(without, plan, job) else ""
+        how = "" if mine else f" of {run.user}"
+        text = (
+            f"The limit lets it start once {named}{how} ends{now}: {act}, or have the limit raised."
+        )
+        if run.preemptible and run.priority < job.priority:
+            text += " Preemption does not lift limits."
+        return text
+    return "It starts when several of these jobs have ended, or when the limit is raised."
+
+
+def without_run(snapshot: Snapshot, run: RunningView) -> Snapshot:
+    """The snapshot as it would be if this attempt had ended and left its GPUs."""
+    gpus = tuple(
+        replace(
+            gpu,
+            lease=None if gpu.lease and gpu.lease.attempt == run.attempt else gpu.lease,
+            shares=tuple(one for one in gpu.shares if one.attempt != run.attempt),
+        )
+        for gpu in snapshot.gpus
+    )
+    running = tuple(one for one in snapshot.running if one.attempt != run.attempt)
+    return replace(snapshot, gpus=gpus, running=running)
 
 
 def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[str]:

@@ -9,6 +9,7 @@ from math import inf
 from operator import itemgetter
 from typing import Literal
 
+from berth_server.core.board import Board
 from berth_server.core.calendar import in_force
 from berth_server.core.model import AblationView, JobView, RunningView, Snapshot, Usage
 from berth_server.core.parts import wanted
@@ -35,6 +36,8 @@ class Hit:
     """The calendar rule that sets the limit, if one does."""
     ablation: bool = False
     """Whether `whose` is an ablation, whose own caps these are."""
+    kept_for: int | None = None
+    """A job ahead, counted in `used` already, that would meet the limit if this one started."""
 
     @property
     def sentence(self) -> str:
@@ -44,6 +47,8 @@ class Hit:
         who = f"Group {self.whose}" if self.group else f"{self.whose}"
         rule = f' (rule "{self.rule}")' if self.rule else ""
         used, limit = f"{self.used:.4g}", f"{self.limit:.6g}"
+        if self.kept_for is not None:
+            rule += f"; job {self.kept_for}, which is to start before it, is counted"
         match self.resource:
             case "running_gpus":
                 return f"{who} holds {used} GPUs and may hold {limit}{rule}."
@@ -62,7 +67,11 @@ class Hit:
                 f"of it starts until it may have more: berth ablate set {self.whose} "
                 "--max-gpu-hours HOURS."
             )
-        return f"Ablation {self.whose} has {used} jobs running and may have {limit} (max_running)."
+        kept = "" if self.kept_for is None else f"; job {self.kept_for} is to start before it"
+        return (
+            f"Ablation {self.whose} has {used} jobs running and may have {limit} "
+            f"(max_running){kept}."
+        )
 
 
 class Tally:
@@ -122,6 +131,21 @@ class Tally:
                 return replace(hit, rule=rule)
         return None
 
+    def kept_from(self, job: JobView, board: Board) -> Hit | None:
+        """
+        The limit at which the job would keep the shadow's, if it started now.
+
+        Both may belong to one user, group or ablation: what the first is promised includes its
+        place within the limits, also meanwhile, since whoever is at a limit claims no GPUs.
+        """
+        shadow = board.shadow
+        if shadow is None or not _together(job, shadow.job):
+            return None
+        self.change(shadow.job, 1)
+        hit = self.hit(job)
+        self.change(shadow.job, -1)
+        return None if hit is None else replace(hit, kept_for=shadow.job.id)
+
     def _ablation_hit(self, job: JobView, name: str) -> Hit | None:
         caps = self.snapshot.ablations.get(name)
         if caps is None:
@@ -169,6 +193,15 @@ class Tally:
         for key in _owners(user, group):
             self.gpus[key] += gpus * by
             self.jobs[key] += by
+
+
+def _together(a: JobView, b: JobView) -> bool:
+    """Whether some limit may count both."""
+    return (
+        a.user == b.user
+        or (a.group is not None and a.group == b.group)
+        or (a.ablation is not None and a.ablation == b.ablation)
+    )
 
 
 def is_spent(caps: AblationView) -> bool:

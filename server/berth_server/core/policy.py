@@ -6,7 +6,8 @@ The decision: which waiting jobs start now, and on which GPUs.
    user or group is at a limit is passed over.
 3. The first job that must wait for GPUs casts a shadow (EASY backfill): a later job starts
    only if the gang would start no later for it, neither going by estimates nor, if it has a
-   time limit, when everybody runs to the limit. A job that waits for something without a known
+   time limit, when everybody runs to the limit; nor may it take the gang's place within the
+   limits of its user, group or ablation. A job that waits for something without a known
    end (an outsider, a sick GPU) casts none.
 4. That first job may have attempts of lower priority stopped that allow it.
 5. Behind a job past the age cap nobody starts on a GPU that it could use.
@@ -95,7 +96,7 @@ def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Ite
         # Over a long queue this line is most of the walk.
         if job.gpus > n_open and cast and place >= aged and not (has_room and job.share):
             continue
-        hit = tally.hit(job)
+        hit = tally.hit(job) or tally.kept_from(job, board)
         if hit is not None:
             yield Offer(job=job, hit=hit)
             continue

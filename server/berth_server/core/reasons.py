@@ -60,7 +60,7 @@ def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
     runs = [
         run
         for run in snapshot.running
-        if _counted_for(run, hit) == hit.whose and (run.gpu_uuids or hit.resource == "running_jobs")
+        if counted_for(run, hit) == hit.whose and (run.gpu_uuids or hit.resource == "running_jobs")
     ]
     ends = [run.started_at + run.time_limit for run in runs if run.started_at and run.time_limit]
     at_once = hit.resource in {"running_gpus", "running_jobs"}
@@ -72,7 +72,8 @@ def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
     )
 
 
-def _counted_for(run: RunningView, hit: Hit) -> str | None:
+def counted_for(run: RunningView, hit: Hit) -> str | None:
+    """The name under which an attempt counts where the limit was met."""
     if hit.ablation:
         return run.ablation
     return run.group if hit.group else run.user
