@@ -52,6 +52,21 @@ def spec(folder: Path, **more: Any) -> dict[str, Any]:
     return {"command": "python train.py", "workdir": str(folder), "snapshot": True, **more}
 
 
+def test_an_edit_in_the_second_of_the_commit_is_in_the_diff(api, repository):
+    """As scripts make them: of the same size and, to the clock's grain, of the same time."""
+    git(repository, "config", "core.trustctime", "false")
+    train = repository / "runs" / "train.py"
+    moment = train.stat().st_mtime_ns - 10**10
+    os.utime(train, ns=(moment, moment))
+    git(repository, "commit", "-q", "-a", "-m", "second")
+    train.write_text(train.read_text().replace("second", "secund"))
+    for path in (train, repository / ".git" / "index"):
+        os.utime(path, ns=(moment, moment))
+    job = api.post(URL, json=spec(repository / "runs")).json()
+    assert job["snapshot"]["changed"] == 1
+    assert "+print('secund')" in api.get(f"{URL}/{job['id']}/snapshot/diff").text
+
+
 def test_commit_and_changes_are_recorded(api, repository):
     """In the job object; the diff can be fetched, new files included."""
     answer = api.post(URL, json=spec(repository / "runs"))

@@ -80,8 +80,9 @@ class Repository:
         with tempfile.TemporaryDirectory() as folder:
             index = os.path.join(folder, "index")  # noqa: PTH118 - a light start
             own = os.path.join(self.root, self.text("rev-parse", "--git-path", "index"))  # noqa: PTH118 - as above
+            # With its time: git reads again what was edited in the second in which that was written.
             with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(own, index)
+                shutil.copy2(own, index)
             if new:
                 self.git(
                     *("--literal-pathspecs", "add", "--intent-to-add"),
