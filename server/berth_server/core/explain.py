@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from berth.protocol.explain import Explanation, Reason
 from berth.protocol.states import JobState
 from berth_server.core.board import Board
@@ -38,6 +40,18 @@ def explain(snapshot: Snapshot, plan: Plan, job_id: int) -> Explanation:
         if run.job_id == job_id:
             return _running(snapshot, run)
     raise KeyError(job_id)
+
+
+def without_later(snapshot: Snapshot, plan: Plan, job_id: int) -> tuple[Snapshot, Plan]:
+    """
+    The same box and plan with the jobs that a queued one is explained by, which is quicker.
+
+    Those are the ones ahead of it, and whoever the plan starts or keeps GPUs for.
+    """
+    ahead = plan.order[: plan.order.index(job_id) + 1]
+    named = (*plan.started, *(claim.job_id for claim in plan.claims))
+    queue = tuple(snapshot.pending[other] for other in dict.fromkeys((*ahead, *named)))
+    return replace(snapshot, queue=queue), replace(plan, order=ahead)
 
 
 def _running(snapshot: Snapshot, run: RunningView) -> Explanation:

@@ -29,7 +29,7 @@ def hints(
     kinds = {reason.kind for reason in reasons}
     found: list[str] = []
     if "held" in kinds:
-        found.append(f"Release it: berth release {job.id}.")
+        found.append(f"Release it: `berth release {job.id}`.")
     if "impossible" in kinds:
         found.append(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}.")
     if "gpu_memory" in kinds:
@@ -41,7 +41,7 @@ def hints(
     if "gpus_outsider" in kinds:
         found.append("Whoever is on the GPU outside the queue has to free it; see `berth gpus`.")
     if "gpus_draining" in kinds:
-        found.append("Undrain the GPU when it may be used again: berth gpus undrain.")
+        found.append("Undrain the GPU when it may be used again: `berth gpus undrain`.")
     if any(r.kind == "gpus_held" and r.until is None for r in reasons):
         found.append("Time limits on the jobs ahead let their end be planned with.")
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
 from berth.protocol.placement import Placement
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
-from berth_server.core.explain import explain
+from berth_server.core.explain import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.service.board import moment, seconds
 from berth_server.store import attempts, jobs
@@ -130,12 +129,8 @@ class _Outlook:
 
     def _explained(self, job_id: int) -> str | None:
         """The sentence of the whole explanation; who comes after the job does not matter."""
-        snapshot, plan = self._forecast
-        ahead = plan.order[: plan.order.index(job_id) + 1]
-        pending = self._service.board.pending
-        queue = tuple(pending[other] for other in ahead if other in pending)
-        seen = replace(snapshot, queue=queue)
-        return explain(seen, replace(plan, order=ahead), job_id).summary
+        seen, plan = without_later(*self._forecast, job_id)
+        return explain(seen, plan, job_id).summary
 
 
 def _job(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scenes import NOW, box, gpu, job, running, snapshots
 
 from berth.protocol.states import JobState
-from berth_server.core.explain import explain
+from berth_server.core.explain import explain, without_later
 from berth_server.core.model import (
     RunningView,
     Snapshot,
@@ -42,6 +42,16 @@ def test_no_plan_breaks_a_promise(snapshot):
         assert wanted.state is not JobState.HELD
         assert wanted.not_before is None
         assert all(d.state is JobState.SUCCEEDED for d in wanted.dependencies)
+
+
+@settings(max_examples=150, deadline=None)
+@given(snapshots())
+def test_why_a_job_waits_does_not_depend_on_who_is_behind_it(snapshot):
+    """Lists explain each job with those ahead alone: the sentence is the same."""
+    made = plan(snapshot)
+    for job_id in made.positions:
+        told = explain(*without_later(snapshot, made, job_id), job_id)
+        assert told.summary == explain(snapshot, made, job_id).summary
 
 
 @settings(max_examples=150, deadline=None)
