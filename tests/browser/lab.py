@@ -9,9 +9,11 @@ import os
 import pwd
 import random
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,8 @@ class Lab:
     def fill(self) -> dict[str, int]:
         """Submit the afternoon's jobs; returns the ids of those worth showing."""
         names = list(self.users) or [pwd.getpwuid(os.geteuid()).pw_name] * 3
-        for name in set(names):
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        for name in {*names, me}:
             self._furnish(name)
         ada, bob, eve = names
         seeds = [
@@ -148,8 +151,20 @@ class Lab:
             depends_on=[twin],
             time_limit="3h",
         )
+        self.submit(bob, "python train.py", gpus=1, name="sanity-check", time_limit="30m")
+        # Others may not run the Python of whoever takes pictures, so the code frozen is his own.
+        frozen = self.submit(
+            me, "python train.py", gpus=1, name="persona-frozen", hold=True, snapshot=True
+        )
+        self._reserve(eve)
         self._disturb()
-        return {"running": twin, "queued": profile, "failed": failed, "ended": seeds[0]}
+        return {
+            "running": twin,
+            "queued": profile,
+            "failed": failed,
+            "ended": seeds[0],
+            "frozen": frozen,
+        }
 
     def submit(self, user: str, command: str, **fields: object) -> int:
         """Submit a command as one of the users."""
@@ -170,11 +185,35 @@ class Lab:
         (launcher / "launch.py").write_text(LAUNCH)
         (twin / "train.py").write_text(TRAIN)
         (twin / "full_context.py").write_text(FULL_CONTEXT)
+        self._edit(twin, self.users.get(user, os.geteuid()))
         programs = self.root / user / "envs" / "twin" / "bin"
         programs.mkdir(parents=True, exist_ok=True)
         # Root's own interpreter may lie in a home that nobody else can enter.
         everybodys = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin")
         (programs / "python").symlink_to(everybodys or sys.executable)
+
+    def _edit(self, twin: Path, uid: int) -> None:
+        """Make it a git work tree in which somebody is in the middle of something."""
+        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org", "-c", "safe.directory=*"]
+        for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "begin"]):
+            subprocess.run(["git", "-C", twin, *who, *words], check=True)
+        train = twin / "train.py"
+        train.write_text(train.read_text().replace("default=3e-4)", "default=1e-4)"))
+        (twin / "notes.md").write_text("# Persona\nProfiles first, then the history.\n")
+        for path in (twin, *twin.rglob("*")):
+            os.chown(path, uid, -1)
+
+    def _reserve(self, user: str) -> None:
+        """Two cards are somebody's from tonight on."""
+        begins = utc_now() + timedelta(hours=5)
+        wish = {
+            "gpus": ["4", "5"],
+            "users": [user],
+            "starts_at": begins.isoformat(),
+            "ends_at": (begins + timedelta(hours=14)).isoformat(),
+            "reason": "camera-ready runs",
+        }
+        self.box.call("POST", "/reservations", wish)
 
     def _disturb(self) -> None:
         """Somebody outside the queue sits on a card, and another one is being drained."""

@@ -24,12 +24,13 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 USERS = {"ada": 61001, "bob": 61002, "eve": 61003}
 WIDE = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+PHONE = {"width": 375, "height": 844}
 INSIDE = "BERTH_SCREENSHOTS_INSIDE"
 
 SCREENS = {
     "overview": "/",
     "gpu": "/?gpu=6",
+    "reserve": "/?reserve=true",
     "queue": "/queue",
     "explain": "/queue?explain={queued}",
     "jobs": "/jobs",
@@ -39,6 +40,7 @@ SCREENS = {
     "placement": "/jobs/{running}/placement",
     "attempts": "/jobs/{ended}/attempts",
     "spec": "/jobs/{running}/spec",
+    "code": "/jobs/{frozen}/code",
     "timeline": "/jobs/{ended}/timeline",
     "files": "/jobs/{ended}/files",
     "waiting": "/jobs/{queued}/log",

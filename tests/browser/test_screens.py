@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import re
+import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,16 @@ from playwright.sync_api import Page, expect
 SCREENS = [
     ("/", "GPUs free", "Running"),
     ("/?gpu=0", "GPUs free", "Drain: no new job"),
+    ("/?reserve=true", "GPUs free", "Meanwhile only their jobs"),
     ("/queue", "Queue", "waits-for-gpus"),
-    ("/queue?explain={queued}", "Queue", "Expected start"),
+    ("/queue?explain={queued}", "Queue", "Together"),
     ("/jobs", "Jobs", "trainer-one"),
     ("/jobs/{running}/log", "trainer-one", "INFO step"),
     ("/jobs/{running}/metrics", "trainer-one", "eval_loss"),
-    ("/jobs/{running}/placement", "trainer-one", "CUDA_VISIBLE_DEVICES"),
+    ("/jobs/{running}/placement", "trainer-one", "that were free"),
     ("/jobs/{ended}/attempts", "quick-one", "ended by itself"),
     ("/jobs/{running}/spec", "trainer-one", "job.yaml"),
+    ("/jobs/{ended}/code", "quick-one", "changed file.*print"),
     ("/jobs/{ended}/timeline", "quick-one", "job.submitted"),
     ("/jobs/{ended}/files", "quick-one", "output.log"),
     ("/jobs/{queued}/log", "waits-for-gpus", "No log yet"),
@@ -48,7 +53,12 @@ def jobs(shared_box: Box) -> Iterator[dict[str, int]]:
     """A running, a queued and an ended job, all of one ablation where it matters."""
     labels = {"ablation": "pair"}
     ended = shared_box.submit(
-        _trainer(20, 0.0), name="quick-one", labels={**labels, "lr": "1e-4"}, gpus=1
+        _trainer(20, 0.0),
+        name="quick-one",
+        labels={**labels, "lr": "1e-4"},
+        gpus=1,
+        workdir=str(_repository(shared_box.home / "pair")),
+        snapshot=True,
     )
     shared_box.wait_state(ended, "succeeded")
     running = shared_box.submit(
@@ -60,8 +70,23 @@ def jobs(shared_box: Box) -> Iterator[dict[str, int]]:
     )
     queued = shared_box.submit("sleep 60", name="waits-for-gpus", gpus=8, time_limit="1h")
     shared_box.wait_state(running, "running")
+    ends_at = (datetime.now(UTC) + timedelta(hours=30)).isoformat()
+    wish = {"gpus": ["0", "1", "6"], "users": [getpass.getuser()], "ends_at": ends_at}
+    made = shared_box.call("POST", "/reservations", {**wish, "reason": "camera-ready runs"})
     yield {"running": running, "queued": queued, "ended": ended}
+    shared_box.call("DELETE", f"/reservations/{made['id']}")
     shared_box.clear()
+
+
+def _repository(root: Path) -> Path:
+    """A work tree with a change."""
+    root.mkdir()
+    (root / "train.py").write_text("print('first')\n")
+    who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "begin"]):
+        subprocess.run(["git", "-C", root, *who, *words], check=True)
+    (root / "train.py").write_text("print('second')\n")
+    return root
 
 
 def _trainer(steps: int, pause_s: float) -> str:
@@ -87,7 +112,7 @@ def test_screen_is_accessible_in_both_themes_and_on_a_phone(
     if title != "There is no such page":
         expect(page.get_by_role("heading", level=1)).to_contain_text(title)
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
-    expect(page.locator("body")).to_contain_text(re.compile(content))
+    expect(page.locator("body")).to_contain_text(re.compile(content, re.DOTALL))
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     assert violations(page) == [], "light"
     page.emulate_media(color_scheme="dark")
@@ -127,7 +152,7 @@ def test_nothing_sticks_out_at_any_size(
     page.set_viewport_size({"width": size[0], "height": size[1]})
     for path, _, content in SCREENS:
         page.goto(box.url + path.format(**jobs))
-        expect(page.locator("body")).to_contain_text(re.compile(content))
+        expect(page.locator("body")).to_contain_text(re.compile(content, re.DOTALL))
         expect(page.get_by_label("Loading")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], path
 

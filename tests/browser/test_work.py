@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from box import Box
@@ -223,35 +221,6 @@ def test_jobs_that_share_a_card_are_shown_with_their_parts(page: Page, box: Box)
     expect(shared).to_contain_text("half")
     expect(shared).to_contain_text(re.compile(r"of 20\.0 GiB"))
     expect(shared).to_contain_text("19.6 GiB left to share")
-
-
-def test_a_reserved_card_says_for_whom(page: Page, box: Box) -> None:
-    """Set aside now, it does not look free."""
-    me = getpass.getuser()
-    ends = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
-    made = box.call(
-        "POST",
-        "/reservations",
-        {"gpus": ["5"], "users": [me], "ends_at": ends, "reason": "camera-ready"},
-    )
-    card = page.locator("[data-gpu='5']")
-    expect(card).to_contain_text(f"reserved for {me}, ends in 2h 59m: camera-ready")
-    box.call("DELETE", f"/reservations/{made['id']}")
-    expect(card).not_to_contain_text("reserved")
-
-
-def test_a_gpu_is_drained_and_let_on_again(page: Page, box: Box) -> None:
-    """Drain carries its reason to the map; nothing new starts there."""
-    page.locator("[data-gpu='7']").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Reason for draining").fill("new fan")
-    dialog.get_by_role("button", name="Drain").click()
-    expect(dialog.get_by_role("button", name="Let jobs on again")).to_be_visible()
-    expect(page.locator("[data-gpu='7']")).to_contain_text("new fan")
-    dialog.get_by_role("button", name="Let jobs on again").click()
-    expect(dialog.get_by_role("button", name="Drain")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.locator("[data-gpu='7']")).to_contain_text("free")
 
 
 def test_curves_come_from_the_log_of_any_hugging_face_trainer(page: Page, box: Box) -> None:

@@ -27,8 +27,11 @@ const whole = (value: unknown): number | undefined => {
 const overview = createRoute({
   ...at("/"),
   component: OverviewScreen,
-  validateSearch: (search: Record<string, unknown>): { gpu?: number } =>
-    optional({ gpu: whole(search["gpu"]) }),
+  validateSearch: (search: Record<string, unknown>): { gpu?: number; reserve?: true } =>
+    optional({
+      gpu: whole(search["gpu"]),
+      reserve: search["reserve"] === true ? (true as const) : undefined,
+    }),
 });
 const queue = createRoute({
   ...at("/queue"),

@@ -141,6 +141,6 @@ def _rule_sentence(
             f"smallest {'card' if one else 'cards'}, so that bigger ones are kept for bigger jobs."
         )
     return (
-        f"Others of the {free} that were {kind} would have done as well; the lowest "
+        f"Other choices among the {free} that were {kind} were as good; the lowest "
         f"{'number' if one else 'numbers'} won."
     )

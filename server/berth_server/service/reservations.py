@@ -43,11 +43,12 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
         meets = starts_at < other.ends_at and other.starts_at < ends_at
         shared = [gpu for gpu in gpus if gpu.uuid in other.gpus]
         if meets and shared and (other.users, other.groups) != (users, groups):
-            raise Conflict(
+            sentence = (
                 f"GPU {_indices(shared)} is reserved for {_whom(other)} from "
                 f"{clock_time(other.starts_at)} to {clock_time(other.ends_at)} (reservation "
                 f"{other.id}); choose other GPUs or times, or delete that one first."
             )
+            raise Conflict(sentence, {"gpus": sentence})
     with service.change(caller.user, plan="never") as tx:
         made = reservations.insert(
             tx,

@@ -24,8 +24,10 @@ export const api = {
     request<T.JobPage>("GET", "/queue", { query: { limit }, ...withSignal(signal) }),
   counts: (signal?: AbortSignal) => request<T.JobCounts>("GET", "/jobs/counts", withSignal(signal)),
   job: (id: number, signal?: AbortSignal) => request<T.Job>("GET", `/jobs/${id}`, withSignal(signal)),
-  explain: (id: number, signal?: AbortSignal) =>
-    request<T.Explanation>("GET", `/jobs/${id}/explain`, withSignal(signal)),
+  explain: (id: number, against: number | undefined, signal?: AbortSignal) =>
+    request<T.Explanation>("GET", `/jobs/${id}/explain`, { query: { against }, ...withSignal(signal) }),
+  diff: (id: number, signal?: AbortSignal) =>
+    request<string>("GET", `/jobs/${id}/snapshot/diff`, { text: true, ...withSignal(signal) }),
   metrics: (id: number, attempt: number | undefined, maxPoints: number, signal?: AbortSignal) =>
     request<T.Metrics>("GET", `/jobs/${id}/metrics`, {
       query: { attempt, max_points: maxPoints },
@@ -62,6 +64,8 @@ export const api = {
   drain: (uuid: string, reason: string | null, until: string | null) =>
     request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/drain`, { body: { reason, until } }),
   undrain: (uuid: string) => request<T.Gpu>("POST", `/gpus/${encodeURIComponent(uuid)}/undrain`),
+  reserve: (wish: T.ReservationRequest) => request<T.Reservation>("POST", "/reservations", { body: wish }),
+  unreserve: (id: number) => request<T.Reservation>("DELETE", `/reservations/${id}`),
   events: (query: { after?: number; limit?: number; job?: number; order?: "newest" }, signal?: AbortSignal) =>
     request<T.EventPage>("GET", "/events", { query, ...withSignal(signal) }),
   ablations: (signal?: AbortSignal) => request<T.AblationList>("GET", "/ablations", withSignal(signal)),
@@ -76,6 +80,11 @@ export const api = {
     request<T.NewToken>("POST", "/tokens", { body: { name, expires_in: expiresIn } }),
   deleteToken: (id: number) => request<undefined>("DELETE", `/tokens/${id}`),
 };
+
+/** Address of a job's frozen code: all of it as a tar, or how it differed from its commit. */
+export function snapshotUrl(id: number, what: "archive" | "diff"): string {
+  return `/api/v1/jobs/${id}/snapshot/${what}`;
+}
 
 /** Address of the raw bytes of a log, for downloads. */
 export function logUrl(id: number, attempt: number | undefined): string {

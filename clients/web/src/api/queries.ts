@@ -70,8 +70,13 @@ export function useJob(id: number) {
   return useQuery({ queryKey: ["job", id], queryFn: ({ signal }) => api.job(id, signal) });
 }
 
-export function useExplanation(id: number, enabled = true) {
-  return useQuery({ queryKey: ["explain", id], queryFn: ({ signal }) => api.explain(id, signal), enabled });
+/** Why a job is where it is; in line beside `against`, or beside the job just ahead. */
+export function useExplanation(id: number, against?: number) {
+  return useQuery({
+    queryKey: ["explain", id, against ?? null],
+    queryFn: ({ signal }) => api.explain(id, against, signal),
+    placeholderData: (before) => (before?.job_id === id ? before : undefined),
+  });
 }
 
 export function useMetrics(

@@ -14,6 +14,16 @@ export class ApiError extends Error {
     super(detail);
   }
 
+  /**
+   * What is wrong with the field `name` or a part of it. What concerns several fields comes without
+   * a path: the sentence names in quotes the one that it stands beside.
+   */
+  of(name: string): string | undefined {
+    return this.fields.find((f) =>
+      f.field === "" ? /'(\w+)'/.exec(f.problem)?.[1] === name : f.field.split(".")[0] === name,
+    )?.problem;
+  }
+
   /** The fields' problems that the sentence does not tell already. */
   get furtherFields(): readonly { field: string; problem: string }[] {
     return this.fields.filter((f) => f.problem !== this.message);
@@ -28,9 +38,11 @@ export interface Options {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  /** Take the answer as text and not as JSON. */
+  text?: boolean;
 }
 
-/** Ask `method /api/v1<path>` and return its JSON (undefined for 204). Throws ApiError. */
+/** Ask `method /api/v1<path>` and return its JSON (undefined for 204), or its text. Throws ApiError. */
 export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json", ...options.headers };
   const init: RequestInit = { method, headers, credentials: "same-origin" };
@@ -46,9 +58,9 @@ export async function request<T>(method: string, path: string, options: Options 
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "The server does not answer; on the box, `berth status` says why.");
   }
-  if (answer.status === 204) return undefined as T;
   if (!answer.ok) throw await problemOf(answer);
-  return (await answer.json()) as T;
+  if (options.text === true) return (await answer.text()) as T;
+  return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T);
 }
 
 /** "?a=1&b=x&b=y", leaving out what is undefined; empty for no parameters. */

@@ -3,6 +3,7 @@ import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
 import { absolute, relative, wallClock } from "@/format/duration";
 import { pieces, withoutForecast } from "@/model/sentence";
+import { PlaceInLine } from "./PlaceInLine";
 import { Told } from "./Told";
 import { useNow } from "./Time";
 
@@ -14,7 +15,14 @@ const CONFIDENCE = {
 };
 
 /** Why a job is where it is: the scheduler's own facts, one by one. */
-export function ExplanationView({ explanation }: { explanation: Explanation }) {
+export function ExplanationView({
+  explanation,
+  open = false,
+}: {
+  explanation: Explanation;
+  /** Whether the points are in view without asking for them. */
+  open?: boolean;
+}) {
   const now = useNow();
   const start = explanation.expected_start == null ? undefined : Date.parse(explanation.expected_start);
   const summary = withoutForecast(explanation.summary);
@@ -67,6 +75,7 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
           </ul>
         </>
       )}
+      <PlaceInLine explanation={explanation} open={open} />
     </div>
   );
 }
@@ -74,7 +83,7 @@ export function ExplanationView({ explanation }: { explanation: Explanation }) {
 function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
   const Icon = reason.blocking ? CircleAlert : Info;
   // Most sentences tell their end themselves.
-  const told = reason.until == null || reason.sentence.includes(" until ");
+  const told = reason.until == null || reason.kind === "reservation" || reason.sentence.includes(" until ");
   const until = told ? undefined : Date.parse(reason.until ?? "");
   const named = new Set(pieces(reason.sentence).flatMap((p) => (p.kind === "job" ? [p.id] : [])));
   const unnamed = (reason.job_ids ?? []).filter((id) => !named.has(id));

@@ -59,3 +59,10 @@ export function metric(value: number | null | undefined): string {
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return Number(value.toPrecision(4)).toExponential();
   return value.toLocaleString("en-US", { maximumSignificantDigits: 5 });
 }
+
+/** Points with their sign, to the hundredth: "+0.83", "−8.20", "0". */
+export function signed(points: number): string {
+  const text = Math.abs(points).toFixed(2);
+  if (Number(text) === 0) return "0";
+  return `${points < 0 ? "−" : "+"}${text}`;
+}

@@ -16,8 +16,12 @@ export function keysTouchedBy(events: readonly BerthEvent[], boxIsPushed: boolea
       touch("ablation");
       if (event.job_id != null) touch("job", event.job_id);
     }
-    if (event.kind.startsWith("gpu.")) touch("explain");
-    if (!boxIsPushed && /^(gpu|job|worker)\./.test(event.kind)) touch("box");
+    if (/^(gpu|reservation)\./.test(event.kind)) {
+      // What a drain or a reservation keeps from starting says so at once.
+      touch("explain");
+      touch("jobs");
+    }
+    if (!boxIsPushed && /^(gpu|job|reservation|worker)\./.test(event.kind)) touch("box");
     if (event.kind.startsWith("token.")) touch("tokens");
   }
   return [...keys.values()];

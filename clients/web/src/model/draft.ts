@@ -24,6 +24,8 @@ export interface Draft {
   onOom: boolean;
   preemptible: boolean;
   share: boolean;
+  /** Freeze the code at submit. */
+  snapshot: boolean;
 }
 
 const DEFAULT_GRACE = "1m";
@@ -49,6 +51,7 @@ export const EMPTY: Draft = {
   onOom: false,
   preemptible: false,
   share: false,
+  snapshot: false,
 };
 
 /** What will be sent. Throws Error with a sentence when a field makes no sense. */
@@ -79,6 +82,7 @@ export function specOfDraft(draft: Draft): JobSpec {
   if (addresses.length > 0) spec.notify = addresses;
   if (draft.preemptible) spec.preemptible = true;
   if (draft.share) spec.share = true;
+  if (draft.snapshot) spec.snapshot = true;
   if (draft.hold) spec.hold = true;
   if (draft.onOom) spec.on_oom = { steps: ["halve_micro_batch", "checkpointing", "offload"] };
   return spec;
@@ -121,6 +125,7 @@ export function draftOf(job: Job): Draft {
     notify: (job.notify ?? []).join("\n"),
     preemptible: job.preemptible ?? false,
     share: job.share ?? false,
+    snapshot: job.snapshot != null,
     retries: job.retries === 0 ? "" : String(job.retries),
     labels: Object.entries(job.labels ?? {})
       .map(([k, v]) => `${k}=${v}`)

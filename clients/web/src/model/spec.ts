@@ -9,6 +9,7 @@ const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
   retries: 0,
   preemptible: false,
   share: false,
+  snapshot: false,
   hold: false,
 };
 
@@ -31,6 +32,7 @@ export function specOf(job: Job): JobSpec {
     env: job.env,
     preemptible: job.preemptible,
     share: job.share,
+    snapshot: job.snapshot != null,
     notify: job.notify,
   };
   return { ...spec, ...(compact(rest) as Partial<JobSpec>) };
@@ -110,6 +112,7 @@ export function toCommand(spec: JobSpec): string {
   for (const url of given.notify ?? []) option("--notify", url);
   if (given.preemptible) words.push("--preemptible");
   if (given.share) words.push("--share");
+  if (given.snapshot) words.push("--snapshot");
   if (given.hold) words.push("--hold");
   if (given.script != null)
     return `${[...words, "--script", "-"].join(" ")} <<'BERTH'\n${given.script.replace(/\n*$/, "")}\nBERTH`;

@@ -11,6 +11,7 @@ import { PlacementTab } from "./PlacementTab";
 import { SpecTab } from "./SpecTab";
 import { TimelineTab } from "./TimelineTab";
 
+const CodeTab = lazy(() => import("./CodeTab").then((m) => ({ default: m.CodeTab })));
 const MetricsTab = lazy(() => import("./MetricsTab").then((m) => ({ default: m.MetricsTab })));
 
 const TABS = [
@@ -19,6 +20,7 @@ const TABS = [
   ["placement", "Placement"],
   ["attempts", "Attempts"],
   ["spec", "Spec"],
+  ["code", "Code"],
   ["timeline", "Timeline"],
   ["files", "Files"],
 ] as const;
@@ -58,20 +60,22 @@ export function JobScreen() {
       <div className="mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
         <nav ref={parts} aria-label="Parts of the job">
           <ul className="flex">
-            {TABS.map(([name, label]) => (
-              <li key={name}>
-                <Link
-                  to="/jobs/$jobId/$tab"
-                  params={{ jobId, tab: name }}
-                  search={search.attempt === undefined ? {} : { attempt: search.attempt }}
-                  resetScroll={false}
-                  aria-current={tab === name ? "page" : undefined}
-                  className={`inline-block px-3 py-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
-                >
-                  {label}
-                </Link>
-              </li>
-            ))}
+            {TABS.filter(([name]) => name !== "code" || job.snapshot != null || tab === name).map(
+              ([name, label]) => (
+                <li key={name}>
+                  <Link
+                    to="/jobs/$jobId/$tab"
+                    params={{ jobId, tab: name }}
+                    search={search.attempt === undefined ? {} : { attempt: search.attempt }}
+                    resetScroll={false}
+                    aria-current={tab === name ? "page" : undefined}
+                    className={`inline-block px-3 py-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
+                  >
+                    {label}
+                  </Link>
+                </li>
+              ),
+            )}
           </ul>
         </nav>
         {attempts.length > 1 && (
@@ -104,6 +108,10 @@ export function JobScreen() {
         <AttemptsTab job={job} />
       ) : tab === "spec" ? (
         <SpecTab job={job} attempt={attempt} />
+      ) : tab === "code" ? (
+        <Suspense fallback={<Skeleton rows={4} />}>
+          <CodeTab job={job} />
+        </Suspense>
       ) : tab === "timeline" ? (
         <TimelineTab job={job} />
       ) : tab === "files" ? (

@@ -20,6 +20,17 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
         title={attempt.gpu_indices.length === 0 ? "No GPU" : `GPU ${ranges(attempt.gpu_indices)}`}
         note={`attempt ${attempt.id}`}
       >
+        {attempt.placement && (
+          <div className="mb-3 max-w-3xl text-sm" data-placement={attempt.placement.rule}>
+            <h3 className="sr-only">Why these GPUs</h3>
+            <p>{attempt.placement.sentence}</p>
+            {attempt.placement.free_indices.length > attempt.gpu_indices.length && (
+              <p className="mt-0.5 text-xs text-muted">
+                When it started it could choose from GPU {ranges(attempt.placement.free_indices)}.
+              </p>
+            )}
+          </div>
+        )}
         <div className="flex flex-wrap gap-3">
           {islands(box).map((island) => (
             <div key={island.gpus[0]?.uuid} className="rounded-lg border border-dashed border-line p-2">

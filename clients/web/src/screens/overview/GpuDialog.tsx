@@ -1,19 +1,17 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
-import { api } from "@/api/endpoints";
+import { Link } from "@tanstack/react-router";
 import { useMe } from "@/api/queries";
 import type { Gpu } from "@/api/types";
-import { Button } from "@/components/Button";
+import { buttonLook } from "@/components/Button";
 import { Dialog } from "@/components/Dialog";
-import { ErrorNote } from "@/components/Frame";
 import { Ago } from "@/components/Time";
 import { Told } from "@/components/Told";
-import { notify } from "@/components/Announcer";
 import { bytes, celsius, gib, percent, watts } from "@/format/units";
+import { DrainForm } from "./DrainForm";
 import { Reserved } from "./HolderLines";
 
-/** Everything about one GPU, and the switch that lets no new job onto it. */
+/** Everything about one GPU, and the switches that keep jobs off it. */
 export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
+  const me = useMe().data;
   const facts: [string, string][] = [
     ["Model", gpu.name],
     ["UUID", gpu.uuid],
@@ -57,7 +55,20 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
         ))}
       </dl>
       <Processes gpu={gpu} />
-      <Drain gpu={gpu} />
+      {me && !me.admin ? (
+        <p className="border-t border-line pt-3 text-sm text-muted">
+          Draining or reserving a GPU is for admins of the box: root, or the user the server runs as.
+        </p>
+      ) : (
+        <>
+          <DrainForm key={`${gpu.draining}`} gpu={gpu} />
+          <p className="mt-3 border-t border-line pt-3">
+            <Link to="/" search={{ gpu: gpu.index, reserve: true }} className={buttonLook()}>
+              Reserve it for somebody
+            </Link>
+          </p>
+        </>
+      )}
     </Dialog>
   );
 }
@@ -98,81 +109,5 @@ function Processes({ gpu }: { gpu: Gpu }) {
         </tbody>
       </table>
     </div>
-  );
-}
-
-function Drain({ gpu }: { gpu: Gpu }) {
-  const client = useQueryClient();
-  const me = useMe().data;
-  const [reason, setReason] = useState("");
-  const [until, setUntil] = useState("");
-  const change = useMutation({
-    mutationFn: () =>
-      gpu.draining
-        ? api.undrain(gpu.uuid)
-        : api.drain(gpu.uuid, reason.trim() || null, until === "" ? null : new Date(until).toISOString()),
-    onSuccess: () => {
-      notify(gpu.draining ? `GPU ${gpu.index} takes jobs again.` : `GPU ${gpu.index} takes no new job.`);
-      void client.invalidateQueries({ queryKey: ["box"] });
-    },
-  });
-  if (me && !me.admin)
-    return (
-      <p className="border-t border-line pt-3 text-sm text-muted">
-        Draining a GPU is for admins of the box: root, or the user the server runs as.
-      </p>
-    );
-  return (
-    <form
-      className="border-t border-line pt-3"
-      onSubmit={(event) => {
-        event.preventDefault();
-        change.mutate();
-      }}
-    >
-      <p className="mb-2 text-sm">
-        {gpu.draining
-          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new job starts on it`
-          : "Drain: no new job may start on it. A job that runs on it now goes on to its end"}
-        {gpu.draining && gpu.drain_until && (
-          <>
-            ; ends <Ago time={gpu.drain_until} />
-          </>
-        )}
-        .
-      </p>
-      <div className="flex flex-wrap items-end gap-2">
-        {!gpu.draining && (
-          <>
-            <input
-              aria-label="Reason for draining"
-              placeholder="Reason, shown to everybody"
-              maxLength={500}
-              value={reason}
-              onChange={(event) => setReason(event.target.value)}
-              className="field min-w-40 flex-1"
-            />
-            <label className="flex items-center gap-2 text-sm text-muted">
-              until
-              <input
-                type="datetime-local"
-                aria-label="When jobs are let on again by themselves"
-                value={until}
-                onChange={(event) => setUntil(event.target.value)}
-                className="field w-auto"
-              />
-            </label>
-          </>
-        )}
-        <Button type="submit" disabled={change.isPending}>
-          {gpu.draining ? "Let jobs on again" : "Drain"}
-        </Button>
-      </div>
-      {change.isError && (
-        <div className="mt-2">
-          <ErrorNote error={change.error} />
-        </div>
-      )}
-    </form>
   );
 }

@@ -4,6 +4,7 @@ import { Ago, Left } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/job";
+import { whose } from "@/model/reservations";
 import { jobsOn, strangers } from "@/model/topology";
 
 /** Who is on a GPU and until when; for whom it is set aside; who is there besides. */
@@ -21,6 +22,14 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
           <span className="truncate">{holder.user}</span>
           <Left until={holder.until} />
         </span>
+        {gpu.draining && gpu.drain_reason && (
+          <span className="block truncate text-xs text-violet">draining: {gpu.drain_reason}</span>
+        )}
+        {gpu.reservations?.[0] && (
+          <span className="block truncate text-xs text-violet">
+            <Reserved reservation={gpu.reservations[0]} />
+          </span>
+        )}
         {others.length > 0 && (
           <span className="block truncate text-xs text-warn">
             + outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}
@@ -88,10 +97,9 @@ function Shares({ gpu }: { gpu: Gpu }) {
 
 /** For whom a card is set aside, and when. */
 export function Reserved({ reservation }: { reservation: Reservation }) {
-  const whose = [...(reservation.users ?? []), ...(reservation.groups ?? [])].join(", ") || "nobody";
   return (
     <>
-      reserved for {whose},{" "}
+      reserved for {whose(reservation)},{" "}
       {reservation.active ? (
         <>
           ends <Ago time={reservation.ends_at} />

@@ -1,6 +1,6 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { Told } from "@/components/Told";
@@ -14,8 +14,11 @@ import { islands, jobsOn, ranges } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
+import { Reservations } from "./Reservations";
 import { RunningJobs } from "./RunningJobs";
 import { useGpuHistory } from "./history";
+
+const ReserveDialog = lazy(() => import("./ReserveDialog").then((m) => ({ default: m.ReserveDialog })));
 
 /** The look of what may have changed since. */
 const OLD = "opacity-60 grayscale";
@@ -48,10 +51,12 @@ export function OverviewScreen() {
   const running = useRunning();
   const next = useQueue(5);
   const history = useGpuHistory(box.data);
-  const { gpu: shownIndex } = useSearch({ from: "/" });
+  const { gpu: shownIndex, reserve } = useSearch({ from: "/" });
   const navigate = useNavigate({ from: "/" });
   const { phase } = useLive();
   const [lit, setLit] = useState<number | null>(null);
+
+  const close = () => void navigate({ search: {}, resetScroll: false });
 
   if (box.isError && !box.data) return <ErrorNote error={box.error} retry={() => void box.refetch()} />;
   const gpus = box.data?.gpus ?? [];
@@ -117,6 +122,11 @@ export function OverviewScreen() {
           ))}
         </section>
       )}
+      {gpus.length > 0 && (
+        <div className={clsx(stale && OLD)}>
+          <Reservations gpus={gpus} />
+        </div>
+      )}
       <div className={clsx("grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]", stale && OLD)}>
         <Section title="Running" note={running.data ? plural(running.data.jobs.length, "job") : ""}>
           {running.isError && !running.data ? (
@@ -137,7 +147,12 @@ export function OverviewScreen() {
           )}
         </Section>
       </div>
-      {shown && <GpuDialog gpu={shown} onClose={() => void navigate({ search: {} })} />}
+      {shown && !reserve && <GpuDialog gpu={shown} onClose={close} />}
+      {reserve && gpus.length > 0 && (
+        <Suspense>
+          <ReserveDialog gpus={gpus} picked={shownIndex} onClose={close} />
+        </Suspense>
+      )}
     </>
   );
 }

@@ -13,7 +13,7 @@ export function ExplainDialog({ id, onClose }: { id: number; onClose: () => void
       ) : !explanation.data ? (
         <Skeleton rows={3} />
       ) : (
-        <ExplanationView explanation={explanation.data} />
+        <ExplanationView explanation={explanation.data} open />
       )}
       <p className="mt-4 text-sm">
         <Link to="/jobs/$jobId" params={{ jobId: String(id) }} className="text-accent underline">

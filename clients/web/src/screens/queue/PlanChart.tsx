@@ -1,21 +1,37 @@
 import { Link } from "@tanstack/react-router";
-import type { Job } from "@/api/types";
+import type { Job, Reservation } from "@/api/types";
 import { Section } from "@/components/Frame";
 import { useNow } from "@/components/Time";
-import { duration, timeOfDay } from "@/format/duration";
+import { duration, timeOfDay, wallClock } from "@/format/duration";
 import { jobColor } from "@/model/job";
 import { planBars } from "@/model/queue";
 import type { PlanBar } from "@/model/queue";
+import { whose } from "@/model/reservations";
 import { ranges } from "@/model/topology";
 
 const ROWS = 24;
 
 /** The next hours as the scheduler sees them: who holds GPUs until when, who should start when. */
-export function PlanChart({ running, queued }: { running: readonly Job[]; queued: readonly Job[] }) {
+export function PlanChart({
+  running,
+  queued,
+  reservations,
+}: {
+  running: readonly Job[];
+  queued: readonly Job[];
+  reservations: readonly Reservation[];
+}) {
   const now = Math.floor(useNow() / 60_000) * 60_000;
   const bars = planBars(running, queued, now).slice(0, ROWS);
-  if (bars.length === 0) return null;
-  const ends = bars.flatMap((b) => [b.to ?? 0, b.from]).filter((t) => t > now);
+  const kept = reservations.slice(0, ROWS).map((one) => ({
+    one,
+    from: Date.parse(one.starts_at),
+    to: Date.parse(one.ends_at),
+  }));
+  if (bars.length === 0 && kept.length === 0) return null;
+  const ends = [...bars.flatMap((b) => [b.to ?? 0, b.from]), ...kept.flatMap((k) => [k.from, k.to])].filter(
+    (t) => t > now,
+  );
   const span = Math.min(48 * 3_600_000, Math.max(3_600_000, ...ends.map((t) => t - now)));
   const share = (time: number) => Math.min(1, Math.max(0, (time - now) / span));
   const ticks = [0, 0.25, 0.5, 0.75].map((f) => now + f * span);
@@ -30,6 +46,32 @@ export function PlanChart({ running, queued }: { running: readonly Job[]; queued
           ))}
         </div>
         <ul className="flex flex-col gap-1">
+          {kept
+            .filter(({ from }) => from < now + span)
+            .map(({ one, from, to }) => (
+              <li key={`reservation ${one.id}`} className="flex items-center gap-2 text-xs">
+                <Link
+                  to="/"
+                  className="w-42 shrink-0 truncate leading-6 text-violet hover:underline max-sm:w-22"
+                >
+                  GPU {ranges(one.gpu_indices)} for {whose(one)}
+                </Link>
+                <span
+                  className="relative h-5 min-w-0 flex-1 rounded bg-sunken"
+                  role="img"
+                  aria-label={told(one, now)}
+                  title={told(one, now)}
+                >
+                  <span
+                    className="absolute inset-y-0 rounded border border-dashed border-violet bg-violet-soft"
+                    style={{
+                      left: `${share(from) * 100}%`,
+                      width: `max(3px, ${(share(to) - share(from)) * 100}%)`,
+                    }}
+                  />
+                </span>
+              </li>
+            ))}
           {bars.map((bar) => (
             <li key={bar.job.id} className="flex items-center gap-2 text-xs">
               <Link
@@ -66,6 +108,12 @@ export function PlanChart({ running, queued }: { running: readonly Job[]; queued
       </div>
     </Section>
   );
+}
+
+function told(one: Reservation, now: number): string {
+  const [from, to] = [wallClock(Date.parse(one.starts_at), now), wallClock(Date.parse(one.ends_at), now)];
+  const why = one.reason ? `: ${one.reason}` : "";
+  return `GPU ${ranges(one.gpu_indices)} reserved for ${whose(one)} from ${from} to ${to}${why}`;
 }
 
 function sentence(bar: PlanBar, now: number): string {

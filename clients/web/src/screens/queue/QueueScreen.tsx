@@ -1,5 +1,5 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useCounts, useJobs, useQueue, useRunning } from "@/api/queries";
+import { useBox, useCounts, useJobs, useQueue, useRunning } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
 import { ExpectedStart } from "@/components/ExpectedStart";
@@ -10,6 +10,7 @@ import { Told } from "@/components/Told";
 import { bytes, count, plural } from "@/format/units";
 import { jobColor } from "@/model/job";
 import { byPosition } from "@/model/queue";
+import { reservationsOf } from "@/model/reservations";
 import { withoutForecast } from "@/model/sentence";
 import { ExplainDialog } from "./ExplainDialog";
 import { PlanChart } from "./PlanChart";
@@ -26,6 +27,7 @@ export function QueueScreen() {
   const show = (id: number) => void navigate({ search: { explain: id }, resetScroll: false });
   const line = byPosition(queued.data?.jobs ?? []);
   const total = useCounts().data?.counts["queued"] ?? line.length;
+  const reserved = reservationsOf(useBox().data?.gpus ?? []);
   const rest = parked.data?.jobs ?? [];
 
   return (
@@ -60,7 +62,7 @@ export function QueueScreen() {
           )}
         </>
       )}
-      <PlanChart running={running.data?.jobs ?? []} queued={line} />
+      <PlanChart running={running.data?.jobs ?? []} queued={line} reservations={reserved} />
       {explain !== undefined && (
         <ExplainDialog id={explain} onClose={() => void navigate({ search: {}, resetScroll: false })} />
       )}

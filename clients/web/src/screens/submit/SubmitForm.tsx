@@ -1,5 +1,4 @@
-import { useId } from "react";
-import type { ReactNode } from "react";
+import { Field } from "@/components/Field";
 import { plural } from "@/format/units";
 import type { Draft } from "@/model/draft";
 
@@ -44,9 +43,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               : undefined
           }
         >
-          {(id) => (
+          {(told) => (
             <textarea
-              id={id}
+              {...told}
               required
               autoFocus
               spellCheck={false}
@@ -63,15 +62,17 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         </Field>
         <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
           <Field label="Folder to run in" note="absolute; your home by default">
-            {(id) => <input id={id} className="field" placeholder="/home/ada/twin" {...text("workdir")} />}
+            {(told) => (
+              <input {...told} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
+            )}
           </Field>
           <Field label="GPUs" note="by default as the command says">
-            {(id) => (
-              <input id={id} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
+            {(told) => (
+              <input {...told} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
             )}
           </Field>
           <Field label="Time limit" note="lets others plan, and you start sooner">
-            {(id) => <input id={id} className="field" placeholder="12h" {...text("timeLimit")} />}
+            {(told) => <input {...told} className="field" placeholder="12h" {...text("timeLimit")} />}
           </Field>
         </div>
       </fieldset>
@@ -79,9 +80,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         <legend className="sr-only">More</legend>
         <div className="grid gap-3 sm:grid-cols-3">
           <Field label="Name">
-            {(id) => (
+            {(told) => (
               <input
-                id={id}
+                {...told}
                 className="field"
                 maxLength={200}
                 placeholder="from the command"
@@ -90,32 +91,32 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             )}
           </Field>
           <Field label="Memory per GPU, at least">
-            {(id) => <input id={id} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
+            {(told) => <input {...told} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
           </Field>
           <Field label="Python environment">
-            {(id) => (
-              <input id={id} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
+            {(told) => (
+              <input {...told} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
             )}
           </Field>
           <Field label="Priority" note="−1000 to 1000, higher first">
-            {(id) => (
-              <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
+            {(told) => (
+              <input {...told} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
             )}
           </Field>
           <Field label="Retries after a failure">
-            {(id) => (
-              <input id={id} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
+            {(told) => (
+              <input {...told} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
             )}
           </Field>
           <Field label="Starts after jobs" note="numbers; all must have succeeded">
-            {(id) => <input id={id} className="field" placeholder="41, 42" {...text("dependsOn")} />}
+            {(told) => <input {...told} className="field" placeholder="41, 42" {...text("dependsOn")} />}
           </Field>
         </div>
         <div className="mt-3 grid gap-3 sm:grid-cols-2">
           <Field label="Environment" note="NAME=value, one per line; not kept in this browser">
-            {(id) => (
+            {(told) => (
               <textarea
-                id={id}
+                {...told}
                 rows={3}
                 spellCheck={false}
                 className="field code text-xs leading-5"
@@ -124,9 +125,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             )}
           </Field>
           <Field label="Labels" note="key=value, to find and compare runs">
-            {(id) => (
+            {(told) => (
               <textarea
-                id={id}
+                {...told}
                 rows={3}
                 spellCheck={false}
                 className="field code text-xs leading-5"
@@ -173,19 +174,28 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             />
             Share one card: lease only the memory given above
           </label>
+          <label className="flex items-center gap-2">
+            <input
+              type="checkbox"
+              className="size-4"
+              checked={draft.snapshot}
+              onChange={(event) => onChange({ snapshot: event.target.checked })}
+            />
+            Freeze the code: run the folder's git work tree as it is now, whatever is edited later
+          </label>
         </div>
         <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>
           <summary className="min-h-6 text-sm text-muted">Start time, grace, message at the end</summary>
           <div className="mt-2 grid gap-3 sm:grid-cols-3">
             <Field label="Not before" note="your own time zone">
-              {(id) => <input id={id} type="datetime-local" className="field" {...text("notBefore")} />}
+              {(told) => <input {...told} type="datetime-local" className="field" {...text("notBefore")} />}
             </Field>
             <Field label="Grace" note="from TERM to KILL, to save in">
-              {(id) => <input id={id} className="field" placeholder="1m" {...text("grace")} />}
+              {(told) => <input {...told} className="field" placeholder="1m" {...text("grace")} />}
             </Field>
             <Field label="Tell these addresses" note="a POST when it ends">
-              {(id) => (
-                <input id={id} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
+              {(told) => (
+                <input {...told} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
               )}
             </Field>
           </div>
@@ -199,9 +209,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           on one page.
         </p>
         <Field label="Axes" note={runs > 0 ? plural(runs, "job") : undefined}>
-          {(id) => (
+          {(told) => (
             <textarea
-              id={id}
+              {...told}
               rows={3}
               spellCheck={false}
               className="field code text-xs leading-5"
@@ -212,27 +222,6 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           )}
         </Field>
       </details>
-    </div>
-  );
-}
-
-function Field({
-  label,
-  note,
-  children,
-}: {
-  label: string;
-  note?: string | undefined;
-  children: (id: string) => ReactNode;
-}) {
-  const id = useId();
-  return (
-    <div className="flex min-w-0 flex-col gap-1">
-      <label htmlFor={id} className="text-sm font-medium">
-        {label}
-      </label>
-      {children(id)}
-      {note && <span className="text-xs text-muted">{note}</span>}
     </div>
   );
 }

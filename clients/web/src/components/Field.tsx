@@ -1,0 +1,53 @@
+import { useId } from "react";
+import type { ReactNode } from "react";
+
+interface Told {
+  id: string;
+  "aria-describedby"?: string;
+  "aria-invalid"?: true;
+}
+
+/** A labelled input with what to know about it, and what the server says is wrong with it. */
+export function Field({
+  label,
+  note,
+  error,
+  children,
+}: {
+  label: string;
+  note?: ReactNode;
+  error?: string | undefined;
+  children: (told: Told) => ReactNode;
+}) {
+  const id = useId();
+  const told: Told = error
+    ? { id, "aria-describedby": `${id}-error`, "aria-invalid": true }
+    : note
+      ? { id, "aria-describedby": `${id}-note` }
+      : { id };
+  return (
+    <div className="flex min-w-0 flex-col gap-1">
+      <label htmlFor={id} className="text-sm font-medium">
+        {label}
+      </label>
+      {children(told)}
+      {error ? (
+        <FieldError id={`${id}-error`} text={error} />
+      ) : (
+        note && (
+          <span id={`${id}-note`} className="text-xs text-muted">
+            {note}
+          </span>
+        )
+      )}
+    </div>
+  );
+}
+
+export function FieldError({ id, text }: { id?: string; text: string }) {
+  return (
+    <span id={id} role="alert" className="text-xs text-bad">
+      {text}
+    </span>
+  );
+}

@@ -1,0 +1,116 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import { useMe } from "@/api/queries";
+import type { Gpu, Reservation } from "@/api/types";
+import { notify } from "@/components/Announcer";
+import { Button, buttonLook } from "@/components/Button";
+import { Confirm } from "@/components/Dialog";
+import { ErrorNote, Section } from "@/components/Frame";
+import { useNow } from "@/components/Time";
+import { absolute, duration, wallClock } from "@/format/duration";
+import { plural } from "@/format/units";
+import { useActions } from "@/keys/useActions";
+import { reservationsOf, whose } from "@/model/reservations";
+import { ranges } from "@/model/topology";
+
+/** Which cards are set aside for whom, and the way to set some aside. */
+export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
+  const me = useMe().data;
+  const admin = me?.admin === true;
+  const [leaving, setLeaving] = useState<Reservation | null>(null);
+  const navigate = useNavigate({ from: "/" });
+  const all = reservationsOf(gpus);
+  useActions(
+    admin
+      ? [
+          {
+            label: "Reserve GPUs for somebody",
+            run: () => void navigate({ search: { reserve: true }, resetScroll: false }),
+          },
+        ]
+      : [],
+  );
+  if (all.length === 0 && !admin) return null;
+  return (
+    <Section
+      title="Reservations"
+      note={all.length === 0 ? "no card is set aside" : ""}
+      actions={
+        admin && (
+          <Link to="/" search={{ reserve: true }} resetScroll={false} className={buttonLook("plain", true)}>
+            Reserve GPUs
+          </Link>
+        )
+      }
+    >
+      {all.length > 0 && (
+        <ul className="panel divide-y divide-line">
+          {all.map((one) => (
+            <li key={one.id} className="flex flex-wrap items-baseline gap-x-4 gap-y-1 px-3 py-2 text-sm">
+              <span className="font-semibold tabular">GPU {ranges(one.gpu_indices)}</span>
+              <span>
+                for <span className="font-medium">{whose(one)}</span>
+              </span>
+              <Window reservation={one} />
+              {one.reason && <span className="min-w-0 wrap-anywhere text-muted">{one.reason}</span>}
+              <span className="text-xs text-muted">made by {one.made_by}</span>
+              {admin && (
+                <Button
+                  small
+                  className="ml-auto"
+                  aria-label={`Take back the reservation of GPU ${ranges(one.gpu_indices)} for ${whose(one)}`}
+                  onClick={() => setLeaving(one)}
+                >
+                  Take back
+                </Button>
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
+      {leaving && <TakeBack reservation={leaving} onClose={() => setLeaving(null)} />}
+    </Section>
+  );
+}
+
+/** From when to when, and how that stands to now. */
+function Window({ reservation }: { reservation: Reservation }) {
+  const now = useNow();
+  const [from, to] = [Date.parse(reservation.starts_at), Date.parse(reservation.ends_at)];
+  const edge = reservation.active ? to : from;
+  return (
+    <span className="tabular" title={`${absolute(from)} to ${absolute(to)}`}>
+      {wallClock(from, now)} to {wallClock(to, now)}{" "}
+      <span className={reservation.active ? "text-violet" : "text-muted"}>
+        {reservation.active ? "now, ends in" : "begins in"} {duration((edge - now) / 1000)}
+      </span>
+    </span>
+  );
+}
+
+function TakeBack({ reservation, onClose }: { reservation: Reservation; onClose: () => void }) {
+  const client = useQueryClient();
+  const cards = plural((reservation.gpu_indices ?? []).length, "GPU");
+  const remove = useMutation({
+    mutationFn: () => api.unreserve(reservation.id),
+    onSuccess: () => {
+      notify(`${cards} are no longer reserved for ${whose(reservation)}.`);
+      void client.invalidateQueries({ queryKey: ["box"] });
+      onClose();
+    },
+  });
+  return (
+    <Confirm
+      title={`Take back the reservation of GPU ${ranges(reservation.gpu_indices)}?`}
+      consequence={`${cards} are everybody's again at once; jobs of ${whose(reservation)} that run there go on.`}
+      action="Take back"
+      danger
+      busy={remove.isPending}
+      error={remove.isError && <ErrorNote error={remove.error} />}
+      onConfirm={() => remove.mutate()}
+      onClose={onClose}
+    />
+  );
+}

@@ -1,0 +1,172 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api } from "@/api/endpoints";
+import { ApiError } from "@/api/request";
+import type { Gpu } from "@/api/types";
+import { notify } from "@/components/Announcer";
+import { Button } from "@/components/Button";
+import { Dialog } from "@/components/Dialog";
+import { Field, FieldError } from "@/components/Field";
+import { ErrorNote } from "@/components/Frame";
+import { plural } from "@/format/units";
+import { localTime, momentOf, names, whose } from "@/model/reservations";
+
+const FIELDS = ["gpus", "users", "groups", "starts_at", "ends_at", "reason"] as const;
+
+/** Set cards aside for somebody, from a time to a time. What the server refuses stands at its field. */
+export function ReserveDialog({
+  gpus,
+  picked,
+  onClose,
+}: {
+  gpus: readonly Gpu[];
+  /** The index of a card to begin with. */
+  picked?: number | undefined;
+  onClose: () => void;
+}) {
+  const client = useQueryClient();
+  const [cards, setCards] = useState<ReadonlySet<number>>(new Set(picked === undefined ? [] : [picked]));
+  const [users, setUsers] = useState("");
+  const [groups, setGroups] = useState("");
+  const [from, setFrom] = useState("");
+  const [to, setTo] = useState(() => localTime(Date.now() + 24 * 3_600_000));
+  const [reason, setReason] = useState("");
+  const reserve = useMutation({
+    mutationFn: () => {
+      const starts_at = momentOf(from);
+      return api.reserve({
+        gpus: gpus.filter((gpu) => cards.has(gpu.index)).map((gpu) => gpu.uuid),
+        users: names(users),
+        groups: names(groups),
+        ...(starts_at === undefined ? {} : { starts_at }),
+        ends_at: momentOf(to) ?? "",
+        reason: reason.trim(),
+      });
+    },
+    onSuccess: (made) => {
+      notify(`${plural(made.gpu_indices.length, "GPU")} are reserved for ${whose(made)}.`);
+      void client.invalidateQueries({ queryKey: ["box"] });
+      onClose();
+    },
+  });
+  const refusal = reserve.error instanceof ApiError ? reserve.error : undefined;
+  const wrong = (name: (typeof FIELDS)[number]) => refusal?.of(name);
+  const toggle = (index: number) => {
+    const next = new Set(cards);
+    if (!next.delete(index)) next.add(index);
+    setCards(next);
+  };
+  return (
+    <Dialog title="Reserve GPUs" onClose={onClose}>
+      <form
+        noValidate
+        className="flex flex-col gap-3"
+        onSubmit={(event) => {
+          event.preventDefault();
+          reserve.mutate();
+        }}
+      >
+        <p className="text-sm text-muted">
+          Meanwhile only their jobs start on these cards. What runs there already goes on; before it begins,
+          others start there if their time limit ends in time.
+        </p>
+        <fieldset>
+          <legend className="mb-1 text-sm font-medium">GPUs</legend>
+          <div className="flex flex-wrap gap-1.5">
+            {gpus.map((gpu, i) => (
+              <label
+                key={gpu.uuid}
+                className="flex min-h-8 min-w-12 items-center justify-center gap-1.5 rounded-md border border-strong-line px-2 text-sm tabular has-checked:border-accent has-checked:bg-accent-soft has-checked:text-accent"
+              >
+                <input
+                  type="checkbox"
+                  data-focus={i === 0 || undefined}
+                  className="size-4"
+                  aria-label={`GPU ${gpu.index}`}
+                  checked={cards.has(gpu.index)}
+                  onChange={() => toggle(gpu.index)}
+                />
+                {gpu.index}
+              </label>
+            ))}
+            <Button
+              small
+              kind="quiet"
+              onClick={() => setCards(new Set(cards.size === gpus.length ? [] : gpus.map((g) => g.index)))}
+            >
+              {cards.size === gpus.length ? "None" : "All"}
+            </Button>
+          </div>
+          {wrong("gpus") && <FieldError text={wrong("gpus") ?? ""} />}
+        </fieldset>
+        <div className="grid gap-3 sm:grid-cols-2">
+          <Field label="For users" note="names, separated by commas" error={wrong("users")}>
+            {(told) => (
+              <input
+                {...told}
+                className="field"
+                placeholder="ada"
+                autoComplete="off"
+                value={users}
+                onChange={(event) => setUsers(event.target.value)}
+              />
+            )}
+          </Field>
+          <Field label="For groups" note="Unix groups of the box" error={wrong("groups")}>
+            {(told) => (
+              <input
+                {...told}
+                className="field"
+                placeholder="vision"
+                autoComplete="off"
+                value={groups}
+                onChange={(event) => setGroups(event.target.value)}
+              />
+            )}
+          </Field>
+          <Field label="From" note="empty: from now" error={wrong("starts_at")}>
+            {(told) => (
+              <input
+                {...told}
+                type="datetime-local"
+                className="field"
+                value={from}
+                onChange={(event) => setFrom(event.target.value)}
+              />
+            )}
+          </Field>
+          <Field label="To" note="your own time zone" error={wrong("ends_at")}>
+            {(told) => (
+              <input
+                {...told}
+                type="datetime-local"
+                className="field"
+                value={to}
+                onChange={(event) => setTo(event.target.value)}
+              />
+            )}
+          </Field>
+        </div>
+        <Field label="Reason" note="shown to everybody whose jobs wait because of it" error={wrong("reason")}>
+          {(told) => (
+            <input
+              {...told}
+              className="field"
+              placeholder="camera-ready runs"
+              maxLength={500}
+              value={reason}
+              onChange={(event) => setReason(event.target.value)}
+            />
+          )}
+        </Field>
+        {reserve.isError && !FIELDS.some(wrong) && <ErrorNote error={reserve.error} />}
+        <div className="flex justify-end gap-2">
+          <Button onClick={onClose}>Keep as it is</Button>
+          <Button kind="primary" type="submit" disabled={reserve.isPending}>
+            Reserve {cards.size > 0 ? plural(cards.size, "GPU") : "GPUs"}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
