@@ -1,11 +1,14 @@
-"""A process for each row, as a user's run has: the next ones import while one computes."""
+"""A process for each row, as a user's run has: the next ones import while others compute."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,13 +25,14 @@ GRACE_S = 20.0
 
 
 class Processes:
-    """Runs rows one after the other, each in a fresh process; use as a context."""
+    """Runs each row in a fresh process, also from several threads; use as a context."""
 
     def __init__(self, samples: Path, *, ahead: int, **how: Any) -> None:
         """`ahead`: processes that import beforehand. `how` goes to `runner.run`."""
         self._samples, self._how = samples, how
         self._ahead = ahead
         self._spares: deque[tuple[BaseProcess, Connection]] = deque()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._fill()
@@ -42,8 +46,9 @@ class Processes:
         """`deadline`: seconds of perf_counter after which it ends with the step, then by force."""
         from runner import Result
 
-        process, connection = self._spares.popleft()
-        self._fill()
+        with self._lock:
+            process, connection = self._spares.popleft()
+            self._fill()
         began = time.perf_counter()
         connection.send((row, deadline - began))
         if not connection.poll(deadline - began + GRACE_S):
@@ -67,6 +72,27 @@ class Processes:
             process.start()
             theirs.close()
             self._spares.append((process, mine))
+
+
+class Card:
+    """So much room, in GiB; rows wait until there is enough for them, in order."""
+
+    def __init__(self, room: float) -> None:
+        self._room = self._free = room
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room_for(self, row: Row) -> Iterator[None]:
+        needed = self._room if row.room is None else min(row.room, self._room)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= needed)
+            self._free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += needed
+                self._changed.notify_all()
 
 
 def environment(*, smoke: bool) -> None:

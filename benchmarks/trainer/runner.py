@@ -243,6 +243,8 @@ def _model(ready: _Ready, result: Result) -> tuple[Any, bool]:
         result.told.append(f"layers: {f'not compiled, {trouble}' if trouble else 'compiled'}")
     if training.loss_chunk:
         chunked_loss.install(model, training.loss_chunk)
+    if ready.settings.lora.quantize == "4bit":
+        quantize(model, device)
     able = bool(training.pack_tokens) and not ready.block_mask
     bounds = able and varlen_attention.choose(model, device)
     result.told.append(f"attention: {'by bounds' if bounds else 'mask'}")
@@ -267,6 +269,26 @@ def random_model(config: Any, hardware: Any, device: str, *, stage: int) -> Any:
             model = AutoModelForCausalLM.from_config(config, dtype=kind)
     model.config.use_cache = False
     return model
+
+
+def quantize(model: Any, device: str) -> None:
+    """The decoder's linear layers in nf4, as loading them would have them."""
+    import torch
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for name, layer in list(model.get_decoder().named_modules()):
+        if not isinstance(layer, torch.nn.Linear):
+            continue
+        small = Linear4bit(
+            layer.in_features, layer.out_features, bias=False,
+            compute_dtype=torch.bfloat16, quant_type="nf4", device="meta",
+        )  # fmt: skip
+        small.weight = Params4bit(
+            layer.weight.data, requires_grad=False, quant_type="nf4", module=small
+        ).to(device)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_decoder().get_submodule(parent), child, small)
+    model.is_loaded_in_4bit = True
 
 
 def clock_callback(deadline: float) -> Any:

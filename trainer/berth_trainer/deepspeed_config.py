@@ -28,12 +28,14 @@ def build(
     gradients and Adam's moments in bf16.
     """
     travels = world_size > 1
+    bucketed = travels or settings.stage == 3 or settings.offload_optimizer == "cpu"
     zero: dict[str, Any] = {
         "stage": settings.stage,
         "overlap_comm": cuda and travels,
         "contiguous_gradients": travels or settings.stage == 3,
-        # Stage 3 takes a bucket of this size at once; below it nothing is copied on one rank.
-        "reduce_bucket_size": "auto" if travels or settings.stage == 3 else 200_000_000,
+        # Where gradients are copied into a bucket it is there whole; else this is how often they
+        # are looked at.
+        "reduce_bucket_size": "auto" if bucketed else 200_000_000,
     }
     if settings.offload_optimizer == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}

@@ -52,6 +52,8 @@ def setup_of(settings: Settings, shape: ModelShape, *, gpus: int, fused: bool) -
         checkpointing=training.gradient_checkpointing,
         checkpoint_layers=training.checkpoint_layers or None,
         fused=fused,
+        compiled=fused and bool(training.pack_tokens) and training.compile != "off",
+        span=training.max_length if training.pack_tokens else None,
         loss="chunked" if training.loss_chunk else "stock",
         chunk_tokens=training.loss_chunk or 1,
         tokens=row_tokens(settings),

@@ -140,12 +140,13 @@ def test_activations_of_a_stock_layer_are_as_counted(size, bytes_per_hidden):
 
 @pytest.mark.parametrize(
     ("stage", "gpus", "during_backward"),
-    [(1, 1, 16.0), (1, 2, 10.0), (2, 1, 18.0), (3, 1, 16.02), (3, 2, 8.03)],
+    [(1, 1, 16.0), (1, 2, 10.0), (2, 1, 16.0), (3, 1, 16.02), (3, 2, 8.03)],
 )
 def test_states_are_those_of_live_deepspeed_engines(stage, gpus, during_backward):
     """
     Bytes per parameter and card while gradients are accumulated, counted from the live tensors of
-    DeepSpeed 0.19.8 on CPU ranks with bf16 weights and fp32 states.
+    DeepSpeed 0.19.8 on CPU ranks with bf16 weights and fp32 states. Stage 2 has two more at the end
+    of a backward pass, which are no states.
     """
     shape = read_shape(GEMMA3["4b"])
     parts = estimate(shape, Setup(stage=stage, gpus=gpus)).parts
@@ -199,15 +200,19 @@ def test_as_few_layers_are_recomputed_as_fit():
 
 
 def test_speed_follows_the_runs_it_was_calibrated_on():
-    """Plain torch within 5 % of both runs; hooks and offload cost what they cost there, roughly."""
-    shape = read_shape(GEMMA3["4b"])
-    plain = Setup(tokens=8192, **PLAIN_TORCH)
-    assert tokens_per_s(shape, plain) == pytest.approx(8_035, rel=0.05)
-    short = replace(plain, tokens=4096, checkpointing=False)
-    assert tokens_per_s(shape, short) == pytest.approx(11_656, rel=0.05)
-    assert tokens_per_s(shape, Setup(tokens=8192)) == pytest.approx(6_913, rel=0.15)
+    """The 4b shape within 6 %, the 1b shape, whose launches weigh more, within a third."""
+    large, small = read_shape(GEMMA3["4b"]), read_shape(GEMMA3["1b"])
+    packed = Setup(stage=1, fused=True, loss="chunked", tokens=8192, span=1024)
+    some = replace(packed, checkpoint_layers=23)
+    assert tokens_per_s(large, some) == pytest.approx(10_919, rel=0.06)
+    assert tokens_per_s(large, replace(some, compiled=True)) == pytest.approx(15_829, rel=0.06)
+    bare = replace(packed, checkpointing=False)
+    assert tokens_per_s(small, bare) == pytest.approx(34_300, rel=0.33)
+    assert tokens_per_s(small, replace(bare, compiled=True)) == pytest.approx(48_269, rel=0.33)
+    hosted = replace(packed, tokens=4096, offload_optimizer=True)
+    assert tokens_per_s(small, hosted, step_tokens=8192) == pytest.approx(7_697, rel=0.1)
     recipe = Setup(tokens=700, offload_optimizer=True, offload_param=True)
-    assert tokens_per_s(shape, recipe, step_tokens=2800) < 1_000
+    assert tokens_per_s(large, recipe, step_tokens=2800) < 1_000
 
 
 def test_the_chosen_row_is_the_fastest_that_fits_and_offload_is_the_last_resort():

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 def _base(options: argparse.Namespace, shape: ModelShape) -> Setup:
     base = Setup(gpus=options.gpus, states=options.states)
     if not options.stock:
-        base = replace(base, loss="chunked", chunk_tokens=512, fused=True)
+        base = replace(base, loss="chunked", chunk_tokens=512, fused=True, compiled=True)
     if options.lora:
         trained = shape.adapter_parameters(options.lora)
         base = replace(base, lora_parameters=trained, four_bit=options.four_bit, stage=1)

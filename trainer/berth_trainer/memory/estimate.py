@@ -3,7 +3,7 @@ Peak memory of one set-up, with its parts.
 
 The formula per GPU, N ranks, P parameters, T tokens in the micro-batch, L layers, h hidden:
 
-    peak = max(states + kept + max(loss, backward) + gathers, states + update)
+    peak = states + max(kept + max(loss, backward) + gathers, last gradients, update)
            + fragmentation + context
 
 where `kept` are the inputs of recomputed layers (2·T·h each) and all activations of the others
@@ -11,7 +11,7 @@ where `kept` are the inputs of recomputed layers (2·T·h each) and all activati
 (measured as six bf16 copies at the peak of the backward pass), or that of one chunk beside the
 gradient of the head, of which every chunk but the first makes one more for a moment; `backward`
 is a recomputed layer, what one layer's gradients take, and the head's gradient, which stays until
-the embedding's is added to it. `states` depend on the ZeRO stage in a way that was counted from
+the embedding's is added to it. `last gradients` is the end of the backward pass. `states` depend on the ZeRO stage in a way that was counted from
 live tensors of real DeepSpeed engines, and `update` in one that was measured phase by phase on a
 GPU. docs/trainer.md compares the sum with measured runs.
 """
@@ -66,10 +66,14 @@ class Setup:
     """How many layers, from the first, are recomputed; absent: all of them."""
     fused: bool = False
     """Whether the layers keep little for the backward pass (`berth_trainer.fused_layers`)."""
+    compiled: bool = False
+    """Whether their arithmetic is compiled: as much memory, faster."""
     loss: Loss = "stock"
     chunk_tokens: int = 256
     tokens: int = 2048
     """Tokens of one micro-batch on one GPU, padding included."""
+    span: int | None = None
+    """The longest sample, in tokens, where attention goes by samples; absent: the micro-batch."""
     learned_tokens: int | None = None
     """How many of `tokens` the loss counts at most; absent: all of them."""
     lora_parameters: int | None = None
@@ -105,10 +109,13 @@ def estimate(shape: ModelShape, setup: Setup) -> Estimate:
     states = _states(shape, setup)
     kept, gathers, update = _kept(shape, setup), _gathers(shape, setup), _update(shape, setup)
     transient = max(_loss(shape, setup), _backward(shape, setup))
+    last = _last_gradients(shape, setup)
     parts = {"model states": states}
-    if kept + transient + gathers >= update:
+    if kept + transient + gathers >= max(last, update):
         parts |= {"activations kept": kept, "loss or one layer": transient}
         parts |= {"gathers and buckets": gathers}
+    elif last > update:
+        parts |= {"last gradients": last}
     else:
         parts |= {"optimizer step": update}
     parts |= {"fragmentation": int(FRAGMENTATION * sum(parts.values()))}
@@ -145,18 +152,12 @@ def _states(shape: ModelShape, setup: Setup) -> int:
     held = _weights(shape, setup) / (n if setup.stage == 3 else 1)
     if setup.offload_param:
         held = 0.0
-    if setup.offload_optimizer and setup.stage >= 2:
-        # Gradients leave for the host one by one as they are made; stage 2 has a buffer for it.
-        return int(held) + 2 * (2 if setup.stage == 2 else 1) * _largest(shape, setup)
-    gradients = {
-        0: 2.0 * trained,
-        1: 2.0 * trained,
-        # This micro-batch's own beside those of the earlier ones.
-        2: 2 * 2.0 * trained / n,
-        3: 2.0 * trained / n,
-    }[setup.stage]
+    gradients = 2.0 * trained / (n if setup.stage >= 2 else 1)
     if setup.offload_optimizer:
-        return int(held + gradients)
+        # Below stage 3 a buffer carries one gradient after the other to the host; from stage 2
+        # on they leave as they are made.
+        buffer = 2 * _largest(shape, setup) if setup.stage < 3 else 0
+        return int(held + buffer + (gradients if setup.stage == 1 else 0))
     # Stage 3 pads partitions and keeps small parameters on every GPU: 0.1 of 16.1, counted.
     slack = 0.1 * trained / n if setup.stage == 3 else 0.0
     return int(held + gradients + slack + _OPTIMIZER_BYTES[setup.states] * trained / share)
@@ -203,16 +204,33 @@ def _loss(shape: ModelShape, setup: Setup) -> int:
     return first if learned <= setup.chunk_tokens else head + first
 
 
+def _last_gradients(shape: ModelShape, setup: Setup) -> int:
+    """
+    The end of the backward pass, where nothing is kept any more and the embedding, the largest
+    parameter, has its gradient: the head's and its own, and on the way to the host the sum in
+    fp32 and a copy. Measured as 8 bytes of it in stage 1, 10 in stage 2, 10.5 in stage 3. Stage 2
+    has all gradients of this micro-batch beside those of the earlier ones.
+    """
+    largest = _largest(shape, setup)
+    if setup.offload_optimizer:
+        gathered = 2 * shape.embedding if setup.offload_param else 0
+        return gathered + int({1: 8, 2: 10, 3: 10.5}[setup.stage] * largest)
+    if setup.stage == 2:
+        return int(2.0 * _trained(shape, setup) / setup.gpus) + 4 * largest
+    return 0
+
+
 def _update(shape: ModelShape, setup: Setup) -> int:
-    """The fp32 gradient of one group of parameters, and its flat bf16 copy."""
+    """The fp32 gradient of one group of parameters, and its flat bf16 copy, alone with bf16 states."""
     if setup.offload_optimizer:
         return 0
     trained, n = _trained(shape, setup), setup.gpus
+    bytes_each = 2.4 if setup.states == "bf16" else 6
     if setup.stage == 0:
-        return 6 * trained
+        return int(bytes_each * trained)
     if setup.stage == 3:
-        return int(6 * min(trained / n, SUB_GROUP))
-    return int(6 * min(trained, SUB_GROUP) / n)
+        return int(bytes_each * min(trained / n, SUB_GROUP))
+    return int(bytes_each * min(trained, SUB_GROUP) / n)
 
 
 def _gathers(shape: ModelShape, setup: Setup) -> int:
@@ -225,7 +243,8 @@ def _gathers(shape: ModelShape, setup: Setup) -> int:
         return buckets + 2 * _largest(shape, setup)
     if setup.gpus == 1 and not setup.offload_param:
         return 0  # one rank's partition is the whole
-    embedding = 2 * shape.embedding * (1 if setup.lora_parameters is not None else 2)
+    gradient = setup.gpus > 1 and setup.lora_parameters is None
+    embedding = 2 * shape.embedding * (2 if gradient else 1)
     live = 2 * min(LIVE_PARAMETERS, shape.parameters - shape.embedding)
     return embedding + live + (buckets if setup.gpus > 1 else 0)
 

@@ -1,9 +1,9 @@
 """
 How fast a set-up would be: a rough time model that orders rows, no promise.
 
-Calibrated on four runs of a Gemma-3 of the 4b shape on one H200 (docs/trainer.md): two of plain
-torch give the rates of linear layers and attention, two under ZeRO-3 what its hooks cost. Links
-between cards and to the host are taken from data sheets. A slower card shifts all rows alike.
+Calibrated on runs of Gemma-3 of the 1b and 4b shapes on one H100 (docs/trainer.md): compiled and
+not, with some, all and no layers recomputed, with the optimizer on the host; ZeRO-3's hooks on one
+H200. Links between cards are taken from data sheets. A slower card shifts all rows alike.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from __future__ import annotations
 from berth_trainer.memory.estimate import Setup
 from berth_trainer.memory.shape import ModelShape
 
-_MATRIX_FLOPS = 3.0e14
-"""Achieved in the linear layers, with all that lies between them: 38 % of an H200's peak."""
+_MATRIX_FLOPS = 5.2e14
+"""Achieved in the linear layers alone: two thirds of the card's dense bf16 peak."""
 _ATTENTION_FLOPS = 4.9e14
+_ELEMENT_S = {"stock": 3.0e-10, "lean": 3.0e-10, "compiled": 4.5e-11}
+"""What lies between the linear layers: of one layer, a token and element of the hidden width."""
+_LAUNCH_S = 1.35e-3
+"""What Python and the driver need at least for a layer's pass, of which there are three or four."""
 _HOOKS_S = 0.29 / 34
 """What ZeRO-3 costs a micro-batch and layer on one GPU, where nothing travels."""
 _LINK_BYTES = 2e11
 """NVLink, achieved, a second and card."""
 _HOST_LINK_BYTES = 2.5e10
 """PCIe, achieved, a second and card."""
-_HOST_ADAM_BYTES = 1e11
-"""Memory traffic of Adam on the host's cores, a second and box."""
+_HOST_ADAM_BYTES = 5.5e10
+"""Memory traffic of DeepSpeed's Adam on 16 cores of the host, a second."""
+_STEP_S = 0.05
+"""What DeepSpeed's step takes at least: looking for overflow, the norm, parameter by parameter."""
 
 
 def tokens_per_s(
@@ -43,9 +49,13 @@ def _micro_batch_s(shape: ModelShape, setup: Setup, micro_batch: int) -> float:
     again = setup.recomputed(shape.layers) / shape.layers
     backward = 2 if setup.lora_parameters is not None else 4
     matrix = (2 + backward + 2 * again) * shape.parameters * setup.tokens / _MATRIX_FLOPS
-    seen = setup.tokens / max(1, micro_batch)
+    seen = min(setup.span or setup.tokens, setup.tokens / max(1, micro_batch))
     pairs = (3.5 + again) * 4 * seen * setup.tokens * shape.queries * shape.layers
-    return matrix + pairs / _ATTENTION_FLOPS + _traffic_s(shape, setup)
+    kind = "compiled" if setup.fused and setup.compiled else "lean" if setup.fused else "stock"
+    passes = (3 + again) * shape.layers
+    between = _ELEMENT_S[kind] * passes / 3 * setup.tokens * shape.hidden
+    computed = matrix + pairs / _ATTENTION_FLOPS + between
+    return max(computed, _LAUNCH_S * passes) + _traffic_s(shape, setup)
 
 
 def _traffic_s(shape: ModelShape, setup: Setup) -> float:
@@ -69,9 +79,12 @@ def _step_s(shape: ModelShape, setup: Setup) -> float:
     """What happens once in an optimizer step."""
     trained = _trained(shape, setup)
     if setup.offload_optimizer:
-        return 28 * trained / _HOST_ADAM_BYTES + 4 * trained / setup.gpus / _HOST_LINK_BYTES
+        return (
+            _STEP_S + 28 * trained / _HOST_ADAM_BYTES + 4 * trained / setup.gpus / _HOST_LINK_BYTES
+        )
+    # Every byte of gradients, states and weights is read and written once or twice.
     reduced = 4.0 * trained / _LINK_BYTES if setup.gpus > 1 and setup.stage < 3 else 0.0
-    return reduced + 36 * trained / setup.gpus / 3e12
+    return _STEP_S + reduced + 60 * trained / setup.gpus / 3e12
 
 
 def _trained(shape: ModelShape, setup: Setup) -> int:
