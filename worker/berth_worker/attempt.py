@@ -34,8 +34,6 @@ class Attempt:
     """When the job last told of a whole checkpoint, as of the last look."""
     asked: StopTerms | None = None
     refusals: int = 0
-    memory_kills_before: int | None = None
-    """The kernel's count when the job began, if this worker was there."""
     seen_pids: set[int] = field(default_factory=set[int])
     """Pids that the driver has shown for it."""
     left: int = 0

@@ -121,7 +121,7 @@ async def _serve(
         await sampler.look()
         tasks.start_soon(link.tell)
         tasks.start_soon(link.listen, supervisor.want)
-        tasks.start_soon(_keep_looking, sampler, audit, supervisor, link, wake)
+        tasks.start_soon(_keep_looking, sampler, audit, supervisor, reporter, link, wake)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
                 break
@@ -134,6 +134,7 @@ async def _keep_looking(
     sampler: Sampler,
     audit: Audit,
     supervisor: Supervisor,
+    reporter: Reporter,
     link: Link,
     wake: list[Callable[[], None]],
 ) -> None:
@@ -146,7 +147,8 @@ async def _keep_looking(
             await asked.wait()
         audit.check(await sampler.look())
         supervisor.look_for_checkpoints()
-        link.soon()
+        if reporter.due:
+            link.soon()
 
 
 def _make_folders(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from berth.protocol.internal import ExitRecord
 from berth_worker import leftovers
 from berth_worker.attempt import Attempt
 from berth_worker.diagnose import Evidence, Verdict, judge
-from berth_worker.rundir import RunDir
+from berth_worker.rundir import Began, RunDir
 from berth_worker.shim import kin
 
 _log = structlog.get_logger(__name__)
@@ -50,17 +50,23 @@ def verdict(attempt: Attempt) -> Verdict:
 
 def _gather(attempt: Attempt) -> Evidence:
     folder = attempt.folder
-    before = attempt.memory_kills_before
     return Evidence(
         desired=attempt.desired,
         record=attempt.record,
         log_tail=folder.tail("output.log", _TAIL_BYTES),
         failure=folder.failure(),
-        memory_kills=0 if before is None else kin.oom_kills() - before,
+        memory_kills=_memory_kills_since(folder.began()),
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
         own_pids=frozenset(attempt.seen_pids),
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),
     )
+
+
+def _memory_kills_since(began: Began | None) -> int:
+    """Since a job began, as its shim noted it; one that was over at once has filled no memory."""
+    if began is None or began.oom_kills is None:
+        return 0
+    return kin.oom_kills() - began.oom_kills
 
 
 def _free_bytes(*folders: Path) -> int | None:

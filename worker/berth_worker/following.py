@@ -18,7 +18,6 @@ from berth_worker.attempt import Attempt
 from berth_worker.launch import LaunchError, Starter, Surroundings, launch
 from berth_worker.rundir import Began, Found
 from berth_worker.sampling import Sampler
-from berth_worker.shim import kin
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
@@ -118,7 +117,6 @@ class Follower:
 
     def _begin(self, attempt: Attempt, began: Began) -> None:
         attempt.began = began
-        attempt.memory_kills_before = began.oom_kills or kin.oom_kills()
         attempt.shim = began.shim.identity()
         if attempt.phase == "starting":
             attempt.phase = "running"

@@ -9,7 +9,7 @@ from berth.protocol.internal import WorkerReport
 from berth_worker.sampling import Sampler, tells_news
 from berth_worker.supervisor import Supervisor
 
-_REPEAT_AFTER_S = 5.0
+_REPEAT_AFTER_S = 3.0
 
 
 class Reporter:
@@ -17,7 +17,8 @@ class Reporter:
     Makes the reports.
 
     With every look at the devices, so every second, they tell of all attempts; in between, of
-    those with news. The devices themselves are told when they show something new.
+    those with news. The devices themselves are told when they show something new, else every
+    three seconds; without attempts that is the only report, so that an empty box sleeps.
     """
 
     def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervisor) -> None:
@@ -28,6 +29,15 @@ class Reporter:
         self._told: BoxSnapshot | None = None
         self._told_at = 0.0
         self._considered: BoxSnapshot | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether what the last look showed is to be told."""
+        return (
+            self._supervisor.has_attempts
+            or time.monotonic() - self._told_at >= _REPEAT_AFTER_S
+            or (self._sampler.latest is not None and tells_news(self._sampler.latest, self._told))
+        )
 
     def build(self, *, whole: bool) -> bytes:
         """The next report; `whole`: the server may know nothing of what it was told before."""

@@ -87,6 +87,11 @@ class Supervisor:
         )
         return tuple(one for one in told if one is not None)
 
+    @property
+    def has_attempts(self) -> bool:
+        """Whether the server is interested in any."""
+        return bool(self._attempts)
+
     def processes(self) -> Mapping[str, AttemptProcesses]:
         """Who may be on the GPUs."""
         return {
@@ -173,7 +178,6 @@ class Supervisor:
         )
         attempt.shim = found.shim
         attempt.began = found.began
-        attempt.memory_kills_before = found.began.oom_kills if found.began else None
         attempt.facts = found.facts
         attempt.record = found.record
         if found.kind == "refused":

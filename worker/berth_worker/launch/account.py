@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from berth_worker.launch.error import LaunchError
+
+_FRESH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ def account(uid: int | None) -> Account:
     own = os.geteuid()
     wanted = own if uid is None or own != 0 else uid
     try:
-        entry = pwd.getpwuid(wanted)
+        entry = _entry(wanted, int(time.monotonic() / _FRESH_S))
     except KeyError:
         if wanted != own:
             raise LaunchError(
@@ -51,3 +55,9 @@ def account(uid: int | None) -> Account:
     return Account(
         wanted, entry.pw_gid, groups, entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh"
     )
+
+
+@lru_cache(maxsize=64)
+def _entry(uid: int, _moment: int) -> pwd.struct_passwd:
+    """The box's entry of a user, asked for once in a moment: a directory service may be slow."""
+    return pwd.getpwuid(uid)

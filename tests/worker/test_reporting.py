@@ -1,0 +1,54 @@
+"""Which looks at the devices are told to the server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from berth.protocol.base import utc_now
+from berth.protocol.gpus import BoxSnapshot
+from berth.protocol.internal import WorkerReport
+from berth.protocol.states import FenceKind
+from berth_worker import reporting
+from berth_worker.reporting import Reporter
+
+
+def look(driver_version: str = "1") -> BoxSnapshot:
+    return BoxSnapshot(
+        taken_at=utc_now(), source="simulated", driver_version=driver_version, gpus=()
+    )
+
+
+@pytest.fixture
+def box(monkeypatch):
+    """A reporter that has just told of an empty box, with its clock in the test's hand."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    sampler = SimpleNamespace(latest=look())
+    supervisor = SimpleNamespace(has_attempts=False, observed=lambda *, everything: ())  # noqa: ARG005
+    frame = WorkerReport(worker_id="w", boot_id="b", fence=FenceKind.ADVISORY, version="0")
+    reporter = Reporter(frame, sampler, supervisor)
+    assert reporter.due, "the first look is told"
+    reporter.build(whole=True)
+    return SimpleNamespace(reporter=reporter, sampler=sampler, supervisor=supervisor, clock=clock)
+
+
+def test_an_empty_box_reports_seldom(box):
+    """Looks that show nothing new wait until the server might think that nobody is there."""
+    box.clock.now += 1
+    box.sampler.latest = look()
+    assert not box.reporter.due
+    box.clock.now += 2
+    assert box.reporter.due
+
+
+def test_what_is_new_is_told_with_the_next_look(box):
+    """Devices that show something new, and attempts, are reported every second."""
+    box.clock.now += 1
+    box.sampler.latest = look("2")
+    assert box.reporter.due
+    box.sampler.latest = look("1")
+    assert not box.reporter.due
+    box.supervisor.has_attempts = True
+    assert box.reporter.due
