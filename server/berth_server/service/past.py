@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from berth.commands import CommandError
@@ -25,6 +26,7 @@ _RUNS = 5000
 _COUNTED = 1000
 # After so many half-lives less than a thousandth is left.
 _HALF_LIVES = 10
+_KINDS = 1024
 
 
 class Past:
@@ -81,8 +83,7 @@ class Past:
 
     def estimate(self, job: JobRecord) -> Estimate | None:
         """How long a job may run; None when nothing like it ran before."""
-        run = Run(job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s, 0.0)
-        key = _key(run)
+        key = _kind(job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s)
         if key not in self._estimates:
             self._estimates[key] = self._history.estimate(key)
         return self._estimates[key]
@@ -135,21 +136,32 @@ def _by_group(users: dict[str, Usage], group_of: Callable[[str], str | None]) ->
 
 
 def _key(run: Run) -> RunKey:
-    labels = json.loads(run.labels) if run.labels != "{}" else {}
+    return _kind(run.user, run.gpus, run.command, run.script, run.labels, run.time_limit_s)
+
+
+@lru_cache(maxsize=_KINDS)
+def _kind(
+    user: str,
+    gpus: int,
+    command: str | None,
+    script: str | None,
+    labels: str,
+    limit_s: float | None,
+) -> RunKey:
+    """What kind of run a row tells of; queues hold the same kind many times."""
     return RunKey(
-        user=run.user,
-        script=_script(run),
-        gpus=run.gpus,
-        ablation=labels.get("ablation", ""),
-        limit_s=run.time_limit_s,
+        user=user,
+        script=_script(command, script),
+        gpus=gpus,
+        ablation=json.loads(labels).get("ablation", ""),
+        limit_s=limit_s,
     )
 
 
-def _script(run: Run) -> str:
+def _script(command: str | None, script: str | None) -> str:
     """What is run: the script's path, else the first words."""
-    command = None if run.command is None else json.loads(run.command)
     try:
-        view = read_command(command, run.script)
+        view = read_command(None if command is None else json.loads(command), script)
     except CommandError:
         return ""
     return view.script_path or view.text[:80]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
+from pydantic_core import from_json
 
 from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
@@ -62,7 +62,7 @@ def show_event(record: EventRecord) -> Event:
         attempt=attempt,
         gpu_uuid=record.gpu_uuid,
         message=record.message,
-        data=json.loads(record.data) if record.data else {},
+        data=from_json(record.data) if record.data else {},
     )
 
 
@@ -138,7 +138,7 @@ def _job(
 ) -> Job:
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
-    gpus = json.loads(last.gpus) if last is not None and not pending else []
+    gpus = from_json(last.gpus) if last is not None and not pending else []
     return Job.model_construct(
         id=record.id,
         name=record.name,
@@ -146,7 +146,7 @@ def _job(
         outcome=None if record.outcome is None else Outcome(record.outcome),
         message=record.message or (last.message if last is not None else None),
         user=record.user,
-        command=None if record.command is None else json.loads(record.command),
+        command=None if record.command is None else from_json(record.command),
         script=record.script,
         gpus=record.gpus,
         gpu_memory=record.gpu_memory_bytes,
@@ -154,7 +154,7 @@ def _job(
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
         workdir=record.workdir,
-        env=json.loads(record.env),
+        env=from_json(record.env),
         python=record.python,
         priority=record.priority,
         time_limit=seconds(record.time_limit_s),
@@ -164,10 +164,10 @@ def _job(
         on_oom=_ladder(record),
         depends_on=depends_on,
         not_before=None if record.not_before is None else moment(record.not_before),
-        labels=json.loads(record.labels),
+        labels=from_json(record.labels),
         preemptible=bool(record.preemptible),
         snapshot=snapshot_of(record),
-        notify=[_without_credentials(url) for url in json.loads(record.notify)],
+        notify=[_without_credentials(url) for url in from_json(record.notify)],
         attempts=[_attempt(attempt) for attempt in tries],
         queued_at=moment(record.queued_at),
         started_at=None if record.started_at is None else moment(record.started_at),
@@ -176,12 +176,12 @@ def _job(
         position=outlook.position(record) if pending else None,
         expected_start=outlook.expected(record) if pending else None,
         reason=outlook.reason(record) if pending else None,
-        warnings=json.loads(record.warnings),
+        warnings=from_json(record.warnings),
     )
 
 
 def _attempt(record: AttemptRecord) -> Attempt:
-    gpus = json.loads(record.gpus)
+    gpus = from_json(record.gpus)
     return Attempt.model_construct(
         id=record.id,
         number=record.number,
@@ -213,7 +213,7 @@ def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
 def _ladder(record: JobRecord) -> OomLadder | None:
     if record.on_oom is None:
         return None
-    return OomLadder.model_construct(steps=tuple(json.loads(record.on_oom)))
+    return OomLadder.model_construct(steps=tuple(from_json(record.on_oom)))
 
 
 def _without_credentials(url: str) -> str:

@@ -196,6 +196,8 @@ def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: st
 
 
 _FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
+# One for all: `dumps` would make another for each call with an option.
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def new_record(
@@ -216,13 +218,13 @@ def new_record(
         message=None,
         user=caller.user,
         uid=caller.uid,
-        command=None if spec.command is None else json.dumps(spec.command, ensure_ascii=False),
+        command=None if spec.command is None else _json(spec.command),
         script=spec.script,
         gpus=one.gpus,
         gpu_memory_bytes=spec.gpu_memory,
         share=int(spec.share),
         workdir=one.workdir,
-        env=json.dumps(spec.env, ensure_ascii=False) if spec.env else "{}",
+        env=_json(spec.env) if spec.env else "{}",
         python=spec.python,
         priority=spec.priority,
         time_limit_s=None if spec.time_limit is None else spec.time_limit.total_seconds(),
@@ -232,9 +234,9 @@ def new_record(
         on_oom=None if spec.on_oom is None else json.dumps(spec.on_oom.steps),
         not_before=None if spec.not_before is None else spec.not_before.timestamp(),
         preemptible=int(spec.preemptible),
-        labels=json.dumps(spec.labels, ensure_ascii=False) if spec.labels else "{}",
+        labels=_json(spec.labels) if spec.labels else "{}",
         notify=json.dumps(spec.notify) if spec.notify else "[]",
-        warnings=json.dumps(one.warnings, ensure_ascii=False) if one.warnings else "[]",
+        warnings=_json(one.warnings) if one.warnings else "[]",
         queued_at=now,
         started_at=None,
         ended_at=None,
