@@ -113,9 +113,9 @@ def _through(box: MeasuredBox) -> None:
     count = 500
     specs = [{"command": ["/bin/true"], "gpus": 1, "workdir": "/"} for _ in range(count)]
     began = time.perf_counter()
-    _, body = box.call("POST", "/jobs", specs)
-    ids = [job["id"] for job in body]
-    box.ended(ids, poll_s=0.005)
+    box.call("POST", "/jobs", specs)
+    while box.call("GET", "/jobs/counts")[1]["counts"]["succeeded"] < count:
+        time.sleep(0.02)
     print(f"no-op jobs through 8 GPUs  {count / (time.perf_counter() - began):.0f}/s")
 
 
