@@ -84,6 +84,8 @@ def test_users_are_summed_up(api, desk):
         "pending": 0,
         "gpus": 4,
         "gpu_hours_7d": 2.0,
+        "idle_gpu_hours_7d": None,
+        "utilization_percent_7d": None,
     }
     (other,) = (user for name, user in by_name.items() if name != "daemon")
     assert (other["running"], other["pending"], other["gpus"]) == (0, 1, 0)

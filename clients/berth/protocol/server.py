@@ -58,6 +58,11 @@ class UserSummary(Wire):
     """GPUs held now; a share counts as its part of the card's memory."""
     gpu_hours_7d: float
     """GPU-hours held in the last seven days; a share counts as its part of the card's memory."""
+    idle_gpu_hours_7d: float | None = None
+    """Of those, with a utilisation below 5 % in the mean of two minutes; absent where nobody saw
+    the GPUs meanwhile."""
+    utilization_percent_7d: float | None = None
+    """Mean utilisation of the GPUs while held, percent; absent likewise."""
 
 
 class UserList(Wire):

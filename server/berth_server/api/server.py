@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio.to_thread
 from fastapi import Request, Response
 
 from berth.protocol.server import ServerSettings, UserList
@@ -9,7 +10,8 @@ from berth_server import policylist, settings
 from berth_server.api import routing
 from berth_server.api.answers import answer
 from berth_server.api.context import context
-from berth_server.service.users import summarise
+from berth_server.service.idle import work_by_user
+from berth_server.service.users import summarise, week
 
 router = routing.router(prefix="/api/v1", tag="server")
 
@@ -25,5 +27,7 @@ async def get_settings(request: Request) -> Response:
 
 @router.get("/users", response_model=UserList, summary="Who has what on the box")
 async def get_users(request: Request) -> Response:
-    """Running and pending jobs, GPUs held, GPU hours of the last week."""
-    return answer(summarise(context(request).service))
+    """Running and pending jobs, GPUs held, GPU hours of the last week, how much of them idle."""
+    room = context(request)
+    work = await anyio.to_thread.run_sync(work_by_user, room.history, *week(room.service))
+    return answer(summarise(room.service, work))

@@ -21,6 +21,8 @@ from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
 
 # Time (unix seconds), utilisation (%), temperature (°C), power (W), memory (MiB).
 _RECORD = struct.Struct("<IBBHI")
+_LOAD = struct.Struct("<IB7x")
+"""Time and utilisation of the same record."""
 _NOTHING = (0xFF, 0xFF, 0xFFFF, 0xFFFFFFFF)
 _MIB = 1 << 20
 Values = tuple[float | None, float | None, float | None, float | None]
@@ -110,6 +112,24 @@ class History:
             step_s=float(width * ring.step_s),
             gpus=series,
         )
+
+    def loads(self, uuid: str, first: int, last: int) -> list[int | None]:
+        """
+        Utilisation (%) by step of the coarse ring, from step `first` to `last`; None where nothing
+        was seen. At most the ring's length. Reads a file.
+        """
+        size, slots = _RECORD.size, COARSE.slots
+        try:
+            data = self._path(uuid, COARSE).read_bytes()
+        except FileNotFoundError:
+            return [None] * (last - first + 1)
+        data = data.ljust(size * slots, b"\0")
+        begin, stop = first % slots * size, (last % slots + 1) * size
+        data = data[begin:stop] if begin < stop else data[begin:] + data[:stop]
+        return [
+            load if time == slot * COARSE.step_s and load != _NOTHING[0] else None
+            for slot, (time, load) in enumerate(_LOAD.iter_unpack(data), first)
+        ]
 
     def _path(self, uuid: str, ring: Ring) -> Path:
         return self._folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', uuid)}.{ring.step_s}s"

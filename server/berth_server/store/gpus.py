@@ -83,12 +83,14 @@ class LeaseSpan:
     memory_bytes: int | None
     """The share; None is the whole card."""
     card_bytes: int | None
+    gpu_uuid: str
 
 
 def lease_spans(reader: Reader, since: float) -> list[LeaseSpan]:
     """Every lease that reaches past `since`."""
     sql = (
-        "SELECT j.user, l.acquired_at, l.released_at, l.memory_bytes, g.memory_total_bytes "
+        "SELECT j.user, l.acquired_at, l.released_at, l.memory_bytes, g.memory_total_bytes, "
+        "l.gpu_uuid "
         "FROM leases l JOIN jobs j ON j.id = l.job_id LEFT JOIN gpus g ON g.uuid = l.gpu_uuid "
         "WHERE l.released_at IS NULL OR l.released_at > ?"
     )

@@ -909,7 +909,7 @@ export interface paths {
         };
         /**
          * Who has what on the box
-         * @description Running and pending jobs, GPUs held, GPU hours of the last week.
+         * @description Running and pending jobs, GPUs held, GPU hours of the last week, how much of them idle.
          */
         get: operations["get_users_api_v1_users_get"];
         put?: never;
@@ -3102,6 +3102,17 @@ export interface components {
              * @description GPU-hours held in the last seven days; a share counts as its part of the card's memory.
              */
             gpu_hours_7d: number;
+            /**
+             * Idle Gpu Hours 7D
+             * @description Of those, with a utilisation below 5 % in the mean of two minutes; absent where nobody saw
+             *     the GPUs meanwhile.
+             */
+            idle_gpu_hours_7d?: number | null;
+            /**
+             * Utilization Percent 7D
+             * @description Mean utilisation of the GPUs while held, percent; absent likewise.
+             */
+            utilization_percent_7d?: number | null;
         };
         /**
          * AblationCell

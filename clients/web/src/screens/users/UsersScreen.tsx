@@ -32,7 +32,16 @@ export function UsersScreen() {
                 <th className="text-right">Running</th>
                 <th className="text-right">Waiting</th>
                 <th className="text-right">GPU-hours, 7 days</th>
-                <th className="w-1/3 max-sm:hidden">Share of what was used</th>
+                <th
+                  className="text-right max-sm:hidden"
+                  title="Held with a utilisation below 5 % in the mean of two minutes"
+                >
+                  Of them idle
+                </th>
+                <th className="text-right max-sm:hidden" title="Mean utilisation of the GPUs while held">
+                  Busy
+                </th>
+                <th className="w-1/4 max-sm:hidden">Share of what was used</th>
               </tr>
             </thead>
             <tbody>
@@ -54,8 +63,23 @@ export function UsersScreen() {
                     <td className="text-right tabular">{Number(row.gpus.toFixed(2))}</td>
                     <td className="text-right tabular">{row.running}</td>
                     <td className="text-right tabular">{row.pending}</td>
-                    <td className="text-right tabular">
-                      {row.gpu_hours_7d.toFixed(row.gpu_hours_7d < 10 ? 2 : 1)} h
+                    <td className="text-right tabular whitespace-nowrap">
+                      {hours(row.gpu_hours_7d)}
+                      {row.idle_gpu_hours_7d != null && (
+                        <span className="block text-xs text-muted sm:hidden">
+                          {hours(row.idle_gpu_hours_7d)} idle
+                        </span>
+                      )}
+                    </td>
+                    <td className="text-right tabular whitespace-nowrap max-sm:hidden">
+                      {row.idle_gpu_hours_7d == null ? (
+                        <span className="text-muted">–</span>
+                      ) : (
+                        hours(row.idle_gpu_hours_7d)
+                      )}
+                    </td>
+                    <td className="text-right tabular whitespace-nowrap max-sm:hidden">
+                      {percent(row.utilization_percent_7d)}
                     </td>
                     <td className="max-sm:hidden">
                       <span className="flex items-center gap-3">
@@ -77,4 +101,8 @@ export function UsersScreen() {
       )}
     </>
   );
+}
+
+function hours(value: number): string {
+  return `${value.toFixed(value < 10 ? 2 : 1)} h`;
 }
