@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from math import inf
 
 from berth_server.core.board import ENDING_S, Board, Part, nth
@@ -13,45 +14,92 @@ def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedSt
     """
     Expected starts of the first `depth` jobs that the plan does not start, in its order.
 
-    Each job in turn gets the GPUs that come free first. A job whose start is not in sight (it
-    waits for a GPU without a known end or for a limit that no end lifts, or its ablation has had
-    its GPU-hours) is left out. `likely` rests on time limits and enough history alone; `guess` also on assumptions for jobs of which nothing is known.
+    Each job in turn gets the GPUs that come free first; one that a limit keeps gets its turn
+    when the limit lets it, and leaves the GPUs to others until then. Jobs of one GPU that run as
+    long as expected start at these moments exactly; of gangs it is an estimate, since who slips
+    in meanwhile is not played through. A job whose start is not in sight (it waits for a GPU
+    without a known end or for a limit that no end lifts, or its ablation has had its GPU-hours)
+    is left out. `likely` rests on time limits and enough history alone; `guess` also on
+    assumptions for jobs of which nothing is known.
     """
     if not snapshot.worker_ok:
         return {}
-    pending = snapshot.pending
-    board = _board_after(snapshot, plan)
-    runs = (run for run in snapshot.running if run.gpu_uuids)
-    known = all(run.time_limit is not None or run.estimate is not None for run in runs)
-    known = known and all(_known(pending[start.job_id]) for start in plan.starts)
-    confidence: Confidence = "likely" if known else "guess"
-    limits = _limits_after(snapshot, plan, board)
+    outlook = _Outlook(snapshot, plan)
     spent = {name for name, caps in snapshot.ablations.items() if is_spent(caps)}
-    expected: dict[int, ExpectedStart] = {}
-    for job_id in plan.order:
-        if len(expected) >= depth:
+    waiting = [snapshot.pending[i] for i in plan.order if i not in plan.started]
+    for job in waiting:
+        if len(outlook.expected) + len(outlook.kept) >= depth:
             break
-        if job_id in plan.started:
-            continue
-        job = pending[job_id]
-        if job.gpus and job.ablation in spent:
-            continue
-        usable = board.usable(job)
-        times_s = board.arrivals_s(job)
-        at_s = nth(times_s, usable, job.gpus)
-        at_s = max(at_s, limits.at_s(job))
+        if not (job.gpus and job.ablation in spent):
+            outlook.take(job)
+    outlook.take_kept(inf)
+    return outlook.expected
+
+
+class _Outlook:
+    """The box from now on, filled with one job after the other."""
+
+    def __init__(self, snapshot: Snapshot, plan: Plan) -> None:
+        self.now = snapshot.now
+        self.board = _board_after(snapshot, plan)
+        self.limits = _limits_after(snapshot, plan, self.board)
+        runs = (run for run in snapshot.running if run.gpu_uuids)
+        known = all(run.time_limit is not None or run.estimate is not None for run in runs)
+        known = known and all(_known(snapshot.pending[start.job_id]) for start in plan.starts)
+        self.confidence: Confidence = "likely" if known else "guess"
+        self.expected: dict[int, ExpectedStart] = {}
+        self.kept: list[tuple[float, int, JobView]] = []
+        """Jobs that a limit keeps: until when, their turn, and they: a heap."""
+        self.turn = 0
+
+    def take(self, job: JobView) -> None:
+        """The next job in the order."""
+        self.turn += 1
+        free_s = self._free_s(job)
+        while self.kept and self.kept[0][0] <= free_s < inf:
+            self.take_kept(free_s)
+            free_s = self._free_s(job)
+        at_s = self.limits.at_s(job, free_s)
+        if at_s > free_s:
+            heappush(self.kept, (at_s, self.turn, job))
+        else:
+            self._put(job, at_s)
+
+    def take_kept(self, until_s: float) -> None:
+        """Those whose limits let them start by then: they are before whoever starts then."""
+        while self.kept and self.kept[0][0] <= until_s:
+            kept_s, turn, job = heappop(self.kept)
+            if kept_s == inf:
+                continue
+            at_s = self.limits.at_s(job, max(kept_s, self._free_s(job)))
+            if at_s > kept_s:
+                heappush(self.kept, (at_s, turn, job))
+            else:
+                self._put(job, at_s)
+
+    def _free_s(self, job: JobView) -> float:
+        """When there are GPUs for it."""
+        return nth(self.board.arrivals_s(job), self.board.usable(job), job.gpus)
+
+    def _put(self, job: JobView, at_s: float) -> None:
         if at_s == inf:
-            continue
-        first = sorted(usable, key=lambda i: (times_s[i], i))[: job.gpus]
+            return
+        board = self.board
+        times_s = board.arrivals_s(job)
+        # Those that are free by then and were not for long: the others serve who comes sooner.
+        ready = sorted(
+            (i for i in board.usable(job) if times_s[i] <= at_s), key=lambda i: (-times_s[i], i)
+        )
         end_s = at_s + board.likely_s(job)
-        limits.add(job, end_s)
-        for i in first:
+        self.limits.add(job, at_s, end_s)
+        for i in ready[: job.gpus]:
             board.expected_s[i] = max(board.expected_s[i], end_s) if job.share else end_s
             if job.share:
                 board.parts[i].append(Part("", job.gpu_memory_bytes or 0, end_s, end_s))
-        expected[job_id] = ExpectedStart(at=snapshot.now + board.after(at_s), confidence=confidence)
-        confidence = "guess" if not _known(job) else confidence
-    return expected
+        self.expected[job.id] = ExpectedStart(
+            at=self.now + board.after(at_s), confidence=self.confidence
+        )
+        self.confidence = self.confidence if _known(job) else "guess"
 
 
 def _limits_after(snapshot: Snapshot, plan: Plan, board: Board) -> LimitOutlook:
@@ -59,10 +107,11 @@ def _limits_after(snapshot: Snapshot, plan: Plan, board: Board) -> LimitOutlook:
     limits = LimitOutlook(snapshot, plan.settings)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:
-        limits.add(run, ENDING_S if run.attempt in stopped else board.remaining_s(run)[0])
+        end_s = ENDING_S if run.attempt in stopped else board.remaining_s(run)[0]
+        limits.add(run, 0.0, end_s)
     for start in plan.starts:
         job = snapshot.pending[start.job_id]
-        limits.add(job, board.likely_s(job))
+        limits.add(job, 0.0, board.likely_s(job))
     return limits
 
 

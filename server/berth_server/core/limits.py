@@ -210,33 +210,44 @@ def is_spent(caps: AblationView) -> bool:
 
 
 class LimitOutlook:
-    """When limits let jobs start, as those that count against them come to their end."""
+    """When limits let jobs start, as those that count against them come and go."""
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
-        """Nobody runs yet: `add` tells who does."""
+        """Nobody runs yet: `add` tells who does, and who will."""
         self._tally = Tally(snapshot, settings)
-        self._ends: list[tuple[float, JobView | RunningView]] = []
+        self._spans: list[tuple[float, float, JobView | RunningView]] = []
 
-    def add(self, job: JobView | RunningView, end_s: float) -> None:
-        """Count a job that should end then, in seconds from the snapshot's `now`."""
+    def add(self, job: JobView | RunningView, begin_s: float, end_s: float) -> None:
+        """Count a job between two moments, in seconds from the snapshot's `now`."""
         if self._tally.anything or job.ablation is not None:
-            self._ends.append((end_s, job))
+            self._spans.append((begin_s, end_s, job))
 
-    def at_s(self, job: JobView) -> float:
-        """From when the limits in force now let the job start; inf if that is not in sight."""
+    def at_s(self, job: JobView, from_s: float) -> float:
+        """
+        The first moment, not before `from_s`, at which the limits in force now let the job
+        start; inf if that is not in sight.
+        """
         tally = self._tally
-        if not tally.anything and job.ablation is None:
-            return 0.0
+        if from_s == inf or not (tally.anything or job.ablation is not None):
+            return from_s
         tally.begin_anew()
-        for _, other in self._ends:
-            tally.change(other, 1)
-        at_s = 0.0
-        for end_s, other in sorted(self._ends, key=itemgetter(0)):
-            # What ends at the same moment counts no more by then, in whatever order it comes.
-            if end_s > at_s and tally.hit(job) is None:
+        changes: list[tuple[float, int, JobView | RunningView]] = []
+        for begin_s, end_s, other in self._spans:
+            if end_s <= from_s:
+                continue
+            if begin_s <= from_s:
+                tally.change(other, 1)
+            else:
+                changes.append((begin_s, 1, other))
+            changes.append((end_s, -1, other))
+        changes.sort(key=itemgetter(0))
+        at_s = from_s
+        for moment_s, by, other in changes:
+            # What comes and goes at the same moment is all counted by then.
+            if moment_s > at_s and tally.hit(job) is None:
                 return at_s
-            tally.change(other, -1)
-            at_s = end_s
+            tally.change(other, by)
+            at_s = moment_s
         return at_s if tally.hit(job) is None else inf
 
 
