@@ -26,7 +26,7 @@ export function UsersScreen() {
           <table className="w-full text-sm">
             <caption className="sr-only">Users, their jobs and GPU-hours</caption>
             <thead className="text-left text-xs text-muted">
-              <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+              <tr className="[&>th]:px-2 [&>th]:py-1.5 [&>th]:font-medium sm:[&>th]:px-3">
                 <th>User</th>
                 <th className="text-right">GPUs now</th>
                 <th className="text-right">Running</th>
@@ -50,7 +50,7 @@ export function UsersScreen() {
                 return (
                   <tr
                     key={row.user}
-                    className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
+                    className="border-t border-line hover:bg-hover [&>td]:px-2 [&>td]:py-1.5 sm:[&>td]:px-3"
                   >
                     <td>
                       <Link to="/jobs" search={{ user: row.user }} className="hover:underline">
