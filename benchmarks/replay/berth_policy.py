@@ -81,6 +81,7 @@ class BerthPolicy:
             queue=tuple(self.queue.values()),
             running=tuple(self.running.values()),
             user_usage={u: Usage(decayed_gpu_s=s) for u, s in self.usage.items()},
+            sizes=self.history.sizes,
         )
         decision = plan(snapshot, self.settings)
         for start in decision.starts:

@@ -17,7 +17,7 @@ def run(desk, seconds: float, **spec) -> None:
 
 
 def test_runs_like_a_job_give_its_estimate(desk, tmp_path, open_desk):
-    """Those of the same script and GPUs, once there are enough; a restart knows them too."""
+    """Those of the same script and GPUs, and others like it; a restart knows them too."""
     (tmp_path / "train.py").touch()
     spec = {"command": ["python", "train.py"], "workdir": str(tmp_path), "gpus": 2}
     for _ in range(5):
@@ -27,7 +27,8 @@ def test_runs_like_a_job_give_its_estimate(desk, tmp_path, open_desk):
     assert view.estimate is not None
     # The record starts and ends where the worker says.
     known = view.estimate.samples_s
-    assert len(known) == 5
+    assert view.estimate.mean_s == pytest.approx(100.0)
+    assert view.estimate.source.startswith("5 earlier runs of ")
     with open_desk(tmp_path, desk.clock) as again:
         (view,) = again.service.board.pending.values()
         assert view.estimate.samples_s == known

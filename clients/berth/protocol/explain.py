@@ -77,7 +77,8 @@ class Standing(Wire):
     priority: int
     """Higher comes first."""
     points: float
-    """The sum of `parts`; among equal priorities more comes first."""
+    """The sum of `parts`; among equal priorities more comes first, but gangs of the whole box come
+    where the box is cleared for them."""
     parts: list[PointsPart]
     """What the points are for."""
 

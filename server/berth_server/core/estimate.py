@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Hashable
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import exp, log
+
+POINTS = 64
+"""By so many equally likely lengths an estimate tells what is known."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,6 @@ class Estimate:
     def mean_s(self) -> float:
         """The expected run time."""
         return sum(self.samples_s) / len(self.samples_s)
-
-    @cached_property
-    def typical_s(self) -> float:
-        """The geometric mean: what a run takes, with the rare long one counted softly."""
-        return exp(sum(log(max(1.0, s)) for s in self.samples_s) / len(self.samples_s))
 
     def quantile_s(self, q: float, *, elapsed_s: float = 0.0) -> float:
         """
@@ -61,57 +58,105 @@ class RunKey:
 @dataclass
 class History:
     """
-    Lengths of ended runs, by what was run; the most telling few give the estimate.
+    Lengths of ended runs, by what was run.
+
+    An estimate starts from the widest kind of run and is narrowed kind by kind: n runs of a
+    narrower kind count for n, all that the wider ones say together for `trust` runs. So a kind
+    with many runs speaks for itself and one with few leans on its like (the posterior mean
+    under a Dirichlet process whose base is the wider kind; Ferguson, Annals of Statistics 1973).
 
     Feed it with `record` in the order in which runs ended, leaving out runs that were cut
     short (cancelled, preempted, lost): they say nothing of the length.
     """
 
-    window: int = 30
+    window: int = 60
     """How many of the latest runs of a kind count."""
-    enough: int = 5
-    """With fewer runs of the very same kind, runs of a wider kind are added."""
+    trust: float = 4.0
+    """How many runs of a narrower kind weigh as much as everything that wider kinds say."""
+    remembered: int = 2000
+    """Of how many of the latest runs the sizes are counted."""
     kinds: dict[Hashable, deque[float]] = field(default_factory=dict)
+    sizes: Counter[int] = field(default_factory=Counter[int])
+    """How many of the latest runs had each number of GPUs."""
+    _latest: deque[int] = field(default_factory=deque[int])
+    _told: dict[RunKey, Estimate | None] = field(default_factory=dict)
 
     def record(self, key: RunKey, length_s: float) -> None:
         """Add a run that ended by itself."""
-        for kind, _ in _widening(key):
+        self._told.clear()
+        for kind, _ in _narrowing(key):
             runs = self.kinds.get(kind)
             if runs is None:
                 runs = self.kinds[kind] = deque(maxlen=self.window)
             runs.append(length_s)
+        self._latest.append(key.gpus)
+        self.sizes[key.gpus] += 1
+        if len(self._latest) > self.remembered:
+            self.sizes[self._latest.popleft()] -= 1
 
     def estimate(self, key: RunKey) -> Estimate | None:
         """What is known of a run before it starts; None when nothing is."""
+        if key not in self._told:
+            self._told[key] = self._narrowed(key)
+        return self._told[key]
+
+    def _narrowed(self, key: RunKey) -> Estimate | None:
         limit_s = key.limit_s
-        for kind, phrase in _widening(key):
-            runs = self.kinds.get(kind)
-            if runs and len(runs) >= self.enough:
-                if limit_s is not None:
-                    samples = sorted(min(length_s, limit_s) for length_s in runs)
-                else:
-                    samples = sorted(runs)
-                return Estimate(tuple(samples), f"{len(runs)} earlier runs {phrase}")
-        return None
+        # Of a job with nothing but a limit any part of it is as likely (Mu'alem and Feitelson, 2001).
+        likely = [] if limit_s is None else [(limit_s * part, 1 / len(_PARTS)) for part in _PARTS]
+        source = ""
+        for kind, phrase in _narrowing(key):
+            runs: Iterable[float] = self.kinds.get(kind, ())
+            # A run that was longer than this one may be says nothing of it.
+            runs = [length_s for length_s in runs if limit_s is None or length_s <= limit_s]
+            if not runs:
+                continue
+            wider = self.trust if likely else 0.0
+            each = 1 / (len(runs) + wider)
+            likely = [(length_s, share * wider * each) for length_s, share in likely]
+            likely += [(length_s, each) for length_s in runs]
+            if not source or len(runs) >= self.trust:
+                source = f"{len(runs)} earlier {'run' if len(runs) == 1 else 'runs'} {phrase}"
+        return Estimate(_thinned(likely), source) if source else None
 
 
-def _widening(key: RunKey) -> tuple[tuple[Hashable, str], ...]:
-    """The kinds that a run belongs to, most telling first, with words for people."""
+_PARTS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
+
+
+def _thinned(likely: list[tuple[float, float]]) -> tuple[float, ...]:
+    """Lengths with probabilities that add up to 1, as equally likely ones of the same mean."""
+    likely.sort()
+    share = 1 / POINTS
+    points: list[float] = []
+    room, total = share, 0.0
+    for length_s, probability in likely:
+        left = probability
+        while left >= room:
+            points.append((total + length_s * room) / share)
+            left -= room
+            room, total = share, 0.0
+        total += length_s * left
+        room -= left
+    if len(points) < POINTS:  # rounding has kept the last from being full
+        points.append(total / (share - room))
+    return tuple(sorted(points))
+
+
+def _narrowing(key: RunKey) -> list[tuple[Hashable, str]]:
+    """The kinds that a run belongs to, widest first, with words for people."""
     gpus = "1 GPU" if key.gpus == 1 else f"{key.gpus} GPUs"
+    limit_s = key.limit_s
+    kinds: list[tuple[Hashable, str]] = [(key.gpus, f"on {gpus} by anybody")]
+    if limit_s is not None:
+        kinds.append(((key.gpus, "limit", limit_s), f"on {gpus} with this time limit"))
+    kinds.append(((key.user, key.gpus), f"on {gpus} by {key.user}"))
     same = (key.user, key.script, key.gpus)
-    kinds: list[tuple[Hashable, str]] = []
+    words = f"of {key.script} on {gpus} by {key.user}"
+    if key.script:
+        kinds.append((same, words))
+    if limit_s is not None:
+        words = words if key.script else f"on {gpus} by {key.user}"
+        kinds.append(((*same, "limit", limit_s), f"{words} with this time limit"))
     if key.ablation:
         kinds.append(((*same, key.ablation), f"of {key.ablation} ({key.script}) on {gpus}"))
-    if key.limit_s is not None:
-        kinds.append(
-            (
-                (*same, "limit", key.limit_s),
-                f"of {key.script} on {gpus} by {key.user} with this time limit",
-            )
-        )
-    kinds.append((same, f"of {key.script} on {gpus} by {key.user}"))
-    kinds.append(((key.user, key.gpus), f"on {gpus} by {key.user}"))
-    if key.limit_s is not None:
-        kinds.append(((key.gpus, "limit", key.limit_s), f"on {gpus} with this time limit"))
-    kinds.append((key.gpus, f"on {gpus} by anybody"))
-    return tuple(kinds)
+    return kinds

@@ -218,6 +218,8 @@ class Snapshot:
     reservations: tuple[ReservationView, ...] = ()
     user_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
     group_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
+    sizes: Mapping[int, int] = field(default_factory=dict[int, int])
+    """How many of the runs that ended of late had each number of GPUs."""
     ablations: Mapping[str, AblationView] = field(default_factory=dict[str, AblationView])
     """Those with caps that jobs of the queue belong to, by id."""
 

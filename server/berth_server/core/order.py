@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from math import inf, log
+from math import exp, inf, log, sqrt
 from operator import attrgetter
 
 from berth.protocol.explain import PointsKind
 from berth_server.core.board import Board
+from berth_server.core.clearing import CHAIN, Turn, turns_before
 from berth_server.core.model import JobView, Snapshot
 from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
+
+_MOST_POINTS = 100.0
+"""More would not change the order and soon not be a number."""
+_SUPPOSED = 10
+"""Without any history one job in so many is taken to need the whole box."""
 
 
 def ranked(board: Board) -> tuple[list[JobView], int]:
@@ -21,8 +27,8 @@ def ranked(board: Board) -> tuple[list[JobView], int]:
     1. Jobs past the age cap, longest waiting first. Jobs of negative priority have no cap:
        they asked to come last.
     2. Higher priority first.
-    3. More points first (`Weigher.points`).
-    4. The lower id.
+    3. More points first (`Weigher.points`), the lower id among equals.
+    4. Gangs of the whole box come where the box is cleared for them (`clearing.turns_before`).
     """
     snapshot = board.snapshot
     now = snapshot.now
@@ -40,8 +46,22 @@ def ranked(board: Board) -> tuple[list[JobView], int]:
     for _, group in groupby(ready, key=attrgetter("priority")):
         peers = list(group)
         points = weigher.points(peers)
-        order += [peers[i] for i in sorted(range(len(peers)), key=points.__getitem__, reverse=True)]
+        peers = [peers[i] for i in sorted(range(len(peers)), key=points.__getitem__, reverse=True)]
+        order += _with_whole_box(peers, weigher, board)
     return order, len(aged)
+
+
+def _with_whole_box(peers: list[JobView], weigher: Weigher, board: Board) -> list[JobView]:
+    """Jobs in order of their points, with the gangs of the whole box moved to their place."""
+    box = len(board.gpus)
+    gangs = [job for job in peers if job.gpus == box]
+    if not gangs or box == 1:
+        return peers
+    others = [job for job in peers if job.gpus != box]
+    gang = weigher.turn(gangs[0], weigher.whole_box)
+    chain = [weigher.turn(job) for job in others[:CHAIN]]
+    place = turns_before(gang, chain, board.expected_s)
+    return others[:place] + gangs + others[place:]
 
 
 class Weigher:
@@ -49,12 +69,23 @@ class Weigher:
 
     def __init__(self, board: Board) -> None:
         settings = board.settings
+        box = len(board.gpus)
         self.settings = settings
+        self.box = box
         self.now_ts = board.snapshot.now.timestamp()
         self.fair = _fair_share(board.snapshot, settings)
         self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
-        self.by_size, self.by_fit = _size_points(settings, len(board.gpus))
-        # By number of GPUs, up to one more than the box has: when that many should be free.
+        self.whole_box = _whole_box_weight(board.snapshot, settings.whole_box_weight)
+        """What a gang of the whole box counts for beside one other job."""
+        # By number of GPUs, up to one more than the box has: points always and if they fit now,
+        # the wait that is worth a point, and when that many GPUs should be free.
+        sizes = range(2, box + 2)
+        self.by_size = [0.0, 0.0, *[settings.size_weight * log(gpus) for gpus in sizes]]
+        self.by_fit = [0.0, 0.0, *[settings.fit_weight * log(gpus) for gpus in sizes]]
+        self.age_scales_s = [settings.age_scale.total_seconds()] * (box + 2)
+        if box > 1:
+            self.by_fit[box] = 0.0
+            self.age_scales_s[box] = settings.whole_box_age_scale.total_seconds()
         self.free_s = [0.0, *sorted(board.expected_s), inf]
 
     def points(self, jobs: Sequence[JobView]) -> list[float]:
@@ -67,7 +98,7 @@ class Weigher:
         by_size, by_fit, free_s = self.by_size, self.by_fit, self.free_s
         limit_used, fit_reach = settings.limit_used, settings.fit_reach
         shortest_s = settings.shortest.total_seconds()
-        age_scale_s = settings.age_scale.total_seconds()
+        age_scales_s, age_scale_s = self.age_scales_s, self.age_scales_s[1]
         most = len(by_size) - 1
         found: list[float] = []
         for job in jobs:
@@ -76,12 +107,18 @@ class Weigher:
                 limit_s = job.limit_s
                 length_s = self.unknown_s if limit_s is None else limit_used * limit_s
             length_s = max(length_s, shortest_s)
-            points = (now_ts - job.since_ts) / age_scale_s - log(length_s)
+            age_s = now_ts - job.since_ts
+            points = -log(length_s)
             if fair:
                 points += fair[job.user]
             gpus = job.gpus
-            if gpus > 1:
+            if gpus < 2:
+                age = age_s / age_scale_s
+                points += age * age
+            else:
                 gpus = min(gpus, most)
+                age = age_s / age_scales_s[gpus]
+                points += age * age
                 reach_s = fit_reach * length_s
                 wait_s = free_s[gpus]
                 fit = 1.0 if wait_s == 0.0 else reach_s / (reach_s + wait_s)
@@ -91,15 +128,21 @@ class Weigher:
 
     def parts(self, job: JobView) -> dict[PointsKind, float]:
         """What `points` adds up for one job, by what it is given for; 0 where it is for nothing."""
-        length_s = self.length_s(job)
         gpus = min(job.gpus, len(self.by_size) - 1)
         return {
-            "length": -log(length_s),
+            "length": -log(self.length_s(job)),
             "size": self.by_size[gpus],
             "fit": self.fit(job) * self.by_fit[gpus],
-            "age": self.waited_s(job) / self.settings.age_scale.total_seconds(),
+            "age": self.age(job),
             "fair_share": self.fair.get(job.user, 0.0),
         }
+
+    def turn(self, job: JobView, weight: float = 1.0) -> Turn:
+        """The job as it is compared with a gang of the whole box: its points but for fitting."""
+        gpus = min(job.gpus, self.box)
+        points = self.by_size[gpus] + self.age(job) + self.fair.get(job.user, 0.0)
+        counted = weight * exp(min(_MOST_POINTS, points))
+        return Turn(weight=counted, length_s=self.length_s(job), gpus=gpus)
 
     def length_s(self, job: JobView) -> float:
         """How long the job counts as, seconds."""
@@ -113,6 +156,11 @@ class Weigher:
         """How long it has been waiting, seconds."""
         return self.now_ts - job.since_ts
 
+    def age(self, job: JobView) -> float:
+        """Points for waiting: with its square, so that nobody waits out of all proportion."""
+        scale_s = self.age_scales_s[min(job.gpus, len(self.age_scales_s) - 1)]
+        return (self.waited_s(job) / scale_s) ** 2
+
     def fit(self, job: JobView) -> float:
         """How near its GPUs are: 1 when they are open now, 0 when they are not in sight."""
         if job.gpus < 2:
@@ -124,14 +172,18 @@ class Weigher:
         return reach_s / (reach_s + wait_s)
 
 
-def _size_points(settings: PolicySettings, box: int) -> tuple[list[float], list[float]]:
-    """Points by number of GPUs, up to one more than the box has: always, and if they fit now."""
-    sizes = range(2, box + 2)
-    fits = (settings.whole_box_weight if gpus == box else settings.fit_weight for gpus in sizes)
-    return (
-        [0.0, 0.0, *[settings.size_weight * log(gpus) for gpus in sizes]],
-        [0.0, 0.0, *[fit * log(gpus) for fit, gpus in zip(fits, sizes, strict=True)]],
-    )
+def _whole_box_weight(snapshot: Snapshot, weight: float) -> float:
+    """
+    Return what one gang of the whole box counts for beside one other job: more, the rarer.
+
+    Every job alike would let the waits of a few gangs vanish in the sum; every size alike would
+    let one rare gang hold up hundreds. The square root lies between. Runs that ended and jobs
+    that wait tell how rare they are.
+    """
+    box = len(snapshot.gpus)
+    everybody = sum(snapshot.sizes.values()) + len(snapshot.queue)
+    gangs = snapshot.sizes.get(box, 0) + [job.gpus for job in snapshot.queue].count(box)
+    return weight * sqrt((everybody + _SUPPOSED) / (gangs + 1))
 
 
 def _fair_share(snapshot: Snapshot, settings: PolicySettings) -> dict[str, float]:

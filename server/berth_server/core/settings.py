@@ -52,13 +52,16 @@ class PolicySettings:
     fit_weight: float = 1.2
     """Points per e-fold for a gang that fits this moment on a part of the box: what was cleared
     once is used again instead of being broken up."""
-    whole_box_weight: float = 1.6
-    """The same for a gang that needs every GPU of the box."""
+    whole_box_weight: float = 1.7
+    """What a gang of the whole box counts for beside another job where every job is one; where one
+    in n is, the square root of n times as much."""
     fit_reach: float = 0.1
     """A gang whose GPUs should be free within this part of its own length has half of the
     points for fitting already; 0 counts only what is open this moment."""
-    age_scale: timedelta = timedelta(hours=300)
-    """The wait that is worth a point."""
+    age_scale: timedelta = timedelta(hours=160)
+    """The wait that is worth a point; twice as long is worth four."""
+    whole_box_age_scale: timedelta = timedelta(hours=270)
+    """The same for a gang of the whole box, for which everybody else has to wait."""
     age_cap: timedelta = timedelta(days=30)
     """A job that waited longer is served before all others, strictly in order of waiting."""
     fair_share_weight: float = 0.25
@@ -67,10 +70,10 @@ class PolicySettings:
     """Time in which past use counts half."""
     shares: Mapping[str, float] = field(default_factory=dict[str, float])
     """A user's part of the box relative to the others; 1 for those who are not named."""
-    shadow_quantile: float | None = 0.5
+    shadow_quantile: float | None = 0.6
     """Quantile of the estimate at which running jobs are taken to end when a gang's start is
     dated; None takes the time limits."""
-    backfill_quantile: float | None = 0.5
+    backfill_quantile: float | None = 0.7
     """Quantile of its estimate by which a job must be off the GPUs that a gang waits for; None
     takes its time limit."""
     shortest: timedelta = timedelta(minutes=1)
@@ -102,12 +105,15 @@ class PolicySettings:
 
     def __post_init__(self) -> None:
         """Refuse what would make the order meaningless."""
-        for name in ("age_scale", "age_cap", "usage_half_life", "shortest", "assumed_length"):
+        lengths = ("age_scale", "whole_box_age_scale", "age_cap", "usage_half_life")
+        for name in (*lengths, "shortest", "assumed_length"):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"policy.{name} must be longer than 0; write like 12h.")
         for name in ("shadow_quantile", "backfill_quantile"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"policy.{name} must be from 0 to 1, or left out for none.")
+        if self.whole_box_weight <= 0:
+            raise ValueError("policy.whole_box_weight must be more than 0; 1 counts it as one job.")
         if self.fit_reach < 0:
             raise ValueError("policy.fit_reach must not be negative; 0 is off.")

@@ -111,6 +111,14 @@ def _decided(snapshot: Snapshot, first: Standing, second: Standing) -> str:
         return f"{head}: it has waited past the age cap."
     if first.priority != second.priority:
         return f"{head}: its priority is {first.priority}, not {second.priority}."
+    needs_box = [snapshot.pending[s.job_id].gpus == len(snapshot.gpus) > 1 for s in (first, second)]
+    if needs_box == [True, False]:
+        return f"{head}: it needs the whole box, which is cleared for it rather than kept busy."
+    if needs_box == [False, True]:
+        return (
+            f"{head}, which needs the whole box: with the others before it, it puts that off "
+            "by less than they count for."
+        )
     difference = first.points - second.points
     if difference <= 0:
         return f"{head}: they have as many points, and it was submitted first."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -36,7 +36,6 @@ class Past:
         self._half_life_s = settings.usage_half_life.total_seconds()
         self._zone = settings.zone
         self._history = History()
-        self._estimates: dict[RunKey, Estimate | None] = {}
         self._used: dict[str, tuple[float, float]] = {}
         """By user: GPU seconds as of a moment, decayed up to it."""
         self._budget: dict[str, float] = {}
@@ -62,7 +61,6 @@ class Past:
             job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s, length_s
         )
         self._history.record(_key(run), length_s)
-        self._estimates.clear()
 
     def gave_back(self, record: AttemptRecord, board: Board, now: float) -> None:
         """An attempt is being released. Telling it again, after a rollback, changes nothing."""
@@ -84,9 +82,12 @@ class Past:
     def estimate(self, job: JobRecord) -> Estimate | None:
         """How long a job may run; None when nothing like it ran before."""
         key = _kind(job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s)
-        if key not in self._estimates:
-            self._estimates[key] = self._history.estimate(key)
-        return self._estimates[key]
+        return self._history.estimate(key)
+
+    @property
+    def sizes(self) -> Mapping[int, int]:
+        """How many of the runs that ended of late had each number of GPUs."""
+        return self._history.sizes
 
     def usage(
         self, board: Board, now: float, group_of: Callable[[str], str | None]

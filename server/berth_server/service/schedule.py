@@ -40,6 +40,7 @@ def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = N
         reservations=reservation_views(service, now),
         user_usage=users,
         group_usage=groups,
+        sizes=service.past.sizes,
         ablations=ablation_views(service.board, now),
     )
 

@@ -222,3 +222,5 @@ def test_wrong_knobs_are_refused():
         PolicySettings(age_cap=timedelta(0))
     with pytest.raises(ValueError, match="backfill_quantile"):
         PolicySettings(backfill_quantile=2)
+    with pytest.raises(ValueError, match="whole_box_weight"):
+        PolicySettings(whole_box_weight=0)

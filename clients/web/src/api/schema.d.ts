@@ -2984,7 +2984,8 @@ export interface components {
             priority: number;
             /**
              * Points
-             * @description The sum of `parts`; among equal priorities more comes first.
+             * @description The sum of `parts`; among equal priorities more comes first, but gangs of the whole box come
+             *     where the box is cleared for them.
              */
             points: number;
             /**

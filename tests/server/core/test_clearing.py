@@ -1,0 +1,108 @@
+"""When the whole box is cleared for a gang: who goes before it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scenes import NOW, box, job, running
+
+from berth_server.core.clearing import Turn, turns_before
+from berth_server.core.model import Snapshot
+from berth_server.core.policy import plan
+from berth_server.core.standing import standings
+
+HOUR = 3600.0
+CLEAR = [0.0] * 8
+
+
+def small(hours: float, gpus: int = 1) -> Turn:
+    return Turn(weight=1.0, length_s=hours * HOUR, gpus=gpus)
+
+
+def gang(hours: float, weight: float = 1.0) -> Turn:
+    return Turn(weight=weight, length_s=hours * HOUR, gpus=8)
+
+
+def test_many_short_jobs_go_before_a_long_gang_though_one_of_them_would_not() -> None:
+    """Sixteen jobs of 1 h keep the box for 2 h in all: 8 an hour, against 1 an hour for one."""
+    before = gang(20, weight=100.0)  # 5 an hour
+    assert turns_before(before, [small(1)] * 16, CLEAR) == 16
+    assert turns_before(before, [small(1)], CLEAR) == 0
+
+
+def test_what_ends_while_the_box_clears_anyway_goes_first() -> None:
+    """It costs the gang nothing, however much the gang counts."""
+    one_busy = [0.0] * 7 + [3 * HOUR]
+    jobs = [small(2), small(3), small(4)]
+    assert turns_before(gang(1, weight=1e9), jobs, one_busy) == 2
+
+
+def test_a_short_job_behind_a_long_one_does_not_go_first_alone() -> None:
+    """The order among the others is kept: the block up to the short job counts as a whole."""
+    jobs = [small(30), small(30.001)]
+    assert turns_before(gang(24, weight=1.0), jobs, CLEAR) == 2
+    assert turns_before(gang(24, weight=2.0), jobs, CLEAR) == 0
+
+
+def test_a_gang_whose_gpus_are_not_in_sight_holds_nobody_up() -> None:
+    """With an outsider on a GPU all others go before it."""
+    jobs = [small(30, gpus=4)] * 3
+    assert turns_before(gang(1, weight=1e9), jobs, [*CLEAR[:7], inf]) == 3
+
+
+turns = st.builds(
+    Turn,
+    weight=st.floats(0.01, 100.0),
+    length_s=st.floats(60.0, 2e5),
+    gpus=st.integers(0, 7),
+)
+
+
+@given(
+    st.lists(turns, max_size=30),
+    st.floats(60.0, 2e5),
+    st.floats(0.01, 100.0),
+    st.floats(1.0, 100.0),
+    st.lists(st.floats(0.0, 1e5), min_size=8, max_size=8),
+)
+def test_a_gang_that_counts_more_never_comes_later(
+    others: list[Turn], length_s: float, weight: float, factor: float, free_s: list[float]
+) -> None:
+    """A heavier gang of the same length has as many or fewer jobs before it."""
+    light = Turn(weight=weight, length_s=length_s, gpus=8)
+    heavy = Turn(weight=weight * factor, length_s=length_s, gpus=8)
+    assert turns_before(heavy, others, free_s) <= turns_before(light, others, free_s)
+
+
+def test_a_plan_clears_the_box_by_this_rule_and_says_so() -> None:
+    """After a gang the short jobs that piled up run first; a lone long one waits for the gang."""
+    wants_box = job(1, 8, time_limit=timedelta(hours=40))
+    piled = tuple(job(10 + i, 1, time_limit=timedelta(hours=1)) for i in range(16))
+    assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(wants_box, *piled))).started) == {
+        10 + i for i in range(8)
+    }
+    long = job(2, 1, time_limit=timedelta(hours=40))
+    assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(wants_box, long))).started) == {1}
+
+    held = running(100, range(8), hours=5)
+    snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(wants_box, long, piled[0]))
+    made = plan(snapshot)
+    assert made.order == (10, 1, 2)
+    _, before_long = standings(snapshot, made, 2)
+    _, before_gang = standings(snapshot, made, 1)
+    assert before_long is not None
+    assert before_gang is not None
+    assert "the whole box" in before_long.sentence
+    assert "the whole box" in before_gang.sentence
+
+
+def test_the_rarer_gangs_of_the_whole_box_are_the_more_each_counts() -> None:
+    """Where every other run needs the box, a short job goes before a gang; not where few do."""
+    queue = (job(1, 8, time_limit=timedelta(hours=10)), job(2, 1, time_limit=timedelta(hours=1)))
+    often = Snapshot(now=NOW, gpus=box(), queue=queue, sizes={1: 500, 8: 500})
+    rarely = Snapshot(now=NOW, gpus=box(), queue=queue, sizes={1: 980, 8: 20})
+    assert plan(often).order == (2, 1)
+    assert plan(rarely).order == (1, 2)
