@@ -202,7 +202,8 @@ def _summary(results: list[Result]) -> None:
             f"{sum(abs(off) <= 5 for off in offs)} within 5 %, "
             f"{sum(off < -3 for off in offs)} below by more than 3 %"
         )
-    memory = [r for r in results if "memory" in r.failure.lower() and "OutOfMemory" in r.failure]
+    ours = [r for r in results if r.row.trainer == "berth"]
+    memory = [r for r in ours if "OutOfMemory" in r.failure]
     accepted = [r for r in memory if r.plan_fits]
     print(f"out of memory: {len(memory)}, of them accepted by the plan: {len(accepted)}")
     deep = [r for r in results if r.row.part == "27b" and r.allocated]

@@ -221,7 +221,10 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
 
 
 def _update(shape: ModelShape, setup: Setup) -> int:
-    """The fp32 gradient of one group of parameters, and its flat bf16 copy, alone with bf16 states."""
+    """
+    The fp32 gradient of one group of parameters, and its flat bf16 copy, alone with bf16 states.
+    Under stage 3 the copy is there only where one group holds them all (so it was measured).
+    """
     if setup.offload_optimizer:
         return 0
     trained, n = _trained(shape, setup), setup.gpus
@@ -229,7 +232,8 @@ def _update(shape: ModelShape, setup: Setup) -> int:
     if setup.stage == 0:
         return int(bytes_each * trained)
     if setup.stage == 3:
-        return int(bytes_each * min(trained / n, SUB_GROUP))
+        divided = trained / n > SUB_GROUP and setup.states != "bf16"
+        return int((4 if divided else bytes_each) * min(trained / n, SUB_GROUP))
     return int(bytes_each * min(trained, SUB_GROUP) / n)
 
 
