@@ -208,16 +208,26 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     """
     The end of the backward pass, where nothing is kept any more and the embedding, the largest
     parameter, has its gradient: the head's and its own, and on the way to the host the sum in
-    fp32 and a copy. Measured as 8 bytes of it in stage 1, 10 in stage 2, 10.5 in stage 3. Stage 2
-    has all gradients of this micro-batch beside those of the earlier ones.
+    fp32 and a copy. Measured as 8 bytes of it in stage 1, 10 in stage 2, 10 to 10.6 in stage 3,
+    where the weights themselves are still gathered if all of them may live at once. Stage 2 has
+    all gradients of this micro-batch beside those of the earlier ones.
     """
     largest = _largest(shape, setup)
     if setup.offload_optimizer:
-        gathered = 2 * shape.embedding if setup.offload_param else 0
-        return gathered + int({1: 8, 2: 10, 3: 10.5}[setup.stage] * largest)
+        live = setup.offload_param and shape.parameters <= LIVE_PARAMETERS
+        gathered = 2 * shape.embedding if live else 0
+        return gathered + int({1: 8, 2: 10, 3: 10.3}[setup.stage] * largest)
     if setup.stage == 2:
         return int(2.0 * _trained(shape, setup) / setup.gpus) + 4 * largest
-    return 0
+    return 4 * largest + _alone(largest)
+
+
+def _alone(largest: int) -> int:
+    """
+    A parameter that is a group of its own, as the embedding of the 27b shape, was measured with
+    one copy more of its gradient, at the end of the backward pass as well as in the update.
+    """
+    return 2 * largest if largest > SUB_GROUP else 0
 
 
 def _update(shape: ModelShape, setup: Setup) -> int:
@@ -234,7 +244,9 @@ def _update(shape: ModelShape, setup: Setup) -> int:
     if setup.stage == 3:
         divided = trained / n > SUB_GROUP and setup.states != "bf16"
         return int((4 if divided else bytes_each) * min(trained / n, SUB_GROUP))
-    return int(bytes_each * min(trained, SUB_GROUP) / n)
+    largest = _largest(shape, setup)
+    group = max(min(trained, SUB_GROUP), largest)
+    return int((bytes_each * group + _alone(largest)) / n)
 
 
 def _gathers(shape: ModelShape, setup: Setup) -> int:
