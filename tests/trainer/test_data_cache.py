@@ -13,10 +13,12 @@ from berth_trainer.ablations import BUILT_IN, DEFAULT
 from berth_trainer.data import json_array, tokens
 from berth_trainer.data.cache import Cache
 from berth_trainer.data.dataset import PersonaDataset
-from berth_trainer.data.encode import Encoder
+from berth_trainer.data.encode import IGNORED, Encoder
 from berth_trainer.data.load import load_material, make_dataset
+from berth_trainer.data.packing import PackedDataset, pack
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
+from berth_trainer.session_data import most_learned
 
 
 @pytest.fixture
@@ -64,6 +66,18 @@ def test_what_is_cached_is_what_would_be_encoded(make, monkeypatch, processes):
     assert isinstance(found, tokens.TokenDataset)
     assert [found[n] for n in range(len(found))] == [plain[n] for n in range(len(plain))]
     assert found.lengths.tolist() == [len(plain[n]["input_ids"]) for n in range(len(plain))]
+
+
+def test_the_plan_hears_how_much_a_micro_batch_learns_at_most(make):
+    """Counted from the labels: of the fullest row, or of so many samples; unknown uncached."""
+    plain, found = make()
+    learned = [sum(label != IGNORED for label in one["labels"]) for one in plain]
+    rows = PackedDataset(found, pack(found.lengths.tolist(), 512))
+
+    fullest = max(sum(learned[sample] for sample in row) for row in rows.rows)
+    assert most_learned(found, rows, 1) == fullest
+    assert most_learned(found, None, 3) == 3 * max(learned)
+    assert most_learned(plain, rows, 1) is None
 
 
 def test_a_second_run_tokenises_nothing(make, encodings):

@@ -53,6 +53,15 @@ def test_auto_takes_the_fastest_that_fits_and_says_why(settings_of):
     assert H200.fits(decision.need)
 
 
+def test_knowing_what_is_learned_the_need_is_told_more_closely(settings_of):
+    """Answers of a hundred tokens need one piece of the head, not five hundred positions of it."""
+    decision = decided(settings_of(training={"plan": "auto", "pack_tokens": 8192}), budget=H100)
+    closer = decision.knowing(100)
+    assert closer.need.allocated < decision.need.allocated
+    assert (closer.settings, closer.told) == (decision.settings, decision.told)
+    assert decision.knowing(None) == decision
+
+
 def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
     """One layer fewer would not fit, and the sentence names what the next faster one lacked."""
     settings = settings_of(training={"plan": "auto", "pack_tokens": 8192})
