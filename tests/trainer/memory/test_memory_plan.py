@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.trainer.memory.gemma3 import GEMMA3
 
 from berth_trainer.memory import Budget, Setup, ShapeError, choose, estimate, plan, read_shape
 from berth_trainer.memory.__main__ import main
@@ -13,51 +14,6 @@ from berth_trainer.memory.estimate import GIB
 from berth_trainer.memory.plan import fewest_layers
 from berth_trainer.memory.speed import tokens_per_s
 
-GEMMA3 = {
-    "1b": {
-        "model_type": "gemma3_text",
-        "hidden_size": 1152,
-        "num_hidden_layers": 26,
-        "intermediate_size": 6912,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 1,
-        "head_dim": 256,
-        "vocab_size": 262_144,
-    },
-    "4b": {
-        "model_type": "gemma3",
-        "text_config": {
-            "model_type": "gemma3_text",
-            "hidden_size": 2560,
-            "num_hidden_layers": 34,
-            "intermediate_size": 10_240,
-        },
-    },
-    "12b": {
-        "model_type": "gemma3",
-        "text_config": {
-            "model_type": "gemma3_text",
-            "hidden_size": 3840,
-            "num_hidden_layers": 48,
-            "intermediate_size": 15_360,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
-            "head_dim": 256,
-        },
-    },
-    "27b": {
-        "model_type": "gemma3",
-        "text_config": {
-            "model_type": "gemma3_text",
-            "hidden_size": 5376,
-            "num_hidden_layers": 62,
-            "intermediate_size": 21_504,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 16,
-            "head_dim": 128,
-        },
-    },
-}
 CARD = int(79.6 * GIB)
 
 
@@ -105,101 +61,6 @@ def test_other_families_are_counted_as_transformers_builds_them(kind, extra):
         model = AutoModelForCausalLM.from_config(config)
     shape = read_shape(config.to_dict())
     assert shape.parameters == sum(p.numel() for p in model.parameters())
-
-
-LEAN = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, learned_tokens=100)
-STOCK = replace(LEAN, fused=False)
-BARE = {"checkpointing": False}
-
-
-@pytest.mark.parametrize(
-    ("size", "setup", "measured_gib"),
-    [
-        ("4b", replace(LEAN, tokens=8192, checkpoint_layers=20, learned_tokens=136), 72.42),
-        ("4b", replace(LEAN, tokens=8192, checkpoint_layers=23, learned_tokens=136), 70.01),
-        ("4b", replace(LEAN, tokens=16_384, checkpoint_layers=28, learned_tokens=257), 72.11),
-        ("4b", replace(STOCK, tokens=8192, checkpoint_layers=27, learned_tokens=136), 72.0),
-        ("4b", replace(LEAN, tokens=8192), 63.45),
-        ("4b", replace(STOCK, stage=3, tokens=8192), 61.25),
-        ("1b", replace(LEAN, tokens=8192, **BARE), 28.46),
-        ("1b", replace(LEAN, tokens=4096, **BARE), 21.99),
-        ("1b", replace(LEAN, tokens=8192, checkpoint_layers=13), 22.44),
-        ("1b", replace(LEAN, tokens=1024), 20.55),
-        ("1b", replace(STOCK, tokens=4096, **BARE), 26.78),
-        ("1b", replace(LEAN, tokens=8192, loss="stock"), 39.48),
-        ("1b", replace(LEAN, stage=2, tokens=8192), 20.55),
-        ("1b", replace(LEAN, stage=3, tokens=4096), 20.55),
-        ("1b", replace(LEAN, stage=3, tokens=8192, **BARE), 28.48),
-        ("1b", replace(LEAN, tokens=4096, states="bf16"), 11.63),
-        ("1b", replace(LEAN, tokens=4096, states="8bit"), 14.99),
-        ("1b", replace(LEAN, tokens=4096, offload_optimizer=True), 6.6),
-        ("1b", replace(LEAN, stage=2, tokens=4096, offload_optimizer=True), 5.34),
-        ("1b", replace(LEAN, stage=3, tokens=4096, offload_optimizer=True), 4.92),
-        (
-            "4b",
-            Setup(tokens=1024, offload_optimizer=True, offload_param=True, learned_tokens=32),
-            6.33,
-        ),
-    ],
-)
-def test_the_estimate_meets_measured_peaks_on_an_h100(size, setup, measured_gib):
-    """Within 3 % of torch's own peak, which leaves out the CUDA context (docs/trainer.md)."""
-    peak = estimate(read_shape(GEMMA3[size]), setup).allocated / GIB
-    assert peak == pytest.approx(measured_gib, rel=0.03)
-
-
-@pytest.mark.parametrize(
-    ("size", "rank", "quantized", "tokens", "recomputed", "measured_gib"),
-    [
-        ("1b", 16, False, 8192, True, 3.48),
-        ("1b", 16, False, 4096, False, 8.6),
-        ("4b", 16, False, 8192, True, 10.52),
-        ("4b", 16, False, 4096, False, 22.45),
-        ("4b", 16, True, 8192, True, 6.09),
-    ],
-)
-def test_the_estimate_meets_measured_peaks_of_adapters(
-    size, rank, quantized, tokens, recomputed, measured_gib
-):
-    """LoRA and QLoRA on an H100, within 3 %."""
-    shape = read_shape(GEMMA3[size])
-    setup = replace(
-        LEAN,
-        tokens=tokens,
-        checkpointing=recomputed,
-        lora_parameters=shape.adapter_parameters(rank),
-        four_bit=quantized,
-    )
-    peak = estimate(shape, setup).allocated / GIB
-    assert peak == pytest.approx(measured_gib, rel=0.03)
-
-
-@pytest.mark.parametrize(("layers", "measured_gib"), [(5, 62.33), (2, 43.88)])
-def test_the_estimate_meets_measured_peaks_of_a_cut_27b(layers, measured_gib):
-    """The 27b shape with a few of its layers, whose embedding is a group of its own."""
-    text = {**GEMMA3["27b"]["text_config"], "num_hidden_layers": layers}
-    shape = read_shape({"model_type": "gemma3", "text_config": text})
-    peak = estimate(shape, replace(LEAN, tokens=4096)).allocated / GIB
-    assert peak == pytest.approx(measured_gib, rel=0.03)
-
-
-PLAIN_TORCH = {"stage": 0, "states": "bf16_only"}
-
-
-@pytest.mark.parametrize(
-    ("setup", "measured_gib"),
-    [
-        (Setup(tokens=8192), 84.4),
-        (Setup(tokens=4096, checkpointing=False), 99.7),
-        (Setup(tokens=8192, **PLAIN_TORCH), 54.6),
-        (Setup(tokens=4096, checkpointing=False, **PLAIN_TORCH), 69.8),
-    ],
-)
-def test_the_estimate_meets_measured_peaks_on_an_h200(setup, measured_gib):
-    """Other code on another card, within 5 % and never below by more than 3 %."""
-    peak = estimate(read_shape(GEMMA3["4b"]), setup).allocated / GIB
-    assert peak == pytest.approx(measured_gib, rel=0.05)
-    assert peak > 0.97 * measured_gib
 
 
 @pytest.mark.parametrize(("size", "bytes_per_hidden"), [("1b", 98), ("4b", 83), ("27b", 82)])

@@ -3,30 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from tests.trainer.memory.gemma3 import GEMMA3
 
 from berth_trainer import oom_steps, planning
 from berth_trainer.memory import Budget, estimate, read_shape
 from berth_trainer.memory.estimate import GIB
 from berth_trainer.problem import Problem
 
-SIZES = {
-    "4b": {"hidden_size": 2560, "num_hidden_layers": 34, "intermediate_size": 10_240},
-    "27b": {
-        "hidden_size": 5376,
-        "num_hidden_layers": 62,
-        "intermediate_size": 21_504,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 16,
-        "head_dim": 128,
-    },
-}
 H100 = Budget(gpu=int(79.6 * GIB), host=1500 * GIB)
 H200 = Budget(gpu=int(139.7 * GIB), host=1500 * GIB)
 
 
 def shape_of(size):
-    text = {"model_type": "gemma3_text", **SIZES[size]}
-    return read_shape({"model_type": "gemma3", "text_config": text})
+    return read_shape(GEMMA3[size])
 
 
 def decided(settings, size="4b", *, gpus=1, budget=H200, fused=True):
