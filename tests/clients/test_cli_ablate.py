@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import berth as sdk
+from berth.protocol.ablations import EarlyStop
 
 URL = "/api/v1/ablations"
 STUDY = """
@@ -123,6 +124,24 @@ def test_show_puts_runs_side_by_side_below_the_caps(fake, wire, berth):
     assert "at most 2 at once; 3.5 of 40 GPU-hours used" in shown
     assert "worse than the median in eval_loss from step 100 on" in shown
     assert shown == berth("compare", "study").stdout
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"rule": "median", "metric": "loss"},
+        {"rule": "margin", "metric": "loss", "margin": 0.2},
+        {"rule": "target", "metric": "loss", "target": 1.8},
+    ],
+    ids=lambda rule: rule["rule"],
+)
+def test_an_early_stop_is_read_back_as_the_server_writes_it(rule):
+    """Answers carry every field, also those that belong to another rule, as nobody gave them."""
+    given = EarlyStop.model_validate(rule)
+
+    assert EarlyStop.model_validate_json(given.model_dump_json()) == given
+    with pytest.raises(ValueError, match="belongs to the rule"):
+        EarlyStop.model_validate({**rule, "least_runs": 9, "target": 1, "margin": 1})
 
 
 def test_ls_shows_them_all(fake, berth):

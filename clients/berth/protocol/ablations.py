@@ -48,11 +48,16 @@ class EarlyStop(Wire):
             if getattr(self, name) is None:
                 raise ValueError(f"The rule {self.rule} needs '{name}'; give it.")
         for name, rule in _BELONGS.items():
-            if name in self.model_fields_set and rule != self.rule:
+            if rule != self.rule and getattr(self, name) != _default(name):
                 raise ValueError(f"'{name}' belongs to the rule {rule}, not to {self.rule}.")
-        if self.rule == "target" and "after_step" in self.model_fields_set:
+        if self.rule == "target" and self.after_step != _default("after_step"):
             raise ValueError("'after_step' has no meaning for the rule target; leave it out.")
         return self
+
+
+def _default(name: str) -> object:
+    """What a field is when nobody gives it; answers carry it, whatever the rule."""
+    return EarlyStop.model_fields[name].default
 
 
 class AblationCell(Wire):
