@@ -28,6 +28,8 @@ REFUSED = {
     "a dependency without sense": ({"depends_on": [0]}, "depends_on"),
     "a dependency beyond all numbers": ({"depends_on": [2**70]}, "depends_on"),
     "a strange duration": ({"time_limit": "soon"}, "12h"),
+    "a limit of nothing": ({"time_limit": 0}, "leave it out for none"),
+    "a name without end": ({"name": "x" * 300}, "at most 200 characters"),
     "a duration without end": ({"time_limit": 1e300}, "12h"),
     "a strange size": ({"gpu_memory": "much"}, "20GiB"),
     "a size beyond all cards": ({"gpu_memory": 2**70}, "memory size"),

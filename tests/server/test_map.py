@@ -147,7 +147,7 @@ def test_the_box_is_told_in_a_sentence(desk):
     assert show_box(desk.service).sentence == "8 of 8 GPUs free"
     desk.submit(gpus=8, time_limit="40m")
     desk.worker.running("1.1")
-    assert "about 40m" in show_box(desk.service).sentence
+    assert "next free GPU in 40m at the latest" in show_box(desk.service).sentence
 
 
 def test_a_gpu_that_vanishes_is_not_placed_on(desk):

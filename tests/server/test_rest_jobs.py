@@ -325,6 +325,11 @@ class TestDryRun:
         assert told["expected_start"] is not None
         assert "job 1" in told["summary"]
 
+    def test_a_job_that_was_not_submitted_cannot_be_released(self, api):
+        """Its id is nobody's yet, and may be another's a moment later."""
+        told = api.post("/api/v1/jobs/dry-run", json=SPEC | {"hold": True}).json()
+        assert told["would_help"] == []
+
     def test_refuses_what_a_submit_refuses(self, api):
         """In the same words."""
         spec = SPEC | {"gpus": 99}

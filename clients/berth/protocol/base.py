@@ -150,6 +150,16 @@ Duration = Annotated[
 ]
 """A duration; on the wire as users write it, "12h"."""
 
+
+def _some_time(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("A time limit is longer than 0; leave it out for none.")
+    return value
+
+
+TimeLimit = Annotated[Duration, AfterValidator(_some_time)]
+"""How long something may take: a duration of more than nothing."""
+
 Bytes = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
 """A size in bytes; accepts "20GiB" on the way in, always an integer on the way out."""
 

@@ -51,6 +51,9 @@ def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
         owner = _owner(model, error["loc"][:-1])
         known = list(owner.model_fields) if owner else []
         text = f"there is no field {path[-1]!r}{nearest(path[-1], known)}"
+    elif error["type"] in {"too_long", "string_too_long"}:
+        what = "characters" if isinstance(error["input"], str) else "entries"
+        text = f"this is too long; write at most {error['ctx']['max_length']} {what}"
     elif error["type"] == "missing":
         text = f"the field {path[-1]!r} is missing"
     return FieldProblem(field=".".join(path), problem=text)

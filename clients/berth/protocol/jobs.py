@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
-from berth.protocol.base import Bytes, Duration, UtcTime, Wire
+from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.placement import Placement
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
@@ -77,7 +77,7 @@ class JobSpec(Wire):
     """Interpreter or environment folder to run in; default: the one Berth runs in."""
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Higher starts first."""
-    time_limit: Duration | None = Field(default=None, examples=["12h"])
+    time_limit: TimeLimit | None = Field(default=None, examples=["12h"])
     """Longest run time of one attempt; then warning, TERM, grace, KILL."""
     grace: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
     """Time between the stop signal (TERM) and KILL."""
@@ -330,7 +330,7 @@ class JobPatch(Wire):
     """New name."""
     priority: int | None = Field(default=None, ge=-1000, le=1000)
     """New priority; higher starts first."""
-    time_limit: Duration | None = None
+    time_limit: TimeLimit | None = None
     """New longest run time of an attempt; null lifts it."""
 
 

@@ -120,8 +120,10 @@ def _decided(snapshot: Snapshot, first: Standing, second: Standing) -> str:
             "by less than they count for."
         )
     difference = first.points - second.points
-    if difference <= 0:
-        return f"{head}: they have as many points, and it was submitted first."
+    if round(difference, 2) <= 0:
+        waited = snapshot.pending[first.job_id].since_ts < snapshot.pending[second.job_id].since_ts
+        why = "it has waited longer" if waited else "it was submitted first"
+        return f"{head}: they have as many points, and {why}."
     others = {part.kind: part.points for part in second.parts}
     most = max(first.parts, key=lambda part: part.points - others.get(part.kind, 0.0))
     gain = most.points - others.get(most.kind, 0.0)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from berth.commands import CommandError, CommandView, read
 from berth.protocol.jobs import CodeSnapshot, JobSpec
+from berth_server.core.phrases import count
 from berth_server.service.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.freeze import outside
@@ -143,8 +144,8 @@ def _too_big(
             "ask for less."
         )
     sentence = (
-        f"The job asks for {gpus} GPUs with {gib(least)} each and this box has {big} of that "
-        f"size; its largest has {largest}."
+        f"The job asks for {count(gpus, 'GPU')} with {gib(least)} each and this box has "
+        f"{big or 'none'} of that size; its largest has {largest}."
     )
     return "gpu_memory", sentence
 

@@ -49,7 +49,8 @@ def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
         confidence=told.confidence,
         summary=told.summary,
         reasons=told.reasons,
-        would_help=told.would_help,
+        # Nobody can release what was not submitted.
+        would_help=[] if prepared.spec.hold else told.would_help,
         would_preempt=[p.job_id for p in plan.preemptions if p.for_job_id == job.id],
         launcher=prepared.view.launcher,
         before=prepared.view.text,

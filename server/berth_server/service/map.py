@@ -154,4 +154,4 @@ def _sentence(service: Service, gpus: list[Gpu], *, stale: bool) -> str:
     left = max(min(ends) - moment(service.clock()), min(ends) - min(ends))
     minutes = round(left.total_seconds() / 60) * 60
     about = format_duration(type(left)(seconds=minutes)) if minutes else "less than a minute"
-    return f"{text}, next free GPU in {'about ' if minutes else ''}{about} at the latest"
+    return f"{text}, next free GPU in {about} at the latest"

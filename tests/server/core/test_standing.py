@@ -81,6 +81,17 @@ def test_priority_and_the_age_cap_are_named_before_points() -> None:
     assert beside_old.sentence == ("Job 3 of ada is before job 2: it has waited past the age cap.")
 
 
+def test_a_difference_too_small_to_show_is_none() -> None:
+    """Two jobs alike but for a second of waiting are told apart by that, not by 0.00 points."""
+    earlier, later = (job(i, 1, queued_at=NOW - timedelta(seconds=9 - i)) for i in (1, 2))
+    snapshot = _line(earlier, later)
+    _, beside = standings(snapshot, plan(snapshot), 2)
+    assert beside is not None
+    assert beside.sentence == (
+        "Job 1 of ada is before job 2: they have as many points, and it has waited longer."
+    )
+
+
 def test_only_jobs_in_line_have_a_standing() -> None:
     """A job that starts now has no place in line, and none is made up."""
     starting = job(1, 1)
