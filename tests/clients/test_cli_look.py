@@ -148,7 +148,7 @@ def test_why_renders_the_explanation(fake, wire, berth):
             "position": 2,
             "expected_start": wire.time(3600),
             "confidence": "likely",
-            "summary": "It waits for 4 GPUs; 2 are free.",
+            "summary": "It waits for 4 GPUs; 2 are free. Expected start: soon, place 2 in the queue.",
             "reasons": [
                 {
                     "kind": "gpus_held",
@@ -167,6 +167,7 @@ def test_why_renders_the_explanation(fake, wire, berth):
     assert lines[1].startswith("  * Job 7 of bob holds GPUs 0-5. (until ")
     assert lines[2] == "  - Job 41 is before it."
     assert "at the latest" in lines[4]
+    assert "Expected start" not in "".join(lines)
     assert lines[-1] == "  - Asking for 2 GPUs would start it now."
 
 
@@ -192,6 +193,7 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
 
     fake.answer("GET", f"{JOBS}/41/explain", answer)
 
+    assert "another job" in berth("why", "41", "--against", "41").output
     short = berth("why", "41").output
     assert "points: -7.37 (length -8.20, fit +0.83)" in short
     assert "Job 42 of ada is before job 41: it has 1.00 points more." in short

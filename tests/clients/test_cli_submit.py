@@ -82,6 +82,14 @@ def test_every_option_finds_its_field(sent, monkeypatch):
     }
 
 
+def test_a_line_that_ends_with_a_config_file_is_a_command(sent):
+    """`train.py --config config.json` quoted as one line is no job file, options behind or not."""
+    line = "deepspeed --num_gpus=4 train.py --config config.json"
+
+    assert sent(line)["command"] == line
+    assert sent(line, "--name", "x")["name"] == "x"
+
+
 def test_a_script_is_sent_as_text(sent, tmp_path):
     """--script reads the file, and its name is the job's."""
     (tmp_path / "nightly.sh").write_text("#!/bin/bash\necho hi\n")
@@ -222,7 +230,7 @@ def test_a_dry_run_submits_nothing(fake, berth):
         (["--depends-on", "x", "--", "true"], "'x' is no job id"),
         (["--after-time", "soon", "--", "true"], "'soon' is no time"),
         (["--python", "no-such-python", "--", "true"], "no interpreter 'no-such-python'"),
-        (["--gpus", "x", "--", "true"], "valid integer"),
+        (["--gpus", "x", "--", "true"], "write a whole number"),
         (["--gpu", "4", "--", "true"], "--gpus"),
         (["job.yaml", "more"], "stands alone"),
         (["python train.py", "more"], "one line stands alone; leave out 'more'"),

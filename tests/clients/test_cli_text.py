@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.cli import durations, ids, text
+from berth.cli.failure import Failure
 from berth.cli.harmless import Harmless
 from berth.cli.table import Column, render
 
@@ -65,6 +67,18 @@ class TestText:
         cleaned = text.clean(words)
         assert len(cleaned.splitlines()) <= 1
         assert "\x1b" not in cleaned
+
+    def test_sentences_tell_times_on_the_local_clock(self, monkeypatch):
+        """Times beside them are local, and two zones on one screen mislead."""
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        try:
+            told = text.sentence("held until 2026-11-26 20:52 UTC at the latest")
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+        assert told == "held until 2026-11-27 05:52 at the latest"
 
 
 class TestTable:
@@ -122,6 +136,11 @@ class TestMoments:
     def test_what_people_write(self, word, expected):
         """Durations from now, and moments with a zone."""
         assert durations.moment(word, self.NOW) == expected
+
+    def test_no_such_clock_time_is_refused(self):
+        """25:00 is no length of a day and an hour."""
+        with pytest.raises(Failure, match="'25:00' is no time"):
+            durations.moment("25:00")
 
     def test_a_clock_is_the_next_such_time(self):
         """22:00 is tonight, or tomorrow when it is past."""

@@ -53,4 +53,4 @@ def _told(job: Job, verb: Act) -> str:
         return f"Job {job.id} is held; `berth release {job.id}` queues it again."
     if job.state.is_active:
         return f"Job {job.id} starts now."
-    return f"Job {job.id} is {job.state.value}. {job.reason or ''}".rstrip()
+    return f"Job {job.id} is {job.state.value}. {text.sentence(job.reason or '')}".rstrip()

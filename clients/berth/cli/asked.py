@@ -156,7 +156,7 @@ class Asked:
         if len(words) == 1:
             if words[0] == "-":
                 return jobfile.read("-", sys.stdin.read())
-            if words[0].endswith(jobfile.SUFFIXES):
+            if jobfile.is_one(words[0]):
                 return jobfile.read(words[0])
             return [{"command": words[0]}]
         return [{"command": words}]
@@ -229,7 +229,7 @@ class SpecCommand(TyperCommand):
 
 def _stands_alone(word: str) -> str | None:
     """What the first word is when it is a whole job by itself; None for a program's name."""
-    if word.endswith(jobfile.SUFFIXES):
+    if jobfile.is_one(word):
         return "A job file"
     if len(word.split()) > 1 and not Path(word).exists():
         return "A command quoted as one line"

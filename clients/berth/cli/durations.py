@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from berth.cli.failure import Failure
@@ -17,10 +18,13 @@ def seconds(word: str) -> float:
         raise Failure(str(error)) from error
 
 
+_CLOCK = re.compile(r"[0-9]+:[0-9]+")
+
+
 def moment(word: str, now: datetime | None = None) -> datetime:
     """
-    A moment: `22:00` (the next one), `2026-11-24T22:00` (local time unless it names a zone), or
-    a duration from now like `2h` or `+2h`.
+    A moment: `22:00` (the first after `now`), `2026-11-24T22:00` (local time unless it names a
+    zone), or a duration from `now` like `2h` or `+2h`.
     """
     local = (now or datetime.now(UTC)).astimezone()
     try:
@@ -36,9 +40,11 @@ def moment(word: str, now: datetime | None = None) -> datetime:
         pass
     from berth.protocol.base import parse_duration
 
+    unknown = Failure(f"{word!r} is no time; write like 22:00, 2026-11-24T22:00, or 2h from now.")
+    # As a duration 25:00 would be a day and an hour from now, which nobody means by it.
+    if _CLOCK.fullmatch(word):
+        raise unknown
     try:
         return (local + parse_duration(word.removeprefix("+"))).astimezone(UTC)
     except ValueError:
-        raise Failure(
-            f"{word!r} is no time; write like 22:00, 2026-11-24T22:00, or 2h from now."
-        ) from None
+        raise unknown from None

@@ -120,8 +120,22 @@ def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
     )
 
 
+_PLAINER = (
+    (
+        "Input should be a valid integer, unable to parse string as an integer",
+        "write a whole number",
+    ),
+    ("Input should be a valid number, unable to parse string as a number", "write a number"),
+    ("Input should be greater than or equal to", "write at least"),
+    ("Input should be less than or equal to", "write at most"),
+)
+"""What Typer says of wrong numbers, and what people say."""
+
+
 def _usage(error: typer.TyperException) -> str:
     sentence = " ".join(error.format_message().split())
+    for typers, plain in _PLAINER:
+        sentence = sentence.replace(typers, plain)
     context = getattr(error, "ctx", None)
     if context is None:
         return sentence

@@ -28,6 +28,16 @@ _PLAIN_TAGS = "tag:yaml.org,2002:"
 _KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "seq", "map", "merge", "value"}
 
 
+def is_one(word: str) -> bool:
+    """
+    Whether a word names a job file, rather than being a command quoted as one line.
+
+    Many commands end with a file of their own (`train.py --config config.json`), so that a word
+    with blanks is a job file only where there is one of just that name.
+    """
+    return word.endswith(SUFFIXES) and (len(word.split()) == 1 or Path(word).is_file())
+
+
 def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
     """The jobs of a file, at least one. `text` stands for the file's content (standard input)."""
     value = _load(path, text, {0: _TEXT})

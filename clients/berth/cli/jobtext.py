@@ -94,11 +94,11 @@ def info(job: Job) -> str:
     if job.expected_start:
         parts.append(f"starts {_about(job.expected_start)}")
     if job.reason:
-        parts.append(_without_forecast(job.reason))
+        parts.append(text.sentence(without_forecast(job.reason)))
     return "; ".join(parts)
 
 
-def _without_forecast(reason: str) -> str:
+def without_forecast(reason: str) -> str:
     """The reason without the expected start, which is told beside it."""
     return reason.partition(" Expected start: ")[0]
 
@@ -145,7 +145,7 @@ def submitted(job: Job) -> str:
         return f"Job {job.id} is held; `berth release {job.id}` queues it."
     if job.state.is_final:
         return end_sentence(job)
-    waits = _without_forecast(job.reason or "") or f"It waits for {gpu_phrase(job)}."
+    waits = without_forecast(job.reason or "") or f"It waits for {gpu_phrase(job)}."
     when = f" It should start {_about(job.expected_start)}." if job.expected_start else ""
     return f"Job {job.id} is {state}. {waits}{when}"
 
@@ -162,12 +162,14 @@ def attempt_line(attempt: Attempt) -> str:
     """One attempt on one line."""
     parts = [f"{attempt.id} {attempt.state.value}"]
     if attempt.gpu_indices:
-        parts.append(f"GPUs {text.indices(attempt.gpu_indices)}")
+        noun = "GPU" if len(attempt.gpu_indices) == 1 else "GPUs"
+        parts.append(f"{noun} {text.indices(attempt.gpu_indices)}")
     if attempt.started_at:
         parts.append(f"started {text.clock(attempt.started_at)}")
     if attempt.started_at and attempt.ended_at:
         parts.append(f"ran {text.span(attempt.ended_at - attempt.started_at)}")
-    if attempt.outcome:
+    told = attempt.signal is not None or attempt.exit_code is not None
+    if attempt.outcome and not (told and attempt.outcome.value == "exit"):
         parts.append(attempt.outcome.value.replace("_", " "))
     if attempt.signal is not None:
         parts.append(f"signal {attempt.signal}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -18,6 +19,9 @@ _CODES = {
     "magenta": "35",
     "cyan": "36",
 }
+
+
+_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d) UTC\b")
 
 
 def colourful() -> bool:
@@ -46,6 +50,20 @@ def clean(text: str) -> str:
         c if c == "\u200d" or not _steers(c) else "\N{REPLACEMENT CHARACTER}"
         for c in text.replace("\n", " ").replace("\t", " ")
     )
+
+
+def sentence(text: str) -> str:
+    """A sentence of the server's on one line, its times on the local clock instead of UTC."""
+    return clean(_UTC.sub(_local, text))
+
+
+def _local(found: re.Match[str]) -> str:
+    try:
+        moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    except ValueError:
+        return found[0]
+    local = moment.astimezone()
+    return f"{local:%Y-%m-%d %H:%M}"
 
 
 def _steers(character: str) -> bool:

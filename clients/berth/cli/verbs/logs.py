@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from berth.cli import ids, jobtext
+from berth.cli import ids, jobtext, text
 from berth.cli.following import PATIENCE_S, Printer
 from berth.cli.session import AsJson, connect, note
 
@@ -42,7 +42,7 @@ def logs(
                 offset = piece.end
         elif not follow or found.state.is_final:
             why = found.message or found.reason or f"It is {found.state.value}."
-            note(f"Job {job_id} has written nothing: it has not started. {why}")
+            note(f"Job {job_id} has written nothing: it has not started. {text.sentence(why)}")
         if not follow or found.state.is_final:
             return
         if not found.attempts:

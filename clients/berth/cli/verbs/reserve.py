@@ -46,20 +46,29 @@ def reserve(
         str | None,
         typer.Option("--from", metavar="WHEN", help="18:00, 2026-11-26T18:00 or 2h; default now."),
     ] = None,
-    end: Annotated[str, typer.Option("--to", metavar="WHEN", help="When it is over, likewise.")],
+    end: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="WHEN",
+            help="When it is over: the first 20:00 after its begin, a date, or 4h of length.",
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Why, shown to everybody.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Set GPUs aside for users or groups from a time to a time; what runs there goes on."""
     if not (users or group):
         raise Failure("Say for whom: --for USER or --for-group GROUP.")
+    starts = moment(begin) if begin else None
     with connect() as client:
         made = client.reserve(
             card_names(gpu),
             users=_words(users),
             groups=_words(group),
-            starts_at=moment(begin) if begin else None,
-            ends_at=moment(end),
+            starts_at=starts,
+            # `--from 08:00 --to 20:00` typed in the afternoon means tomorrow's evening, not today's.
+            ends_at=moment(end, starts),
             reason=reason,
         )
     _tell_reservation(made, "is made", as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from berth.cli import ids, jobtext, text
+from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 
 if TYPE_CHECKING:
@@ -13,12 +14,23 @@ if TYPE_CHECKING:
 
 def show(job: ids.JobId, *, as_json: AsJson = False) -> None:
     """Show everything about one job: what was asked, how it was started, how it ended."""
+    number, attempt = ids.one(job)
     with connect() as client:
-        found = client.job(ids.one(job)[0])
+        found = client.job(number)
+    if attempt is not None:
+        found = _only(found, attempt)
     if as_json:
         print_json(found)
     else:
         print(rendered(found))
+
+
+def _only(job: Job, number: int) -> Job:
+    """The job with just one of its attempts."""
+    attempts = [one for one in job.attempts if one.number == number]
+    if not attempts:
+        raise Failure(f"Job {job.id} has no attempt {number}; it had {len(job.attempts)} so far.")
+    return job.model_copy(update={"attempts": attempts})
 
 
 def rendered(job: Job) -> str:

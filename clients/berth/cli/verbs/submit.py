@@ -72,7 +72,7 @@ def submit(
 
 def submitted(job: Job, asked: Asked) -> str:
     """What became of the submit: the sentence, what will run, what was noticed, how to go on."""
-    lines = [text.style(jobtext.submitted(job), "bold")]
+    lines = [text.style(text.sentence(jobtext.submitted(job)), "bold")]
     facts = [("runs", jobtext.command_line(job)), ("in", job.workdir)]
     python = asked.python_note()
     if python and job.python and python.startswith(job.python):
@@ -102,7 +102,7 @@ def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> N
 
 
 def _would(answer: DryRun) -> str:
-    lines = [text.style(text.clean(answer.summary), "bold")]
+    lines = [text.style(text.sentence(jobtext.without_forecast(answer.summary)), "bold")]
     lines += facts(answer.summary, answer.reasons)
     if answer.would_preempt:
         stopped = text.indices(answer.would_preempt)

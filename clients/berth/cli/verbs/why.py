@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from berth.cli import ids, table, text
+from berth.cli import ids, jobtext, table, text
+from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _TRUST = {
     "certain": "",
     "likely": " at the latest, going by time limits",
-    "guess": ", a guess from earlier runs",
+    "guess": ", a guess",
     "unknown": "",
 }
 
@@ -42,6 +43,8 @@ Against = Annotated[
 def why(job: ids.JobId, *, against: Against = None, as_json: AsJson = False) -> None:
     """Say what a job waits for, when it should start, and what gives it its place in line."""
     other = None if against is None else ids.one(against)[0]
+    if other is not None and other == ids.one(job)[0]:
+        raise Failure("--against takes another job than the one that is asked about.")
     with connect() as client:
         explanation = client.explain(ids.one(job)[0], against=other)
     if as_json:
@@ -81,7 +84,10 @@ def side_by_side(explanation: Explanation, other: int) -> str:
 
 def rendered(explanation: Explanation) -> str:
     """The explanation as lines: the summary, its facts, its points, what would help."""
-    lines = [text.style(text.clean(explanation.summary), "bold")]
+    summary = explanation.summary
+    if explanation.expected_start is not None:
+        summary = jobtext.without_forecast(summary)
+    lines = [text.style(text.sentence(summary), "bold")]
     lines += facts(explanation.summary, explanation.reasons)
     if explanation.position is not None:
         lines.append(f"  place in the queue: {explanation.position}")
@@ -102,7 +108,7 @@ def _place(explanation: Explanation) -> list[str]:
         parts = [f"{_PARTS[p.kind]} {p.points:+.2f}" for p in standing.parts if p.points]
         lines.append(f"  points: {standing.points:+.2f} ({', '.join(parts)})")
     if compared is not None:
-        lines.append(f"  {text.clean(compared.sentence)}")
+        lines.append(f"  {text.sentence(compared.sentence)}")
     return lines
 
 
@@ -113,12 +119,12 @@ def facts(summary: str, reasons: list[Reason]) -> list[str]:
 
 def helps(sentences: list[str]) -> list[str]:
     """What would start a job sooner, with a heading if there is anything."""
-    listed = [f"  - {text.clean(sentence)}" for sentence in sentences]
+    listed = [f"  - {text.sentence(sentence)}" for sentence in sentences]
     return ["What would help:", *listed] if listed else []
 
 
 def _fact(reason: Reason) -> str:
     mark = text.style("*", "yellow") if reason.blocking else text.style("-", "dim")
-    told = reason.kind == "reservation" or "until" in reason.sentence
+    told = reason.kind in {"reservation", "not_before"} or "until" in reason.sentence
     until = f" (until {text.clock(reason.until)})" if reason.until and not told else ""
-    return f"  {mark} {text.clean(reason.sentence)}{until}"
+    return f"  {mark} {text.sentence(reason.sentence)}{until}"
