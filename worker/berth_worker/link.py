@@ -73,6 +73,8 @@ class Link:
                 continue
             pause.over()
             if desired.generation != generation or connections != self._listening.connections:
+                if connections != self._listening.connections:
+                    self.changed()  # it may be another server, which waits for the first report
                 generation, connections = desired.generation, self._listening.connections
                 on_desired(desired)
                 self._heard.set()
