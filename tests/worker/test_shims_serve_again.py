@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 
 from berth_worker.fence import APPLY
 from berth_worker.launch import Starter
+from berth_worker.rundir import RunDir
+from berth_worker.shim import become, nursery
 
 
 @pytest.fixture
@@ -25,8 +28,10 @@ def starter() -> Iterator[Starter]:
     found.close()
 
 
-def orders(folder: Path, attempt: str, script: str, **env: str) -> Path:
-    """A launch.json for a shell's text."""
+def orders(
+    folder: Path, attempt: str, script: str, more: dict[str, Any] | None = None, **env: str
+) -> Path:
+    """A launch.json for a shell's text; `more` replaces fields of it."""
     folder.mkdir()
     launch = {
         "attempt": attempt,
@@ -43,6 +48,7 @@ def orders(folder: Path, attempt: str, script: str, **env: str) -> Path:
             "apply": str(APPLY),
         },
         "grace_s": 5.0,
+        **(more or {}),
     }
     path = folder / "launch.json"
     path.write_text(json.dumps(launch))
@@ -139,3 +145,177 @@ def test_after_a_rush_one_shim_is_left(starter, tmp_path, until):
 
     until(lambda: sum(map(psutil.pid_exists, shims)) <= 1, "all but one have left")
     assert run(starter, orders(tmp_path / "z", "99.1", "true"))["ended"]["exit_code"] == 0
+
+
+def nursery_of(starter: Starter, tmp_path: Path, until: Any) -> tuple[psutil.Process, list[int]]:
+    """A nursery in which one shim waits, and the pids of its shims."""
+    run(starter, orders(tmp_path / "warm", "1000.1", "true"))
+    (found,) = (
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and "--nursery" in child.cmdline()
+    )
+    until(lambda: len(found.children()) == 1, "one shim waits")
+    return found, [child.pid for child in found.children()]
+
+
+def test_a_job_inherits_its_log_alone(starter, tmp_path, until):
+    """
+    No job holds the pipe to the worker, through which it could speak for its shim: not even
+    one whose shim had to be forked while its message was at hand, the waiting one being dead.
+    """
+    process, shims = nursery_of(starter, tmp_path, until)
+    process.suspend()
+    for pid in shims:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: psutil.Process(process.pid).children() == [], "the shim that waited is gone")
+    pipe = starter.start(orders(tmp_path / "a", "1.1", "ls -l /proc/self/fd"))
+    process.resume()
+    hear(pipe)
+    os.close(pipe)
+
+    listed = (tmp_path / "a" / "output.log").read_text()
+    assert listed.count("->") == 4, "standard streams, and the folder that ls reads"
+    assert "pipe:" not in listed
+    assert "socket:" not in listed
+
+
+def test_a_shim_whose_worker_has_gone_serves_nobody_else(starter, tmp_path, until):
+    """
+    A later worker may follow it for the end of its attempt, and signal it: messages that the
+    worker of before left behind are given to others.
+    """
+    process, _ = nursery_of(starter, tmp_path, until)
+    process.suspend()
+    pipes = [starter.start(orders(tmp_path / str(n), f"{n}.1", "sleep 0.05")) for n in range(3)]
+    process.resume()
+    first = hear(pipes[0])["began"]["shim"]["pid"]
+    process.suspend()
+    pipes += [starter.start(orders(tmp_path / str(n), f"{n}.1", "true")) for n in range(3, 9)]
+    starter.close()
+    os.close(pipes[0])
+    until(lambda: Path(f"/proc/{first}/comm").read_text() == "shim free\n", "it has come back")
+    process.resume()
+
+    assert all(hear(pipe)["began"]["shim"]["pid"] != first for pipe in pipes[1:])
+    for pipe in pipes[1:]:
+        os.close(pipe)
+
+
+def test_a_shim_that_will_serve_no_more_does_not_offer_to(tmp_path, monkeypatch):
+    """Otherwise the nursery would give it an attempt as it leaves, and that would be lost."""
+    monkeypatch.setattr(nursery, "_MOST_TURNS", 2)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        nursery._be_shim(theirs, become.load_fence(str(APPLY)))
+    theirs.close()
+    words: list[bytes] = []
+    for turn in (1, 2):
+        path = orders(tmp_path / str(turn), f"{turn}.1", "true")
+        reading, writing = os.pipe()
+        socket.send_fds(ours, [os.fsencode(path)], [writing])
+        os.close(writing)
+        hear(reading)
+        os.close(reading)
+        words.append(ours.recv(1))
+    os.waitpid(child, 0)
+    ours.close()
+
+    assert words == [b".", b""]
+
+
+# What a process hands on to its children, or is held by, as the kernel tells it.
+_STATUS = ("Uid", "Gid", "Groups", "Umask", "SigBlk", "SigIgn", "SigCgt", "CapPrm", "CapEff")
+_LINKS = ("cwd", "root", *(f"ns/{name}" for name in ("mnt", "user", "pid", "net", "ipc")))
+
+
+def state_of(pid: int) -> dict[str, Any]:
+    folder = Path(f"/proc/{pid}")
+    status = dict(
+        line.partition(":\t")[::2] for line in (folder / "status").read_text().splitlines()
+    )
+    stat = (folder / "stat").read_text().rpartition(")")[2].split()
+    return {
+        **{name: status.get(name) for name in _STATUS},
+        **{name: (folder / name).readlink() for name in _LINKS},
+        **{name: (folder / name).read_text() for name in ("limits", "cgroup", "oom_score_adj")},
+        "group, session": stat[2:4],
+        "priority, nice": stat[15:17],
+        "environment": (folder / "environ").read_bytes(),
+        "files": sorted(str(fd.readlink()).partition("[")[0] for fd in (folder / "fd").iterdir()),
+        "timers": (folder / "timers").read_text(),
+    }
+
+
+GREEDY = """
+umask 077; cd /; ulimit -n 50; ulimit -c 0; trap '' TERM HUP; echo 900 > /proc/self/oom_score_adj
+renice 7 $$ > /dev/null; echo "$(id -u) $(id -g) $(id -G)" """
+SOBER = """
+umask; ulimit -n; nice; cat /proc/self/oom_score_adj
+grep -E 'Sig(Blk|Ign)' /proc/self/status; echo "$(id -u) $(id -g) $(id -G)" """
+
+
+def test_nothing_of_an_attempt_stays_in_its_shim(starter, tmp_path, until):
+    """
+    Whatever jobs of several users do to themselves, a shim that served them is the process it
+    was: user, groups, limits, signals, files, namespaces. Jobs of later attempts begin alike,
+    each as its own user.
+    """
+    users = [(os.geteuid(), os.getegid(), os.getgroups())]
+    if os.geteuid() == 0:
+        users += [(40001, 40001, [40001, 40005]), (40002, 40002, [40002])]
+    states: dict[int, dict[str, Any]] = {}
+    sober: dict[int, set[str]] = {}
+    turns: dict[int, int] = {}
+    number = 0
+    deadline = time.monotonic() + 60
+    while max(turns.values(), default=0) < 12:
+        assert time.monotonic() < deadline
+        number += 1
+        uid, gid, groups = users[number % len(users)]
+        script = GREEDY if number // len(users) % 2 else SOBER
+        more = {"uid": uid, "gid": gid, "groups": groups, "cwd": "/"}
+        path = orders(tmp_path / str(number), f"{number}.1", script, more)
+        pipe = starter.start(path)
+        heard = hear(pipe)
+        until((path.parent / "exit.json").exists, "the end is written down")
+        if not (path.parent / "shim.json").exists():  # else it took long: its shim leaves
+            shim = heard["began"]["shim"]["pid"]
+            turns[shim] = turns.get(shim, 0) + 1
+            state = state_of(shim)
+            assert states.setdefault(shim, state) == state
+        os.close(pipe)
+        log = (path.parent / "output.log").read_text()
+        told = log.splitlines()[-1].split()
+        assert told[:2] == [str(uid), str(gid)], log
+        assert set(map(int, told[2:])) == {gid, *groups}
+        if script is SOBER:
+            sober.setdefault(uid, set()).add(log)
+    assert all(len(logs) == 1 for logs in sober.values()), sober
+
+
+def test_a_shim_at_another_attempt_is_not_taken_for_the_first_ones(starter, tmp_path, until):
+    """
+    A user may take away the record of an attempt that is over. Its shim may be at somebody
+    else's by then, and a worker that starts anew must neither follow nor signal it.
+    """
+    process, _ = nursery_of(starter, tmp_path, until)
+    heard: list[dict[str, Any]] = []
+    while not heard or heard[-1]["began"]["shim"]["pid"] not in {
+        one["began"]["shim"]["pid"] for one in heard[:-1]
+    }:
+        number = len(heard) + 1
+        heard.append(run(starter, orders(tmp_path / str(number), f"{number}.1", "true")))
+        until(lambda: len(process.children()) <= 2, "few shims are there")
+    shim = heard[-1]["began"]["shim"]["pid"]
+    first = next(one for one in heard if one["began"]["shim"]["pid"] == shim)["began"]["attempt"]
+    folder = tmp_path / first.partition(".")[0]
+    assert RunDir(str(folder), first).look().kind == "ended"
+
+    (folder / "exit.json").unlink()
+
+    assert psutil.pid_exists(shim)
+    found = RunDir(str(folder), first).look()
+    assert (found.kind, found.shim) == ("lost", None)

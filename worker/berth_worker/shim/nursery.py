@@ -20,7 +20,7 @@ import signal
 import socket
 import time
 
-from berth_worker.shim import become, files, supervise
+from berth_worker.shim import become, files, itself, supervise
 
 _MESSAGE_BYTES = 8192
 _RETRY_S = 0.1
@@ -53,6 +53,7 @@ class _Nursery:
         self._enter = enter
         self._lines: dict[int, socket.socket] = {}
         self._waiting: list[int] = []  # the one that waits least stands last: its pages are warm
+        self._in_hand: list[int] = []  # the notice pipe of the message that is being passed on
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
 
@@ -73,21 +74,22 @@ class _Nursery:
 
     def _pass_on(self) -> bool:
         """One message from the worker to a shim; False when there will be no more."""
-        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
+        message, self._in_hand, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
         if not message:
             return False
-        while not self._give(message, fds):
+        while not self._give(message):
             pass
-        for fd in fds:
+        for fd in self._in_hand:
             os.close(fd)
+        self._in_hand = []
         return True
 
-    def _give(self, message: bytes, fds: list[int]) -> bool:
+    def _give(self, message: bytes) -> bool:
         if not self._waiting:
             self._fork()
         fd = self._waiting.pop()
         try:
-            socket.send_fds(self._lines[fd], [message], fds)
+            socket.send_fds(self._lines[fd], [message], self._in_hand)
         except OSError:  # somebody has killed it
             self._drop(fd)
             return False
@@ -104,10 +106,21 @@ class _Nursery:
             return
         except OSError:
             word = b""
-        if word:
+        if word and not self._is_left():
             self._waiting.append(fd)
         else:
             self._drop(fd)
+
+    def _is_left(self) -> bool:
+        """
+        Whether the worker has gone; messages of its may still lie here.
+
+        A later worker may take a shim of before for that of the attempt whose end its
+        predecessor did not tell, and signal it: such a shim serves nobody else.
+        """
+        poll = select.poll()
+        poll.register(self._channel, 0)
+        return bool(poll.poll(0))
 
     def _drop(self, fd: int) -> None:
         """Let a shim go: one that waits leaves, one at work goes on."""
@@ -129,6 +142,8 @@ class _Nursery:
         if child == 0:
             for line in (self._channel, ours, *self._lines.values()):
                 line.close()
+            for fd in self._in_hand:  # the job would inherit it, and could speak for its shim
+                os.close(fd)
             _be_shim(theirs, self._enter)
         theirs.close()
         self._lines[ours.fileno()] = ours
@@ -140,13 +155,14 @@ def _be_shim(line: socket.socket, enter: become.Enter) -> None:
     """Be a shim, of one attempt after the other, until nobody sends any."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        me = supervise.ready()
-        for _ in range(_MOST_TURNS):
+        me = itself.ready()
+        for turn in range(_MOST_TURNS):
+            if turn:
+                line.send(_FREE)
             message, fds, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
             notice = fds[0] if fds else -1
             files.keep_from_jobs(notice)
             if not (message and supervise.Shim(me, enter).run(os.fsdecode(message), notice)):
                 break
-            line.send(_FREE)
     finally:
         os._exit(0)

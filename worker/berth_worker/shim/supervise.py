@@ -16,54 +16,30 @@ attempt it will be given, and serves another one when its job was over at once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
 import signal
 import time
 
-from berth_worker.shim import become, ending, files, kin
+from berth_worker.shim import become, ending, files, itself, kin
 from berth_worker.shim.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_BLOCKED = (
-    signal.SIGCHLD,
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-_PR_SET_CHILD_SUBREAPER = 36
-_LIBC = ctypes.CDLL(None)
 _SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
 _SWEEP_S = 5.0  # between TERM and KILL for those that have not
 _NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
+_AT_ONCE_S = 0.5  # a record that takes longer had to wait for space on the disk
 _LET_GO_S = 1.0  # how long the worker may take to hear of the end before its shim is given up
 
 
 def main(launch_path: str, notice: int = -1) -> None:
     """Be the shim of the attempt that `launch_path` describes, in a process of its own."""
     files.keep_from_jobs(notice)
-    Shim(ready(), None).run(launch_path, notice)
-
-
-def ready() -> dict[str, Any]:
-    """Make this process ready to be a shim, once; who it is."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    with contextlib.suppress(PermissionError):  # the caller made the session
-        os.setsid()
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):  # whoever reads what the worker says must not wait for us
-        os.dup2(nothing, fd)
-    os.umask(0o022)
-    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    return kin.identity(os.getpid())
+    Shim(itself.ready(), None).run(launch_path, notice)
 
 
 class Shim:
@@ -71,7 +47,7 @@ class Shim:
 
     def __init__(self, me: dict[str, Any], enter: become.Enter | None) -> None:
         """
-        `me` is what `ready` told of this process; `enter` the fence's door when the caller has
+        `me` is what `itself.ready` told of this process; `enter` the fence's door when the caller has
         loaded it already.
         """
         self._enter = enter
@@ -134,7 +110,8 @@ class Shim:
         if not poll.poll(_LET_GO_S * 1000):
             return False
         os.close(self._notice)
-        while signal.sigtimedwait(_BLOCKED, 0) is not None:
+        itself.be_named("free")
+        while signal.sigtimedwait(itself.BLOCKED, 0) is not None:
             pass
         return True
 
@@ -146,6 +123,7 @@ class Shim:
     def _claim(self, launch_path: str) -> bool:
         try:
             self._launch = json.loads(files.read(launch_path))
+            itself.be_named(self._launch["attempt"])
             files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
         except files.AlreadyStartedError:
             return False
@@ -242,7 +220,7 @@ class Shim:
                 self._stop("time_limit", self._launch["grace_s"])
             if self._kill_at is not None:
                 self._end_family(now, self._kill_at)
-            received = signal.sigtimedwait(_BLOCKED, self._patience_s())
+            received = signal.sigtimedwait(itself.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
                 self._stop("stopped", *self._asked_terms_s())
         if self._complaint >= 0:
@@ -365,16 +343,20 @@ class Shim:
     # The record
 
     def _finish(self) -> bool:
-        """Tell how it ended; whether both the worker and the disk know."""
+        """
+        Tell how it ended; whether the worker and the disk both know, and knew at once: until
+        the record is there, whoever looks takes this process for the attempt's.
+        """
         if self._message:
             self._say(self._message)
         text = json.dumps(self._end())
         # First to the worker, which has the GPUs given on while we write.
         heard = files.tell(self._notice, "ended", text)
+        told_at = time.monotonic()
         recorded = self._record.write(text.encode())
         if not heard:  # nobody else knows: it must outlast a power cut
             files.sync(self._path("exit.json"))
-        return heard and recorded
+        return heard and recorded and time.monotonic() - told_at < _AT_ONCE_S
 
     def _say(self, sentence: str) -> None:
         """Into the job's log, where its user looks."""
