@@ -125,12 +125,30 @@ def test_no_shim_is_taken_over_whose_end_was_not_heard(starter, tmp_path):
     assert second["began"]["shim"]["pid"] != shim
 
 
-@pytest.mark.parametrize("script", ["sleep 0.3", "sleep 60 & exit 0"])
+@pytest.mark.parametrize(
+    "script", ["sleep 0.3", "sleep 60 & exit 0", "(setsid env -i sleep 60 > /dev/null &) & exit 0"]
+)
 def test_a_shim_of_a_job_that_stays_is_used_once(starter, tmp_path, until, script):
     """What was set up for a job that stays, or for ending one, is left to no other."""
     first = run(starter, orders(tmp_path / "a", "1.1", script))
     shim = first["began"]["shim"]["pid"]
     until(lambda: not psutil.pid_exists(shim), "the shim has left")
+
+
+def test_a_shim_that_ended_a_job_is_used_once(starter, tmp_path, until):
+    """However soon the stop came: what it was told is left to no other attempt."""
+    path = orders(tmp_path / "a", "1.1", "exec sleep 60")
+    pipe = starter.start(path)
+    until((path.parent / "started").exists, "it is claimed")
+    shim = json.loads((path.parent / "started").read_text())["pid"]
+    os.kill(shim, signal.SIGTERM)
+    ended = hear(pipe)["ended"]
+    os.close(pipe)
+
+    assert (ended["cause"], ended["exit_code"]) == ("stopped", None)
+    until(lambda: not psutil.pid_exists(shim), "the shim has left")
+    second = run(starter, orders(tmp_path / "b", "2.1", "true"))
+    assert (second["ended"]["cause"], second["ended"]["exit_code"]) == ("exit", 0)
 
 
 def test_after_a_rush_one_shim_is_left(starter, tmp_path, until):

@@ -258,6 +258,12 @@ def test_a_kill_by_the_kernel_is_host_memory(text, how):
     assert judge(evidence(text, memory_kills=0, **how)).outcome == "exit"
 
 
+def test_a_kill_without_a_witness_names_both_who_may_have_done_it():
+    """Of a job that was over within 0.1 s the kernel's kills were not counted."""
+    message = judge(evidence(memory_kills=0, number=signal.SIGKILL)).message
+    assert "somebody killed it, or the kernel did for want of memory" in message
+
+
 def test_a_neighbour_on_the_card_is_named():
     """An OOM is not the user's fault when somebody else holds the memory."""
     text = (

@@ -179,6 +179,12 @@ def _unknown(evidence: Evidence, record: ExitRecord, text: str) -> Verdict:
 
 def _said(record: ExitRecord, text: str) -> str:
     line = telling_line(text)
+    if not line and record.signal == signal.SIGKILL:
+        # What the kernel killed within a job's first 0.1 s is not counted.
+        return (
+            "Ended by SIGKILL without a word in its log: somebody killed it, or the kernel did for "
+            "want of memory (`dmesg` tells)."
+        )
     if not line:
         return f"{_how(record)} without a word in its log."
     rank = first_failed_rank(text)
