@@ -47,11 +47,11 @@ def test_a_placement_says_why_these_gpus(page: Page, box: Box) -> None:
     told = box.get(f"/jobs/{job}")["attempts"][0]["placement"]
     expect(why).to_have_attribute("data-placement", told["rule"])
     expect(why).to_contain_text(told["sentence"])
-    expect(why).to_contain_text("could choose from GPU 2\N{EN DASH}7")
+    expect(why).to_contain_text("could choose from GPUs 2\N{EN DASH}7")
     box.call("POST", f"/jobs/{first}/cancel")
     box.wait_state(first, "cancelled")
     page.reload()
-    expect(why).to_contain_text("could choose from GPU 2\N{EN DASH}7")
+    expect(why).to_contain_text("could choose from GPUs 2\N{EN DASH}7")
 
 
 @pytest.fixture

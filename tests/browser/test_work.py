@@ -33,7 +33,9 @@ def test_a_job_submitted_on_the_page_takes_its_gpus_on_the_map(page: Page, box: 
     expect(map_page.locator("[data-holder=free]")).to_have_count(8)
 
     _submit_form(page, box, "sleep 120", GPUs="3", Name="from-the-page", Time_limit="2h")
-    expect(page.locator("[data-dry-run]")).to_contain_text(re.compile("Would start now on GPU 0.2"))
+    expect(page.locator("[data-dry-run]")).to_contain_text(
+        re.compile("Would start now on GPUs 0.2")
+    )
     expect(page.get_by_role("figure", name="Command line")).to_contain_text(
         "berth submit --name from-the-page"
     )
@@ -70,7 +72,7 @@ def test_cancel_says_what_is_lost_and_frees_the_gpus(page: Page, box: Box) -> No
     page.get_by_role("button", name="Cancel", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("TERM now and KILL after 1s")
-    expect(dialog).to_contain_text("GPU 0, 1 are free")
+    expect(dialog).to_contain_text("GPUs 0, 1 are free")
     expect(dialog.get_by_role("button", name="Keep as it is")).to_be_focused()
     dialog.get_by_role("button", name=f"Cancel job {job}").click()
     expect(dialog).not_to_be_visible()

@@ -135,7 +135,7 @@ def on_change(service: Service, caller: Caller, ablation_id: str, patch: Ablatio
     with service.change(caller.user, plan="now") as tx:
         _set(tx, ablation_id, changes)
         told = ", ".join(name.replace("_", " ") for name in changes)
-        message = f"{caller.user} changed of ablation {ablation_id}: {told}."
+        message = f"{caller.user} changed {told} of ablation {ablation_id}."
         events.write(tx, "ablation.changed", message, data={"ablation": ablation_id, **changes})
 
 

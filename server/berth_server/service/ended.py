@@ -69,7 +69,8 @@ def _next_state(
         _again(tx, job, told, {"oom_steps": job.oom_steps + 1})
     elif outcome not in _NEVER_RETRIED and job.failures < job.retries:
         left = job.retries - job.failures - 1
-        told = f"{message.rstrip('.')}; it is queued again ({left} more after this)."
+        after = f"{left} more after this" if left else "for the last time"
+        told = f"{message.rstrip('.')}; it is queued again ({after})."
         _again(tx, job, told, {"failures": job.failures + 1})
     else:
         columns = {**columns, "failures": job.failures + 1}

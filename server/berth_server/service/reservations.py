@@ -44,7 +44,8 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
         shared = [gpu for gpu in gpus if gpu.uuid in other.gpus]
         if meets and shared and (other.users, other.groups) != (users, groups):
             sentence = (
-                f"GPU {_indices(shared)} is reserved for {_whom(other)} from "
+                f"{_named(shared)} {'is' if len(shared) == 1 else 'are'} reserved for "
+                f"{_whom(other)} from "
                 f"{clock_time(other.starts_at)} to {clock_time(other.ends_at)} (reservation "
                 f"{other.id}); choose other GPUs or times, or delete that one first."
             )
@@ -61,7 +62,7 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
         )
         why = f": {wish.reason.rstrip('.')}" if wish.reason else ""
         message = (
-            f"{caller.user} reserves GPU {_indices(gpus)} for {', '.join([*users, *groups])} from "
+            f"{caller.user} reserves {_named(gpus)} for {', '.join([*users, *groups])} from "
             f"{clock_time(starts_at)} to {clock_time(ends_at)}{why}."
         )
         events.write(tx, "reservation.made", message, data={"reservation": made})
@@ -173,6 +174,10 @@ def _check_names(service: Service, wish: ReservationRequest) -> None:
 
 def _whom(record: ReservationRecord) -> str:
     return ", ".join([*record.users, *record.groups])
+
+
+def _named(gpus: list[KnownGpu]) -> str:
+    return f"GPU{'' if len(gpus) == 1 else 's'} {_indices(gpus)}"
 
 
 def _indices(gpus: list[KnownGpu]) -> str:

@@ -114,7 +114,8 @@ def _start(
     )
     attempts.insert(tx, record)
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
-    where = f" on GPU {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else ""
+    noun = "GPU" if len(gpus) == 1 else "GPUs"
+    where = f" on {noun} {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else ""
     if start.memory_bytes is not None:
         where += f" ({gib(start.memory_bytes)} of it)"
     set_job_state(

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { BerthEvent } from "@/api/types";
-import { absolute, duration, wallClock } from "@/format/duration";
+import { absolute, span, wallClock } from "@/format/duration";
 import { useNow } from "./Time";
 import { Told } from "./Told";
 
@@ -83,5 +83,5 @@ export function EventList({ events, full = false, gaps = false, links = false }:
 }
 
 function gap(seconds: number): string {
-  return seconds < 10 ? `${seconds.toFixed(seconds < 1 ? 3 : 1)}s` : duration(seconds);
+  return seconds < 1 ? `${Math.round(seconds * 1000)}ms` : span(seconds);
 }

@@ -10,7 +10,7 @@ import { useNow } from "./Time";
 const CONFIDENCE = {
   certain: "certain",
   likely: "likely: it follows from time limits",
-  guess: "a guess from how long such jobs ran",
+  guess: "a guess from expected lengths",
   unknown: "not known: something ahead has no time limit",
 };
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { bestOf, bySeed, missing, parameters, spread } from "./compare";
+import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "./compare";
 import type { AblationRun } from "./runs";
 
 const run = (id: number, labels: Record<string, string>, fields: object = {}): AblationRun =>
@@ -39,6 +39,9 @@ test("runs that differ only in their seed are one group with mean and spread", (
     ["lr=1", 2],
     ["lr=2", 1],
   ]);
+  expect(meanAndDeviation(2.25213, 0.017397)).toBe("2.252 ± 0.017");
+  expect(meanAndDeviation(2, undefined)).toBe("2");
+  expect(meanAndDeviation(1e-5, 2e-7)).toBe("1e-5 ± 2e-7");
   expect(spread([1, 3, null])).toEqual({ mean: 2, deviation: Math.SQRT2, n: 2 });
   expect(spread([null])).toBeUndefined();
 });

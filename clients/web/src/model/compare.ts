@@ -1,4 +1,5 @@
 /** Runs side by side: which parameters differ, which value is best, what seeds spread. */
+import { metric } from "@/format/units";
 import type { AblationRun, Job } from "./runs";
 
 export interface Column {
@@ -47,6 +48,14 @@ export function bySeed(runs: readonly AblationRun[]): Group[] {
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   return [...groups].map(([key, members]) => ({ key, runs: members }));
+}
+
+/** "2.252 ± 0.017": a mean no finer than its deviation, which has two digits. */
+export function meanAndDeviation(mean: number, deviation: number | undefined): string {
+  if (deviation === undefined || deviation === 0) return metric(mean);
+  const decimals = 1 - Math.floor(Math.log10(deviation));
+  if (decimals < 0 || decimals > 6) return `${metric(mean)} ± ${metric(deviation)}`;
+  return `${mean.toFixed(decimals)} ± ${deviation.toFixed(decimals)}`;
 }
 
 /** Mean and sample standard deviation of what is there. */

@@ -1,6 +1,7 @@
 /** What the screens need to know about jobs beyond the wire: words, times, what may be done. */
 import type { Attempt, Job, JobState, Outcome } from "@/api/types";
 import { parseDuration, relative } from "@/format/duration";
+import { named } from "./topology";
 
 export const FINAL_STATES: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
 export const ACTIVE_STATES: ReadonlySet<JobState> = new Set(["starting", "running", "stopping"]);
@@ -82,7 +83,7 @@ export function consequence(
     return "It leaves the queue and will not start. It can be retried later.";
   const cards =
     job.gpu_indices && job.gpu_indices.length > 0
-      ? ` GPU ${job.gpu_indices.join(", ")} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.`
+      ? ` ${named(job.gpu_indices)} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.`
       : "";
   const saved = at(savedAt(job));
   const since = saved === undefined ? "the last checkpoint" : `the checkpoint of ${relative(saved, now)}`;

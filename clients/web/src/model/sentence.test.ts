@@ -13,6 +13,13 @@ test("code, times and jobs are told from the words around them", () => {
   ]);
 });
 
+test("each job of a list can be opened", () => {
+  expect(pieces("2 jobs wait ahead of it: jobs 23, 26.").filter((p) => p.kind === "job")).toEqual([
+    { kind: "job", text: "23", id: 23 },
+    { kind: "job", text: "26", id: 26 },
+  ]);
+});
+
 test("durations read as everywhere on the page", () => {
   expect(pieces("free in about 1h59m at the latest")).toEqual([
     { kind: "text", text: "free in about 1h 59m at the latest" },

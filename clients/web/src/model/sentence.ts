@@ -5,7 +5,8 @@ export type Piece =
   | { kind: "time"; at: number }
   | { kind: "job"; text: string; id: number };
 
-const PARTS = /`([^`]+)`|(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC|\b([Jj]ob (\d+))\b|\b(\d+[dhm])(?=\d+[hms]\b)/g;
+const PARTS =
+  /`([^`]+)`|(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC|\b([Jj]ob (\d+)|(?<=\bjobs (?:\d+, )*)(\d+))\b|\b(\d+[dhm])(?=\d+[hms]\b)/g;
 
 /**
  * Pieces in order. Sentences name times in UTC, because a terminal may stand anywhere; a page shows
@@ -20,7 +21,7 @@ export function pieces(sentence: string): Piece[] {
   };
   let from = 0;
   for (const match of sentence.matchAll(PARTS)) {
-    const [whole, code, day, hour, job, id, unit] = match;
+    const [whole, code, day, hour, job, id, listed, unit] = match;
     open += sentence.slice(from, match.index);
     from = match.index + whole.length;
     if (unit !== undefined) {
@@ -29,7 +30,7 @@ export function pieces(sentence: string): Piece[] {
     }
     close();
     if (code !== undefined) found.push({ kind: "code", text: code });
-    else if (job !== undefined) found.push({ kind: "job", text: job, id: Number(id) });
+    else if (job !== undefined) found.push({ kind: "job", text: job, id: Number(id ?? listed) });
     else found.push({ kind: "time", at: Date.parse(`${day}T${hour}:00Z`) });
   }
   open += sentence.slice(from);

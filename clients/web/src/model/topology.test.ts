@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Gpu } from "@/api/types";
-import { islands, memoryParts, ranges, strangers } from "./topology";
+import { islands, memoryParts, named, ranges, strangers } from "./topology";
 
 const gpu = (index: number, fields: Partial<Gpu> = {}): Gpu =>
   ({
@@ -80,4 +80,6 @@ test("indices are said shortly", () => {
   expect(ranges([0, 1, 2, 3, 6])).toBe("0–3, 6");
   expect(ranges([4, 5])).toBe("4, 5");
   expect(ranges([])).toBe("");
+  expect(named([3])).toBe("GPU 3");
+  expect(named([4, 5])).toBe("GPUs 4, 5");
 });

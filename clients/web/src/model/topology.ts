@@ -75,6 +75,11 @@ export function strangers(gpu: Gpu): NonNullable<Gpu["processes"]> {
   return (gpu.processes ?? []).filter((p) => !own.has(p.attempt ?? null));
 }
 
+/** "GPU 3", "GPUs 0–3, 6": cards by their indices, as a sentence names them. */
+export function named(indices: readonly number[]): string {
+  return `${indices.length === 1 ? "GPU" : "GPUs"} ${ranges(indices)}`;
+}
+
 /** "0–3, 6": indices as short as they can be said. */
 export function ranges(indices: readonly number[]): string {
   const sorted = [...indices].sort((a, b) => a - b);

@@ -7,7 +7,7 @@ import { download } from "@/components/download";
 import { Section } from "@/components/Frame";
 import { JobDot, StateBadge } from "@/components/State";
 import { metric as number } from "@/format/units";
-import { bestOf, bySeed, missing, parameters, spread } from "@/model/compare";
+import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/compare";
 import { lessIsBetter, toCsv, toMarkdown } from "@/model/curves";
 import { jobColor } from "@/model/job";
 import type { AblationRun } from "@/model/runs";
@@ -201,7 +201,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                     return (
                       <td key={m} className="text-right whitespace-nowrap tabular">
                         {s
-                          ? `${number(s.mean)}${s.deviation === undefined ? "" : ` ± ${number(s.deviation)}`}${s.n < group.runs.length ? ` (n ${s.n})` : ""}`
+                          ? `${meanAndDeviation(s.mean, s.deviation)}${s.n < group.runs.length ? ` (n ${s.n})` : ""}`
                           : "–"}
                       </td>
                     );

@@ -10,6 +10,14 @@ const W = 640;
 const H = 220;
 const PAD = { left: 60, right: 16, top: 12, bottom: 28 };
 
+const LETTER = 6.5;
+
+/** The text cut to a width, with a sign that something is missing. */
+function short(text: string, width: number): string {
+  const most = Math.max(4, Math.floor(width / LETTER));
+  return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
+}
+
 /** A parameter against a metric: which way it pulls. */
 export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
   const columns = parameters(runs, false).filter((c) => c.name !== "ablation");
@@ -61,7 +69,7 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
           ))}
           {names.map((name) => (
             <text key={name} x={px(name)} y={H - 8} textAnchor="middle" fontSize="11" fill="currentColor">
-              {(name || "none").slice(0, 18)}
+              {short(name || "none", (W - PAD.left - PAD.right) / names.length)}
             </text>
           ))}
           {points.map((p) => (

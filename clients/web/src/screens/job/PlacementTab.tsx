@@ -3,7 +3,7 @@ import { useBox } from "@/api/queries";
 import type { Attempt, Job } from "@/api/types";
 import { Empty, Section, Skeleton } from "@/components/Frame";
 import { jobColor } from "@/model/job";
-import { islands, ranges } from "@/model/topology";
+import { islands, named } from "@/model/topology";
 import { lookOf } from "@/screens/overview/holders";
 
 /** Where on the box the attempt runs or ran, how those GPUs are joined, and what keeps it there. */
@@ -17,7 +17,7 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
   return (
     <>
       <Section
-        title={attempt.gpu_indices.length === 0 ? "No GPU" : `GPU ${ranges(attempt.gpu_indices)}`}
+        title={attempt.gpu_indices.length === 0 ? "No GPU" : named(attempt.gpu_indices)}
         note={`attempt ${attempt.id}`}
       >
         {attempt.placement && (
@@ -26,7 +26,7 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
             <p>{attempt.placement.sentence}</p>
             {attempt.placement.free_indices.length > attempt.gpu_indices.length && (
               <p className="mt-0.5 text-xs text-muted">
-                When it started it could choose from GPU {ranges(attempt.placement.free_indices)}.
+                When it started it could choose from {named(attempt.placement.free_indices)}.
               </p>
             )}
           </div>

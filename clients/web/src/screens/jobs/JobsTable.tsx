@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "react";
 import type { Job } from "@/api/types";
 import { JobDot, StateBadge } from "@/components/State";
 import { Ago, Elapsed } from "@/components/Time";
+import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
 import { FINAL_STATES, commandLine, jobColor } from "@/model/job";
 import { ranges } from "@/model/topology";
@@ -56,12 +57,12 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
               />
             </th>
             <th aria-sort="descending">Job</th>
-            <th>State</th>
-            <th>User</th>
-            <th>GPUs</th>
-            <th>Submitted</th>
-            <th>Ran</th>
-            <th>Command</th>
+            <th className="max-sm:hidden">State</th>
+            <th className="max-sm:hidden">User</th>
+            <th className="max-sm:hidden">GPUs</th>
+            <th className="max-sm:hidden">Submitted</th>
+            <th className="max-sm:hidden">Ran</th>
+            <th className="max-sm:hidden">Command</th>
           </tr>
         </thead>
         <tbody ref={rows}>
@@ -83,7 +84,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                   onChange={() => toggle(job.id)}
                 />
               </td>
-              <td className="max-w-72">
+              <td className="max-w-72 max-sm:w-full max-sm:max-w-0">
                 <Link
                   to="/jobs/$jobId"
                   params={{ jobId: String(job.id) }}
@@ -93,29 +94,30 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                   <span className="tabular text-muted">{job.id}</span>
                   <span className="truncate">{job.name}</span>
                 </Link>
+                <Narrow job={job} />
                 <Labels job={job} onLabel={onLabel} />
               </td>
-              <td className="max-w-60">
+              <td className="max-w-60 max-sm:hidden">
                 <StateBadge job={job} />
               </td>
-              <td>{job.user}</td>
-              <td className="whitespace-nowrap tabular">
+              <td className="max-sm:hidden">{job.user}</td>
+              <td className="whitespace-nowrap tabular max-sm:hidden">
                 {job.gpus}
                 {(job.gpu_indices ?? []).length > 0 && (
                   <span className="text-muted"> on {ranges(job.gpu_indices ?? [])}</span>
                 )}
               </td>
-              <td>
+              <td className="max-sm:hidden">
                 <Ago time={job.queued_at} />
               </td>
-              <td>
+              <td className="max-sm:hidden">
                 {job.started_at ? (
                   <Elapsed from={job.started_at} to={FINAL_STATES.has(job.state) ? job.ended_at : null} />
                 ) : (
                   <span className="text-muted">–</span>
                 )}
               </td>
-              <td className="max-w-80">
+              <td className="max-w-80 max-sm:hidden">
                 <code className="block truncate text-xs text-muted" title={commandLine(job)}>
                   {commandLine(job)}
                 </code>
@@ -125,6 +127,18 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** On a phone what the other columns say stands beneath the name. */
+function Narrow({ job }: { job: Job }) {
+  return (
+    <span className="mt-0.5 flex flex-wrap items-center gap-x-2 gap-y-1 pl-4.5 text-xs text-muted sm:hidden">
+      <StateBadge job={job} />
+      <span>
+        {job.user} · {plural(job.gpus, "GPU")} · <Ago time={job.queued_at} />
+      </span>
+    </span>
   );
 }
 

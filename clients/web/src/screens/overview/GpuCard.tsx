@@ -54,7 +54,7 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
       )}
     >
       <span className="flex items-center gap-2">
-        <span className="font-semibold">GPU {gpu.index}</span>
+        <span className="font-semibold whitespace-nowrap">GPU {gpu.index}</span>
         <span className={clsx("ml-auto inline-flex items-center gap-1 text-xs font-medium", look.text)}>
           <Icon aria-hidden className="size-3.5" strokeWidth={2.25} />
           {look.word}

@@ -15,8 +15,11 @@ export function NextUp({ jobs }: { jobs: readonly Job[] }) {
     <ol className="panel divide-y divide-line">
       {next.map((job) => (
         <li key={job.id} className="px-3 py-2 text-sm">
-          <div className="flex flex-wrap items-baseline gap-x-3">
-            <span className="w-5 text-right font-semibold tabular" title="Place in the queue">
+          <div className="flex flex-wrap items-baseline gap-x-3 max-sm:relative max-sm:pl-8">
+            <span
+              className="w-5 text-right max-sm:absolute max-sm:left-0 font-semibold tabular"
+              title="Place in the queue"
+            >
               {job.position ?? "–"}
             </span>
             <Link

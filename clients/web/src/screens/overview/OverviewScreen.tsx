@@ -10,7 +10,7 @@ import { absolute, relative } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
 import { nextFree } from "@/model/idle";
-import { islands, jobsOn, ranges } from "@/model/topology";
+import { islands, jobsOn, named } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
@@ -36,7 +36,7 @@ function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
   if (!next || !gpus.some((g) => g.holder.kind === "free" && !g.draining)) return null;
   return (
     <span>
-      next free: GPU {ranges(next.indices)}{" "}
+      next free: {named(next.indices)}{" "}
       <time dateTime={new Date(next.at).toISOString()} title={absolute(next.at)}>
         {relative(next.at, now)}
       </time>{" "}

@@ -13,7 +13,7 @@ import { absolute, duration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
 import { reservationsOf, whose } from "@/model/reservations";
-import { ranges } from "@/model/topology";
+import { named } from "@/model/topology";
 
 /** Which cards are set aside for whom, and the way to set some aside. */
 export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
@@ -49,7 +49,7 @@ export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
         <ul className="panel divide-y divide-line">
           {all.map((one) => (
             <li key={one.id} className="flex flex-wrap items-baseline gap-x-4 gap-y-1 px-3 py-2 text-sm">
-              <span className="font-semibold tabular">GPU {ranges(one.gpu_indices)}</span>
+              <span className="font-semibold tabular">{named(one.gpu_indices)}</span>
               <span>
                 for <span className="font-medium">{whose(one)}</span>
               </span>
@@ -60,7 +60,7 @@ export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
                 <Button
                   small
                   className="ml-auto"
-                  aria-label={`Take back the reservation of GPU ${ranges(one.gpu_indices)} for ${whose(one)}`}
+                  aria-label={`Take back the reservation of ${named(one.gpu_indices)} for ${whose(one)}`}
                   onClick={() => setLeaving(one)}
                 >
                   Take back
@@ -103,7 +103,7 @@ function TakeBack({ reservation, onClose }: { reservation: Reservation; onClose:
   });
   return (
     <Confirm
-      title={`Take back the reservation of GPU ${ranges(reservation.gpu_indices)}?`}
+      title={`Take back the reservation of ${named(reservation.gpu_indices)}?`}
       consequence={`${cards} are everybody's again at once; jobs of ${whose(reservation)} that run there go on.`}
       action="Take back"
       danger

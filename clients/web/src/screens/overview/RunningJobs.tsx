@@ -101,7 +101,7 @@ function Busy({ job, gpus, history }: Pick<Props, "gpus" | "history"> & { job: J
         title={`All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`}
       >
         <TriangleAlert aria-hidden className="size-3.5" />
-        idle {IDLE_MINUTES} min
+        idle <span className="max-sm:hidden">{IDLE_MINUTES} min</span>
       </span>
     );
   }

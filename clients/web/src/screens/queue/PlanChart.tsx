@@ -3,11 +3,12 @@ import type { Job, Reservation } from "@/api/types";
 import { Section } from "@/components/Frame";
 import { useNow } from "@/components/Time";
 import { duration, timeOfDay, wallClock } from "@/format/duration";
+import { plural } from "@/format/units";
 import { jobColor } from "@/model/job";
 import { planBars } from "@/model/queue";
 import type { PlanBar } from "@/model/queue";
 import { whose } from "@/model/reservations";
-import { ranges } from "@/model/topology";
+import { named } from "@/model/topology";
 
 const ROWS = 24;
 
@@ -54,7 +55,7 @@ export function PlanChart({
                   to="/"
                   className="w-42 shrink-0 truncate leading-6 text-violet hover:underline max-sm:w-22"
                 >
-                  GPU {ranges(one.gpu_indices)} for {whose(one)}
+                  {named(one.gpu_indices)} for {whose(one)}
                 </Link>
                 <span
                   className="relative h-5 min-w-0 flex-1 rounded bg-sunken"
@@ -113,11 +114,11 @@ export function PlanChart({
 function told(one: Reservation, now: number): string {
   const [from, to] = [wallClock(Date.parse(one.starts_at), now), wallClock(Date.parse(one.ends_at), now)];
   const why = one.reason ? `: ${one.reason}` : "";
-  return `GPU ${ranges(one.gpu_indices)} reserved for ${whose(one)} from ${from} to ${to}${why}`;
+  return `${named(one.gpu_indices)} reserved for ${whose(one)} from ${from} to ${to}${why}`;
 }
 
 function sentence(bar: PlanBar, now: number): string {
-  const gpus = bar.running ? `on GPU ${ranges(bar.job.gpu_indices ?? [])}` : `${bar.job.gpus} GPUs`;
+  const gpus = bar.running ? `on ${named(bar.job.gpu_indices ?? [])}` : plural(bar.job.gpus, "GPU");
   const from = bar.running ? "runs" : `expected to start in ${duration((bar.from - now) / 1000)}`;
   const to = bar.to === undefined ? "no time limit" : `until ${timeOfDay(bar.to)} at the latest`;
   return `Job ${bar.job.id} ${from} ${gpus}, ${to}`;

@@ -1,4 +1,5 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import clsx from "clsx";
 import { useBox, useCounts, useJobs, useQueue, useRunning } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
@@ -54,10 +55,12 @@ export function QueueScreen() {
         </Empty>
       ) : (
         <>
-          {line.length > 0 && <QueueTable title="Waiting for GPUs" jobs={line} explain={show} />}
+          {line.length > 0 && (
+            <QueueTable title="Waiting for GPUs" first="Place" jobs={line} explain={show} />
+          )}
           {rest.length > 0 && (
             <Section title="Not in line" note="held by hand, waiting for another job, or for their time">
-              <QueueTable title="Held and waiting jobs" jobs={rest} explain={show} />
+              <QueueTable title="Held and waiting jobs" first="State" jobs={rest} explain={show} />
             </Section>
           )}
         </>
@@ -72,10 +75,13 @@ export function QueueScreen() {
 
 function QueueTable({
   title,
+  first,
   jobs,
   explain,
 }: {
   title: string;
+  /** What the first column tells: the place in line, or why there is none. */
+  first: "Place" | "State";
   jobs: readonly Job[];
   explain: (id: number) => void;
 }) {
@@ -85,7 +91,7 @@ function QueueTable({
         <caption className="sr-only">{title}</caption>
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
-            <th className="text-right">Place</th>
+            <th className={first === "Place" ? "text-right" : ""}>{first}</th>
             <th>Job</th>
             <th className="max-sm:hidden">User</th>
             <th className="text-right max-sm:hidden">GPUs</th>
@@ -101,10 +107,12 @@ function QueueTable({
         <tbody>
           {jobs.map((job) => (
             <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
-              <td className="text-right font-semibold tabular max-sm:align-top">
-                {job.position ?? <StateBadge job={job} />}
+              <td
+                className={clsx("max-sm:align-top", first === "Place" && "text-right font-semibold tabular")}
+              >
+                {first === "Place" ? (job.position ?? "–") : <StateBadge job={job} />}
               </td>
-              <td className="sm:max-w-64 sm:min-w-36">
+              <td className="max-sm:w-full max-sm:max-w-0 sm:max-w-64 sm:min-w-36">
                 <Link
                   to="/jobs/$jobId"
                   params={{ jobId: String(job.id) }}

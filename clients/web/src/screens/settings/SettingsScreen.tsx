@@ -68,16 +68,19 @@ export function SettingsScreen() {
                   <th>Setting</th>
                   <th>Value</th>
                   <th>Set by</th>
-                  <th>What it does</th>
+                  <th className="max-sm:hidden">What it does</th>
                 </tr>
               </thead>
               <tbody>
                 {settings.data.settings.map((s) => (
                   <tr key={s.name} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
                     <td>
-                      <code className="text-xs">{s.name}</code>
+                      <code className="text-xs wrap-anywhere">{s.name}</code>
+                      <p className="text-xs text-muted sm:hidden">
+                        <Told text={s.description} />
+                      </p>
                     </td>
-                    <td className="wrap-anywhere">
+                    <td className="wrap-anywhere max-sm:min-w-24">
                       <code className="text-xs">
                         {s.value === null || s.value === undefined ? "–" : String(s.value)}
                       </code>
@@ -95,7 +98,7 @@ export function SettingsScreen() {
                         {ORIGINS[s.origin]}
                       </span>
                     </td>
-                    <td className="min-w-56 text-muted">
+                    <td className="min-w-56 text-muted max-sm:hidden">
                       <Told text={s.description} />
                     </td>
                   </tr>

@@ -10,7 +10,7 @@ import { absolute, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { withoutForecast } from "@/model/sentence";
 import { toCommand, toYaml } from "@/model/spec";
-import { ranges } from "@/model/topology";
+import { named } from "@/model/topology";
 import { Changes } from "@/screens/job/SpecTab";
 
 interface Props {
@@ -94,7 +94,7 @@ function Verdict({ preview }: { preview: DryRun }) {
           preview.gpus === 0 ? (
             "Would start now, without a GPU"
           ) : (
-            `Would start now on GPU ${ranges(preview.gpu_indices ?? [])}`
+            `Would start now on ${named(preview.gpu_indices ?? [])}`
           )
         ) : start === undefined ? (
           `Would wait${place(preview)}`
