@@ -16,6 +16,8 @@ from berth_server.core.settings import PolicySettings
 
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
+_PRESSING_FROM = 2 / 3
+"""Part of the age cap from which on a gang of the whole box gains points for nearing it."""
 _SUPPOSED = 10
 """Without any history one job in so many is taken to need the whole box."""
 
@@ -44,24 +46,30 @@ def ranked(board: Board) -> tuple[list[JobView], int]:
     # Stable sorts by one number each: equals stay in the order of their ids.
     ready.sort(key=attrgetter("priority"), reverse=True)
     for _, group in groupby(ready, key=attrgetter("priority")):
-        peers = list(group)
-        points = weigher.points(peers)
-        peers = [peers[i] for i in sorted(range(len(peers)), key=points.__getitem__, reverse=True)]
-        order += _with_whole_box(peers, weigher, board)
+        order += _peers_ranked(list(group), weigher, board)
     return order, len(aged)
 
 
-def _with_whole_box(peers: list[JobView], weigher: Weigher, board: Board) -> list[JobView]:
-    """Jobs in order of their points, with the gangs of the whole box moved to their place."""
+def _peers_ranked(peers: list[JobView], weigher: Weigher, board: Board) -> list[JobView]:
+    """Jobs of one priority in their order."""
+    # Gangs of the whole box are told apart before anything is sorted: jobs in the order of
+    # their points lie scattered in memory, and looking at each once more takes milliseconds.
     box = len(board.gpus)
-    gangs = [job for job in peers if job.gpus == box]
-    if not gangs or box == 1:
-        return peers
-    others = [job for job in peers if job.gpus != box]
+    gangs = [job for job in peers if job.gpus == box] if box > 1 else []
+    if not gangs:
+        return _by_points(peers, weigher)
+    order = _by_points([job for job in peers if job.gpus != box], weigher)
+    gangs = _by_points(gangs, weigher)
     gang = weigher.turn(gangs[0], weigher.whole_box)
-    chain = [weigher.turn(job) for job in others[:CHAIN]]
+    chain = [weigher.turn(job) for job in order[:CHAIN]]
     place = turns_before(gang, chain, board.expected_s)
-    return others[:place] + gangs + others[place:]
+    order[place:place] = gangs
+    return order
+
+
+def _by_points(jobs: list[JobView], weigher: Weigher) -> list[JobView]:
+    points = weigher.points(jobs)
+    return [jobs[i] for i in sorted(range(len(jobs)), key=points.__getitem__, reverse=True)]
 
 
 class Weigher:
@@ -86,43 +94,49 @@ class Weigher:
         if box > 1:
             self.by_fit[box] = 0.0
             self.age_scales_s[box] = settings.whole_box_age_scale.total_seconds()
+        self.cap_s = settings.age_cap.total_seconds()
+        self.pressing_from_s = _PRESSING_FROM * self.cap_s if box > 1 else inf
         self.free_s = [0.0, *sorted(board.expected_s), inf]
 
     def points(self, jobs: Sequence[JobView]) -> list[float]:
         """
         Shorter, bigger, longer waiting, fitting soon, of a user who used little: more points.
 
-        For many jobs at once, because this is where a pass over a long queue spends its time.
+        For many jobs at once, because this is where a pass over a long queue spends its time:
+        written out, since a call for each job, `min` included, is felt.
         """
         settings, fair, now_ts = self.settings, self.fair, self.now_ts
         by_size, by_fit, free_s = self.by_size, self.by_fit, self.free_s
         limit_used, fit_reach = settings.limit_used, settings.fit_reach
         shortest_s = settings.shortest.total_seconds()
-        age_scales_s, age_scale_s = self.age_scales_s, self.age_scales_s[1]
-        most = len(by_size) - 1
+        age_scales_s, most_age = self.age_scales_s, settings.most_age
+        most, box, pressing_since = len(by_size) - 1, self.box, now_ts - self.pressing_from_s
         found: list[float] = []
         for job in jobs:
             length_s = job.expected_s
             if length_s is None:
                 limit_s = job.limit_s
                 length_s = self.unknown_s if limit_s is None else limit_used * limit_s
-            length_s = max(length_s, shortest_s)
-            age_s = now_ts - job.since_ts
-            points = -log(length_s)
+            if length_s < shortest_s:  # noqa: PLR1730
+                length_s = shortest_s
+            gpus = job.gpus
+            if gpus > most:  # noqa: PLR1730
+                gpus = most
+            age = (now_ts - job.since_ts) / age_scales_s[gpus]
+            if age > most_age:  # noqa: PLR1730
+                age = most_age
+            points = age * age + by_size[gpus] - log(length_s)
             if fair:
                 points += fair[job.user]
-            gpus = job.gpus
-            if gpus < 2:
-                age = age_s / age_scale_s
-                points += age * age
-            else:
-                gpus = min(gpus, most)
-                age = age_s / age_scales_s[gpus]
-                points += age * age
-                reach_s = fit_reach * length_s
+            fit = by_fit[gpus]
+            if fit:
                 wait_s = free_s[gpus]
-                fit = 1.0 if wait_s == 0.0 else reach_s / (reach_s + wait_s)
-                points += by_size[gpus] + fit * by_fit[gpus]
+                if wait_s:
+                    reach_s = fit_reach * length_s
+                    fit *= reach_s / (reach_s + wait_s)
+                points += fit
+            elif job.since_ts < pressing_since and gpus == box:
+                points += self.pressing(job)
             found.append(points)
         return found
 
@@ -159,7 +173,19 @@ class Weigher:
     def age(self, job: JobView) -> float:
         """Points for waiting: with its square, so that nobody waits out of all proportion."""
         scale_s = self.age_scales_s[min(job.gpus, len(self.age_scales_s) - 1)]
-        return (self.waited_s(job) / scale_s) ** 2
+        age = min(self.settings.most_age, self.waited_s(job) / scale_s)
+        return age * age + self.pressing(job)
+
+    def pressing(self, job: JobView) -> float:
+        """
+        Points of a gang of the whole box that nears the age cap.
+
+        Those past it go one after the other: spread out before it the last does not wait for all.
+        """
+        over_s = self.waited_s(job) - self.pressing_from_s
+        if job.gpus != self.box or over_s <= 0.0:
+            return 0.0
+        return self.settings.pressing_weight * over_s / (self.cap_s - self.pressing_from_s)
 
     def fit(self, job: JobView) -> float:
         """How near its GPUs are: 1 when they are open now, 0 when they are not in sight."""

@@ -62,6 +62,11 @@ class PolicySettings:
     """The wait that is worth a point; twice as long is worth four."""
     whole_box_age_scale: timedelta = timedelta(hours=270)
     """The same for a gang of the whole box, for which everybody else has to wait."""
+    most_age: float = 2.25
+    """So many age scales count at most: when everybody has waited for weeks, lengths decide."""
+    pressing_weight: float = 3.0
+    """Points that a gang of the whole box gains on the last third of the way to the age cap: those
+    that pass it together would go one after the other."""
     age_cap: timedelta = timedelta(days=30)
     """A job that waited longer is served before all others, strictly in order of waiting."""
     fair_share_weight: float = 0.25
@@ -115,5 +120,9 @@ class PolicySettings:
                 raise ValueError(f"policy.{name} must be from 0 to 1, or left out for none.")
         if self.whole_box_weight <= 0:
             raise ValueError("policy.whole_box_weight must be more than 0; 1 counts it as one job.")
+        if self.most_age <= 0:
+            raise ValueError("policy.most_age must be more than 0; 2.25 is the default.")
+        if self.pressing_weight < 0:
+            raise ValueError("policy.pressing_weight must not be negative; 0 is off.")
         if self.fit_reach < 0:
             raise ValueError("policy.fit_reach must not be negative; 0 is off.")

@@ -12,6 +12,7 @@ from scenes import NOW, box, job, running
 from berth_server.core.clearing import Turn, turns_before
 from berth_server.core.model import Snapshot
 from berth_server.core.policy import plan
+from berth_server.core.settings import PolicySettings
 from berth_server.core.standing import standings
 
 HOUR = 3600.0
@@ -106,3 +107,12 @@ def test_the_rarer_gangs_of_the_whole_box_are_the_more_each_counts() -> None:
     rarely = Snapshot(now=NOW, gpus=box(), queue=queue, sizes={1: 980, 8: 20})
     assert plan(often).order == (2, 1)
     assert plan(rarely).order == (1, 2)
+
+
+def test_a_gang_of_the_whole_box_that_nears_the_age_cap_gains() -> None:
+    """It goes before a much shorter one that has time left, so that not all pass the cap together."""
+    near = job(1, 8, queued_at=NOW - timedelta(days=29), time_limit=timedelta(hours=40))
+    short = job(2, 8, queued_at=NOW - timedelta(days=19), time_limit=timedelta(hours=4))
+    snapshot = Snapshot(now=NOW, gpus=box(), queue=(near, short))
+    assert plan(snapshot).order == (1, 2)
+    assert plan(snapshot, PolicySettings(pressing_weight=0.0)).order == (2, 1)

@@ -181,6 +181,15 @@ def test_priority_goes_first_and_the_aged_before_all():
     assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(old, second))).started) == {1}
 
 
+def test_where_everybody_has_waited_for_weeks_the_shorter_job_goes_first():
+    """Age counts up to a bound: an overload does not turn the queue into first come, first served."""
+    oldest = job(1, 1, queued_at=NOW - timedelta(days=28), time_limit=timedelta(hours=40))
+    short = job(2, 1, queued_at=NOW - timedelta(days=20), time_limit=timedelta(hours=1))
+    snapshot = Snapshot(now=NOW, gpus=box(), queue=(oldest, short))
+    assert plan(snapshot).order == (2, 1)
+    assert plan(snapshot, PolicySettings(most_age=100.0)).order == (1, 2)
+
+
 def test_limits_pass_a_user_over_and_say_so():
     """A user at the limit of running GPUs waits, others go on, and the reason names the limit."""
     policy = PolicySettings(user_limits=Limits(running_gpus=2))
@@ -224,3 +233,7 @@ def test_wrong_knobs_are_refused():
         PolicySettings(backfill_quantile=2)
     with pytest.raises(ValueError, match="whole_box_weight"):
         PolicySettings(whole_box_weight=0)
+    with pytest.raises(ValueError, match="most_age"):
+        PolicySettings(most_age=0)
+    with pytest.raises(ValueError, match="pressing_weight"):
+        PolicySettings(pressing_weight=-1)
