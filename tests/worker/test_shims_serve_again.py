@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from berth_worker.fence import APPLY
 from berth_worker.launch import Starter
 from berth_worker.rundir import RunDir
-from berth_worker.shim import become, nursery
+from berth_worker.shim import become, nursery, supervise
 
 
 @pytest.fixture
@@ -198,50 +198,98 @@ def test_a_job_inherits_its_log_alone(starter, tmp_path, until):
     assert "socket:" not in listed
 
 
-def test_a_shim_whose_worker_has_gone_serves_nobody_else(starter, tmp_path, until):
+@pytest.fixture
+def patience(monkeypatch):
+    """Shims forked by the test serve again however slow the box is."""
+    for limit in ("_NOTE_AFTER_S", "_AT_ONCE_S", "_LET_GO_S"):
+        monkeypatch.setattr(supervise, limit, 60.0)
+
+
+def send(line: socket.socket, path: Path) -> int:
+    """Give a shim or a nursery an attempt; the reading end of its pipe."""
+    reading, writing = os.pipe()
+    socket.send_fds(line, [os.fsencode(path)], [writing])
+    os.close(writing)
+    return reading
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_shim_whose_worker_has_gone_serves_nobody_else(tmp_path, until, gone):
     """
     A later worker may follow it for the end of its attempt, and signal it: messages that the
     worker of before left behind are given to others.
     """
-    process, _ = nursery_of(starter, tmp_path, until)
-    process.suspend()
-    pipes = [starter.start(orders(tmp_path / str(n), f"{n}.1", "sleep 0.05")) for n in range(3)]
-    process.resume()
-    first = hear(pipes[0])["began"]["shim"]["pid"]
-    process.suspend()
-    pipes += [starter.start(orders(tmp_path / str(n), f"{n}.1", "true")) for n in range(3, 9)]
-    starter.close()
-    os.close(pipes[0])
-    until(lambda: Path(f"/proc/{first}/comm").read_text() == "shim free\n", "it has come back")
-    process.resume()
+    worker, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    forked = nursery._Nursery(channel, become.load_fence(str(APPLY)))
+    forked._fork()
+    (fd,) = forked._waiting
+    pipe = send(worker, orders(tmp_path / "a", "1.1", "true"))
+    forked._pass_on()
+    shim = hear(pipe)["began"]["shim"]["pid"]
+    assert forked._waiting == []
+    if gone:
+        worker.shutdown(socket.SHUT_RDWR)  # as its end; to close is not enough, the shim has a copy
+    os.close(pipe)
+    until(lambda: select.select([fd], [], [], 0)[0], "it has come back")
+    forked._hear(fd)
 
-    assert all(hear(pipe)["began"]["shim"]["pid"] != first for pipe in pipes[1:])
-    for pipe in pipes[1:]:
-        os.close(pipe)
+    assert forked._waiting == ([] if gone else [fd])
+    for line in (worker, channel, *forked._lines.values()):
+        line.close()
+    os.waitpid(shim, 0)
 
 
-def test_a_shim_that_will_serve_no_more_does_not_offer_to(tmp_path, monkeypatch):
-    """Otherwise the nursery would give it an attempt as it leaves, and that would be lost."""
-    monkeypatch.setattr(nursery, "_MOST_TURNS", 2)
+@pytest.fixture
+def lone_shim(patience, monkeypatch, tmp_path):
+    """
+    A shim without a nursery: `serve(turns)` makes it, for so many turns, and gives its pid and
+    what runs one attempt and returns its word afterwards.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        nursery._be_shim(theirs, become.load_fence(str(APPLY)))
-    theirs.close()
-    words: list[bytes] = []
-    for turn in (1, 2):
-        path = orders(tmp_path / str(turn), f"{turn}.1", "true")
-        reading, writing = os.pipe()
-        socket.send_fds(ours, [os.fsencode(path)], [writing])
-        os.close(writing)
+    children: list[int] = []
+
+    def serve(turns: int) -> tuple[int, Callable[[], bytes]]:
+        monkeypatch.setattr(nursery, "_MOST_TURNS", turns)
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            nursery._be_shim(theirs, become.load_fence(str(APPLY)))
+        theirs.close()
+        children.append(child)
+        return child, one_more
+
+    def one_more() -> bytes:
+        name = str(len(list(tmp_path.iterdir())) + 1)
+        reading = send(ours, orders(tmp_path / name, f"{name}.1", "true"))
         hear(reading)
         os.close(reading)
-        words.append(ours.recv(1))
-    os.waitpid(child, 0)
-    ours.close()
+        return ours.recv(1)
 
-    assert words == [b".", b""]
+    yield serve
+    ours.close()
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def test_a_shim_that_will_serve_no_more_does_not_offer_to(lone_shim):
+    """Otherwise the nursery would give it an attempt as it leaves, and that would be lost."""
+    _, run_one = lone_shim(2)
+    assert [run_one(), run_one()] == [b".", b""]
+
+
+def test_a_shim_does_not_grow(lone_shim):
+    """Neither in memory nor in open files: it serves hundreds, and its collector is off."""
+    pid, run_one = lone_shim(500)
+    sizes: list[tuple[int, int]] = []
+    for _ in range(2):
+        for _ in range(150):
+            assert run_one() == b"."
+        process = psutil.Process(pid)
+        sizes.append((process.memory_info().rss, process.num_fds()))
+    (before, files), (after, files_after) = sizes
+    assert files == files_after
+    assert after - before < 256 << 10, "150 attempts leave less than 2 kB each"
 
 
 # What a process hands on to its children, or is held by, as the kernel tells it.
@@ -314,26 +362,19 @@ def test_nothing_of_an_attempt_stays_in_its_shim(starter, tmp_path, until):
     assert all(len(logs) == 1 for logs in sober.values()), sober
 
 
-def test_a_shim_at_another_attempt_is_not_taken_for_the_first_ones(starter, tmp_path, until):
+def test_a_shim_at_another_attempt_is_not_taken_for_the_first_ones(lone_shim, tmp_path):
     """
     A user may take away the record of an attempt that is over. Its shim may be at somebody
     else's by then, and a worker that starts anew must neither follow nor signal it.
     """
-    process, _ = nursery_of(starter, tmp_path, until)
-    heard: list[dict[str, Any]] = []
-    while not heard or heard[-1]["began"]["shim"]["pid"] not in {
-        one["began"]["shim"]["pid"] for one in heard[:-1]
-    }:
-        number = len(heard) + 1
-        heard.append(run(starter, orders(tmp_path / str(number), f"{number}.1", "true")))
-        until(lambda: len(process.children()) <= 2, "few shims are there")
-    shim = heard[-1]["began"]["shim"]["pid"]
-    first = next(one for one in heard if one["began"]["shim"]["pid"] == shim)["began"]["attempt"]
-    folder = tmp_path / first.partition(".")[0]
-    assert RunDir(str(folder), first).look().kind == "ended"
+    pid, run_one = lone_shim(5)
+    assert (run_one(), run_one()) == (b".", b".")
+    first = RunDir(str(tmp_path / "1"), "1.1")
+    assert first.look().kind == "ended"
 
-    (folder / "exit.json").unlink()
+    (tmp_path / "1" / "exit.json").unlink()
 
-    assert psutil.pid_exists(shim)
-    found = RunDir(str(folder), first).look()
+    assert json.loads((tmp_path / "1" / "started").read_text())["pid"] == pid
+    assert psutil.pid_exists(pid)
+    found = first.look()
     assert (found.kind, found.shim) == ("lost", None)
