@@ -67,7 +67,10 @@ class Asked:
     ] = None
     script: Annotated[
         str | None,
-        Option(help="Run this shell script file instead of a command (- for standard input)."),
+        Option(
+            metavar="FILE",
+            help="Run this shell script file instead of a command (- for standard input).",
+        ),
     ] = None
     workdir: Annotated[
         str | None,
@@ -76,7 +79,8 @@ class Asked:
     python: Annotated[
         str | None,
         Option(
-            help="Interpreter or environment folder; default: the active virtual or conda environment."
+            metavar="PATH",
+            help="Interpreter or environment folder; default: the active virtual or conda environment.",
         ),
     ] = None
     env: Annotated[

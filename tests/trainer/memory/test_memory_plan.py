@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -200,6 +203,41 @@ def test_what_cannot_be_read_is_told_in_a_sentence(config, word):
     """Unknown families and incomplete configurations are named."""
     with pytest.raises(ShapeError, match=word):
         read_shape(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--four-bit"], "--four-bit needs --lora R"),
+        (["--gpu-memory", "lots"], "write like 80GB or 40GiB"),
+        (["--states", "fp16"], "choose from"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path, capsys, words, sentence):
+    """Like every mistake on Berth's command line: exit code 2, no usage, no module's name."""
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), *words])
+
+    told = capsys.readouterr().err
+    assert told.startswith("berth: ")
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+def test_a_reader_who_stops_early_is_no_fault(tmp_path):
+    """`berth plan … | head -1` says nothing of pipes."""
+    (tmp_path / "config.json").write_text(json.dumps(GEMMA3["4b"]))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "berth_trainer.memory", str(tmp_path), "--gpus", "4"]
+    try:
+        done = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_command_prints_a_table_and_json(tmp_path, capsys):

@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NoReturn
 
 from berth_trainer.memory.estimate import GIB, Setup
 from berth_trainer.memory.plan import MARGIN, STAGES, Budget, Row, choose, plan
@@ -19,11 +20,14 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", re.IGNORECASE)
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the plan; 0 when something fits, 1 when nothing does, 2 for bad input."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.four_bit and not options.lora:
+        parser.error("--four-bit needs --lora R: weights in 4 bits stay frozen")
     try:
         shape = read_shape(options.model)
     except ShapeError as error:
-        print(error, file=sys.stderr)
+        print(f"berth: {error}", file=sys.stderr)
         return 2
     budget = Budget(gpu=options.gpu_memory, host=options.host_memory or _host_memory())
     base = _base(options, shape)
@@ -40,8 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if chosen else 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one sentence, as every `berth` verb does."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"berth: {message.rstrip('.')}. See `berth plan --help`.", file=sys.stderr)
+        sys.exit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m berth_trainer.memory", description=__doc__)
+    parser = _Parser(prog="python -m berth_trainer.memory", description=__doc__)
     add = parser.add_argument
     add("model", type=Path, help="folder of a model, or its config.json")
     add("--gpus", type=int, default=1, help="how many cards (default 1)")
@@ -87,8 +99,9 @@ def _host_memory() -> int:
 
 def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | None) -> None:
     setup = rows[0].setup
+    cards = "1 card" if setup.gpus == 1 else f"{setup.gpus} cards"
     print(
-        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {setup.gpus} card(s) of "
+        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {cards} of "
         f"{budget.gpu / GIB:.1f} GiB, host {budget.host / GIB:.0f} GiB, optimizer states "
         f"{setup.states}{'' if setup.lora_parameters is None else ', LoRA'}"
     )
@@ -147,5 +160,17 @@ def _as_json(
     }
 
 
+def _piped() -> int:
+    """`main`, quiet when nobody reads on (`berth plan … | head`)."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end; that goes nowhere now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_piped())

@@ -121,8 +121,9 @@ def verdict(need: Estimate, budget: Budget, setup: Setup, margin: float = MARGIN
         return "fits"
     if need.gpu > budget.gpu * (1 - margin):
         largest = max((p for p in need.parts if p != "CUDA context"), key=need.parts.__getitem__)
+        kept = f" less {margin * 100:.0f} %" if margin else ""
         return (
-            f"needs {need.gpu / GIB:.1f} GiB a card of {budget.gpu / GIB:.1f}, "
+            f"needs {need.gpu / GIB:.1f} GiB a card of {budget.gpu / GIB:.1f}{kept}, "
             f"{need.parts[largest] / GIB:.1f} of it {largest}"
         )
     what = "optimizer and parameters" if setup.offload_param else "optimizer"

@@ -61,7 +61,9 @@ def gpus(context: typer.Context, *, as_json: AsJson = False) -> None:
 def drain(
     gpu: GpuNames,
     *,
-    reason: Annotated[str | None, typer.Option(help="Why, shown to everybody.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why, shown to everybody.")
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(

@@ -41,7 +41,9 @@ def ls(
         bool, typer.Option("--all", "-a", help="Ended jobs too, all of them.")
     ] = False,
     mine: Annotated[bool, typer.Option("--mine", "-m", help="Only my own jobs.")] = False,
-    user: Annotated[str | None, typer.Option("--user", "-u", help="Only this user's jobs.")] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", metavar="NAME", help="Only this user's jobs.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", "-l", help="Only jobs with key=value; may be repeated."),

@@ -54,7 +54,7 @@ def reserve(
             help="When it is over: the first 20:00 after its begin, a date, or 4h of length.",
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Why, shown to everybody.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, shown to everybody.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Set GPUs aside for users or groups from a time to a time; what runs there goes on."""

@@ -15,7 +15,8 @@ def wait(
     jobs: ids.JobIds,
     *,
     timeout: Annotated[
-        str | None, typer.Option(help="Longest wait, like 90s or 2h; then exit code 124.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Longest wait, like 90s or 2h; then exit code 124."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
