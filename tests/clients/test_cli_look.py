@@ -166,7 +166,7 @@ def test_why_renders_the_explanation(fake, wire, berth):
     assert lines[0] == "It waits for 4 GPUs; 2 are free."
     assert lines[1].startswith("  * Job 7 of bob holds GPUs 0-5. (until ")
     assert lines[2] == "  - Job 41 is before it."
-    assert "at the latest" in lines[4]
+    assert "going by time limits and earlier runs" in lines[4]
     assert "Expected start" not in "".join(lines)
     assert lines[-1] == "  - Asking for 2 GPUs would start it now."
 

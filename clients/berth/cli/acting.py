@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -34,7 +35,8 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
                 if len(numbers) == 1:
                     raise
                 refused.append(error)
-                note(f"berth: Job {job_id}: {error}")
+                named = re.search(rf"\b[Jj]ob {job_id}\b", str(error)) is not None
+                note(f"berth: {error}" if named else f"berth: Job {job_id}: {error}")
     if as_json:
         print_json(done[0] if len(numbers) == 1 else done)
     else:

@@ -106,8 +106,8 @@ class Explanation(Wire):
     expected_start: UtcTime | None = None
     """When it should start; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
-    """How far `expected_start` is to be trusted: time limits only (`likely`), estimates
-    (`guess`), nothing known (`unknown`)."""
+    """How far `expected_start` is to be trusted: all that runs has a time limit or earlier runs
+    like it (`likely`), something has neither (`guess`), nothing known (`unknown`)."""
     summary: str
     """One sentence that stands alone."""
     reasons: list[Reason] = Field(default_factory=list)

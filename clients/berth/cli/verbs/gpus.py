@@ -141,7 +141,7 @@ def _share_row(holder: Holder) -> list[Cell]:
 def _row(gpu: Gpu, who: tuple[str, str], holder: Holder | None) -> list[Cell]:
     return [
         str(gpu.index),
-        gpu.name,
+        gpu.name.removeprefix("NVIDIA "),
         who,
         _left(holder),
         f"{_gib(gpu.memory_used_bytes)}/{_gib(gpu.memory_total_bytes)} GiB",

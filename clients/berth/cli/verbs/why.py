@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _TRUST = {
     "certain": "",
-    "likely": " at the latest, going by time limits",
+    "likely": ", going by time limits and earlier runs",
     "guess": ", a guess",
     "unknown": "",
 }

@@ -1775,8 +1775,8 @@ export interface components {
             expected_start?: string | null;
             /**
              * Confidence
-             * @description How far `expected_start` is to be trusted: time limits only (`likely`), estimates
-             *     (`guess`), nothing known (`unknown`).
+             * @description How far `expected_start` is to be trusted: all that runs has a time limit or earlier runs
+             *     like it (`likely`), something has neither (`guess`), nothing known (`unknown`).
              * @default unknown
              * @enum {string}
              */

@@ -9,8 +9,8 @@ import { useNow } from "./Time";
 
 const CONFIDENCE = {
   certain: "certain",
-  likely: "likely: it follows from time limits",
-  guess: "a guess from expected lengths",
+  likely: "likely: it follows from time limits and earlier runs",
+  guess: "a guess: something ahead has neither limit nor earlier runs",
   unknown: "not known: something ahead has no time limit",
 };
 
