@@ -62,7 +62,9 @@ def _server(address: Address) -> Iterator[Finding]:
         if address.socket is None:
             yield fail("server", str(error), "check BERTH_URL")
         else:
-            yield warn("server", str(error), "berth up")
+            # Where it does not run that is told already, with its mend.
+            if identity.alive(Home(address.socket.parent.parent).pid("server")):
+                yield warn("server", str(error), "`berth down`, then `berth up`")
             yield _port()
         return
     except BerthError as error:
