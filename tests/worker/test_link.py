@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import anyio
 import anyio.to_thread
 
-from berth.protocol.internal import WorkerReport
+from berth.protocol.internal import DesiredState, WorkerReport
 from berth.protocol.states import FenceKind
 from berth_worker.link import Link
 
@@ -50,3 +54,52 @@ def test_a_server_that_comes_anew_hears_at_once(idle_worker, until):
     finally:
         over.set()
         thread.join()
+
+
+def test_a_new_server_is_asked_as_one_that_may_have_come_to_the_same_generation():
+    """Asked for anything after its own generation it would answer nothing for half a minute."""
+    asked: list[str] = []
+    heard: list[DesiredState] = []
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(folder) / "server.sock"  # under pytest's own folders it could be too long
+        listener.bind(str(path))
+        listener.listen()
+        answering = threading.Thread(target=_answer, args=(listener, asked))
+        answering.start()
+        link = Link(path, lambda _: b"", lambda: None)
+
+        async def listen() -> None:
+            def hear(desired: DesiredState) -> None:
+                heard.append(desired)
+                if len(heard) == 2:
+                    tasks.cancel_scope.cancel()
+                    link.close()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(link.listen, hear)
+
+        anyio.run(listen)
+        answering.join()
+    assert ["after=7" in target for target in asked] == [False, True, False]
+
+
+def _answer(listener: socket.socket, asked: list[str]) -> None:
+    """Generation 7 at once; what is asked after it is cut off, and another server has 7 too."""
+    body = DesiredState(generation=7).model_dump_json().encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    for _ in range(2):
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            if target := _next_target(lines):
+                asked.append(target)
+                connection.sendall(answer)
+            if target := _next_target(lines):
+                asked.append(target)
+
+
+def _next_target(lines: BinaryIO) -> str:
+    """The first line of a request that is read to its end; empty where there is none."""
+    target = lines.readline().decode()
+    while lines.readline().strip():
+        pass
+    return target

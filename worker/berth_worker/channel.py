@@ -24,9 +24,13 @@ class ServerRefusedError(Exception):
 class Channel:
     """One connection, used by one thread at a time. Everything sent over it is idempotent."""
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        """`timeout_s` is how long an answer may take."""
+    def __init__(self, path: Path, timeout_s: float, *, again: bool = True) -> None:
+        """
+        `timeout_s` is how long an answer may take. `again`: what fails on a kept connection is
+        sent once more on a new one, because it may have been closed while it lay idle.
+        """
         self._path = path
+        self._again = again
         self._timeout_s = timeout_s
         self._connection: _UnixConnection | None = None
         self._over = False
@@ -39,8 +43,7 @@ class Channel:
         try:
             return self._ask(method, target, body)
         except ServerAwayError:
-            # A kept connection may have been closed while it lay idle: that tells nothing.
-            if not reused or self._over:
+            if not reused or not self._again or self._over:
                 raise
         return self._ask(method, target, body)
 

@@ -31,7 +31,9 @@ class Link:
         `report` makes the next report; it is told whether the server may be another than
         before, which knows nothing yet. `on_told` is called after each that was taken.
         """
-        self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S)
+        # Not sent again as it was: a server that came anew, and has come to the same generation,
+        # would let it wait.
+        self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S, again=False)
         self._reporting = Channel(socket, _ANSWER_WITHIN_S)
         self._report = report
         self._on_told = on_told
