@@ -29,7 +29,7 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     length = next(part for part in told["parts"] if part["kind"] == "length")
     row = table.get_by_role("row", name=re.compile("^Length"))
     expect(row).to_contain_text(f"{length['points']:.2f}".replace("-", "\N{MINUS SIGN}"))
-    expect(row).to_contain_text("counts as 20h long")
+    expect(row).to_contain_text(length["sentence"])
     why.get_by_label("Beside").select_option(str(urgent))
     expect(why).to_contain_text("its priority is 9, not 0")
     why.get_by_text("Points, part by part").press("Enter")
