@@ -94,8 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--count", type=int, default=1500)
     run = what.add_parser("run")
     run.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
-    run.add_argument("--match", nargs="*", default=[], help="only rows whose name has all of these")
-    run.add_argument("--skip", nargs="*", default=[], help="no rows whose name has any of these")
+    run.add_argument(
+        "--match", nargs="*", default=[], help="only rows whose shape and name have all of these"
+    )
+    run.add_argument("--skip", nargs="*", default=[], help="no rows that have any of these")
     run.add_argument("--budget-s", type=float, default=86_400.0)
     run.add_argument("--out", type=Path, default=Path("benchmark-trainer"))
     run.add_argument("--shape", default="4b")
@@ -173,8 +175,9 @@ def _card_bytes() -> int:
 
 
 def _wanted(row: Row, options: argparse.Namespace) -> bool:
-    return all(word in row.name for word in options.match) and not any(
-        word in row.name for word in options.skip
+    told = f"{row.shape} {row.name}"
+    return all(word in told for word in options.match) and not any(
+        word in told for word in options.skip
     )
 
 
