@@ -41,12 +41,14 @@ def test_cards_are_reserved_and_given_back_on_the_page(page: Page, box: Box) -> 
     for index in (4, 5):
         expect(page.locator(f"[data-gpu='{index}']")).to_contain_text(f"reserved for {ME}")
     row = page.get_by_role("region", name="Reservations").get_by_role("listitem")
-    expect(row).to_contain_text(re.compile(rf"GPUs 4, 5.*for {ME}.*camera-ready runs.*by {ME}"))
+    expect(row).to_contain_text(re.compile(rf"GPUs 4\u20135.*for {ME}.*camera-ready runs.*by {ME}"))
     made = box.get("/reservations")["reservations"][0]
     assert (made["gpu_indices"], made["reason"]) == ([4, 5], "camera-ready runs")
 
     page.get_by_role("link", name="Queue", exact=True).click()
-    expect(page.get_by_role("img", name=re.compile("GPUs 4, 5 reserved for"))).to_be_visible()
+    expect(
+        page.get_by_role("img", name=re.compile("GPUs 4\N{EN DASH}5 reserved for"))
+    ).to_be_visible()
     page.get_by_role("link", name="Overview", exact=True).click()
     page.get_by_role("button", name=re.compile("Take back the reservation")).click()
     asked = page.get_by_role("dialog")

@@ -72,7 +72,7 @@ def test_cancel_says_what_is_lost_and_frees_the_gpus(page: Page, box: Box) -> No
     page.get_by_role("button", name="Cancel", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("TERM now and KILL after 1s")
-    expect(dialog).to_contain_text("GPUs 0, 1 are free")
+    expect(dialog).to_contain_text("GPUs 0\N{EN DASH}1 are free")
     expect(dialog.get_by_role("button", name="Keep as it is")).to_be_focused()
     dialog.get_by_role("button", name=f"Cancel job {job}").click()
     expect(dialog).not_to_be_visible()

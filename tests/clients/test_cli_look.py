@@ -37,7 +37,7 @@ class TestLs:
         lines = berth("ls").output.splitlines()
 
         assert [line.split()[0] for line in lines] == ["ID", "3", "4", "5", "2", "1"]
-        assert "4 (0-3,6)" in lines[1]
+        assert "4 (0\N{EN DASH}3, 6)" in lines[1]
         assert "left" in lines[1]
         assert "in about" in lines[3]
         assert "Out of GPU memory." in lines[4]

@@ -170,7 +170,7 @@ def test_the_answer_says_what_happens_and_how_to_go_on(fake, wire, berth):
         (201, wire.job(1, state="starting", gpu_indices=[0, 1, 2, 3], warnings=["W."])),
     )
     output = berth("submit", "--", "true").output
-    assert "Job 1 starts now on GPUs 0,1,2,3." in output
+    assert "Job 1 starts now on GPUs 0\N{EN DASH}3." in output
     assert "W." in output
     assert "berth logs -f 1" in output
     assert "berth why" not in output
@@ -201,7 +201,7 @@ def test_a_dry_run_submits_nothing(fake, berth):
             "gpus": 4,
             "starts_now": True,
             "gpu_indices": [0, 1, 2, 3],
-            "summary": "It would start now on GPUs 0,1,2,3.",
+            "summary": "It would start now on GPUs 0\N{EN DASH}3.",
             "launcher": "deepspeed",
             "before": "deepspeed --num_gpus=4 t.py",
             "after": "python -m deepspeed.launcher.launch t.py",

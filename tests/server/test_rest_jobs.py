@@ -236,7 +236,7 @@ def test_an_attempt_tells_why_it_got_its_gpus(api, desk):
     assert first["gpu_indices"] == [0, 1, 2, 3]
     assert first["placement"]["free_indices"] == list(range(8))
     assert second["placement"]["free_indices"] == [4, 5, 6, 7]
-    assert second["placement"]["sentence"].startswith("GPUs 4, 5 ")
+    assert second["placement"]["sentence"].startswith("GPUs 4\N{EN DASH}5 ")
     desk.worker.running("1.1")
     desk.worker.ended("1.1", 0)
     assert api.get("/api/v1/jobs/1").json()["attempts"][0]["placement"] == first["placement"]

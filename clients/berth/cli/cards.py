@@ -11,13 +11,16 @@ GpuNames = Annotated[
     list[str],
     typer.Argument(metavar="GPU...", help="Index or UUID; several may be named, also like 0-3."),
 ]
-_RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
+# The dash is as the other verbs print it: what was copied from there is understood.
+_RANGE = re.compile(r"(\d{1,4})[-\N{EN DASH}](\d{1,4})")
 
 
 def card_names(words: list[str]) -> list[str]:
     """Every card named, ranges written out, each once; UUIDs as they are."""
     names: list[str] = []
-    for part in (part for word in words for part in word.split(",") if part):
+    for part in (part.strip() for word in words for part in word.split(",")):
+        if not part:
+            continue
         span = _RANGE.fullmatch(part)
         if span is None:
             names.append(part)

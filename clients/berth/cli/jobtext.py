@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from berth.cli import text
+from berth.gpunames import named, ranges
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Attempt, CodeSnapshot, Job
@@ -54,19 +55,18 @@ def code(snapshot: CodeSnapshot) -> str:
 
 
 def gpus_cell(job: Job) -> str:
-    """How many GPUs, and which while it holds them: `4 (0-3)`; of a share how much of it."""
+    """How many GPUs, and which while it holds them: `4 (0\N{EN DASH}3)`; of a share how much of it."""
     count = text.size(job.gpu_memory) if job.share else str(job.gpus)
     if job.state.is_active and job.gpu_indices:
-        return f"{count} ({text.indices(job.gpu_indices)})"
+        return f"{count} ({ranges(job.gpu_indices)})"
     return count
 
 
 def gpu_phrase(job: Job) -> str:
-    """`4 GPUs`, or `GPUs 0,1,2,3` while it holds them."""
+    """`4 GPUs`, or `GPUs 0\N{EN DASH}3` while it holds them."""
     if job.state.is_active and job.gpu_indices:
-        noun = "GPU" if len(job.gpu_indices) == 1 else "GPUs"
         part = f"{text.size(job.gpu_memory)} of " if job.share else ""
-        return f"{part}{noun} {','.join(map(str, job.gpu_indices))}"
+        return f"{part}{named(job.gpu_indices)}"
     if job.share:
         return f"{text.size(job.gpu_memory)} of a GPU"
     return text.plural(job.gpus, "GPU") if job.gpus else "no GPU"
@@ -162,8 +162,7 @@ def attempt_line(attempt: Attempt) -> str:
     """One attempt on one line."""
     parts = [f"{attempt.id} {attempt.state.value}"]
     if attempt.gpu_indices:
-        noun = "GPU" if len(attempt.gpu_indices) == 1 else "GPUs"
-        parts.append(f"{noun} {text.indices(attempt.gpu_indices)}")
+        parts.append(named(attempt.gpu_indices))
     if attempt.started_at:
         parts.append(f"started {text.clock(attempt.started_at)}")
     if attempt.started_at and attempt.ended_at:

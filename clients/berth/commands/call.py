@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from berth.commands import cards
 from berth.commands.cards import Wish
 from berth.commands.options import Flag, Given
 from berth.commands.words import Word
+from berth.gpunames import named, ranges
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
 
@@ -100,9 +100,9 @@ class Share:
     @property
     def cards(self) -> str:
         """The cards for people, both numberings where they differ."""
-        names = cards.named(self.indices)
+        names = named(self.indices)
         if self.visible != self.indices:
-            names += f", which the job counts as {cards.joined(self.visible)}"
+            names += f", which the job counts as {ranges(self.visible)}"
         return names
 
     def note(self, what: str, became: str, why: str) -> None:

@@ -103,13 +103,6 @@ def joined(indices: tuple[int, ...]) -> str:
     return ",".join(str(index) for index in indices)
 
 
-def named(indices: tuple[int, ...]) -> str:
-    """Name GPUs for people: GPU 4; GPUs 4,5,6,7; no GPU."""
-    if not indices:
-        return "no GPU"
-    return f"GPU {indices[0]}" if len(indices) == 1 else f"GPUs {joined(indices)}"
-
-
 def _index(text: str) -> int:
     # int() refuses more than 4,300 digits with an error of its own.
     return int(text[:9])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from berth.commands import cards
 from berth.commands.model import CommandView
+from berth.gpunames import named
 from berth.protocol.states import Launcher
 
 _STARTS = {
@@ -23,7 +23,7 @@ def describe(view: CommandView) -> list[str]:
         out.append("It does not say how many GPUs it wants.")
     elif view.gpu_indices_wanted:
         out.append(
-            f"It asks for {_gpus(view.gpus_wanted)} and names {cards.named(view.gpu_indices_wanted)}; "
+            f"It asks for {_gpus(view.gpus_wanted)} and names {named(view.gpu_indices_wanted)}; "
             "it gets as many, of Berth's choosing."
         )
     else:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from berth import Client
 from berth.demo.stage import Stage
+from berth.gpunames import ranges
 from berth.protocol.base import format_duration
 from berth.protocol.jobs import Job
 from berth.protocol.metrics import MetricPoint
@@ -45,7 +46,7 @@ def _rows(jobs: list[Job], curves: list[list[MetricPoint]]) -> list[tuple[str, l
     return [
         ("outcome", [job.state.value for job in jobs]),
         ("launcher", [launch.launcher.value if launch else "—" for launch in launches]),
-        ("GPUs", [",".join(map(str, job.gpu_indices)) or "—" for job in jobs]),
+        ("GPUs", [ranges(job.gpu_indices) or "—" for job in jobs]),
         ("port", [str(a.master_port) if a and a.master_port else "—" for a in attempts]),
         ("run time", [_duration(job) for job in jobs]),
         ("steps", [_number(_last(curve, "step"), 0) for curve in curves]),

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from berth import BerthError, Client
+from berth.gpunames import named, ranges
 from berth.protocol.gpus import Box, Gpu
 from berth.protocol.jobs import Job
 from berth.protocol.states import HolderKind
@@ -79,8 +80,8 @@ def _plain(client: Client, views: list[RunView], console: Console) -> None:
 
 def _line(view: RunView) -> str:
     job = view.job
-    gpus = ",".join(map(str, job.gpu_indices)) or "none yet"
-    line = f"job {job.id}  {job.state.value:<9}  GPUs {gpus}"
+    gpus = named(job.gpu_indices) if job.gpu_indices else "no GPUs yet"
+    line = f"job {job.id}  {job.state.value:<9}  {gpus}"
     if view.losses:
         line += f"  step {view.step}/{view.steps or '?'}  loss {view.losses[-1]:.3f}"
     return line
@@ -135,7 +136,7 @@ def _cell(gpu: Gpu, colours: dict[int, str]) -> Panel:
 
 def _run(view: RunView) -> Panel:
     job = view.job
-    head = Text(f"{job.state.value}  GPUs {','.join(map(str, job.gpu_indices)) or '—'}")
+    head = Text(f"{job.state.value}  GPUs {ranges(job.gpu_indices) or '—'}")
     if job.attempts and job.attempts[-1].master_port:
         head.append(f"  port {job.attempts[-1].master_port}", style="dim")
     bar = ProgressBar(total=max(view.steps, 1), completed=view.step, style="dim")

@@ -167,7 +167,7 @@ class Change(Wire):
 
     what: str = Field(examples=["--num_gpus=4"])
     """What the user wrote; empty when something was added."""
-    became: str = Field(examples=["--world_info=…  (GPUs 4,5,6,7)"])
+    became: str = Field(examples=["--world_info=…  (GPUs 4\N{EN DASH}7)"])
     """What runs instead; empty when it was taken out."""
     why: str
     """The reason, one sentence."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from berth.gpunames import named
 from berth.protocol.base import format_duration
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 
@@ -22,10 +23,8 @@ def span(length: timedelta) -> str:
 
 
 def gpu_list(gpus: Iterable[GpuView]) -> str:
-    """`GPU 3`, `GPUs 0, 1, 2`."""
-    numbers = indices(gpus)
-    text = ", ".join(str(i) for i in numbers)
-    return f"GPU {text}" if len(numbers) == 1 else f"GPUs {text}"
+    """`GPU 3`, `GPUs 0\N{EN DASH}2`."""
+    return named(indices(gpus))
 
 
 def indices(gpus: Iterable[GpuView]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from berth.gpunames import named
 from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
 from berth_server.core.model import ReservationView
 from berth_server.service.board import moment
@@ -177,11 +178,7 @@ def _whom(record: ReservationRecord) -> str:
 
 
 def _named(gpus: list[KnownGpu]) -> str:
-    return f"GPU{'' if len(gpus) == 1 else 's'} {_indices(gpus)}"
-
-
-def _indices(gpus: list[KnownGpu]) -> str:
-    return ", ".join(str(gpu.index) for gpu in gpus)
+    return named(gpu.index for gpu in gpus)
 
 
 def _reload(service: Service) -> None:

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from berth.gpunames import named
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.choice import why_these
 from berth_server.core.model import GpuView, JobView, Plan, Snapshot, Start
@@ -114,8 +115,7 @@ def _start(
     )
     attempts.insert(tx, record)
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
-    noun = "GPU" if len(gpus) == 1 else "GPUs"
-    where = f" on {noun} {', '.join(str(gpu.index) for gpu in gpus)}" if gpus else ""
+    where = f" on {named(gpu.index for gpu in gpus)}" if gpus else ""
     if start.memory_bytes is not None:
         where += f" ({gib(start.memory_bytes)} of it)"
     set_job_state(

@@ -29,7 +29,7 @@ def test_links_decide_for_a_gang() -> None:
     assert (why.rule, why.link, why.numa_nodes) == ("links", "NV12", [1])
     assert why.free_indices == [1, 2, 3, 4, 5, 6, 7]
     assert why.sentence == (
-        "GPUs 4, 5, 6, 7 lie on NUMA node 1 and are joined by NVLink (NV12). "
+        "GPUs 4\N{EN DASH}7 lie on NUMA node 1 and are joined by NVLink (NV12). "
         "No other 4 of the 7 that were free are linked as well."
     )
 

@@ -12,6 +12,7 @@ from berth.cli.durations import moment
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
+from berth.gpunames import named, ranges
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box
@@ -110,10 +111,9 @@ def reservation_lines(box: Box) -> list[str]:
 
 def _reserved_sentence(one: Reservation) -> str:
     reason = f" ({one.reason})" if one.reason else ""
-    noun = "GPU" if len(one.gpu_indices) == 1 else "GPUs"
-    cards = text.indices(one.gpu_indices) or "none that are there"
+    cards = named(one.gpu_indices) if one.gpu_indices else "GPUs that are not there"
     return (
-        f"{noun} {cards} for {whom(one)} from {text.clock(one.starts_at)} to "
+        f"{cards} for {whom(one)} from {text.clock(one.starts_at)} to "
         f"{text.clock(one.ends_at)}{reason}"
     )
 
@@ -121,7 +121,7 @@ def _reserved_sentence(one: Reservation) -> str:
 def _reserved(one: Reservation) -> list[Cell]:
     return [
         str(one.id),
-        text.indices(one.gpu_indices),
+        ranges(one.gpu_indices),
         whom(one),
         text.clock(one.starts_at),
         text.clock(one.ends_at),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from berth.cli import ids, jobtext, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
+from berth.gpunames import ranges
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Attempt, Job
@@ -69,7 +70,7 @@ def _gpus(job: Job) -> str:
     parts = [f"{text.size(job.gpu_memory)} of one" if job.share else str(job.gpus)]
     if job.gpu_indices:
         held = "on" if job.state.is_active else "last on"
-        parts.append(f"{held} {text.indices(job.gpu_indices)}")
+        parts.append(f"{held} {ranges(job.gpu_indices)}")
     if job.gpu_memory and not job.share:
         parts.append(f"with at least {text.size(job.gpu_memory)} each")
     return ", ".join(parts)

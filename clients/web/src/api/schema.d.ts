@@ -1306,7 +1306,7 @@ export interface components {
             /**
              * Became
              * @description What runs instead; empty when it was taken out.
-             * @example --world_info=…  (GPUs 4,5,6,7)
+             * @example --world_info=…  (GPUs 4–7)
              */
             became: string;
             /**

@@ -65,7 +65,7 @@ describe("what may be done", () => {
   test("cancelling a running job says what is lost and which cards come free", () => {
     const sentence = consequence("cancel", job({ state: "running", gpu_indices: [2, 3], grace: "90s" }), 0);
     expect(sentence).toContain("90s");
-    expect(sentence).toContain("GPUs 2, 3 are free");
+    expect(sentence).toContain("GPUs 2–3 are free");
   });
 
   test("cancelling a queued job says that it never starts", () => {

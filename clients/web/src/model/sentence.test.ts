@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { pieces, withoutForecast } from "./sentence";
 
 test("code, times and jobs are told from the words around them", () => {
-  expect(pieces("GPUs 0, 1: held by job 8 (twin) until 2026-11-26 01:13 UTC; see `berth gpus`.")).toEqual([
-    { kind: "text", text: "GPUs 0, 1: held by " },
+  expect(pieces("GPUs 0–1: held by job 8 (twin) until 2026-11-26 01:13 UTC; see `berth gpus`.")).toEqual([
+    { kind: "text", text: "GPUs 0–1: held by " },
     { kind: "job", text: "job 8", id: 8 },
     { kind: "text", text: " (twin) until " },
     { kind: "time", at: Date.UTC(2026, 10, 26, 1, 13) },

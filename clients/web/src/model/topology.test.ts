@@ -78,8 +78,8 @@ describe("memory", () => {
 
 test("indices are said shortly", () => {
   expect(ranges([0, 1, 2, 3, 6])).toBe("0–3, 6");
-  expect(ranges([4, 5])).toBe("4, 5");
+  expect(ranges([4, 5])).toBe("4–5");
   expect(ranges([])).toBe("");
   expect(named([3])).toBe("GPU 3");
-  expect(named([4, 5])).toBe("GPUs 4, 5");
+  expect(named([4, 5])).toBe("GPUs 4–5");
 });

@@ -88,7 +88,7 @@ export function ranges(indices: readonly number[]): string {
     const from = sorted[i] ?? 0;
     while (sorted[i + 1] === (sorted[i] ?? 0) + 1) i += 1;
     const to = sorted[i] ?? from;
-    parts.push(to === from ? `${from}` : to === from + 1 ? `${from}, ${to}` : `${from}–${to}`);
+    parts.push(to === from ? `${from}` : `${from}–${to}`);
   }
   return parts.join(", ");
 }

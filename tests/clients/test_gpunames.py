@@ -1,0 +1,31 @@
+"""How sentences name GPUs."""
+
+from __future__ import annotations
+
+import pytest
+
+from berth.cli.cards import card_names
+from berth.gpunames import named, ranges
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        ([], "no GPU"),
+        ([3], "GPU 3"),
+        ([0, 1], "GPUs 0-1"),
+        ([3, 2, 1, 0], "GPUs 0-3"),
+        ([0, 1, 4], "GPUs 0-1, 4"),
+        ([0, 2, 4], "GPUs 0, 2, 4"),
+        ([6, 0, 1, 2, 3, 7], "GPUs 0-3, 6-7"),
+    ],
+)
+def test_neighbours_are_told_as_one_run(indices, words):
+    """The dash of a range is the long one, so that nobody reads it as a minus."""
+    assert named(indices) == words.replace("-", "\N{EN DASH}")
+
+
+def test_what_a_verb_prints_can_be_typed_again():
+    """A range copied from a sentence names the same cards on the command line."""
+    assert card_names([ranges([0, 1, 2, 5])]) == card_names(["0", "1,2", "5"])
+    assert card_names(["0-2", ",", "5"]) == ["0", "1", "2", "5"]
