@@ -265,7 +265,7 @@ class TestRun:
     def test_it_leaves_with_the_jobs_code(self, fake, wire, berth, end, code):
         """Stdout is the job's alone, byte for byte; the code is the job's."""
         fake.answer("POST", JOBS, (201, wire.job()))
-        fake.answer("GET", f"{JOBS}/42", wire.job(**end))
+        fake.answer("GET", f"{JOBS}/42", wire.job(attempts=[wire.attempt()], **end))
         chunk = {"attempt": "42.1", "offset": 0, "text": "epoch 1\n"}
         done = {"attempt": "42.1", "size_bytes": 8, "job_state": end["state"]}
         fake.answer(
@@ -285,7 +285,7 @@ class TestRun:
             raise KeyboardInterrupt
 
         fake.answer("POST", JOBS, (201, wire.job()))
-        fake.answer("GET", f"{JOBS}/42", wire.job())
+        fake.answer("GET", f"{JOBS}/42", wire.job(state="running", attempts=[wire.attempt()]))
         fake.answer("GET", f"{JOBS}/42/log/stream", interrupt)
 
         result = berth("run", "--", "true")

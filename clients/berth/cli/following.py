@@ -9,9 +9,11 @@ import typer
 
 from berth.cli import failure, jobtext
 from berth.cli.harmless import Harmless
+from berth.cli.meanwhile import Meanwhile
 from berth.cli.session import connect, note, print_json_line
 
 if TYPE_CHECKING:
+    from berth.protocol.jobs import Job
     from berth.sdk.logs import LogPiece
 
 # A server that is restarted or upgraded meanwhile is no reason to stop following.
@@ -37,12 +39,14 @@ class Printer:
         sys.stdout.buffer.flush()
 
 
-def follow_to_the_end(job_id: int, *, as_json: bool) -> NoReturn:
+def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
     """Print the log until the job has ended, tell how it ended, and leave with its code."""
+    job_id = submitted.id
     printer = Printer(raw=False, as_json=as_json)
     try:
         with connect(patience=PATIENCE_S) as client:
-            for piece in client.follow_log(job_id):
+            meanwhile = None if as_json else Meanwhile(client, submitted)
+            for piece in client.follow_log(job_id, meanwhile=meanwhile):
                 printer.write(piece)
             (job,) = client.wait(job_id)
     except KeyboardInterrupt:

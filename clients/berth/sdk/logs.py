@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from berth.protocol.jobs import Job
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
 from berth.protocol.metrics import Metrics
 from berth.sdk.errors import Unreachable
@@ -93,6 +94,7 @@ class LogCalls(WaitingCalls):
         offset: int = 0,
         attempt: int | None = None,
         until: Literal["job", "attempt"] = "job",
+        meanwhile: Callable[[Job], None] | None = None,
     ) -> Iterator[LogPiece]:
         """
         The log as the job writes it, byte for byte, until the job has ended.
@@ -102,13 +104,20 @@ class LogCalls(WaitingCalls):
         `until="attempt"` it ends with the first. Goes on at the right byte when the connection
         breaks or the server restarts; raises `Unreachable` when the server stays away longer
         than the client's patience.
+
+        While there is no attempt to read, `meanwhile` is called with the job as it is whenever
+        something happened to it, and once more when an attempt is there.
         """
-        self.job(job_id)
+        job = self.job(job_id)
+        if meanwhile is not None and attempt is None and not job.attempts:
+            attempt = self._next_attempt(job_id, 0, meanwhile)
+            if attempt is None:
+                return
         while True:
             end = yield from self._follow_attempt(job_id, offset, attempt)
             if until == "attempt" or end.attempt is None or end.job_state.is_final:
                 return
-            attempt = self._next_attempt(job_id, int(end.attempt.partition(".")[2]))
+            attempt = self._next_attempt(job_id, int(end.attempt.partition(".")[2]), meanwhile)
             if attempt is None:
                 return
             offset = 0
@@ -182,12 +191,16 @@ class LogCalls(WaitingCalls):
             return data
         return self.log(job_id, offset=offset, limit=max(0, end - offset), attempt=number)
 
-    def _next_attempt(self, job_id: int, after: int) -> int | None:
+    def _next_attempt(
+        self, job_id: int, after: int, meanwhile: Callable[[Job], None] | None
+    ) -> int | None:
         """Wait for the attempt after number `after`; None when the job ends without one."""
         for changed in self._changes(None):
             if changed not in {None, job_id}:
                 continue
             job = self.job(job_id)
+            if meanwhile is not None and not job.state.is_final:
+                meanwhile(job)
             newer = [attempt.number for attempt in job.attempts if attempt.number > after]
             if newer:
                 return min(newer)

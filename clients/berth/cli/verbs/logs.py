@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from berth.cli import ids, jobtext, text
 from berth.cli.following import PATIENCE_S, Printer
+from berth.cli.meanwhile import Meanwhile
 from berth.cli.session import AsJson, connect, note
+
+if TYPE_CHECKING:
+    from berth.protocol.jobs import Job
 
 
 def logs(
@@ -28,6 +32,8 @@ def logs(
     """
     Print what a job wrote, byte for byte.
 
+    With --follow, stderr tells what the job does between its attempts and how it ended.
+
     On a terminal, sequences that could do more than colour and move the cursor are left out.
     """
     job_id, number = ids.one(job)
@@ -43,12 +49,23 @@ def logs(
         elif not follow or found.state.is_final:
             why = found.message or found.reason or f"It is {found.state.value}."
             note(f"Job {job_id} has written nothing: it has not started. {text.sentence(why)}")
-        if not follow or found.state.is_final:
+        if not follow:
             return
-        if not found.attempts:
-            note(jobtext.submitted(found))
-        until = "job" if number is None else "attempt"
-        for piece in client.follow_log(job_id, offset=offset, attempt=attempt, until=until):
-            printer.write(piece)
-        if not as_json:
-            note(jobtext.end_sentence(client.job(job_id)))
+        if not found.state.is_final:
+            meanwhile = None if as_json else Meanwhile(client)
+            until = "job" if number is None else "attempt"
+            for piece in client.follow_log(
+                job_id, offset=offset, attempt=attempt, until=until, meanwhile=meanwhile
+            ):
+                printer.write(piece)
+            found = client.job(job_id)
+        if not as_json and found.attempts:
+            note(text.sentence(_end(found, number)))
+
+
+def _end(job: Job, number: int | None) -> str:
+    """How what was followed has ended: the job, or the one attempt that was named."""
+    last = job.attempts[-1].number if job.attempts else None
+    if number is None or (number == last and job.state.is_final):
+        return jobtext.end_sentence(job)
+    return f"Attempt {jobtext.attempt_line(job.attempts[number - 1])}."

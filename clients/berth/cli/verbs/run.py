@@ -27,4 +27,4 @@ def run(asked: Asked, *, as_json: AsJson = False) -> None:
         print_json_line(job)
     else:
         note(submitted(job, asked))
-    following.follow_to_the_end(job.id, as_json=as_json)
+    following.follow_to_the_end(job, as_json=as_json)

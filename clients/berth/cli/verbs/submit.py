@@ -55,7 +55,7 @@ def submit(
                 say = note if follow else print
                 say(submitted(job, asked))
             if follow:
-                following.follow_to_the_end(job.id, as_json=as_json)
+                following.follow_to_the_end(job, as_json=as_json)
             elif wait:
                 following.wait_to_the_end([job.id], quiet=as_json)
         else:

@@ -1,0 +1,93 @@
+"""The verbs that change jobs or wait for them, and those that let somebody in."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+JOBS = "/api/v1/jobs"
+
+
+class TestActs:
+    def test_cancel_says_what_happens(self, fake, wire, berth):
+        """A running job has its grace, a queued one is gone at once."""
+        fake.answer("POST", f"{JOBS}/1/cancel", wire.job(1, state="stopping"))
+        fake.answer("POST", f"{JOBS}/2/cancel", wire.job(2, state="cancelled"))
+
+        output = berth("cancel", "1-2").output
+
+        assert "Job 1 is being stopped; it has 1m to end by itself." in output
+        assert "Job 2 is cancelled." in output
+
+    def test_one_refusal_does_not_keep_the_others(self, fake, wire, berth):
+        """Each job is tried; the code tells that one was refused."""
+        fake.answer("POST", f"{JOBS}/1/hold", wire.problem(409, "Job 1 has ended."))
+        fake.answer("POST", f"{JOBS}/2/hold", wire.job(2, state="held"))
+
+        result = berth("hold", "1", "2")
+
+        assert result.exit_code == 4
+        assert "Job 1 has ended." in result.stderr
+        assert "Job 2 is held" in result.stdout
+
+    @pytest.mark.parametrize("verb", ["release", "retry"])
+    def test_release_and_retry(self, fake, wire, berth, verb):
+        """They tell where the job is now."""
+        fake.answer("POST", f"{JOBS}/42/{verb}", wire.job())
+
+        assert "Job 42 is queued. All 8 GPUs are held." in berth(verb, "42").output
+
+    @pytest.mark.parametrize("word", ["x", "4-2", "1-99999999", "", "-1"])
+    def test_ids_that_are_none(self, fake, berth, word):
+        """A wrong id is a usage mistake, and nothing is sent."""
+        assert berth("cancel", "--", word).exit_code == 2
+        assert not fake.requests
+
+
+class TestWait:
+    def test_one_job_gives_its_code(self, fake, wire, berth):
+        """`wait` of one job leaves as the job did."""
+        fake.answer("GET", f"{JOBS}/42", wire.job(state="failed", exit_code=9, message="It broke."))
+
+        result = berth("wait", "42")
+
+        assert result.exit_code == 9
+        assert "Job 42 failed: It broke." in result.stdout
+
+    def test_several_give_one_when_any_failed(self, fake, wire, berth):
+        """With several the code only says whether all succeeded."""
+        fake.answer("GET", f"{JOBS}/1", wire.job(1, state="succeeded"))
+        fake.answer("GET", f"{JOBS}/2", wire.job(2, state="failed", exit_code=9))
+
+        assert berth("wait", "1", "2").exit_code == 1
+        assert berth("wait", "1", "1").exit_code == 0
+
+    def test_a_timeout_has_a_code_of_its_own(self, fake, wire, berth):
+        """124, as timeout(1) has it."""
+        fake.answer("GET", f"{JOBS}/42", wire.job())
+        fake.answer("GET", "/api/v1/events/stream", wire.sse())
+
+        result = berth("wait", "42", "--timeout", "0.1s")
+
+        assert result.exit_code == 124
+        assert "goes on" in result.stderr
+
+
+class TestAccess:
+    def test_a_token_is_shown_once_and_alone_on_stdout(self, fake, wire, berth):
+        """It can be put into a variable by the shell."""
+        token = {"id": 1, "name": "laptop", "user": "ada", "created_at": wire.time(0)}
+        fake.answer("POST", "/api/v1/tokens", (201, {"token": token, "secret": "berth_s3"}))
+        fake.answer("GET", "/api/v1/tokens", {"tokens": [token]})
+        fake.answer("DELETE", "/api/v1/tokens/1", httpx2.Response(204))
+
+        assert berth("token", "create", "laptop", "--expires-in", "90d").stdout == "berth_s3\n"
+        assert "laptop" in berth("token", "ls").output
+        assert "does not work any more" in berth("token", "revoke", "1").output
+
+    def test_web_prints_the_link(self, fake, wire, berth):
+        """The link is the first line."""
+        link = {"url": "http://127.0.0.1:8787/login?code=x", "expires_at": wire.time(300)}
+        fake.answer("POST", "/api/v1/login-links", (201, link))
+
+        assert berth("web").stdout.splitlines()[0] == link["url"]
