@@ -150,6 +150,22 @@ class TestMoments:
             assert found.astimezone().strftime("%H:%M") == word
 
 
+@pytest.mark.parametrize(("word", "expected"), [("90", 90), ("30s", 30), ("1h30m", 5400)])
+def test_a_length_of_time_may_be_bare_seconds(word, expected):
+    """What every flag that takes a duration understands."""
+    assert durations.seconds(word, least=1) == expected
+
+
+def test_a_wait_that_is_too_short_is_refused(berth):
+    """Before anything is started, in a sentence that names the least."""
+    for verb, word, sentence in (
+        (("up", "--timeout"), "0.5s", "0.5s is too short; give at least 1s."),
+        (("up", "--timeout"), "soon", "'soon'"),
+    ):
+        result = berth(*verb, word)
+        assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [(["42"], [42]), (["#42", "40-42"], [42, 40, 41]), (["1..3", "2"], [1, 2, 3])],

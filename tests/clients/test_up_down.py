@@ -103,7 +103,7 @@ def test_up_twice_is_up_once(lab):
 
 def test_up_tells_what_people_need_next(lab):
     """GPUs, fence, socket and a link that signs in."""
-    facts = lab.json("up", "--detach")
+    facts = lab.json("up", "--detach", "--timeout", "1m")
 
     assert facts["already_up"]
     assert len(facts["box"]["gpus"]) == 8

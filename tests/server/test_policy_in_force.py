@@ -167,6 +167,13 @@ class TestDryRun:
         assert told["position"] == 1
         assert told["expected_start"] is not None
 
+    def test_a_holder_without_a_limit_hides_when_its_gpus_come_free(self, api, desk):
+        """What would help is said of the jobs that are in the way."""
+        desk.submit(gpus=8)
+        assert self.ask(api, gpus=8).json()["would_help"] == [
+            "If the jobs on those GPUs had time limits, it would be known when they come free."
+        ]
+
     def test_who_would_be_stopped_is_told(self, api, desk):
         """By job."""
         low = desk.submit(gpus=8, preemptible=True, priority=-1)

@@ -177,6 +177,24 @@ class TestActions:
             assert "starting" in answer.json()["detail"]
         assert api.patch("/api/v1/jobs/1", json={"name": "x"}).status_code == 409
 
+    def test_a_limit_leaves_time_for_the_warning_that_was_asked_for(self, api):
+        """At submit and when the limit is changed; the default warning stands for any limit."""
+        warned = {"command": ["true"], "workdir": "/", "warn_before": "5m", "gpus": 8, "hold": True}
+        refused = api.post("/api/v1/jobs", json={**warned, "time_limit": "2m"})
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == (
+            "'warn_before' of 5m is longer than the time limit of 2m; give a shorter warning or a "
+            "longer limit."
+        )
+        assert api.post("/api/v1/jobs", json={**warned, "time_limit": "5m"}).status_code == 201
+        changed = api.patch("/api/v1/jobs/1", json={"time_limit": "1m"})
+        assert (changed.status_code, "at least 5m" in changed.json()["detail"]) == (422, True)
+        assert api.patch("/api/v1/jobs/1", json={"time_limit": "1h"}).status_code == 200
+        assert api.patch("/api/v1/jobs/1", json={"time_limit": None}).status_code == 200
+        del warned["warn_before"]
+        assert api.post("/api/v1/jobs", json={**warned, "time_limit": "1m"}).status_code == 201
+        assert api.patch("/api/v1/jobs/2", json={"time_limit": "10s"}).status_code == 200
+
     @pytest.mark.parametrize("verb", ["cancel", "hold", "release", "retry", "explain", "log"])
     def test_an_unknown_job_is_404(self, api, verb):
         """With the id in the sentence."""

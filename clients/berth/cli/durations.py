@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from berth.cli.failure import Failure
 
 
-def seconds(word: str) -> float:
-    """`90`, `90s`, `1h30m` as seconds."""
+def seconds(word: str, *, least: float = 0.0) -> float:
+    """`90`, `90s`, `1h30m` as seconds; shorter than `least` seconds is refused."""
     from berth.protocol.base import parse_duration
 
     try:
-        return parse_duration(word).total_seconds()
+        found = parse_duration(word).total_seconds()
     except ValueError as error:
         raise Failure(str(error)) from error
+    if found < least:
+        raise Failure(f"{word} is too short; give at least {least:g}s.")
+    return found
 
 
 _CLOCK = re.compile(r"[0-9]+:[0-9]+")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
-from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
+from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire, format_duration
 from berth.protocol.placement import Placement
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
@@ -17,6 +17,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 MASK = "********"
+WARN_BEFORE = timedelta(seconds=60)
+"""How long before its time limit a job is warned that does not say."""
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -81,7 +83,7 @@ class JobSpec(Wire):
     """Longest run time of one attempt; then warning, TERM, grace, KILL."""
     grace: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
     """Time between the stop signal (TERM) and KILL."""
-    warn_before: Duration = Field(default=timedelta(seconds=60), examples=["5m"])
+    warn_before: Duration = Field(default=WARN_BEFORE, examples=["5m"])
     """How long before the time limit SIGUSR1 goes to those processes that handle it, and how
     long a preempted job may take to save before TERM."""
     retries: int = Field(default=0, ge=0, le=100)
@@ -125,6 +127,18 @@ class JobSpec(Wire):
             raise ValueError(
                 f"A share is part of one card, so 'gpus' cannot be {self.gpus}; leave it out, or "
                 "leave out 'share' for whole cards."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warned_within_its_limit(self) -> Self:
+        # The default stands for short limits too: then the warning comes with the start.
+        asked = "warn_before" in self.model_fields_set
+        if asked and self.time_limit is not None and self.warn_before > self.time_limit:
+            raise ValueError(
+                f"'warn_before' of {format_duration(self.warn_before)} is longer than the time "
+                f"limit of {format_duration(self.time_limit)}; give a shorter warning or a longer "
+                "limit."
             )
         return self
 

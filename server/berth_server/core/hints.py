@@ -43,7 +43,9 @@ def hints(
     if "gpus_draining" in kinds:
         found.append("Undrain the GPU when it may be used again: `berth gpus undrain`.")
     if any(r.kind == "gpus_held" and r.until is None for r in reasons):
-        found.append("Time limits on the jobs ahead let their end be planned with.")
+        found.append(
+            "If the jobs on those GPUs had time limits, it would be known when they come free."
+        )
     return found
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from berth.protocol.jobs import JobPatch
+from berth.protocol.base import format_duration
+from berth.protocol.jobs import WARN_BEFORE, JobPatch
 from berth.protocol.states import PENDING_STATES
 from berth_server.service import find
 from berth_server.service.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.wording import has_ended
 from berth_server.store import events, jobs
+from berth_server.store.records import JobRecord
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -35,6 +38,7 @@ def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> 
         verb = has_ended(state) if state.is_final else f"is {state.value}"
         raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
     limit = patch.time_limit
+    _keeps_its_warning(record, limit)
     values: dict[str, Any] = {
         "name": patch.name,
         "priority": patch.priority,
@@ -52,3 +56,15 @@ def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> 
         told = ", ".join(column.removesuffix("_s").replace("_", " ") for column in changes)
         message = f"{caller.user} changed its {told}."
         events.write(tx, "job.changed", message, job_id=job_id, data=changes)
+
+
+def _keeps_its_warning(record: JobRecord, limit: timedelta | None) -> None:
+    """A warning that was asked for has to fit into the limit; the default stands for any."""
+    warning = timedelta(seconds=record.warn_before_s)
+    if limit is None or warning <= limit or warning == WARN_BEFORE:
+        return
+    sentence = (
+        f"It asked to be warned {format_duration(warning)} before the limit, which "
+        f"{format_duration(limit)} leaves no time for; give at least {format_duration(warning)}."
+    )
+    raise Invalid(sentence, {"time_limit": sentence})

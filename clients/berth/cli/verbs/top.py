@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import connect
 from berth.cli.verbs import gpus, ls
@@ -18,10 +19,12 @@ _JOBS = 200
 def top(
     *,
     every: Annotated[
-        float, typer.Option("--every", "-d", min=0.2, metavar="SECONDS", help="Time between looks.")
-    ] = 1.0,
+        str,
+        typer.Option("--every", "-d", metavar="DURATION", help="Time between looks, like 2s."),
+    ] = "1s",
 ) -> None:
     """Show GPUs and jobs, live, until Ctrl-C."""
+    pause_s = seconds(every, least=0.2)
     if not sys.stdout.isatty():
         raise Failure(
             "`berth top` needs a terminal; use `berth gpus --json` and `berth ls --json`."
@@ -43,4 +46,4 @@ def top(
             except Unreachable as error:
                 page = f"{error}\nTrying again."
             live.update(Text.from_ansi(page, no_wrap=True, overflow="crop"), refresh=True)
-            time.sleep(every)
+            time.sleep(pause_s)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from berth.cli import failure
+from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, print_json
 from berth.cli.starting import Up, boxwide_is_up, wait_until_up
@@ -29,8 +30,8 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when jobs can be submitted.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Longest wait for that.")
-    ] = 60.0,
+        str, typer.Option(metavar="DURATION", help="Longest wait for that, like 30s or 2m.")
+    ] = "60s",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -38,6 +39,7 @@ def up(
 
     Does nothing when they run already. State lies in BERTH_HOME.
     """
+    timeout_s = seconds(timeout, least=1.0)
     home = Home(address.home())
     if boxwide_is_up(home):
         print(
@@ -46,7 +48,7 @@ def up(
         return
     keeper = identity.alive(home.keeper_pid)
     if keeper is not None:
-        _told(_wait(home, timeout), as_json=as_json, already=keeper.pid)
+        _told(_wait(home, timeout_s), as_json=as_json, already=keeper.pid)
         return
     _check_installed()
     try:
@@ -60,13 +62,13 @@ def up(
     if detach:
         _detach(home, command)
         try:
-            told = _wait(home, timeout)
+            told = _wait(home, timeout_s)
         except Failure:
             _stop_keeper(home)
             raise
         _told(told, as_json=as_json)
         return
-    announce = [sys.executable, "-P", "-m", "berth.cli.starting", str(timeout)]
+    announce = [sys.executable, "-P", "-m", "berth.cli.starting", str(timeout_s)]
     sys.stdout.flush()
     # In place of this process: the keeper needs none of what the command line has loaded.
     os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell
