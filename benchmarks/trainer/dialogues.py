@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Sample = dict[str, list[int]]
+if TYPE_CHECKING:
+    from berth_trainer.data.tokens import TokenDataset
+
 ABLATION = "profile_and_history_and_context"
 
 
@@ -46,19 +48,16 @@ def prepare(data: Path, out: Path, *, max_length: int, count: int) -> None:
     )
 
 
-def load(path: Path) -> list[Sample]:
+def load(path: Path) -> TokenDataset:
     """What `prepare` wrote, as the trainer's samples."""
     import numpy as np
 
+    from berth_trainer.data.tokens import TokenDataset
+
     with np.load(path) as held:
         ids, lengths, prompts = (held[name] for name in ("ids", "lengths", "prompts"))
-    samples: list[Sample] = []
-    start = 0
-    for length, prompt in zip(lengths.tolist(), prompts.tolist(), strict=True):
-        row = ids[start : start + length].tolist()
-        samples.append({"input_ids": row, "labels": [-100] * prompt + row[prompt:]})
-        start += length
-    return samples
+    begins = np.cumsum(lengths) - lengths
+    return TokenDataset(tokens=ids, begins=begins, lengths=lengths, answers=lengths - prompts)
 
 
 def _tokenizer(data: Path) -> Any:

@@ -1,15 +1,16 @@
 """
-What the trainer reaches on this machine: speed, plan against peak, the 27b shape.
+What the trainer reaches on this machine: speed, plan against peak, the 27b shape, several ranks.
 
     python benchmarks/trainer/measure.py prepare --data FOLDER --samples FILE.npz
-    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed plan rejected 27b]
+    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed plan rejected 27b ranks]
         [--budget-s 120] [--match WORDS …] [--skip WORD …] [--out FOLDER] [--shape 4b] [--small 1b]
 
 `prepare` needs no GPU: it encodes real dialogues (RealPersonaChat's format) once. `run` makes
-every model with random weights on the GPU itself, a process for each row, the most telling
-first; a row that fails stands in the table as failed, and none begins shortly before the budget
-ends. The table goes to stdout row by row, everything to OUT/results.json. `--smoke` runs a
-tiny shape on the CPU, which shows that the script works.
+every model with random weights on the GPU itself, a process for each row (in the part `ranks`
+one for each GPU, or `--ranks N`), the most telling first; a row that fails stands in the table
+as failed, and none begins shortly before the budget ends. The table goes to stdout row by row,
+everything to OUT/results.json. `--smoke` runs a tiny shape on the CPU, which shows that the
+script works.
 """
 
 from __future__ import annotations
@@ -23,35 +24,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cards
 from processes import Card, Processes
+from results import Result, as_json
+from tables import HEAD, line, summary
 
 if TYPE_CHECKING:
     from rows import Row
-    from runner import Result
 
 BEGAN = time.perf_counter()
 MOST_S = 15.0
 """No row begins that has less than this."""
-PARTS = ("speed", "plan", "27b", "rejected")
-HEAD = "| part | model | what | tokens/s | of 790 TFLOP/s | allocated GiB | reserved | plan | off | s |"
+PARTS = ("speed", "plan", "27b", "rejected", "ranks")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     from dialogues import load, prepare
 
     if options.what == "prepare":
         prepare(options.data, options.samples, max_length=options.max_length, count=options.count)
         print(f"{options.samples}: {len(load(options.samples))} samples")
         return 0
-    from runner import as_json
-
+    trouble = _settle(options)
+    if trouble:
+        parser.error(trouble)
     chosen = [row for row in _rows(options) if _wanted(row, options)]
     options.out.mkdir(parents=True, exist_ok=True)
     end = BEGAN + options.budget_s
     print(f"{HEAD}\n|{'---|' * 10}", flush=True)
     results: list[Result] = []
-    together = options.together and _card_bytes() / (1 << 30)
+    together = options.together and cards.size() / (1 << 30)
     card = Card(together or 1)
 
     def measure(row: Row) -> None:
@@ -62,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if together and row.room:
             result = replace(result, tokens_per_s=0.0, of_peak=0.0)  # others took their part
         results.append(result)
-        print(_line(result), flush=True)
+        print(line(result), flush=True)
         body = json.dumps([as_json(one) for one in results], indent=1)
         (options.out / "results.json").write_text(body)
 
@@ -74,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         Processes(
             options.samples,
             ahead=1 if options.smoke else 3,
+            sizes=[row.ranks for row in chosen],
             smoke=options.smoke,
             out=options.out / "run",
             max_length=options.max_length,
@@ -82,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         ThreadPoolExecutor(3 if together else 1) as threads,
     ):
         list(threads.map(in_turn, chosen))
-    _summary(results)
+    summary(results)
     return 0
 
 
@@ -93,7 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--data", type=Path, required=True)
     prepare.add_argument("--count", type=int, default=1500)
     run = what.add_parser("run")
-    run.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    run.add_argument(
+        "--only", nargs="*", choices=PARTS, help="default: all, ranks only with several GPUs"
+    )
+    run.add_argument(
+        "--ranks", type=int, help="of the part of that name; default: the GPUs, 2 with --smoke"
+    )
     run.add_argument(
         "--match", nargs="*", default=[], help="only rows whose shape and name have all of these"
     )
@@ -119,19 +129,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _settle(options: argparse.Namespace) -> str:
+    """Fill in what depends on the machine; a sentence where it lacks what was asked for."""
+    gpus = cards.count()
+    if options.only is None:
+        options.only = [part for part in PARTS if part != "ranks" or gpus > 1]
+    options.ranks = options.ranks or (2 if options.smoke else gpus)
+    if "ranks" in options.only and options.ranks < 2:
+        return "The part ranks needs at least two GPUs; leave it out of --only."
+    if "ranks" in options.only and options.ranks > gpus and not options.smoke:
+        return f"--ranks {options.ranks} is more than the GPUs here; give at most {gpus}."
+    return ""
+
+
 def _rows(options: argparse.Namespace) -> list[Row]:
     import rows
 
     if options.smoke:
         options.shape = options.small = options.large_cut = "tiny"
-    layers = options.cut_layers or _layers_that_fit(options.large_cut)
     made = {
-        "speed": rows.speed(options.shape),
-        "plan": rows.plan(options.small, options.shape),
-        "27b": rows.cut(options.large_cut, layers),
-        "rejected": rows.rejected(options.shape),
+        "speed": lambda: rows.speed(options.shape),
+        "plan": lambda: rows.plan(options.small, options.shape),
+        "27b": lambda: rows.cut(
+            options.large_cut,
+            options.cut_layers or cards.layers_that_fit(options.large_cut, gpus=1),
+        ),
+        "rejected": lambda: rows.rejected(options.shape),
+        "ranks": lambda: rows.ranks(
+            options.small,
+            options.shape,
+            options.large_cut,
+            cards.layers_that_fit(options.large_cut, gpus=options.ranks),
+            options.ranks,
+        ),
     }
-    found = [row for part in options.only for row in made[part]]
+    found = [row for part in options.only for row in made[part]()]
     if options.smoke:
         small = {"pack_tokens": 1024, "max_length": 1024}
         found = [
@@ -143,87 +175,11 @@ def _rows(options: argparse.Namespace) -> list[Row]:
     return found
 
 
-def _layers_that_fit(shape: str) -> int:
-    """How many layers of the large shape this card holds by the plan, with fp32 states."""
-    from shapes import config_of
-
-    from berth_trainer.memory import Budget, Setup, estimate, read_shape
-
-    total = _card_bytes()
-    setup = Setup(stage=1, loss="chunked", chunk_tokens=512, fused=True, tokens=4096)
-    fitting = [
-        depth
-        for depth in range(1, config_of(shape).num_hidden_layers + 1)
-        if Budget(gpu=total, host=1 << 50).fits(
-            estimate(read_shape(config_of(shape, depth).to_dict()), setup)
-        )
-    ]
-    return max(fitting, default=1)
-
-
-def _card_bytes() -> int:
-    """As CUDA has it. Asked of the driver: a CUDA context of this process would take its own."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        card = pynvml.nvmlDeviceGetHandleByIndex(0)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(card, version=pynvml.nvmlMemory_v2)
-    except pynvml.NVMLError:
-        return 80 << 30
-    return int(memory.total) - int(memory.reserved)
-
-
 def _wanted(row: Row, options: argparse.Namespace) -> bool:
     told = f"{row.shape} {row.name}"
     return all(word in told for word in options.match) and not any(
         word in told for word in options.skip
     )
-
-
-def _line(r: Result) -> str:
-    head = f"| {r.row.part} | {r.row.shape} | {r.row.name} |"
-    if r.failure and not r.tokens_per_s:
-        return f"{head} {r.failure.replace('|', '/')} |" + " |" * 2 + f" {r.allocated or ''} | {r.reserved or ''} | {r.plan:.1f} | | {r.seconds} |"  # fmt: skip
-    off = f"{r.off:+.1f} %" if r.allocated else ""
-    speed = f"{r.tokens_per_s:,.0f}" if r.tokens_per_s else ""
-    share = f"{r.of_peak:.1%}" if r.of_peak else ""
-    note = f" ({r.failure.replace('|', '/')})" if r.failure else ""
-    return (
-        f"{head} {speed}{note} | {share} | {r.allocated or ''} "
-        f"| {r.reserved or ''} | {r.plan:.1f} | {off} | {r.seconds} |"
-    )
-
-
-def _summary(results: list[Result]) -> None:
-    """What the table says in a few lines."""
-    planned = [r for r in results if r.allocated and not r.failure and r.row.trainer == "berth"]
-    if planned:
-        offs = [r.off for r in planned]
-        print(
-            f"\nplan against allocated peak: {len(offs)} runs, {min(offs):+.1f} to {max(offs):+.1f} %, "
-            f"{sum(abs(off) <= 5 for off in offs)} within 5 %, "
-            f"{sum(off < -3 for off in offs)} below by more than 3 %"
-        )
-    ours = [r for r in results if r.row.trainer == "berth"]
-    memory = [r for r in ours if "OutOfMemory" in r.failure]
-    accepted = [r for r in memory if r.plan_fits]
-    print(f"out of memory: {len(memory)}, of them accepted by the plan: {len(accepted)}")
-    deep = [r for r in results if r.row.part == "27b" and r.allocated]
-    if len(deep) == 2 and deep[0].row.layers != deep[1].row.layers:
-        layers = deep[0].row.layers - deep[1].row.layers
-        true, plan = ((a - b) / layers for a, b in ((deep[0].allocated, deep[1].allocated),
-                                                    (deep[0].plan, deep[1].plan)))  # fmt: skip
-        print(f"one layer of the large shape: {true:.2f} GiB, by the plan {plan:.2f}")
-    speeds = {r.row.name: r.tokens_per_s for r in results if r.row.part == "speed"}
-    recipe = next((v for name, v in speeds.items() if "recipe" in name and v), 0.0)
-    best = max((v for name, v in speeds.items() if "auto plan" in name), default=0.0)
-    if best:
-        times = f", {best / recipe:.0f} times the users' recipe" if recipe else ""
-        print(f"best auto plan: {best:,.0f} tokens/s{times}")
-    for result in results:
-        for sentence in result.told if result.row.part == "speed" else ():
-            print(f"- {result.row.name}: {sentence}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where in a step the memory peaks: of torch's allocator, on one GPU."""
+"""Where in a step the memory peaks: of torch's allocator, on this rank's GPU."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ON_GPU = {"offload_optimizer": "none", "offload_param": "none"}
@@ -29,6 +29,8 @@ class Row:
     trainer: str = "berth"
     room: float | None = None
     """GiB that it is given where rows share the card; absent: it needs the card alone."""
+    ranks: int = 1
+    """Processes that train together, each on a GPU of its own."""
 
 
 def speed(shape: str) -> list[Row]:
@@ -152,11 +154,73 @@ def rejected(shape: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def cut(shape: str, layers: int) -> list[Row]:
+def cut(shape: str, layers: int, **other: Any) -> list[Row]:
     """The largest shape cut to what a card holds, and to half of that: figures of one layer."""
-    keys = {"pack_tokens": 4096, "gradient_accumulation_steps": 2, "compile": "off"}
+    row = Row(
+        "27b",
+        "",
+        shape,
+        {"pack_tokens": 4096, "gradient_accumulation_steps": 2, "compile": "off"},
+        {"stage": 1, **ON_GPU},
+        steps=3,
+        warm_up=1,
+    )
     return [
-        Row("27b", f"cut to {depth} of its layers", shape, keys, {"stage": 1, **ON_GPU}, steps=3,
-            warm_up=1, layers=depth)
+        replace(row, **{"name": f"cut to {depth} of its layers", "layers": depth, **other})
         for depth in (layers, max(1, layers // 2))
+    ]
+
+
+def ranks(small: str, large: str, cut_shape: str, layers: int, count: int) -> list[Row]:
+    """What only several cards show: divided states, gathers, buckets, and what they cost."""
+
+    def row(shape: str, stage: int, tokens: int, how: str = "", **other: Any) -> Row:
+        checkpointing = other.pop("checkpointing", True)
+        words = [
+            f"stage {stage}",
+            f"{tokens:,} tokens",
+            "checkpointing" if checkpointing else "none",
+        ]
+        keys = {
+            "pack_tokens": tokens,
+            "gradient_accumulation_steps": 2,
+            "gradient_checkpointing": checkpointing,
+            **other.pop("training", {}),
+        }
+        made = Row("ranks", ", ".join([*words, *([how] if how else [])]), shape, keys,
+                   {"stage": stage, **ON_GPU}, steps=3, warm_up=1, ranks=count)  # fmt: skip
+        return replace(made, **other)
+
+    def room(shape: str, stage: int, tokens: int, **other: Any) -> Row:
+        """One that shares the cards with others; compiling would cost more than it tells."""
+        other = {"room": 26, "training": {"compile": "off"}, **other}
+        return row(shape, stage, tokens, **other)
+
+    by_plan = {"plan": "auto", "pack_tokens": 8192, "gradient_accumulation_steps": 4}
+    offloaded = {"stage": 3, "offload_optimizer": "cpu", "offload_param": "none"}
+    adapter = {"lora": {"r": 16}, "room": 12, "how": "LoRA"}
+    deepest, half = cut(cut_shape, layers, part="ranks", ranks=count,
+                        deepspeed={"stage": 3, **ON_GPU})  # fmt: skip
+    return [
+        Row("ranks", "auto plan, rows of 8,192", large, by_plan, steps=4, warm_up=1, ranks=count),
+        row(large, 3, 8192),
+        row(large, 2, 8192),
+        row(large, 1, 8192),
+        deepest,
+        *(
+            room(small, stage, tokens, checkpointing=checkpointing)
+            for tokens in (8192, 4096)
+            for stage in (1, 2, 3)
+            for checkpointing in (True, False)
+        ),
+        room(small, 3, 4096, deepspeed=offloaded, room=12, how="optimizer offloaded"),
+        room(small, 3, 4096, deepspeed=OFFLOADED, room=12, how="all offloaded"),
+        room(small, 2, 8192, **adapter),
+        room(small, 3, 8192, **adapter),
+        half,
+        Row(
+            "ranks", "TRL SFTTrainer, packing, DeepSpeed ZeRO-3", large,
+            {"pack_tokens": 8192, "gradient_accumulation_steps": 4},
+            {"stage": 3, **ON_GPU}, steps=3, warm_up=1, trainer="trl", ranks=count,
+        ),
     ]  # fmt: skip

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import runner
-from dialogues import Sample
+from clock import clock_callback, count_tokens, measure, quieten
+from models import random_model
 from phases import Phases
+from runner import own_card
 from shapes import config_of
 
+if TYPE_CHECKING:
+    from berth_trainer.data.tokens import TokenDataset
 
-def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: float) -> None:
+
+def run(row: Any, samples: TokenDataset, out: Path, result: Any, *, deadline: float) -> None:
     """Raises ImportError where trl is not installed; the table then says so."""
     import torch
     from datasets import Dataset
@@ -19,12 +23,13 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
 
     from berth_trainer import deepspeed_config
     from berth_trainer.hardware import Hardware, prepare_deepspeed
+    from berth_trainer.model_loading import parameter_count
     from berth_trainer.settings import DeepSpeedSettings
 
     cuda = torch.cuda.is_available()
     hardware = Hardware(cuda, "bf16" if cuda else "fp32", "auto", cpu_adam=False)
     zero = deepspeed_config.build(
-        DeepSpeedSettings(**row.deepspeed), cuda=cuda, cpu_adam=False, world_size=1
+        DeepSpeedSettings(**row.deepspeed), cuda=cuda, cpu_adam=False, world_size=row.ranks
     )
     prepare_deepspeed(hardware)
     config = config_of(row.shape, row.layers)
@@ -42,9 +47,7 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
         use_cpu=not cuda,
         deepspeed=zero,
     )
-    model = runner.random_model(
-        config, hardware, "cuda:0" if cuda else "cpu", stage=row.deepspeed["stage"]
-    )
+    model = random_model(config, hardware, own_card(cuda=cuda), stage=row.deepspeed["stage"])
     # Only the target turn is learned, as in ours.
     rows = Dataset.from_list(
         [
@@ -52,10 +55,10 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
                 "input_ids": one["input_ids"],
                 "completion_mask": [int(label != -100) for label in one["labels"]],
             }
-            for one in samples
+            for one in (samples[index] for index in range(len(samples)))
         ]
     )
-    clock = runner.clock_callback(deadline)
+    clock = clock_callback(deadline)
     trainer = SFTTrainer(
         model=model,
         args=arguments,
@@ -63,19 +66,15 @@ def run(row: Any, samples: list[Sample], out: Path, result: Any, *, deadline: fl
         processing_class=_Tokenizer.make(),
         callbacks=[clock],
     )
-    runner.quieten(trainer)
-    tokens = runner.count_tokens(trainer, row.training["gradient_accumulation_steps"])
+    quieten(trainer)
+    tokens = count_tokens(trainer, row.training["gradient_accumulation_steps"])
     phases = Phases()
     phases.watch(trainer)
     try:
         trainer.train()
     finally:
-        parameters = sum(_numel(p) for p in model.parameters())
-        runner.measure(result, clock, tokens(), row, parameters, phases)
-
-
-def _numel(parameter: Any) -> int:
-    return int(getattr(parameter, "ds_numel", parameter.numel()))
+        result.parameters = parameter_count(model)
+        measure(result, clock, tokens(), phases)
 
 
 class _Tokenizer:

@@ -1,7 +1,7 @@
 """
 Berth on a real NVIDIA GPU: NVML, fence, audit and a CUDA ZeRO-3 run. `make test-gpu` runs it.
 
-Needs one GPU with 8 GiB free and nobody else on it. More GPUs are welcome and stay unused.
+Needs one GPU with 8 GiB free and nobody else on it. What needs two is in test_two_gpus.py.
 """
 
 from __future__ import annotations
@@ -34,15 +34,6 @@ umount /dev/nvidia0 && echo UNMOUNTED
 mknod /tmp/berth-own-nvidia0 c 195 0 && echo MADE A NODE
 true
 """
-
-
-@pytest.fixture
-def gpu_box(open_box, tmp_path):
-    """A running box on the real GPUs."""
-    logs = tmp_path / "daemons"
-    logs.mkdir()
-    with open_box(logs, gpus="nvml") as box:
-        yield box
 
 
 def first_gpu(box):

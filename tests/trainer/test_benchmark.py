@@ -1,10 +1,17 @@
 """The script that measures the trainer on a GPU: it runs, on a tiny shape, without one."""
 
+import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "trainer" / "measure.py"
 
@@ -28,7 +35,13 @@ def test_the_script_measures_every_kind_of_row(workspace, tmp_path):
         "prepare", "--data", data, "--samples", samples, "--count", 60, "--max-length", 256
     )
     assert done.returncode == 0, done.stderr
-    for only, match in (("speed", "not compiled"), ("plan", "all offloaded"), ("27b", "cut")):
+    kinds = (
+        ("speed", "not compiled"),
+        ("plan", "all offloaded"),
+        ("27b", "cut"),
+        ("ranks", "stage 3, 4,096 tokens, checkpointing, optimizer"),
+    )
+    for only, match in kinds:
         done = measure(
             "run", "--smoke", "--samples", samples, "--max-length", 256,
             "--out", tmp_path, "--only", only, "--match", match,
@@ -40,6 +53,7 @@ def test_the_script_measures_every_kind_of_row(workspace, tmp_path):
             assert result["failure"] == ""
             assert result["tokens_per_s"] > 0
             assert all(loss > 0 for loss in result["losses"])
+            assert len(result["ranks_allocated"]) == (2 if only == "ranks" else 0)
             assert f"| {result['row']['part']} | tiny |" in done.stdout
 
 
@@ -51,3 +65,57 @@ def test_no_row_begins_that_would_not_end_in_time(workspace, tmp_path):
     done = measure("run", "--smoke", "--samples", samples, "--out", tmp_path, "--budget-s", -1)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not begun") > 20
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """The script's modules `processes`, `results` and `rows`, gone again afterwards."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    names = ("rows", "results", "processes")
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_ranks_make_one_result(parts):
+    """Their tokens over rank 0's time, the fullest card, the host's memory together."""
+    row = parts.rows.Row("ranks", "any", "tiny", {}, ranks=2)
+    first = parts.results.Result(row, parameters=10, allocated=3.0, host=1.5, phases={"loss": 3.0})
+    second = replace(first, allocated=4.0, reserved=5.0, phases={"loss": 4.0, "update": 2.0})
+    first.time(100, 2.0)
+    second.time(300, 3.0)
+    whole = parts.results.merged({1: second, 0: first})
+    assert (whole.tokens_per_s, whole.allocated, whole.reserved, whole.host) == (200, 4.0, 5.0, 3.0)
+    assert whole.phases == {"loss": 4.0, "update": 2.0}
+    assert whole.ranks_allocated == [3.0, 4.0]
+    failed = replace(second, failure="OutOfMemoryError: much")
+    assert parts.results.merged({1: failed, 0: None}).failure == "rank 1: OutOfMemoryError: much"
+    alike = {rank: replace(first, failure="not run: too large") for rank in (0, 1)}
+    assert parts.results.merged(alike).failure == "not run: too large"
+
+
+def test_a_rank_that_dies_is_named_and_the_others_do_not_wait_for_it(parts, monkeypatch):
+    """The row fails at once with who died and how, long before its time is up; nobody stays."""
+    monkeypatch.setattr(parts.processes, "LAST_WORDS_S", 0.1)
+    monkeypatch.setattr(parts.processes, "LEAVING_S", 0.1)
+    context = multiprocessing.get_context("spawn")
+    waiting = context.Process(target=time.sleep, args=(600,), daemon=True)
+    dying = context.Process(target=os._exit, args=(9,), daemon=True)
+    ends, theirs = zip(*(context.Pipe() for _ in range(2)), strict=True)
+    for process in (waiting, dying):
+        process.start()
+    dying.join()
+    theirs[1].close()  # as its death closes it
+
+    team = parts.processes.Team([waiting, dying], list(ends))
+    result = team.run(parts.rows.Row("ranks", "any", "tiny", {}, ranks=2), 500.0)
+    team.leave()
+    assert result.failure == "rank 1: the process died (exit code 9)"
+    assert not waiting.is_alive()
+
+
+def test_more_ranks_than_gpus_are_refused_in_a_sentence(tmp_path):
+    """Before anything is imported or started."""
+    done = measure("run", "--only", "ranks", "--ranks", 1000, "--samples", tmp_path / "none.npz")
+    assert done.returncode == 2
+    assert "--ranks 1000 is more than the GPUs here" in done.stderr
