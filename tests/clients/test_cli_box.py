@@ -117,6 +117,25 @@ def test_plan_asks_the_trainer_in_its_own_process(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("word", "gib", "told"),
+    [("80GB", "74.505806GiB", True), ("80GiB", "80.000000GiB", False), ("40", "40.000000GiB", False), ("81559MiB", "79.647461GiB", False)],
+)  # fmt: skip
+def test_plan_tells_what_it_takes_gb_for(berth, monkeypatch, word, gib, told):
+    """A card sold as 80 GB has more: what was taken is said, with the way to say the other."""
+    asked: list[list[str]] = []
+
+    def exec_(_program: str, words: list[str]) -> None:
+        asked.append(words)
+
+    monkeypatch.setattr(os, "execv", exec_)
+    result = berth("plan", "model", "--gpu-memory", word)
+
+    assert asked[0][asked[0].index("--gpu-memory") + 1] == gib
+    assert ("80GB is 74.5 GiB" in result.stderr, "81559MiB" in result.stderr) == (told, told)
+    assert berth("plan", "model", "--gpu-memory", "lots").exit_code == 2
+
+
+@pytest.mark.parametrize(
     ("verb", "code", "sentence"),
     [("up", 0, "already up for this box"), ("down", 4, "only root can stop it")],
 )

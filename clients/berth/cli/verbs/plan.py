@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from typing import Annotated
 
 import typer
 
 from berth.cli.failure import Failure
-from berth.cli.session import AsJson
+from berth.cli.session import AsJson, note
 
 
 def plan(  # noqa: PLR0913 - one parameter per option
@@ -22,7 +23,12 @@ def plan(  # noqa: PLR0913 - one parameter per option
         int, typer.Option("--gpus", "-g", metavar="N", min=1, help="How many cards.")
     ] = 1,
     gpu_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of each card, like 80GB or 40GiB.")
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Of each card, as nvidia-smi tells it, like 81559MiB or 79.6GiB (the default, a "
+            "card sold as 80 GB); GB are powers of 1000.",
+        ),
     ] = None,
     host_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the box; default: this one's.")
@@ -57,8 +63,8 @@ def plan(  # noqa: PLR0913 - one parameter per option
     for option, value in (
         ("--stage", stage),
         ("--lora", lora),
-        ("--gpu-memory", gpu_memory),
-        ("--host-memory", host_memory),
+        ("--gpu-memory", _gib(gpu_memory, told=not as_json)),
+        ("--host-memory", _gib(host_memory)),
         ("--max-length", max_length),
     ):
         words += [option, str(value)] if value is not None else []
@@ -67,3 +73,22 @@ def plan(  # noqa: PLR0913 - one parameter per option
     sys.stdout.flush()
     # In place of this process: the command line itself never imports the trainer.
     os.execv(command[0], command)  # noqa: S606 - an argv list, no shell
+
+
+def _gib(word: str | None, *, told: bool = False) -> str | None:
+    """A size as the trainer reads it; with `told` stderr says what GB were taken for."""
+    if word is None:
+        return None
+    from berth.protocol.base import parse_size
+
+    try:
+        size = parse_size(int(word) << 30 if word.isdecimal() else word)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    gib = size / 2**30
+    if told and re.search(r"gb$", word.strip(), re.IGNORECASE):
+        note(
+            f"{word} is {gib:.1f} GiB. Cards have more than the GB they are sold by: write what "
+            "nvidia-smi tells, like 81559MiB for an H100 of 80 GB."
+        )
+    return f"{gib:.6f}GiB"
