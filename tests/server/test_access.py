@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from berth_server.service import callers
 from berth_server.service.callers import Caller
 from berth_server.service.tokens import on_create, on_revoke
 
@@ -43,6 +46,26 @@ class TestSocket:
         """It may look around."""
         with rest.client(54321) as api:
             assert api.get("/api/v1/me").json()["user"] == "uid 54321"
+
+    def test_a_new_name_of_a_user_is_known_within_a_minute(self, monkeypatch):
+        """Without asking the directory at every request, and without a restart."""
+        clock, asked = [1000.0], []
+        name = "ada"
+
+        def account(uid):
+            asked.append(uid)
+            return SimpleNamespace(pw_name=name)
+
+        monkeypatch.setattr(callers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        monkeypatch.setattr(callers.pwd, "getpwuid", account)
+        monkeypatch.setattr(
+            callers, "_user_name", functools.lru_cache(callers._user_name.__wrapped__)
+        )
+        assert [callers.user_name(4711) for _ in range(100)] == ["ada"] * 100
+        assert asked == [4711]
+        name = "lovelace"
+        clock[0] += 60.0
+        assert callers.user_name(4711) == "lovelace"
 
     def test_only_the_worker_may_use_the_internal_routes(self, rest):
         """The server's own user and root; nobody over TCP, token or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,9 +39,17 @@ class Caller:
             raise Forbidden(f"The code of job {job.id} is {job.user}'s own; ask {job.user} for it.")
 
 
-@functools.lru_cache(maxsize=256)
+_REMEMBERED_S = 60.0
+"""How long a name is taken to be still right: a directory service may take a while to answer."""
+
+
 def user_name(uid: int) -> str:
-    """The name of a user; `uid 1234` for one without an account."""
+    """The name of a user, at most a minute old; `uid 1234` for one without an account."""
+    return _user_name(uid, int(time.monotonic() / _REMEMBERED_S))
+
+
+@functools.lru_cache(maxsize=256)
+def _user_name(uid: int, _minute: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
