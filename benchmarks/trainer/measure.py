@@ -59,10 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
     card = Card(together or 1)
 
     def measure(row: Row) -> None:
-        if end - time.perf_counter() < MOST_S:
+        left = end - time.perf_counter()
+        if left < MOST_S:
             print(f"| {row.part} | {row.shape} | {row.name} | not begun |{' |' * 6}", flush=True)
             return
-        result = processes.run(row, deadline=end - 3)
+        deadline = end - 3 - max(0.0, left - options.row_s)
+        result = processes.run(row, deadline=deadline)
         if together and row.room:
             result = replace(result, tokens_per_s=0.0, of_peak=0.0)  # others took their part
         results.append(result)
@@ -108,7 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         "--match", nargs="*", default=[], help="only rows whose shape and name have all of these"
     )
     run.add_argument("--skip", nargs="*", default=[], help="no rows that have any of these")
-    run.add_argument("--budget-s", type=float, default=86_400.0)
+    run.add_argument(
+        "--budget-s", type=float, default=86_400.0, help="seconds after which no step begins"
+    )
+    run.add_argument(
+        "--row-s", type=float, default=86_400.0, help="the same for each row: none costs the others"
+    )
     run.add_argument("--out", type=Path, default=Path("benchmark-trainer"))
     run.add_argument("--shape", default="4b")
     run.add_argument("--small", default="1b")
