@@ -22,7 +22,11 @@ SIDE_BY_SIDE = """
 nvidia-smi -L
 touch {own}
 until [ -e {other} ]; do sleep 0.05; done
-{python} -c 'import torch; print("cuda sees", torch.cuda.device_count())'
+{python} - <<'PY'
+import torch
+seen = [torch.cuda.get_device_properties(i).uuid for i in range(torch.cuda.device_count())]
+print("cuda sees", *(f"GPU-{{uuid}}" for uuid in seen))
+PY
 """
 
 
@@ -159,8 +163,8 @@ def test_the_queue_runs_one_job_on_both_cards_then_two_beside_each_other(
     assert "nranks 2" in gpu_box.log(both), gpu_box.log(both)[:6000]
     for job, other in (after, after[::-1]):
         log = gpu_box.log(job["id"])
-        assert job["gpu_uuids"][0] in log
+        assert f"cuda sees {job['gpu_uuids'][0]}\n" in log, log
         assert other["gpu_uuids"][0] not in log
-        assert "cuda sees 1" in log
+    print("processes of the job, and the cards that each was on:", seen)
     cards = sorted(index for indices in seen.values() for index in indices)
     assert cards == sorted(first["gpu_indices"]), f"one process on each card: {seen}"
