@@ -157,6 +157,29 @@ def test_nothing_sticks_out_at_any_size(
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], path
 
 
+def test_a_chart_on_a_phone_has_letters_that_can_be_read(
+    page: Page, box: Box, jobs: dict[str, int]
+) -> None:
+    """What a wide screen shows in eleven pixels is not scaled down with the window."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{box.url}/compare?ablation=pair")
+    letters = page.get_by_role("region", name="Parameter and metric").locator("svg text")
+    expect(letters.first).to_be_visible()
+    sizes = letters.evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert min(sizes) >= 11
+
+
+def test_the_plan_is_divided_at_round_times(page: Page, box: Box, jobs: dict[str, int]) -> None:
+    """Whatever time it is now: nobody reckons with 14:37."""
+    page.goto(f"{box.url}/queue")
+    ticks = page.locator("[data-ticks] > span")
+    expect(ticks.first).to_be_visible()
+    first, *rest = ticks.all_inner_texts()
+    assert first == "now"
+    assert rest
+    assert all(re.search(r"\d\d:(00|30)$", word) for word in rest), rest
+
+
 def test_sign_in_screen_is_accessible(page: Page, box: Box, guard: Guard) -> None:
     """A browser without a login is told how to get one, in words that can be read by all."""
     page.context.clear_cookies()

@@ -1,4 +1,5 @@
 import { useState } from "react";
+import { useWidth } from "@/charts/useWidth";
 import { Section } from "@/components/Frame";
 import { metric as number } from "@/format/units";
 import { parameters } from "@/model/compare";
@@ -6,20 +7,22 @@ import { lessIsBetter } from "@/model/curves";
 import { jobColor } from "@/model/job";
 import type { AblationRun } from "@/model/runs";
 
-const W = 640;
 const H = 220;
 const PAD = { left: 60, right: 16, top: 12, bottom: 28 };
 
 const LETTER = 6.5;
+const FEWEST = 4;
 
 /** The text cut to a width, with a sign that something is missing. */
 function short(text: string, width: number): string {
-  const most = Math.max(4, Math.floor(width / LETTER));
+  const most = Math.max(FEWEST, Math.floor(width / LETTER));
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
 }
 
 /** A parameter against a metric: which way it pulls. */
 export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
+  // Drawn in the pixels that are there: a scaled drawing has letters nobody can read on a phone.
+  const [holder, W] = useWidth(640);
   const columns = parameters(runs, false).filter((c) => c.name !== "ablation");
   const [chosen, setChosen] = useState("");
   const column = columns.find((c) => c.name === chosen) ?? columns[0];
@@ -35,8 +38,10 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
   );
   const ys = points.map((p) => p.y);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
-  const px = (raw: string) =>
-    PAD.left + ((names.indexOf(raw) + 0.5) / names.length) * (W - PAD.left - PAD.right);
+  const slot = (W - PAD.left - PAD.right) / names.length;
+  // Where the letters of neighbours would touch, only some are named.
+  const each = Math.max(1, Math.ceil(((FEWEST + 1) * LETTER) / slot));
+  const px = (raw: string) => PAD.left + (names.indexOf(raw) + 0.5) * slot;
   const py = (y: number) => H - PAD.bottom - ((y - low) / (high - low || 1)) * (H - PAD.top - PAD.bottom);
   const label = `${metric} by ${column.name}: ${points.map((p) => `${p.raw || "none"} ${number(p.y)}`).join(", ")}`;
   return (
@@ -57,8 +62,9 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
         </label>
       }
     >
-      <div className="panel max-w-3xl p-2">
-        <svg role="img" aria-label={label} viewBox={`0 0 ${W} ${H}`} className="w-full text-muted">
+      <div className="panel max-w-3xl overflow-hidden p-2">
+        <div ref={holder} />
+        <svg role="img" aria-label={label} width={W} height={H} className="block text-muted">
           {[low, (low + high) / 2, high].map((y, i) => (
             <g key={i}>
               <line x1={PAD.left} x2={W - PAD.right} y1={py(y)} y2={py(y)} stroke="var(--color-line)" />
@@ -67,11 +73,13 @@ export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric
               </text>
             </g>
           ))}
-          {names.map((name) => (
-            <text key={name} x={px(name)} y={H - 8} textAnchor="middle" fontSize="11" fill="currentColor">
-              {short(name || "none", (W - PAD.left - PAD.right) / names.length)}
-            </text>
-          ))}
+          {names
+            .filter((_, i) => i % each === 0)
+            .map((name) => (
+              <text key={name} x={px(name)} y={H - 8} textAnchor="middle" fontSize="11" fill="currentColor">
+                {short(name || "none", slot * each)}
+              </text>
+            ))}
           {points.map((p) => (
             <circle key={p.run.job.id} cx={px(p.raw)} cy={py(p.y)} r="5" fill={jobColor(p.run.job.id)}>
               <title>{`job ${p.run.job.id}: ${number(p.y)}`}</title>

@@ -8,6 +8,7 @@ import { jobColor } from "@/model/job";
 import { planBars } from "@/model/queue";
 import type { PlanBar } from "@/model/queue";
 import { whose } from "@/model/reservations";
+import { roundTicks } from "@/model/ticks";
 import { named } from "@/model/topology";
 
 const ROWS = 24;
@@ -35,14 +36,23 @@ export function PlanChart({
   );
   const span = Math.min(48 * 3_600_000, Math.max(3_600_000, ...ends.map((t) => t - now)));
   const share = (time: number) => Math.min(1, Math.max(0, (time - now) / span));
-  const ticks = [0, 0.25, 0.5, 0.75].map((f) => now + f * span);
+  // Beside "now" and at the edge there is no room for a time.
+  const ticks = roundTicks(now, span, 4).filter((t) => share(t) > 0.1 && share(t) < 0.9);
   return (
     <Section title="Plan" note="from time limits; jobs that end early make everything sooner">
       <div className="panel overflow-hidden px-3 py-2">
-        <div aria-hidden className="mb-1 ml-44 flex text-2xs text-muted tabular max-sm:ml-24">
-          {ticks.map((tick) => (
-            <span key={tick} className="flex-1 border-l border-line pl-1">
-              {tick === now ? "now" : timeOfDay(tick)}
+        <div
+          aria-hidden
+          data-ticks
+          className="relative mb-1 ml-44 h-4 text-2xs whitespace-nowrap text-muted tabular max-sm:ml-24"
+        >
+          {[now, ...ticks].map((tick) => (
+            <span
+              key={tick}
+              className="absolute border-l border-line pl-1"
+              style={{ left: `${share(tick) * 100}%` }}
+            >
+              {tick === now ? "now" : wallClock(tick, now)}
             </span>
           ))}
         </div>
