@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from berth_server.api import notices
+from berth_server.store import events
 
 
 class Hook:
@@ -64,6 +65,21 @@ def test_the_end_of_a_job_is_told_once(api, desk, hook, until):
     assert "was cancelled" in body["text"]
     assert body["job"]["id"] == job_id
     assert "hunter2" not in json.dumps(body)
+
+
+def test_only_ends_that_somebody_asked_to_hear_of_are_looked_at(desk):
+    """The others cost the server nothing: a list of jobs makes as many events as it has jobs."""
+    for notify in ([], ["http://127.0.0.1:1/none"], []):
+        desk.submit(gpus=1, notify=notify)
+    before = desk.service.last_event_id()
+    for job_id in (1, 2, 3):
+        desk.worker.ended(f"{job_id}.1", 0)
+    newest = desk.service.last_event_id()
+    ends = {"job.succeeded", "job.failed"}
+    read = desk.service.db.read
+    assert events.with_notice(read, ends, after=0, until=newest) == [2]
+    assert events.with_notice(read, ends, after=0, until=before) == []
+    assert events.with_notice(read, ends, after=newest, until=newest) == []
 
 
 def test_a_hook_that_stumbles_is_tried_again(api, hook, until):

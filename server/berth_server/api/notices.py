@@ -48,18 +48,15 @@ async def send_notices(room: Context) -> None:
 def _start(room: Context, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
     """Start a sender for each notice that is due; the id of the last event looked at."""
     reader = room.service.db.read
-    while found := events.after(reader, last, limit=500):
-        last = found[-1].id
-        for event in found:
-            if event.kind not in _KINDS or event.job_id is None:
-                continue
-            record = jobs.get(reader, event.job_id)
-            if record is None or record.notify == "[]":
-                continue
-            body = notice(room, record)
-            for url in json.loads(record.notify):
-                group.start_soon(_send, limiter, url, body, record.id)
-    return last
+    newest = room.service.last_event_id()
+    for job_id in events.with_notice(reader, _KINDS, after=last, until=newest):
+        record = jobs.get(reader, job_id)
+        if record is None:
+            continue
+        body = notice(room, record)
+        for url in json.loads(record.notify):
+            group.start_soon(_send, limiter, url, body, record.id)
+    return newest
 
 
 def notice(room: Context, record: JobRecord) -> bytes:
