@@ -23,14 +23,13 @@ import signal
 import time
 
 from berth_worker.shim import become, ending, files, itself, kin
+from berth_worker.shim.dismissal import Dismissal, warn
 from berth_worker.shim.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
-_SWEEP_S = 5.0  # between TERM and KILL for those that have not
 _NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
 _AT_ONCE_S = 0.5  # a record that takes longer had to wait for space on the disk
 _LET_GO_S = 1.0  # how long the worker may take to hear of the end before its shim is given up
@@ -65,12 +64,7 @@ class Shim:
         self._note_at: float | None = None
         self._warn_at: float | None = None
         self._limit_at: float | None = None
-        self._press_from = 0.0
-        self._kill_at: float | None = None
-        self._saved_before: float | None = None  # time of the checkpoint before the warning
-        self._saving = False  # warned, and TERM waits for a new checkpoint
-        self._sent: set[tuple[int, int]] = set()
-        self._killed: set[tuple[int, int]] = set()
+        self._dismissal = Dismissal("", None)
         self._usage = files.Usage()
 
     def run(self, launch_path: str, notice: int) -> bool:
@@ -134,6 +128,7 @@ class Shim:
 
     def _start(self) -> None:
         launch = self._launch
+        self._dismissal = Dismissal(self._folder, launch.get("cgroup"))
         try:
             log = self._open_log()
             if become.is_plain(launch):
@@ -211,15 +206,16 @@ class Shim:
                 self._hear_complaint(0)
             if self._note_at is not None and now >= self._note_at and self._facts:
                 self._note()
-            if self._status is not None and self._kill_at is None:
+            if self._status is not None and not self._dismissal.begun:
                 self._sweep(now)
             if self._warn_at is not None and now >= self._warn_at:
-                self._warn()
+                self._warn_at = None
+                warn()
             if self._limit_at is not None and now >= self._limit_at:
                 self._limit_at = None
                 self._stop("time_limit", self._launch["grace_s"])
-            if self._kill_at is not None:
-                self._end_family(now, self._kill_at)
+            if self._dismissal.begun:
+                self._dismissal.go_on(now, by_itself=self._cause == "exit")
             received = signal.sigtimedwait(itself.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
                 self._stop("stopped", *self._asked_terms_s())
@@ -246,12 +242,7 @@ class Shim:
         moments = [at for at in (self._note_at, self._warn_at, self._limit_at) if at is not None]
         if self._complaint >= 0:
             moments.append(now + 0.1)
-        if self._kill_at is not None:
-            # Ranks are children of their launcher: their ends come to it, not to us.
-            moments += [at for at in (self._press_from, self._kill_at) if at > now]
-            pressed_s = now - max(self._press_from, min(self._kill_at, now))
-            waits = self._saving and now < self._press_from
-            moments.append(now + (0.25 if waits or pressed_s >= 1 else 0.03))
+        moments += self._dismissal.moments(now)
         return max(0.0, min(moments) - now) if moments else 3600.0
 
     # Ending
@@ -264,18 +255,7 @@ class Shim:
                 "for what ended the process between them."
             )
             self._status = 1 << 8
-        self._press_from = now + _SETTLE_S
-        self._kill_at = self._press_from + _SWEEP_S
-
-    def _warn(self) -> bool:
-        """Send the warning to everybody who handles it; whether anybody does."""
-        self._warn_at = None
-        heard = False
-        for process in kin.descendants():
-            if kin.catches(process.pid, signal.SIGUSR1):
-                kin.kill(process.pid, signal.SIGUSR1)
-                heard = True
-        return heard
+        self._dismissal.sweep(now)
 
     def _asked_terms_s(self) -> tuple[float, float]:
         """Grace, and time to save after a warning."""
@@ -288,57 +268,13 @@ class Shim:
     def _stop(self, cause: str, grace_s: float, save_s: float = 0.0) -> None:
         """Begin to end the job, after it has saved if it may, or hurry an end that has begun."""
         now = time.monotonic()
-        if self._kill_at is not None:
-            if save_s == 0.0:
-                self._press_from = min(self._press_from, now)
-            self._kill_at = min(self._kill_at, now + grace_s + save_s)
+        if self._dismissal.begun:
+            self._dismissal.hurry(now, grace_s, save_s)
             return
         if self._status is None:
             self._cause = cause
         self._warn_at = self._limit_at = None
-        if save_s > 0.0:
-            self._saved_before = self._saved()
-            # Who does not handle the warning has nothing to save after it.
-            self._saving = self._warn()
-        self._press_from = now + (save_s if self._saving else 0.0)
-        self._kill_at = self._press_from + grace_s
-
-    def _saved(self) -> float | None:
-        """When the job last told of a whole checkpoint."""
-        try:
-            return os.stat(self._path("saved.json")).st_mtime  # noqa: PTH116 - see above
-        except OSError:
-            return None
-
-    def _end_family(self, now: float, kill_at: float) -> None:
-        """Wait for the checkpoint of a warned job, then press."""
-        if now < self._press_from and self._saving and self._saved() != self._saved_before:
-            # TERM waits no longer; its grace begins now.
-            kill_at -= self._press_from - now
-            self._press_from, self._kill_at = now, kill_at
-        if now >= self._press_from:
-            self._saving = False
-            self._press(now, kill_at)
-
-    def _press(self, now: float, kill_at: float) -> None:
-        """One round of ending: TERM to those who have not had it, KILL after the grace."""
-        family = kin.descendants()
-        if now >= kill_at:
-            cgroup = self._launch.get("cgroup")
-            if cgroup:
-                files.write(f"{cgroup}/cgroup.kill", "1")
-            for process in family:
-                self._killed.add((process.pid, process.started))
-                kin.kill(process.pid, signal.SIGKILL)
-            return
-        nearly_over = now >= kill_at - min(10.0, (kill_at - self._press_from) / 4)
-        for process in family if nearly_over else ending.addressees(family):
-            key = (process.pid, process.started)
-            if key not in self._sent:
-                self._sent.add(key)
-                kin.kill(process.pid, signal.SIGTERM)
-                if self._cause == "exit":
-                    self._killed.add(key)
+        self._dismissal.begin(now, grace_s, save_s)
 
     # The record
 
@@ -385,5 +321,5 @@ class Shim:
             "max_rss_bytes": self._usage.max_rss_bytes,
             "user_cpu_s": round(self._usage.user_s, 4),
             "system_cpu_s": round(self._usage.system_s, 4),
-            "killed": len(self._killed),
+            "killed": self._dismissal.killed,
         }
