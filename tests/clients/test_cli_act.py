@@ -36,6 +36,9 @@ class TestActs:
         fake.answer("POST", f"{JOBS}/42/{verb}", wire.job())
 
         assert "Job 42 is queued. All 8 GPUs are held." in berth(verb, "42").output
+        starts = wire.job(state="starting", gpu_indices=[0, 1])
+        fake.answer("POST", f"{JOBS}/42/{verb}", starts)
+        assert "Job 42 starts now on GPUs 0\N{EN DASH}1." in berth(verb, "42").output
 
     @pytest.mark.parametrize("word", ["x", "4-2", "1-99999999", "", "-1"])
     def test_ids_that_are_none(self, fake, berth, word):

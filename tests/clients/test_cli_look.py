@@ -170,6 +170,15 @@ def test_why_renders_the_explanation(fake, wire, berth):
     assert lines[-1] == "  - Asking for 2 GPUs would start it now."
 
 
+def test_why_says_nothing_twice(fake, berth):
+    """A reason that the summary tells already has no line of its own."""
+    reason = {"kind": "ended", "sentence": "Exited with code 3."}
+    told = {"job_id": 42, "state": "failed", "summary": "It has failed: Exited with code 3."}
+    fake.answer("GET", f"{JOBS}/42/explain", {**told, "reasons": [reason]})
+
+    assert berth("why", "42").output == "It has failed: Exited with code 3.\n"
+
+
 def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
     """With `--against`: part by part, with what decides; without it one line."""
     kinds = {"length": -8.2, "fit": 0.83}

@@ -250,6 +250,31 @@ def test_a_wrong_command_line_is_one_sentence(fake, berth, words, sentence, tmp_
     assert not fake.requests
 
 
+@pytest.mark.parametrize(
+    ("field", "sentence", "told"),
+    [
+        ("time_limit", "time_limit: 'soon' is not a duration.", "--time-limit: 'soon' is not a"),
+        ("on_oom.steps.0", "on_oom.steps.0: write one of these.", "--on-oom: write one"),
+        ("workdir", "Check the name, or set 'workdir'.", "Check the name, or set --workdir."),
+        ("labels", "labels: write text.", "--label: write text."),
+        ("command", "The script x.py does not exist.", "The script x.py does not exist."),
+    ],
+)
+def test_a_refusal_speaks_of_options_to_those_who_typed_them(
+    fake, wire, berth, tmp_path, monkeypatch, field, sentence, told
+):
+    """Of fields only where these stand: in a job file, and for programs."""
+    monkeypatch.chdir(tmp_path)
+    Path("job.yaml").write_text("command: true\n")
+    fields = [{"field": field, "problem": sentence.partition(": ")[2] or sentence}]
+    fake.answer("POST", JOBS, wire.problem(422, sentence, fields=fields))
+
+    assert berth("submit", "--", "true").stderr.startswith(f"berth: {told}")
+    assert berth("run", "--", "true").stderr.startswith(f"berth: {told}")
+    assert berth("submit", "job.yaml").stderr.startswith(f"berth: {sentence}")
+    assert json.loads(berth("submit", "--json", "--", "true").stderr)["error"]["detail"] == sentence
+
+
 class TestRun:
     @pytest.mark.parametrize(
         ("end", "code"),

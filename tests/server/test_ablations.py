@@ -81,7 +81,7 @@ class TestMaking:
         ("change", "words"),
         [
             ({"max_runing": 1}, "did you mean 'max_running'"),
-            ({"max_running": 0}, "greater than or equal to 1"),
+            ({"max_running": 0}, "write at least 1"),
             ({"early_stop": {"rule": "median"}}, "'metric' is missing"),
             ({"early_stop": {"rule": "margin", "metric": "loss"}}, "needs 'margin'"),
             (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from berth.cli import failure, ids, text
+from berth.cli import failure, ids, jobtext, text
 from berth.cli.session import connect, note, print_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,4 @@ def _told(job: Job, verb: Act) -> str:
         return f"Job {job.id} is being stopped; it has {text.span(job.grace)} to end by itself."
     if verb == "hold":
         return f"Job {job.id} is held; `berth release {job.id}` queues it again."
-    if job.state.is_active:
-        return f"Job {job.id} starts now."
-    return f"Job {job.id} is {job.state.value}. {text.sentence(job.reason or '')}".rstrip()
+    return text.sentence(jobtext.submitted(job))

@@ -144,6 +144,11 @@ class Asked:
         """A spec from elsewhere, with folder and environment as a submit fills them in."""
         return self._complete(spec, spec)
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether the whole job was typed: nothing of it stands in a job file."""
+        return not (self.command and len(self.command) == 1 and jobfile.is_one(self.command[0]))
+
     def python_note(self) -> str | None:
         """How the interpreter was chosen, when the options did not say it."""
         found = None if self.python else _active_python()

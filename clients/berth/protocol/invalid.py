@@ -10,6 +10,15 @@ from pydantic import BaseModel, ValidationError
 
 from berth.protocol.problems import FieldProblem
 
+_PLAINER = (
+    ("Input should be greater than or equal to", "write at least"),
+    ("Input should be less than or equal to", "write at most"),
+    ("Input should be a valid integer", "write a whole number"),
+    ("Input should be a valid string", "write text"),
+    ("Input should be '", "choose '"),
+)
+"""What pydantic says of values, and what people say."""
+
 
 def field_problems(error: ValidationError, model: type[BaseModel] | None) -> list[FieldProblem]:
     """Every problem of `model`'s data, field by field; unknown fields, often typos, first."""
@@ -33,6 +42,8 @@ def summary(fields: Sequence[FieldProblem]) -> str:
 def plain(message: str) -> str:
     """A message of pydantic's, to stand inside a sentence."""
     text = message.removeprefix("Value error, ").strip()
+    for words, plainer in _PLAINER:
+        text = text.replace(words, plainer)
     return text[:1].lower() + text[1:] if text.startswith("Input ") else text
 
 

@@ -145,7 +145,7 @@ def _too_big(
         )
     sentence = (
         f"The job asks for {count(gpus, 'GPU')} with {gib(least)} each and this box has "
-        f"{big or 'none'} of that size; its largest has {largest}."
+        f"{big or 'none'} of that size; its largest has {largest}: ask for at most that."
     )
     return "gpu_memory", sentence
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from berth.cli import following
 from berth.cli.asked import Asked, takes_asked
 from berth.cli.failure import Failure
+from berth.cli.flags import told_in_flags
 from berth.cli.session import AsJson, connect, note, print_json_line
 from berth.cli.verbs.submit import submitted
 
@@ -21,7 +22,7 @@ def run(asked: Asked, *, as_json: AsJson = False) -> None:
     specs = asked.specs()
     if len(specs) != 1:
         raise Failure("`berth run` runs one job; submit the list with `berth submit` instead.")
-    with connect() as client:
+    with told_in_flags(wanted=asked.is_typed and not as_json), connect() as client:
         job = client.submit(specs[0])
     if as_json:
         print_json_line(job)

@@ -10,6 +10,7 @@ import typer
 from berth.cli import following, jobtext, text
 from berth.cli.asked import Asked, takes_asked
 from berth.cli.failure import Failure
+from berth.cli.flags import told_in_flags
 from berth.cli.session import AsJson, connect, note, print_json
 from berth.cli.verbs.why import facts, helps
 
@@ -44,7 +45,7 @@ def submit(
     berth submit jobs.yaml
     """
     specs = asked.specs()
-    with connect() as client:
+    with told_in_flags(wanted=asked.is_typed and not as_json), connect() as client:
         if dry_run:
             _dry_run(client, specs, as_json=as_json)
         elif len(specs) == 1:

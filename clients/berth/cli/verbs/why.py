@@ -114,7 +114,7 @@ def _place(explanation: Explanation) -> list[str]:
 
 def facts(summary: str, reasons: list[Reason]) -> list[str]:
     """A line per reason that the summary does not tell already."""
-    return [_fact(reason) for reason in reasons if not summary.startswith(reason.sentence)]
+    return [_fact(reason) for reason in reasons if reason.sentence.rstrip(".") not in summary]
 
 
 def helps(sentences: list[str]) -> list[str]:
