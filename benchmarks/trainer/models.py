@@ -27,7 +27,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
 
     What was chosen, and why not something faster, is added to `told`.
     """
-    from berth_trainer import checkpointing, chunked_loss, fused_layers, varlen_attention
+    from berth_trainer import checkpointing, chunked_loss, fused_layers, gathering, varlen_attention
     from berth_trainer.lora import add_adapter
 
     training, device = ready.settings.training, ready.device
@@ -50,6 +50,8 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
         model = add_adapter(model, ready.settings.lora)
     if training.gradient_checkpointing:
         checkpointing.enable(model, training.checkpoint_layers)
+    if gathering.by_layers(ready.settings.deepspeed):
+        gathering.gather_layers(model)
     return model, bounds
 
 

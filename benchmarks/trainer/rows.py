@@ -52,7 +52,7 @@ def speed(shape: str) -> list[Row]:
         Row(
             "speed", "users' recipe: ZeRO-3, all offloaded, one sample", shape,
             {"gradient_accumulation_steps": 4, "loss_chunk": 0, "fused_layers": "off"},
-            OFFLOADED, steps=2, warm_up=1,
+            {**OFFLOADED, "gather": "modules"}, steps=2, warm_up=1,
         ),
         Row(
             "speed", "TRL SFTTrainer, packing, DeepSpeed ZeRO-3", shape,
@@ -204,6 +204,8 @@ def ranks(small: str, large: str, cut_shape: str, layers: int, count: int) -> li
     return [
         Row("ranks", "auto plan, rows of 8,192", large, by_plan, steps=4, warm_up=1, ranks=count),
         row(large, 3, 8192),
+        row(large, 3, 8192, how="module by module",
+            deepspeed={"stage": 3, **ON_GPU, "gather": "modules"}),
         row(large, 2, 8192),
         row(large, 1, 8192),
         deepest,

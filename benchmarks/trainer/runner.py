@@ -84,7 +84,7 @@ def _run(
     *,
     cpu_adam: bool,
 ) -> None:
-    from berth_trainer import deepspeed_config, training_arguments
+    from berth_trainer import deepspeed_config, gathering, training_arguments
     from berth_trainer.data.collate import Collate
     from berth_trainer.data.packing import CollatePacked
     from berth_trainer.hardware import prepare_deepspeed
@@ -100,6 +100,7 @@ def _run(
         cpu_adam=hardware.cpu_adam and cpu_adam,
         world_size=row.ranks,
         states=training.optimizer_states,
+        fetch_ahead=gathering.fetch_ahead(ready.settings.deepspeed, ready.config),
     )
     prepare_deepspeed(hardware)
     arguments = training_arguments.build(

@@ -7,8 +7,9 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
-from berth_trainer import deepspeed_config, failures, training_arguments
+from berth_trainer import deepspeed_config, failures, gathering, training_arguments
 from berth_trainer.callbacks import StopWithCheckpoint, log_line
 from berth_trainer.checklist import Check, report
 from berth_trainer.environment import plain_architectures, prepare
@@ -49,6 +50,23 @@ def test_offload_and_stage_are_as_configured():
         deepspeed_config.build(none, cuda=True, cpu_adam=True)["zero_optimization"]
     )
     assert "offload_param" not in deepspeed_config.build(two, cuda=True, cpu_adam=True)["zero_optimization"]  # fmt: skip
+
+
+def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
+    """A layer of the model's configuration; without layers, or an unknown kind, DeepSpeed's own."""
+    config = Gemma3TextConfig(num_hidden_layers=3, hidden_size=64, intermediate_size=128,
+                              num_attention_heads=2, num_key_value_heads=1, head_dim=32,
+                              vocab_size=500)  # fmt: skip
+    whole = DeepSpeedSettings(stage=3)
+    layer = sum(one.numel() for one in Gemma3ForCausalLM(config).model.layers[0].parameters())
+
+    assert gathering.fetch_ahead(whole, config) == pytest.approx(layer, rel=1e-3)
+    assert gathering.fetch_ahead(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
+    assert gathering.fetch_ahead(DeepSpeedSettings(stage=2), config) == 0
+    assert gathering.fetch_ahead(whole, PreTrainedConfig()) == 0
+    for ahead, told in ((layer, layer), (0, "auto")):
+        built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, fetch_ahead=ahead)
+        assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == told
 
 
 def test_the_deepspeed_file_lies_where_users_look(tmp_path):

@@ -29,6 +29,25 @@ def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, t
     assert curves[0] == pytest.approx(curves[1], abs=3e-4)
 
 
+def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, tmp_path):
+    """Layers or modules at a time: the same losses to the last digit, and the checklist tells."""
+    curves = []
+    for gather, told in (("layers", "layers, each as a whole"), ("modules", "module by module")):
+        config = tuned(max_steps=3, logging_steps=1, eval_steps=2, save_steps=0)
+        document = json.loads(config.read_text())
+        document["deepspeed"] = {"stage": 3, "gather": gather,
+                                 "offload_optimizer": "none", "offload_param": "none"}  # fmt: skip
+        config.write_text(json.dumps(document))
+        out = tmp_path / gather
+        words = ["--config", config, "--output_dir", out]
+        argv = command("torchrun", trainer_script, tmp_path, *words)
+        run = launch(argv, cwd=tmp_path, log=tmp_path / f"log_{gather}")
+        assert run.wait() == 0, run.read()
+        assert told in str(json.loads((out / "checklist.json").read_text())["checks"])
+        curves.append(losses(out / "metrics.jsonl"))
+    assert curves[0] == curves[1]
+
+
 def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):
     """The ranks share the measuring, agree on the rows, and the loss falls."""
     config = tuned(max_steps=6, pack_tokens=256, logging_steps=1, eval_steps=0,

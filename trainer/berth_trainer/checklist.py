@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from berth_trainer import fused_layers
+from berth_trainer import fused_layers, gathering
 from berth_trainer.atomic_file import write_json
 from berth_trainer.checkpointing import decoder_layers
 from berth_trainer.chunked_loss import chunk_of
@@ -58,6 +58,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
         Check("ZeRO stage", str(asked.stage), str(stage)),
         Check("optimizer offload", asked.offload_optimizer, _offloaded(optimizer, "optimizer")),
         Check("parameter offload", asked.offload_param, _offloaded(optimizer, "param")),
+        *([Check("gathering", "", _gathering(model))] if stage == 3 else []),
         Check("activation checkpointing", asked.checkpointing,
               "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
         Check("attention", "" if asked.attention == "auto" else asked.attention,
@@ -99,6 +100,11 @@ def _loss(model: Any) -> str:
 def _layers(model: Any) -> str:
     count = fused_layers.count_of(model)
     return f"{count} norms and gated blocks keep little" if count else "stock"
+
+
+def _gathering(model: Any) -> str:
+    count = gathering.gathered_layers(model)
+    return f"{count} layers, each as a whole" if count else "module by module"
 
 
 def _optimizer(wrapped: Any) -> str:

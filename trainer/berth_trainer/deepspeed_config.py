@@ -14,6 +14,7 @@ def build(
     cpu_adam: bool,
     world_size: int = 2,
     states: str = "fp32",
+    fetch_ahead: int = 0,
     universal: bool = False,
 ) -> dict[str, Any]:
     """
@@ -25,7 +26,8 @@ def build(
     one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
     own must be compiled first. On one rank nothing travels: overlapping and copying gradients
     into buckets would cost time and memory and buy nothing. `states` bf16 keeps master weights,
-    gradients and Adam's moments in bf16.
+    gradients and Adam's moments in bf16. `fetch_ahead`: how many scalars stage 3 gathers before
+    they are needed; 0: as few as DeepSpeed takes by itself.
     """
     travels = world_size > 1
     bucketed = travels or settings.stage == 3 or settings.offload_optimizer == "cpu"
@@ -44,7 +46,7 @@ def build(
             zero["offload_param"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
         zero |= {
             "sub_group_size": 1_000_000_000,
-            "stage3_prefetch_bucket_size": "auto",
+            "stage3_prefetch_bucket_size": fetch_ahead or "auto",
             "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
             "stage3_max_live_parameters": 1_000_000_000,
             "stage3_max_reuse_distance": 1_000_000_000,

@@ -11,6 +11,7 @@ from berth_trainer import (
     chunked_loss,
     deepspeed_config,
     fused_layers,
+    gathering,
     plan_run,
     reports,
     resume,
@@ -75,6 +76,7 @@ class Session:
             cpu_adam=hardware.cpu_adam,
             world_size=self.ranks.world_size,
             states=self.settings.training.optimizer_states,
+            fetch_ahead=gathering.fetch_ahead(self.settings.deepspeed, config),
             universal=beginning.converted,
         )
         if self.ranks.first:
@@ -180,6 +182,8 @@ class Session:
             model = add_adapter(model, self.settings.lora)
         if training.gradient_checkpointing:
             checkpointing.enable(model, training.checkpoint_layers)
+        if gathering.by_layers(self.settings.deepspeed):
+            gathering.gather_layers(model)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
         keeper = WholeCheckpoints(

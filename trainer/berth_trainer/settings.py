@@ -93,6 +93,7 @@ class DeepSpeedSettings:
     offload_param: str = knob("cpu", choices=("cpu", "none"))
     pin_memory: bool = knob(default=True)
     param_persistence_threshold: int = knob(0, least=0)  # 0: ten times the hidden size
+    gather: str = knob("layers", choices=("layers", "modules"))  # at a time, under stage 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

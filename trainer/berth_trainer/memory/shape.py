@@ -75,6 +75,11 @@ class ModelShape:
         return self.kind in _NORMS_OF_HEADS
 
     @property
+    def layer(self) -> int:
+        """Scalars of one decoder layer."""
+        return (self.parameters - self.embedding * (1 if self.tied else 2)) // self.layers
+
+    @property
     def linears(self) -> int:
         """Scalars in the linear layers of the decoder: what 4-bit loading shrinks."""
         layer = self.hidden * (self.attention + self.queries) + 3 * self.hidden * self.intermediate
