@@ -47,7 +47,9 @@ test("runs that differ only in their seed are one group with mean and spread", (
 });
 
 test("an empty cell says why", () => {
-  expect(missing(run(1, {}, { state: "failed", outcome: "oom_gpu" }))).toBe("failed: oom gpu");
+  expect(missing(run(1, {}, { state: "failed", outcome: "oom_gpu" }))).toBe("out of GPU memory");
+  expect(missing(run(1, {}, { state: "failed", outcome: "exit" }))).toBe("failed");
+  expect(missing(run(1, {}, { state: "cancelled", outcome: "cancelled" }))).toBe("cancelled");
   expect(missing(run(1, {}, { state: "queued" }))).toBe("queued");
   expect(missing(run(1, {}, { state: "running" }))).toBe("not yet");
 });

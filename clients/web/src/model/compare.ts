@@ -1,5 +1,6 @@
 /** Runs side by side: which parameters differ, which value is best, what seeds spread. */
 import { metric } from "@/format/units";
+import { OUTCOME_WORDS } from "./job";
 import type { AblationRun, Job } from "./runs";
 
 export interface Column {
@@ -77,5 +78,5 @@ export function missing(run: AblationRun): string {
   const { state, outcome } = run.job;
   if (state === "running" || state === "starting" || state === "stopping") return "not yet";
   if (state === "succeeded") return "not measured";
-  return outcome && outcome !== "exit" ? `${state}: ${outcome.replaceAll("_", " ")}` : state;
+  return outcome && outcome !== "exit" ? OUTCOME_WORDS[outcome] : state;
 }

@@ -194,7 +194,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
             <tbody>
               {seeds.map((group) => (
                 <tr key={group.key} className="border-t border-line [&>td]:px-3 [&>td]:py-1.5">
-                  <td>{group.key || "all"}</td>
+                  <td className="min-w-36">{group.key || "all"}</td>
                   <td className="text-right tabular">{group.runs.length}</td>
                   {shown.map((m) => {
                     const s = spread(group.runs.map((run) => valueOf(run, m)));

@@ -57,7 +57,7 @@ export function JobScreen() {
   return (
     <>
       <JobHeader job={job} />
-      <div className="mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
+      <div className="scrolls-sideways mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
         <nav ref={parts} aria-label="Parts of the job">
           <ul className="flex">
             {TABS.filter(([name]) => name !== "code" || job.snapshot != null || tab === name).map(
@@ -69,7 +69,7 @@ export function JobScreen() {
                     search={search.attempt === undefined ? {} : { attempt: search.attempt }}
                     resetScroll={false}
                     aria-current={tab === name ? "page" : undefined}
-                    className={`inline-block px-3 py-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
+                    className={`inline-block px-3 py-2 max-sm:px-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
                   >
                     {label}
                   </Link>

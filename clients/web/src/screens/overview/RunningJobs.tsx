@@ -72,7 +72,7 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
               <td className="max-sm:hidden">
                 <StateBadge job={job} />
               </td>
-              <td className="text-right tabular">
+              <td className="text-right whitespace-nowrap tabular">
                 <Busy job={job} gpus={gpus} history={history} />
               </td>
               <td className="max-sm:hidden">

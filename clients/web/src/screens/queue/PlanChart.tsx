@@ -46,13 +46,13 @@ export function PlanChart({
           data-ticks
           className="relative mb-1 ml-44 h-4 text-2xs whitespace-nowrap text-muted tabular max-sm:ml-24"
         >
-          {[now, ...ticks].map((tick) => (
+          {[now, ...ticks].map((tick, i, all) => (
             <span
               key={tick}
               className="absolute border-l border-line pl-1"
               style={{ left: `${share(tick) * 100}%` }}
             >
-              {tick === now ? "now" : wallClock(tick, now)}
+              {i === 0 ? "now" : wallClock(tick, all[i - 1] ?? now)}
             </span>
           ))}
         </div>

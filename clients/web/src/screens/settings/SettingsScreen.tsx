@@ -80,7 +80,7 @@ export function SettingsScreen() {
                         <Told text={s.description} />
                       </p>
                     </td>
-                    <td className="wrap-anywhere max-sm:min-w-24">
+                    <td className="min-w-44 wrap-anywhere max-sm:min-w-24">
                       <code className="text-xs">
                         {s.value === null || s.value === undefined ? "–" : String(s.value)}
                       </code>
