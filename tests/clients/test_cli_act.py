@@ -30,6 +30,17 @@ class TestActs:
         assert "Job 1 has ended." in result.stderr
         assert "Job 2 is held" in result.stdout
 
+    def test_a_range_beyond_the_last_job_is_one_sentence(self, fake, wire, berth):
+        """Not a line for each of a thousand jobs that are not there."""
+        fake.answer("POST", f"{JOBS}/8/cancel", wire.job(8, state="cancelled"))
+
+        result = berth("cancel", "8-30")
+
+        assert result.exit_code == 4
+        assert result.stdout == "Job 8 is cancelled.\n"
+        assert result.stderr == "berth: There are no jobs 9-30; `berth ls` shows which there are.\n"
+        assert "There is no job 9;" in berth("cancel", "8-9").stderr
+
     @pytest.mark.parametrize("verb", ["release", "retry"])
     def test_release_and_retry(self, fake, wire, berth, verb):
         """They tell where the job is now."""

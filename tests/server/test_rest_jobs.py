@@ -48,6 +48,9 @@ def test_a_list_is_all_or_nothing(api):
     answer = api.post("/api/v1/jobs", json=[SPEC, SPEC | {"gpus": 99}])
     assert answer.status_code == 422
     assert [field["field"] for field in answer.json()["fields"]] == ["1.gpus"]
+    assert answer.json()["detail"].startswith("The 2nd job of the list: The job asks for 99")
+    answer = api.post("/api/v1/jobs", json=[SPEC, SPEC, SPEC | {"time_limit": "soon"}])
+    assert answer.json()["detail"].startswith("The 3rd job of the list: time_limit: 'soon' is")
     assert api.get("/api/v1/jobs").json()["jobs"] == []
     assert submit(api) == 1
 

@@ -22,10 +22,11 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
 
     A refusal does not keep the others from being done.
     """
-    from berth.sdk.errors import Refused
+    from berth.sdk.errors import NotFound, Refused
 
     done: list[Job] = []
     refused: list[Refused] = []
+    missing: list[int] = []
     numbers = ids.several(words)
     with connect() as client:
         for job_id in numbers:
@@ -35,8 +36,18 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
                 if len(numbers) == 1:
                     raise
                 refused.append(error)
+                if isinstance(error, NotFound):
+                    missing.append(job_id)
+                    continue
                 named = re.search(rf"\b[Jj]ob {job_id}\b", str(error)) is not None
                 note(f"berth: {error}" if named else f"berth: Job {job_id}: {error}")
+    if missing:
+        which = (
+            f"is no job {missing[0]}"
+            if len(missing) == 1
+            else f"are no jobs {text.indices(missing)}"
+        )
+        note(f"berth: There {which}; `berth ls` shows which there are.")
     if as_json:
         print_json(done[0] if len(numbers) == 1 else done)
     else:

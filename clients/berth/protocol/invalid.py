@@ -31,12 +31,25 @@ def summary(fields: Sequence[FieldProblem]) -> str:
     """One sentence: the first problem, and which others there are."""
     first = fields[0]
     text = first.problem.rstrip(".")
-    if first.field and f"'{first.field.rpartition('.')[2]}'" not in text:
-        text = f"{first.field}: {text}"
+    place, _, within = first.field.partition(".")
+    listed = place.isdigit()
+    path = within if listed else first.field
+    if path and f"'{path.rpartition('.')[2]}'" not in text:
+        text = f"{path}: {text}"
+    if listed:
+        text = f"The {ordinal(int(place))} job of the list: {text}"
     more = len(fields) - 1
     if more:
         text += f" (and {more} more: {', '.join(f.field for f in fields[1:6])})"
     return text if text.endswith("?") else f"{text}."
+
+
+def ordinal(index: int) -> str:
+    """Which one of a list people mean by an index from 0: `1st`, `2nd`, `13th`."""
+    number = index + 1
+    teens = 10 < number % 100 < 20
+    ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def plain(message: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth.protocol.invalid import ordinal
 from berth.protocol.states import FINAL_STATES, JobState
 from berth_server.core.limits import submit_hit
 from berth_server.service import check
@@ -159,7 +160,7 @@ def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
     if not many:
         return error
     return Invalid(
-        f"Job {position} of the list (counted from 0): {error.sentence}",
+        f"The {ordinal(position)} job of the list: {error.sentence}",
         {f"{position}.{field}": problem for field, problem in error.fields.items()},
     )
 
