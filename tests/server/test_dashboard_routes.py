@@ -252,6 +252,8 @@ def test_jobs_are_found_by_text(api, desk):
     assert ids("persona") == [first]
     assert ids("EVAL_100%") == [second]
     assert ids("%") == [second]
+    assert ids("l_1") == [second]
+    assert ids("!") == ids("eval!100") == ids("eval1100") == []
     assert ids(f"#{first}") == [first]
     assert ids("nothing like it") == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -17,6 +18,7 @@ K = TypeVar("K", int, str)
 _CHUNK = 500
 _ABOVE_ALL = 2**63 - 1
 _J_COLUMNS = ", ".join(f"j.{name}" for name in JOB_COLUMNS.split(", "))
+_WILD = re.compile("[!%_]")
 _values = attrgetter(*(f.name for f in fields(JobRecord)))
 
 
@@ -134,11 +136,13 @@ def _conditions(
         )
         values += [key, value]
     if text is not None:
+        # LIKE folds case as it goes; lower() makes a copy of every command first.
         terms.append(
-            "(instr(lower(j.name), ?) OR instr(lower(coalesce(j.command, j.script, '')), ?) "
+            "(j.name LIKE ? ESCAPE '!' OR coalesce(j.command, j.script, '') LIKE ? ESCAPE '!' "
             "OR j.id = ?)"
         )
-        values += [text.lower(), text.lower(), text.removeprefix("#")]
+        part = "%" + _WILD.sub(r"!\g<0>", text) + "%"
+        values += [part, part, text.removeprefix("#")]
     if below is not None:
         terms.append("j.id < ?")
         values.append(below)
