@@ -174,6 +174,13 @@ class TestDryRun:
             "If the jobs on those GPUs had time limits, it would be known when they come free."
         ]
 
+    def test_what_is_said_of_a_card_can_be_said_of_several(self, api, desk):
+        """Cards with the same trouble share a sentence."""
+        for index in (4, 5):
+            api.post(f"/api/v1/gpus/{index}/drain", json={"reason": "new fans"})
+        (reason,) = self.ask(api, gpus=8).json()["reasons"]
+        assert reason["sentence"] == f"GPUs 4\N{EN DASH}5: drained by {ME.user}: new fans."
+
     def test_who_would_be_stopped_is_told(self, api, desk):
         """By job."""
         low = desk.submit(gpus=8, preemptible=True, priority=-1)

@@ -84,7 +84,7 @@ def strangers(
 def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Unavailable | None:
     """Why nothing new may be placed on a GPU that is seen; the gravest reason counts."""
     if not gpu.health.ok:
-        problems = "; ".join(p.rstrip(".") for p in gpu.health.problems) or "it is not healthy"
+        problems = "; ".join(p.rstrip(".") for p in gpu.health.problems) or "not healthy"
         return Unavailable(kind="unhealthy", sentence=f"{problems}.")
     if gpu.mig:
         return Unavailable(
@@ -108,7 +108,7 @@ def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Una
         why = f": {drain.reason.rstrip('.')}" if drain.reason else ""
         return Unavailable(
             kind="draining",
-            sentence=f"it is drained by {drain.actor}{why}.",
+            sentence=f"drained by {drain.actor}{why}.",
             until=None if drain.until is None else moment(drain.until),
         )
     return None
