@@ -70,14 +70,16 @@ def mend(engine: Any, weight_decays: list[float]) -> None:
 
     DeepSpeed gives every parameter group one and the same step counter, which then counts
     once for each group: with two groups Adam's bias correction drifts from the next step on.
-    And it gives every group the first one's weight decay. `weight_decays`: what each group
-    was made with.
+    It leaves the counters on the CPU, where an Adam of one kernel cannot read them. And it gives
+    every group the first one's weight decay. `weight_decays`: what each group was made with.
     """
     optimizer = getattr(engine.optimizer, "optimizer", None)
     if optimizer is None:
         return
-    for state in optimizer.state.values():
+    on_device = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
+    for parameter, state in optimizer.state.items():
         if hasattr(state.get("step"), "clone"):
-            state["step"] = state["step"].clone()
+            device = parameter.device if on_device else state["step"].device
+            state["step"] = state["step"].to(device, copy=True)
     for group, decay in zip(optimizer.param_groups, weight_decays, strict=True):
         group["weight_decay"] = decay
