@@ -111,10 +111,10 @@ def test_27b_in_full_precision_needs_eight_cards_or_offload():
     [("chunked", 4096, 66), ("stock", 4096, 71), ("chunked", 8192, 69), ("stock", 8192, 86)],
 )
 def test_27b_on_eight_cards_is_as_predicted_by_hand(loss, tokens, predicted_gib):
-    """The sums of the earlier study, which count one copy of the embedding less."""
+    """The sums of a study before anything was measured on several cards, within 7 %."""
     shape = read_shape(GEMMA3["27b"])
     need = estimate(shape, Setup(gpus=8, loss=loss, tokens=tokens)).gpu / GIB
-    assert predicted_gib < need < predicted_gib * 1.07
+    assert need == pytest.approx(predicted_gib, rel=0.07)
 
 
 def test_as_few_layers_are_recomputed_as_fit():

@@ -18,6 +18,7 @@ GPU. docs/trainer.md compares the sum with measured runs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,9 @@ from berth_trainer.memory.shape import ModelShape
 
 GIB = 1 << 30
 CONTEXT_BYTES = int(1.3 * GIB)
-"""CUDA context, cuBLAS workspaces and NCCL's buffers of one rank."""
+"""CUDA context and cuBLAS workspaces of one rank."""
+CHANNELS_BYTES = int(0.7 * GIB)
+"""What NCCL takes besides where there are several ranks."""
 LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's default for stage3_max_live_parameters."""
 SUB_GROUP = 1_000_000_000
@@ -108,7 +111,8 @@ def estimate(shape: ModelShape, setup: Setup) -> Estimate:
     _check(setup)
     states = _states(shape, setup)
     kept, gathers, update = _kept(shape, setup), _gathers(shape, setup), _update(shape, setup)
-    transient = max(_loss(shape, setup), _backward(shape, setup))
+    backward = _backward(shape, setup) + _partition(shape, setup)
+    transient = max(_loss(shape, setup), backward)
     last = _last_gradients(shape, setup)
     parts = {"model states": states}
     if kept + transient + gathers >= max(last, update):
@@ -119,7 +123,7 @@ def estimate(shape: ModelShape, setup: Setup) -> Estimate:
     else:
         parts |= {"optimizer step": update}
     parts |= {"fragmentation": int(FRAGMENTATION * sum(parts.values()))}
-    parts |= {"CUDA context": CONTEXT_BYTES}
+    parts |= {"CUDA context": CONTEXT_BYTES + (CHANNELS_BYTES if setup.gpus > 1 else 0)}
     return Estimate(gpu=sum(parts.values()), host=_host(shape, setup), parts=parts)
 
 
@@ -153,6 +157,8 @@ def _states(shape: ModelShape, setup: Setup) -> int:
     if setup.offload_param:
         held = 0.0
     gradients = 2.0 * trained / (n if setup.stage >= 2 else 1)
+    if setup.stage == 2:
+        gradients = _partition(shape, setup) or gradients
     if setup.offload_optimizer:
         # Below stage 3 a buffer carries one gradient after the other to the host; from stage 2
         # on they leave as they are made.
@@ -161,6 +167,21 @@ def _states(shape: ModelShape, setup: Setup) -> int:
     # Stage 3 pads partitions and keeps small parameters on every GPU: 0.1 of 16.1, counted.
     slack = 0.1 * trained / n if setup.stage == 3 else 0.0
     return int(held + gradients + slack + _OPTIMIZER_BYTES[setup.states] * trained / share)
+
+
+def _partition(shape: ModelShape, setup: Setup) -> int:
+    """
+    The gradients of one rank's part of the parameters below stage 3: DeepSpeed makes the buffer
+    whole when the first of them is reduced, which on the last rank is at the very beginning of
+    the backward pass. A parameter that lies in several parts counts whole in each: the embedding,
+    which begins its group, in the last part that it reaches.
+    """
+    if setup.gpus == 1 or setup.stage not in {1, 2} or setup.offload_optimizer:
+        return 0
+    trained, largest = _trained(shape, setup), _largest(shape, setup)
+    part = max(min(trained, SUB_GROUP), largest) / setup.gpus
+    reached = min(setup.gpus, math.ceil(largest / part)) - 1
+    return int(2 * (trained / setup.gpus + reached * part))
 
 
 def _largest(shape: ModelShape, setup: Setup) -> int:
@@ -207,19 +228,22 @@ def _loss(shape: ModelShape, setup: Setup) -> int:
 def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     """
     The end of the backward pass, where nothing is kept any more and the embedding, the largest
-    parameter, has its gradient: the head's and its own, and on the way to the host the sum in
-    fp32 and a copy. Measured as 8 bytes of it in stage 1, 10 in stage 2, 10 to 10.6 in stage 3,
-    where the weights themselves are still gathered if all of them may live at once. Stage 2 has
-    all gradients of this micro-batch beside those of the earlier ones.
+    parameter, has its gradient: the head's and its own, and where gradients travel a copy in
+    stage 2. On the way to the host the sum in fp32 and a copy: measured as 8 bytes of it in stage
+    1, 10 in stage 2, 10 to 10.6 in stage 3, all but the first two gradients divided among the
+    ranks; there the weights themselves are still gathered if all of them may live at once. Stage
+    2 has all gradients of this micro-batch beside those of the earlier ones.
     """
     largest = _largest(shape, setup)
     if setup.offload_optimizer:
         live = setup.offload_param and shape.parameters <= LIVE_PARAMETERS
         gathered = 2 * shape.embedding if live else 0
-        return gathered + int({1: 8, 2: 10, 3: 10.3}[setup.stage] * largest)
+        summed = {1: 8, 2: 10, 3: 4 + 6.3 / setup.gpus}[setup.stage]
+        return gathered + int(summed * largest)
+    partition = _partition(shape, setup)
     if setup.stage == 2:
-        return int(2.0 * _trained(shape, setup) / setup.gpus) + 4 * largest
-    return 4 * largest + _alone(largest)
+        return (partition + 6 * largest) if partition else 2 * _trained(shape, setup) + 4 * largest
+    return partition + 4 * largest + _alone(largest)
 
 
 def _alone(largest: int) -> int:
@@ -233,7 +257,7 @@ def _alone(largest: int) -> int:
 def _update(shape: ModelShape, setup: Setup) -> int:
     """
     The fp32 gradient of one group of parameters, and its flat bf16 copy, alone with bf16 states.
-    Under stage 3 the copy is there only where one group holds them all (so it was measured).
+    In stage 1 on several ranks the gradients that others update are gone by then.
     """
     if setup.offload_optimizer:
         return 0
@@ -242,27 +266,23 @@ def _update(shape: ModelShape, setup: Setup) -> int:
     if setup.stage == 0:
         return int(bytes_each * trained)
     if setup.stage == 3:
-        divided = trained / n > SUB_GROUP and setup.states != "bf16"
-        return int((4 if divided else bytes_each) * min(trained / n, SUB_GROUP))
+        return int(bytes_each * min(trained / n, SUB_GROUP))
     largest = _largest(shape, setup)
     group = max(min(trained, SUB_GROUP), largest)
-    return int((bytes_each * group + _alone(largest)) / n)
+    gone = 2 * trained - _partition(shape, setup) if setup.stage == 1 and n > 1 else 0
+    return max(0, int((bytes_each * group + _alone(largest)) / n) - gone)
 
 
 def _gathers(shape: ModelShape, setup: Setup) -> int:
-    """The embedding whole, with its gradient when it is trained, prefetched layers, buckets."""
-    buckets = 2 * 2 * shape.hidden**2  # bf16, two of them where communication overlaps
-    if setup.stage != 3:
-        if setup.gpus == 1:
-            return 0
-        # A gradient larger than a bucket is copied whole to be reduced.
-        return buckets + 2 * _largest(shape, setup)
-    if setup.gpus == 1 and not setup.offload_param:
-        return 0  # one rank's partition is the whole
-    gradient = setup.gpus > 1 and setup.lora_parameters is None
-    embedding = 2 * shape.embedding * (2 if gradient else 1)
-    live = 2 * min(LIVE_PARAMETERS, shape.parameters - shape.embedding)
-    return embedding + live + (buckets if setup.gpus > 1 else 0)
+    """
+    Weights that are whole for a while under stage 3: as many as may live at once, but the
+    embedding and a layer in any case. And buckets, two where communication overlaps.
+    """
+    buckets = 2 * 2 * shape.hidden**2 if setup.gpus > 1 else 0
+    if setup.stage != 3 or (setup.gpus == 1 and not setup.offload_param):
+        return buckets  # one rank's partition is the whole
+    least = shape.embedding + shape.layer
+    return buckets + 2 * min(shape.parameters, max(LIVE_PARAMETERS, least))
 
 
 def _host(shape: ModelShape, setup: Setup) -> int:
