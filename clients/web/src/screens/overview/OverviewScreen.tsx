@@ -9,6 +9,7 @@ import { useNow } from "@/components/Time";
 import { absolute, relative } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
+import { fenceSentence } from "@/model/fence";
 import { nextFree } from "@/model/idle";
 import { islands, jobsOn, named } from "@/model/topology";
 import { GpuCard } from "./GpuCard";
@@ -22,12 +23,6 @@ const ReserveDialog = lazy(() => import("./ReserveDialog").then((m) => ({ defaul
 
 /** The look of what may have changed since. */
 const OLD = "opacity-60 grayscale";
-
-const FENCES = {
-  namespace: "the other GPUs' device files are masked",
-  cgroup: "a device controller refuses the other GPUs",
-  advisory: "environment variables and the audit only",
-};
 
 /** When the next GPUs come free, beside a sentence that tells only of those that are. */
 function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
@@ -71,7 +66,7 @@ export function OverviewScreen() {
             <span className="flex flex-wrap gap-x-4">
               <NextFree gpus={gpus} />
               {box.data.fence && (
-                <span title={FENCES[box.data.fence]}>
+                <span title={fenceSentence(box.data)}>
                   fence: <span className="text-ink">{box.data.fence}</span>
                 </span>
               )}

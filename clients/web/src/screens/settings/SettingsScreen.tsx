@@ -3,6 +3,7 @@ import { useBox, useMe, useSettings } from "@/api/queries";
 import { ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { Button } from "@/components/Button";
 import { Told } from "@/components/Told";
+import { fenceSentence } from "@/model/fence";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
 import { onThemeChange, setTheme, theme } from "@/shell/theme";
 import type { Theme } from "@/shell/theme";
@@ -10,12 +11,6 @@ import { DrainTable } from "./DrainTable";
 import { Tokens } from "./Tokens";
 
 const ORIGINS = { default: "default", environment: "environment", "berth.toml": "berth.toml" } as const;
-const FENCES = {
-  namespace: "In force: the other GPUs' device files are masked for every job.",
-  cgroup: "In force: a device controller refuses every job the other GPUs.",
-  advisory:
-    "Advisory only: jobs are told their GPUs, and a job that leaves them is stopped. Run the worker as root, or allow unprivileged user namespaces, for a fence that masks the others.",
-};
 
 /** How this server is set up, who may do what, and how this browser shows it. */
 export function SettingsScreen() {
@@ -38,13 +33,8 @@ export function SettingsScreen() {
       <ThisBrowser />
       <Section title="Fence">
         <p className="panel px-4 py-3 text-sm">
-          {box?.fence ? (
-            <>
-              <span className="font-medium">{box.fence}.</span> {FENCES[box.fence]}
-            </>
-          ) : (
-            "Not known until the worker reports."
-          )}
+          {box?.fence && <span className="font-medium">{box.fence}. </span>}
+          {fenceSentence(box)}
         </p>
       </Section>
       {box && (box.gpus ?? []).length > 0 && <DrainTable gpus={box.gpus ?? []} admin={me?.admin ?? false} />}

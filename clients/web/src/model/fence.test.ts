@@ -1,0 +1,10 @@
+import { expect, test } from "vitest";
+import { fenceSentence } from "./fence";
+
+test("a fence that is only advisory names the mend, unless the GPUs are simulated", () => {
+  expect(fenceSentence({ fence: "advisory", source: "nvml" })).toContain("Run the worker as root");
+  expect(fenceSentence({ fence: "advisory", source: "simulated" })).toBe(
+    "None is needed: the GPUs are simulated.",
+  );
+  expect(fenceSentence({ fence: null, source: "nvml" })).toContain("until the worker reports");
+});
