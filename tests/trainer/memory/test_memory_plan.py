@@ -134,20 +134,44 @@ def test_as_few_layers_are_recomputed_as_fit():
     assert fewest_layers(shape, Budget(gpu=40 * GIB, host=64 * GIB), setup) is None
 
 
-def test_speed_follows_the_runs_it_was_calibrated_on():
-    """The 4b shape within 6 %, the 1b shape, whose launches weigh more, within a third."""
-    large, small = read_shape(GEMMA3["4b"]), read_shape(GEMMA3["1b"])
-    packed = Setup(stage=1, fused=True, loss="chunked", tokens=8192, span=1024)
-    some = replace(packed, checkpoint_layers=23)
-    assert tokens_per_s(large, some) == pytest.approx(10_919, rel=0.06)
-    assert tokens_per_s(large, replace(some, compiled=True)) == pytest.approx(15_829, rel=0.06)
-    bare = replace(packed, checkpointing=False)
-    assert tokens_per_s(small, bare) == pytest.approx(34_300, rel=0.33)
-    assert tokens_per_s(small, replace(bare, compiled=True)) == pytest.approx(48_269, rel=0.33)
-    hosted = replace(packed, tokens=4096, offload_optimizer=True)
-    assert tokens_per_s(small, hosted, step_tokens=8192) == pytest.approx(7_697, rel=0.1)
+PACKED = Setup(
+    stage=1,
+    fused=True,
+    loss="chunked",
+    chunk_tokens=512,
+    tokens=8192,
+    span=1024,
+    learned_tokens=136,
+)
+COMPILED = replace(PACKED, compiled=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "setup", "accumulation", "measured", "within"),
+    [
+        ("4b", replace(PACKED, checkpoint_layers=20), 4, 11_336, 0.05),
+        ("4b", replace(COMPILED, checkpoint_layers=20), 4, 17_051, 0.05),
+        ("4b", replace(COMPILED, tokens=16_384, checkpoint_layers=28), 4, 17_643, 0.05),
+        ("4b", replace(PACKED, fused=False, checkpoint_layers=27), 4, 10_975, 0.05),
+        ("4b", replace(PACKED, fused=False, stage=3), 4, 8_151, 0.05),
+        ("4b", replace(COMPILED, checkpointing=False, gpus=2), 4, 35_966, 0.08),
+        ("4b", replace(COMPILED, stage=2, gpus=2), 2, 21_874, 0.15),
+        ("4b", replace(COMPILED, stage=3, gpus=2), 2, 13_336, 0.3),
+        ("1b", replace(PACKED, checkpointing=False), 4, 34_300, 0.05),
+        ("1b", replace(COMPILED, checkpointing=False), 4, 48_269, 0.05),
+        ("1b", replace(PACKED, tokens=4096, offload_optimizer=True), 2, 7_697, 0.25),
+    ],
+)
+def test_speed_follows_the_runs_it_was_fitted_to(size, setup, accumulation, measured, within):
+    """One and two H100, full fine-tuning of packed rows (docs/trainer.md)."""
+    speed = tokens_per_s(read_shape(GEMMA3[size]), setup, step_tokens=setup.tokens * accumulation)
+    assert speed == pytest.approx(measured, rel=within)
+
+
+def test_one_sample_a_micro_batch_is_told_to_be_slow():
+    """The recipe that never runs out of memory made 295 to 357 tokens a second."""
     recipe = Setup(tokens=700, offload_optimizer=True, offload_param=True)
-    assert tokens_per_s(large, recipe, step_tokens=2800) < 1_000
+    assert tokens_per_s(read_shape(GEMMA3["4b"]), recipe, step_tokens=2800) < 600
 
 
 def test_the_chosen_row_is_the_fastest_that_fits_and_offload_is_the_last_resort():
