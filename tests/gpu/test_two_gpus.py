@@ -16,8 +16,11 @@ import pytest
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(280)]
 
 STEPS = 16
-TOLERANCE = 1e-3
-"""Of a loss around 7: fp32 sums in another order. Other samples in a step move it by far more."""
+TOLERANCE = 1e-4
+"""
+Of a loss around 7: fp32 sums in another order, 1.6e-5 on two H100. Other samples in a step move
+it by far more.
+"""
 SIDE_BY_SIDE = """
 nvidia-smi -L
 touch {own}

@@ -126,7 +126,11 @@ def verdict(need: Estimate, budget: Budget, setup: Setup, margin: float = MARGIN
             f"needs {need.gpu / GIB:.1f} GiB a card of {budget.gpu / GIB:.1f}{kept}, "
             f"{need.parts[largest] / GIB:.1f} of it {largest}"
         )
-    what = "optimizer and parameters" if setup.offload_param else "optimizer"
+    what = (
+        "optimizer and parameters" if setup.offload_param
+        else "optimizer" if setup.offload_optimizer
+        else "ranks"
+    )  # fmt: skip
     return (
         f"needs {need.host / GIB:.0f} GiB of host memory for the {what}, of {budget.host / GIB:.0f}"
     )
