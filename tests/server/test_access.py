@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from berth_server.service import callers
+from berth_server.service import callers, remembered
 from berth_server.service.callers import Caller
 from berth_server.service.tokens import on_create, on_revoke
 
@@ -49,18 +48,16 @@ class TestSocket:
 
     def test_a_new_name_of_a_user_is_known_within_a_minute(self, monkeypatch):
         """Without asking the directory at every request, and without a restart."""
-        clock, asked = [1000.0], []
+        clock, asked = [1e9], []
         name = "ada"
 
         def account(uid):
             asked.append(uid)
             return SimpleNamespace(pw_name=name)
 
-        monkeypatch.setattr(callers, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        monkeypatch.setattr(remembered, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         monkeypatch.setattr(callers.pwd, "getpwuid", account)
-        monkeypatch.setattr(
-            callers, "_user_name", functools.lru_cache(callers._user_name.__wrapped__)
-        )
+        monkeypatch.setattr(callers, "_names", remembered.Remembered(callers._name_of))
         assert [callers.user_name(4711) for _ in range(100)] == ["ada"] * 100
         assert asked == [4711]
         name = "lovelace"

@@ -6,12 +6,14 @@ import grp
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from berth.protocol.internal import ObservedAttempt
 from berth_server.core.settings import Limits, PolicySettings
+from berth_server.service import groups, remembered
 from berth_server.service.callers import Caller
 from berth_server.service.cancel import on_cancel
 from berth_server.service.errors import Conflict
@@ -115,6 +117,26 @@ def test_a_user_counts_for_a_group_that_the_settings_name():
     named = PolicySettings(limits_by_group={primary: Limits(running_gpus=1), "nowhere": Limits()})
     assert Groups(named).of(user) == primary
     assert Groups(named).of("nobody-of-that-name") is None
+
+
+def test_who_joins_a_group_counts_for_it_within_a_minute(monkeypatch):
+    """Without a restart of the server, and without asking for every job."""
+    user = Caller(os.getuid(), "root").user
+    clock, members, asked = [1e9], [], []
+
+    def group(name):
+        asked.append(name)
+        return SimpleNamespace(gr_mem=list(members), gr_gid=-1, gr_name=name)
+
+    monkeypatch.setattr(groups.grp, "getgrnam", group)
+    monkeypatch.setattr(remembered, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    known = Groups(PolicySettings(limits_by_group={"vision": Limits(running_gpus=4)}))
+    assert [known.has("vision", user) for _ in range(9)] == [False] * 9
+    assert asked == ["vision"]
+    members.append(user)
+    clock[0] += 60
+    assert known.has("vision", user)
+    assert known.of(user) == "vision"
 
 
 class TestOwnJobsInTheWay:

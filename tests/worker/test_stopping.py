@@ -73,15 +73,19 @@ def test_a_stop_before_the_start_means_it_never_starts(worker):
     assert not (worker.work / "ran").exists()
 
 
-def test_the_time_limit_warns_then_stops(worker, until):
-    """USR1 goes ahead of the limit to those who handle it alone; then TERM; outcome time_limit."""
+@pytest.mark.parametrize("warn_before", ["1s", "60s"])
+def test_the_time_limit_warns_then_stops(worker, warn_before):
+    """
+    USR1 goes ahead of the limit to those who handle it alone, at half of a short one; then TERM;
+    outcome time_limit.
+    """
     script = """
     sleep 100 &
     trap 'echo warned' USR1
     echo ready
     while :; do wait; done
     """
-    attempt = worker.run(script=script, time_limit="2s", warn_before="1s")
+    attempt = worker.run(script=script, time_limit="2s", warn_before=warn_before)
     ended = worker.until_clear(attempt)
     assert worker.output(attempt).splitlines()[:2] == ["ready", "warned"]
     assert (ended.outcome, ended.exit.cause) == ("time_limit", "time_limit")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pwd
-import time
 from dataclasses import dataclass
 from typing import Literal
 
 from berth_server.service.errors import Forbidden
+from berth_server.service.remembered import Remembered
 from berth_server.store.records import JobRecord
 
 
@@ -39,21 +38,19 @@ class Caller:
             raise Forbidden(f"The code of job {job.id} is {job.user}'s own; ask {job.user} for it.")
 
 
-_REMEMBERED_S = 60.0
-"""How long a name is taken to be still right: a directory service may take a while to answer."""
-
-
-def user_name(uid: int) -> str:
-    """The name of a user, at most a minute old; `uid 1234` for one without an account."""
-    return _user_name(uid, int(time.monotonic() / _REMEMBERED_S))
-
-
-@functools.lru_cache(maxsize=256)
-def _user_name(uid: int, _minute: int) -> str:
+def _name_of(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+_names = Remembered(_name_of)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, at most a minute old; `uid 1234` for one without an account."""
+    return _names(uid)
 
 
 def home_of(uid: int) -> str | None:

@@ -6,12 +6,13 @@ import grp
 import pwd
 
 from berth_server.core.settings import PolicySettings
+from berth_server.service.remembered import Remembered
 
 
 class Groups:
     """
     The group of each user: the first, by name, of the groups that the settings name and the
-    user belongs to; else the user's primary group. Asked once per user and start.
+    user belongs to; else the user's primary group. Membership is known at most a minute late.
     """
 
     def __init__(self, settings: PolicySettings) -> None:
@@ -19,20 +20,16 @@ class Groups:
         for rule in settings.calendar:
             named |= rule.groups
         self._named = sorted(named)
-        self._known: dict[str, str | None] = {}
-        self._members: dict[tuple[str, str], bool] = {}
+        self._groups = Remembered(self._find)
+        self._members = Remembered(self._is_in)
 
     def of(self, user: str) -> str | None:
         """The group's name; None for a user without an account."""
-        if user not in self._known:
-            self._known[user] = self._find(user)
-        return self._known[user]
+        return self._groups(user)
 
     def has(self, group: str, user: str) -> bool:
-        """Whether a user belongs to a group. Asked once per pair and start."""
-        if (group, user) not in self._members:
-            self._members[group, user] = self._is_in(group, user)
-        return self._members[group, user]
+        """Whether a user belongs to a group."""
+        return self._members((group, user))
 
     @staticmethod
     def knows(group: str) -> bool:
@@ -53,7 +50,8 @@ class Groups:
         return True
 
     @staticmethod
-    def _is_in(group: str, user: str) -> bool:
+    def _is_in(pair: tuple[str, str]) -> bool:
+        group, user = pair
         try:
             found, account = grp.getgrnam(group), pwd.getpwnam(user)
         except KeyError:
@@ -66,7 +64,7 @@ class Groups:
         except KeyError:
             return None
         for name in self._named:
-            if self._is_in(name, user):
+            if self._is_in((name, user)):
                 return name
         try:
             return grp.getgrgid(primary).gr_name

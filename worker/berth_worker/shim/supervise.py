@@ -147,7 +147,8 @@ class Shim:
         limit_s = launch.get("time_limit_s")
         if limit_s is not None:
             self._limit_at = now + limit_s
-            self._warn_at = now + max(0.0, limit_s - launch.get("warn_before_s", 0.0))
+            # In a short job the default would warn before there is anything to save.
+            self._warn_at = now + limit_s - min(launch.get("warn_before_s", 0.0), limit_s / 2)
         self._note_at = now + _NOTE_AFTER_S
         if self._complaint >= 0:
             self._hear_complaint(timeout_ms=1000)

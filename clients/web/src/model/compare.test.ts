@@ -40,6 +40,7 @@ test("runs that differ only in their seed are one group with mean and spread", (
     ["lr=2", 1],
   ]);
   expect(meanAndDeviation(2.25213, 0.017397)).toBe("2.252 ± 0.017");
+  expect(meanAndDeviation(15624.13, 8.24)).toBe("15,624.1 ± 8.2");
   expect(meanAndDeviation(2, undefined)).toBe("2");
   expect(meanAndDeviation(1e-5, 2e-7)).toBe("1e-5 ± 2e-7");
   expect(spread([1, 3, null])).toEqual({ mean: 2, deviation: Math.SQRT2, n: 2 });

@@ -1,5 +1,5 @@
 /** Runs side by side: which parameters differ, which value is best, what seeds spread. */
-import { metric } from "@/format/units";
+import { fixed, metric } from "@/format/units";
 import { OUTCOME_WORDS } from "./job";
 import type { AblationRun, Job } from "./runs";
 
@@ -56,7 +56,7 @@ export function meanAndDeviation(mean: number, deviation: number | undefined): s
   if (deviation === undefined || deviation === 0) return metric(mean);
   const decimals = 1 - Math.floor(Math.log10(deviation));
   if (decimals < 0 || decimals > 6) return `${metric(mean)} ± ${metric(deviation)}`;
-  return `${mean.toFixed(decimals)} ± ${deviation.toFixed(decimals)}`;
+  return `${fixed(mean, decimals)} ± ${fixed(deviation, decimals)}`;
 }
 
 /** Mean and sample standard deviation of what is there. */

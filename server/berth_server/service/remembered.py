@@ -1,0 +1,31 @@
+"""Answers that take a while to get and are right for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Answer = TypeVar("Answer")
+
+REMEMBERED_S = 60.0
+"""How long an answer is taken to be still right: a directory service may be slow."""
+
+
+class Remembered(Generic[Key, Answer]):
+    """What `find` answers for a key, at most a minute old."""
+
+    def __init__(self, find: Callable[[Key], Answer]) -> None:
+        self._find = find
+        self._known: dict[Key, Answer] = {}
+        self._until = 0.0
+
+    def __call__(self, key: Key) -> Answer:
+        now = time.monotonic()
+        if now >= self._until:
+            self._known.clear()
+            self._until = now + REMEMBERED_S
+        if key not in self._known:
+            self._known[key] = self._find(key)
+        return self._known[key]
