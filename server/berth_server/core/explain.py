@@ -131,9 +131,14 @@ def _box_reasons(
 def _gpu_reasons(
     snapshot: Snapshot, plan: Plan, job: JobView, board: Board, reasons: list[Reason]
 ) -> None:
-    """Why the job finds no place: a shadow on open GPUs first, then who is on the others."""
+    """
+    Why the job finds no place: who keeps open GPUs from it first, then who is on the others, and
+    last who has reserved those too.
+    """
     usable = board.usable(job)
     kept = reserved(board, job, usable)
+    idle = {board.gpus[i].index for i in usable if board.open[i]}
+    now = [reason for reason in kept if idle.intersection(reason.gpu_indices)]
     free = [i for i in usable if board.open[i] and board.kept_from(job, i) is None]
     fresh = Board(snapshot, plan.settings)
     gone = {uuid for start in plan.starts for uuid in start.gpu_uuids}
@@ -144,8 +149,9 @@ def _gpu_reasons(
     if closed or len(free) >= job.gpus:
         gpus = [board.gpus[i] for i in (*closed, *free)]
         reasons.append(claimed(snapshot, plan, job, ahead, gpus))
-    reasons.extend(kept)
+    reasons.extend(now)
     reasons.extend(taken(snapshot, plan, job, usable))
+    reasons.extend(reason for reason in kept if reason not in now)
 
 
 def _expected(

@@ -12,10 +12,7 @@ from scenes import NOW, box, gpu, job, running, snapshots
 
 from berth.protocol.states import JobState
 from berth_server.core.explain import explain, without_later
-from berth_server.core.model import (
-    RunningView,
-    Snapshot,
-)
+from berth_server.core.model import ReservationView, RunningView, Snapshot
 from berth_server.core.placement import choose
 from berth_server.core.policy import plan
 from berth_server.core.settings import Limits, PolicySettings
@@ -237,3 +234,27 @@ def test_wrong_knobs_are_refused():
         PolicySettings(most_age=0)
     with pytest.raises(ValueError, match="pressing_weight"):
         PolicySettings(pressing_weight=-1)
+
+
+def test_who_is_on_the_cards_is_told_before_who_has_reserved_them_for_later():
+    """A reservation comes first where it is what keeps idle cards from the job."""
+    later = ReservationView(
+        id=1,
+        gpu_uuids=("GPU-4", "GPU-5"),
+        starts_at=NOW + timedelta(hours=2),
+        ends_at=NOW + timedelta(hours=9),
+        users=frozenset({"eve"}),
+    )
+    wish = job(1, 4, time_limit=timedelta(hours=6))
+    first = running(8, range(4), 3)
+
+    def kinds(*busy):
+        snapshot = Snapshot(
+            now=NOW, gpus=box(first, *busy), queue=(wish,), running=(first, *busy),
+            reservations=(later,),
+        )  # fmt: skip
+        told = explain(snapshot, plan(snapshot, PolicySettings()), 1)
+        return [reason.kind for reason in told.reasons if reason.blocking]
+
+    assert kinds(running(9, range(4, 8), 1)) == ["gpus_held", "gpus_held", "reservation"]
+    assert kinds(running(9, range(6, 8), 1)) == ["reservation", "gpus_held", "gpus_held"]
