@@ -30,6 +30,11 @@ export function Button({ kind = "plain", small = false, className, ...rest }: Bu
   );
 }
 
+/** A small button that is on or off, and says so to screen readers. */
+export function Toggle({ on, ...rest }: Omit<ButtonProps, "kind" | "small"> & { on: boolean }) {
+  return <Button small aria-pressed={on} kind={on ? "primary" : "plain"} {...rest} />;
+}
+
 /** The look of a button on a link. */
 export function buttonLook(kind: Kind = "plain", small = false): string {
   return clsx(

@@ -1,6 +1,6 @@
 import { ChevronDown, ChevronUp, X } from "lucide-react";
 import type { RefObject } from "react";
-import { Button } from "@/components/Button";
+import { Button, Toggle } from "@/components/Button";
 import { count } from "@/format/units";
 import type { Find } from "./find";
 
@@ -41,16 +41,14 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
         onChange={(event) => onText(event.target.value)}
         className="field min-h-7 w-44 py-0.5 text-xs"
       />
-      <Button
-        small
-        aria-pressed={regex}
-        kind={regex ? "primary" : "plain"}
+      <Toggle
+        on={regex}
         title="Read the search as a regular expression"
         aria-label="Regular expression"
         onClick={onRegex}
       >
         .*
-      </Button>
+      </Toggle>
       {asked !== "" && (
         <>
           <span aria-live="polite" className="px-1 text-xs tabular text-muted">

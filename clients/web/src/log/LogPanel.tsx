@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
-import { Button, buttonLook } from "@/components/Button";
+import { Button, Toggle, buttonLook } from "@/components/Button";
 import { Empty, ErrorNote } from "@/components/Frame";
 import { bytes, count } from "@/format/units";
 import { useActions } from "@/keys/useActions";
@@ -151,16 +151,10 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
         >
           {count(buffer.total)} lines · {bytes(buffer.sizeBytes)}
         </span>
-        <Button
-          small
-          aria-pressed={wrap}
-          kind={wrap ? "primary" : "plain"}
-          title="Wrap long lines (w)"
-          onClick={toggleWrap}
-        >
+        <Toggle on={wrap} title="Wrap long lines (w)" onClick={toggleWrap}>
           <WrapText aria-hidden className="size-3.5" />
           <span className="max-sm:sr-only">Wrap</span>
-        </Button>
+        </Toggle>
         <a
           href={logUrl(job.id, attempt.number)}
           download={`job-${attempt.id}.log`}
@@ -171,10 +165,8 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
           <span className="max-sm:sr-only">Download</span>
         </a>
         {growing ? (
-          <Button
-            small
-            aria-pressed={follow}
-            kind={follow ? "primary" : "plain"}
+          <Toggle
+            on={follow}
             onClick={() => {
               setFollow(!follow);
               if (!follow) onLine(undefined);
@@ -183,7 +175,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
           >
             <ArrowDownToLine aria-hidden className="size-3.5" />
             {follow ? "Following" : "Follow"}
-          </Button>
+          </Toggle>
         ) : (
           <Button small onClick={() => view.current?.toEnd()}>
             <ArrowDownToLine aria-hidden className="size-3.5" />

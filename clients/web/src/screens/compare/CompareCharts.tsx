@@ -1,7 +1,8 @@
 import { useMemo, useState } from "react";
 import type { Metrics } from "@/api/types";
 import { Chart } from "@/charts/Chart";
-import { Button } from "@/components/Button";
+import { Smoothing } from "@/charts/Smoothing";
+import { Toggle } from "@/components/Button";
 import { Empty, Section } from "@/components/Frame";
 import { align, columns, smooth, unitOf } from "@/model/curves";
 import { jobColor } from "@/model/job";
@@ -57,34 +58,13 @@ export function CompareCharts({ metric, runs, curves }: Props) {
       title="Curves"
       actions={
         <>
-          <label className="flex items-center gap-1.5 text-xs text-muted">
-            Smoothing
-            <input
-              type="range"
-              min={0}
-              max={0.98}
-              step={0.02}
-              value={weight}
-              onChange={(event) => setWeight(Number(event.target.value))}
-              className="w-24"
-            />
-          </label>
-          <Button
-            small
-            aria-pressed={byTime}
-            kind={byTime ? "primary" : "plain"}
-            onClick={() => setByTime(!byTime)}
-          >
+          <Smoothing weight={weight} onWeight={setWeight} />
+          <Toggle on={byTime} onClick={() => setByTime(!byTime)}>
             by seconds
-          </Button>
-          <Button
-            small
-            aria-pressed={logScale}
-            kind={logScale ? "primary" : "plain"}
-            onClick={() => setLogScale(!logScale)}
-          >
+          </Toggle>
+          <Toggle on={logScale} onClick={() => setLogScale(!logScale)}>
             log scale
-          </Button>
+          </Toggle>
         </>
       }
     >

@@ -5,7 +5,7 @@ import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
 import type { AblationCaps } from "@/api/types";
 import { notify } from "@/components/Announcer";
-import { Button, buttonLook } from "@/components/Button";
+import { Button, Toggle, buttonLook } from "@/components/Button";
 import { Confirm } from "@/components/Dialog";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
 import { Ago } from "@/components/Time";
@@ -59,11 +59,9 @@ export function CompareScreen() {
           {metrics.length > 0 && (
             <nav aria-label="Metric" className="mb-3 flex flex-wrap gap-1">
               {metrics.map((name) => (
-                <Button
+                <Toggle
+                  on={name === shown}
                   key={name}
-                  small
-                  kind={name === shown ? "primary" : "plain"}
-                  aria-pressed={name === shown}
                   onClick={() =>
                     void navigate({
                       search: (old) => ({ ...old, metric: name }),
@@ -73,7 +71,7 @@ export function CompareScreen() {
                   }
                 >
                   {name}
-                </Button>
+                </Toggle>
               ))}
             </nav>
           )}

@@ -1,15 +1,14 @@
-import { Link } from "@tanstack/react-router";
 import { ArrowDown, ArrowUp, Trophy } from "lucide-react";
 import { useState } from "react";
-import { Button } from "@/components/Button";
+import { Button, Toggle } from "@/components/Button";
 import { CopyButton } from "@/components/Copy";
 import { download } from "@/components/download";
 import { Section } from "@/components/Frame";
-import { JobDot, StateBadge } from "@/components/State";
+import { JobLink } from "@/components/JobLink";
+import { StateBadge } from "@/components/State";
 import { metric as number } from "@/format/units";
 import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/compare";
 import { lessIsBetter, toCsv, toMarkdown } from "@/model/curves";
-import { jobColor } from "@/model/job";
 import type { AblationRun } from "@/model/runs";
 
 interface Props {
@@ -63,9 +62,9 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
       note="the best value reached; settings: the last"
       actions={
         <>
-          <Button small aria-pressed={all} kind={all ? "primary" : "plain"} onClick={() => setAll(!all)}>
+          <Toggle on={all} onClick={() => setAll(!all)}>
             All columns
-          </Button>
+          </Toggle>
           <Button small onClick={() => download(`${name}.csv`, toCsv(rows()), "text/csv")}>
             CSV
           </Button>
@@ -130,15 +129,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                   />
                 </td>
                 <td className="max-w-64">
-                  <Link
-                    to="/jobs/$jobId"
-                    params={{ jobId: String(run.job.id) }}
-                    className="flex min-h-6 items-center gap-2 hover:underline"
-                  >
-                    <JobDot color={jobColor(run.job.id)} />
-                    <span className="tabular text-muted">{run.job.id}</span>
-                    <span className="truncate">{run.job.name}</span>
-                  </Link>
+                  <JobLink job={run.job} />
                 </td>
                 <td>
                   <StateBadge job={run.job} />

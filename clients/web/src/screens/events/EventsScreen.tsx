@@ -1,7 +1,7 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useEvents } from "@/api/queries";
-import { Button } from "@/components/Button";
+import { Button, Toggle } from "@/components/Button";
 import { download } from "@/components/download";
 import { EventList } from "@/components/EventList";
 import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
@@ -62,17 +62,15 @@ export function EventsScreen() {
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <div role="group" aria-label="Kind" className="flex flex-wrap gap-1">
           {KINDS.map(([kind, name]) => (
-            <Button
+            <Toggle
+              on={(search.kind ?? "") === kind}
               key={name}
-              small
-              aria-pressed={(search.kind ?? "") === kind}
-              kind={(search.kind ?? "") === kind ? "primary" : "plain"}
               onClick={() =>
                 void navigate({ search: (old) => ({ ...old, kind: kind || undefined }) as typeof old })
               }
             >
               {name}
-            </Button>
+            </Toggle>
           ))}
         </div>
         <label className="flex items-center gap-1.5 text-xs text-muted">

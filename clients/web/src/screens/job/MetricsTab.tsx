@@ -2,7 +2,8 @@ import { useState } from "react";
 import { useMetrics } from "@/api/queries";
 import type { Attempt, Job } from "@/api/types";
 import { Chart } from "@/charts/Chart";
-import { Button } from "@/components/Button";
+import { Smoothing } from "@/charts/Smoothing";
+import { Button, Toggle } from "@/components/Button";
 import { download } from "@/components/download";
 import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
 import { count, metric } from "@/format/units";
@@ -50,36 +51,15 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
         actions={
           !allGone && (
             <>
-              <label className="flex items-center gap-1.5 text-xs text-muted">
-                Smoothing
-                <input
-                  type="range"
-                  min={0}
-                  max={0.98}
-                  step={0.02}
-                  value={weight}
-                  onChange={(event) => setWeight(Number(event.target.value))}
-                  className="w-24"
-                />
-              </label>
+              <Smoothing weight={weight} onWeight={setWeight} />
               {timed && (
-                <Button
-                  small
-                  aria-pressed={byTime}
-                  kind={byTime ? "primary" : "plain"}
-                  onClick={() => setByTime(!byTime)}
-                >
+                <Toggle on={byTime} onClick={() => setByTime(!byTime)}>
                   by time
-                </Button>
+                </Toggle>
               )}
-              <Button
-                small
-                aria-pressed={table}
-                kind={table ? "primary" : "plain"}
-                onClick={() => setTable(!table)}
-              >
+              <Toggle on={table} onClick={() => setTable(!table)}>
                 Table
-              </Button>
+              </Toggle>
               <Button
                 small
                 onClick={() => download(`job-${attempt.id}-metrics.csv`, toCsv(rows()), "text/csv")}

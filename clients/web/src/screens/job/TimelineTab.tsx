@@ -1,7 +1,7 @@
 import { useState } from "react";
 import { useEvents } from "@/api/queries";
 import type { Job } from "@/api/types";
-import { Button } from "@/components/Button";
+import { Toggle } from "@/components/Button";
 import { EventList } from "@/components/EventList";
 import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
 
@@ -16,12 +16,12 @@ export function TimelineTab({ job }: { job: Job }) {
   return (
     <>
       <div role="group" aria-label="Detail" className="mb-2 flex gap-1">
-        <Button small kind={full ? "plain" : "primary"} aria-pressed={!full} onClick={() => setFull(false)}>
+        <Toggle on={!full} onClick={() => setFull(false)}>
           Compact
-        </Button>
-        <Button small kind={full ? "primary" : "plain"} aria-pressed={full} onClick={() => setFull(true)}>
+        </Toggle>
+        <Toggle on={full} onClick={() => setFull(true)}>
           Full
-        </Button>
+        </Toggle>
       </div>
       <EventList events={events.data.events} full={full} gaps />
     </>

@@ -3,7 +3,7 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useCounts, useMe } from "@/api/queries";
-import { Button } from "@/components/Button";
+import { Button, Toggle } from "@/components/Button";
 import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
 import { ManyActions } from "./ManyActions";
 import { Chips } from "./Chips";
@@ -43,15 +43,13 @@ export function JobsScreen() {
                 ? Object.values(counts).reduce((a, b) => a + b, 0)
                 : view.states.reduce((sum, s) => sum + (counts[s] ?? 0), 0));
             return (
-              <Button
+              <Toggle
+                on={(search.state ?? "") === view.state}
                 key={view.name}
-                small
-                kind={(search.state ?? "") === view.state ? "primary" : "plain"}
-                aria-pressed={(search.state ?? "") === view.state}
                 onClick={() => go({ state: view.state })}
               >
                 {view.name} {total !== undefined && <span className="tabular opacity-80">{total}</span>}
-              </Button>
+              </Toggle>
             );
           })}
         </nav>

@@ -1,12 +1,13 @@
-import { Link, useNavigate } from "@tanstack/react-router";
+import { useNavigate } from "@tanstack/react-router";
 import clsx from "clsx";
 import { useEffect, useRef, useState } from "react";
 import type { Job } from "@/api/types";
-import { JobDot, StateBadge } from "@/components/State";
+import { JobLink } from "@/components/JobLink";
+import { StateBadge } from "@/components/State";
 import { Ago, Elapsed } from "@/components/Time";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { FINAL_STATES, commandLine, jobColor } from "@/model/job";
+import { FINAL_STATES, commandLine } from "@/model/job";
 import { ranges } from "@/model/topology";
 
 interface Props {
@@ -85,15 +86,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                 />
               </td>
               <td className="max-w-72 max-sm:w-full max-sm:max-w-0">
-                <Link
-                  to="/jobs/$jobId"
-                  params={{ jobId: String(job.id) }}
-                  className="flex min-h-6 items-center gap-2 hover:underline"
-                >
-                  <JobDot color={jobColor(job.id)} />
-                  <span className="tabular text-muted">{job.id}</span>
-                  <span className="truncate">{job.name}</span>
-                </Link>
+                <JobLink job={job} />
                 <Narrow job={job} />
                 <Labels job={job} onLabel={onLabel} />
               </td>

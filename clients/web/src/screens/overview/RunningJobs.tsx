@@ -3,10 +3,11 @@ import { TriangleAlert } from "lucide-react";
 import type { Gpu, Job } from "@/api/types";
 import { Empty } from "@/components/Frame";
 import { Bar } from "@/components/Meter";
-import { JobDot, StateBadge } from "@/components/State";
+import { JobLink } from "@/components/JobLink";
+import { StateBadge } from "@/components/State";
 import { Elapsed, Left, useNow } from "@/components/Time";
 import { percent } from "@/format/units";
-import { jobColor, limitEnd, runSeconds } from "@/model/job";
+import { limitEnd, runSeconds } from "@/model/job";
 import { IDLE_MINUTES, isIdle } from "@/model/idle";
 import { ranges } from "@/model/topology";
 import { parseDuration } from "@/format/duration";
@@ -54,15 +55,7 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
               className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
             >
               <td className="max-w-64 max-sm:max-w-36">
-                <Link
-                  to="/jobs/$jobId"
-                  params={{ jobId: String(job.id) }}
-                  className="flex min-h-6 items-center gap-2 hover:underline"
-                >
-                  <JobDot color={jobColor(job.id)} />
-                  <span className="tabular text-muted">{job.id}</span>
-                  <span className="truncate">{job.name}</span>
-                </Link>
+                <JobLink job={job} />
                 <span className="text-xs text-muted sm:hidden">{job.user}</span>
               </td>
               <td className="max-sm:hidden">{job.user}</td>

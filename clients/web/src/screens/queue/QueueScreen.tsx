@@ -5,11 +5,11 @@ import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
 import { ExpectedStart } from "@/components/ExpectedStart";
 import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
-import { JobDot, StateBadge } from "@/components/State";
+import { JobLink } from "@/components/JobLink";
+import { StateBadge } from "@/components/State";
 import { Ago } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { bytes, count, plural } from "@/format/units";
-import { jobColor } from "@/model/job";
 import { byPosition } from "@/model/queue";
 import { reservationsOf } from "@/model/reservations";
 import { withoutForecast } from "@/model/sentence";
@@ -113,15 +113,7 @@ function QueueTable({
                 {first === "Place" ? (job.position ?? "–") : <StateBadge job={job} />}
               </td>
               <td className="max-sm:w-full max-sm:max-w-0 sm:max-w-64 sm:min-w-36">
-                <Link
-                  to="/jobs/$jobId"
-                  params={{ jobId: String(job.id) }}
-                  className="flex min-h-6 items-center gap-2 hover:underline"
-                >
-                  <JobDot color={jobColor(job.id)} />
-                  <span className="tabular text-muted">{job.id}</span>
-                  <span className="truncate">{job.name}</span>
-                </Link>
+                <JobLink job={job} />
                 <Narrow job={job} explain={explain} />
               </td>
               <td className="max-sm:hidden">{job.user}</td>

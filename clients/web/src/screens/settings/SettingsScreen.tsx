@@ -1,7 +1,7 @@
 import { useReducer, useSyncExternalStore } from "react";
 import { useBox, useMe, useSettings } from "@/api/queries";
 import { ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
-import { Button } from "@/components/Button";
+import { Button, Toggle } from "@/components/Button";
 import { Told } from "@/components/Told";
 import { fenceSentence } from "@/model/fence";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
@@ -111,15 +111,9 @@ function ThisBrowser() {
         <div role="group" aria-label="Theme" className="flex items-center gap-1.5">
           <span className="mr-1">Theme</span>
           {(["system", "light", "dark"] as Theme[]).map((name) => (
-            <Button
-              key={name}
-              small
-              kind={now === name ? "primary" : "plain"}
-              aria-pressed={now === name}
-              onClick={() => setTheme(name)}
-            >
+            <Toggle on={now === name} key={name} onClick={() => setTheme(name)}>
               {name}
-            </Button>
+            </Toggle>
           ))}
         </div>
         <label className="flex items-center gap-2">

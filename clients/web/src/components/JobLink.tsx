@@ -1,0 +1,18 @@
+import { Link } from "@tanstack/react-router";
+import { JobDot } from "@/components/State";
+import { jobColor } from "@/model/job";
+
+/** A job in a table: its colour, number and name, on the way to its page. */
+export function JobLink({ job }: { job: { id: number; name: string } }) {
+  return (
+    <Link
+      to="/jobs/$jobId"
+      params={{ jobId: String(job.id) }}
+      className="flex min-h-6 items-center gap-2 hover:underline"
+    >
+      <JobDot color={jobColor(job.id)} />
+      <span className="tabular text-muted">{job.id}</span>
+      <span className="truncate">{job.name}</span>
+    </Link>
+  );
+}
