@@ -73,6 +73,18 @@ def test_an_unknown_key_is_warned_of_with_the_near_one(document, hint):
 
 
 @pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (changed(training={"learning_rate": 0}), "is 0: nothing is learned"),
+        (changed(deepspeed={"stage": 2, "offload_param": "cpu"}), "does nothing in stage 2"),
+    ],
+)
+def test_what_does_nothing_is_warned_of(document, said):
+    """A value that is allowed and cannot work as it reads is told before the run."""
+    assert [said in text for text in read(document).warnings] == [True]
+
+
+@pytest.mark.parametrize(
     ("document", "sentence"),
     [
         (changed(model={}), "lacks model.path"),
@@ -87,6 +99,21 @@ def test_an_unknown_key_is_warned_of_with_the_near_one(document, hint):
         (changed(ablation_configs={"x": {"use_profile": "yes"}}), "should be true or false"),
         (changed(training={"pack_tokens": 64}), "training.pack_tokens 64 is less than"),
         (changed(training={"pack_tokens": 4096, "batch_size": 2}), "batch_size should be 1"),
+        (
+            changed(training={"learning_rate": -1}),
+            "learning_rate in config.json is -1; it should be 0 or more",
+        ),
+        (changed(training={"learning_rate": float("nan")}), "should be a finite number, not nan"),
+        (changed(ablation_configs={"../x": {"use_profile": True}}), "without a slash"),
+        (changed(training={"early_stopping_patience": 2, "eval_steps": 0}), "eval_steps is 0"),
+        (changed(training={"early_stopping_patience": 2, "save_steps": 0}), "save_steps is 0"),
+        (
+            changed(
+                training={"early_stopping_patience": 2},
+                data={"train_path": "d", "validation_fraction": 0},
+            ),
+            "data.validation_fraction is 0",
+        ),
         ([], "config.json should be an object in braces"),
     ],
 )

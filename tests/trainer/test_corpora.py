@@ -100,14 +100,42 @@ def test_a_dialogue_of_the_test_file_is_not_trained_on(tmp_path, settings_of):
     assert sorted(f"a{n}" for n in range(1, 8)) == sorted(s.target.text for s in trained)
 
 
+@pytest.mark.parametrize("key", ["train_path", "test_path"])
+def test_data_that_are_not_there_name_their_key(corpus_folder, settings_of, key):
+    """Which of the two paths is wrong need not be guessed."""
+    settings = settings_of(train_path=corpus_folder, data={key: "nowhere"})
+
+    with pytest.raises(Problem, match=rf"data\.{key} .*nowhere does not exist"):
+        load_material(settings)
+
+
+def test_a_test_file_that_takes_everything_is_refused(workspace, settings_of):
+    """The same file for training and testing leaves nothing to train on, and it is said so."""
+    same = str(workspace / "data" / "digitaltwin" / "train.json")
+
+    with pytest.raises(Problem, match=r"stands in data\.test_path too"):
+        load_material(settings_of(train_path=same, data={"test_path": same}))
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, "does not exist"),
+        ({}, "holds neither train.json"),
+        ({"notes.txt": "x"}, "holds neither train.json"),
         ({"train.json": "{"}, "cannot be read as JSON"),
         ({"train.json": "[]"}, "should hold a list of items"),
         ({"train.json": '[{"user_hash": "x"}]'}, "'user' is missing"),
         ({"interlocutors.json": "{}", "dialogues/1.json": "{}"}, "lacks the field"),
+        ({"interlocutors.json": "{}", "dialogues/1.json": "[1]"}, "is no RealPersonaChat dialogue"),
+        ({"interlocutors.json": "[]", "dialogues/1.json": "{}"}, "should be an object that holds"),
+        (
+            {
+                "interlocutors.json": '{"A": {"personality": {"x": "high"}}}',
+                "dialogues/1.json": '{"dialogue_id": 1, "utterances": '
+                '[{"interlocutor_id": "A", "text": "x"}]}',
+            },
+            "the speaker A in",
+        ),
         (
             {
                 "interlocutors.json": "{}",

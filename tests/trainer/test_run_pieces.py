@@ -4,18 +4,22 @@ import errno
 import json
 import math
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
 from berth_trainer import deepspeed_config, failures, gathering, training_arguments
-from berth_trainer.callbacks import StopWithCheckpoint, log_line
+from berth_trainer.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.checklist import Check, report
 from berth_trainer.environment import plain_architectures, prepare
 from berth_trainer.evaluation import shares
+from berth_trainer.folders import make_writable
 from berth_trainer.metrics import MetricsFile, perplexity
-from berth_trainer.ranks import ranks_from
+from berth_trainer.problem import Problem
+from berth_trainer.ranks import ranks_from, warn
 from berth_trainer.settings import DeepSpeedSettings, TrainingSettings
 from berth_trainer.stop_signals import NOTHING, SAVE, STOP, StopSignals, mark_stopped
 
@@ -168,6 +172,7 @@ def test_out_of_memory_names_the_next_knob(settings_of, tmp_path):
             RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
             "disk_full",
         ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk_full"),
         (MemoryError(), "oom_host"),
         (ValueError("something else"), None),
     ],
@@ -253,3 +258,68 @@ def test_log_lines_are_for_people():
         2, 9, {"eval_loss": 1.0, "eval_perplexity": math.e}
     )
     assert log_line(9, 9, {"train_runtime": 3.0}) == ""
+
+
+@pytest.mark.parametrize(
+    ("logs", "told"),
+    [
+        ({"loss": math.nan, "grad_norm": 1.0}, "the loss at step 7 is not a finite number"),
+        ({"loss": 2.0, "grad_norm": math.inf}, "the gradient's norm at step 7"),
+        ({"eval_loss": math.inf}, "the evaluation loss at step 7"),
+    ],
+)
+def test_a_diverged_run_is_warned_of_once(tmp_path, capsys, monkeypatch, logs, told):
+    """It would go on to its end and leave a model that looks like any other."""
+    monkeypatch.delenv("RANK", raising=False)
+    lines = MetricLines(MetricsFile([tmp_path]), vocabulary=None)
+    state = SimpleNamespace(global_step=7, max_steps=9)
+    lines.on_log(None, state, None, logs={"loss": 2.0, "grad_norm": 1.0})
+    assert capsys.readouterr().err == ""
+
+    lines.on_log(None, state, None, logs=logs)
+    lines.on_log(None, state, None, logs=logs)
+
+    said = capsys.readouterr().err
+    assert said.count(told) == 1
+    assert "lower training.learning_rate" in said
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
+    """Before a model is loaded for it, with the flag that chooses another."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(
+        Problem, match=r"file/out cannot be written \(Not a directory\).*--output_dir"
+    ):
+        make_writable(tmp_path / "file" / "out")
+
+    make_writable(tmp_path / "new" / "out")
+    assert (tmp_path / "new" / "out").is_dir()
+
+
+def test_transformers_keeps_its_bars_and_reports_out_of_a_log(workspace):
+    """A user cannot act on them; what matters of the report is said in the trainer's own words."""
+    script = (
+        "from berth_trainer.environment import quieten_transformers; quieten_transformers()\n"
+        "from transformers import AutoModelForCausalLM as Auto, AutoConfig\n"
+        f"config = AutoConfig.from_pretrained({str(workspace / 'model')!r})\n"
+        "config.tie_word_embeddings = False\n"
+        f"Auto.from_pretrained({str(workspace / 'model')!r}, config=config)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == ""
+
+
+def test_a_warning_beside_a_progress_bar_has_a_line_of_its_own(capsys, monkeypatch):
+    """Glued to the bar it would scroll away with it."""
+    from tqdm import tqdm
+
+    monkeypatch.delenv("RANK", raising=False)
+    with tqdm(total=2):
+        warn("look here.")
+
+    assert "warning: look here." in capsys.readouterr().err.replace("\r", "\n").splitlines()

@@ -1,8 +1,11 @@
 """Real runs of what can be switched on beside plain training, ZeRO-3 on two ranks."""
 
 import json
+import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.trainer.launching import command, losses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -46,6 +49,37 @@ def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, t
         assert told in str(json.loads((out / "checklist.json").read_text())["checks"])
         curves.append(losses(out / "metrics.jsonl"))
     assert curves[0] == curves[1]
+
+
+def test_a_run_that_has_stopped_early_or_is_done_says_so(trainer_script, launch, tuned, tmp_path):
+    """
+    The model goes back to the best checkpoint, and a line names it. A run that had all its steps
+    takes none more when it is resumed: it only saves and tests again.
+    """
+    out = tmp_path / "out"
+
+    def train(name, steps, *words, **training):
+        config = tuned(lr_scheduler="constant", eval_steps=1, save_steps=1, logging_steps=1,
+                       early_stopping_patience=1, **training)  # fmt: skip
+        argv = [sys.executable, trainer_script, "--config", config, "--output_dir", out]
+        run = launch([*argv, "--max_steps", str(steps), *words], cwd=tmp_path, log=tmp_path / name)
+        assert run.wait() == 0, run.read()
+        return run.read()
+
+    stopped = train("stopped", 60, learning_rate=0.5)
+    last = json.loads((out / "results.json").read_text())["steps"]
+    told = f"stopped early at step {last} of 60: no lower evaluation loss in 1 evaluations. The model goes back to checkpoint-{last - 1},"  # fmt: skip
+    assert told in stopped
+    best, final = (
+        load_file(out / folder / "model.safetensors")
+        for folder in (f"checkpoint-{last - 1}", "final_model")
+    )
+    assert all(torch.equal(best[name], final[name]) for name in final)
+
+    done = train("done", last, "--resume", learning_rate=0.5)
+    assert f"all {last} steps had been taken already" in done
+    assert max(losses(out / "metrics.jsonl")) == last
+    assert json.loads((out / "results.json").read_text())["steps"] == last
 
 
 def test_packed_rows_train_under_zero3(launch, trainer_script, tuned, tmp_path):

@@ -14,12 +14,13 @@ from berth_trainer.config_file import read_settings
 from berth_trainer.data.load import Material, load_material
 from berth_trainer.environment import (
     prepare,
+    quieten_transformers,
     quieten_warnings,
     share_the_cpu_as_equals,
     simulated,
     usable_cores,
 )
-from berth_trainer.folders import FINAL_MODEL
+from berth_trainer.folders import FINAL_MODEL, make_writable
 from berth_trainer.launch_check import check_launch, single_gpu
 from berth_trainer.model_loading import forbid_network_for_local, load_config, model_name
 from berth_trainer.problem import Problem
@@ -66,11 +67,17 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     material = load_material(settings)
     output_dir = (arguments.output_dir or Path("outputs") / ablation.key).absolute()
     trained = arguments.predict_with or output_dir / FINAL_MODEL
+    if arguments.predict and (trained / "adapter_config.json").is_file():
+        raise Problem(
+            f"{trained} is an adapter alone: give --predict the {FINAL_MODEL} folder beside it, "
+            "which has it worked in."
+        )
     if arguments.predict and not (trained / "config.json").is_file():
         raise Problem(
             f"{trained} holds no model to predict with: train first, or give --predict a model's "
             "folder."
         )
+    make_writable(output_dir)
     beginning = resume.Beginning(None, ())
     if not arguments.predict:
         beginning = resume.decide(
@@ -85,6 +92,7 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     prepare(os.environ, ranks, cores=usable_cores())
     forbid_network_for_local(name)
     quieten_warnings()
+    quieten_transformers()
     if arguments.predict:
         return _guarded(
             lambda: _predict(settings, ablation, ranks, material, trained, output_dir),

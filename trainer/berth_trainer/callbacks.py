@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class MetricLines(TrainerCallback):
         self._file = file
         self._noise = math.log(vocabulary) if vocabulary else math.inf  # None: noise is meant
         self._first = True
+        self._diverged = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         del args, control, kwargs
@@ -64,11 +65,23 @@ class MetricLines(TrainerCallback):
                     f"the first loss {logs['loss']:.2f} is that of untrained weights "
                     f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
                 )
+        self._tell_divergence(state.global_step, logs)
         values: dict[str, float] = {}
         for name, value in logs.items():
             values[_NAMES.get(name) or str(name)] = value
         values["max_steps"] = state.max_steps
         self._file.write(state.global_step, values)
+
+    def _tell_divergence(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Once: a run that has diverged goes on to its end and would pass for a good one."""
+        lost = [name for name in ("loss", "grad_norm", "eval_loss") if not _finite(logs.get(name))]
+        if lost and not self._diverged:
+            self._diverged = True
+            warn(
+                f"{_TOLD[lost[0]]} at step {step} is not a finite number: if it stays so, the "
+                "run learns nothing more; lower training.learning_rate or raise "
+                "training.warmup_steps."
+            )
 
 
 class StopWithCheckpoint(TrainerCallback):
@@ -170,3 +183,12 @@ _SHOWN = {
     "epoch": "epoch {:.2f}",
 }
 _NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}
+_TOLD = {"loss": "the loss", "grad_norm": "the gradient's norm", "eval_loss": "the evaluation loss"}
+
+
+def _finite(value: object) -> bool:
+    """Nothing, a text and a tensor of one number count as the numbers they are."""
+    try:
+        return value is None or math.isfinite(float(value))  # pyright: ignore[reportArgumentType]  # what is no number ends below
+    except (TypeError, ValueError):
+        return True

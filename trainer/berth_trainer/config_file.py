@@ -1,7 +1,8 @@
 """From the config file's text to settings, with sentences where it is wrong."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,7 +65,6 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         predict=reader.section(tree, "predict", PredictSettings),
         report=reader.section(tree, "report", ReportSettings),
         ablations=reader.ablations(tree.get("ablation_configs", {})),
-        warnings=tuple(reader.warnings),
         given=frozenset(reader.given),
     )
     for key, value in (
@@ -78,7 +78,16 @@ def settings_from(document: Any, *, source: Path) -> Settings:
             f"{source.name}: data.validation_fraction and data.test_fraction leave too little "
             "to train on; keep their sum at 0.9 or less."
         )
-    training = settings.training
+    training, zero = settings.training, settings.deepspeed
+    alone = {"deepspeed.stage", "deepspeed.offload_param"} <= settings.given
+    if alone and zero.stage < 3 and zero.offload_param == "cpu":
+        reader.warnings.append(
+            f"deepspeed.offload_param cpu in {source.name} needs stage 3 and does nothing in stage "
+            f"{zero.stage}."
+        )
+    if not training.learning_rate:
+        reader.warnings.append(f"training.learning_rate in {source.name} is 0: nothing is learned.")
+    settings = replace(settings, warnings=tuple(reader.warnings))
     if training.pack_tokens and training.pack_tokens < training.max_length:
         raise Problem(
             f"{source.name}: training.pack_tokens {training.pack_tokens} is less than "
@@ -89,12 +98,29 @@ def settings_from(document: Any, *, source: Path) -> Settings:
             f"{source.name}: training.pack_tokens makes one row of many samples, so "
             "training.batch_size should be 1; raise pack_tokens instead."
         )
+    if training.early_stopping_patience:
+        _check_early_stopping(settings)
     if settings.lora.quantize != "none" and not settings.lora.r:
         raise Problem(
             f"{source.name}: lora.quantize freezes the weights in 4 bits, so there must be adapters "
             "to train; set lora.r, as to 16."
         )
     return settings
+
+
+def _check_early_stopping(settings: Settings) -> None:
+    """It watches evaluations and goes back to a checkpoint: both must be there."""
+    for key, value in (
+        ("training.eval_steps", settings.training.eval_steps),
+        ("training.save_steps", settings.training.save_steps),
+        ("data.validation_fraction", settings.data.validation_fraction),
+    ):
+        if not value:
+            raise Problem(
+                f"{settings.source.name}: training.early_stopping_patience stops by the evaluation "
+                f"loss and goes back to the best checkpoint, but {key} is 0; set it to more, or "
+                "the patience to 0."
+            )
 
 
 class _Reader:
@@ -131,16 +157,27 @@ class _Reader:
             hint = did_you_mean(checked, choices) if isinstance(checked, str) else ""
             allowed = ", ".join(str(choice) for choice in choices)
             raise Problem(f"{key} in {self.name} is {_shown(value)}{hint}; it can be {allowed}.")
+        if isinstance(checked, float) and not math.isfinite(checked):
+            raise Problem(f"{key} in {self.name} should be a finite number, not {_shown(value)}.")
         if least is not None and checked < least:
-            raise Problem(f"{key} in {self.name} is {_shown(value)}; it should be {least} or more.")
+            raise Problem(
+                f"{key} in {self.name} is {_shown(value)}; it should be {least:g} or more."
+            )
         if most is not None and checked > most:
-            raise Problem(f"{key} in {self.name} is {_shown(value)}; it should be {most} or less.")
+            raise Problem(
+                f"{key} in {self.name} is {_shown(value)}; it should be {most:g} or less."
+            )
         return checked
 
     def ablations(self, value: Any) -> dict[str, Ablation]:
         found: dict[str, Ablation] = {}
         for key, entry in self.object(value, "ablation_configs").items():
             where = f"ablation_configs.{key}"
+            if "/" in key or key in {"", ".", ".."}:
+                raise Problem(
+                    f"{where} in {self.name} cannot be the name of an output folder; give it a "
+                    "name without a slash."
+                )
             flags = self.object(entry, where)
             self.warn_of_unknown(flags, f"{where}.", ABLATION_KEYS)
             for flag in ABLATION_KEYS[:3]:

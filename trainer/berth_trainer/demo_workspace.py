@@ -200,4 +200,5 @@ def _version_of(folder: Path) -> int | None:
 
 if __name__ == "__main__":
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # merges are counted in one fixed order
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no GPU
     sys.exit(main())

@@ -74,6 +74,24 @@ def quieten_warnings() -> None:
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
+def quieten_transformers() -> None:
+    """
+    No bars for files in a log, where each leaves lines of its own; in a terminal they stay.
+
+    No report of missing weights either: the trainer refuses such a model in one sentence.
+    """
+    from transformers.utils import logging as told
+
+    if not sys.stderr.isatty():
+        told.disable_progress_bar()
+    # A filter: with the level raised transformers warns of layers that it need not divide.
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_report)
+
+
+def _is_no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()
+
+
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 

@@ -19,8 +19,9 @@ class Failure:
 
 
 _GPU = re.compile(r"CUDA out of memory|CUDA error: out of memory|memory mapping failed with OOM")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DISK = re.compile(
-    r"No space left on device|unexpected pos \d+ vs|basic_ios::clear: iostream error"
+    r"No space left on device|Disk quota exceeded|unexpected pos \d+ vs|basic_ios::clear: iostream error"
 )
 
 
@@ -29,10 +30,10 @@ def diagnose(error: BaseException, settings: Settings) -> Failure | None:
     text = f"{type(error).__name__}: {error}"
     if _GPU.search(text) or type(error).__name__ == "OutOfMemoryError":
         return Failure("oom_gpu", f"The GPU's memory is full: {_less_memory(settings)}.")
-    if _DISK.search(text) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    if _DISK.search(text) or (isinstance(error, OSError) and error.errno in _FULL):
         return Failure(
             "disk_full",
-            "The disk is full: free space, or lower training.save_total_limit, then start again "
+            "The disk or your quota is full: free space, or lower training.save_total_limit, then start again "
             "with --resume.",
         )
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:

@@ -1,6 +1,8 @@
 """Model and tokenizer, with refusals where the weights would not be the checkpoint's."""
 
+import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from berth_trainer.settings import Settings
 # A multimodal Gemma-3 checkpoint read as a text model: without the mapping every weight stays
 # random, and transformers only logs it.
 GEMMA3_TEXT_KEYS = {r"^language_model\.model\.": "model.", r"^language_model\.lm_head": "lm_head"}
+_PROBE = "Hello, こんにちは"  # any tokenizer has a token for some of it
 
 
 def model_name(settings: Settings) -> str:
@@ -34,11 +37,13 @@ def load_config(name: str) -> Any:
 
     try:
         return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise Problem(
-            f"model.path {name} cannot be loaded: {_first_line(error)} Set it to a local folder, "
-            "or check the name and the network."
-        ) from error
+    except Exception as error:  # whatever is raised here, it is about that file
+        mend = (
+            ""
+            if is_local(name)
+            else " Set it to a local folder, or check the name and the network."
+        )
+        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}{mend}") from error
 
 
 def load_tokenizer(name: str) -> Any:
@@ -49,9 +54,33 @@ def load_tokenizer(name: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError) as error:
         raise Problem(f"model.path {name} has no usable tokenizer: {_first_line(error)}") from error
+    known = set(tokenizer(_PROBE, add_special_tokens=False)["input_ids"])
+    if known <= set(tokenizer.all_special_ids):
+        # transformers makes an empty one up where the files are missing, and says nothing.
+        raise Problem(
+            f"model.path {name} holds no tokenizer that knows a word: copy tokenizer.json (or "
+            "tokenizer.model) and tokenizer_config.json from the model that it comes from."
+        )
+    _check_chat_template(name, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _check_chat_template(name: str, tokenizer: Any) -> None:
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        return
+    try:
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": _PROBE}], tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:
+        raise Problem(
+            f"the chat template of model.path {name} fails: {_first_line(error)} Mend its "
+            "chat_template.jinja, or remove it to train on plain “User: …” lines."
+        ) from error
 
 
 def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
@@ -84,7 +113,11 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if hardware.precision == "bf16" else torch.float32
-    options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # they are told below, in one sentence
+    }
     if hardware.attention != "auto":
         options["attn_implementation"] = hardware.attention
     if four_bit_on is not None:
@@ -104,18 +137,15 @@ def load_model(
         say("The checkpoint is a multimodal Gemma-3: its text part alone is trained.")
         kind, config = Gemma3ForCausalLM, config.get_text_config()
         options["key_mapping"] = GEMMA3_TEXT_KEYS
-    try:
+    with _told_in_a_sentence(name):
         model, info = kind.from_pretrained(name, config=config, **options)
-    except (OSError, ValueError) as error:
-        if _is_memory(error):
-            raise
-        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}") from error
     missing = sorted(set(info["missing_keys"]) - tied_keys(model))
-    mismatched = sorted(str(item) for item in info.get("mismatched_keys", ()))
-    if missing or mismatched:
-        lacking = missing or mismatched
+    mismatched = sorted(info.get("mismatched_keys") or ())
+    if mismatched:
+        raise _misfit(name, mismatched[0][0])
+    if missing:
         raise Problem(
-            f"{name} lacks {len(lacking)} of the model's weights ({lacking[0]}, …): they would "
+            f"{name} lacks {len(missing)} of the model's weights ({missing[0]}, …): they would "
             "start from noise; use a complete checkpoint of this kind of model."
         )
     if "key_mapping" in options:
@@ -123,6 +153,39 @@ def load_model(
         model._weight_conversions = None  # noqa: SLF001  # transformers has no public switch that the Trainer's saving honours
     model.config.use_cache = False  # a cache is for generation and fights checkpointing
     return model
+
+
+@contextlib.contextmanager
+def _told_in_a_sentence(name: str) -> Generator[None]:
+    """What loading raises as a Problem, where it is about the files and not about memory."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if _is_memory(error):
+            raise
+        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}") from error
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        text = str(error)
+        if "size mismatch" in text:  # under ZeRO-3 it is raised, else only told afterwards
+            key = text.partition("size mismatch for ")[2].partition(":")[0]
+            raise _misfit(name, key) from error
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
+            raise
+        raise Problem(
+            f"the weights in model.path {name} are cut short or damaged "
+            f"({text.partition('. ')[0]}): copy or download them again."
+        ) from error
+
+
+def _misfit(name: str, key: str) -> Problem:
+    return Problem(
+        f"weights in {name} ({key}, …) do not have the shapes that its config.json says: use the "
+        "config.json that belongs to the weights."
+    )
 
 
 def tied_keys(model: Any) -> set[str]:
@@ -149,7 +212,8 @@ def forbid_network_for_local(name: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    line = str(error).strip().partition("\n")[0].strip()
+    told = error.__cause__ if type(error).__name__.startswith("Strict") else None  # a wrapper's
+    line = str(told or error).strip().partition("\n")[0].strip()
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 

@@ -133,6 +133,13 @@ class PersonaTrainer(Trainer):
         """DeepSpeed's engine, once training has begun."""
         return self.model_wrapped
 
+    def _run_epoch(self, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # they are handed on as they come
+        """Transformers takes a step more where a resumed run had taken all of them already."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(**options)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         began = time.perf_counter()
         super()._save_checkpoint(model, trial)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ def ranks_from(environment: Mapping[str, str]) -> Ranks:
 def say(text: str) -> None:
     """Print a line on rank 0, at once: the log is what the user watches."""
     if _is_first():
-        print(text, flush=True)
+        _print(text, sys.stdout)
 
 
 def warn(text: str) -> None:
     """Print a warning line on rank 0."""
     if _is_first():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        _print(f"warning: {text}", sys.stderr)
 
 
 def meet() -> None:
@@ -63,6 +64,17 @@ def world_size() -> int:
     from torch import distributed
 
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """A line of its own, also while a progress bar stands in the current one."""
+    if "tqdm" in sys.modules:  # nothing has drawn a bar before
+        from tqdm import tqdm
+
+        tqdm.write(text, file=stream)
+    else:
+        print(text, file=stream)
+    stream.flush()
 
 
 def _is_first() -> bool:

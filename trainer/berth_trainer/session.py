@@ -93,9 +93,13 @@ class Session:
             )
         finally:
             signals.restore()
+        done = checkpoints.inspect(beginning.checkpoint).step if beginning.checkpoint else None
+        if done == trainer.state.global_step and not signals.stopped:
+            say(f"all {done} steps had been taken already: nothing was left to train.")
         if signals.stopped:
             self._leave_word(trainer, keeper.last, signals)
             return True
+        self._tell_early_stop(trainer)
         self._finish(trainer, data)
         if self.ranks.first:
             final = self.output_dir / FINAL_MODEL
@@ -284,6 +288,17 @@ class Session:
             mark_stopped(
                 self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
             )
+
+    def _tell_early_stop(self, trainer: Any) -> None:
+        state, patience = trainer.state, self.settings.training.early_stopping_patience
+        if not patience or state.global_step >= state.max_steps:
+            return
+        best = Path(state.best_model_checkpoint or "").name
+        say(
+            f"stopped early at step {state.global_step} of {state.max_steps}: no lower evaluation "
+            f"loss in {patience} evaluations. The model goes back to {best}, loss "
+            f"{state.best_metric or 0:.4f}."
+        )
 
     def _finish(self, trainer: Any, data: Data) -> None:
         """Save what was trained, test it, write the results."""

@@ -19,6 +19,7 @@ from berth_trainer.ranks import Ranks, say
 from berth_trainer.settings import Settings
 
 Encoded = PersonaDataset | TokenDataset
+_LOOKED_AT = 64  # samples, at least where there are so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def prepare_data(
     """The splits under one ablation; encodes what the cache does not hold yet."""
     limits, splits = settings.data, material.splits
 
-    def dataset(dialogues: Sequence[Dialogue], limit: int) -> Encoded:
+    def dataset(dialogues: Sequence[Dialogue], limit: int, *, trained: bool = False) -> Encoded:
         made = make_dataset(
             material,
             dialogues,
@@ -45,6 +46,8 @@ def prepare_data(
             encoder=encoder,
             limit=limit,
         )
+        if trained:
+            _tell_shortened(made)
         if material.cache is None:
             return made
         return cached(
@@ -56,10 +59,24 @@ def prepare_data(
         )
 
     return Data(
-        train=dataset(splits.train, limits.max_train_samples),
+        train=dataset(splits.train, limits.max_train_samples, trained=True),
         validation=dataset(splits.validation, limits.max_eval_samples),
         test=dataset(splits.test, limits.max_eval_samples),
     )
+
+
+def _tell_shortened(dataset: PersonaDataset) -> None:
+    """Ablations whose parts do not fit compare something else than their names say."""
+    places = range(0, len(dataset), max(1, len(dataset) // _LOOKED_AT))
+    cut = 0
+    for place in places:
+        parts = dataset.parts(place)
+        cut += dataset.encoder.encode(parts, dataset.sample(place).target.text).parts != parts
+    if cut:
+        say(
+            f"{cut} of {len(places)} training samples looked at are longer than training.max_length "
+            f"{dataset.encoder.max_length}: the oldest of their history and context is left out."
+        )
 
 
 def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:

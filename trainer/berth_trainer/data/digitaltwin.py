@@ -14,6 +14,12 @@ PARTNER = "partner"
 def open_digitaltwin(path: Path) -> Source:
     """A file, or `train.json` of a folder; the person of an item is its only target."""
     file = path / "train.json" if path.is_dir() else path
+    if not file.is_file():
+        raise Problem(
+            f"{path} holds neither train.json, as digital-twin data do, nor dialogues/ and "
+            "interlocutors.json, as RealPersonaChat does; set data.train_path to the folder that "
+            "does, and data.dataset to auto."
+        )
     return Source("digitaltwin", "zh", [file], lambda profiles: _read(file, profiles))
 
 
@@ -75,8 +81,6 @@ def _items(file: Path) -> Iterator[Any]:
             for item in json_array.items(text):
                 found = True
                 yield item
-    except FileNotFoundError:
-        raise Problem(f"{file} does not exist; set data.train_path to your data.") from None
     except (OSError, ValueError) as error:
         raise Problem(f"{file} cannot be read as JSON: {error}.") from error
     if not found:

@@ -62,7 +62,7 @@ def load_material(settings: Settings) -> Material:
     """Read and divide the corpus. A `data.test_path` of its own takes the test split's place."""
     data = settings.data
     cache = cache_of(settings)
-    corpus = read_corpus(settings.locate(data.train_path), data.dataset, cache)
+    corpus = read_corpus(_located(settings, "train_path"), data.dataset, cache)
     seed = settings.training.seed
     language = corpus.language if data.language == "auto" else data.language
     if not data.test_path:
@@ -70,8 +70,13 @@ def load_material(settings: Settings) -> Material:
             corpus.dialogues, validation=data.validation_fraction, test=data.test_fraction, seed=seed
         )  # fmt: skip
         return Material(corpus, _checked(found, settings), language, cache)
-    tests = read_corpus(settings.locate(data.test_path), data.dataset, cache)
+    tests = read_corpus(_located(settings, "test_path"), data.dataset, cache)
     rest = without(corpus.dialogues, tests.dialogues)
+    if not len(rest) and len(corpus.dialogues):
+        raise Problem(
+            "every dialogue of data.train_path stands in data.test_path too, so none is left to "
+            "train on; point them at different data, or leave out data.test_path."
+        )
     found = split(rest, validation=data.validation_fraction, test=0.0, seed=seed)
     both = Corpus(corpus.name, corpus.language, corpus.dialogues,
                   {**tests.profiles, **corpus.profiles})  # fmt: skip
@@ -117,11 +122,15 @@ def make_dataset(
     )
 
 
-def _open(path: Path, dataset: str) -> Source:
+def _located(settings: Settings, key: str) -> Path:
+    """Where `data.<key>` lies. Raises Problem where there is nothing."""
+    path = settings.locate(getattr(settings.data, key))
     if not path.exists():
-        raise Problem(
-            f"{path} does not exist; set data.train_path and data.test_path to your data."
-        )
+        raise Problem(f"data.{key} {path} does not exist; set it to your data.")
+    return path
+
+
+def _open(path: Path, dataset: str) -> Source:
     if dataset == "auto":
         dataset = "realpersonachat" if is_realpersonachat(path) else "digitaltwin"
     return open_realpersonachat(path) if dataset == "realpersonachat" else open_digitaltwin(path)

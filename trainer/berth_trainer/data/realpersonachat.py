@@ -33,6 +33,8 @@ def open_realpersonachat(path: Path) -> Source:
 
 def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialogue]:
     known: dict[str, Any] = _load(people)
+    if not isinstance(known, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is the user's file
+        raise Problem(f"{people} should be an object that holds each speaker under his name.")
     for file in files:
         dialogue = _dialogue(_load(file), file)
         for speaker in dialogue.targets:
@@ -42,7 +44,13 @@ def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialo
                     "not belong together."
                 )
             if speaker not in profiles:
-                profiles[speaker] = _profile(known[speaker])
+                try:
+                    profiles[speaker] = _profile(known[speaker])
+                except (TypeError, ValueError, AttributeError) as error:
+                    raise Problem(
+                        f"the speaker {speaker} in {people} does not follow RealPersonaChat's "
+                        f"format: {error}."
+                    ) from error
         yield dialogue
 
 
@@ -51,8 +59,9 @@ def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:
         said = [(str(u["interlocutor_id"]), str(u["text"])) for u in record["utterances"]]
         name = str(record["dialogue_id"])
         begun = min((_seconds(u.get("timestamp")) for u in record["utterances"]), default=_NEVER)
-    except (KeyError, TypeError) as error:
-        raise Problem(f"{file} lacks the field {error}; it is no RealPersonaChat file.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"it lacks the field {error}" if isinstance(error, KeyError) else str(error)
+        raise Problem(f"{file} is no RealPersonaChat dialogue: {why}.") from error
     turns = merge_turns(said)
     targets = tuple(dict.fromkeys(turn.speaker for turn in turns))
     return Dialogue(name, turns, targets, (begun, name.zfill(8)))
