@@ -2,19 +2,22 @@
 
 import errno
 import json
+import logging
 import math
+import re
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
-from berth_trainer import deepspeed_config, failures, gathering, training_arguments
+from berth_trainer import deepspeed_config, failures, gathering, session, training_arguments
 from berth_trainer.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.checklist import Check, report
-from berth_trainer.environment import plain_architectures, prepare
+from berth_trainer.environment import concerns_the_user, plain_architectures, prepare
 from berth_trainer.evaluation import shares
 from berth_trainer.folders import make_writable
 from berth_trainer.metrics import MetricsFile, perplexity
@@ -323,3 +326,49 @@ def test_a_warning_beside_a_progress_bar_has_a_line_of_its_own(capsys, monkeypat
         warn("look here.")
 
     assert "warning: look here." in capsys.readouterr().err.replace("\r", "\n").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("training", "asked"),
+    [
+        ({"gradient_checkpointing": False}, "off"),
+        ({}, "on"),
+        ({"checkpoint_layers": 2}, "partly on"),
+        ({"checkpoint_layers": 3}, "on"),
+        ({"checkpoint_layers": 9}, "on"),
+    ],
+)
+def test_as_many_recomputed_layers_as_there_are_is_all_of_them(settings_of, training, asked):
+    """The checklist would call a run wrong that is as asked."""
+    config = Gemma3TextConfig(num_hidden_layers=3)
+
+    assert asked == session.recomputing(settings_of(training=training), config)
+
+
+def test_accumulation_is_not_warned_of(caplog):
+    """Accelerate tells of its own value, which nobody set; any other word of it passes."""
+    logger = logging.getLogger("accelerate.accelerator")
+    logger.addFilter(concerns_the_user)
+
+    logger.warning("[RANK 0] Gradient accumulation steps mismatch: 1 and 4.")
+    logger.warning("something else")
+
+    logger.removeFilter(concerns_the_user)
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+def test_ctrl_c_before_the_first_step_is_quiet(trainer_script, tuned, tmp_path):
+    """There is nothing to save, and a traceback would tell nothing: it ends as by TERM."""
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-X", "importtime", trainer_script, "--config", tuned()],
+            cwd=tmp_path, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        while not re.search(r"\| +torch\n", log.read_text()):
+            assert run.poll() is None, log.read_text()
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+
+        assert run.wait(60) == -signal.SIGINT
+    assert "Traceback" not in log.read_text()

@@ -78,18 +78,21 @@ def quieten_transformers() -> None:
     """
     No bars for files in a log, where each leaves lines of its own; in a terminal they stay.
 
-    No report of missing weights either: the trainer refuses such a model in one sentence.
+    No report of missing weights either: the trainer refuses such a model in one sentence. And not
+    accelerate's word that DeepSpeed's accumulation is used, which is as it should be.
     """
     from transformers.utils import logging as told
 
     if not sys.stderr.isatty():
         told.disable_progress_bar()
     # A filter: with the level raised transformers warns of layers that it need not divide.
-    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_report)
+    for name in ("transformers.modeling_utils", "accelerate.accelerator"):
+        logging.getLogger(name).addFilter(concerns_the_user)
 
 
-def _is_no_report(record: logging.LogRecord) -> bool:
-    return "LOAD REPORT" not in record.getMessage()
+def concerns_the_user(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return "LOAD REPORT" not in text and "Gradient accumulation steps mismatch" not in text
 
 
 def usable_cores() -> int:

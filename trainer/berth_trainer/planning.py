@@ -170,7 +170,11 @@ def _will_not_fit(
     free = replace(
         settings, given=settings.given & {"training.batch_size", "training.global_batch"}
     )
-    row = choose(_open_rows(free, shape, setup.gpus, budget, setup.fused))
+    row = choose(_open_rows(free, shape, setup.gpus, budget, setup.fused)) or choose(
+        _open_rows(
+            replace(free, given=frozenset()), shape, setup.gpus, budget, setup.fused
+        )  # a smaller micro-batch
+    )
     mend = "use more GPUs, LoRA, or a shorter training.max_length"
     if row is not None:
         mend = f"{_changes(settings, row)} would fit" if _changes(settings, row) else mend
@@ -356,6 +360,10 @@ def _changes(settings: Settings, row: Row) -> str:
         wanted.append(("training.checkpoint_layers", None, setup.checkpoint_layers or 0))
     if row.micro_batch != training.batch_size and not training.pack_tokens:
         wanted.append(("training.batch_size", training.batch_size, row.micro_batch))
+        if not training.global_batch:  # as many samples a step as before
+            old = training.gradient_accumulation_steps
+            more = old * training.batch_size // row.micro_batch
+            wanted.append(("training.gradient_accumulation_steps", old, more))
     return ", ".join(f"{key} {_json(new)}" for key, old, new in wanted if old != new)
 
 

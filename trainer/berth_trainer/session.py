@@ -264,7 +264,7 @@ class Session:
             stage=zero.stage,
             offload_optimizer=zero.offload_optimizer,
             offload_param=zero.offload_param if zero.stage == 3 else "none",
-            checkpointing=_recomputing(self.settings),
+            checkpointing=recomputing(self.settings, self.config),
             attention=hardware.attention,
             precision=hardware.precision,
         )
@@ -325,8 +325,10 @@ class Session:
             write_json(self.output_dir / "results.json", results)
 
 
-def _recomputing(settings: Settings) -> str:
+def recomputing(settings: Settings, config: Any) -> str:
+    """What the checklist is to find: on, off, or partly on where some layers are left out."""
     training = settings.training
     if not training.gradient_checkpointing:
         return "off"
-    return "partly on" if training.checkpoint_layers else "on"
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    return "partly on" if 0 < training.checkpoint_layers < layers else "on"

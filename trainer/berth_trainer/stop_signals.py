@@ -12,6 +12,11 @@ from berth_trainer.atomic_file import write_json
 NOTHING, SAVE, STOP = 0, 1, 2
 
 
+def end_at_once() -> None:
+    """For a program's start: until `install` Ctrl-C ends it as TERM does, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(slots=True)
 class StopSignals:
     """

@@ -15,5 +15,7 @@ if __name__ == "__main__":
         sys.path[0] = str(Path(_HERE).parent)
 
     from berth_trainer.application import leave, main
+    from berth_trainer.stop_signals import end_at_once
 
+    end_at_once()
     leave(main(program=sys.argv[0]))

@@ -221,7 +221,15 @@ def test_parts_add_up():
 
 @pytest.mark.parametrize(
     ("config", "word"),
-    [({"model_type": "t5"}, "t5"), ({"model_type": "llama"}, "hidden_size"), ({}, "unknown")],
+    [
+        ({"model_type": "t5"}, "t5"),
+        ({"model_type": "llama"}, "hidden_size"),
+        ({}, "unknown"),
+        (GEMMA3["1b"] | {"hidden_size": "big"}, 'hidden_size "big"; it should be a whole number'),
+        (GEMMA3["1b"] | {"num_hidden_layers": 0}, "num_hidden_layers 0"),
+        (GEMMA3["1b"] | {"vocab_size": -5}, "vocab_size -5"),
+        (GEMMA3["1b"] | {"num_attention_heads": 8.5, "head_dim": None}, "num_attention_heads 8.5"),
+    ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence(config, word):
     """Unknown families and incomplete configurations are named."""

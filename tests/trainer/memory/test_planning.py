@@ -87,6 +87,21 @@ def test_what_stands_in_the_file_wins_with_a_warning(settings_of):
     assert "training.gradient_checkpointing true" in warning
 
 
+def test_a_micro_batch_that_is_too_large_is_told_to_shrink(settings_of):
+    """With the accumulation that keeps the samples of a step."""
+    settings = settings_of(
+        training={"max_length": 8192, "batch_size": 64, "gradient_accumulation_steps": 2},
+        deepspeed={"offload_optimizer": "none"},
+    )
+
+    (warning,) = decided(settings, gpus=2, budget=H100).warnings
+
+    keys = dict(part.strip().split(" ")[:2] for part in warning.partition("; ")[2].split(","))
+    batch, more = keys["training.batch_size"], keys["training.gradient_accumulation_steps"]
+    assert int(batch) * int(more) == 128
+    assert "would fit" in warning
+
+
 @pytest.mark.parametrize("plan", ["manual", "auto"])
 def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
     """27b with fp32 states and no offload on one card: the states alone are five times its size."""

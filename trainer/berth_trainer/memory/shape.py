@@ -146,12 +146,23 @@ _GEMMA3_DEFAULTS: dict[str, Any] = {
 }
 
 
+def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """One size; where it is missing or null the default, KeyError without one."""
+    value = config[name] if default is None else config.get(name) or default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ShapeError(
+            f"The model's config.json says {name} {json.dumps(value)}; it should be a whole number "
+            "of 1 or more."
+        )
+    return value
+
+
 def _count(kind: str, config: Mapping[str, Any]) -> ModelShape:
-    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    inner, vocabulary = int(config["intermediate_size"]), int(config["vocab_size"])
-    heads = int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head = int(config.get("head_dim") or hidden // heads)
+    hidden, layers = _size(config, "hidden_size"), _size(config, "num_hidden_layers")
+    inner, vocabulary = _size(config, "intermediate_size"), _size(config, "vocab_size")
+    heads = _size(config, "num_attention_heads")
+    kv_heads = _size(config, "num_key_value_heads", heads)
+    head = _size(config, "head_dim", hidden // heads)
     tied = bool(config.get("tie_word_embeddings", kind.startswith("gemma")))
     attention = (heads + 2 * kv_heads) * head
     layer = (
