@@ -18,7 +18,7 @@ from berth_trainer.data.load import load_material, make_dataset
 from berth_trainer.data.packing import PackedDataset, pack
 from berth_trainer.problem import Problem
 from berth_trainer.prompts import WORDINGS
-from berth_trainer.session_data import most_learned
+from berth_trainer.session_data import most_learned, tell_shortened
 
 
 @pytest.fixture
@@ -66,6 +66,25 @@ def test_what_is_cached_is_what_would_be_encoded(make, monkeypatch, processes):
     assert isinstance(found, tokens.TokenDataset)
     assert [found[n] for n in range(len(found))] == [plain[n] for n in range(len(plain))]
     assert found.lengths.tolist() == [len(plain[n]["input_ids"]) for n in range(len(plain))]
+
+
+@pytest.mark.parametrize(("length", "told"), [(96, True), (4096, False)])
+def test_a_start_tells_how_many_samples_are_shortened(make, capsys, monkeypatch, length, told):
+    """Counted where they are encoded, and so told at no cost by every later start too."""
+    monkeypatch.delenv("RANK", raising=False)
+    make(length=length)
+    plain, found = make(length=length)
+    cut = sum(
+        plain.encoder.encode(whole, plain.sample(n).target.text).parts != whole
+        for n in range(len(plain))
+        if (whole := plain.parts(n))
+    )
+
+    tell_shortened(found, length)
+
+    said = f"{cut} of {len(found)} training samples are longer than training.max_length {length}"
+    assert (cut > 0) == told
+    assert (said in capsys.readouterr().out) == told
 
 
 def test_the_plan_hears_how_much_a_micro_batch_learns_at_most(make):

@@ -19,7 +19,6 @@ from berth_trainer.ranks import Ranks, say
 from berth_trainer.settings import Settings
 
 Encoded = PersonaDataset | TokenDataset
-_LOOKED_AT = 64  # samples, at least where there are so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def prepare_data(
     """The splits under one ablation; encodes what the cache does not hold yet."""
     limits, splits = settings.data, material.splits
 
-    def dataset(dialogues: Sequence[Dialogue], limit: int, *, trained: bool = False) -> Encoded:
+    def dataset(dialogues: Sequence[Dialogue], limit: int) -> Encoded:
         made = make_dataset(
             material,
             dialogues,
@@ -46,8 +45,6 @@ def prepare_data(
             encoder=encoder,
             limit=limit,
         )
-        if trained:
-            _tell_shortened(made)
         if material.cache is None:
             return made
         return cached(
@@ -58,24 +55,23 @@ def prepare_data(
             processes=usable_cores(),
         )
 
+    train = dataset(splits.train, limits.max_train_samples)
+    tell_shortened(train, encoder.max_length)
     return Data(
-        train=dataset(splits.train, limits.max_train_samples, trained=True),
+        train=train,
         validation=dataset(splits.validation, limits.max_eval_samples),
         test=dataset(splits.test, limits.max_eval_samples),
     )
 
 
-def _tell_shortened(dataset: PersonaDataset) -> None:
+def tell_shortened(samples: Encoded, length: int) -> None:
     """Ablations whose parts do not fit compare something else than their names say."""
-    places = range(0, len(dataset), max(1, len(dataset) // _LOOKED_AT))
-    cut = 0
-    for place in places:
-        parts = dataset.parts(place)
-        cut += dataset.encoder.encode(parts, dataset.sample(place).target.text).parts != parts
+    known = samples.shortened if isinstance(samples, TokenDataset) else None
+    cut = 0 if known is None else int(known.sum())
     if cut:
         say(
-            f"{cut} of {len(places)} training samples looked at are longer than training.max_length "
-            f"{dataset.encoder.max_length}: the oldest of their history and context is left out."
+            f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
+            f"{length}: what does not fit is left out."
         )
 
 

@@ -27,6 +27,7 @@ from berth_trainer.ranks import warn
 _TASK = 256  # samples a process encodes before it hands them over
 _FEW = 1024  # samples for which starting processes does not pay
 _PROBE = 64
+_VERSION = 2  # of the columns of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class TokenDataset:
     begins: Array
     lengths: Array
     answers: Array  # how many tokens at the end are learned
+    shortened: Array | None = None  # whether parts of the prompt had to go; None: unknown
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -76,13 +78,20 @@ def cached(
         begins=np.load(folder / "begins.npy", mmap_mode="r"),
         lengths=np.load(folder / "lengths.npy", mmap_mode="r"),
         answers=np.load(folder / "answers.npy", mmap_mode="r"),
+        shortened=np.load(folder / "shortened.npy", mmap_mode="r"),
     )
 
 
 def _key(dataset: PersonaDataset, tokenizer: Any, recipe: Any) -> str:
     """Changes with the words, the choice of samples, the tokenizer, the settings and the code."""
     digest = blake2b(digest_size=16)
-    told = [dataset.selection(), astuple(dataset.ablation), recipe, _tokenizer_digest(tokenizer)]
+    told = [
+        _VERSION,
+        dataset.selection(),
+        astuple(dataset.ablation),
+        recipe,
+        _tokenizer_digest(tokenizer),
+    ]
     digest.update(json.dumps(told, sort_keys=True).encode())
     profiles = sorted((name, list(lines)) for name, lines in dataset.profiles.items())
     digest.update(json.dumps(profiles).encode())
@@ -113,6 +122,7 @@ def _room(cache: Cache) -> float:
 def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: int) -> None:
     count = len(dataset)
     begins, lengths, answers = np.zeros(count, np.int64), np.zeros(count, np.int32), np.zeros(count, np.int32)  # fmt: skip
+    shortened = np.zeros(count, np.bool_)
     order = np.argsort(
         dataset.speakers(), kind="stable"
     )  # what one speaker's samples share is kept
@@ -120,18 +130,19 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
     progress, done, at = Progress("encoding", count), 0, 0
     with (into / "tokens.bin").open("wb") as file:
         results = _encoded_by(dataset, tasks, kind, processes if count >= _FEW else 1)
-        for task, (data, sizes, learned) in zip(tasks, results, strict=True):
+        for task, (data, sizes, learned, cut) in zip(tasks, results, strict=True):
             file.write(data)
             begins[task] = at + np.cumsum(sizes) - sizes
-            lengths[task], answers[task] = sizes, learned
+            lengths[task], answers[task], shortened[task] = sizes, learned, cut
             at += int(sizes.sum())
             done += len(task)
             progress.reached(done)
-    for name, values in (("begins", begins), ("lengths", lengths), ("answers", answers)):
+    columns = {"begins": begins, "lengths": lengths, "answers": answers, "shortened": shortened}
+    for name, values in columns.items():
         np.save(into / f"{name}.npy", values)
 
 
-_Part = tuple[bytes, Array, Array]
+_Part = tuple[bytes, Array, Array, Array]
 
 
 def _encoded_by(
@@ -164,9 +175,13 @@ def _encode_task(task: Array) -> _Part:
 def _encode(dataset: PersonaDataset, task: Array, kind: np.dtype[Any]) -> _Part:
     pieces: list[Array] = []
     learned: list[int] = []
+    cut: list[bool] = []
     for index in task.tolist():
-        item = dataset[index]
-        pieces.append(np.array(item["input_ids"], kind))
-        learned.append(sum(1 for label in item["labels"] if label != IGNORED))
+        whole = dataset.parts(index)
+        item = dataset.encoder.encode(whole, dataset.sample(index).target.text)
+        pieces.append(np.array(item.input_ids, kind))
+        learned.append(sum(1 for label in item.labels if label != IGNORED))
+        cut.append(item.parts != whole)
     sizes = np.array([len(piece) for piece in pieces], np.int32)
-    return np.concatenate(pieces).tobytes(), sizes, np.array(learned, np.int32)
+    columns = sizes, np.array(learned, np.int32), np.array(cut, np.bool_)
+    return np.concatenate(pieces).tobytes(), *columns
