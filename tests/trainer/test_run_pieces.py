@@ -14,12 +14,20 @@ from types import SimpleNamespace
 import pytest
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
-from berth_trainer import deepspeed_config, failures, gathering, session, training_arguments
+from berth_trainer import (
+    deepspeed_config,
+    failures,
+    gathering,
+    plan_run,
+    session,
+    training_arguments,
+)
 from berth_trainer.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.checklist import Check, report
 from berth_trainer.environment import concerns_the_user, plain_architectures, prepare
 from berth_trainer.evaluation import shares
 from berth_trainer.folders import make_writable
+from berth_trainer.hardware import Hardware
 from berth_trainer.metrics import MetricsFile, perplexity
 from berth_trainer.problem import Problem
 from berth_trainer.ranks import ranks_from, warn
@@ -372,3 +380,16 @@ def test_ctrl_c_before_the_first_step_is_quiet(trainer_script, tuned, tmp_path):
 
         assert run.wait(60) == -signal.SIGINT
     assert "Traceback" not in log.read_text()
+
+
+def test_bf16_states_on_the_host_without_cpu_adam_are_one_sentence(settings_of):
+    """DeepSpeed asserts it after the model was loaded; elsewhere the states may be as they like."""
+    cpu = Hardware(cuda=False, precision="bf16", attention="auto", cpu_adam=False)
+    alone = ranks_from({})
+    states = {"optimizer_states": "bf16"}
+
+    with pytest.raises(Problem, match="offload_optimizer to none, or the states to fp32"):
+        plan_run.settle(settings_of(training=states), Gemma3TextConfig(), cpu, alone)
+
+    kept = settings_of(training=states, deepspeed={"offload_optimizer": "none"})
+    assert plan_run.settle(kept, Gemma3TextConfig(), cpu, alone) == (kept, None)

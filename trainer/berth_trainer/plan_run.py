@@ -43,6 +43,7 @@ def settle(
     settings, told = oom_steps.apply(settings, os.environ.get(oom_steps.STEPS_VARIABLE, ""))
     for sentence in told:
         say(sentence)
+    _check_host_adam(settings, hardware)
     return settings, decision
 
 
@@ -128,6 +129,16 @@ def _check_packages(settings: Settings, hardware: Hardware) -> None:
         raise Problem(
             "training.optimizer_states bf16 needs weights in bf16; set model.dtype to bf16, or the "
             "states to fp32."
+        )
+
+
+def _check_host_adam(settings: Settings, hardware: Hardware) -> None:
+    """After the plan, which may have taken the optimizer off the host. Raises Problem."""
+    bf16 = settings.training.optimizer_states == "bf16"
+    if bf16 and settings.deepspeed.offload_optimizer == "cpu" and not hardware.cpu_adam:
+        raise Problem(
+            "training.optimizer_states bf16 on the host needs DeepSpeed's CPU Adam, which cannot be "
+            "built here; set deepspeed.offload_optimizer to none, or the states to fp32."
         )
 
 
