@@ -16,8 +16,10 @@ from berth_server.core.settings import PolicySettings
 
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
-_PRESSING_FROM = 2 / 3
-"""Part of the age cap from which on a gang of the whole box gains points for nearing it."""
+_PART_PRESSES_FROM, _SINGLE_PRESSES_FROM, _WHOLE_BOX_PRESSES_FROM = 1 / 3, 1 / 2, 2 / 3
+"""Part of the age cap from which on a job gains points for nearing it: a gang of a part of the box,
+which is passed over while GPUs come free singly, first; one of the whole box, for which everybody
+else has to wait, last."""
 _SUPPOSED = 10
 """Without any history one job in so many is taken to need the whole box."""
 
@@ -91,11 +93,20 @@ class Weigher:
         self.by_size = [0.0, 0.0, *[settings.size_weight * log(gpus) for gpus in sizes]]
         self.by_fit = [0.0, 0.0, *[settings.fit_weight * log(gpus) for gpus in sizes]]
         self.age_scales_s = [settings.age_scale.total_seconds()] * (box + 2)
+        # From which wait on it gains points for nearing the age cap, and how many a second.
+        presses_from = [inf, _SINGLE_PRESSES_FROM, *[_PART_PRESSES_FROM] * len(sizes)]
+        weights = [settings.pressing_weight] * (box + 2)
         if box > 1:
             self.by_fit[box] = 0.0
             self.age_scales_s[box] = settings.whole_box_age_scale.total_seconds()
-        self.cap_s = settings.age_cap.total_seconds()
-        self.pressing_from_s = _PRESSING_FROM * self.cap_s if box > 1 else inf
+            presses_from[box] = _WHOLE_BOX_PRESSES_FROM
+            weights[box] = settings.whole_box_pressing_weight
+        cap_s = settings.age_cap.total_seconds()
+        self.presses_from_s = [cap_s * part for part in presses_from]
+        self.pressing_per_s = [
+            weight / (cap_s - from_s) if from_s < cap_s else 0.0
+            for weight, from_s in zip(weights, self.presses_from_s, strict=True)
+        ]
         self.free_s = [0.0, *sorted(board.expected_s), inf]
 
     def points(self, jobs: Sequence[JobView]) -> list[float]:
@@ -110,7 +121,8 @@ class Weigher:
         limit_used, fit_reach = settings.limit_used, settings.fit_reach
         shortest_s = settings.shortest.total_seconds()
         age_scales_s, most_age = self.age_scales_s, settings.most_age
-        most, box, pressing_since = len(by_size) - 1, self.box, now_ts - self.pressing_from_s
+        most = len(by_size) - 1
+        presses_from_s, pressing_per_s = self.presses_from_s, self.pressing_per_s
         found: list[float] = []
         for job in jobs:
             length_s = job.expected_s
@@ -122,7 +134,8 @@ class Weigher:
             gpus = job.gpus
             if gpus > most:  # noqa: PLR1730
                 gpus = most
-            age = (now_ts - job.since_ts) / age_scales_s[gpus]
+            waited_s = now_ts - job.since_ts
+            age = waited_s / age_scales_s[gpus]
             if age > most_age:  # noqa: PLR1730
                 age = most_age
             points = age * age + by_size[gpus] - log(length_s)
@@ -135,8 +148,8 @@ class Weigher:
                     reach_s = fit_reach * length_s
                     fit *= reach_s / (reach_s + wait_s)
                 points += fit
-            elif job.since_ts < pressing_since and gpus == box:
-                points += self.pressing(job)
+            if waited_s > presses_from_s[gpus]:
+                points += pressing_per_s[gpus] * (waited_s - presses_from_s[gpus])
             found.append(points)
         return found
 
@@ -171,21 +184,16 @@ class Weigher:
         return self.now_ts - job.since_ts
 
     def age(self, job: JobView) -> float:
-        """Points for waiting: with its square, so that nobody waits out of all proportion."""
-        scale_s = self.age_scales_s[min(job.gpus, len(self.age_scales_s) - 1)]
-        age = min(self.settings.most_age, self.waited_s(job) / scale_s)
-        return age * age + self.pressing(job)
-
-    def pressing(self, job: JobView) -> float:
         """
-        Points of a gang of the whole box that nears the age cap.
+        Points for waiting: with its square, so that nobody waits out of all proportion.
 
-        Those past it go one after the other: spread out before it the last does not wait for all.
+        A job that nears the age cap gains more. Past it all go one after the other and nobody
+        starts behind them; those who would pass it together are spread out before it.
         """
-        over_s = self.waited_s(job) - self.pressing_from_s
-        if job.gpus != self.box or over_s <= 0.0:
-            return 0.0
-        return self.settings.pressing_weight * over_s / (self.cap_s - self.pressing_from_s)
+        gpus, waited_s = min(job.gpus, len(self.age_scales_s) - 1), self.waited_s(job)
+        age = min(self.settings.most_age, waited_s / self.age_scales_s[gpus])
+        over_s = waited_s - self.presses_from_s[gpus]
+        return age * age + (self.pressing_per_s[gpus] * over_s if over_s > 0.0 else 0.0)
 
     def fit(self, job: JobView) -> float:
         """How near its GPUs are: 1 when they are open now, 0 when they are not in sight."""

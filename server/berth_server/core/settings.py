@@ -64,9 +64,11 @@ class PolicySettings:
     """The same for a gang of the whole box, for which everybody else has to wait."""
     most_age: float = 2.25
     """So many age scales count at most: when everybody has waited for weeks, lengths decide."""
-    pressing_weight: float = 3.0
-    """Points that a gang of the whole box gains on the last third of the way to the age cap: those
-    that pass it together would go one after the other."""
+    pressing_weight: float = 4.0
+    """Points that a job gains evenly until the age cap: a gang of a part of the box from a third of
+    it on, one GPU from half. Those who pass the cap go one after the other."""
+    whole_box_pressing_weight: float = 3.0
+    """The same for a gang of the whole box, from two thirds of the age cap on."""
     age_cap: timedelta = timedelta(days=30)
     """A job that waited longer is served before all others, strictly in order of waiting."""
     fair_share_weight: float = 0.25
@@ -122,7 +124,8 @@ class PolicySettings:
             raise ValueError("policy.whole_box_weight must be more than 0; 1 counts it as one job.")
         if self.most_age <= 0:
             raise ValueError("policy.most_age must be more than 0; 2.25 is the default.")
-        if self.pressing_weight < 0:
-            raise ValueError("policy.pressing_weight must not be negative; 0 is off.")
+        for name in ("pressing_weight", "whole_box_pressing_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"policy.{name} must not be negative; 0 is off.")
         if self.fit_reach < 0:
             raise ValueError("policy.fit_reach must not be negative; 0 is off.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 
@@ -114,5 +115,27 @@ def test_a_gang_of_the_whole_box_that_nears_the_age_cap_gains() -> None:
     near = job(1, 8, queued_at=NOW - timedelta(days=29), time_limit=timedelta(hours=40))
     short = job(2, 8, queued_at=NOW - timedelta(days=19), time_limit=timedelta(hours=4))
     snapshot = Snapshot(now=NOW, gpus=box(), queue=(near, short))
+    assert plan(snapshot).order == (1, 2)
+    assert plan(snapshot, PolicySettings(whole_box_pressing_weight=0.0)).order == (2, 1)
+
+
+def test_a_gang_of_a_part_of_the_box_that_nears_the_age_cap_gains() -> None:
+    """It goes before shorter jobs of one GPU that waited as long, instead of past the cap."""
+    held = running(100, range(8), hours=40)
+    gang = job(1, 4, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=16))
+    short = job(2, 1, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=8))
+    snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(gang, short))
+    assert plan(snapshot).order == (1, 2)
+    assert plan(snapshot, PolicySettings(pressing_weight=0.0)).order == (2, 1)
+    early = replace(gang, queued_at=NOW - timedelta(days=9))
+    assert plan(replace(snapshot, queue=(early, short))).order == (2, 1)
+
+
+def test_a_job_of_one_gpu_that_nears_the_age_cap_gains() -> None:
+    """It goes before a much shorter one that has time left, though both have all points for age."""
+    held = running(100, range(8), hours=40)
+    near = job(1, 1, queued_at=NOW - timedelta(days=29), time_limit=timedelta(hours=40))
+    short = job(2, 1, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=4))
+    snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(near, short))
     assert plan(snapshot).order == (1, 2)
     assert plan(snapshot, PolicySettings(pressing_weight=0.0)).order == (2, 1)

@@ -232,8 +232,10 @@ def test_wrong_knobs_are_refused():
         PolicySettings(whole_box_weight=0)
     with pytest.raises(ValueError, match="most_age"):
         PolicySettings(most_age=0)
-    with pytest.raises(ValueError, match="pressing_weight"):
+    with pytest.raises(ValueError, match=r"policy\.pressing_weight"):
         PolicySettings(pressing_weight=-1)
+    with pytest.raises(ValueError, match="whole_box_pressing_weight"):
+        PolicySettings(whole_box_pressing_weight=-1)
 
 
 def test_who_is_on_the_cards_is_told_before_who_has_reserved_them_for_later():
