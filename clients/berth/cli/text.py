@@ -9,6 +9,8 @@ import sys
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
+from berth.gpunames import runs
+
 _CODES = {
     "bold": "1",
     "dim": "2",
@@ -160,12 +162,6 @@ def plural(count: int, noun: str) -> str:
 
 def indices(numbers: list[int]) -> str:
     """Indices in the shortest way that stays plain: `0-3,6`."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
     return ",".join(
-        f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in parts
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs(numbers)
     )

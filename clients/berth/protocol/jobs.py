@@ -132,7 +132,7 @@ class JobSpec(Wire):
 
     @model_validator(mode="after")
     def _warned_within_its_limit(self) -> Self:
-        # The default stands for short limits too: then the warning comes with the start.
+        # The default stands for short limits too: the warning comes at half of them.
         asked = "warn_before" in self.model_fields_set
         if asked and self.time_limit is not None and self.warn_before > self.time_limit:
             raise ValueError(
