@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth_trainer.ablations import Ablation
-from berth_trainer.data.encode import Encoder
+from berth_trainer.data.encode import Encoded, Encoder
 from berth_trainer.data.history import HistoryPool
 from berth_trainer.data.samples import Sample, Samples
 from berth_trainer.data.store import Array
@@ -27,13 +27,16 @@ class PersonaDataset:
         return len(self.samples) + len(self.more)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        sample = self.sample(index)
-        encoded = self.encoder.encode(self.parts(index), sample.target.text)
+        encoded = self.encoded(index)
         return {"input_ids": encoded.input_ids, "labels": encoded.labels}
 
     def sample(self, index: int) -> Sample:
         own = len(self.samples)
         return self.samples[index] if index < own else self.more[index - own]
+
+    def encoded(self, index: int) -> Encoded:
+        """Item `index` fitted into the encoder's length."""
+        return self.encoder.encode(self.parts(index), self.sample(index).target.text)
 
     def parts(self, index: int) -> Parts:
         """The parts of item `index`, whole, before they are fitted."""

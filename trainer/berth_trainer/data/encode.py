@@ -14,11 +14,15 @@ _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Labels are IGNORED everywhere but on the target turn; `parts` is what was kept."""
+    """
+    Labels are IGNORED everywhere but on the target turn; `parts` is what was kept, and `shortened`
+    whether that is not all.
+    """
 
     input_ids: list[int]
     labels: list[int]
     parts: Parts
+    shortened: bool
 
 
 class Encoder:
@@ -42,7 +46,7 @@ class Encoder:
         """
         answer = self._answer(parts, target)
         prompt, kept = self._fit(parts, self.max_length - len(answer))
-        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept)
+        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept, kept != parts)
 
     def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
         """The prompt alone, leaving that many tokens of the length free, but at most half."""

@@ -177,11 +177,10 @@ def _encode(dataset: PersonaDataset, task: Array, kind: np.dtype[Any]) -> _Part:
     learned: list[int] = []
     cut: list[bool] = []
     for index in task.tolist():
-        whole = dataset.parts(index)
-        item = dataset.encoder.encode(whole, dataset.sample(index).target.text)
+        item = dataset.encoded(index)
         pieces.append(np.array(item.input_ids, kind))
         learned.append(sum(1 for label in item.labels if label != IGNORED))
-        cut.append(item.parts != whole)
+        cut.append(item.shortened)
     sizes = np.array([len(piece) for piece in pieces], np.int32)
     columns = sizes, np.array(learned, np.int32), np.array(cut, np.bool_)
     return np.concatenate(pieces).tobytes(), *columns
