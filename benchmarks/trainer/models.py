@@ -27,8 +27,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
 
     What was chosen, and why not something faster, is added to `told`.
     """
-    from berth_trainer import checkpointing, chunked_loss, fused_layers, gathering, varlen_attention
-    from berth_trainer.lora import add_adapter
+    from berth_trainer import chunked_loss, dressing, fused_layers, varlen_attention
 
     training, device = ready.settings.training, ready.device
     stage = ready.settings.deepspeed.stage
@@ -46,13 +45,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
     able = bool(training.pack_tokens) and not ready.block_mask
     bounds = able and varlen_attention.choose(model, device)
     told.append(f"attention: {'by bounds' if bounds else 'mask'}")
-    if ready.settings.lora.r:
-        model = add_adapter(model, ready.settings.lora)
-    if training.gradient_checkpointing:
-        checkpointing.enable(model, training.checkpoint_layers)
-    if gathering.by_layers(ready.settings.deepspeed):
-        gathering.gather_layers(model)
-    return model, bounds
+    return dressing.dressed(model, ready.settings), bounds
 
 
 def quantize(model: Any, device: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer import (
-    checkpointing,
     checkpoints,
     chunked_loss,
     deepspeed_config,
@@ -25,10 +24,11 @@ from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material
 from berth_trainer.data.packing import CollatePacked, PackedDataset
+from berth_trainer.dressing import dressed
 from berth_trainer.folders import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.fused_layers import compiler_trouble
 from berth_trainer.hardware import Hardware, prepare_deepspeed
-from berth_trainer.lora import add_adapter, merge
+from berth_trainer.lora import merge
 from berth_trainer.memory.estimate import GIB
 from berth_trainer.metrics import MetricsFile
 from berth_trainer.model_loading import (
@@ -182,12 +182,7 @@ class Session:
         )
         decision = self._planned(data, packed)
         bounds = packed is not None and varlen_attention.choose(model, device)
-        if self.settings.lora.r:
-            model = add_adapter(model, self.settings.lora)
-        if training.gradient_checkpointing:
-            checkpointing.enable(model, training.checkpoint_layers)
-        if gathering.by_layers(self.settings.deepspeed):
-            gathering.gather_layers(model)
+        model = dressed(model, self.settings)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
         keeper = WholeCheckpoints(
