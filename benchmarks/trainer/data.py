@@ -77,7 +77,7 @@ def _run(pipe: Any, step: Any, arguments: Any) -> None:
 
 
 def settings_of(out: Path, **history: Any) -> Any:
-    from berth_trainer.config_file import settings_from
+    from berth_trainer.config.config_file import settings_from
 
     return settings_from(
         {
@@ -112,11 +112,11 @@ def encode(out: Path, strategy: str, count: int, processes: int) -> dict[str, An
     """Encode `count` samples of the train split of the last people, so that whole people are hit."""
     from transformers import AutoTokenizer
 
-    from berth_trainer.ablations import BUILT_IN, DEFAULT
     from berth_trainer.data.encode import Encoder
     from berth_trainer.data.load import load_material, make_dataset
+    from berth_trainer.data.prompt_variants import BUILT_IN, DEFAULT
+    from berth_trainer.data.prompts import WORDINGS
     from berth_trainer.data.tokens import cached
-    from berth_trainer.prompts import WORDINGS
 
     settings = settings_of(out, strategy=strategy)
     material = load_material(settings)

@@ -21,11 +21,11 @@ def prepare(data: Path, out: Path, *, max_length: int, count: int) -> None:
     """
     import numpy as np
 
-    from berth_trainer import ablations
-    from berth_trainer.config_file import settings_from
+    from berth_trainer.config.config_file import settings_from
+    from berth_trainer.data import prompt_variants
     from berth_trainer.data.encode import Encoder
     from berth_trainer.data.load import load_material, make_dataset
-    from berth_trainer.prompts import WORDINGS
+    from berth_trainer.data.prompts import WORDINGS
 
     document = {"model": {"path": "none"}, "data": {"train_path": str(data.absolute())}}
     settings = settings_from(document, source=Path("benchmark.json"))
@@ -34,7 +34,7 @@ def prepare(data: Path, out: Path, *, max_length: int, count: int) -> None:
         material,
         material.splits.train,
         settings=settings,
-        ablation=ablations.choose(ABLATION, {}),
+        ablation=prompt_variants.choose(ABLATION, {}),
         encoder=Encoder(_tokenizer(data), WORDINGS[material.language], max_length),
         limit=count,
     )
@@ -64,7 +64,7 @@ def _tokenizer(data: Path) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from berth_trainer.demo_model import CHAT_TEMPLATE, SPECIAL
+    from berth_trainer.demo.model import CHAT_TEMPLATE, SPECIAL
 
     texts = [path.read_text("utf-8") for path in sorted((data / "dialogues").glob("*.json"))]
     bare = Tokenizer(models.BPE())

@@ -27,7 +27,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
 
     What was chosen, and why not something faster, is added to `told`.
     """
-    from berth_trainer import chunked_loss, dressing, fused_layers, varlen_attention
+    from berth_trainer.model import chunked_loss, fused_layers, prepare, varlen_attention
 
     training, device = ready.settings.training, ready.device
     stage = ready.settings.deepspeed.stage
@@ -45,7 +45,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
     able = bool(training.pack_tokens) and not ready.block_mask
     bounds = able and varlen_attention.choose(model, device)
     told.append(f"attention: {'by bounds' if bounds else 'mask'}")
-    return dressing.dressed(model, ready.settings), bounds
+    return prepare.dressed(model, ready.settings), bounds
 
 
 def quantize(model: Any, device: str) -> None:

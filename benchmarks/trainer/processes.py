@@ -182,8 +182,8 @@ def environment(*, smoke: bool, rank: int = 0, ranks: int = 1) -> None:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
         os.environ.update({name: str(number) for name, number in place.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
-    from berth_trainer.environment import prepare, quieten_warnings, usable_cores
-    from berth_trainer.ranks import ranks_from
+    from berth_trainer.config.environment import prepare, quieten_warnings, usable_cores
+    from berth_trainer.training.ranks import ranks_from
 
     prepare(os.environ, ranks_from(os.environ), cores=usable_cores())
     quieten_warnings()
@@ -200,8 +200,8 @@ def _serve(
     from runner import run
     from transformers.models.gemma3 import modeling_gemma3  # noqa: F401
 
-    from berth_trainer import persona_trainer, varlen_attention  # noqa: F401
-    from berth_trainer.application import leave
+    from berth_trainer.model import varlen_attention  # noqa: F401
+    from berth_trainer.training.application import leave
 
     loaded = load(samples)
     try:

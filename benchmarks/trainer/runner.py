@@ -69,7 +69,7 @@ class Ready:
 
 def own_card(*, cuda: bool) -> str:
     """The device of this rank, as launchers give them out."""
-    from berth_trainer.ranks import ranks_from
+    from berth_trainer.training.ranks import ranks_from
 
     return f"cuda:{ranks_from(os.environ).local_rank}" if cuda else "cpu"
 
@@ -84,11 +84,12 @@ def _run(
     *,
     cpu_adam: bool,
 ) -> None:
-    from berth_trainer import deepspeed_config, gathering, training_arguments
+    from berth_trainer.config import deepspeed_config, training_arguments
     from berth_trainer.data.collate import Collate
     from berth_trainer.data.packing import CollatePacked
-    from berth_trainer.hardware import prepare_deepspeed
-    from berth_trainer.persona_trainer import PersonaTrainer
+    from berth_trainer.model import zero3_leaf_layers
+    from berth_trainer.model.hardware import prepare_deepspeed
+    from berth_trainer.training.persona_trainer import PersonaTrainer
 
     ready = _decide(row, samples, result, max_length)
     if ready is None:
@@ -100,7 +101,7 @@ def _run(
         cpu_adam=hardware.cpu_adam and cpu_adam,
         world_size=row.ranks,
         states=training.optimizer_states,
-        fetch_ahead=gathering.fetch_ahead(ready.settings.deepspeed, ready.config),
+        fetch_ahead=zero3_leaf_layers.fetch_ahead(ready.settings.deepspeed, ready.config),
     )
     prepare_deepspeed(hardware)
     arguments = training_arguments.build(
@@ -138,15 +139,14 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     """Plan the row as the trainer would; None where it is not to be run."""
     import torch
 
-    from berth_trainer import planning
-    from berth_trainer.config_file import settings_from
+    from berth_trainer.config.config_file import settings_from
     from berth_trainer.data.packing import PackedDataset, pack
-    from berth_trainer.hardware import look
-    from berth_trainer.memory import Budget, read_shape
+    from berth_trainer.memory import Budget, decide, read_shape
+    from berth_trainer.memory.apply import lean_layers
     from berth_trainer.memory.speed import tokens_per_s
-    from berth_trainer.plan_run import lean_layers
-    from berth_trainer.ranks import ranks_from
-    from berth_trainer.session_data import most_learned
+    from berth_trainer.model.hardware import look
+    from berth_trainer.training.ranks import ranks_from
+    from berth_trainer.training.session_data import most_learned
 
     keys = {key: value for key, value in row.training.items() if key != "attention"}
     document = {
@@ -171,7 +171,7 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     total = torch.cuda.mem_get_info(card)[1] if hardware.cuda else 80 * GIB
     lean = lean_layers(settings, config, hardware)
     budget = Budget(gpu=total, host=1 << 50)
-    decision = planning.decide(settings, shape, gpus=row.ranks, budget=budget, fused=lean)
+    decision = decide.decide(settings, shape, gpus=row.ranks, budget=budget, fused=lean)
     result.told = [*decision.told, *decision.warnings]
     result.parameters = shape.parameters
     training = decision.settings.training

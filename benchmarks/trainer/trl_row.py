@@ -21,10 +21,10 @@ def run(row: Any, samples: TokenDataset, out: Path, result: Any, *, deadline: fl
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from berth_trainer import deepspeed_config
-    from berth_trainer.hardware import Hardware, prepare_deepspeed
-    from berth_trainer.model_loading import parameter_count
-    from berth_trainer.settings import DeepSpeedSettings
+    from berth_trainer.config import deepspeed_config
+    from berth_trainer.config.settings import DeepSpeedSettings
+    from berth_trainer.model.hardware import Hardware, prepare_deepspeed
+    from berth_trainer.model.loading import parameter_count
 
     cuda = torch.cuda.is_available()
     hardware = Hardware(cuda, "bf16" if cuda else "fp32", "auto", cpu_adam=False)

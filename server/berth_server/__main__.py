@@ -17,7 +17,7 @@ from berth_server.api.app import create_app
 from berth_server.api.context import Context
 from berth_server.core.settings import PolicySettings
 from berth_server.serve import serve
-from berth_server.service.clockwork import on_start
+from berth_server.service.scheduling.timers import on_start
 from berth_server.service.service import Options, Service
 from berth_server.settings import Settings
 from berth_server.store.database import Database, StoreError

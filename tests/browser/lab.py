@@ -21,7 +21,7 @@ from box import Box
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
-from berth_server.service.history import FINE, History
+from berth_server.service.gpus.telemetry import FINE, History
 
 TRAIN = r"""#!/usr/bin/env python3
 import argparse, json, math, os, random, time

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from berth.cli import durations, ids, text
 from berth.cli.failure import Failure
-from berth.cli.harmless import Harmless
 from berth.cli.table import Column, render
+from berth.cli.terminal_filter import Harmless
 
 
 class TestText:

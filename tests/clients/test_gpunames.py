@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berth.cli.cards import card_names
+from berth.cli.gpu_list import card_names
 from berth.gpunames import named, ranges
 
 

@@ -70,7 +70,7 @@ def config(workspace, tmp_path):
     """
 
     def make(name: str, **sections) -> Path:
-        from berth_trainer import lenient_json
+        from berth_trainer.config import lenient_json
 
         text = (workspace / "config_realpersonachat.json").read_text("utf-8")
         document = lenient_json.parse(text, "the demo's configuration")

@@ -59,7 +59,7 @@ def test_two_ranks_killed_and_one_that_goes_on_learn_as_one_does(config, start, 
     ZeRO-3 on two GPUs is killed with -9 between checkpoints; one GPU resumes from the last whole
     one, with as many samples a step, and has the losses of one GPU that nothing met.
     """
-    from berth_trainer import checkpoints
+    from berth_trainer.checkpoint import checkpoints
 
     steady = {"lr_scheduler": "constant", "learning_rate": 4e-3, "logging_steps": 1,
               "eval_steps": 0, "save_steps": 4, "save_total_limit": 2, "warmup_steps": 0,

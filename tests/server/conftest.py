@@ -23,10 +23,10 @@ from berth_server.api.app import create_app
 from berth_server.api.context import Context
 from berth_server.api.identity import PEER
 from berth_server.core.settings import PolicySettings
-from berth_server.service import check, submit
-from berth_server.service.callers import Caller, user_name
-from berth_server.service.explain import explain_job
-from berth_server.service.report import on_report
+from berth_server.service.attempts.report import on_report
+from berth_server.service.auth.callers import Caller, user_name
+from berth_server.service.jobs import check, submit
+from berth_server.service.scheduling.explain import explain_job
 from berth_server.service.service import Options, Service
 from berth_server.settings import Settings
 from berth_server.store import attempts, jobs

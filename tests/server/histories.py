@@ -16,16 +16,16 @@ from berth.protocol.jobs import JobPatch
 from berth.protocol.reservations import ReservationRequest
 from berth.protocol.states import Outcome
 from berth_server.core.settings import PolicySettings
-from berth_server.service.board import Board
-from berth_server.service.callers import Caller
-from berth_server.service.cancel import on_cancel
-from berth_server.service.clockwork import next_due, on_due
-from berth_server.service.drain import on_drain, on_undrain
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Refused
-from berth_server.service.hold import on_hold, on_release
-from berth_server.service.patch import on_patch
-from berth_server.service.reservations import on_reserve
-from berth_server.service.retry import on_retry
+from berth_server.service.gpus.drain import on_drain, on_undrain
+from berth_server.service.gpus.reservations import on_reserve
+from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.jobs.hold import on_hold, on_release
+from berth_server.service.jobs.patch import on_patch
+from berth_server.service.jobs.retry import on_retry
+from berth_server.service.scheduling.cache import Board
+from berth_server.service.scheduling.timers import next_due, on_due
 
 ROOT = Caller(0, "root")
 GPUS = 4

@@ -13,18 +13,19 @@ from tests.server.histories import FINAL, GIB, GPUS, ROOT, Histories
 from berth.protocol.ablations import AblationCell, AblationPatch, AblationSpec, EarlyStop
 from berth.protocol.jobs import JobSpec
 from berth.protocol.reservations import ReservationRequest
-from berth_server.core.explain import explain
+from berth_server.core.explain.explanation import explain
 from berth_server.core.policy import plan
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
-from berth_server.service import check, schedule
-from berth_server.service.ablate import on_ablation, on_change, wanted
-from berth_server.service.callers import Caller
-from berth_server.service.clockwork import on_due
-from berth_server.service.drain import on_undrain
-from berth_server.service.early import EarlyStops, on_early_stop
+from berth_server.service.ablations.ablate import on_ablation, on_change, wanted
+from berth_server.service.ablations.early_stopping import EarlyStops, on_early_stop
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Refused
-from berth_server.service.hold import on_release
-from berth_server.service.reservations import on_reserve, on_unreserve
+from berth_server.service.gpus.drain import on_undrain
+from berth_server.service.gpus.reservations import on_reserve, on_unreserve
+from berth_server.service.jobs import check
+from berth_server.service.jobs.hold import on_release
+from berth_server.service.scheduling import apply
+from berth_server.service.scheduling.timers import on_due
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 CALLERS = (ADA, BOB)
@@ -178,7 +179,7 @@ class LimitedHistories(Histories):
         """What a look says of each job is what the scheduler does next; the same, asked twice."""
         service = self.desk.service
         self.desk.worker.tell()
-        seen = schedule.snapshot(service, self.desk.clock.now)
+        seen = apply.snapshot(service, self.desk.clock.now)
         made = plan(seen, POLICY)
         assert plan(seen, POLICY) == made
         free = {

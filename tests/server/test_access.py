@@ -8,9 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from berth_server.service import callers, remembered
-from berth_server.service.callers import Caller
-from berth_server.service.tokens import on_create, on_revoke
+from berth_server.service import ttl_cache
+from berth_server.service.auth import callers
+from berth_server.service.auth.callers import Caller
+from berth_server.service.auth.tokens import on_create, on_revoke
 
 BROWSER = {"Origin": "http://berth", "Sec-Fetch-Site": "same-origin"}
 
@@ -55,9 +56,9 @@ class TestSocket:
             asked.append(uid)
             return SimpleNamespace(pw_name=name)
 
-        monkeypatch.setattr(remembered, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         monkeypatch.setattr(callers.pwd, "getpwuid", account)
-        monkeypatch.setattr(callers, "_names", remembered.Remembered(callers._name_of))
+        monkeypatch.setattr(callers, "_names", ttl_cache.Remembered(callers._name_of))
         assert [callers.user_name(4711) for _ in range(100)] == ["ada"] * 100
         assert asked == [4711]
         name = "lovelace"

@@ -116,7 +116,7 @@ def test_a_fault_of_our_own_tells_no_secrets(api, rest, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr("berth_server.api.gpus.show_box", fail)
+    monkeypatch.setattr("berth_server.api.routes.gpus.show_box", fail)
     answer = api.get("/api/v1/gpus")
     assert answer.status_code == 500
     assert answer.json()["request_id"] in answer.json()["detail"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from berth.protocol.states import Outcome
-from berth_server.service.callers import Caller
-from berth_server.service.cancel import on_cancel
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, NotFound
+from berth_server.service.jobs.cancel import on_cancel
 
 ROOT = Caller(0, "root")
 STRANGER = Caller(4321, "mallory")

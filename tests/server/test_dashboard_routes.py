@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
-from berth_server.service import logscan
-from berth_server.service.history import COARSE, FINE, History
+from berth_server.service.gpus.telemetry import COARSE, FINE, History
+from berth_server.service.logs import scanner
 
 NOW = 1_800_000_000.0
 MIB = 1 << 20
@@ -111,16 +111,16 @@ def test_a_search_finds_what_reading_would(tmp_path_factory, pieces, limit):
         if b"a" in shown[shown.rfind(b"\r") + 1 :]:
             expected.append(number)
     handle = os.open(path, os.O_RDONLY)
-    block, logscan._BLOCK = logscan._BLOCK, 7
+    block, scanner._BLOCK = scanner._BLOCK, 7
     try:
         found, place = [], (0, 0)
         while place is not None:
             ask = {"offset": place[0], "line": place[1], "limit": limit, "slice_s": 5.0}
-            answer = logscan.scan(handle, {"text": "a", "regex": False, **ask})
+            answer = scanner.scan(handle, {"text": "a", "regex": False, **ask})
             found += [number for number, _ in answer["matches"]]
             place = answer["next"]
     finally:
-        logscan._BLOCK = block
+        scanner._BLOCK = block
         os.close(handle)
     assert found == expected
 
@@ -160,7 +160,7 @@ def test_a_search_finds_what_reading_would(tmp_path_factory, pieces, limit):
 )
 def test_the_quick_way_finds_what_ignoring_case_finds(text, expression):
     """Searching in lower case is an optimisation that nobody can tell from the real thing."""
-    needle = logscan.Needle(expression, regex=True)
+    needle = scanner.Needle(expression, regex=True)
     slow = re.compile(expression.encode(), re.IGNORECASE | re.MULTILINE).search(text.encode())
     assert needle.find(needle.hay(text.encode())) == (-1 if slow is None else slow.start())
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from berth_server.service.callers import Caller
-from berth_server.service.cancel import on_cancel
-from berth_server.service.clockwork import next_due, on_due
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
-from berth_server.service.retry import on_retry
+from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.jobs.retry import on_retry
+from berth_server.service.scheduling.timers import next_due, on_due
 
 ROOT = Caller(0, "root")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from berth_server.service.early import EarlyStops, on_early_stop
+from berth_server.service.ablations.early_stopping import EarlyStops, on_early_stop
 from berth_server.store import attempts
 
 URL = "/api/v1/ablations"

@@ -8,8 +8,8 @@ import pytest
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
-from berth_server.service.history import COARSE, FINE, History
-from berth_server.service.idle import work_by_user
+from berth_server.service.gpus.idle import work_by_user
+from berth_server.service.gpus.telemetry import COARSE, FINE, History
 from berth_server.store.gpus import LeaseSpan
 
 # A whole number of steps, so that hours come out even.

@@ -10,10 +10,10 @@ import pytest
 
 import berth_server
 from berth.protocol.states import JobState
-from berth_server.service.callers import Caller
-from berth_server.service.cancel import on_cancel
-from berth_server.service.hold import on_release
-from berth_server.service.state import set_job_state
+from berth_server.service.attempts.status import set_job_state
+from berth_server.service.auth.callers import Caller
+from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.jobs.hold import on_release
 
 ROOT = Caller(0, "root")
 
@@ -87,7 +87,7 @@ def test_a_status_is_set_in_one_place():
     found = {path.name for path in root.rglob("*.py") if writes.search(path.read_text())}
     # jobs.py sets other columns and asserts that the state is not among them; attempts.py
     # releases leases.
-    assert found == {"state.py", "jobs.py", "attempts.py"}
+    assert found == {"status.py", "jobs.py", "attempts.py"}
 
 
 def test_every_change_of_state_has_its_event(desk):

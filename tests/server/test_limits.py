@@ -13,12 +13,13 @@ import pytest
 
 from berth.protocol.internal import ObservedAttempt
 from berth_server.core.settings import Limits, PolicySettings
-from berth_server.service import groups, remembered
-from berth_server.service.callers import Caller
-from berth_server.service.cancel import on_cancel
+from berth_server.service import ttl_cache
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
-from berth_server.service.explain import explain_job
-from berth_server.service.groups import Groups
+from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.scheduling import groups
+from berth_server.service.scheduling.explain import explain_job
+from berth_server.service.scheduling.groups import Groups
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 
@@ -129,7 +130,7 @@ def test_who_joins_a_group_counts_for_it_within_a_minute(monkeypatch):
         return SimpleNamespace(gr_mem=list(members), gr_gid=-1, gr_name=name)
 
     monkeypatch.setattr(groups.grp, "getgrnam", group)
-    monkeypatch.setattr(remembered, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     known = Groups(PolicySettings(limits_by_group={"vision": Limits(running_gpus=4)}))
     assert [known.has("vision", user) for _ in range(9)] == [False] * 9
     assert asked == ["vision"]

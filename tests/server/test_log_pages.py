@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from berth.protocol import better
 from berth.protocol.metrics import MetricPoint
-from berth_server.service.metrics import extremes, thinned
+from berth_server.service.logs.metrics import extremes, thinned
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def test_bytes_that_are_no_text_and_endless_lines_do_no_harm(api, run_dir):
 )
 def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
     """Read in pieces as it grows, each page is what splitting the whole would give."""
-    from berth_server.service import logs
+    from berth_server.service.logs import pages
 
     folder = tmp_path_factory.mktemp("log")
-    log = logs.LogFile("1.1", str(folder), os.getuid(), complete=False)
-    reader = logs.LineReader()
+    log = pages.LogFile("1.1", str(folder), os.getuid(), complete=False)
+    reader = pages.LineReader()
     (folder / "output.log").touch()
     whole = b""
-    block, logs._BLOCK = logs._BLOCK, 5
+    block, pages._BLOCK = pages._BLOCK, 5
     try:
         for piece in [b"", *pieces]:
             whole += piece
@@ -112,7 +112,7 @@ def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
             assert page.lines == wanted[start : start + count]
             assert (page.total, page.first, page.size_bytes) == (len(expected), start, len(whole))
     finally:
-        logs._BLOCK = block
+        pages._BLOCK = block
 
 
 @pytest.mark.parametrize("trick", ["symlink", "hardlink", "pipe", "folder"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from berth.protocol.gpus import GpuProcess
-from berth_server.service.callers import Caller
-from berth_server.service.drain import on_drain, on_undrain
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import NotFound
-from berth_server.service.map import show_box
+from berth_server.service.gpus.drain import on_drain, on_undrain
+from berth_server.service.gpus.gpu_map import show_box
 
 ROOT = Caller(0, "root")
 GIB = 1 << 30

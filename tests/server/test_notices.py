@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from berth_server.api import notices
+from berth_server.background import webhooks
 from berth_server.store import events
 
 
@@ -44,7 +44,7 @@ class Hook:
 @pytest.fixture
 def hook(monkeypatch) -> Iterator[Hook]:
     """A hook, and no pauses worth waiting for."""
-    monkeypatch.setattr(notices, "_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(webhooks, "_PAUSES_S", (0.01, 0.01))
     hook = Hook()
     yield hook
     hook.server.shutdown()

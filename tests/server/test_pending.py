@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from berth.protocol.jobs import JobPatch
-from berth_server.service.callers import Caller
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
-from berth_server.service.hold import on_hold, on_release
-from berth_server.service.patch import on_patch
+from berth_server.service.jobs.hold import on_hold, on_release
+from berth_server.service.jobs.patch import on_patch
 
 ROOT = Caller(0, "root")
 

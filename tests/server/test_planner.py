@@ -6,10 +6,10 @@ import pytest
 
 from berth.protocol.jobs import JobPatch
 from berth_server.core.model import Plan, Preemption
-from berth_server.service import planner
-from berth_server.service.callers import Caller
-from berth_server.service.clockwork import next_due, on_due
-from berth_server.service.patch import on_patch
+from berth_server.service.auth.callers import Caller
+from berth_server.service.jobs.patch import on_patch
+from berth_server.service.scheduling import planner
+from berth_server.service.scheduling.timers import next_due, on_due
 
 ROOT = Caller(0, "root")
 
@@ -74,7 +74,7 @@ def test_a_fault_of_the_scheduler_starts_nothing_and_stops_nothing(api, desk, mo
         def fail(*_: object, **__: object) -> None:
             raise ZeroDivisionError
 
-        target = "planner.core_plan" if where == "plan" else "schedule.attempts.lease"
+        target = "scheduling.planner.core_plan" if where == "plan" else "scheduling.apply.attempts.lease"
         broken.setattr(f"berth_server.service.{target}", fail)
         answer = api.post("/api/v1/jobs", json={"command": "true", "workdir": "/"})
         assert (answer.status_code, answer.json()["state"]) == (201, "queued")
@@ -95,7 +95,7 @@ def test_a_preemption_stops_the_one_and_lets_the_other_start(desk, monkeypatch):
     wish = Preemption(job_id=low, attempt=f"{low}.1", for_job_id=urgent, lost_s=0.0)
     with monkeypatch.context() as patched:
         patched.setattr(planner, "core_plan", lambda *_: Plan(preemptions=(wish,)))
-        patched.setattr("berth_server.service.schedule.could_start", lambda *_: True)
+        patched.setattr("berth_server.service.scheduling.apply.could_start", lambda *_: True)
         desk.service.plan_now()
         desk.service.plan_now()
     (wanted,) = desk.service.board.desired_state().attempts

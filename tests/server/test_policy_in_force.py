@@ -9,10 +9,10 @@ from tests.server.conftest import ME, Rest
 
 from berth.protocol.reservations import ReservationRequest
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
-from berth_server.service.callers import Caller
-from berth_server.service.clockwork import next_due, on_due
-from berth_server.service.explain import explain_job
-from berth_server.service.reservations import on_reserve
+from berth_server.service.auth.callers import Caller
+from berth_server.service.gpus.reservations import on_reserve
+from berth_server.service.scheduling.explain import explain_job
+from berth_server.service.scheduling.timers import next_due, on_due
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 NOON = datetime(2027, 3, 3, 12, tzinfo=UTC)  # a Wednesday

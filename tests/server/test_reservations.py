@@ -9,17 +9,17 @@ import pytest
 from tests.server.conftest import ME, open_desk
 
 from berth.protocol.reservations import ReservationRequest
-from berth_server.service.callers import Caller
-from berth_server.service.clockwork import next_due, on_due, on_start
-from berth_server.service.drain import on_drain
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Invalid, NotFound
-from berth_server.service.map import show_gpu
-from berth_server.service.reservations import (
+from berth_server.service.gpus.drain import on_drain
+from berth_server.service.gpus.gpu_map import show_gpu
+from berth_server.service.gpus.reservations import (
     on_reserve,
     on_unreserve,
     reservation_views,
     show_reservations,
 )
+from berth_server.service.scheduling.timers import next_due, on_due, on_start
 
 HOUR = 3600.0
 NOBODY = Caller(65534, "nobody")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berth.protocol.jobs import Job
-from berth_server.service.callers import Caller
+from berth_server.service.auth.callers import Caller
 
 SPEC = {"command": "true", "workdir": "/"}
 

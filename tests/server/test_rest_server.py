@@ -14,7 +14,7 @@ import berth_server
 from berth.protocol.events import EventPage
 from berth.protocol.gpus import Box
 from berth.protocol.states import JobState
-from berth_server.service.callers import Caller
+from berth_server.service.auth.callers import Caller
 from berth_server.web.static import Dashboard
 
 

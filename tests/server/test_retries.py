@@ -6,9 +6,9 @@ import pytest
 
 from berth.protocol.jobs import OomLadder
 from berth.protocol.states import Outcome
-from berth_server.service.callers import Caller
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
-from berth_server.service.retry import on_retry
+from berth_server.service.jobs.retry import on_retry
 
 ROOT = Caller(0, "root")
 

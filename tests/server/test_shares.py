@@ -10,11 +10,11 @@ from tests.server.conftest import GIB, ME
 from berth.protocol.gpus import GpuProcess
 from berth.protocol.states import Outcome
 from berth_server.core.settings import Limits, PolicySettings
-from berth_server.service.cancel import on_cancel
 from berth_server.service.errors import Invalid
-from berth_server.service.explain import explain_job
-from berth_server.service.map import show_box
-from berth_server.service.shares import CONTEXT_BYTES
+from berth_server.service.gpus.gpu_map import show_box
+from berth_server.service.gpus.shares import CONTEXT_BYTES
+from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.scheduling.explain import explain_job
 
 
 def share(desk, size: str = "20GiB", **more) -> int:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from berth import snapshots
-from berth_server.service.callers import Caller
-from berth_server.service.clockwork import on_start
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid
-from berth_server.service.freeze import Freezer
+from berth_server.service.jobs.freeze_code import Freezer
+from berth_server.service.scheduling.timers import on_start
 
 URL = "/api/v1/jobs"
 NOBODY = 65_534

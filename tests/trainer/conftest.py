@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from berth_trainer import demo_workspace
-from berth_trainer.config_file import settings_from
+from berth_trainer.config.config_file import settings_from
 
 TRAINER = Path(demo_workspace.__file__).with_name("train_deepspeed.py")
 
@@ -149,7 +149,7 @@ def tuned(workspace: Path, tmp_path: Path) -> Callable[..., Path]:
     """A copy of the demo's RealPersonaChat config with other training settings."""
 
     def make(**training) -> Path:
-        from berth_trainer import lenient_json
+        from berth_trainer.config import lenient_json
 
         text = (workspace / "config_realpersonachat.json").read_text("utf-8")
         document = lenient_json.parse(text, "demo config")

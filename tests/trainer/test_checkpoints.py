@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from berth_trainer import checkpoints
-from berth_trainer.arguments import parse_arguments
-from berth_trainer.problem import Problem
-from berth_trainer.resume import cut_metrics, decide, same_step
-from berth_trainer.settings import TrainingSettings
+from berth_trainer.checkpoint import checkpoints
+from berth_trainer.checkpoint.resume import cut_metrics, decide, same_step
+from berth_trainer.config.arguments import parse_arguments
+from berth_trainer.config.settings import TrainingSettings
+from berth_trainer.errors import Problem
 
 
 def save(output, step, *, ranks=2, whole=True, batch=None):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from berth_trainer.chunked_loss import chunk_of, install, is_able
+from berth_trainer.model.chunked_loss import chunk_of, install, is_able
 
 TINY = {
     "vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from berth_trainer.config_file import SECTIONS, read_settings, settings_from
-from berth_trainer.problem import Problem
+from berth_trainer.config.config_file import SECTIONS, read_settings, settings_from
+from berth_trainer.errors import Problem
 
 DOCUMENTED = {
     "model": {"path": "/models/gemma"},

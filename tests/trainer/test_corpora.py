@@ -8,7 +8,7 @@ from berth_trainer.data.digitaltwin import PARTNER
 from berth_trainer.data.load import load_material, read_corpus
 from berth_trainer.data.records import Turn, merge_turns
 from berth_trainer.data.samples import make_samples, open_questions
-from berth_trainer.problem import Problem
+from berth_trainer.errors import Problem
 
 
 def item(*entries, name="小明"):

@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from berth_trainer.ablations import BUILT_IN, DEFAULT
 from berth_trainer.data import json_array, tokens
 from berth_trainer.data.cache import Cache
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import IGNORED, Encoder
 from berth_trainer.data.load import load_material, make_dataset
 from berth_trainer.data.packing import PackedDataset, pack
-from berth_trainer.problem import Problem
-from berth_trainer.prompts import WORDINGS
-from berth_trainer.session_data import most_learned, tell_shortened
+from berth_trainer.data.prompt_variants import BUILT_IN, DEFAULT
+from berth_trainer.data.prompts import WORDINGS
+from berth_trainer.errors import Problem
+from berth_trainer.training.session_data import most_learned, tell_shortened
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from berth_trainer.config_file import read_settings
+from berth_trainer.config.config_file import read_settings
 from berth_trainer.data.load import load_material
 from berth_trainer.demo_workspace import main, make
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from berth_trainer.data.chat_format import ChatFormat
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import IGNORED, Encoder
-from berth_trainer.prompts import WORDINGS, Parts, Said, messages
+from berth_trainer.data.prompts import WORDINGS, Parts, Said, messages
 
 FULL = Parts(
     profile=tuple(f"プロフィールの行 {n}" for n in range(12)),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from berth_trainer import checkpointing, fused_layers
 from berth_trainer.memory import read_shape
+from berth_trainer.model import activation_checkpointing, fused_layers
 
 SIZES = {
     "vocab_size": 320, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4,
@@ -77,8 +77,10 @@ def test_recomputing_the_first_layers_changes_nothing_but_memory(layers):
     """Loss and gradients are those without; exactly so many layers are recomputed."""
     model = model_of("Gemma3Text")
     expected, gradients = learn(model)
-    checkpointing.enable(model, layers)
-    flags = [layer.gradient_checkpointing for layer in checkpointing.decoder_layers(model)]
+    activation_checkpointing.enable(model, layers)
+    flags = [
+        layer.gradient_checkpointing for layer in activation_checkpointing.decoder_layers(model)
+    ]
     assert flags == [True] * layers + [False] * (4 - layers)
     found, found_gradients = learn(model)
     torch.testing.assert_close(found, expected)

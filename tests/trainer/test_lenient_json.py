@@ -2,8 +2,8 @@
 
 import pytest
 
-from berth_trainer.lenient_json import parse
-from berth_trainer.problem import Problem
+from berth_trainer.config.lenient_json import parse
+from berth_trainer.errors import Problem
 
 
 def test_comments_and_trailing_commas_are_welcome():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from berth_trainer import universal
+from berth_trainer.checkpoint import universal
 
 
 @pytest.fixture

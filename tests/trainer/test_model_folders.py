@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from berth_trainer.hardware import Hardware
-from berth_trainer.model_loading import load_config, load_model, load_tokenizer
-from berth_trainer.problem import Problem
+from berth_trainer.errors import Problem
+from berth_trainer.model.hardware import Hardware
+from berth_trainer.model.loading import load_config, load_model, load_tokenizer
 
 CPU = Hardware(cuda=False, precision="fp32", attention="auto", cpu_adam=False)
 

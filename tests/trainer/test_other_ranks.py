@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from berth_trainer import checkpoints, universal
+from berth_trainer.checkpoint import checkpoints, universal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

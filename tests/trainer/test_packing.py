@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_trainer import varlen_attention
-from berth_trainer.chunked_loss import install
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.packing import CollatePacked, PackedDataset, measure, pack
+from berth_trainer.model import varlen_attention
+from berth_trainer.model.chunked_loss import install
 
 
 @given(st.lists(st.integers(1, 64), max_size=80), st.integers(64, 200))

@@ -24,7 +24,7 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
     file holds back is predicted without a reference. The measures are the same, and stand
     where runs are compared.
     """
-    from berth_trainer import lenient_json
+    from berth_trainer.config import lenient_json
 
     document = lenient_json.parse((workspace / "config.json").read_text("utf-8"), "config")
     source = workspace / "data" / "digitaltwin"
@@ -65,7 +65,7 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
 def test_predicting_before_training_says_so(workspace, tmp_path, capsys):
     """It is answered at once, by berth-generate too."""
     from berth_trainer import generate
-    from berth_trainer.application import main
+    from berth_trainer.training.application import main
 
     words = ["--config", str(workspace / "config.json"), "--output_dir", str(tmp_path), "--predict"]
     assert main(words) == 2

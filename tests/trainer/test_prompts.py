@@ -2,16 +2,16 @@
 
 import pytest
 
-from berth_trainer.ablations import BUILT_IN
 from berth_trainer.data.chat_format import ChatFormat
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import load_material, make_dataset
-from berth_trainer.prompts import WORDINGS, Parts, Said, messages
+from berth_trainer.data.prompt_variants import BUILT_IN
+from berth_trainer.data.prompts import WORDINGS, Parts, Said, messages
 
 
 @pytest.fixture(scope="module")
 def material_and_settings(corpus_folder, tmp_path_factory):
-    from berth_trainer.config_file import settings_from
+    from berth_trainer.config.config_file import settings_from
 
     document = {"model": {"path": "m"}, "data": {"train_path": str(corpus_folder)}}
     settings = settings_from(document, source=tmp_path_factory.mktemp("c") / "c.json")

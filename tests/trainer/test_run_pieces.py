@@ -14,25 +14,21 @@ from types import SimpleNamespace
 import pytest
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
-from berth_trainer import (
-    deepspeed_config,
-    failures,
-    gathering,
-    plan_run,
-    session,
-    training_arguments,
-)
-from berth_trainer.callbacks import MetricLines, StopWithCheckpoint, log_line
-from berth_trainer.checklist import Check, report
-from berth_trainer.environment import concerns_the_user, plain_architectures, prepare
-from berth_trainer.evaluation import shares
-from berth_trainer.folders import make_writable
-from berth_trainer.hardware import Hardware
-from berth_trainer.metrics import MetricsFile, perplexity
-from berth_trainer.problem import Problem
-from berth_trainer.ranks import ranks_from, warn
-from berth_trainer.settings import DeepSpeedSettings, TrainingSettings
-from berth_trainer.stop_signals import NOTHING, SAVE, STOP, StopSignals, mark_stopped
+from berth_trainer.checkpoint.output_paths import make_writable
+from berth_trainer.config import deepspeed_config, training_arguments
+from berth_trainer.config.environment import concerns_the_user, plain_architectures, prepare
+from berth_trainer.config.settings import DeepSpeedSettings, TrainingSettings
+from berth_trainer.errors import Problem
+from berth_trainer.memory import apply
+from berth_trainer.model import zero3_leaf_layers
+from berth_trainer.model.hardware import Hardware
+from berth_trainer.training import failures, session
+from berth_trainer.training.callbacks import MetricLines, StopWithCheckpoint, log_line
+from berth_trainer.training.checklist import Check, report
+from berth_trainer.training.evaluation import shares
+from berth_trainer.training.metrics import MetricsFile, perplexity
+from berth_trainer.training.ranks import ranks_from, warn
+from berth_trainer.training.stop_signals import NOTHING, SAVE, STOP, StopSignals, mark_stopped
 
 SHARED = (
     "train_batch_size",
@@ -75,10 +71,10 @@ def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
     whole = DeepSpeedSettings(stage=3)
     layer = sum(one.numel() for one in Gemma3ForCausalLM(config).model.layers[0].parameters())
 
-    assert gathering.fetch_ahead(whole, config) == pytest.approx(layer, rel=1e-3)
-    assert gathering.fetch_ahead(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
-    assert gathering.fetch_ahead(DeepSpeedSettings(stage=2), config) == 0
-    assert gathering.fetch_ahead(whole, PreTrainedConfig()) == 0
+    assert zero3_leaf_layers.fetch_ahead(whole, config) == pytest.approx(layer, rel=1e-3)
+    assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
+    assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=2), config) == 0
+    assert zero3_leaf_layers.fetch_ahead(whole, PreTrainedConfig()) == 0
     for ahead, told in ((layer, layer), (0, "auto")):
         built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, fetch_ahead=ahead)
         assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == told
@@ -311,7 +307,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
 def test_transformers_keeps_its_bars_and_reports_out_of_a_log(workspace):
     """A user cannot act on them; what matters of the report is said in the trainer's own words."""
     script = (
-        "from berth_trainer.environment import quieten_transformers; quieten_transformers()\n"
+        "from berth_trainer.config.environment import quieten_transformers; quieten_transformers()\n"
         "from transformers import AutoModelForCausalLM as Auto, AutoConfig\n"
         f"config = AutoConfig.from_pretrained({str(workspace / 'model')!r})\n"
         "config.tie_word_embeddings = False\n"
@@ -389,7 +385,7 @@ def test_bf16_states_on_the_host_without_cpu_adam_are_one_sentence(settings_of):
     states = {"optimizer_states": "bf16"}
 
     with pytest.raises(Problem, match="offload_optimizer to none, or the states to fp32"):
-        plan_run.settle(settings_of(training=states), Gemma3TextConfig(), cpu, alone)
+        apply.settle(settings_of(training=states), Gemma3TextConfig(), cpu, alone)
 
     kept = settings_of(training=states, deepspeed={"offload_optimizer": "none"})
-    assert plan_run.settle(kept, Gemma3TextConfig(), cpu, alone) == (kept, None)
+    assert apply.settle(kept, Gemma3TextConfig(), cpu, alone) == (kept, None)

@@ -2,19 +2,19 @@
 
 import pytest
 
+from berth_trainer.config.settings import STRATEGIES, HistorySettings
 from berth_trainer.data.history import HistoryPool
 from berth_trainer.data.load import load_material
 from berth_trainer.data.records import Dialogue, Turn
 from berth_trainer.data.samples import make_samples
 from berth_trainer.data.similarity import Similarity
 from berth_trainer.data.splits import split
-from berth_trainer.settings import STRATEGIES, HistorySettings
 
 
 @pytest.fixture(scope="module")
 def material(corpus_folder, tmp_path_factory):
     """The corpus, a tenth held out twice."""
-    from berth_trainer.config_file import settings_from
+    from berth_trainer.config.config_file import settings_from
 
     document = {
         "model": {"path": "m"},

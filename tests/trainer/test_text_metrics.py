@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from berth_trainer.text_metrics import Pair, bleu, distinct, measure, overlap_f1, rouge_l, units
+from berth_trainer.training.text_metrics import (
+    Pair,
+    bleu,
+    distinct,
+    measure,
+    overlap_f1,
+    rouge_l,
+    units,
+)
 
 
 def test_units_need_no_spaces():

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from berth_trainer.ablations import BUILT_IN, Ablation, choose
-from berth_trainer.application import main
-from berth_trainer.arguments import parse_arguments
-from berth_trainer.launch_check import check_launch, single_gpu
-from berth_trainer.problem import Problem
-from berth_trainer.ranks import ranks_from
+from berth_trainer.config.arguments import parse_arguments
+from berth_trainer.config.launch_check import check_launch, single_gpu
+from berth_trainer.data.prompt_variants import BUILT_IN, Ablation, choose
+from berth_trainer.errors import Problem
+from berth_trainer.training.application import main
+from berth_trainer.training.ranks import ranks_from
 
 
 def test_the_users_command_line_is_read():
@@ -145,12 +145,12 @@ def test_a_missing_model_is_one_sentence(capsys, workspace, tmp_path):
 @pytest.mark.usefixtures("started_plainly")
 def test_out_of_memory_is_explained_and_told_to_the_queue(capsys, workspace, tmp_path, monkeypatch):
     """Nobody is left alone with "CUDA out of memory": a sentence, failure.json, exit code 1."""
-    import berth_trainer.session
+    import berth_trainer.training.session
 
     def run(*_):
         raise RuntimeError("CUDA out of memory. Tried to allocate 12.00 GiB")
 
-    monkeypatch.setattr(berth_trainer.session.Session, "run", run)
+    monkeypatch.setattr(berth_trainer.training.session.Session, "run", run)
     for name in ("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR", "OMP_NUM_THREADS", "PATH",
                  "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
                  "MASTER_PORT", "HF_HUB_OFFLINE", "PYTHONWARNINGS"):  # fmt: skip

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.trainer.launching import LAUNCHERS, command, lines_of, losses, ranks_of, wait_for
 
-from berth_trainer import checkpoints
-from berth_trainer.ablations import BUILT_IN
+from berth_trainer.checkpoint import checkpoints
+from berth_trainer.data.prompt_variants import BUILT_IN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -161,11 +161,11 @@ def plain_test_loss(config, model, workspace):
     import torch
     from transformers import AutoTokenizer
 
-    from berth_trainer.ablations import DEFAULT
-    from berth_trainer.config_file import read_settings
+    from berth_trainer.config.config_file import read_settings
     from berth_trainer.data.encode import Encoder
     from berth_trainer.data.load import load_material, make_dataset
-    from berth_trainer.prompts import WORDINGS
+    from berth_trainer.data.prompt_variants import DEFAULT
+    from berth_trainer.data.prompts import WORDINGS
 
     settings = read_settings(config)
     material = load_material(settings)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from berth_trainer import reports
-from berth_trainer.card_peak import bf16_peak, share_of_peak
-from berth_trainer.grace import left_for_saving, outlook
-from berth_trainer.problem import Problem
-from berth_trainer.settings import ReportSettings
+from berth_trainer.config.settings import ReportSettings
+from berth_trainer.errors import Problem
+from berth_trainer.model.gpu_flops import bf16_peak, share_of_peak
+from berth_trainer.training import reports
+from berth_trainer.training.shutdown_deadline import left_for_saving, outlook
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from berth.protocol.internal import DesiredState, WorkerReport
 from berth.protocol.states import FenceKind
-from berth_worker.link import Link
+from berth_worker.server_link.link import Link
 
 
 def test_a_server_that_comes_anew_hears_at_once(idle_worker, until):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from berth.protocol.internal import DesiredAttempt, DesiredState
-from berth_worker import reconcile
-from berth_worker.reconcile import (
+from berth_worker.attempts import reconcile
+from berth_worker.attempts.reconcile import (
     Forget,
     GiveUp,
     Look,

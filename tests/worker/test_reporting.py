@@ -10,8 +10,8 @@ from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.states import FenceKind
-from berth_worker import reporting
-from berth_worker.reporting import Reporter
+from berth_worker.server_link import report
+from berth_worker.server_link.report import Reporter
 
 
 def look(driver_version: str = "1") -> BoxSnapshot:
@@ -24,7 +24,7 @@ def look(driver_version: str = "1") -> BoxSnapshot:
 def box(monkeypatch):
     """A reporter that has just told of an empty box, with its clock in the test's hand."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: clock.now))
     sampler = SimpleNamespace(latest=look())
     supervisor = SimpleNamespace(has_attempts=False, observed=lambda *, everything: ())  # noqa: ARG005
     frame = WorkerReport(worker_id="w", boot_id="b", fence=FenceKind.ADVISORY, version="0")

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from berth_worker.attempts.rundir import RunDir
 from berth_worker.fence import APPLY
 from berth_worker.launch import Starter
-from berth_worker.rundir import RunDir
-from berth_worker.shim import become, nursery, supervise
+from berth_worker.shim import exec_job, fork_server, supervise
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_a_shim_whose_worker_has_gone_serves_nobody_else(tmp_path, until, gone):
     worker of before left behind are given to others.
     """
     worker, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    forked = nursery._Nursery(channel, become.load_fence(str(APPLY)))
+    forked = fork_server._Nursery(channel, exec_job.load_fence(str(APPLY)))
     forked._fork()
     (fd,) = forked._waiting
     pipe = send(worker, orders(tmp_path / "a", "1.1", "true"))
@@ -250,11 +250,11 @@ def lone_shim(patience, monkeypatch, tmp_path):
     children: list[int] = []
 
     def serve(turns: int) -> tuple[int, Callable[[], bytes]]:
-        monkeypatch.setattr(nursery, "_MOST_TURNS", turns)
+        monkeypatch.setattr(fork_server, "_MOST_TURNS", turns)
         child = os.fork()
         if child == 0:
             ours.close()
-            nursery._be_shim(theirs, become.load_fence(str(APPLY)))
+            fork_server._be_shim(theirs, exec_job.load_fence(str(APPLY)))
         theirs.close()
         children.append(child)
         return child, one_more

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.atomic_file import write_json
-from berth_trainer.demo_dialogues import CHINESE, JAPANESE, dialogues, persona
-from berth_trainer.demo_model import save_model
-from berth_trainer.prompts import WORDINGS
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.data.prompts import WORDINGS
+from berth_trainer.demo.dialogues import CHINESE, JAPANESE, dialogues, persona
+from berth_trainer.demo.model import save_model
 
 VERSION = 2
 DONE = ".complete.json"

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from berth_trainer.application import main as run
-from berth_trainer.stop_signals import end_at_once
+from berth_trainer.training.application import main as run
+from berth_trainer.training.stop_signals import end_at_once
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,8 +14,8 @@ if __name__ == "__main__":
         # would hide other packages of those names. The package's parent belongs there.
         sys.path[0] = str(Path(_HERE).parent)
 
-    from berth_trainer.application import leave, main
-    from berth_trainer.stop_signals import end_at_once
+    from berth_trainer.training.application import leave, main
+    from berth_trainer.training.stop_signals import end_at_once
 
     end_at_once()
     leave(main(program=sys.argv[0]))

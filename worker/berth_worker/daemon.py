@@ -19,16 +19,16 @@ import structlog
 from berth.daemons import identity
 from berth.daemons.lock import Lock
 from berth.protocol.internal import WorkerReport
-from berth_worker.audit import Audit
-from berth_worker.boot import BootNote
+from berth_worker.attempts.boot import BootNote
+from berth_worker.attempts.supervisor import Supervisor
 from berth_worker.devices import Devices, DevicesError, choose_devices
+from berth_worker.devices.lease_audit import Audit
+from berth_worker.devices.sampling import Sampler
 from berth_worker.fence import Fence, probe
 from berth_worker.launch import Starter, Surroundings
-from berth_worker.link import Link
-from berth_worker.reporting import Reporter
-from berth_worker.sampling import Sampler
+from berth_worker.server_link.link import Link
+from berth_worker.server_link.report import Reporter
 from berth_worker.settings import Settings, SettingsError, load
-from berth_worker.supervisor import Supervisor
 
 ALREADY_RUNS = 75
 _log = structlog.get_logger(__name__)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from berth.cli import failure, jobtext
-from berth.cli.harmless import Harmless
-from berth.cli.meanwhile import Meanwhile
 from berth.cli.session import connect, note, print_json_line
+from berth.cli.terminal_filter import Harmless
+from berth.cli.wait_notices import Meanwhile
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job

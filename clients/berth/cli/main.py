@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from berth.cli.asked import SpecCommand
-from berth.cli.group import HEADINGS, BerthGroup
+from berth.cli.error_handling import HEADINGS, BerthGroup
+from berth.cli.job_options import SpecCommand
 from berth.cli.verbs import (
     ablate,
     cancel,

@@ -9,32 +9,31 @@ import anyio
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from berth_server.api import (
+from berth_server.api import problems, schema
+from berth_server.api.auth import Gate
+from berth_server.api.context import Context
+from berth_server.api.routes import (
     ablations,
     access,
     dashboard,
     events,
-    follow,
     gpus,
     health,
     internal,
     jobs,
     live,
+    log_follow,
+    log_tail,
     logs,
-    logtail,
     metrics,
-    problems,
     prometheus,
     reservations,
-    schema,
     server,
     snapshots,
     submit,
 )
-from berth_server.api.clock import keep_time
-from berth_server.api.context import Context
-from berth_server.api.gate import Gate
-from berth_server.api.notices import send_notices
+from berth_server.background.timers import keep_time
+from berth_server.background.webhooks import send_notices
 from berth_server.web.static import Dashboard
 
 
@@ -68,12 +67,12 @@ def create_app(context: Context) -> FastAPI:
         submit,
         jobs,
         logs,
-        follow,
+        log_follow,
         metrics,
         ablations,
         snapshots,
         dashboard,
-        logtail,
+        log_tail,
         live,
         gpus,
         reservations,

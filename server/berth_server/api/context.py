@@ -8,17 +8,17 @@ from pathlib import Path
 
 from fastapi import Request
 
-from berth_server.api.watch import FileWatch
-from berth_server.service.callers import Caller
-from berth_server.service.early import EarlyStops
-from berth_server.service.foresight import Foresight
-from berth_server.service.history import History
-from berth_server.service.logins import Logins
-from berth_server.service.logs import LineReader
-from berth_server.service.logsearch import Markers
-from berth_server.service.permissions import Accesses
+from berth_server.api.file_watch import FileWatch
+from berth_server.service.ablations.early_stopping import EarlyStops
+from berth_server.service.auth.callers import Caller
+from berth_server.service.auth.logins import Logins
+from berth_server.service.gpus.telemetry import History
+from berth_server.service.jobs.memory_warnings import Foresight
+from berth_server.service.jobs.permissions import Accesses
+from berth_server.service.logs.pages import LineReader
+from berth_server.service.logs.search import Markers
+from berth_server.service.notifier import Signal
 from berth_server.service.service import Service
-from berth_server.service.signals import Signal
 from berth_server.settings import Settings
 
 CALLER = "berth.caller"

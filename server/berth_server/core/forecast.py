@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from math import inf
 
-from berth_server.core.board import ENDING_S, Board, Part, nth
+from berth_server.core.availability import ENDING_S, Board, Part, nth
 from berth_server.core.limits import LimitOutlook, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 

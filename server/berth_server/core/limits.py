@@ -9,10 +9,10 @@ from math import inf
 from operator import itemgetter
 from typing import Literal
 
-from berth_server.core.board import Board
+from berth_server.core.availability import Board
 from berth_server.core.calendar import in_force
+from berth_server.core.gpu_share import wanted
 from berth_server.core.model import AblationView, JobView, RunningView, Snapshot, Usage
-from berth_server.core.parts import wanted
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]

@@ -8,11 +8,11 @@ from math import exp, inf, log, sqrt
 from operator import attrgetter
 
 from berth.protocol.explain import PointsKind
-from berth_server.core.board import Board
-from berth_server.core.clearing import CHAIN, Turn, turns_before
+from berth_server.core.availability import Board
 from berth_server.core.model import JobView, Snapshot
 from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
+from berth_server.core.whole_box_order import CHAIN, Turn, turns_before
 
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""

@@ -18,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from berth_server.core.board import Board, Shadow
+from berth_server.core.availability import Board, Shadow
 from berth_server.core.forecast import forecast
 from berth_server.core.limits import Hit, Tally
 from berth_server.core.model import Claim, JobView, Plan, Preemption, RunningView, Snapshot, Start
+from berth_server.core.next_event import wake_at
 from berth_server.core.order import ranked
 from berth_server.core.placement import choose
 from berth_server.core.settings import PolicySettings
 from berth_server.core.victims import lost_s, victims
-from berth_server.core.wake import wake_at
 
 
 @dataclass(frozen=True, kw_only=True)

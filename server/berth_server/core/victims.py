@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from berth_server.core.board import Board
+from berth_server.core.availability import Board
 from berth_server.core.model import JobView, RunningView, Snapshot
 
 _MOST_EXACT = 12

@@ -13,15 +13,15 @@ import structlog
 
 from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
-from berth_server.service import schedule
-from berth_server.service.board import Board
-from berth_server.service.freeze import Freezer
-from berth_server.service.groups import Groups
-from berth_server.service.past import Past
-from berth_server.service.planner import Planner
-from berth_server.service.ports import Ports
-from berth_server.service.sight import Sight
-from berth_server.service.signals import Signal
+from berth_server.service.attempts.ports import Ports
+from berth_server.service.gpus.worker_state import Sight
+from berth_server.service.jobs.freeze_code import Freezer
+from berth_server.service.notifier import Signal
+from berth_server.service.scheduling import apply
+from berth_server.service.scheduling.cache import Board
+from berth_server.service.scheduling.groups import Groups
+from berth_server.service.scheduling.planner import Planner
+from berth_server.service.scheduling.run_history import Past
 from berth_server.store import events, gpus, reservations
 from berth_server.store.database import Database, Transaction
 
@@ -141,7 +141,7 @@ class Service:
                 self.board.refresh(tx, tx.touched, tx.now, tx.inserted)
                 self.planner.changed(tx.touched)
                 tx.inserted.clear()
-                if plan != "never" and schedule.could_start(self, tx.now):
+                if plan != "never" and apply.could_start(self, tx.now):
                     if plan == "soon" and self._plans_are_dear():
                         self._wake(tx.now + 4 * self.plan_cost_s)
                     else:
@@ -159,7 +159,7 @@ class Service:
 
     def plan_now(self) -> None:
         """Plan, and carry it out, if anything could start."""
-        if schedule.could_start(self, self.clock()):
+        if apply.could_start(self, self.clock()):
             with self.change(plan="now"):
                 pass
 
@@ -180,7 +180,7 @@ class Service:
                 return known.snapshot, known.plan
         key = (self.board.version, self.sight.reported_at)
         began = time.perf_counter()
-        snapshot, plan = schedule.make_plan(self, now, forecast=True)
+        snapshot, plan = apply.make_plan(self, now, forecast=True)
         cost_s = time.perf_counter() - began
         self._forecast = _Forecast(key, snapshot, plan, now, cost_s)
         return snapshot, plan
@@ -208,7 +208,7 @@ class Service:
         before = set(tx.touched), tx.events
         try:
             plan = self.planner.plan(self, tx.now)
-            if schedule.apply(self, tx, plan) or plan.preemptions:
+            if apply.apply(self, tx, plan) or plan.preemptions:
                 self.board.refresh(tx, tx.touched, tx.now)
         except Exception:
             log.exception("plan.failed")
@@ -222,7 +222,7 @@ class Service:
         cost_s = time.perf_counter() - began
         self.plan_cost_s = 0.7 * self.plan_cost_s + 0.3 * cost_s
         wake_at = plan.wake_at.timestamp() if plan.wake_at else None
-        if self.planner.partial and schedule.could_start(self, tx.now):
+        if self.planner.partial and apply.could_start(self, tx.now):
             # Somebody further back may fit into what is left: all of them get their turn soon.
             soon = tx.now + max(4 * self.planner.full_cost_s, 0.005)
             wake_at = soon if wake_at is None else min(soon, wake_at)

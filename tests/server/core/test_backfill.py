@@ -11,7 +11,7 @@ from tests.server.core.virtual_box import GIB, RARELY, START, USERS, VirtualBox
 
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
-from berth_server.core.explain import explain
+from berth_server.core.explain.explanation import explain
 from berth_server.core.model import AblationView, JobView
 from berth_server.core.settings import Limits, PolicySettings
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import GIB, box, gpu, job, running
 
-from berth_server.core.choice import why_these
+from berth_server.core.explain.placement_reason import why_these
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 from berth_server.core.placement import choose, link_scores, merit, places
 from berth_server.core.policy import plan

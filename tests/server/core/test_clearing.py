@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import NOW, box, job, running
 
-from berth_server.core.clearing import Turn, turns_before
+from berth_server.core.explain.score_breakdown import standings
 from berth_server.core.model import Snapshot
 from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
-from berth_server.core.standing import standings
+from berth_server.core.whole_box_order import Turn, turns_before
 
 HOUR = 3600.0
 CLEAR = [0.0] * 8

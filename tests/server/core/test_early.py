@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.protocol.ablations import EarlyStop
-from berth_server.core.early import Curve, stops
+from berth_server.core.early_stopping import Curve, stops
 
 MEDIAN = EarlyStop(rule="median", metric="loss", after_step=2)
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scenes import NOW, box, gpu, job, running, snapshots
 
 from berth.protocol.states import JobState
-from berth_server.core.explain import explain, without_later
+from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import ReservationView, RunningView, Snapshot
 from berth_server.core.placement import choose
 from berth_server.core.policy import plan

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from scenes import NOW, box, job, running, snapshots
 
-from berth_server.core.board import Board
+from berth_server.core.availability import Board
+from berth_server.core.explain.score_breakdown import standings
 from berth_server.core.model import Snapshot, Usage
 from berth_server.core.order import Weigher
 from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
-from berth_server.core.standing import standings
 
 HELD = running(100, range(8), hours=5)
 

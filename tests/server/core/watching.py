@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from berth.protocol.base import parse_duration
 from berth.protocol.states import JobState
-from berth_server.core.explain import explain
-from berth_server.core.hints import without_run
+from berth_server.core.explain.explanation import explain
+from berth_server.core.explain.hints import without_run
 from berth_server.core.limits import Tally, is_spent
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.core.policy import plan

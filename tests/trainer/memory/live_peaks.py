@@ -23,9 +23,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from berth_trainer import checkpointing, chunked_loss, fused_layers
-from berth_trainer.environment import _free_port
+from berth_trainer.config.environment import _free_port
 from berth_trainer.memory import read_shape
+from berth_trainer.model import activation_checkpointing, chunked_loss, fused_layers
 
 TOKENS = 1024
 
@@ -84,7 +84,7 @@ def peak_of(config, *, stage, fused, chunk, layers):
         if chunk:
             chunked_loss.install(model, chunk)
         if layers is not None:
-            checkpointing.enable(model, layers)
+            activation_checkpointing.enable(model, layers)
         optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4)
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds)
         ids = torch.randint(0, config.vocab_size, (1, TOKENS))

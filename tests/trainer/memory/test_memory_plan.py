@@ -14,7 +14,7 @@ from tests.trainer.memory.gemma3 import GEMMA3
 from berth_trainer.memory import Budget, Setup, ShapeError, choose, estimate, plan, read_shape
 from berth_trainer.memory.__main__ import main
 from berth_trainer.memory.estimate import GIB
-from berth_trainer.memory.plan import fewest_layers
+from berth_trainer.memory.search import fewest_layers
 from berth_trainer.memory.speed import tokens_per_s
 
 CARD = int(79.6 * GIB)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from tests.trainer.memory.gemma3 import GEMMA3
 
-from berth_trainer import oom_steps, planning
-from berth_trainer.memory import Budget, estimate, read_shape
+from berth_trainer.errors import Problem
+from berth_trainer.memory import Budget, decide, estimate, read_shape
 from berth_trainer.memory.estimate import GIB
-from berth_trainer.problem import Problem
+from berth_trainer.training import oom_steps
 
 H100 = Budget(gpu=int(79.6 * GIB), host=1500 * GIB)
 H200 = Budget(gpu=int(139.7 * GIB), host=1500 * GIB)
@@ -19,7 +19,7 @@ def shape_of(size):
 
 
 def decided(settings, size="4b", *, gpus=1, budget=H200, fused=True):
-    return planning.decide(settings, shape_of(size), gpus=gpus, budget=budget, fused=fused)
+    return decide.decide(settings, shape_of(size), gpus=gpus, budget=budget, fused=fused)
 
 
 def test_without_being_asked_nothing_changes(settings_of):
@@ -111,7 +111,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
     decision = decided(settings, "27b", budget=H100)
     assert decision.warnings
     with pytest.raises(Problem, match=r"states alone take .* GiB a card"):
-        planning.refuse_impossible(decision, H100)
+        decide.refuse_impossible(decision, H100)
 
 
 def test_27b_on_four_and_eight_cards(settings_of):
@@ -131,20 +131,20 @@ def test_27b_on_four_and_eight_cards(settings_of):
 def test_a_global_batch_that_cannot_be_made_is_a_problem(settings_of):
     """Neither rounded nor overruled."""
     with pytest.raises(Problem, match="multiple of 8"):
-        planning.with_global_batch(settings_of(training={"global_batch": 12, "batch_size": 2}), 4)
+        decide.with_global_batch(settings_of(training={"global_batch": 12, "batch_size": 2}), 4)
     both = {"global_batch": 16, "gradient_accumulation_steps": 2}
     with pytest.raises(Problem, match="remove one of them"):
-        planning.with_global_batch(settings_of(training=both), 4)
+        decide.with_global_batch(settings_of(training=both), 4)
 
 
 def test_four_bit_weights_leave_stage_3(settings_of):
     """Where the file leaves it open; where it does not, one sentence."""
     settings = settings_of(lora={"r": 16, "quantize": "4bit"})
-    zero = planning.with_four_bit(settings).deepspeed
+    zero = decide.with_four_bit(settings).deepspeed
     assert (zero.stage, zero.offload_param, zero.offload_optimizer) == (1, "none", "none")
     given = settings_of(lora={"r": 16, "quantize": "4bit"}, deepspeed={"stage": 3})
     with pytest.raises(Problem, match=r"set deepspeed.stage to 1"):
-        planning.with_four_bit(given)
+        decide.with_four_bit(given)
     with pytest.raises(Problem, match=r"set lora\.r"):
         settings_of(lora={"quantize": "4bit"})
 
@@ -161,7 +161,7 @@ def test_each_step_of_the_ladder_needs_less_and_keeps_the_step(settings_of, step
     training = smaller.training
     assert training.batch_size * training.gradient_accumulation_steps == 8
     before, after = (
-        estimate(shape_of("4b"), planning.setup_of(one, shape_of("4b"), gpus=1, fused=False))
+        estimate(shape_of("4b"), decide.setup_of(one, shape_of("4b"), gpus=1, fused=False))
         for one in (settings, smaller)
     )
     assert after.gpu < before.gpu

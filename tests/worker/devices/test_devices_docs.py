@@ -11,9 +11,9 @@ import pytest
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
 from berth.protocol.states import FenceKind
 from berth_worker.devices import choose_devices
-from berth_worker.devices.control import Control
 from berth_worker.devices.models import MODELS
 from berth_worker.devices.nvml import xids
+from berth_worker.devices.simulation_file import Control
 
 TEXT = (Path(__file__).parents[3] / "docs" / "devices.md").read_text()
 

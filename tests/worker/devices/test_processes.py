@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_worker import processes
-from berth_worker.processes import Process, ProcessBook
+from berth_worker.devices import processes
+from berth_worker.devices.processes import Process, ProcessBook
 
 # Starts a child in a session of its own, says its pid when it runs, then waits for a line.
 PARENT = """

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from berth_worker import processes
-from berth_worker.devices.seats import seats
-from berth_worker.processes import Process
+from berth_worker.devices import processes
+from berth_worker.devices.processes import Process
+from berth_worker.devices.simulated_placement import seats
 
 RANK = {b"LOCAL_RANK": b"1", b"CUDA_VISIBLE_DEVICES": b"4,5", b"BERTH_ATTEMPT": b"42.1"}
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.atomic_file import write_json
-from berth_trainer.one_at_a_time import alone
-from berth_trainer.problem import Problem
-from berth_trainer.ranks import say, warn
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.errors import Problem
+from berth_trainer.training.file_lock import alone
+from berth_trainer.training.ranks import say, warn
 
 _RECORD = "whole.json"  # written last: sizes and checksums of the files beside it
 _BLOCK = 64 << 20

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from berth_trainer.prompts import Message
+from berth_trainer.data.prompts import Message
 
 
 class ChatFormat:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from berth_trainer.ablations import Ablation
 from berth_trainer.data.encode import Encoded, Encoder
 from berth_trainer.data.history import HistoryPool
+from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompts import Parts, parts_of
 from berth_trainer.data.samples import Sample, Samples
 from berth_trainer.data.store import Array
-from berth_trainer.prompts import Parts, parts_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from berth_trainer.data import json_array
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
-from berth_trainer.problem import Problem
+from berth_trainer.errors import Problem
 
 PARTNER = "partner"
 

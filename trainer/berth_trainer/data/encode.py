@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from berth_trainer.data.chat_format import ChatFormat
-from berth_trainer.prompts import Parts, Said, Wording, messages
+from berth_trainer.data.prompts import Parts, Said, Wording, messages
 
 IGNORED = -100
 _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of many samples

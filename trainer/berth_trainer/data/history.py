@@ -8,10 +8,10 @@ from hashlib import blake2b
 
 import numpy as np
 
+from berth_trainer.config.settings import HistorySettings
 from berth_trainer.data.records import Dialogue, Turn
 from berth_trainer.data.similarity import Similarity
 from berth_trainer.data.store import Array, as_dialogues, hashed, numbered
-from berth_trainer.settings import HistorySettings
 
 _KEPT_SPEAKERS = 16  # whose similarities stay in memory: samples come speaker by speaker
 

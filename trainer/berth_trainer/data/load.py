@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from berth_trainer.ablations import Ablation
-from berth_trainer.atomic_file import write_json
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.config.settings import Settings
 from berth_trainer.data import store
 from berth_trainer.data.cache import Cache, Progress, default_root
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.digitaltwin import open_digitaltwin
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.history import HistoryPool
+from berth_trainer.data.prompt_variants import Ablation
 from berth_trainer.data.realpersonachat import is_realpersonachat, open_realpersonachat
 from berth_trainer.data.records import Dialogue, Profiles, Source
 from berth_trainer.data.samples import make_samples
 from berth_trainer.data.splits import Splits, split, without
 from berth_trainer.data.store import Dialogues, Store
-from berth_trainer.problem import Problem
-from berth_trainer.settings import Settings
+from berth_trainer.errors import Problem
 
 _VERSION = 1  # of the corpus entries in the cache
 NO_CACHE = "none"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
-from berth_trainer.problem import Problem
+from berth_trainer.errors import Problem
 
 
 def is_realpersonachat(path: Path) -> bool:

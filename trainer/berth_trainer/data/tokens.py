@@ -15,14 +15,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from berth_trainer import prompts
-from berth_trainer.data import chat_format, encode, history, samples, similarity, store
+from berth_trainer.data import chat_format, encode, history, prompts, samples, similarity, store
 from berth_trainer.data.cache import Cache, Progress
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import IGNORED
 from berth_trainer.data.packing import Item
 from berth_trainer.data.store import Array
-from berth_trainer.ranks import warn
+from berth_trainer.training.ranks import warn
 
 _TASK = 256  # samples a process encodes before it hands them over
 _FEW = 1024  # samples for which starting processes does not pay

@@ -8,7 +8,7 @@ gives peaks with their parts, `plan` walks over the possible set-ups and marks t
 from __future__ import annotations
 
 from berth_trainer.memory.estimate import Estimate, Setup, estimate
-from berth_trainer.memory.plan import Budget, Row, choose, plan
+from berth_trainer.memory.search import Budget, Row, choose, plan
 from berth_trainer.memory.shape import ModelShape, ShapeError, read_shape
 
 __all__ = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from berth_trainer.memory.estimate import GIB, Setup
-from berth_trainer.memory.plan import MARGIN, STAGES, Budget, Row, choose, plan
+from berth_trainer.memory.search import MARGIN, STAGES, Budget, Row, choose, plan
 from berth_trainer.memory.shape import ModelShape, ShapeError, read_shape
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", re.IGNORECASE)

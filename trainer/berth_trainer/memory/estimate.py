@@ -68,7 +68,7 @@ class Setup:
     checkpoint_layers: int | None = None
     """How many layers, from the first, are recomputed; absent: all of them."""
     fused: bool = False
-    """Whether the layers keep little for the backward pass (`berth_trainer.fused_layers`)."""
+    """Whether the layers keep little for the backward pass (`berth_trainer.model.fused_layers`)."""
     compiled: bool = False
     """Whether their arithmetic is compiled: as much memory, faster."""
     loss: Loss = "stock"

@@ -44,7 +44,7 @@ class ModelShape:
 
         Stock layers: the weights of the three widths reproduce what saved-tensor hooks counted
         at the real widths of Gemma-3 1b, 4b and 27b, 98, 83 and 82 bytes times the hidden width.
-        `fused`: with the layers of `berth_trainer.fused_layers`, whose list of kept tensors is
+        `fused`: with the layers of `berth_trainer.model.fused_layers`, whose list of kept tensors is
         short enough to write down.
         """
         if not fused:

@@ -12,12 +12,12 @@ import psutil
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
-from berth_worker import processes
-from berth_worker.devices.control import Control, ControlFile
+from berth_worker.devices import processes
 from berth_worker.devices.models import Model
+from berth_worker.devices.processes import Process, ProcessBook
 from berth_worker.devices.protocol import AttemptProcesses
-from berth_worker.devices.seats import seats
-from berth_worker.processes import Process, ProcessBook
+from berth_worker.devices.simulated_placement import seats
+from berth_worker.devices.simulation_file import Control, ControlFile
 
 _UUIDS = uuid.UUID("7b1c8a52-70d1-4a4e-8b0b-6f1f4a5f4b43")
 _BUSES = (0x18, 0x2A, 0x3A, 0x5D, 0x9A, 0xAB, 0xBA, 0xDB)

@@ -8,10 +8,10 @@ import os
 
 from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
+from berth_worker.attempts.rundir import RunDir
 from berth_worker.launch import code
 from berth_worker.launch.plan import Surroundings, plan
-from berth_worker.launch.starter import Starter
-from berth_worker.rundir import RunDir
+from berth_worker.launch.shim_launcher import Starter
 
 
 def launch(

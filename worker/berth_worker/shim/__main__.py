@@ -14,9 +14,9 @@ if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100,PTH120 - pathlib costs a start
     sys.path.append(os.path.dirname(os.path.dirname(here)))  # noqa: PTH120
     if sys.argv[1] == "--nursery":
-        from berth_worker.shim import nursery
+        from berth_worker.shim import fork_server
 
-        nursery.serve(int(sys.argv[2]), sys.argv[3])
+        fork_server.serve(int(sys.argv[2]), sys.argv[3])
     else:
         from berth_worker.shim import supervise
 

@@ -22,9 +22,9 @@ import select
 import signal
 import time
 
-from berth_worker.shim import become, ending, files, itself, kin
-from berth_worker.shim.dismissal import Dismissal, warn
+from berth_worker.shim import exec_job, files, process_tree, self_setup, signal_targets
 from berth_worker.shim.record import Record
+from berth_worker.shim.termination import Dismissal, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ _LET_GO_S = 1.0  # how long the worker may take to hear of the end before its sh
 def main(launch_path: str, notice: int = -1) -> None:
     """Be the shim of the attempt that `launch_path` describes, in a process of its own."""
     files.keep_from_jobs(notice)
-    Shim(itself.ready(), None).run(launch_path, notice)
+    Shim(self_setup.ready(), None).run(launch_path, notice)
 
 
 class Shim:
     """The supervisor of one attempt."""
 
-    def __init__(self, me: dict[str, Any], enter: become.Enter | None) -> None:
+    def __init__(self, me: dict[str, Any], enter: exec_job.Enter | None) -> None:
         """
         `me` is what `itself.ready` told of this process; `enter` the fence's door when the caller has
         loaded it already.
@@ -104,8 +104,8 @@ class Shim:
         if not poll.poll(_LET_GO_S * 1000):
             return False
         os.close(self._notice)
-        itself.be_named("free")
-        while signal.sigtimedwait(itself.BLOCKED, 0) is not None:
+        self_setup.be_named("free")
+        while signal.sigtimedwait(self_setup.BLOCKED, 0) is not None:
             pass
         return True
 
@@ -117,12 +117,12 @@ class Shim:
     def _claim(self, launch_path: str) -> bool:
         try:
             self._launch = json.loads(files.read(launch_path))
-            itself.be_named(self._launch["attempt"])
+            self_setup.be_named(self._launch["attempt"])
             files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
         except files.AlreadyStartedError:
             return False
         except (OSError, ValueError, KeyError) as error:
-            files.tell(self._notice, "refused", become.reason(error))
+            files.tell(self._notice, "refused", exec_job.reason(error))
             return False
         return True
 
@@ -131,17 +131,17 @@ class Shim:
         self._dismissal = Dismissal(self._folder, launch.get("cgroup"))
         try:
             log = self._open_log()
-            if become.is_plain(launch):
-                self._first = become.spawn(launch, log)
+            if exec_job.is_plain(launch):
+                self._first = exec_job.spawn(launch, log)
                 self._begin()
             else:
-                self._first, self._complaint = become.fork(launch, log, self._enter)
+                self._first, self._complaint = exec_job.fork(launch, log, self._enter)
             os.close(log)
-        except become.CannotStartError as error:
+        except exec_job.CannotStartError as error:
             self._fail(str(error))
             return
         except OSError as error:
-            self._fail(f"The attempt cannot be set up: {become.reason(error)}.")
+            self._fail(f"The attempt cannot be set up: {exec_job.reason(error)}.")
             return
         now = time.monotonic()
         limit_s = launch.get("time_limit_s")
@@ -183,7 +183,7 @@ class Shim:
         self._facts = {
             "attempt": self._launch["attempt"],
             "shim": self._me,
-            "first": dict(self._me, pid=self._first, start_ticks=kin.started(self._first)),
+            "first": dict(self._me, pid=self._first, start_ticks=process_tree.started(self._first)),
             "started_at": files.now_text(),
         }
         files.tell(self._notice, "began", json.dumps(self._facts))
@@ -192,7 +192,7 @@ class Shim:
         """The job stays: write down who runs it, and hold the space for its record."""
         self._note_at = None
         files.write("/proc/self/oom_score_adj", "-900")  # not before: the job would inherit it
-        self._facts["oom_kills"] = kin.oom_kills()
+        self._facts["oom_kills"] = process_tree.oom_kills()
         # Should the disk be full: a later worker finds us through `started`.
         with contextlib.suppress(OSError):
             files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
@@ -217,7 +217,7 @@ class Shim:
                 self._stop("time_limit", self._launch["grace_s"])
             if self._dismissal.begun:
                 self._dismissal.go_on(now, by_itself=self._cause == "exit")
-            received = signal.sigtimedwait(itself.BLOCKED, self._patience_s())
+            received = signal.sigtimedwait(self_setup.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
                 self._stop("stopped", *self._asked_terms_s())
         if self._complaint >= 0:
@@ -250,7 +250,7 @@ class Shim:
 
     def _sweep(self, now: float) -> None:
         """The job's first process has ended by itself: whoever is left has to leave as well."""
-        if self._status == 0 and ending.ranks_left():
+        if self._status == 0 and signal_targets.ranks_left():
             self._message = (
                 "The launcher ended with exit code 0 while its ranks still ran; look in the log "
                 "for what ended the process between them."

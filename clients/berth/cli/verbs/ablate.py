@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from berth.cli import asked, cells, jobfile, text
+from berth.cli import ablation_check, job_options, jobfile, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.verbs.compare import Best, Metric, caps_text, list_all, show_one
@@ -75,10 +75,10 @@ def submit(
     except MatrixError as error:
         raise Failure(str(error)) from None
     for cell in spec["cells"]:
-        cell["job"] = asked.Asked().completed(cell["job"])
+        cell["job"] = job_options.Asked().completed(cell["job"])
     if dry_run:
-        cells.check(spec, where)
-        print_json(spec) if as_json else print(cells.listed(spec))
+        ablation_check.check(spec, where)
+        print_json(spec) if as_json else print(ablation_check.listed(spec))
         return
     with connect() as client:
         made = client.ablate(spec, add=add)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth.cli.acting import act
+from berth.cli.bulk_actions import act
 from berth.cli.ids import JobIds
 from berth.cli.session import AsJson
 

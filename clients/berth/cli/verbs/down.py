@@ -11,7 +11,7 @@ import typer
 from berth.cli import text
 from berth.cli.failure import REFUSED, Failure
 from berth.cli.session import AsJson, note, print_json
-from berth.cli.starting import DRAINED_BY_DOWN, boxwide_is_up
+from berth.cli.startup import DRAINED_BY_DOWN, boxwide_is_up
 from berth.daemons import identity
 from berth.daemons.home import DAEMONS, Home
 from berth.sdk import address

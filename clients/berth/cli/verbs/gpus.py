@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from berth.cli import text
-from berth.cli.cards import GpuNames, card_names
 from berth.cli.durations import moment
+from berth.cli.gpu_list import GpuNames, card_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
 from berth.cli.verbs.reserve import reservation_lines, reservations, reserve, unreserve, whom

@@ -8,8 +8,8 @@ import typer
 
 from berth.cli import ids, jobtext, text
 from berth.cli.following import PATIENCE_S, Printer
-from berth.cli.meanwhile import Meanwhile
 from berth.cli.session import AsJson, connect, note
+from berth.cli.wait_notices import Meanwhile
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from berth.cli import following
-from berth.cli.asked import Asked, takes_asked
 from berth.cli.failure import Failure
 from berth.cli.flags import told_in_flags
+from berth.cli.job_options import Asked, takes_asked
 from berth.cli.session import AsJson, connect, note, print_json_line
 from berth.cli.verbs.submit import submitted
 

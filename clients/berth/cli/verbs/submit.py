@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from berth.cli import following, jobtext, text
-from berth.cli.asked import Asked, takes_asked
 from berth.cli.failure import Failure
 from berth.cli.flags import told_in_flags
+from berth.cli.job_options import Asked, takes_asked
 from berth.cli.session import AsJson, connect, note, print_json
 from berth.cli.verbs.why import facts, helps
 

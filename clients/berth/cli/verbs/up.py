@@ -15,7 +15,7 @@ from berth.cli import failure
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, print_json
-from berth.cli.starting import Up, boxwide_is_up, wait_until_up
+from berth.cli.startup import Up, boxwide_is_up, wait_until_up
 from berth.daemons import identity
 from berth.daemons.home import Home
 from berth.sdk import address
@@ -68,7 +68,7 @@ def up(
             raise
         _told(told, as_json=as_json)
         return
-    announce = [sys.executable, "-P", "-m", "berth.cli.starting", str(timeout_s)]
+    announce = [sys.executable, "-P", "-m", "berth.cli.startup", str(timeout_s)]
     sys.stdout.flush()
     # In place of this process: the keeper needs none of what the command line has loaded.
     os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell

@@ -11,7 +11,7 @@ import pynvml
 from berth_worker.devices import pci
 from berth_worker.devices.nvml import links
 from berth_worker.devices.nvml import readings as read
-from berth_worker.devices.nvml.gate import GpuLostError, ask, demand
+from berth_worker.devices.nvml.calls import GpuLostError, ask, demand
 from berth_worker.devices.nvml.readings import Readings, Use
 
 _NAMELESS = "GPU-unreadable-"

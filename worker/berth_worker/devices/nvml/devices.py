@@ -19,8 +19,8 @@ from berth_worker.devices.nvml.card import Card
 from berth_worker.devices.nvml.driver import Driver, Look
 from berth_worker.devices.nvml.pids import DriverPids
 from berth_worker.devices.nvml.readings import Use
+from berth_worker.devices.processes import ProcessBook
 from berth_worker.devices.protocol import AttemptProcesses
-from berth_worker.processes import ProcessBook
 
 _T = TypeVar("_T")
 _PATIENCE_S = 2.0

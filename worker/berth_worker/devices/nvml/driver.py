@@ -12,8 +12,7 @@ import structlog
 
 from berth_worker.devices.nvml import card as cards
 from berth_worker.devices.nvml import links, xids
-from berth_worker.devices.nvml.card import Card
-from berth_worker.devices.nvml.gate import (
+from berth_worker.devices.nvml.calls import (
     DriverGoneError,
     GpuLostError,
     ask,
@@ -21,6 +20,7 @@ from berth_worker.devices.nvml.gate import (
     demand,
     open_driver,
 )
+from berth_worker.devices.nvml.card import Card
 from berth_worker.devices.nvml.readings import Readings
 
 _BUSY_S = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-from berth_worker.devices.nvml.gate import GpuLostError, ask
+from berth_worker.devices.nvml.calls import GpuLostError, ask
 
 _ANCESTOR = {
     pynvml.NVML_TOPOLOGY_INTERNAL: "PIX",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from berth_worker import processes
+from berth_worker.devices import processes
 
 # The inode of the kernel's first pid namespace (PROC_PID_INIT_INO).
 _FIRST_NAMESPACE = "pid:[4026531836]"

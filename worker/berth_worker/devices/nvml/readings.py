@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-from berth_worker.devices.nvml.gate import ask, demand
+from berth_worker.devices.nvml.calls import ask, demand
 
 
 @dataclass(frozen=True, slots=True)

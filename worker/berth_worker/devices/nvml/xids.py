@@ -10,7 +10,7 @@ from typing import Any
 import pynvml
 import structlog
 
-from berth_worker.devices.nvml.gate import DriverGoneError, GpuLostError, ask, code_of
+from berth_worker.devices.nvml.calls import DriverGoneError, GpuLostError, ask, code_of
 
 _WAIT_MS = 250
 _RESET = "reset it when it is empty (nvidia-smi --gpu-reset) or reboot the box."

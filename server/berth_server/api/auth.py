@@ -1,0 +1,121 @@
+"""
+The gate that every request passes: who is it, and may a page of another site be behind it?
+
+Identity is, in this order, the unix socket's peer, a bearer token, the dashboard's cookie.
+Only `/api` and `/internal` need one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from berth_server.api.context import CALLER, Context
+from berth_server.api.identity import PEER
+from berth_server.api.problems import REQUEST_ID, Wrong, problem
+from berth_server.service.auth.callers import Caller, user_name
+from berth_server.service.auth.tokens import who
+
+COOKIE = "berth_session"
+_BODY_LIMIT = 64 << 20
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN = frozenset({"/api/v1/openapi.json"})
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="berth"'}
+
+
+class Gate:
+    """ASGI middleware in front of everything."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self.app = app
+        self.context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass with its caller in the scope, or answer it here."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = scope[REQUEST_ID] = secrets.token_hex(6)
+        try:
+            self._admit(scope)
+        except Wrong as wrong:
+            answer = problem(
+                wrong.status, wrong.sentence, request_id=request_id, headers=wrong.headers
+            )
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        """Put the caller into the scope. Raises Wrong."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > _BODY_LIMIT:
+            raise Wrong(413, "The body is larger than 64 MiB; submit in several lists.")
+        path: str = scope["path"]
+        internal = path.startswith("/internal")
+        if not (internal or path.startswith("/api")) or path in _OPEN:
+            return
+        peer: int | None = scope.get(PEER)
+        if internal:
+            if peer is None:
+                raise Wrong(403, "The worker speaks over the unix socket only; use /api/v1.")
+            if peer not in {0, os.geteuid()}:
+                raise Wrong(403, "Only the worker of this Berth may speak here; use /api/v1.")
+        if peer is not None:
+            scope[CALLER] = Caller(peer, user_name(peer), "socket")
+        else:
+            scope[CALLER] = self._by_secret(scope, headers)
+
+    def _by_secret(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+        service = self.context.service
+        authorization = headers.get(b"authorization")
+        if authorization is not None:
+            scheme, _, secret = authorization.decode("latin-1").partition(" ")
+            found = who(service, secret.strip(), "token")
+            if scheme.lower() == "bearer" and found is not None:
+                return found
+            sentence = (
+                "This token does not work (revoked, expired or mistyped); make one with "
+                "`berth token create` on the box."
+            )
+            raise Wrong(401, sentence, headers=_CHALLENGE)
+        secret = cookie(headers.get(b"cookie", b"").decode("latin-1"))
+        found = who(service, secret, "session") if secret else None
+        if found is None:
+            sentence = (
+                "Nobody knows who you are here; open the link that `berth web` prints on the box, "
+                "or send a token made with `berth token create` (BERTH_TOKEN)."
+            )
+            raise Wrong(401, sentence, headers=_CHALLENGE)
+        if scope["method"] not in _SAFE and not _same_origin(headers):
+            sentence = (
+                "A change with the dashboard's cookie must come from the dashboard's own page; "
+                "scripts use a token."
+            )
+            raise Wrong(403, sentence)
+        return found
+
+
+def cookie(header: str) -> str | None:
+    """The session secret in a Cookie header, if there is one."""
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return None
+
+
+def _same_origin(headers: dict[bytes, bytes]) -> bool:
+    """Browsers say where a change comes from; behind a proxy the forwarded host counts too."""
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site == b"same-origin"
+    origin = headers.get(b"origin")
+    if origin is None:
+        return False
+    hosts = {headers.get(b"host"), headers.get(b"x-forwarded-host")}
+    return urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") in hosts

@@ -1,0 +1,80 @@
+"""`/metrics`: the state at the moment of the scrape, in Prometheus' words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastapi import Request, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from berth.protocol.states import HolderKind, JobState
+from berth_server.api import routing
+from berth_server.api.context import Context, context
+from berth_server.service.gpus.gpu_map import show_box
+from berth_server.store import jobs
+
+router = routing.router(tag="health")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Open to everybody; no user and no command is named in it."""
+    registry = CollectorRegistry()
+    registry.register(_State(context(request)))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _State(Collector):
+    """Reads the service when it is asked, and keeps nothing."""
+
+    def __init__(self, room: Context) -> None:
+        self._room = room
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics."""
+        service = self._room.service
+        counts = jobs.counts(service.db.read)
+        by_state = GaugeMetricFamily("berth_jobs", "Jobs in each state", labels=["state"])
+        for state in JobState:
+            by_state.add_metric([state.value], counts.get(state.value, 0))
+        yield by_state
+        yield GaugeMetricFamily(
+            "berth_attempts_unreleased", "Attempts that hold GPUs", len(service.board.alive)
+        )
+        yield CounterMetricFamily("berth_events", "Events written", service.last_event_id())
+        yield CounterMetricFamily("berth_scheduling_passes", "Plans made", service.passes)
+        yield GaugeMetricFamily(
+            "berth_scheduling_pass_seconds", "Moving mean of a plan", service.plan_cost_s
+        )
+        fresh = service.sight.fresh(service.clock(), service.options.stale_after_s)
+        yield GaugeMetricFamily("berth_worker_up", "Whether the worker reports", int(fresh))
+        yield from self._gpus()
+
+    def _gpus(self) -> Iterable[Metric]:
+        names = ["gpu", "uuid"]
+        holder = GaugeMetricFamily(
+            "berth_gpu_holder", "1 for the kind of holder it has", labels=[*names, "kind"]
+        )
+        draining = GaugeMetricFamily("berth_gpu_draining", "No new job goes there", labels=names)
+        # Named like those of DCGM, so that its dashboards read them.
+        values = {
+            "DCGM_FI_DEV_GPU_UTIL": ("GPU utilisation, percent", "utilization_percent"),
+            "DCGM_FI_DEV_GPU_TEMP": ("Temperature, Celsius", "temperature_c"),
+            "DCGM_FI_DEV_POWER_USAGE": ("Power, watt", "power_w"),
+            "berth_gpu_memory_used_bytes": ("Memory in use", "memory_used_bytes"),
+            "berth_gpu_memory_total_bytes": ("Memory of the card", "memory_total_bytes"),
+        }
+        families = {n: GaugeMetricFamily(n, text, labels=names) for n, (text, _) in values.items()}
+        for gpu in show_box(self._room.service).gpus:
+            labels = [str(gpu.index), gpu.uuid]
+            for kind in HolderKind:
+                holder.add_metric([*labels, kind.value], int(gpu.holder.kind is kind))
+            draining.add_metric(labels, int(gpu.draining))
+            for name, (_, field) in values.items():
+                value = getattr(gpu, field)
+                if value is not None:
+                    families[name].add_metric(labels, value)
+        yield from (holder, draining, *families.values())

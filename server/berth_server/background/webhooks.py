@@ -1,0 +1,100 @@
+"""Telling webhooks about the end of jobs: best effort, never in the way of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from berth.protocol.states import FINAL_STATES
+from berth_server.api.context import Context
+from berth_server.service.jobs.present import show_job
+from berth_server.service.phrases import has_ended
+from berth_server.store import events, jobs
+from berth_server.store.records import JobRecord
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = structlog.get_logger()
+_KINDS = frozenset(f"job.{state}" for state in FINAL_STATES)
+_TIMEOUT_S = 10.0
+# After so many seconds each it is tried again.
+_PAUSES_S = (1.0, 5.0, 25.0)
+_AT_ONCE = 8
+
+
+async def send_notices(room: Context) -> None:
+    """Send a notice for every job that ends from now on and asked for one."""
+    last = room.service.last_event_id()
+    news = asyncio.Event()
+    stop = room.service.on_event.listen(news.set)
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+    try:
+        async with anyio.create_task_group() as group:
+            while True:
+                await news.wait()
+                news.clear()
+                last = _start(room, group, limiter, last)
+    finally:
+        stop()
+
+
+def _start(room: Context, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
+    """Start a sender for each notice that is due; the id of the last event looked at."""
+    reader = room.service.db.read
+    newest = room.service.last_event_id()
+    for job_id in events.with_notice(reader, _KINDS, after=last, until=newest):
+        record = jobs.get(reader, job_id)
+        if record is None:
+            continue
+        body = notice(room, record)
+        for url in json.loads(record.notify):
+            group.start_soon(_send, limiter, url, body, record.id)
+    return newest
+
+
+def notice(room: Context, record: JobRecord) -> bytes:
+    """
+    What is sent: `text` (Slack, Mattermost, Teams) and `content` (Discord) are the sentence,
+    `job` is the job as REST shows it.
+    """
+    told = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
+    if record.message:
+        told += f" {record.message}"
+    job = json.loads(show_job(room.service, record).model_dump_json())
+    return json.dumps({"text": told, "content": told, "job": job}).encode()
+
+
+async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: int) -> None:
+    # Paths and queries of webhooks are secrets: only the host is told.
+    host = urlsplit(url).hostname
+    async with limiter:
+        for pause_s in (*_PAUSES_S, None):
+            problem = await _post(url, body)
+            if problem is None:
+                log.info("notice.sent", job=job_id, host=host)
+                return
+            if pause_s is None:
+                log.warning("notice.failed", job=job_id, host=host, problem=problem)
+                return
+            await anyio.sleep(pause_s)
+
+
+async def _post(url: str, body: bytes) -> str | None:
+    """Post once; what went wrong, or None."""
+    import httpx2  # late: only servers whose users ask for notices pay for it
+
+    client: httpx2.AsyncClient
+    headers: dict[str, Any] = {"Content-Type": "application/json", "User-Agent": "berth"}
+    try:
+        async with httpx2.AsyncClient(timeout=_TIMEOUT_S) as client:
+            answer = await client.post(url, content=body, headers=headers)
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        return type(error).__name__
+    return None if answer.is_success else f"status {answer.status_code}"

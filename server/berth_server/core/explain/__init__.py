@@ -1,0 +1,1 @@
+"""Explanations of scheduling decisions: pure, from the planner's own facts."""

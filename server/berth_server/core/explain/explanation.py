@@ -1,0 +1,171 @@
+"""Why a job is where it is: the planner's own facts, put into sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from berth.protocol.explain import Explanation, Reason
+from berth.protocol.states import JobState
+from berth_server.core.availability import Board
+from berth_server.core.explain.hints import hints
+from berth_server.core.explain.phrases import clock, gpu_list
+from berth_server.core.explain.reasons import (
+    behind,
+    claimed,
+    limit_reached,
+    own_reasons,
+    reserved,
+    taken,
+    too_few,
+    worker_down,
+)
+from berth_server.core.forecast import forecast
+from berth_server.core.limits import Tally
+from berth_server.core.model import ExpectedStart, JobView, Plan, RunningView, Snapshot
+from berth_server.core.policy import fitting, walk
+
+
+def explain(snapshot: Snapshot, plan: Plan, job_id: int) -> Explanation:
+    """
+    Explain a pending or running job of the snapshot; `plan` must be the one made from it.
+
+    A pending job has no blocking reason exactly when `plan` starts it. Raises KeyError for a
+    job that is neither in the queue nor running.
+    """
+    job = snapshot.pending.get(job_id)
+    if job is not None:
+        start = plan.started.get(job_id)
+        return _starting(snapshot, plan, job) if start else _waiting(snapshot, plan, job)
+    for run in snapshot.running:
+        if run.job_id == job_id:
+            return _running(snapshot, run)
+    raise KeyError(job_id)
+
+
+def without_later(snapshot: Snapshot, plan: Plan, job_id: int) -> tuple[Snapshot, Plan]:
+    """
+    The same box and plan with the jobs that a queued one is explained by, which is quicker.
+
+    Those are the ones ahead of it, and whoever the plan starts or keeps GPUs for.
+    """
+    ahead = plan.order[: plan.order.index(job_id) + 1]
+    named = (*plan.started, *(claim.job_id for claim in plan.claims))
+    queue = tuple(snapshot.pending[other] for other in dict.fromkeys((*ahead, *named)))
+    return replace(snapshot, queue=queue), replace(plan, order=ahead)
+
+
+def _running(snapshot: Snapshot, run: RunningView) -> Explanation:
+    state = JobState.STOPPING if run.stopping else JobState.RUNNING
+    if run.started_at is None and not run.stopping:
+        state = JobState.STARTING
+    gpus = [gpu for gpu in snapshot.gpus if gpu.uuid in run.gpu_uuids]
+    where = f" on {gpu_list(gpus)}" if gpus else ""
+    sentence = f"It is {state.value}{where}."
+    return Explanation(
+        job_id=run.job_id,
+        state=state,
+        confidence="certain",
+        summary=sentence,
+        reasons=[Reason(kind="running", sentence=sentence, blocking=False)],
+    )
+
+
+def _starting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
+    gpus = [gpu for gpu in snapshot.gpus if gpu.uuid in plan.started[job.id].gpu_uuids]
+    return Explanation(
+        job_id=job.id,
+        state=job.state,
+        position=1,
+        expected_start=snapshot.now,
+        confidence="certain",
+        summary=f"It starts now on {gpu_list(gpus)}." if gpus else "It starts now.",
+    )
+
+
+def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
+    reasons = own_reasons(job, snapshot.now)
+    board: Board | None = None
+    position = plan.positions.get(job.id)
+    if position is not None:
+        if not snapshot.worker_ok:
+            reasons.append(worker_down())
+        else:
+            board = _box_reasons(snapshot, plan, job, reasons)
+    expected = _expected(snapshot, plan, job, position)
+    return Explanation(
+        job_id=job.id,
+        state=job.state,
+        position=position,
+        expected_start=expected.at if expected else None,
+        confidence=expected.confidence if expected else "unknown",
+        summary=_summary(reasons, position, expected),
+        reasons=reasons,
+        would_help=hints(snapshot, plan, job, board, reasons),
+    )
+
+
+def _box_reasons(
+    snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Reason]
+) -> Board | None:
+    """Add what the box and the jobs ahead leave it without; return the board as it finds it."""
+    place = plan.order.index(job.id)
+    before = plan.order[:place]
+    board, tally = Board(snapshot, plan.settings), Tally(snapshot, plan.settings)
+    for _ in walk(board, tally, [snapshot.pending[i] for i in before], plan.aged):
+        pass
+    hit = tally.hit(job) or tally.kept_from(job, board)
+    if hit is not None:
+        reasons.append(limit_reached(snapshot, hit))
+    usable = board.usable(job)
+    if len(usable) < job.gpus:
+        reasons.append(too_few(snapshot, job, len(usable)))
+        return None
+    if fitting(board, job) is None:
+        _gpu_reasons(snapshot, plan, job, board, reasons)
+    ahead = [i for i in before if i not in plan.started]
+    if ahead:
+        reasons.append(behind(snapshot, ahead))
+    return board
+
+
+def _gpu_reasons(
+    snapshot: Snapshot, plan: Plan, job: JobView, board: Board, reasons: list[Reason]
+) -> None:
+    """
+    Why the job finds no place: who keeps open GPUs from it first, then who is on the others, and
+    last who has reserved those too.
+    """
+    usable = board.usable(job)
+    kept = reserved(board, job, usable)
+    idle = {board.gpus[i].index for i in usable if board.open[i]}
+    now = [reason for reason in kept if idle.intersection(reason.gpu_indices)]
+    free = [i for i in usable if board.open[i] and board.kept_from(job, i) is None]
+    fresh = Board(snapshot, plan.settings)
+    gone = {uuid for start in plan.starts for uuid in start.gpu_uuids}
+    closed = [
+        i for i in usable if fresh.open[i] and not board.open[i] and fresh.gpus[i].uuid not in gone
+    ]
+    ahead = [i for i in plan.order[: plan.order.index(job.id)] if i not in plan.started]
+    if closed or len(free) >= job.gpus:
+        gpus = [board.gpus[i] for i in (*closed, *free)]
+        reasons.append(claimed(snapshot, plan, job, ahead, gpus))
+    reasons.extend(now)
+    reasons.extend(taken(snapshot, plan, job, usable))
+    reasons.extend(reason for reason in kept if reason not in now)
+
+
+def _expected(
+    snapshot: Snapshot, plan: Plan, job: JobView, position: int | None
+) -> ExpectedStart | None:
+    if position is None or job.id in plan.expected:
+        return plan.expected.get(job.id)
+    return forecast(snapshot, plan, position).get(job.id)
+
+
+def _summary(reasons: list[Reason], position: int | None, expected: ExpectedStart | None) -> str:
+    blocking = [reason.sentence for reason in reasons if reason.blocking]
+    text = blocking[0] if blocking else "It is next."
+    if expected is not None and position is not None:
+        about = "about " if expected.confidence == "guess" else ""
+        text += f" Expected start: {about}{clock(expected.at)}, place {position} in the queue."
+    return text

@@ -1,0 +1,1 @@
+"""Rules about ablations: matrices of jobs, their limits, early stopping, comparison."""

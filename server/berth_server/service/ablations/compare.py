@@ -1,0 +1,104 @@
+"""Jobs of one matrix, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from berth.protocol.ablations import AblationCaps, EarlyStop
+from berth.protocol.jobs import Job
+from berth.protocol.metrics import Ablation, AblationList, AblationRun, AblationSummary
+from berth_server.service.ablations.limits import used_gpu_s
+from berth_server.service.errors import NotFound
+from berth_server.service.jobs.present import show_jobs
+from berth_server.service.logs.metrics import extremes, read_metrics
+from berth_server.service.scheduling.cache import moment
+from berth_server.store import ablations, attempts, jobs
+from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+LABEL = "ablation"
+_MOST_RUNS = 500
+_ALL_POINTS = 1 << 30
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything of an ablation that comes from the database."""
+
+    id: str
+    records: list[JobRecord]
+    shown: list[Job]
+    tries: dict[int, list[AttemptRecord]]
+    caps: AblationCaps | None
+
+
+def sources(service: Service, ablation_id: str) -> Sources:
+    """The jobs of an ablation, its newest 500. Raises NotFound."""
+    reader = service.db.read
+    records = jobs.page(reader, labels=[(LABEL, ablation_id)], limit=_MOST_RUNS)[::-1]
+    if not records:
+        raise NotFound(
+            f"No job has the label {LABEL}={ablation_id}; `berth ablate ls` shows which there are."
+        )
+    tries = attempts.of_jobs(reader, [record.id for record in records])
+    row = ablations.get(reader, ablation_id)
+    caps = None if row is None else show_caps(service, row)
+    return Sources(ablation_id, records, show_jobs(service, records), tries, caps)
+
+
+def show_caps(service: Service, record: AblationRecord) -> AblationCaps:
+    """What its jobs may have together, and what they had."""
+    return AblationCaps(
+        user=record.user,
+        created_at=moment(record.created_at),
+        max_running=record.max_running,
+        max_gpu_hours=record.max_gpu_hours,
+        used_gpu_hours=round(used_gpu_s(service.board, record, service.clock()) / 3600.0, 4),
+        early_stop=rule_of(record),
+    )
+
+
+def rule_of(record: AblationRecord) -> EarlyStop | None:
+    """Its early-stop rule."""
+    return None if record.early_stop is None else EarlyStop.model_validate_json(record.early_stop)
+
+
+def gather(found: Sources) -> Ablation:
+    """The comparison. Reads the runs' metrics; run it on a thread."""
+    runs: list[AblationRun] = []
+    for record, job in zip(found.records, found.shown, strict=True):
+        tries = found.tries.get(record.id)
+        curve = read_metrics(record.id, tries[-1] if tries else None, record.uid, _ALL_POINTS)
+        last, best, step = extremes(curve.points)
+        runs.append(AblationRun.model_construct(job=job, last=last, best=best, step=step))
+    labels = [jobs.labels_of(record) for record in found.records]
+    names = dict.fromkeys(name for one in labels for name in one if name != LABEL)
+    return Ablation.model_construct(
+        id=found.id,
+        varies=[name for name in names if len({one.get(name) for one in labels}) > 1],
+        metrics=sorted({name for run in runs for name in run.last}),
+        runs=runs,
+        caps=found.caps,
+    )
+
+
+def list_ablations(service: Service, limit: int) -> AblationList:
+    """All ablations, those with the newest jobs first."""
+    rows = jobs.label_values(service.db.read, LABEL, limit)
+    known = {one.id: one for one in ablations.by_ids(service.db.read, {r.value for r in rows})}
+    return AblationList(
+        ablations=[
+            AblationSummary(
+                id=row.value,
+                jobs=row.jobs,
+                unfinished=row.unfinished,
+                users=sorted(row.users.split("\n")),
+                newest_job_id=row.newest,
+                caps=show_caps(service, known[row.value]) if row.value in known else None,
+            )
+            for row in rows
+        ]
+    )

@@ -1,0 +1,140 @@
+"""The worker tells what it sees."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from berth.protocol.internal import ObservedAttempt, WorkerReport
+from berth.protocol.states import AttemptState, JobState, Outcome
+from berth_server.service.ablations import limits
+from berth_server.service.attempts.ended import on_attempt_ended
+from berth_server.service.attempts.status import set_attempt_state, set_job_state
+from berth_server.service.attempts.stop import stop_attempt
+from berth_server.service.gpus.findings import Audit
+from berth_server.store import attempts, gpus, jobs
+from berth_server.store.database import Transaction
+from berth_server.store.gpus import KnownGpu
+from berth_server.store.records import AttemptRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+def on_report(service: Service, report: WorkerReport) -> None:
+    """
+    Take in a report. What it says of an attempt with another token, or of one that is
+    released, changes nothing; a report without news writes nothing.
+    """
+    now = service.clock()
+    fresh_before = service.sight.fresh(now, service.options.stale_after_s)
+    news = [
+        (record, seen)
+        for seen in report.attempts
+        if (record := _living(service, seen)) is not None and _is_news(record, seen)
+    ]
+    service.sight.take(report, now)
+    if report.snapshot is not None:
+        # What was released before this look is confirmed by it (or shown as a leftover).
+        service.board.forget_releases(report.snapshot.taken_at.timestamp())
+    audit = Audit.of(service)
+    box = _box(service)
+    if not (news or box or audit.news) and fresh_before:
+        return
+    ending = any(seen.phase == "ended" for _, seen in news)
+    with service.change(durable=ending, plan="now") as tx:
+        if not fresh_before:
+            audit.connected(tx, report)
+        if box:
+            gpus.remember(tx, box, tx.now)
+            service.known_gpus = box
+        for record, seen in news:
+            _take(tx, record, seen)
+            if seen.phase == "ended" and seen.gpus_clear:
+                limits.gave_back(tx, service.board, record)
+                # Before the plan: what was given back still counts against its user.
+                service.past.gave_back(record, service.board, tx.now)
+            tx.after_commit.append(partial(_learn, service, record))
+        audit.write(tx)
+        for record, message in audit.escaped:
+            stop_attempt(tx, record, Outcome.ESCAPED, message)
+    service.audited = audit.standing
+
+
+def _learn(service: Service, before: AttemptRecord) -> None:
+    """Remember how long a run took that succeeded."""
+    if before.ended_at is not None:
+        return
+    reader = service.db.read
+    now = attempts.get(reader, before.job_id, before.number)
+    if now is None or now.exit_code != 0 or now.outcome != Outcome.EXIT.value:
+        return
+    job = jobs.get(reader, before.job_id)
+    if job is not None and now.started_at is not None and now.ended_at is not None:
+        service.past.ran(job, now.ended_at - now.started_at)
+
+
+def _living(service: Service, seen: ObservedAttempt) -> AttemptRecord | None:
+    job_id, _, number = seen.attempt.partition(".")
+    if not (job_id.isdecimal() and number.isdecimal()):
+        return None
+    record = service.board.alive.get((int(job_id), int(number)))
+    return record if record is not None and record.token == seen.token else None
+
+
+def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
+    if seen.phase == "ended":
+        return record.state != AttemptState.ENDED.value or seen.gpus_clear
+    if record.state == AttemptState.ENDED.value:
+        return False
+    if seen.launch is not None and record.launch is None:
+        return True
+    if seen.saved_at is not None and seen.saved_at.timestamp() != record.saved_at:
+        return True
+    if seen.phase == "running":
+        return record.state == AttemptState.STARTING.value or (
+            record.started_at is None and seen.started_at is not None
+        )
+    return seen.phase == "stopping" and record.state != AttemptState.STOPPING.value
+
+
+def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
+    if seen.phase == "ended":
+        if record.state != AttemptState.ENDED.value:
+            on_attempt_ended(tx, record, seen)
+        if seen.gpus_clear:
+            attempts.release(tx, record.job_id, record.number)
+            tx.touched.add(record.job_id)
+        return
+    columns: dict[str, object] = {}
+    if seen.launch is not None:
+        columns["launch"] = seen.launch.model_dump_json()
+    if seen.started_at is not None:
+        columns["started_at"] = seen.started_at.timestamp()
+    if seen.saved_at is not None:
+        columns["saved_at"] = seen.saved_at.timestamp()
+    state = AttemptState(record.state)
+    if seen.phase == "running" and state is AttemptState.STARTING:
+        set_attempt_state(tx, record.job_id, record.number, AttemptState.RUNNING, columns)
+        started = {"started_at": columns.get("started_at", tx.now)}
+        message = f"Attempt {record.id} runs."
+        set_job_state(
+            tx, record.job_id, JobState.RUNNING, message, number=record.number, columns=started
+        )
+    elif seen.phase == "stopping" and state is not AttemptState.STOPPING:
+        set_attempt_state(tx, record.job_id, record.number, AttemptState.STOPPING, columns)
+        message = f"Attempt {record.id} is being stopped."
+        set_job_state(tx, record.job_id, JobState.STOPPING, message, number=record.number)
+    else:
+        set_attempt_state(tx, record.job_id, record.number, state, columns)
+
+
+def _box(service: Service) -> list[KnownGpu] | None:
+    """The box's GPUs if they are others than were known."""
+    if service.sight.snapshot is None:
+        return None
+    seen = [
+        KnownGpu(gpu.uuid, gpu.index, gpu.name, gpu.memory_total_bytes)
+        for gpu in service.sight.snapshot.gpus
+    ]
+    return seen if seen != service.known_gpus else None

@@ -1,0 +1,1 @@
+"""Callers, tokens, browser sessions and login links."""

@@ -1,0 +1,1 @@
+"""Rules about GPUs: observed state, the map, drains, reservations, telemetry."""

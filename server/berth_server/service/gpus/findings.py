@@ -1,0 +1,125 @@
+"""What a look at the GPUs brings to light: outsiders, sick cards, jobs outside their lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from berth.protocol.gpus import GpuSnapshot
+from berth.protocol.internal import WorkerReport
+from berth.protocol.states import AttemptState
+from berth_server.service.gpus.shares import overuse
+from berth_server.service.gpus.worker_state import (
+    Strangers,
+    outsider_sentence,
+    strangers,
+    unavailable,
+)
+from berth_server.store import events
+from berth_server.store.database import Transaction
+from berth_server.store.records import AttemptRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+Fact = tuple[str, str, int]
+"""GPU, kind, pid (0 where none belongs to it)."""
+
+
+@dataclass
+class Audit:
+    """One look compared with the one before."""
+
+    standing: frozenset[Fact]
+    before: frozenset[Fact]
+    sentences: dict[Fact, str] = field(default_factory=dict)
+    """Message of the event for a fact that is new; facts without one have no events."""
+    escaped: list[tuple[AttemptRecord, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, service: Service) -> Audit:
+        """Look at what the worker saw last."""
+        audit = cls(frozenset(), service.audited)
+        if service.sight.snapshot is None:
+            return audit
+        facts: set[Fact] = set()
+        for gpu in service.sight.snapshot.gpus:
+            holders = service.board.holders(gpu.uuid)
+            others = strangers(gpu, holders, service.board.released, confirmed=True)
+            facts |= audit._facts(gpu, others)
+            audit._find_escaped(service, gpu, others)
+            for lease in service.board.shares.get(gpu.uuid, ()):
+                audit._stop(service, lease.attempt, overuse(gpu, lease))
+        audit.standing = frozenset(facts)
+        return audit
+
+    @property
+    def news(self) -> bool:
+        """Whether anything is different, so that events or a plan are due."""
+        return self.standing != self.before or bool(self.escaped)
+
+    def write(self, tx: Transaction) -> None:
+        """Write an event for each fact that is new, and for each that is gone."""
+        for fact in sorted(self.standing - self.before):
+            if fact in self.sentences:
+                self._event(tx, fact, fact[1], self.sentences[fact])
+        for fact in sorted(self.before - self.standing):
+            uuid, kind, pid = fact
+            if kind == "outsider":
+                self._event(tx, fact, "outsider_left", f"Process {pid} has left GPU {uuid}.")
+            elif kind == "unhealthy":
+                self._event(tx, fact, "healthy", f"GPU {uuid} is healthy again.")
+
+    def connected(self, tx: Transaction, report: WorkerReport) -> None:
+        """The worker reports, for the first time or again."""
+        events.write(
+            tx,
+            "worker.connected",
+            f"The worker reports; its fence is {report.fence.value}.",
+            data={"fence": report.fence.value, "version": report.version},
+        )
+
+    @staticmethod
+    def _event(tx: Transaction, fact: Fact, kind: str, message: str) -> None:
+        uuid, _, pid = fact
+        events.write(tx, f"gpu.{kind}", message, gpu_uuid=uuid, data={"pid": pid} if pid else None)
+
+    def _facts(self, gpu: GpuSnapshot, others: Strangers) -> set[Fact]:
+        facts: set[Fact] = set()
+        for process in others.outsiders:
+            fact = (gpu.uuid, "outsider", process.pid)
+            self.sentences[fact] = f"GPU {gpu.index}: {outsider_sentence((process,))}"
+            facts.add(fact)
+        facts |= {(gpu.uuid, "leftover", process.pid) for process in others.leftovers}
+        if others.unseen_bytes:
+            facts.add((gpu.uuid, "unseen", 0))
+        sick = unavailable(gpu, Strangers(), None)
+        if sick is not None:
+            fact = (gpu.uuid, "unhealthy", 0)
+            self.sentences[fact] = f"GPU {gpu.index}: {sick.sentence}"
+            facts.add(fact)
+        return facts
+
+    def _find_escaped(self, service: Service, gpu: GpuSnapshot, others: Strangers) -> None:
+        for process in others.leftovers:
+            message = (
+                f"Attempt {process.attempt} ran on GPU {gpu.index} (pid {process.pid}), which is "
+                "not its own, and was stopped; let it use only the GPUs that it sees."
+            )
+            self._stop(service, process.attempt, message)
+
+    def _stop(self, service: Service, attempt: str | None, message: str | None) -> None:
+        """Have an attempt that left its lease stopped, unless it is about to end anyway."""
+        record = _attempt_of(service, attempt)
+        if message is None or record is None or record.stop_reason is not None:
+            return
+        known = {found.job_id for found, _ in self.escaped}
+        if record.state != AttemptState.ENDED.value and record.job_id not in known:
+            self.escaped.append((record, message))
+
+
+def _attempt_of(service: Service, attempt: str | None) -> AttemptRecord | None:
+    job_id, _, number = (attempt or "").partition(".")
+    if not (job_id.isdecimal() and number.isdecimal()):
+        return None
+    return service.board.alive.get((int(job_id), int(number)))

@@ -1,0 +1,34 @@
+"""Cards that several jobs share: what each may use, and who uses more."""
+
+from __future__ import annotations
+
+from berth.protocol.gpus import GpuSnapshot
+from berth_server.core.model import LeaseView
+from berth_server.service.gpus.worker_state import gib
+
+CONTEXT_BYTES = 1792 << 20
+"""What each process of a share may use beyond it: CUDA's context and the libraries' code lie on
+the card as well, and no framework counts them as its own. On an H100 that was 0.6 to 0.7 GiB with
+PyTorch alone, 1.3 to 1.7 with DeepSpeed and NCCL."""
+
+
+def used_bytes(gpu: GpuSnapshot, attempt: str) -> int | None:
+    """What an attempt's processes hold of a GPU; None when the driver does not tell."""
+    held = [process.memory_bytes for process in gpu.processes if process.attempt == attempt]
+    known = [size for size in held if size is not None]
+    return sum(known) if len(known) == len(held) else None
+
+
+def overuse(gpu: GpuSnapshot, share: LeaseView) -> str | None:
+    """The sentence when an attempt uses more of a card than it declared; None when it does not."""
+    used, declared = used_bytes(gpu, share.attempt), share.memory_bytes
+    if used is None or declared is None:
+        return None
+    processes = sum(process.attempt == share.attempt for process in gpu.processes)
+    if used <= declared + processes * CONTEXT_BYTES:
+        return None
+    return (
+        f"Attempt {share.attempt} used {gib(used)} of GPU {gpu.index} and had declared "
+        f"{gib(declared)} (and {CONTEXT_BYTES >> 20} MiB more per process for CUDA's own), so it "
+        "was stopped; declare more with --gpu-memory, or take the whole card."
+    )

@@ -1,0 +1,167 @@
+"""What the worker saw last, and what that means for each GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from berth.protocol.gpus import BoxSnapshot, GpuProcess, GpuSnapshot
+from berth.protocol.internal import WorkerReport
+from berth.protocol.states import FenceKind
+from berth_server.core.model import GpuView, LeaseView, Unavailable
+from berth_server.service.scheduling.cache import Board, moment
+from berth_server.store.gpus import Drain
+
+# Drivers keep some memory to themselves; more than this is somebody's.
+BUSY_BYTES = 1 << 30
+
+
+@dataclass
+class Sight:
+    """The last report's facts; everything absent before the first."""
+
+    reported_at: float | None = None
+    worker_id: str | None = None
+    boot_id: str | None = None
+    version: str | None = None
+    fence: FenceKind | None = None
+    snapshot: BoxSnapshot | None = None
+    by_uuid: dict[str, GpuSnapshot] = field(default_factory=dict)
+
+    def take(self, report: WorkerReport, now: float) -> None:
+        """Take in a report."""
+        self.reported_at = now
+        self.worker_id = report.worker_id
+        self.boot_id = report.boot_id
+        self.version = report.version
+        self.fence = report.fence
+        if report.snapshot is not None:
+            self.snapshot = report.snapshot
+            self.by_uuid = {gpu.uuid: gpu for gpu in report.snapshot.gpus}
+
+    def fresh(self, now: float, stale_after_s: float) -> bool:
+        """Whether the worker reported lately, and what it saw is known."""
+        return (
+            self.snapshot is not None
+            and self.reported_at is not None
+            and now - self.reported_at <= stale_after_s
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class Strangers:
+    """Who is on a GPU without a lease of it."""
+
+    outsiders: tuple[GpuProcess, ...] = ()
+    leftovers: tuple[GpuProcess, ...] = ()
+    unseen_bytes: int = 0
+    """Memory in use by nobody that can be seen."""
+
+
+def strangers(
+    gpu: GpuSnapshot, holders: Collection[LeaseView], released: Collection[str], *, confirmed: bool
+) -> Strangers:
+    """
+    Sort a GPU's processes into the holders' own and others.
+
+    `released` are GPUs and attempts that were released after the snapshot was taken: what it
+    shows of them is the past. `confirmed` says that the snapshot knows all processes.
+    """
+    own = {lease.attempt for lease in holders}
+    outsiders: list[GpuProcess] = []
+    leftovers: list[GpuProcess] = []
+    for process in gpu.processes:
+        if process.attempt is None:
+            outsiders.append(process)
+        elif process.attempt not in own and process.attempt not in released:
+            leftovers.append(process)
+    unseen = 0
+    if confirmed and not holders and not gpu.processes and gpu.uuid not in released:
+        unseen = gpu.memory_used_bytes if gpu.memory_used_bytes > BUSY_BYTES else 0
+    return Strangers(tuple(outsiders), tuple(leftovers), unseen)
+
+
+def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Unavailable | None:
+    """Why nothing new may be placed on a GPU that is seen; the gravest reason counts."""
+    if not gpu.health.ok:
+        problems = "; ".join(p.rstrip(".") for p in gpu.health.problems) or "not healthy"
+        return Unavailable(kind="unhealthy", sentence=f"{problems}.")
+    if gpu.mig:
+        return Unavailable(
+            kind="unhealthy",
+            sentence="MIG mode is on, where Berth places nothing; turn it off with nvidia-smi -mig 0.",
+        )
+    if others.outsiders:
+        return Unavailable(kind="outsider", sentence=outsider_sentence(others.outsiders))
+    if others.leftovers:
+        attempts = ", ".join(sorted({p.attempt or "" for p in others.leftovers}))
+        return Unavailable(
+            kind="leftover",
+            sentence=f"processes of attempt {attempts} are still there (pid {_pids(others.leftovers)}).",
+        )
+    if others.unseen_bytes:
+        return Unavailable(
+            kind="outsider",
+            sentence=f"{gib(others.unseen_bytes)} are in use by a process that cannot be seen.",
+        )
+    if drain is not None:
+        why = f": {drain.reason.rstrip('.')}" if drain.reason else ""
+        return Unavailable(
+            kind="draining",
+            sentence=f"drained by {drain.actor}{why}.",
+            until=None if drain.until is None else moment(drain.until),
+        )
+    return None
+
+
+def outsider_sentence(processes: tuple[GpuProcess, ...]) -> str:
+    """For people: `pid 4242 of bob (python train.py), 31.2 GiB, outside the queue.`"""
+    first = processes[0]
+    text = f"pid {first.pid}"
+    if first.user:
+        text += f" of {first.user}"
+    if first.command:
+        text += f" ({first.command})"
+    if first.memory_bytes:
+        text += f", {gib(first.memory_bytes)}"
+    if len(processes) > 1:
+        text += f" and {len(processes) - 1} more"
+    return f"{text}, outside the queue."
+
+
+def gpu_views(
+    sight: Sight, board: Board, drains: Mapping[str, Drain], *, fresh: bool
+) -> tuple[GpuView, ...]:
+    """The GPUs as placement sees them, in index order."""
+    if sight.snapshot is None:
+        return ()
+    views: list[GpuView] = []
+    for gpu in sight.snapshot.gpus:
+        if fresh:
+            others = strangers(gpu, board.holders(gpu.uuid), board.released, confirmed=True)
+            reason = unavailable(gpu, others, drains.get(gpu.uuid))
+        else:
+            reason = Unavailable(
+                kind="unknown", sentence="the worker does not report, so its state is unknown."
+            )
+        views.append(
+            GpuView(
+                uuid=gpu.uuid,
+                index=gpu.index,
+                memory_total_bytes=gpu.memory_total_bytes,
+                numa_node=gpu.numa_node,
+                lease=board.leases.get(gpu.uuid),
+                unavailable=reason,
+                shares=board.shares.get(gpu.uuid, ()),
+            )
+        )
+    return tuple(views)
+
+
+def gib(size: int) -> str:
+    """Bytes for people: `31.2 GiB`."""
+    return f"{size / (1 << 30):.1f} GiB"
+
+
+def _pids(processes: tuple[GpuProcess, ...]) -> str:
+    return ", ".join(str(process.pid) for process in processes)

@@ -1,0 +1,1 @@
+"""Rules about jobs: submit, change, cancel, retry, and how rows become what users see."""

@@ -1,0 +1,256 @@
+"""
+Whether a job can run on this box at all, said before it waits an hour in the queue.
+
+`look` looks at files and may block on a slow disk: it runs on a thread, outside transactions.
+`size` compares with the box and is called right before the submit.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from berth.commands import CommandError, CommandView, read
+from berth.protocol.jobs import CodeSnapshot, JobSpec
+from berth_server.core.explain.phrases import count
+from berth_server.service.auth.callers import Caller, home_of
+from berth_server.service.errors import Conflict, Invalid
+from berth_server.service.gpus.worker_state import gib
+from berth_server.service.jobs.freeze_code import outside
+from berth_server.service.jobs.permissions import Access
+from berth_server.store.gpus import KnownGpu
+from berth_server.store.records import JobRecord
+
+# This one is bundled: a pasted command finds it although it lies in nobody's folder.
+BUNDLED_SCRIPT = "train_deepspeed.py"
+
+
+@dataclass(slots=True, frozen=True)
+class Prepared:
+    """A spec with everything filled in that the user left open."""
+
+    spec: JobSpec
+    name: str
+    gpus: int
+    workdir: str
+    warnings: tuple[str, ...]
+    view: CommandView
+    snapshot: CodeSnapshot | None = None
+
+
+def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
+    """
+    Fill in a spec and look whether its folder, script and interpreter are there.
+
+    `access` remembers what was looked at: one for all specs of a list. Raises Invalid with the
+    field and one sentence.
+    """
+    try:
+        view = _read(spec)
+    except CommandError as error:
+        raise _wrong("command" if spec.script is None else "script", str(error)) from None
+    access = access or Access(caller.uid)
+    workdir = _workdir(spec, caller, access)
+    _python(spec, access)
+    _script(view, workdir, access)
+    gpus, warnings = _gpus(spec, view)
+    return Prepared(
+        spec=spec,
+        name=spec.name or _name(view),
+        gpus=gpus,
+        workdir=workdir,
+        warnings=tuple(dict.fromkeys((*view.warnings, *warnings))),
+        view=view,
+    )
+
+
+def with_code(prepared: Prepared, code: CodeSnapshot) -> Prepared:
+    """The same with its code frozen, and a warning of what is not."""
+    warnings = outside(prepared.view.argv or (), code)
+    return replace(prepared, snapshot=code, warnings=(*prepared.warnings, *warnings))
+
+
+def is_known(spec: JobSpec, access: Access) -> bool:
+    """Whether `look` with this `access` would find all files looked at already."""
+    try:
+        view = _read(spec)
+    except CommandError:
+        return False
+    return (
+        spec.workdir in access.fine_folders
+        and (spec.python is None or spec.python in access.fine_pythons)
+        and (not _has_script(view) or _key(spec.workdir, view) in access.fine_scripts)
+    )
+
+
+def read_command(command: list[str] | str | None, script: str | None) -> CommandView:
+    """
+    What a command is. Reading is pure, and queues hold the same command many times.
+
+    Raises CommandError.
+    """
+    return _read_cached(tuple(command) if isinstance(command, list) else command, script)
+
+
+def _read(spec: JobSpec) -> CommandView:
+    return read_command(spec.command, spec.script)
+
+
+@functools.lru_cache(maxsize=512)
+def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> CommandView:
+    return read(list(command) if isinstance(command, tuple) else command, script)
+
+
+def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
+    """Raise Invalid when the box could never hold the job. An unknown box holds everything."""
+    spec = prepared.spec
+    wrong = _too_big(prepared.gpus, spec.gpu_memory, box, share=spec.share)
+    if wrong:
+        raise _wrong(*wrong)
+
+
+def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
+    """Raise Conflict when the box as it is now could never hold a job of earlier days."""
+    wrong = _too_big(record.gpus, record.gpu_memory_bytes, box, share=bool(record.share))
+    if wrong:
+        raise Conflict(wrong[1])
+
+
+def _too_big(
+    gpus: int, least: int | None, box: Sequence[KnownGpu], *, share: bool
+) -> tuple[str, str] | None:
+    if not gpus or not box:
+        return None
+    have = len(box)
+    if gpus > have:
+        noun = "GPU" if have == 1 else "GPUs"
+        return (
+            "gpus",
+            f"The job asks for {gpus} GPUs and this box has {have} {noun}; ask for at most {have}.",
+        )
+    if least is None:
+        return None
+    big = sum(gpu.memory_total_bytes >= least for gpu in box)
+    if big >= gpus:
+        return None
+    largest = gib(max(gpu.memory_total_bytes for gpu in box))
+    if share:
+        return "gpu_memory", (
+            f"The job asks for a share of {gib(least)} and this box's largest card has {largest}; "
+            "ask for less."
+        )
+    sentence = (
+        f"The job asks for {count(gpus, 'GPU')} with {gib(least)} each and this box has "
+        f"{big or 'none'} of that size; its largest has {largest}: ask for at most that."
+    )
+    return "gpu_memory", sentence
+
+
+def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[str]]:
+    wanted = view.gpus_wanted
+    if spec.share and spec.gpus is None and wanted not in {None, 1}:
+        raise _wrong(
+            "share",
+            f"The command asks for {wanted} GPUs and a share is part of one card; change the "
+            "command, or leave out 'share' for whole cards.",
+        )
+    if spec.gpus is None:
+        return (1 if wanted is None else wanted), []
+    if wanted is not None and wanted != spec.gpus:
+        return spec.gpus, [
+            f"The command asks for {wanted} GPUs, the field 'gpus' for {spec.gpus}: it gets {spec.gpus}."
+        ]
+    return spec.gpus, []
+
+
+def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
+    if spec.workdir is None:
+        home = home_of(caller.uid)
+        if home is None or not Path(home).is_dir():
+            raise _wrong("workdir", "You have no home folder on this box; give 'workdir'.")
+        return home
+    workdir = spec.workdir
+    if not workdir.startswith("/"):
+        raise _wrong("workdir", f"{workdir!r} is not an absolute folder; write the whole path.")
+    if workdir in access.fine_folders:
+        return workdir
+    state = access.look(workdir)
+    if state == "missing":
+        raise _wrong(
+            "workdir", f"The folder {workdir} does not exist on this box; create it first."
+        )
+    if state == "there" and not Path(workdir).is_dir():
+        raise _wrong("workdir", f"{workdir} is not a folder; give the folder to run in.")
+    if state == "forbidden" or not access.may(workdir, os.R_OK | os.X_OK):
+        raise _wrong(
+            "workdir",
+            f"{caller.user} may not enter {workdir}; change its permissions or choose another folder.",
+        )
+    access.fine_folders.add(workdir)
+    return workdir
+
+
+def _python(spec: JobSpec, access: Access) -> None:
+    if spec.python is None or spec.python in access.fine_pythons:
+        return
+    path = Path(spec.python)
+    if not path.is_absolute():
+        raise _wrong("python", f"{spec.python!r} is not an absolute path; write the whole path.")
+    if access.look(spec.python) == "missing":
+        raise _wrong(
+            "python",
+            f"{spec.python} does not exist on this box; give an interpreter or the folder of an environment.",
+        )
+    binary = path / "bin" / "python" if path.is_dir() else path
+    if not access.may(str(binary), os.X_OK):
+        raise _wrong(
+            "python",
+            f"{binary} is missing or cannot be executed; give an interpreter or the folder of an environment.",
+        )
+    access.fine_pythons.add(spec.python)
+
+
+def _script(view: CommandView, workdir: str, access: Access) -> None:
+    if not _has_script(view) or _key(workdir, view) in access.fine_scripts:
+        return
+    script = Path(workdir, view.script_path or "")
+    state = access.look(str(script))
+    if state == "missing" and script.name != BUNDLED_SCRIPT:
+        raise _wrong(
+            "command",
+            f"The script {view.script_path} does not exist in {workdir}; check the name, or set 'workdir'.",
+        )
+    regular = state == "there" and stat.S_ISREG(script.stat().st_mode)
+    if regular and not access.may(str(script), os.R_OK):
+        raise _wrong(
+            "command", f"The script {script} may not be read by you; change its permissions."
+        )
+    access.fine_scripts.add(_key(workdir, view))
+
+
+def _has_script(view: CommandView) -> bool:
+    return view.script_path is not None and not view.is_shell
+
+
+def _key(workdir: str | None, view: CommandView) -> str:
+    return f"{workdir}\0{view.script_path}"
+
+
+def _name(view: CommandView) -> str:
+    if view.is_shell:
+        first = next(
+            (s for line in view.text.splitlines() if (s := line.strip()) and s[0] != "#"), ""
+        )
+        word = first.split()[0] if first.split() else "script"
+    else:
+        word = view.script_path or (view.argv[0] if view.argv else "job")
+    stem = Path(word).stem or word
+    return stem[:200]
+
+
+def _wrong(field: str, sentence: str) -> Invalid:
+    return Invalid(sentence, {field: sentence})

@@ -1,0 +1,94 @@
+"""What would happen to a job if it were submitted now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from berth.commands import CommandError, LeaseFacts, Runtime, rewrite
+from berth.protocol.dryrun import DryRun
+from berth.protocol.jobs import Change
+from berth.protocol.states import FenceKind
+from berth_server.core.explain.explanation import explain
+from berth_server.core.model import JobView
+from berth_server.core.policy import plan as core_plan
+from berth_server.service.auth.callers import Caller
+from berth_server.service.jobs import check, submit
+from berth_server.service.jobs.check import Prepared
+from berth_server.service.scheduling import apply
+from berth_server.store import jobs
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
+    """
+    Plan with the job at the end of the queue; nothing is written.
+
+    Raises what a submit would: Invalid, Conflict, Forbidden.
+    """
+    submit.may_submit(service, caller)
+    check.size(prepared, service.known_gpus)
+    submit.within_limit(service, caller, 1)
+    now = service.clock()
+    job = _view(service, caller, prepared, now)
+    seen = apply.snapshot(service, now)
+    seen = replace(seen, queue=(*seen.queue, job))
+    plan = core_plan(seen, service.options.policy)
+    told = explain(seen, plan, job.id)
+    start = plan.started.get(job.id)
+    uuids = start.gpu_uuids if start else ()
+    indices = sorted(gpu.index for gpu in seen.gpus if gpu.uuid in uuids)
+    after, changes = _rewritten(service, prepared, indices)
+    return DryRun(
+        gpus=prepared.gpus,
+        starts_now=start is not None,
+        gpu_indices=indices,
+        position=None if start else told.position,
+        expected_start=None if start else told.expected_start,
+        confidence=told.confidence,
+        summary=told.summary,
+        reasons=told.reasons,
+        # Nobody can release what was not submitted.
+        would_help=[] if prepared.spec.hold else told.would_help,
+        would_preempt=[p.job_id for p in plan.preemptions if p.for_job_id == job.id],
+        launcher=prepared.view.launcher,
+        before=prepared.view.text,
+        after=after,
+        changes=changes,
+        warnings=list(prepared.warnings),
+    )
+
+
+def _view(service: Service, caller: Caller, prepared: Prepared, now: float) -> JobView:
+    reader = service.db.read
+    others = jobs.by_ids(reader, set(prepared.spec.depends_on))
+    state = submit.first_state(prepared, {other.id: other.state for other in others}, now)
+    record = submit.new_record(jobs.next_id(reader), state, caller, prepared, now)
+    return service.board.view(record, [(other.id, other.state, other.name) for other in others])
+
+
+def _rewritten(
+    service: Service, prepared: Prepared, indices: list[int]
+) -> tuple[str | None, list[Change]]:
+    """The command for the GPUs it would get; for the first ones of the box when it waits."""
+    if prepared.view.is_shell:
+        return None, []
+    cards = tuple(indices) or tuple(gpu.index for gpu in service.known_gpus[: prepared.gpus])
+    if len(cards) < prepared.gpus:
+        cards = tuple(range(prepared.gpus))
+    fenced = service.sight.fence is FenceKind.NAMESPACE
+    snapshot = service.sight.snapshot
+    lease = LeaseFacts(
+        indices=cards,
+        visible=tuple(range(len(cards))) if fenced else cards,
+        port=service.options.first_port if cards else None,
+        simulated=snapshot is not None and snapshot.source == "simulated",
+    )
+    runtime = Runtime(python=prepared.spec.python or "python", accelerate_config="accelerate.yaml")
+    try:
+        done = rewrite(prepared.view, lease, runtime)
+    except CommandError as error:
+        return None, [Change(what=prepared.view.text, became="", why=str(error))]
+    return done.after, list(done.changes)

@@ -1,0 +1,118 @@
+"""
+What the bundled trainer's memory plan says of a job, before it waits.
+
+The plan is the trainer's: it is asked in a process of its own, as the submitting user, and only
+for the bundled trainer's own script. Whatever goes wrong there means that nothing is said.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from berth_server.service.auth.callers import Caller
+from berth_server.service.jobs.check import BUNDLED_SCRIPT, Prepared
+from berth_server.store.gpus import KnownGpu
+
+_TIMEOUT_S = 3.0
+_REMEMBERED = 256
+_CONFIG = "--config"
+
+# Config file, its time of change, user, GPUs, bytes of a card.
+_Key = tuple[str, int, int, int, int]
+
+
+@dataclass(slots=True)
+class Foresight:
+    """Asks, and remembers what was said of a file as it is. Used from threads: it only adds."""
+
+    _told: dict[_Key, tuple[str, ...]] = field(default_factory=dict[_Key, tuple[str, ...]])
+
+    def asks(self, prepared: Prepared) -> bool:
+        """Whether `warnings` would look at files for this job."""
+        return _config_of(prepared) is not None
+
+    def warnings(
+        self, prepared: Prepared, caller: Caller, box: Sequence[KnownGpu]
+    ) -> tuple[str, ...]:
+        """Sentences on a run that will not fit, mostly none. May take a tenth of a second."""
+        config = _config_of(prepared)
+        card = _card(prepared, box)
+        if config is None or card is None:
+            return ()
+        try:
+            changed = config.stat().st_mtime_ns
+        except (OSError, ValueError):
+            return ()
+        key = (str(config), changed, caller.uid, prepared.gpus, card)
+        told = self._told.get(key)
+        if told is None:
+            told = _ask(key, prepared.workdir)
+            if len(self._told) >= _REMEMBERED:
+                self._told.clear()
+            self._told[key] = told
+        return told
+
+
+def _config_of(prepared: Prepared) -> Path | None:
+    """The config file of a job that runs the bundled trainer; None for any other job."""
+    view = prepared.view
+    script = view.script_path
+    if view.is_shell or script is None or Path(script).name != BUNDLED_SCRIPT:
+        return None
+    words = view.script_args
+    for word, after in zip(words, (*words[1:], ""), strict=False):
+        if word == _CONFIG and after:
+            return Path(prepared.workdir, after)
+        if word.startswith(f"{_CONFIG}="):
+            return Path(prepared.workdir, word.partition("=")[2])
+    return None
+
+
+def _card(prepared: Prepared, box: Sequence[KnownGpu]) -> int | None:
+    """The smallest card that the job could get, bytes."""
+    least = prepared.spec.gpu_memory or 0
+    sizes = [gpu.memory_total_bytes for gpu in box if gpu.memory_total_bytes >= least]
+    return min(sizes) if sizes and prepared.gpus else None
+
+
+def _ask(key: _Key, workdir: str) -> tuple[str, ...]:
+    config, _, uid, gpus, card = key
+    if importlib.util.find_spec("berth_trainer") is None:
+        return ()
+    command = [
+        *(sys.executable, "-P", "-m", "berth_trainer.memory.check", "--config", config),
+        *("--gpus", str(gpus), "--gpu-memory", str(card)),
+    ]
+    # The file is the user's, and so are the rights to read it and what it names.
+    other: dict[str, Any] = {}
+    if os.geteuid() == 0 and uid != 0:
+        other = {"user": uid, "group": _group_of(uid), "extra_groups": []}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=workdir,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            **other,
+        )
+        told: Any = json.loads(done.stdout)
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        return ()
+    return tuple(str(sentence) for sentence in told)
+
+
+def _group_of(uid: int) -> int:
+    import pwd
+
+    return pwd.getpwuid(uid).pw_gid

@@ -1,0 +1,70 @@
+"""A user changes a job that has not started."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from berth.protocol.base import format_duration
+from berth.protocol.jobs import WARN_BEFORE, JobPatch
+from berth.protocol.states import PENDING_STATES
+from berth_server.service.auth.callers import Caller
+from berth_server.service.errors import Conflict, Invalid
+from berth_server.service.jobs import lookup
+from berth_server.service.phrases import has_ended
+from berth_server.store import events, jobs
+from berth_server.store.records import JobRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> None:
+    """
+    Change name, priority or time limit; `time_limit: null` takes the limit away.
+
+    Raises NotFound, Forbidden, Invalid (null where a value is needed), and Conflict for a job
+    that has started.
+    """
+    record = lookup.job(service.db.read, job_id)
+    caller.may_change(record)
+    given = patch.model_fields_set
+    for name in given - {"time_limit"}:
+        if getattr(patch, name) is None:
+            sentence = f"'{name}' cannot be null; leave it out to keep it."
+            raise Invalid(sentence, {name: sentence})
+    state = lookup.state_of(record)
+    if state not in PENDING_STATES:
+        verb = has_ended(state) if state.is_final else f"is {state.value}"
+        raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
+    limit = patch.time_limit
+    _keeps_its_warning(record, limit)
+    values: dict[str, Any] = {
+        "name": patch.name,
+        "priority": patch.priority,
+        "time_limit_s": None if limit is None else limit.total_seconds(),
+    }
+    changes = {
+        column: value
+        for column, value in values.items()
+        if column.removesuffix("_s") in given and getattr(record, column) != value
+    }
+    if not changes:
+        return
+    with service.change(caller.user) as tx:
+        jobs.change(tx, job_id, changes)
+        told = ", ".join(column.removesuffix("_s").replace("_", " ") for column in changes)
+        message = f"{caller.user} changed its {told}."
+        events.write(tx, "job.changed", message, job_id=job_id, data=changes)
+
+
+def _keeps_its_warning(record: JobRecord, limit: timedelta | None) -> None:
+    """A warning that was asked for has to fit into the limit; the default stands for any."""
+    warning = timedelta(seconds=record.warn_before_s)
+    if limit is None or warning <= limit or warning == WARN_BEFORE:
+        return
+    sentence = (
+        f"It asked to be warned {format_duration(warning)} before the limit, which "
+        f"{format_duration(limit)} leaves no time for; give at least {format_duration(warning)}."
+    )
+    raise Invalid(sentence, {"time_limit": sentence})

@@ -1,0 +1,224 @@
+"""From rows to what everybody is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import structlog
+from pydantic_core import from_json
+
+from berth.protocol.events import Event
+from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
+from berth.protocol.placement import Placement
+from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
+from berth_server.core.explain.explanation import explain, without_later
+from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.service.scheduling.cache import moment, seconds
+from berth_server.store import attempts, jobs
+from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
+
+log = structlog.get_logger()
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+# Explaining a job costs a walk through those ahead of it.
+_EXPLAINED = 20
+
+
+def show_jobs(service: Service, records: Sequence[JobRecord]) -> list[Job]:
+    """Jobs with their attempts and, where they wait, their place, time and reason."""
+    ids = [record.id for record in records]
+    tries = attempts.of_jobs(service.db.read, [r.id for r in records if r.attempts])
+    dependencies = jobs.dependencies(service.db.read, ids)
+    outlook = _Outlook(service)
+    shown: list[Job] = []
+    for record in records:
+        others = [other for other, _, _ in dependencies.get(record.id, ())]
+        shown.append(_job(record, tries.get(record.id, []), others, outlook))
+    return shown
+
+
+def show_job(service: Service, record: JobRecord) -> Job:
+    """One job."""
+    return show_jobs(service, [record])[0]
+
+
+def show_event(record: EventRecord) -> Event:
+    """One event."""
+    attempt = None
+    if record.job_id is not None and record.number is not None:
+        attempt = f"{record.job_id}.{record.number}"
+    return Event.model_construct(
+        id=record.id,
+        time=moment(record.time),
+        kind=record.kind,
+        actor=record.actor,
+        job_id=record.job_id,
+        attempt=attempt,
+        gpu_uuid=record.gpu_uuid,
+        message=record.message,
+        data=from_json(record.data) if record.data else {},
+    )
+
+
+_PENDING = {state.value for state in PENDING_STATES}
+
+
+class _Outlook:
+    """Place in the queue, expected start and reason of pending jobs; the plan only if needed."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @cached_property
+    def _forecast(self) -> tuple[Snapshot, Plan]:
+        try:
+            return self._service.forecast()
+        except Exception:
+            log.exception("forecast.failed")
+            return Snapshot(now=moment(self._service.clock()), gpus=()), Plan()
+
+    def position(self, record: JobRecord) -> int | None:
+        if record.state != JobState.QUEUED.value:
+            return None
+        return self._forecast[1].positions.get(record.id)
+
+    def expected(self, record: JobRecord) -> datetime | None:
+        if record.state != JobState.QUEUED.value:
+            return None
+        start = self._forecast[1].expected.get(record.id)
+        return start.at if start else None
+
+    def reason(self, record: JobRecord) -> str | None:
+        try:
+            return self._reason(record)
+        except Exception:
+            # A job that was taken in is answered with, explained or not.
+            log.exception("explain.failed", job=record.id)
+            return None
+
+    def _reason(self, record: JobRecord) -> str | None:
+        view = self._service.board.pending.get(record.id)
+        if view is None:
+            return None
+        now = moment(self._service.clock())
+        if view.state is JobState.HELD and not view.dependencies and view.not_before is None:
+            return self._held
+        if record.state != JobState.QUEUED.value:
+            # Nothing but the job itself keeps it: no need to look at the box.
+            alone = Snapshot(now=now, gpus=(), queue=(view,))
+            return explain(alone, Plan(), record.id).summary
+        place = self._forecast[1].positions.get(record.id)
+        if place is None:
+            return None
+        if place > _EXPLAINED:
+            return f"{place - 1} jobs wait ahead of it."
+        return self._explained(record.id)
+
+    @cached_property
+    def _held(self) -> str:
+        """The same for every job that only a hold keeps."""
+        now = moment(0.0)
+        job = JobView(id=1, name="", user="", state=JobState.HELD, gpus=0, queued_at=now)
+        return explain(Snapshot(now=now, gpus=(), queue=(job,)), Plan(), 1).summary
+
+    def _explained(self, job_id: int) -> str | None:
+        """The sentence of the whole explanation; who comes after the job does not matter."""
+        seen, plan = without_later(*self._forecast, job_id)
+        return explain(seen, plan, job_id).summary
+
+
+def _job(
+    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], outlook: _Outlook
+) -> Job:
+    last = tries[-1] if tries else None
+    pending = record.state in _PENDING
+    gpus = from_json(last.gpus) if last is not None and not pending else []
+    return Job.model_construct(
+        id=record.id,
+        name=record.name,
+        state=JobState(record.state),
+        outcome=None if record.outcome is None else Outcome(record.outcome),
+        message=record.message or (last.message if last is not None else None),
+        user=record.user,
+        command=None if record.command is None else from_json(record.command),
+        script=record.script,
+        gpus=record.gpus,
+        gpu_memory=record.gpu_memory_bytes,
+        share=bool(record.share),
+        gpu_indices=[gpu[1] for gpu in gpus],
+        gpu_uuids=[gpu[0] for gpu in gpus],
+        workdir=record.workdir,
+        env=from_json(record.env),
+        python=record.python,
+        priority=record.priority,
+        time_limit=seconds(record.time_limit_s),
+        grace=timedelta(seconds=record.grace_s),
+        warn_before=timedelta(seconds=record.warn_before_s),
+        retries=record.retries,
+        on_oom=_ladder(record),
+        depends_on=depends_on,
+        not_before=None if record.not_before is None else moment(record.not_before),
+        labels=from_json(record.labels),
+        preemptible=bool(record.preemptible),
+        snapshot=snapshot_of(record),
+        notify=[_without_credentials(url) for url in from_json(record.notify)],
+        attempts=[_attempt(attempt) for attempt in tries],
+        queued_at=moment(record.queued_at),
+        started_at=None if record.started_at is None else moment(record.started_at),
+        ended_at=None if record.ended_at is None else moment(record.ended_at),
+        exit_code=record.exit_code,
+        position=outlook.position(record) if pending else None,
+        expected_start=outlook.expected(record) if pending else None,
+        reason=outlook.reason(record) if pending else None,
+        warnings=from_json(record.warnings),
+    )
+
+
+def _attempt(record: AttemptRecord) -> Attempt:
+    gpus = from_json(record.gpus)
+    return Attempt.model_construct(
+        id=record.id,
+        number=record.number,
+        state=AttemptState(record.state),
+        outcome=None if record.outcome is None else Outcome(record.outcome),
+        message=record.message,
+        gpu_indices=[gpu[1] for gpu in gpus],
+        gpu_uuids=[gpu[0] for gpu in gpus],
+        master_port=record.master_port,
+        started_at=None if record.started_at is None else moment(record.started_at),
+        saved_at=None if record.saved_at is None else moment(record.saved_at),
+        ended_at=None if record.ended_at is None else moment(record.ended_at),
+        exit_code=record.exit_code,
+        signal=record.signal,
+        max_rss_bytes=record.max_rss_bytes,
+        run_dir=record.run_dir,
+        launch=None if record.launch is None else LaunchFacts.model_validate_json(record.launch),
+        placement=(
+            None if record.placement is None else Placement.model_validate_json(record.placement)
+        ),
+    )
+
+
+def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
+    """The code that a job runs, where it is frozen."""
+    return None if record.snapshot is None else CodeSnapshot.model_validate_json(record.snapshot)
+
+
+def _ladder(record: JobRecord) -> OomLadder | None:
+    if record.on_oom is None:
+        return None
+    return OomLadder.model_construct(steps=tuple(from_json(record.on_oom)))
+
+
+def _without_credentials(url: str) -> str:
+    """Scheme and host: paths and queries of webhooks are secrets too."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    hidden = "/…" if parts.path.strip("/") or parts.query else ""
+    return urlunsplit((parts.scheme, host, "", "", "")) + hidden

@@ -1,0 +1,264 @@
+"""A user submits jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from berth.protocol.invalid import ordinal
+from berth.protocol.states import FINAL_STATES, JobState
+from berth_server.core.limits import submit_hit
+from berth_server.service.auth.callers import Caller, user_name
+from berth_server.service.errors import Conflict, Forbidden, Invalid
+from berth_server.service.gpus.worker_state import gib
+from berth_server.service.jobs import check
+from berth_server.service.jobs.check import Prepared
+from berth_server.service.phrases import has_ended
+from berth_server.service.scheduling.cache import moment
+from berth_server.store import events, idempotency, jobs
+from berth_server.store.database import Reader, Transaction
+from berth_server.store.records import JobRecord
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+
+
+@dataclass(slots=True, frozen=True)
+class Submitted:
+    """What a submit made, or made before under the same key."""
+
+    first_id: int
+    count: int
+    repeated: bool = False
+
+    @property
+    def ids(self) -> range:
+        """Ids in the order of the list."""
+        return range(self.first_id, self.first_id + self.count)
+
+
+def may_submit(service: Service, caller: Caller) -> None:
+    """Raise Forbidden when this server cannot run jobs as the caller."""
+    if caller.admin or os.geteuid() == 0 or service.options.allow_other_users:
+        return
+    mine = user_name(os.geteuid())
+    raise Forbidden(
+        f"This Berth runs as {mine} and could start your job only as {mine}; ask for a Berth run by "
+        f"root, or let {mine} set allow_other_users = true in berth.toml."
+    )
+
+
+def repeated(service: Service, caller: Caller, key: str | None, body: bytes) -> Submitted | None:
+    """What the same submit made before. Raises Conflict when the key stood for another body."""
+    if key is None:
+        return None
+    known = idempotency.get(service.db.read, caller.uid, key)
+    if known is None:
+        return None
+    if known.digest != _digest(body):
+        raise Conflict(
+            "This Idempotency-Key was used for a different submit; make a new key for each submit."
+        )
+    return Submitted(known.first_id, known.count, repeated=True)
+
+
+def on_submit(
+    service: Service,
+    caller: Caller,
+    prepared: Sequence[Prepared],
+    *,
+    many: bool = False,
+    key: str | None = None,
+    body: bytes = b"",
+) -> Submitted:
+    """
+    Write jobs: all of them or none. They are on disk when this returns, and what can start
+    has started.
+
+    `many` says that a list came, so that the fields of a refusal carry the position in it.
+    """
+    may_take(service, caller, prepared, many=many)
+    with service.change(caller.user) as tx:
+        first = write_jobs(tx, caller, prepared, many=many)
+        if key is not None:
+            remember(tx, caller, key, body, Submitted(first, len(prepared)))
+    return Submitted(first, len(prepared))
+
+
+def may_take(service: Service, caller: Caller, prepared: Sequence[Prepared], *, many: bool) -> None:
+    """Raise Forbidden, Invalid or Conflict when the box or the policy cannot take these jobs."""
+    may_submit(service, caller)
+    for position, one in enumerate(prepared):
+        try:
+            check.size(one, service.known_gpus)
+        except Invalid as error:
+            raise at_position(error, position, many=many) from None
+    within_limit(service, caller, len(prepared))
+
+
+def write_jobs(
+    tx: Transaction,
+    caller: Caller,
+    prepared: Sequence[Prepared],
+    *,
+    many: bool,
+    ablation: str | None = None,
+) -> int:
+    """Write new jobs with what belongs to them; the first id. Raises Invalid."""
+    first = jobs.next_id(tx)
+    records: list[JobRecord] = []
+    waits: list[tuple[int, int]] = []
+    states = dependency_states(tx, prepared)
+    for position, one in enumerate(prepared):
+        state = first_state(one, states, tx.now, f"{position}." if many else "")
+        record = new_record(first + position, state, caller, one, tx.now, ablation)
+        records.append(record)
+        waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
+    jobs.insert(tx, records)
+    jobs.insert_dependencies(tx, waits)
+    jobs.insert_labels(
+        tx,
+        [
+            (r.id, k, v)
+            for r, one in zip(records, prepared, strict=True)
+            for k, v in one.spec.labels.items()
+        ],
+    )
+    tx.many(events.INSERT, [_event(record, tx) for record in records])
+    tx.events += len(records)
+    tx.touched.update(range(first, first + len(records)))
+    tx.inserted.update({record.id: record for record in records})
+    return first
+
+
+def remember(tx: Transaction, caller: Caller, key: str, body: bytes, made: Submitted) -> None:
+    """Let the same submit with this key be known when it comes again."""
+    idempotency.put(tx, caller.uid, key, _digest(body), made.first_id, made.count)
+
+
+def within_limit(service: Service, caller: Caller, new: int) -> None:
+    """Raise Conflict when the caller would have more pending jobs than the policy allows."""
+    if not service.limits_pending:
+        return
+    policy = service.options.policy
+    pending = service.board.pending_of(caller.user)
+    group = service.groups.of(caller.user)
+    hit = submit_hit(policy, moment(service.clock()), caller.user, group, pending, new)
+    if hit is not None:
+        raise Conflict(
+            f"{hit.sentence.rstrip('.')}, so {new} more cannot be taken; wait until some have "
+            "started, or cancel some."
+        )
+
+
+def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
+    """The same refusal, told of one job of a list."""
+    if not many:
+        return error
+    return Invalid(
+        f"The {ordinal(position)} job of the list: {error.sentence}",
+        {f"{position}.{field}": problem for field, problem in error.fields.items()},
+    )
+
+
+def dependency_states(reader: Reader, prepared: Sequence[Prepared]) -> dict[int, str]:
+    """The states of all jobs that these depend on; those that do not exist are left out."""
+    wanted = {other for one in prepared for other in one.spec.depends_on}
+    return {job.id: job.state for job in jobs.by_ids(reader, wanted)} if wanted else {}
+
+
+def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: str = "") -> JobState:
+    """
+    The state a new job gets; `states` are those of the jobs it depends on.
+
+    Raises Invalid for a job that does not exist or will never succeed.
+    """
+    waiting = False
+    for other in one.spec.depends_on:
+        state = states.get(other)
+        if state is None:
+            sentence = f"There is no job {other} to depend on; `berth ls` shows which there are."
+            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+        if state in _FAILED:
+            sentence = (
+                f"Job {other} {has_ended(state)}, so a job that depends on it would never start; "
+                f"retry job {other} first."
+            )
+            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+        waiting = waiting or state != JobState.SUCCEEDED.value
+    if one.spec.hold:
+        return JobState.HELD
+    later = one.spec.not_before is not None and one.spec.not_before.timestamp() > now
+    return JobState.WAITING if waiting or later else JobState.QUEUED
+
+
+_FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
+# One for all: `dumps` would make another for each call with an option.
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def new_record(
+    job_id: int,
+    state: JobState,
+    caller: Caller,
+    one: Prepared,
+    now: float,
+    ablation: str | None = None,
+) -> JobRecord:
+    """The row of a new job."""
+    spec = one.spec
+    return JobRecord(
+        id=job_id,
+        name=one.name,
+        state=state.value,
+        outcome=None,
+        message=None,
+        user=caller.user,
+        uid=caller.uid,
+        command=None if spec.command is None else _json(spec.command),
+        script=spec.script,
+        gpus=one.gpus,
+        gpu_memory_bytes=spec.gpu_memory,
+        share=int(spec.share),
+        workdir=one.workdir,
+        env=_json(spec.env) if spec.env else "{}",
+        python=spec.python,
+        priority=spec.priority,
+        time_limit_s=None if spec.time_limit is None else spec.time_limit.total_seconds(),
+        grace_s=spec.grace.total_seconds(),
+        warn_before_s=spec.warn_before.total_seconds(),
+        retries=spec.retries,
+        on_oom=None if spec.on_oom is None else json.dumps(spec.on_oom.steps),
+        not_before=None if spec.not_before is None else spec.not_before.timestamp(),
+        preemptible=int(spec.preemptible),
+        labels=_json(spec.labels) if spec.labels else "{}",
+        notify=json.dumps(spec.notify) if spec.notify else "[]",
+        warnings=_json(one.warnings) if one.warnings else "[]",
+        queued_at=now,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        attempts=0,
+        failures=0,
+        oom_steps=0,
+        ready_at=now if state is JobState.QUEUED else None,
+        ablation=ablation,
+        snapshot=None if one.snapshot is None else one.snapshot.model_dump_json(),
+    )
+
+
+def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
+    count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
+    if record.share:
+        count = f"{gib(record.gpu_memory_bytes or 0)} of a GPU"
+    message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
+    data = f'{{"state":"{record.state}"}}'
+    return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

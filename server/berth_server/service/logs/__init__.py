@@ -1,0 +1,1 @@
+"""Reading what attempts write: log pages, log search, metrics, run files."""

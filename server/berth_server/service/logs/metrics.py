@@ -1,0 +1,186 @@
+"""What runs measured: read from `metrics.jsonl`, else from lines of the log."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from berth.protocol.better import more_is_better
+from berth.protocol.metrics import MetricPoint, Metrics
+from berth_server.service.jobs import lookup
+from berth_server.service.logs.pages import LOG_NAME
+from berth_server.service.logs.run_files import open_run_file
+
+if TYPE_CHECKING:
+    from berth_server.service.service import Service
+    from berth_server.store.records import AttemptRecord
+
+METRICS_NAME = "metrics.jsonl"
+# Of longer files the last part is read: what a run does now matters most.
+_READ_LIMIT = 32 << 20
+# The transformers Trainer prints {'loss': 2.31, 'epoch': 0.1}, nan among it.
+_PRINTED = re.compile(rb"\{'[\w/. -]+': [^{}\n]*\}")
+_NOT_A_NUMBER = re.compile(r"(?<![\w'\"])(-?)(nan|inf(?:inity)?)(?![\w'\"])", re.IGNORECASE)
+_BESIDE = frozenset({"step", "time"})
+
+Source = Literal["metrics.jsonl", "log", "none"]
+
+
+def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points: int) -> Metrics:
+    """The curve of an attempt, thinned to `max_points`. Reads files; run it on a thread."""
+    source: Source = "none"
+    points: list[MetricPoint] = []
+    if record is not None:
+        source, points = _points(record.run_dir, uid)
+    names = sorted({name for point in points for name in point} - _BESIDE)
+    return Metrics(
+        job_id=job_id,
+        attempt=record.id if record is not None else None,
+        source=source,
+        names=names,
+        points=thinned(points, max_points),
+        total=len(points),
+    )
+
+
+def metrics_of(
+    service: Service, job_id: int, number: int | None
+) -> tuple[AttemptRecord | None, int]:
+    """The attempt whose curve is wanted, and the uid of its job. Raises NotFound."""
+    record = lookup.attempt(service.db.read, job_id, number)
+    return record, lookup.job(service.db.read, job_id).uid
+
+
+def thinned(points: list[MetricPoint], most: int) -> list[MetricPoint]:
+    """
+    Evenly chosen points, the first and the last among them. Points that carry what few others
+    do (an evaluation every hundred steps) are chosen first, up to half of the room.
+    """
+    if len(points) <= most:
+        return points
+    counts: dict[str, int] = {}
+    for point in points:
+        for name in point:
+            counts[name] = counts.get(name, 0) + 1
+    few = {name for name, count in counts.items() if count * 4 < len(points)}
+    rare = [i for i, point in enumerate(points) if not few.isdisjoint(point)]
+    kept = set(_evenly(rare, most // 2)) if few else set[int]()
+    others = [i for i in range(len(points)) if i not in kept]
+    return [points[i] for i in sorted(kept | set(_evenly(others, most - len(kept))))]
+
+
+def _evenly(places: list[int], most: int) -> list[int]:
+    if len(places) <= most:
+        return places
+    if most <= 1:
+        return places[-1:] if most else []
+    last = len(places) - 1
+    return [places[round(i * last / (most - 1))] for i in range(most)]
+
+
+def extremes(
+    points: Iterable[MetricPoint],
+) -> tuple[dict[str, float | None], dict[str, float], float | None]:
+    """The last and the best value of each metric (see `more_is_better`), and the last step."""
+    last: dict[str, float | None] = {}
+    best: dict[str, float] = {}
+    step: float | None = None
+    for point in points:
+        step = point.get("step") if point.get("step") is not None else step
+        for name, value in point.items():
+            if name in _BESIDE:
+                continue
+            last[name] = value
+            if value is not None:
+                pick = max if more_is_better(name) else min
+                best[name] = pick(value, best.get(name, value))
+    return last, best, step
+
+
+def _points(run_dir: str, uid: int) -> tuple[Source, list[MetricPoint]]:
+    data = _tail(run_dir, METRICS_NAME, uid)
+    if data:
+        points = [p for line in data.splitlines() if (p := json_point(line)) is not None]
+        if points:
+            return "metrics.jsonl", points
+    points = printed_points(_tail(run_dir, LOG_NAME, uid))
+    return ("log", points) if points else ("none", [])
+
+
+def _tail(run_dir: str, name: str, uid: int) -> bytes:
+    handle = open_run_file(run_dir, name, uid)
+    if handle is None:
+        return b""
+    try:
+        size = os.fstat(handle).st_size
+        start = max(0, size - _READ_LIMIT)
+        data = os.pread(handle, _READ_LIMIT, start)
+    finally:
+        os.close(handle)
+    # A line that was cut in two is no point.
+    return data if start == 0 else data[data.find(b"\n") + 1 :]
+
+
+def printed_points(log: bytes) -> list[MetricPoint]:
+    """What trainers printed as dictionaries among other lines."""
+    return [p for match in _PRINTED.findall(log) if (p := _printed_point(match)) is not None]
+
+
+def json_point(line: bytes) -> MetricPoint | None:
+    """A line of `metrics.jsonl`; None for nonsense."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None  # a line that is being written, or nonsense
+    return _numbers(found)
+
+
+def _printed_point(text: bytes) -> MetricPoint | None:
+    source = _NOT_A_NUMBER.sub("None", text.decode("utf-8", "replace"))
+    try:
+        found = ast.literal_eval(source)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    point = _numbers(found)
+    # Other dictionaries are printed too; a metric has a name that says so.
+    if point is None or not any("loss" in name or name == "step" for name in point):
+        return None
+    if "step" not in point and "epoch" in point:
+        point["step"] = point["epoch"]
+    return point
+
+
+def _numbers(found: object) -> MetricPoint | None:
+    """The numbers of one level, and of one level of dictionaries below as `name/key`."""
+    if not isinstance(found, dict):
+        return None
+    point: MetricPoint = {}
+    for name, value in cast("dict[object, Any]", found).items():
+        if isinstance(value, dict):
+            for key, inner in cast("dict[object, Any]", value).items():
+                _put(point, f"{name}/{key}", inner)
+        else:
+            _put(point, str(name), value)
+    return point or None
+
+
+def _put(point: MetricPoint, name: str, value: object) -> None:
+    if isinstance(value, str):
+        # Newer trainers print their numbers as text.
+        try:
+            value = float(value)
+        except ValueError:
+            return
+    if value is None:
+        point[name] = None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        point[name] = number if math.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""Scheduling: from the database to a snapshot, from a plan to attempts with leases."""

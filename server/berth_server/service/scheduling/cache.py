@@ -1,0 +1,342 @@
+"""
+What the scheduler and the worker look at: the unfinished part of the database, in memory.
+
+Refreshed from the rows of every job that a transaction touched, inside that transaction, so
+that it never tells anything else than the database does; after a rollback likewise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, LeasedGpu
+from berth.protocol.states import PENDING_STATES, JobState, Outcome
+from berth_server.core.estimate import Estimate
+from berth_server.core.gpu_share import part
+from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
+from berth_server.store import ablations, attempts, gpus, jobs
+from berth_server.store.database import Reader
+from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
+
+AttemptKey = tuple[int, int]
+
+
+class Board:
+    """Pending jobs, unreleased attempts and what they hold."""
+
+    def __init__(
+        self,
+        estimate: Callable[[JobRecord], Estimate | None],
+        group: Callable[[str], str | None],
+        archive: Callable[[str, int], Path],
+    ) -> None:
+        """
+        `estimate` tells how long a job may run, `group` what group a user counts for, `archive`
+        where frozen code lies, by digest and uid.
+        """
+        self._archive = archive
+        self._estimate = estimate
+        self._group = group
+        self.pending: dict[int, JobView] = {}
+        self.timed: dict[int, float] = {}
+        """When the waiting jobs with a start time may start, by job; unix seconds."""
+        self.without_gpus: set[int] = set()
+        """Pending jobs that need no GPU."""
+        self.cells: dict[str, set[int]] = {}
+        """Pending jobs by ablation."""
+        self.ablations: dict[str, AblationRecord] = {}
+        """The ablations in `cells`."""
+        self.running: dict[AttemptKey, RunningView] = {}
+        self.alive: dict[AttemptKey, AttemptRecord] = {}
+        """Every unreleased attempt, ended or not."""
+        self.leases: dict[str, LeaseView] = {}
+        """Of whole cards, by GPU UUID."""
+        self.shares: dict[str, tuple[LeaseView, ...]] = {}
+        """Of parts of cards, by GPU UUID, in order of job."""
+        self._cards: dict[str, int] = {}
+        """Memory of the GPUs that were seen, bytes by UUID."""
+        self.released: dict[str, float] = {}
+        """By GPU UUID and by attempt: when it was released (only since this start)."""
+        self.desired: dict[AttemptKey, DesiredAttempt] = {}
+        self.version = 0
+        """Increases with every change of anything here."""
+        self.generation = 0
+        """Increases with every change of `desired`."""
+
+    def load(self, reader: Reader, now: float) -> None:
+        """Read everything anew, as at the start."""
+        # Above every generation of an earlier start, so that none is taken for another.
+        self.generation = int(now * 1000)
+        self._put_pending(reader, jobs.pending(reader), now)
+        records = attempts.unreleased(reader)
+        owners = {job.id: job for job in jobs.by_ids(reader, {a.job_id for a in records})}
+        for record in records:
+            self._put(reader, record, owners[record.job_id])
+        self.version += 1
+        self.generation += 1
+
+    def refresh(
+        self,
+        reader: Reader,
+        touched: Collection[int],
+        now: float,
+        inserted: Mapping[int, JobRecord] | None = None,
+    ) -> None:
+        """Bring the views of these jobs up to date; rows in `inserted` need not be read."""
+        if not touched:
+            return
+        self.version += 1
+        if inserted:
+            # New jobs have no attempt and nobody depends on them yet.
+            self._put_pending(reader, list(inserted.values()), now)
+            touched = set(touched) - inserted.keys()
+        records = jobs.by_ids(reader, touched)
+        ids = [record.id for record in records]
+        for job_id in touched:
+            self._forget_cell(self.pending.pop(job_id, None))
+            self.timed.pop(job_id, None)
+            self.without_gpus.discard(job_id)
+        states = {state.value for state in PENDING_STATES}
+        self._put_pending(reader, [r for r in records if r.state in states], now)
+        self._read_ablations(reader, (record.ablation for record in records))
+        before = {key: one for key, one in self.desired.items() if key[0] in touched}
+        gone = [self.alive[key] for key in self.alive if key[0] in touched]
+        for record in gone:
+            self._drop(record)
+        owners = {record.id: record for record in records}
+        for record in attempts.unreleased_of(reader, ids):
+            self._put(reader, record, owners[record.job_id])
+        for record in gone:
+            if (record.job_id, record.number) not in self.alive:
+                self.released[record.id] = now
+                self.released |= dict.fromkeys(_uuids(record), now)
+        after = {key: one for key, one in self.desired.items() if key[0] in touched}
+        if before != after:
+            self.generation += 1
+
+    def desired_state(self) -> DesiredState:
+        """What the worker should be busy with."""
+        return DesiredState(generation=self.generation, attempts=tuple(self.desired.values()))
+
+    def forget_releases(self, before: float) -> None:
+        """Forget releases that a look at the GPUs after them has confirmed."""
+        self.released = {key: at for key, at in self.released.items() if at >= before}
+
+    def holders(self, uuid: str) -> tuple[LeaseView, ...]:
+        """Every lease on a GPU: one of the whole card, or those of its parts."""
+        lease = self.leases.get(uuid)
+        return (lease,) if lease is not None else self.shares.get(uuid, ())
+
+    def next_time(self) -> float | None:
+        """The earliest of the times in `timed`."""
+        return min(self.timed.values(), default=None)
+
+    def pending_of(self, user: str) -> int:
+        """How many jobs of a user are pending."""
+        return sum(view.user == user for view in self.pending.values())
+
+    def view(self, record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
+        """A pending job as the scheduler sees it; id, state and name of what it depends on."""
+        return _job_view(record, dependencies, self._estimate(record), self._group(record.user))
+
+    def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
+        waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
+        dependencies = jobs.dependencies(reader, waiting)
+        for record in records:
+            self.pending[record.id] = self.view(record, dependencies.get(record.id, ()))
+            if record.ablation is not None:
+                self.cells.setdefault(record.ablation, set()).add(record.id)
+            if not record.gpus:
+                self.without_gpus.add(record.id)
+            if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
+                assert record.not_before is not None
+                self.timed[record.id] = record.not_before
+
+        self._read_ablations(reader, (record.ablation for record in records))
+
+    def _read_ablations(self, reader: Reader, ids: Iterable[str | None]) -> None:
+        """Have the rows of those that pending jobs belong to as they are now."""
+        wanted = {one for one in ids if one is not None and one in self.cells}
+        if wanted:
+            self.ablations |= {one.id: one for one in ablations.by_ids(reader, wanted)}
+
+    def _forget_cell(self, view: JobView | None) -> None:
+        if view is None or view.ablation is None:
+            return
+        cells = self.cells[view.ablation]
+        cells.discard(view.id)
+        if not cells:
+            del self.cells[view.ablation]
+            self.ablations.pop(view.ablation, None)
+
+    def _drop(self, record: AttemptRecord) -> None:
+        key = (record.job_id, record.number)
+        for mapping in (self.alive, self.running, self.desired):
+            mapping.pop(key, None)
+        for uuid in _uuids(record):
+            whole = self.leases.get(uuid)
+            if whole is not None and whole.attempt == record.id:
+                del self.leases[uuid]
+            left = tuple(s for s in self.shares.pop(uuid, ()) if s.attempt != record.id)
+            if left:
+                self.shares[uuid] = left
+
+    def _put(self, reader: Reader, record: AttemptRecord, job: JobRecord) -> None:
+        key = (record.job_id, record.number)
+        memory = job.gpu_memory_bytes if job.share else None
+        self.alive[key] = record
+        view = self.running[key] = _running_view(
+            record,
+            job,
+            self._estimate(job),
+            self._group(job.user),
+            self._part(reader, record, memory),
+        )
+        self.desired[key] = _desired(record, job, self._archive)
+        lease = LeaseView(
+            job_id=job.id,
+            attempt=record.id,
+            user=job.user,
+            job_name=job.name,
+            memory_bytes=memory,
+        )
+        for uuid in view.gpu_uuids:
+            if memory is None:
+                self.leases[uuid] = lease
+            else:
+                shares = (*self.shares.get(uuid, ()), lease)
+                self.shares[uuid] = tuple(sorted(shares, key=lambda share: share.job_id))
+
+    def _part(self, reader: Reader, record: AttemptRecord, memory: int | None) -> float:
+        if memory is None:
+            return 1.0
+        uuid = _uuids(record)[0]
+        if uuid not in self._cards:
+            self._cards = gpus.sizes(reader)
+        return part(memory, self._cards.get(uuid))
+
+
+def moment(value: float) -> datetime:
+    """Unix seconds as an aware time."""
+    return datetime.fromtimestamp(value, UTC)
+
+
+def seconds(value: float | None) -> timedelta | None:
+    """Seconds as a length of time."""
+    return None if value is None else timedelta(seconds=value)
+
+
+def leased_gpus(record: AttemptRecord) -> tuple[LeasedGpu, ...]:
+    """The GPUs of an attempt, in index order."""
+    return tuple(
+        LeasedGpu(uuid=uuid, index=index, minor=minor)
+        for uuid, index, minor in json.loads(record.gpus)
+    )
+
+
+def _uuids(record: AttemptRecord) -> tuple[str, ...]:
+    return tuple(gpu[0] for gpu in json.loads(record.gpus))
+
+
+def _job_view(
+    record: JobRecord,
+    dependencies: Iterable[tuple[int, str, str]],
+    estimate: Estimate | None,
+    group: str | None,
+) -> JobView:
+    return JobView(
+        id=record.id,
+        name=record.name,
+        user=record.user,
+        state=JobState(record.state),
+        gpus=record.gpus,
+        queued_at=moment(record.queued_at),
+        gpu_memory_bytes=record.gpu_memory_bytes,
+        priority=record.priority,
+        time_limit=seconds(record.time_limit_s),
+        preemptible=bool(record.preemptible),
+        dependencies=tuple(
+            DependencyView(job_id=other, state=JobState(state), name=name)
+            for other, state, name in dependencies
+        ),
+        not_before=None if record.not_before is None else moment(record.not_before),
+        estimate=estimate,
+        group=group,
+        eligible_at=None if record.ready_at is None else moment(record.ready_at),
+        share=bool(record.share),
+        ablation=record.ablation,
+    )
+
+
+def _running_view(
+    record: AttemptRecord,
+    job: JobRecord,
+    estimate: Estimate | None,
+    group: str | None,
+    part_of_card: float,
+) -> RunningView:
+    return RunningView(
+        job_id=job.id,
+        attempt=record.id,
+        user=job.user,
+        name=job.name,
+        gpu_uuids=_uuids(record),
+        started_at=None if record.started_at is None else moment(record.started_at),
+        time_limit=seconds(job.time_limit_s),
+        stopping=record.stop_reason is not None or record.state == "ended",
+        priority=job.priority,
+        preemptible=bool(job.preemptible),
+        saved_at=None if record.saved_at is None else moment(record.saved_at),
+        estimate=estimate,
+        group=group,
+        memory_bytes=job.gpu_memory_bytes if job.share else None,
+        part=part_of_card,
+        eligible_at=moment(job.queued_at if job.ready_at is None else job.ready_at),
+        ablation=job.ablation,
+    )
+
+
+def _desired(
+    record: AttemptRecord, job: JobRecord, archive: Callable[[str, int], Path]
+) -> DesiredAttempt:
+    reason = record.stop_reason or record.outcome
+    stopping = record.stop_reason is not None or record.state == "ended"
+    return DesiredAttempt(
+        attempt=record.id,
+        token=record.token,
+        action="stop" if stopping else "run",
+        stop_reason=Outcome(reason) if stopping and reason else None,
+        run_dir=record.run_dir,
+        job_id=job.id,
+        number=record.number,
+        user=job.user,
+        uid=job.uid,
+        command=None if job.command is None else json.loads(job.command),
+        script=job.script,
+        workdir=job.workdir,
+        env=json.loads(job.env) | json.loads(record.extra_env),
+        snapshot=_frozen(job, archive),
+        python=job.python,
+        gpus=leased_gpus(record),
+        master_port=record.master_port,
+        time_limit=seconds(job.time_limit_s),
+        grace=timedelta(seconds=job.grace_s),
+        warn_before=timedelta(seconds=job.warn_before_s),
+        gpu_memory=job.gpu_memory_bytes,
+        share=bool(job.share),
+    )
+
+
+def _frozen(job: JobRecord, archive: Callable[[str, int], Path]) -> FrozenCode | None:
+    if job.snapshot is None:
+        return None
+    facts = json.loads(job.snapshot)
+    return FrozenCode(
+        archive=str(archive(facts["digest"], job.uid)),
+        digest=facts["digest"],
+        subdir=facts["subdir"],
+        commit=facts["commit"],
+    )

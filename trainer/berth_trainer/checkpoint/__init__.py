@@ -1,0 +1,1 @@
+"""Checkpoints: writing, verification, rotation, resume."""

@@ -1,0 +1,209 @@
+"""Checkpoints that are whole or are not used: the record, its check, resume and rotation."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.errors import Problem
+
+RECORD = "berth_complete.json"  # written last: a checkpoint with it is whole
+PREFIX = "checkpoint-"
+SAVED = "saved.json"  # in the run directory
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder `checkpoint-<step>`; `flaw` says what it lacks, None where it is whole."""
+
+    path: Path
+    step: int
+    flaw: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    What a step of the run takes: `samples` of all ranks together.
+
+    `configured` is batch size times accumulation as the config file has it; the accumulation
+    really used differs after a resume on another number of ranks.
+    """
+
+    samples: int
+    configured: int
+
+
+def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None) -> None:
+    """
+    Declare the checkpoint whole: flush every file to disk, then write names and sizes.
+
+    Call it on rank 0 after all ranks have written. Raises RuntimeError where a part lacks.
+    """
+    missing = _missing_part(path, world_size)
+    if missing:
+        raise RuntimeError(f"{path} is not whole after saving: {missing}")
+    sizes: dict[str, int] = {}
+    for file in _files(path):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+        sizes[file.relative_to(path).as_posix()] = file.stat().st_size
+    written = {
+        "version": 1,
+        "step": step,
+        "world_size": world_size,
+        "batch": asdict(batch) if batch else None,
+        "files": sizes,
+    }
+    write_json(path / RECORD, written)
+
+
+def tell_saved(step: int) -> None:
+    """
+    Tell Berth, where it is there, that a checkpoint is whole: a warned job is stopped then.
+
+    For rank 0. A full disk never ends a run.
+    """
+    run_dir = os.environ.get("BERTH_RUN_DIR")
+    if run_dir:
+        with contextlib.suppress(OSError):
+            write_json(Path(run_dir) / SAVED, {"step": step, "time": round(time.time(), 3)})
+
+
+def inspect(path: Path) -> Checkpoint:
+    """Compare a checkpoint with its record."""
+    step = _step(path) or 0
+    try:
+        told = json.loads((path / RECORD).read_text("utf-8"))
+        files: dict[str, int] = told["files"]
+    except FileNotFoundError:
+        return Checkpoint(path, step, "its saving was cut short")
+    except (OSError, ValueError, KeyError, TypeError):
+        return Checkpoint(path, step, f"its {RECORD} cannot be read")
+    for name, size in files.items():
+        file = path / name
+        if not file.is_file():
+            return Checkpoint(path, step, f"it lacks {name}")
+        if file.stat().st_size != size:
+            return Checkpoint(path, step, f"{name} is {file.stat().st_size} bytes, not {size}")
+    return Checkpoint(path, step, None)
+
+
+def world_size_of(path: Path) -> int | None:
+    """How many ranks wrote the checkpoint; None where its record does not say."""
+    told = _recorded(path, "world_size")
+    return told if isinstance(told, int) else None
+
+
+def batch_of(path: Path) -> Batch | None:
+    """What a step of the checkpoint's run took; None where its record does not say."""
+    told = _recorded(path, "batch")
+    try:
+        return Batch(int(told["samples"]), int(told["configured"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _recorded(path: Path, name: str) -> Any:
+    try:
+        return json.loads((path / RECORD).read_text("utf-8"))[name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def in_folder(output_dir: Path) -> list[Checkpoint]:
+    """Every checkpoint there, newest first, whole or not."""
+    found = [path for path in output_dir.glob(f"{PREFIX}*") if path.is_dir() and _step(path)]
+    return sorted((inspect(path) for path in found), key=lambda item: item.step, reverse=True)
+
+
+def newest_whole(found: list[Checkpoint]) -> tuple[Checkpoint | None, list[Checkpoint]]:
+    """The newest whole checkpoint, and the flawed ones that are newer."""
+    for place, checkpoint in enumerate(found):
+        if checkpoint.flaw is None:
+            return checkpoint, found[:place]
+    return None, found
+
+
+def chosen(path: Path, world_size: int) -> Checkpoint:
+    """A checkpoint that the user names. One without a record is judged by its parts."""
+    if not path.is_dir():
+        raise Problem(f"--resume_from_checkpoint {path} is no folder.")
+    found = inspect(path)
+    flaw = found.flaw
+    if flaw and not (path / RECORD).exists():
+        flaw = _missing_part(path, world_size)
+    if flaw:
+        raise Problem(f"{path} is not whole ({flaw}): resume from an earlier checkpoint.")
+    return Checkpoint(path, found.step, None)
+
+
+def rotate(output_dir: Path, *, keep: int, best: Path | None) -> list[Path]:
+    """
+    Delete all but the newest `keep` whole checkpoints and `best`; return what went.
+
+    Flawed ones older than the newest whole one go too. Without a whole one nothing goes.
+    """
+    found = in_folder(output_dir)
+    newest, _ = newest_whole(found)
+    if newest is None:
+        return []
+    whole = [item for item in found if item.flaw is None]
+    kept = {item.path.resolve() for item in whole[: max(1, keep)]}
+    if best is not None:
+        kept.add(best.resolve())
+    gone = [
+        item.path
+        for item in found
+        if item.path.resolve() not in kept and (item.flaw is None or item.step < newest.step)
+    ]
+    for path in gone:
+        (path / RECORD).unlink(missing_ok=True)  # first: half a deletion must not look whole
+        shutil.rmtree(path, ignore_errors=True)
+    return gone
+
+
+def set_aside(output_dir: Path) -> Path | None:
+    """Move an earlier run's checkpoints out of the way of a new one; say where they went."""
+    found = in_folder(output_dir)
+    if not found:
+        return None
+    number = 1
+    while (output_dir / f"earlier_run_{number}").exists():
+        number += 1
+    aside = output_dir / f"earlier_run_{number}"
+    aside.mkdir(parents=True)
+    for item in found:
+        item.path.rename(aside / item.path.name)
+    return aside
+
+
+def _missing_part(path: Path, world_size: int) -> str | None:
+    """What a checkpoint of this many ranks should hold and does not."""
+    if not (path / "trainer_state.json").is_file():
+        return "it lacks trainer_state.json"
+    try:
+        shards = path / (path / "latest").read_text("utf-8").strip()
+    except OSError:
+        return "it lacks DeepSpeed's file `latest`"
+    states = len(list(shards.glob("*_optim_states.pt")))
+    if states != world_size:
+        return f"it holds {states} of {world_size} optimizer states"
+    random_states = len(list(path.glob("rng_state*.pth")))
+    if random_states != world_size:
+        return f"it holds {random_states} of {world_size} random states"
+    return None
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != RECORD)
+
+
+def _step(path: Path) -> int | None:
+    number = path.name.removeprefix(PREFIX)
+    return int(number) if path.name.startswith(PREFIX) and number.isdecimal() else None

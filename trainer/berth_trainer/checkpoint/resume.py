@@ -1,0 +1,122 @@
+"""Where a run begins: at the start, or at the last whole checkpoint of its folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from berth_trainer.checkpoint import checkpoints
+from berth_trainer.config.arguments import Arguments
+from berth_trainer.config.settings import TrainingSettings
+from berth_trainer.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """
+    `checkpoint` None means from the start; `told` are the sentences that say why.
+
+    `accumulation` is what keeps the samples per step where the number of ranks has changed;
+    None: as the config file says. `converted`: the checkpoint was written by another number.
+    """
+
+    checkpoint: Path | None
+    told: tuple[str, ...]
+    set_aside: bool = False  # an earlier run's checkpoints are in the way
+    accumulation: int | None = None
+    converted: bool = False
+
+
+def decide(
+    arguments: Arguments,
+    output_dir: Path,
+    *,
+    attempt: str | None,
+    world_size: int,
+) -> Beginning:
+    """
+    Resume where asked to, or where this is a later attempt of a Berth job.
+
+    Changes nothing on disk, so that every rank comes to the same answer.
+    """
+    later_attempt = _number_of(attempt) > 1
+    wanted = later_attempt if arguments.resume is None else arguments.resume
+    found = checkpoints.in_folder(output_dir)
+    if arguments.checkpoint is not None:
+        named = checkpoints.chosen(arguments.checkpoint, world_size)
+        return _resumed(named, (), world_size)
+    newest, flawed = checkpoints.newest_whole(found)
+    if not wanted:
+        if not found:
+            return Beginning(None, ())
+        told = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts anew; --resume goes on from them instead."  # fmt: skip
+        return Beginning(None, (told,), set_aside=True)
+    skipped = tuple(f"{item.path.name} is not whole ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
+    if newest is None:
+        told = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
+        return Beginning(None, (*skipped, told), set_aside=bool(found))
+    return _resumed(newest, skipped, world_size)
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop the lines after `step`, which the resumed run will write again."""
+    if not path.is_file():
+        return
+    kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+    path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+
+
+def same_step(beginning: Beginning, training: TrainingSettings, world_size: int) -> Beginning:
+    """
+    The beginning with the accumulation that keeps the checkpoint's samples per step.
+
+    `training` is what the run has settled on. Where the user has changed batch size times
+    accumulation since the checkpoint, that is the user's will and stays. Raises Problem where
+    this number of ranks cannot share a step evenly.
+    """
+    path, accumulation = beginning.checkpoint, training.gradient_accumulation_steps
+    written_by = checkpoints.world_size_of(path) if path else None
+    if path is None or written_by is None:
+        return beginning
+    configured = training.batch_size * accumulation
+    batch = checkpoints.batch_of(path) or checkpoints.Batch(written_by * configured, configured)
+    if batch.configured != configured:
+        return beginning
+    kept, left = divmod(batch.samples, world_size * training.batch_size)
+    if left or not kept:
+        fitting = [n for n in range(1, 65) if batch.samples % (n * training.batch_size) == 0]
+        raise Problem(
+            f"{path} was trained with {batch.samples} samples a step, which {world_size} ranks of "
+            f"training.batch_size {training.batch_size} cannot share evenly: use "
+            f"{', '.join(map(str, fitting))} GPUs, or start over with --no_resume."
+        )
+    if kept == accumulation:
+        return beginning
+    told = (
+        f"training.gradient_accumulation_steps is {kept} instead of {accumulation}: "
+        f"a step takes {batch.samples} samples as before."
+    )
+    return replace(beginning, told=(*beginning.told, told), accumulation=kept)
+
+
+def _resumed(found: checkpoints.Checkpoint, told: tuple[str, ...], world_size: int) -> Beginning:
+    told = (*told, f"resuming from {found.path} (step {found.step}).")
+    written_by = checkpoints.world_size_of(found.path)
+    converted = written_by is not None and written_by != world_size
+    if converted:
+        told = (*told, f"it was written by {written_by} ranks and this run has {world_size}.")
+    return Beginning(found.path, told, converted=converted)
+
+
+def _number_of(attempt: str | None) -> int:
+    number = (attempt or "").rpartition(".")[2]
+    return int(number) if number.isdecimal() else 1
+
+
+def _step_of(line: str) -> float:
+    try:
+        told: Mapping[str, object] = json.loads(line)
+        step = told["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+    return step if isinstance(step, int | float) else float("inf")

@@ -1,0 +1,85 @@
+"""Checkpoints on another number of ranks, through DeepSpeed's universal format."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.errors import Problem
+from berth_trainer.training.file_lock import alone
+from berth_trainer.training.ranks import say
+
+LATEST = "latest_universal"  # DeepSpeed reads it; written last, so what it names is whole
+_BUILDING = "universal.building"
+
+
+def convert(checkpoint: Path) -> None:
+    """
+    Write the checkpoint's universal form beside its shards, once, whichever rank comes first.
+
+    It holds 12 bytes for each trained parameter, and while it is made twice that. Raises
+    Problem where DeepSpeed cannot make it.
+    """
+    with alone(checkpoint / ".universal.lock"):
+        if (checkpoint / LATEST).exists():
+            return
+        shards = checkpoint / (checkpoint / "latest").read_text("utf-8").strip()
+        say(f"{checkpoint} is made fit for another number of ranks.")
+        building = checkpoint / _BUILDING
+        shutil.rmtree(building, ignore_errors=True)
+        made = building / f"{shards.name}_universal"
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal",
+                "--input_folder", str(shards), "--output_folder", str(made),
+                "--inject_missing_state",
+            ],
+            env={**os.environ, "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
+            raise Problem(
+                f"{checkpoint} cannot be converted for another number of ranks ({last}): start "
+                "with as many GPUs as wrote it."
+            )
+        target = checkpoint / made.name
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
+        shutil.rmtree(building)
+        temporary = checkpoint / f".{LATEST}"
+        temporary.write_text(target.name, "utf-8")
+        temporary.replace(checkpoint / LATEST)
+
+
+def forget(checkpoint: Path) -> None:
+    """Delete the universal form, once every rank has read it: it is as large as the checkpoint."""
+    try:
+        name = (checkpoint / LATEST).read_text("utf-8").strip()
+    except OSError:
+        return
+    (checkpoint / LATEST).unlink()
+    shutil.rmtree(checkpoint / name, ignore_errors=True)
+
+
+def mend(engine: Any, weight_decays: list[float]) -> None:
+    """
+    Repair what loading a universal checkpoint leaves wrong in a ZeRO-3 optimizer.
+
+    DeepSpeed gives every parameter group one and the same step counter, which then counts
+    once for each group: with two groups Adam's bias correction drifts from the next step on.
+    It leaves the counters on the CPU, where an Adam of one kernel cannot read them. And it gives
+    every group the first one's weight decay. `weight_decays`: what each group was made with.
+    """
+    optimizer = getattr(engine.optimizer, "optimizer", None)
+    if optimizer is None:
+        return
+    on_device = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
+    for parameter, state in optimizer.state.items():
+        if hasattr(state.get("step"), "clone"):
+            device = parameter.device if on_device else state["step"].device
+            state["step"] = state["step"].to(device, copy=True)
+    for group, decay in zip(optimizer.param_groups, weight_decays, strict=True):
+        group["weight_decay"] = decay

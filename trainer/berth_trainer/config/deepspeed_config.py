@@ -1,0 +1,80 @@
+"""The DeepSpeed configuration of a run, written where the user can read it."""
+
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.config.settings import DeepSpeedSettings
+
+
+def build(
+    settings: DeepSpeedSettings,
+    *,
+    cuda: bool,
+    cpu_adam: bool,
+    world_size: int = 2,
+    states: str = "fp32",
+    fetch_ahead: int = 0,
+    universal: bool = False,
+) -> dict[str, Any]:
+    """
+    The configuration; every key that TrainingArguments decides as well is "auto".
+
+    `universal`: the run begins with a checkpoint that was converted to that format.
+
+    Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
+    one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
+    own must be compiled first. On one rank nothing travels: overlapping and copying gradients
+    into buckets would cost time and memory and buy nothing. `states` bf16 keeps master weights,
+    gradients and Adam's moments in bf16. `fetch_ahead`: how many scalars stage 3 gathers before
+    they are needed; 0: as few as DeepSpeed takes by itself.
+    """
+    travels = world_size > 1
+    bucketed = travels or settings.stage == 3 or settings.offload_optimizer == "cpu"
+    zero: dict[str, Any] = {
+        "stage": settings.stage,
+        "overlap_comm": cuda and travels,
+        "contiguous_gradients": travels or settings.stage == 3,
+        # Where gradients are copied into a bucket it is there whole; else this is how often they
+        # are looked at.
+        "reduce_bucket_size": "auto" if bucketed else 200_000_000,
+    }
+    if settings.offload_optimizer == "cpu":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
+    if settings.stage == 3:
+        if settings.offload_param == "cpu":
+            zero["offload_param"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
+        zero |= {
+            "sub_group_size": 1_000_000_000,
+            "stage3_prefetch_bucket_size": fetch_ahead or "auto",
+            "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
+            "stage3_max_live_parameters": 1_000_000_000,
+            "stage3_max_reuse_distance": 1_000_000_000,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        }
+    bf16: dict[str, Any] = {"enabled": "auto"}
+    if states == "bf16":
+        bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+    return {
+        "bf16": bf16,
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": cpu_adam,
+        "gradient_clipping": "auto",
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+        **({"checkpoint": {"load_universal": True}} if universal else {}),
+    }
+
+
+def config_path(output_dir: Path, stage: int) -> Path:
+    return output_dir / "deepspeed_config" / f"ds_config_zero{stage}.json"
+
+
+def write(output_dir: Path, stage: int, config: dict[str, Any]) -> Path:
+    """Write the configuration atomically and say where it lies. For rank 0."""
+    path = config_path(output_dir, stage)
+    write_json(path, config)
+    return path

@@ -1,0 +1,106 @@
+"""From a sample and an ablation to chat messages that carry exactly the named parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from berth_trainer.data.history import HistoryPool
+from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.samples import Sample
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The fixed words around the parts, in the language of the corpus."""
+
+    instruction: str
+    profile: str
+    history: str
+    context: str
+    opening: str
+    bullet: str = "- "
+
+
+WORDINGS = {
+    "ja": Wording(
+        instruction="あなたは次の人物です。その人らしい口調と内容で、次の発言をしてください。",
+        profile="【プロフィール】",
+        history="【ほかの会話での発言】",
+        context="【会話】",
+        opening="【次の発言】",
+    ),
+    "zh": Wording(
+        instruction="你就是下面这个人。请用这个人的语气和想法说出下一句话。",
+        profile="【个人资料】",
+        history="【在其他对话中说过的话】",
+        context="【对话】",
+        opening="【下一句话】",
+    ),
+    "en": Wording(
+        instruction="You are the following person. Say what this person would say next.",
+        profile="[Profile]",
+        history="[Said in other conversations]",
+        context="[Conversation]",
+        opening="[Next utterance]",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A turn of the dialogue as the model sees it: by the person it is to be, or the partner."""
+
+    by_target: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a prompt carries; a part that the ablation does not name is empty."""
+
+    profile: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    context: tuple[Said, ...] = ()
+
+    def changed(self, part: str, value: Sequence[str] | Sequence[Said]) -> "Parts":
+        return replace(self, **{part: tuple(value)})
+
+
+def parts_of(
+    sample: Sample, ablation: Ablation, *, profile: tuple[str, ...], pool: HistoryPool
+) -> Parts:  # fmt: skip
+    """The parts that the ablation names, whole."""
+    speaker = sample.target.speaker
+    return Parts(
+        profile=profile if ablation.use_profile else (),
+        history=tuple(remark.text for remark in pool.choose(sample.dialogue, sample.index))
+        if ablation.use_history
+        else (),
+        context=tuple(Said(turn.speaker == speaker, turn.text) for turn in sample.context)
+        if ablation.use_context
+        else (),
+    )
+
+
+def messages(parts: Parts, wording: Wording) -> list[Message]:
+    """
+    Chat messages that alternate user and assistant, beginning and ending with user.
+
+    Profile and history stand in the first user message (many templates know no system role),
+    the context as turns of its own: the target's as assistant, the partner's as user. An
+    empty part leaves no heading behind.
+    """
+    blocks = [wording.instruction]
+    for heading, lines in ((wording.profile, parts.profile), (wording.history, parts.history)):
+        if lines:
+            blocks.append("\n".join([heading, *(f"{wording.bullet}{line}" for line in lines)]))
+    blocks.append(wording.context if parts.context else wording.opening)
+    found: list[Message] = [{"role": "user", "content": "\n\n".join(blocks)}]
+    for said in parts.context:
+        role = "assistant" if said.by_target else "user"
+        if found[-1]["role"] == role:
+            found[-1] = {"role": role, "content": f"{found[-1]['content']}\n{said.text}"}
+        else:
+            found.append({"role": role, "content": said.text})
+    return found

@@ -1,0 +1,1 @@
+"""A tiny random model and dialogues for demos and tests."""

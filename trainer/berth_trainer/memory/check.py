@@ -1,0 +1,57 @@
+"""
+`python -m berth_trainer.memory.check --config FILE --gpus N --gpu-memory BYTES`: will this run fit?
+
+For the queue, before a job waits: prints a JSON list of sentences, empty where the run fits or
+nothing can be said (a model on the hub, an unknown kind, a config file that is wrong: the run
+itself tells those). Imports no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from berth_trainer.config.config_file import read_settings
+from berth_trainer.errors import Problem
+from berth_trainer.memory import Budget, ShapeError, decide, read_shape
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the sentences; always 0, so that a fault here never stops a submit."""
+    options = _parser().parse_args(arguments)
+    try:
+        told = sentences(
+            options.config,
+            gpus=options.gpus,
+            budget=Budget(gpu=options.gpu_memory, host=options.host_memory),
+        )
+    except (Problem, ShapeError, OSError):
+        told = []
+    print(json.dumps(told))
+    return 0
+
+
+def sentences(config: Path, *, gpus: int, budget: Budget) -> list[str]:
+    """What a run with this config file should be told. Raises Problem, ShapeError, OSError."""
+    settings = decide.with_four_bit(read_settings(config))
+    shape = read_shape(settings.locate(settings.model.path))
+    lean = settings.training.fused_layers != "off" and shape.kind in decide.LEAN_KINDS
+    decision = decide.decide(settings, shape, gpus=gpus, budget=budget, fused=lean)
+    return list(decision.warnings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m berth_trainer.memory.check", description=__doc__
+    )
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--gpus", type=int, required=True)
+    parser.add_argument("--gpu-memory", type=int, required=True, help="of the smallest card, bytes")
+    parser.add_argument("--host-memory", type=int, default=1 << 60, help="of the box, bytes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""
+What ZeRO-3 gathers at a time: a decoder layer as one.
+
+DeepSpeed hooks every module that has parameters, a dozen in a layer, three or four times in a
+micro-batch; on a fast card its Python takes longer than the layer's arithmetic. A layer that it
+counts as a leaf is gathered and let go in one piece, and the next one travels meanwhile. What is
+computed stays the same to the last bit.
+"""
+
+from typing import Any
+
+from berth_trainer.config.settings import DeepSpeedSettings
+from berth_trainer.memory.shape import ShapeError, read_shape
+from berth_trainer.model.activation_checkpointing import decoder_layers
+
+
+def by_layers(settings: DeepSpeedSettings) -> bool:
+    return settings.stage == 3 and settings.gather == "layers"
+
+
+def fetch_ahead(settings: DeepSpeedSettings, config: Any) -> int:
+    """Scalars of one decoder layer of a model with that configuration; 0 where it is unknown."""
+    if not by_layers(settings):
+        return 0
+    try:
+        return read_shape(config.to_dict()).layer
+    except ShapeError:
+        return 0
+
+
+def gather_layers(model: Any) -> None:
+    """Before DeepSpeed wraps the model. Without decoder layers nothing changes."""
+    from deepspeed.utils import set_z3_leaf_module
+
+    for layer in decoder_layers(model):
+        set_z3_leaf_module(layer, flag=True)
+
+
+def gathered_layers(model: Any) -> int:
+    """How many decoder layers are gathered as one."""
+    from deepspeed.utils import z3_leaf_module
+
+    return sum(1 for layer in decoder_layers(model) if z3_leaf_module(layer))

@@ -1,0 +1,1 @@
+"""A training run: session, callbacks, evaluation, stop signals, prediction."""

@@ -1,0 +1,195 @@
+"""What happens at the moments of a run: checklist, metrics, stop signals, checkpoints."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback
+
+from berth_trainer.checkpoint import checkpoints, universal
+from berth_trainer.training import shutdown_deadline
+from berth_trainer.training.checklist import Asked, read_back, report
+from berth_trainer.training.metrics import MetricsFile
+from berth_trainer.training.ranks import Ranks, meet, say, warn, world_size
+from berth_trainer.training.stop_signals import SAVE, STOP, StopSignals
+
+
+class StartupChecklist(TrainerCallback):
+    """Reads the checklist back when DeepSpeed's engine stands, before the first step."""
+
+    def __init__(self, asked: Asked, *, engine: Callable[[], Any], ranks: Ranks) -> None:
+        self._asked, self._engine, self._ranks = asked, engine, ranks
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del state, control
+        if self._ranks.first:
+            checks = read_back(
+                self._asked,
+                engine=self._engine(),
+                model=kwargs["model"],
+                world_size=world_size(),
+            )
+            report(checks, Path(args.output_dir))
+
+
+class Progress(ProgressCallback):
+    """The usual bar, with one readable line per logged step instead of a dictionary."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        line = log_line(state.global_step, state.max_steps, logs or {})
+        if state.is_world_process_zero and line:
+            bar = self.training_bar
+            bar.write(line) if bar is not None else say(line)
+
+
+class MetricLines(TrainerCallback):
+    """Every logged number as a line of metrics.jsonl, and a warning of a loss that says noise."""
+
+    def __init__(self, file: MetricsFile | None, vocabulary: int | None) -> None:
+        self._file = file
+        self._noise = math.log(vocabulary) if vocabulary else math.inf  # None: noise is meant
+        self._first = True
+        self._diverged = False
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        if self._file is None or not logs:
+            return
+        if "loss" in logs and self._first:
+            self._first = False
+            if logs["loss"] > 0.97 * self._noise:
+                warn(
+                    f"the first loss {logs['loss']:.2f} is that of untrained weights "
+                    f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
+                )
+        self._tell_divergence(state.global_step, logs)
+        values: dict[str, float] = {}
+        for name, value in logs.items():
+            values[_NAMES.get(name) or str(name)] = value
+        values["max_steps"] = state.max_steps
+        self._file.write(state.global_step, values)
+
+    def _tell_divergence(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Once: a run that has diverged goes on to its end and would pass for a good one."""
+        lost = [name for name in ("loss", "grad_norm", "eval_loss") if not _finite(logs.get(name))]
+        if lost and not self._diverged:
+            self._diverged = True
+            warn(
+                f"{_TOLD[lost[0]]} at step {step} is not a finite number: if it stays so, the "
+                "run learns nothing more; lower training.learning_rate or raise "
+                "training.warmup_steps."
+            )
+
+
+class StopWithCheckpoint(TrainerCallback):
+    """At the end of a step: do what the ranks agreed on, and say whether there is time for it."""
+
+    def __init__(self, signals: StopSignals, *, last_saving: Callable[[], float | None]) -> None:
+        self._signals, self._last_saving = signals, last_saving
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self._signals.install()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del kwargs
+        wish = self._signals.agree(args.device)
+        if wish >= SAVE:
+            control.should_save = True
+            say(
+                f"signal received: saving a checkpoint at step {state.global_step}"
+                f"{', then stopping' if wish == STOP else ''}."
+            )
+            since = self._signals.received_at
+            left = shutdown_deadline.left_for_saving(
+                os.environ,
+                waited_s=time.monotonic() - since if since else 0.0,
+                warned=wish == SAVE,
+            )
+            expected = shutdown_deadline.outlook(self._last_saving(), left)
+            if expected:
+                say(f"checkpoint: {expected}")
+        if wish == STOP:
+            control.should_training_stop = True
+            control.should_evaluate = False  # the grace period is short
+
+
+class OnOtherRanks(TrainerCallback):
+    """After a checkpoint of another number of ranks was read: mend the optimizer, free the disk."""
+
+    def __init__(self, checkpoint: Path, *, trainer: Any, ranks: Ranks) -> None:
+        self._checkpoint, self._trainer, self._ranks = checkpoint, trainer, ranks
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        universal.mend(self._trainer.engine(), self._trainer.weight_decays)
+        meet()
+        if self._ranks.first:
+            universal.forget(self._checkpoint)
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Declares a checkpoint whole once all ranks have written, then deletes the oldest."""
+
+    def __init__(self, *, keep: int, ranks: Ranks, batch: checkpoints.Batch) -> None:
+        self._keep, self._ranks, self._batch = keep, ranks, batch
+        self.last: Path | None = None
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del control, kwargs
+        meet()
+        self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
+        if self._ranks.first:
+            checkpoints.record(
+                self.last,
+                step=state.global_step,
+                world_size=world_size(),
+                batch=self._batch,
+            )
+            checkpoints.tell_saved(state.global_step)
+            best = state.best_model_checkpoint
+            checkpoints.rotate(
+                Path(args.output_dir), keep=self._keep, best=Path(best) if best else None
+            )
+
+
+def log_line(step: int, total: int, logs: dict[str, Any]) -> str:
+    """One line for people; empty for the summary that the end of training logs by itself."""
+    if "eval_loss" in logs:
+        return (
+            f"step {step}/{total}  evaluation: loss {logs['eval_loss']:.4f}, "
+            f"perplexity {logs['eval_perplexity']:.2f}"
+        )
+    if "loss" not in logs:
+        return ""
+    told = [f"step {step}/{total}", f"loss {logs['loss']:.4f}"]
+    for name, shown in _SHOWN.items():
+        if isinstance(logs.get(name), int | float):
+            told.append(shown.format(logs[name]))
+    if isinstance(logs.get("time_left_s"), int | float):
+        told.append(f"{logs['time_left_s'] / 60:.1f} min left")
+    return "  ".join(told)
+
+
+_SHOWN = {
+    "learning_rate": "lr {:.2e}",
+    "grad_norm": "grad {:.3f}",
+    "tokens_per_s": "{:,.0f} tokens/s",
+    "gpu_peak_gib": "{:.1f} GiB",
+    "mfu": "{:.1%} of peak",
+    "epoch": "epoch {:.2f}",
+}
+_NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}
+_TOLD = {"loss": "the loss", "grad_norm": "the gradient's norm", "eval_loss": "the evaluation loss"}
+
+
+def _finite(value: object) -> bool:
+    """Nothing, a text and a tensor of one number count as the numbers they are."""
+    try:
+        return value is None or math.isfinite(float(value))  # pyright: ignore[reportArgumentType]  # what is no number ends below
+    except (TypeError, ValueError):
+        return True

@@ -1,0 +1,198 @@
+"""Answers of a trained model to the test split, for people and for leaderboards."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.config.settings import PredictSettings, Settings
+from berth_trainer.data.collate import Collate
+from berth_trainer.data.dataset import PersonaDataset
+from berth_trainer.data.encode import Encoder
+from berth_trainer.data.load import Material, make_dataset
+from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompts import WORDINGS
+from berth_trainer.data.samples import open_questions
+from berth_trainer.model import chunked_loss
+from berth_trainer.model.hardware import look
+from berth_trainer.model.loading import fit_to_model, load_config, load_model, load_tokenizer
+from berth_trainer.training import text_metrics
+from berth_trainer.training.evaluation import evaluate
+from berth_trainer.training.metrics import MetricsFile
+from berth_trainer.training.ranks import Ranks, meet, say
+
+PREDICTIONS = "predictions.jsonl"
+METRICS = "predictions_metrics.json"
+
+
+def predict(
+    *,
+    settings: Settings,
+    ablation: Ablation,
+    ranks: Ranks,
+    material: Material,
+    model: Path,
+    output_dir: Path,
+) -> Path:
+    """
+    Write `predictions.jsonl`: a line for each test sample, in their order; and how near the
+    answers come to the references in `predictions_metrics.json` and `metrics.jsonl`.
+
+    The ranks share the samples and each holds the whole model, so it must fit on one GPU.
+    Where the data hold the answer back, `reference` is null.
+    """
+    import torch
+    from torch import distributed
+
+    hardware = look(settings, os.environ)
+    config = load_config(str(model))
+    tokenizer = load_tokenizer(str(model))
+    length = fit_to_model(settings, config, tokenizer)
+    encoder = Encoder(tokenizer, WORDINGS[material.language], length)
+    dataset = _questions(settings, ablation, material, encoder)
+    if ranks.world_size > 1:
+        distributed.init_process_group("gloo")  # results alone travel, and those are text
+    device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"
+    loaded = load_model(str(model), config, hardware)
+    if settings.training.loss_chunk and chunked_loss.is_able(loaded):
+        chunked_loss.install(loaded, settings.training.loss_chunk)
+    answerer = _Answerer(loaded, tokenizer, encoder, device)
+    mine = list(range(ranks.rank, len(dataset), ranks.world_size))
+    with torch.inference_mode():
+        answers = dict(answerer.answers(dataset, mine, settings.predict))
+    path = output_dir / PREDICTIONS
+    gathered: list[dict[int, str]] = [answers]
+    if ranks.world_size > 1:
+        gathered = [{} for _ in range(ranks.world_size)]
+        distributed.all_gather_object(gathered, answers)
+    told = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
+    judged = evaluate(
+        loaded,
+        [dataset[index] for index in told],
+        collate=Collate(tokenizer.pad_token_id, length),
+        batch_size=settings.training.eval_batch_size or settings.training.batch_size,
+        device=device,
+    )
+    if ranks.first:
+        every = {index: text for share in gathered for index, text in share.items()}
+        _write(path, dataset, every)
+        found = text_metrics.measure(
+            [every[index] for index in told],
+            [dataset.sample(index).target.text for index in told],
+            material.language,
+        )
+        if told:
+            found |= {"test_loss": judged.loss, "test_perplexity": judged.perplexity}
+        _tell(found, ablation, output_dir, count=len(told))
+    say(f"{len(dataset):,} answers are in {path}")
+    if ranks.world_size > 1:
+        meet()  # a rank that leaves while another still talks to it ends in an abort
+        distributed.destroy_process_group()
+    return path
+
+
+class _Answerer:
+    def __init__(self, model: Any, tokenizer: Any, encoder: Encoder, device: str) -> None:
+        self._model = model.to(device).eval()
+        self._model.config.use_cache = True
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._device = device
+        ends = {tokenizer.eos_token_id, encoder.end_of_turn()}
+        self._ends = sorted(end for end in ends if end is not None)
+
+    def answers(
+        self, dataset: PersonaDataset, indices: Sequence[int], settings: PredictSettings
+    ) -> Iterator[tuple[int, str]]:
+        """Pairs of index and answer, a batch at a time."""
+        for start in range(0, len(indices), settings.batch_size):
+            batch = indices[start : start + settings.batch_size]
+            prompts = [
+                self._encoder.encode_prompt(dataset.parts(i), leaving=settings.max_new_tokens)
+                for i in batch
+            ]
+            yield from zip(batch, self._complete(prompts, settings), strict=True)
+
+    def _complete(self, prompts: list[list[int]], settings: PredictSettings) -> list[str]:
+        import torch
+
+        pad = self._tokenizer.pad_token_id
+        width = max(map(len, prompts))
+        ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        sampling = settings.temperature > 0
+        out = self._model.generate(
+            input_ids=torch.tensor(ids, device=self._device),
+            attention_mask=torch.tensor(mask, device=self._device),
+            max_new_tokens=settings.max_new_tokens,
+            do_sample=sampling,
+            temperature=settings.temperature if sampling else None,
+            top_p=None,
+            top_k=None,
+            eos_token_id=self._ends or None,
+            pad_token_id=pad,
+        )
+        texts: list[str] = self._tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def _tell(found: dict[str, float], ablation: Ablation, output_dir: Path, *, count: int) -> None:
+    """Print the measures as a table, and write them where runs are compared."""
+    word = {"ablation": ablation.key, "answers": count, **found}
+    write_json(output_dir / METRICS, word)
+    if not found:
+        say("The test split holds every answer back: there is nothing to compare with.")
+        return
+    say(f"{ablation.name}: {count:,} answers against what was said")
+    for name, value in found.items():
+        say(f"  {name:<17}{value:>10.4f}")
+    run_dir = os.environ.get("BERTH_RUN_DIR")
+    folders = [output_dir, *([Path(run_dir)] if run_dir else [])]
+    MetricsFile(folders).write(_steps(output_dir), found)
+
+
+def _steps(output_dir: Path) -> int:
+    """How long the model was trained: the point of the curve where its answers belong."""
+    try:
+        return int(json.loads((output_dir / "results.json").read_text("utf-8"))["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _questions(
+    settings: Settings, ablation: Ablation, material: Material, encoder: Encoder
+) -> PersonaDataset:
+    """The test samples, up to the usual limit, and every question whose answer is held back."""
+    held = material.splits.test
+    dataset = make_dataset(
+        material,
+        held,
+        settings=settings,
+        ablation=ablation,
+        encoder=encoder,
+        limit=settings.data.max_eval_samples,
+    )
+    return replace(dataset, more=open_questions(held))
+
+
+def _write(path: Path, dataset: PersonaDataset, answers: dict[int, str]) -> None:
+    """Whole or not at all: a leaderboard file cut short would pass for a complete one."""
+    lines: list[str] = []
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        line = {
+            "dialogue": sample.dialogue.id,
+            "turn": sample.index,
+            "person": sample.target.speaker,
+            "answered": sample.context[-1].text,
+            "prediction": answers[index],
+            "reference": sample.target.text or None,
+        }
+        lines.append(json.dumps(line, ensure_ascii=False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    temporary.replace(path)

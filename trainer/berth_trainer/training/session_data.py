@@ -1,0 +1,106 @@
+"""The encoded splits of a run, and the rows that are packed from the first."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from berth_trainer.config.environment import usable_cores
+from berth_trainer.config.settings import Settings
+from berth_trainer.data.dataset import PersonaDataset
+from berth_trainer.data.encode import Encoder
+from berth_trainer.data.load import Material, make_dataset
+from berth_trainer.data.packing import PackedDataset, measure, pack
+from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.records import Dialogue
+from berth_trainer.data.store import numbered
+from berth_trainer.data.tokens import TokenDataset, cached
+from berth_trainer.errors import Problem
+from berth_trainer.model import chunked_loss
+from berth_trainer.training.ranks import Ranks, say
+
+Encoded = PersonaDataset | TokenDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The three splits: encoded in the cache, or whenever asked for where there is none."""
+
+    train: Encoded
+    validation: Encoded
+    test: Encoded
+
+
+def prepare_data(
+    material: Material, settings: Settings, ablation: Ablation, encoder: Encoder
+) -> Data:
+    """The splits under one ablation; encodes what the cache does not hold yet."""
+    limits, splits = settings.data, material.splits
+
+    def dataset(dialogues: Sequence[Dialogue], limit: int) -> Encoded:
+        made = make_dataset(
+            material,
+            dialogues,
+            settings=settings,
+            ablation=ablation,
+            encoder=encoder,
+            limit=limit,
+        )
+        if material.cache is None:
+            return made
+        return cached(
+            made,
+            material.cache,
+            tokenizer=encoder.tokenizer,
+            recipe=[encoder.max_length, astuple(encoder.wording)],
+            processes=usable_cores(),
+        )
+
+    train = dataset(splits.train, limits.max_train_samples)
+    tell_shortened(train, encoder.max_length)
+    return Data(
+        train=train,
+        validation=dataset(splits.validation, limits.max_eval_samples),
+        test=dataset(splits.test, limits.max_eval_samples),
+    )
+
+
+def tell_shortened(samples: Encoded, length: int) -> None:
+    """Ablations whose parts do not fit compare something else than their names say."""
+    known = samples.shortened if isinstance(samples, TokenDataset) else None
+    cut = 0 if known is None else int(known.sum())
+    if cut:
+        say(
+            f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
+            f"{length}: what does not fit is left out."
+        )
+
+
+def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:
+    """Rows of `budget` tokens. Raises Problem for a model that might mix the samples up."""
+    if not chunked_loss.is_able(model):
+        raise Problem(
+            f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
+            "set it to 0."
+        )
+    lengths = (
+        numbered(samples.lengths)
+        if isinstance(samples, TokenDataset)
+        else measure(samples, rank=ranks.rank, world_size=ranks.world_size)
+    )
+    rows = pack(lengths, budget)
+    fill = sum(lengths) / (len(rows) * budget)
+    say(f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full.")
+    return PackedDataset(samples, rows)
+
+
+def most_learned(samples: Encoded, packed: PackedDataset | None, batch_size: int) -> int | None:
+    """
+    How many positions of one micro-batch the loss counts at most.
+
+    None where the samples are encoded only when they are asked for.
+    """
+    if not isinstance(samples, TokenDataset):
+        return None
+    if packed is None:
+        return batch_size * int(samples.answers.max())
+    return max(int(samples.answers[list(row)].sum()) for row in packed.rows)

@@ -1,0 +1,74 @@
+"""Stop signals, agreed on by all ranks: each saves the same whole checkpoint."""
+
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from berth_trainer.checkpoint.atomic_file import write_json
+
+NOTHING, SAVE, STOP = 0, 1, 2
+
+
+def end_at_once() -> None:
+    """For a program's start: until `install` Ctrl-C ends it as TERM does, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@dataclass(slots=True)
+class StopSignals:
+    """
+    TERM and INT: save and stop at the end of this step. USR1: save and go on.
+
+    A launcher signals its ranks one after the other, or one rank alone: `agree` takes the
+    strongest wish of all ranks, so that none waits in a collective for one that has left.
+    """
+
+    wish: int = NOTHING
+    received: str = ""
+    received_at: float = 0.0  # by the monotonic clock; a rank that had none keeps 0
+    stopped: bool = False
+    _earlier: dict[int, Any] = field(default_factory=dict[int, Any])
+
+    def install(self) -> None:
+        """Take the signals over; before that they end the process, as nothing is lost yet."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            self._earlier[number] = signal.signal(number, self._on_signal)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier.clear()
+
+    def agree(self, device: Any) -> int:
+        """The strongest wish among the ranks, and forget it. A collective: all ranks call it."""
+        import torch
+        from torch import distributed
+
+        agreed = torch.tensor([self.wish], device=device)
+        if distributed.is_initialized() and distributed.get_world_size() > 1:
+            distributed.all_reduce(agreed, op=distributed.ReduceOp.MAX)
+        wish = int(agreed.item())
+        self.wish = NOTHING
+        self.stopped = self.stopped or wish == STOP
+        return wish
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        wish = SAVE if number == signal.SIGUSR1 else STOP
+        if wish >= self.wish:
+            self.wish, self.received = wish, signal.Signals(number).name
+            self.received_at = time.monotonic()
+
+
+MARKER = "stopped.json"
+
+
+def mark_stopped(folders: list[Path], *, step: int, checkpoint: Path | None, by: str) -> None:
+    """Leave word that the run was stopped in order. Launchers turn every exit code into 1."""
+    word = {"step": step, "checkpoint": str(checkpoint) if checkpoint else None, "signal": by}
+    for folder in folders:
+        write_json(folder / MARKER, word)

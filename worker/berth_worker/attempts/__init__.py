@@ -1,0 +1,1 @@
+"""Attempts on this box: supervision, reconciliation and run directories."""
