@@ -1,8 +1,8 @@
 """
-Searches a log, as a process of its own: `python -I -S logscan.py '<request>' < output.log`.
+Search of a log, in a process of its own: `main` reads the request in argv and the log on stdin.
 
-A hostile regular expression can keep `re` busy for ever, and would keep the whole server from
-running: here it costs a child that is killed. Standard library only.
+A hostile regular expression can keep `re` busy for ever and would stall the whole server; here
+it costs a child that is killed. Imports the standard library and `berth.terminal` only.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import sys
 import time
 from typing import TypedDict
 
+from berth.terminal import shown_bytes, strip_bytes
+
 _BLOCK = 1 << 20
 # A line may be longer than a block (a progress bar of hours); beyond this it is cut.
 _LONGEST = 32 << 20
 _SHOWN = 500
 _CPU_S = 3
-_COLOUR = re.compile(rb"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?")
 
 
 class Ask(TypedDict):
@@ -120,7 +121,7 @@ def _whole_lines(handle: int, offset: int, end: int) -> bytes:
 
 def _matching(block: bytes, needle: Needle) -> list[tuple[int, str]]:
     """Number within the block and text of each matching line."""
-    plain = _COLOUR.sub(b"", block) if b"\x1b" in block else block
+    plain = strip_bytes(block) if b"\x1b" in block else block
     hay = needle.hay(plain)
     found: list[tuple[int, str]] = []
     counted = number = place = 0
@@ -134,8 +135,7 @@ def _matching(block: bytes, needle: Needle) -> list[tuple[int, str]]:
         place = stop + 1
         if start >= len(plain):
             break
-        shown = plain[start:stop].rstrip(b"\r")
-        shown = shown[shown.rfind(b"\r") + 1 :]
+        shown = shown_bytes(plain[start:stop])
         # What a progress bar has overwritten is not in the line any more.
         if needle.find(needle.hay(shown)) < 0:
             continue
@@ -160,7 +160,3 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     found = scan(sys.stdin.fileno(), json.loads(sys.argv[1]))
     sys.stdout.write(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
