@@ -74,7 +74,9 @@ def test_a_fault_of_the_scheduler_starts_nothing_and_stops_nothing(api, desk, mo
         def fail(*_: object, **__: object) -> None:
             raise ZeroDivisionError
 
-        target = "scheduling.planner.core_plan" if where == "plan" else "scheduling.apply.attempts.lease"
+        target = (
+            "scheduling.planner.core_plan" if where == "plan" else "scheduling.apply.attempts.lease"
+        )
         broken.setattr(f"berth_server.service.{target}", fail)
         answer = api.post("/api/v1/jobs", json={"command": "true", "workdir": "/"})
         assert (answer.status_code, answer.json()["state"]) == (201, "queued")
