@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import anyio
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,8 +31,7 @@ from berth_server.api.routes import (
     snapshots,
     submit,
 )
-from berth_server.background.timers import keep_time
-from berth_server.background.webhooks import send_notices
+from berth_server.background import tasks
 from berth_server.web.static import Dashboard
 
 
@@ -42,11 +40,10 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with keep_time(context), anyio.create_task_group() as group:
-            if context.settings.webhooks:
-                group.start_soon(send_notices, context)
+        async with tasks.running(
+            context.service, context.history, send_webhooks=context.settings.webhooks
+        ):
             yield
-            group.cancel_scope.cancel()
 
     app = FastAPI(
         title="Berth",

@@ -9,7 +9,6 @@ from pathlib import Path
 from fastapi import Request
 
 from berth_server.api.file_watch import FileWatch
-from berth_server.service.ablations.early_stopping import EarlyStops
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
 from berth_server.service.gpus.telemetry import History
@@ -37,7 +36,6 @@ class Context:
     watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
-    early: EarlyStops = field(default_factory=EarlyStops)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server leaves: every stream says goodbye."""

@@ -1,1 +1,1 @@
-"""Background loops of the server, one per file."""
+"""Loops that run as long as the server does, one per module."""

@@ -1,4 +1,4 @@
-"""Telling webhooks about the end of jobs: best effort, never in the way of the queue."""
+"""Webhooks: the end of a job is posted to its `notify` URLs, best effort."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import structlog
 from anyio.abc import TaskGroup
 
 from berth.protocol.states import FINAL_STATES
-from berth_server.api.context import Context
 from berth_server.service.jobs.present import show_job
 from berth_server.service.phrases import has_ended
+from berth_server.service.service import Service
 from berth_server.store import events, jobs
 from berth_server.store.records import JobRecord
 
@@ -24,55 +24,55 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 _KINDS = frozenset(f"job.{state}" for state in FINAL_STATES)
 _TIMEOUT_S = 10.0
-# After so many seconds each it is tried again.
+# Pauses before each further try.
 _PAUSES_S = (1.0, 5.0, 25.0)
 _AT_ONCE = 8
 
 
-async def send_notices(room: Context) -> None:
-    """Send a notice for every job that ends from now on and asked for one."""
-    last = room.service.last_event_id()
+async def run(service: Service) -> None:
+    """Post for every job that ends from now on and has `notify` URLs."""
+    last = service.last_event_id()
     news = asyncio.Event()
-    stop = room.service.on_event.listen(news.set)
+    stop = service.on_event.listen(news.set)
     limiter = anyio.CapacityLimiter(_AT_ONCE)
     try:
         async with anyio.create_task_group() as group:
             while True:
                 await news.wait()
                 news.clear()
-                last = _start(room, group, limiter, last)
+                last = _start(service, group, limiter, last)
     finally:
         stop()
 
 
-def _start(room: Context, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
-    """Start a sender for each notice that is due; the id of the last event looked at."""
-    reader = room.service.db.read
-    newest = room.service.last_event_id()
+def _start(service: Service, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
+    """Start a sender for each notice that is due; return the id of the last event read."""
+    reader = service.db.read
+    newest = service.last_event_id()
     for job_id in events.with_notice(reader, _KINDS, after=last, until=newest):
         record = jobs.get(reader, job_id)
         if record is None:
             continue
-        body = notice(room, record)
+        body = notice(service, record)
         for url in json.loads(record.notify):
             group.start_soon(_send, limiter, url, body, record.id)
     return newest
 
 
-def notice(room: Context, record: JobRecord) -> bytes:
+def notice(service: Service, record: JobRecord) -> bytes:
     """
-    What is sent: `text` (Slack, Mattermost, Teams) and `content` (Discord) are the sentence,
+    Return the body: `text` (Slack, Mattermost, Teams) and `content` (Discord) are the sentence,
     `job` is the job as REST shows it.
     """
-    told = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
+    sentence = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
     if record.message:
-        told += f" {record.message}"
-    job = json.loads(show_job(room.service, record).model_dump_json())
-    return json.dumps({"text": told, "content": told, "job": job}).encode()
+        sentence += f" {record.message}"
+    job = json.loads(show_job(service, record).model_dump_json())
+    return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 
 
 async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: int) -> None:
-    # Paths and queries of webhooks are secrets: only the host is told.
+    # Paths and queries of webhooks are secrets: only the host is logged.
     host = urlsplit(url).hostname
     async with limiter:
         for pause_s in (*_PAUSES_S, None):
@@ -87,8 +87,8 @@ async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: i
 
 
 async def _post(url: str, body: bytes) -> str | None:
-    """Post once; what went wrong, or None."""
-    import httpx2  # late: only servers whose users ask for notices pay for it
+    """Post once; return what went wrong, or None."""
+    import httpx2  # late: only servers whose users ask for webhooks pay for it
 
     client: httpx2.AsyncClient
     headers: dict[str, Any] = {"Content-Type": "application/json", "User-Agent": "berth"}

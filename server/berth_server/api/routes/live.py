@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
-import anyio.to_thread
-import structlog
 from fastapi import Header, Query, Request, Response
 
 from berth.protocol.dashboard import Hello
@@ -19,13 +16,11 @@ from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.api.routes.jobs import MAX_ID
 from berth_server.api.sse import EventStream, frame
-from berth_server.service.ablations.early_stopping import on_early_stop
 from berth_server.service.gpus.gpu_map import show_box
 from berth_server.service.jobs.present import show_event
 from berth_server.store import events
 
 router = routing.router(prefix="/api/v1/live", tag="dashboard")
-log = structlog.get_logger()
 
 INSTANCE = secrets.token_hex(4)
 _BATCH = 500
@@ -34,8 +29,6 @@ _LOOK_S = 1.0
 _MAP_EVERY_S = 0.1
 _PING_S = 5.0
 _PING = b"event: ping\ndata: {}\n\n"
-_SAMPLE_S = 5.0
-_TURNS_PER_EARLY_LOOK = 2
 
 
 @router.get(
@@ -115,39 +108,3 @@ def _seen(room: Context) -> tuple[object, ...]:
         None if snapshot is None else snapshot.taken_at,
         service.sight.fresh(service.clock(), service.options.stale_after_s),
     )
-
-
-async def keep_history(room: Context) -> None:
-    """
-    Remember what the GPUs did, every five seconds, for as long as the server runs.
-
-    Every ten seconds, look at what is to be stopped early as well.
-    """
-    service = room.service
-    failed = False
-    for turn in itertools.count():
-        if turn % _TURNS_PER_EARLY_LOOK == 0:
-            await _stop_early(room)
-        snapshot = service.sight.snapshot
-        now = service.clock()
-        if snapshot is not None and service.sight.fresh(now, service.options.stale_after_s):
-            try:
-                room.history.take(snapshot, now)
-                failed = False
-            except OSError as error:
-                # A full disk must not take the queue down; said once, not every five seconds.
-                if not failed:
-                    log.warning("history.not_written", reason=str(error))
-                failed = True
-        await asyncio.sleep(_SAMPLE_S)
-
-
-async def _stop_early(room: Context) -> None:
-    """Look at the ablations that have a rule, and end what it ends."""
-    try:
-        for watched in room.early.watched(room.service):
-            ends = await anyio.to_thread.run_sync(room.early.read, watched)
-            on_early_stop(room.service, watched, ends)
-    except Exception:
-        # A rule that cannot be followed must not take the queue down.
-        log.exception("early_stop.failed")

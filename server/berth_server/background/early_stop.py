@@ -1,0 +1,28 @@
+"""Early stopping: runs of an ablation are ended as its rule says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio.to_thread
+import structlog
+
+from berth_server.service.ablations.early_stopping import EarlyStops, on_early_stop
+from berth_server.service.service import Service
+
+log = structlog.get_logger()
+_PERIOD_S = 10.0
+
+
+async def run(service: Service) -> None:
+    """Apply the rules of all ablations every ten seconds; curves are read on a thread."""
+    early = EarlyStops()
+    while True:
+        try:
+            for watched in early.watched(service):
+                ends = await anyio.to_thread.run_sync(early.read, watched)
+                on_early_stop(service, watched, ends)
+        except Exception:
+            # A rule that cannot be applied must not take the queue down.
+            log.exception("early_stop.failed")
+        await asyncio.sleep(_PERIOD_S)

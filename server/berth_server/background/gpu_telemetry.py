@@ -1,0 +1,31 @@
+"""Samples of the GPUs, kept for the charts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from berth_server.service.gpus.telemetry import History
+from berth_server.service.service import Service
+
+log = structlog.get_logger()
+_PERIOD_S = 5.0
+
+
+async def run(service: Service, history: History) -> None:
+    """Append a sample every five seconds while the worker reports."""
+    failed = False
+    while True:
+        snapshot = service.sight.snapshot
+        now = service.clock()
+        if snapshot is not None and service.sight.fresh(now, service.options.stale_after_s):
+            try:
+                history.take(snapshot, now)
+                failed = False
+            except OSError as error:
+                # A full disk must not take the queue down; logged once, not every five seconds.
+                if not failed:
+                    log.warning("history.not_written", reason=str(error))
+                failed = True
+        await asyncio.sleep(_PERIOD_S)

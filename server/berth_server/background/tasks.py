@@ -1,0 +1,36 @@
+"""The set of all background loops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from berth_server.background import (
+    early_stop,
+    gpu_telemetry,
+    timers,
+    wal_checkpoint,
+    webhooks,
+    worker_watchdog,
+)
+from berth_server.service.gpus.telemetry import History
+from berth_server.service.service import Service
+
+
+@asynccontextmanager
+async def running(
+    service: Service, history: History, *, send_webhooks: bool
+) -> AsyncGenerator[None]:
+    """Run every loop until the block is left."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(timers.run, service)
+        group.start_soon(worker_watchdog.run, service)
+        group.start_soon(wal_checkpoint.run, service)
+        group.start_soon(gpu_telemetry.run, service, history)
+        group.start_soon(early_stop.run, service)
+        if send_webhooks:
+            group.start_soon(webhooks.run, service)
+        yield
+        group.cancel_scope.cancel()
