@@ -20,9 +20,9 @@ SHIM = Path(shim.__file__).with_name("__main__.py")
 WAITS = 'echo "run $BERTH_ATTEMPT" >> marks; while [ ! -e go ]; do sleep 0.02; done; exit 7'
 
 
-def nursery(worker) -> psutil.Process:
+def fork_server(worker) -> psutil.Process:
     children = psutil.Process(worker.process.pid).children()
-    return next(child for child in children if "--nursery" in child.cmdline())
+    return next(child for child in children if "--fork-server" in child.cmdline())
 
 
 def gone(process: psutil.Process) -> bool:
@@ -147,11 +147,11 @@ def test_there_is_one_worker_per_home(worker):
     worker.until_clear(worker.run("true"))
 
 
-def test_a_dead_nursery_is_replaced(worker, until):
-    """Jobs outlive the nursery, and the next ones start all the same."""
+def test_a_dead_fork_server_is_replaced(worker, until):
+    """Jobs outlive the fork server, and the next ones start all the same."""
     attempt = worker.run("sleep 1000")
     worker.until_phase(attempt, "running")
-    old = nursery(worker)
+    old = fork_server(worker)
     old.kill()
     until(lambda: gone(old), "it is gone")
     assert worker.until_clear(worker.run("true")).exit.exit_code == 0
@@ -161,11 +161,11 @@ def test_a_dead_nursery_is_replaced(worker, until):
     assert worker.until_clear(attempt).outcome == "cancelled"
 
 
-def test_the_nursery_leaves_with_its_worker(worker, until):
+def test_the_fork_server_leaves_with_its_worker(worker, until):
     """After kill -9 of the worker nothing of it is left but the shims of its jobs."""
-    old = nursery(worker)
+    old = fork_server(worker)
     worker.kill()
-    until(lambda: gone(old), "the nursery has left")
+    until(lambda: gone(old), "the fork server has left")
 
 
 def test_jobs_go_on_without_the_server(worker, until):

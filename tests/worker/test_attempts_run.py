@@ -111,7 +111,7 @@ def test_a_long_script_runs(worker):
 
 
 def test_a_job_inherits_nothing_but_its_log(worker):
-    """No descriptor of worker, nursery or shim is open in a job."""
+    """No descriptor of worker, fork server or shim is open in a job."""
     attempt = worker.run(script="ls -l /proc/$$/fd; cat /proc/$$/status")
     worker.until_clear(attempt)
     said = worker.output(attempt)

@@ -61,8 +61,8 @@ class Attempt:
     @property
     def processes(self) -> AttemptProcesses:
         """
-        As far as the devices need to know it; pids that others have by now are left out, and
-        so is a shim that has told of the end: it may be another attempt's by now.
+        The attempt's known processes. Pids that other processes have by now are left out, and
+        so is a shim that has reported the end: it must not be killed while it writes the record.
         """
         known = [
             self.shim if self.record is None else None,

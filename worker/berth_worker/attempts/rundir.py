@@ -133,19 +133,12 @@ class RunDir:
         if record is None and started is not None and started.refused:
             return Found("refused")
         began = self._began()
-        if shim is not None and not self._is_served_by(shim.pid):
-            shim = None
         if record is None and shim is not None and shim.alive:
             return Found("alive", shim=shim, began=began, facts=self._facts())
         # It may have ended between our two looks: its record comes first.
         record = record or self.record()
         kind = "ended" if record else "lost"
         return Found(kind, shim=shim, began=began, record=record, facts=self._facts())
-
-    def _is_served_by(self, pid: int) -> bool:
-        """Whether the process that claimed the attempt has not gone on to another."""
-        name = files.read(f"/proc/{pid}/comm").rstrip(b"\n")
-        return not name.startswith(b"shim ") or name == f"shim {self.attempt}".encode()[:15]
 
     def record(self) -> ExitRecord | None:
         """The exit record, when there is one that can be believed."""

@@ -200,7 +200,7 @@ class Supervisor:
         except OSError:
             mine = True  # where nothing can be written, nothing can be claimed nor started
         if not mine:
-            # An earlier worker's nursery was quicker: it runs, and will be told to stop.
+            # An earlier worker's fork server was quicker: it runs, and will be asked to stop.
             self.adopt(attempt, attempt.folder.look())
             return
         attempt.phase = "ended"
@@ -224,11 +224,9 @@ class Supervisor:
         except OSError as error:
             # The shim then takes the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)
-        # A shim that has told of the end may be another attempt's by now.
-        if attempt.record is None:
-            shim = attempt.shim or attempt.folder.look().shim
-            if shim is not None:
-                shim.send(signal.SIGTERM)
+        shim = attempt.shim or attempt.folder.look().shim
+        if shim is not None:
+            shim.send(signal.SIGTERM)
         self.tell(attempt)
 
     # Following

@@ -1,4 +1,4 @@
-"""Starting shims: through the warm nursery, without it where that has died."""
+"""Starts shims: through the warm fork server, or directly where that has died."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ class Starter:
         self._lock = threading.Lock()
 
     def warm(self) -> None:
-        """Start the nursery, should there be none; returns before it is ready."""
+        """Start the fork server unless it runs; returns before it is ready."""
         if self._channel is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = ["--nursery", str(theirs.fileno()), str(APPLY)]
+            command = ["--fork-server", str(theirs.fileno()), str(APPLY)]
             try:
                 self._spawn(command, theirs.fileno())
             except OSError as error:
                 ours.close()
                 _log.warning(
-                    "the nursery cannot be started", action="nursery.refused", reason=str(error)
+                    "the fork server cannot be started",
+                    action="fork_server.refused",
+                    reason=str(error),
                 )
                 return
         ours.settimeout(0.0)
@@ -54,8 +56,9 @@ class Starter:
         """
         Start the shim of a launch.json; the reading end of its notice pipe.
 
-        `directly`: not through the nursery, which may have swallowed it before. The pipe says `began`, `ended` or `refused`, and closes when the shim is gone. Raises
-        OSError when the box has no process to spare.
+        `directly`: without the fork server, which may have lost the message before. The pipe
+        says `began`, `ended` or `refused`, and closes when the shim exits. Raises OSError when
+        the box has no process to spare.
         """
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -63,7 +66,7 @@ class Starter:
             os.set_blocking(writing, True)
             with self._lock:
                 self._reap()
-                if directly or not self._through_nursery(launch_path, writing):
+                if directly or not self._through_fork_server(launch_path, writing):
                     self._spawn([str(launch_path), str(writing)], writing)
         except OSError:
             os.close(reading)
@@ -73,19 +76,19 @@ class Starter:
         return reading
 
     def close(self) -> None:
-        """Let the nursery go; nothing that runs notices."""
+        """Let the fork server exit; running shims stay."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
-    def _through_nursery(self, launch_path: Path, writing: int) -> bool:
+    def _through_fork_server(self, launch_path: Path, writing: int) -> bool:
         self.warm()
         if self._channel is None:
             return False
         try:
             socket.send_fds(self._channel, [os.fsencode(launch_path)], [writing])
         except OSError as error:
-            _log.warning("the nursery is gone", action="nursery.gone", reason=str(error))
+            _log.warning("the fork server is gone", action="fork_server.gone", reason=str(error))
             self.close()
             with contextlib.suppress(OSError):
                 self.warm()

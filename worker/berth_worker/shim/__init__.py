@@ -1,5 +1,5 @@
 """
-The job's parent, one per attempt, and the nursery that forks it. Standard library only.
+The shim, parent of one attempt's job, and the fork server that forks it. Standard library only.
 
 This folder runs on its own (`python -I -S shim/`), works on Python 3.8 and imports nothing
 from the rest of Berth: nothing that a running job needs may depend on a daemon.

@@ -1,6 +1,8 @@
 """
+Entry point of the shim and of its fork server.
+
 `python -I -S __main__.py LAUNCH_JSON [NOTICE_FD]`: be the shim of one attempt.
-`python -I -S __main__.py --nursery SOCKET_FD FENCE_FILE`: fork shims on request.
+`python -I -S __main__.py --fork-server SOCKET_FD FENCE_FILE`: fork shims on request.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ if __name__ == "__main__":
     # it can stand in front of a standard module.
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100,PTH120 - pathlib costs a start
     sys.path.append(os.path.dirname(os.path.dirname(here)))  # noqa: PTH120
-    if sys.argv[1] == "--nursery":
+    if sys.argv[1] == "--fork-server":
         from berth_worker.shim import fork_server
 
         fork_server.serve(int(sys.argv[2]), sys.argv[3])

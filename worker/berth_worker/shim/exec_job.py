@@ -1,5 +1,5 @@
 """
-Making the process that is the job: spawned where that is enough, forked where it has to put
+Execution of the job's first process: spawned where that is enough, forked where it has to put
 up a fence or become another user first.
 """
 # pathlib is left out: see files.py.
@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-
-from berth_worker.shim import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +31,10 @@ class CannotStartError(Exception):
 
 
 def is_plain(launch: dict[str, Any]) -> bool:
-    """Whether the job can be spawned: no fence, no other user, no cgroup."""
+    """Return whether the job can be spawned: no fence, no other user."""
     fence = launch["fence"]
-    kept = not fence["mask"] and not fence["drop_capabilities"] and not launch.get("cgroup")
-    return kept and launch.get("uid") in (None, os.geteuid())
+    unfenced = not fence["mask"] and not fence["drop_capabilities"]
+    return unfenced and launch.get("uid") in (None, os.geteuid())
 
 
 def spawn(launch: dict[str, Any], log: int) -> int:
@@ -115,9 +113,6 @@ def _become(launch: dict[str, Any], log: int, enter: Enter | None) -> NoReturn:
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.umask(launch.get("umask", 0o022))
-        cgroup = launch.get("cgroup")
-        if cgroup:
-            files.write(f"{cgroup}/cgroup.procs", "0")
         fence = launch["fence"]
         (enter or load_fence(fence["apply"]))(
             fence["mask"],

@@ -1,21 +1,17 @@
 """
-A small warm process that keeps shims ready: starting one then costs a message, not two forks
-and an interpreter.
+Fork server: a small warm process that forks one shim per attempt.
 
-A shim whose job was over at once comes back and is given another: a fork of an interpreter is
-cheap, but touching its pages for the first time is not (half of the cost of a short job). None
-serves two attempts at a time.
-
-It leaves with the worker (its socket closes); the shims at work do not notice.
+Starting a shim then costs a message, not an interpreter. One shim always waits, already forked,
+for the next attempt. The server exits with the worker (its socket closes); running shims do not
+depend on it.
 """
 
 from __future__ import annotations
 
-import array  # noqa: F401 # pyright: ignore[reportUnusedImport] - shims would, each anew
+import array  # noqa: F401 # pyright: ignore[reportUnusedImport] - else every shim would load it
 import gc
 import os
 import resource  # noqa: F401 # pyright: ignore[reportUnusedImport] - as above
-import select
 import signal
 import socket
 import time
@@ -24,16 +20,14 @@ from berth_worker.shim import exec_job, files, self_setup, supervise
 
 _MESSAGE_BYTES = 8192
 _RETRY_S = 0.1
-_IDLE_S = 1.0  # after a pause of this length one shim is enough
-_MOST_TURNS = 500  # what its interpreter has collected by then is not worth keeping
-_FREE = b"."
 
 
 def serve(fd: int, fence_file: str) -> None:
     """
-    Keep a shim waiting for a message: the path of a launch.json, and with it the notice pipe.
+    Give each message from the worker to a shim of its own; returns once the worker has closed
+    its end of the socket `fd`.
 
-    Returns when the worker has closed its end.
+    A message is the path of a launch.json, together with the writing end of a notice pipe.
     """
     files.keep_from_jobs(fd)
     channel = socket.socket(fileno=fd)
@@ -42,127 +36,66 @@ def serve(fd: int, fence_file: str) -> None:
     enter = exec_job.load_fence(fence_file)
     gc.disable()
     gc.freeze()
-    _Nursery(channel, enter).serve()
-
-
-class _Nursery:
-    """The shims that were forked here, each known by our end of its line."""
-
-    def __init__(self, channel: socket.socket, enter: exec_job.Enter) -> None:
-        self._channel = channel
-        self._enter = enter
-        self._lines: dict[int, socket.socket] = {}
-        self._waiting: list[int] = []  # the one that waits least stands last: its pages are warm
-        self._in_hand: list[int] = []  # the notice pipe of the message that is being passed on
-        self._poll = select.poll()
-        self._poll.register(channel, select.POLLIN)
-
-    def serve(self) -> None:
-        """Give every message to a shim that waits, until there are no more."""
-        while True:
-            if not self._waiting:
-                self._fork()
-            found = self._poll.poll(_IDLE_S * 1000 if len(self._waiting) > 1 else None)
-            if not found:
-                for fd in self._waiting[:-1]:
-                    self._drop(fd)
-            for fd, _ in found:
-                if fd != self._channel.fileno():
-                    self._hear(fd)
-                elif not self._pass_on():
-                    return
-
-    def _pass_on(self) -> bool:
-        """One message from the worker to a shim; False when there will be no more."""
-        message, self._in_hand, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
+    waiting = _fork_shim(enter, channel)
+    while True:
+        message, pipes, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
         if not message:
-            return False
-        while not self._give(message):
-            pass
-        for fd in self._in_hand:
-            os.close(fd)
-        self._in_hand = []
-        return True
-
-    def _give(self, message: bytes) -> bool:
-        if not self._waiting:
-            self._fork()
-        fd = self._waiting.pop()
-        try:
-            socket.send_fds(self._lines[fd], [message], self._in_hand)
-        except OSError:  # somebody has killed it
-            self._drop(fd)
-            return False
-        return True
-
-    def _hear(self, fd: int) -> None:
-        """A shim has come back, or left; or, told of too late, neither."""
-        line = self._lines.get(fd)
-        if line is None:
             return
+        while not _hand_over(waiting, message, pipes):
+            # Something killed the shim that waited.
+            waiting = _fork_shim(enter, channel, pipes)
+        for pipe in pipes:
+            os.close(pipe)
+        waiting = _fork_shim(enter, channel)
+
+
+def _hand_over(waiting: socket.socket, message: bytes, pipes: list[int]) -> bool:
+    """Send the message to the waiting shim; False when that shim is dead."""
+    with waiting:
         try:
-            word = line.recv(1, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
+            socket.send_fds(waiting, [message], pipes)
         except OSError:
-            word = b""
-        if word and not self._is_left():
-            self._waiting.append(fd)
+            return False
+    return True
+
+
+def _fork_shim(
+    enter: exec_job.Enter, channel: socket.socket, pipes: list[int] | None = None
+) -> socket.socket:
+    """
+    Fork a shim that waits for a message on the returned socket.
+
+    Retries until the box has a process to spare. The shim closes `channel` and `pipes`: its job
+    must not inherit them.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    while True:
+        try:
+            child = os.fork()
+        except OSError:
+            time.sleep(_RETRY_S)
         else:
-            self._drop(fd)
-
-    def _is_left(self) -> bool:
-        """
-        Whether the worker has gone; messages of its may still lie here.
-
-        A later worker may take a shim of before for that of the attempt whose end its
-        predecessor did not tell, and signal it: such a shim serves nobody else.
-        """
-        poll = select.poll()
-        poll.register(self._channel, 0)
-        return bool(poll.poll(0))
-
-    def _drop(self, fd: int) -> None:
-        """Let a shim go: one that waits leaves, one at work goes on."""
-        self._poll.unregister(fd)
-        self._lines.pop(fd).close()
-        if fd in self._waiting:
-            self._waiting.remove(fd)
-
-    def _fork(self) -> None:
-        """Have one more shim wait; goes on until the box has a process to spare."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        while True:
-            try:
-                child = os.fork()
-            except OSError:
-                time.sleep(_RETRY_S)
-            else:
-                break
-        if child == 0:
-            for line in (self._channel, ours, *self._lines.values()):
-                line.close()
-            for fd in self._in_hand:  # the job would inherit it, and could speak for its shim
-                os.close(fd)
-            _be_shim(theirs, self._enter)
-        theirs.close()
-        self._lines[ours.fileno()] = ours
-        self._waiting.append(ours.fileno())
-        self._poll.register(ours, select.POLLIN)
+            break
+    if child == 0:
+        channel.close()
+        ours.close()
+        for pipe in pipes or ():
+            os.close(pipe)
+        _be_shim(theirs, enter)
+    theirs.close()
+    return ours
 
 
 def _be_shim(line: socket.socket, enter: exec_job.Enter) -> None:
-    """Be a shim, of one attempt after the other, until nobody sends any."""
+    """Supervise the one attempt that arrives on `line`, then exit; exit when none arrives."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         me = self_setup.ready()
-        for turn in range(_MOST_TURNS):
-            if turn:
-                line.send(_FREE)
-            message, fds, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
-            notice = fds[0] if fds else -1
+        message, pipes, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
+        line.close()
+        if message:
+            notice = pipes[0] if pipes else -1
             files.keep_from_jobs(notice)
-            if not (message and supervise.Shim(me, enter).run(os.fsdecode(message), notice)):
-                break
+            supervise.Shim(me, enter).run(os.fsdecode(message), notice)
     finally:
         os._exit(0)

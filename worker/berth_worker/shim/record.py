@@ -1,4 +1,4 @@
-"""The last word on an attempt, `exit.json`, which a full disk must not swallow."""
+"""The exit record of an attempt, `exit.json`, written even when the disk is full."""
 # pathlib is left out: see files.py.
 # ruff: noqa: PTH104
 
@@ -15,7 +15,7 @@ _GIVE_UP_S = 600.0
 
 
 class Record:
-    """Where the end of one attempt is written down."""
+    """The exit record of one attempt."""
 
     def __init__(self, folder: str) -> None:
         """`folder` is the run directory."""
@@ -23,7 +23,7 @@ class Record:
         self._held = -1
 
     def hold_space(self) -> None:
-        """Take the space on the disk that the record will need; on a full one there is none."""
+        """Reserve the disk space that the record will need."""
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             held = os.open(f"{self._path}.part", flags, 0o644)
@@ -34,23 +34,17 @@ class Record:
                 raise
             self._held = held
 
-    def write(self, text: bytes) -> bool:
-        """
-        Write it, trying again for ten minutes while the disk does not take it; False when it
-        never did.
-        """
+    def write(self, text: bytes) -> None:
+        """Write the record; retry for ten minutes while the disk is full, then give up."""
         deadline = time.monotonic() + _GIVE_UP_S
-        while not self._is_written(text):
-            if time.monotonic() > deadline:
-                return False
+        while not self._is_written(text) and time.monotonic() < deadline:
             time.sleep(1)
-        return True
 
     def _is_written(self, text: bytes) -> bool:
         try:
             self._put(text)
         except FileNotFoundError:
-            pass  # the run directory is gone: nobody wants to know
+            pass  # the run directory is gone: there is no reader either
         except OSError:
             self._held = -1
             return False

@@ -1,4 +1,4 @@
-"""Who is told to end, and whether a launcher left its ranks behind."""
+"""Choice of the processes that get SIGTERM; detection of ranks that their launcher left."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "mksh", "fish", "ash", 
 _HELPERS = (b"multiprocessing", b"compile_worker", b"wandb")
 
 
-def addressees(family: list[process_tree.Process]) -> list[process_tree.Process]:
+def term_targets(family: list[process_tree.Process]) -> list[process_tree.Process]:
     """
-    Who of the descendants gets TERM at once.
+    Return the descendants that get TERM at once.
 
-    All ranks together, whatever started them. Who handles TERM leads its own helpers: a
-    trainer that saves first must not lose its data loaders, so its children get none. Shells
-    are no leaders: they act on a signal only after the program they wait for.
-    Launchers that handle TERM are passed over while they have ranks: they would kill ranks
-    that are still saving after 30 s of their own, deepspeed's even one after the other.
+    All ranks get it together, whatever started them. A process that handles TERM looks after its
+    own children: a trainer that saves first must not lose its data loaders, so they get none.
+    Shells do not: they act on a signal only after the program they wait for. Launchers that
+    handle TERM are passed over while they have ranks: after 30 s of their own they would kill
+    ranks that still save, deepspeed's even one after the other.
     """
     children: dict[int, list[process_tree.Process]] = {}
     for process in family:
@@ -53,10 +53,10 @@ def _launchers(family: list[process_tree.Process]) -> set[int]:
 
 def ranks_left() -> bool:
     """
-    Whether a whole set of ranks is still there: then no launcher can have succeeded.
+    Return whether a whole set of ranks still runs: then the launcher cannot have succeeded.
 
-    `deepspeed` ends with exit code 0 when the process between it and its ranks is killed.
-    Helpers of ranks that have ended properly (data loaders, compilers) are no ranks.
+    `deepspeed` exits with code 0 when the process between it and its ranks is killed. Helpers of
+    ranks that have ended properly (data loaders, compilers) do not count.
     """
     found: set[bytes] = set()
     size = 0

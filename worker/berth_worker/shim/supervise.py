@@ -1,14 +1,11 @@
 """
-One attempt from its claim to its record.
+The shim: supervisor of one attempt, from its claim to its exit record.
 
-The shim claims the attempt (once, ever), starts the job detached from every daemon, ends it
-when its time is over or when it is told to, reaps every descendant and writes down how it
-ended. It is told to stop by SIGTERM; `stop.json` beside `launch.json` says with how much
-grace. The worker hears through the notice pipe, a line each: `began {shim.json}`,
-`ended {exit.json}`, `refused sentence`. A worker that comes later reads the files.
-
-What costs time is done beforehand: a shim's process is made ready before anybody knows which
-attempt it will be given, and serves another one when its job was over at once.
+The shim claims the attempt (once, ever), starts the job detached from every daemon, ends it at
+its time limit or on request, reaps every descendant and records how it ended. The request to
+stop is SIGTERM; `stop.json` beside `launch.json` gives the grace. The worker reads the notice
+pipe, one line per message: `began {shim.json}`, `ended {exit.json}`, `refused sentence`. A worker
+that starts later reads the files.
 """
 # pathlib is left out: see files.py.
 # ruff: noqa: PTH100, PTH120
@@ -24,15 +21,13 @@ import time
 
 from berth_worker.shim import exec_job, files, process_tree, self_setup, signal_targets
 from berth_worker.shim.record import Record
-from berth_worker.shim.termination import Dismissal, warn
+from berth_worker.shim.termination import Termination, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_NOTE_AFTER_S = 0.1  # what is only of use for jobs that stay is not written for those that do not
-_AT_ONCE_S = 0.5  # a record that takes longer had to wait for space on the disk
-_LET_GO_S = 1.0  # how long the worker may take to hear of the end before its shim is given up
+_NOTE_AFTER_S = 0.1  # shorter jobs are over before shim.json could be of use
 
 
 def main(launch_path: str, notice: int = -1) -> None:
@@ -46,8 +41,8 @@ class Shim:
 
     def __init__(self, me: dict[str, Any], enter: exec_job.Enter | None) -> None:
         """
-        `me` is what `itself.ready` told of this process; `enter` the fence's door when the caller has
-        loaded it already.
+        `me` is the identity that `self_setup.ready` returned; `enter` is the fence's entry
+        function when the caller has already loaded it.
         """
         self._enter = enter
         self._me = me
@@ -64,50 +59,28 @@ class Shim:
         self._note_at: float | None = None
         self._warn_at: float | None = None
         self._limit_at: float | None = None
-        self._dismissal = Dismissal("", None)
+        self._termination = Termination("")
         self._usage = files.Usage()
 
-    def run(self, launch_path: str, notice: int) -> bool:
+    def run(self, launch_path: str, notice: int) -> None:
         """
         Run the attempt that `launch_path` describes, to its very end; does not raise.
 
-        `notice` is the writing end of the worker's pipe. True when this process may serve
-        another attempt: nothing of this one is left in it, and nobody takes it for its shim
-        any more.
+        `notice` is the writing end of the worker's pipe.
         """
         self._notice = notice
         self._folder = os.path.dirname(os.path.abspath(launch_path))
         self._record = Record(self._folder)
         try:
             if not self._claim(launch_path):
-                return False
+                return
             self._start()
             self._watch()
-            return self._finish() and self._is_let_go()
-        except Exception:  # noqa: BLE001 - our own mistake: kept where the attempt's story is
+            self._finish()
+        except Exception:  # noqa: BLE001 - our own mistake: kept beside the attempt's other files
             import traceback
 
             files.replace(f"{self._folder}/shim.error", traceback.format_exc().encode())
-            return False
-
-    def _is_let_go(self) -> bool:
-        """
-        Wait until the worker has heard of the end; whether it has, and this process is clean.
-
-        It closes its end of the pipe once it has, and sends this process no signal afterwards.
-        What it sent before is taken away here: it was not meant for the next attempt.
-        """
-        if self._cause != "exit" or self._note_at is None:
-            return False
-        poll = select.poll()
-        poll.register(self._notice, 0)
-        if not poll.poll(_LET_GO_S * 1000):
-            return False
-        os.close(self._notice)
-        self_setup.be_named("free")
-        while signal.sigtimedwait(self_setup.BLOCKED, 0) is not None:
-            pass
-        return True
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
@@ -117,7 +90,6 @@ class Shim:
     def _claim(self, launch_path: str) -> bool:
         try:
             self._launch = json.loads(files.read(launch_path))
-            self_setup.be_named(self._launch["attempt"])
             files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
         except files.AlreadyStartedError:
             return False
@@ -128,7 +100,7 @@ class Shim:
 
     def _start(self) -> None:
         launch = self._launch
-        self._dismissal = Dismissal(self._folder, launch.get("cgroup"))
+        self._termination = Termination(self._folder)
         try:
             log = self._open_log()
             if exec_job.is_plain(launch):
@@ -207,7 +179,7 @@ class Shim:
                 self._hear_complaint(0)
             if self._note_at is not None and now >= self._note_at and self._facts:
                 self._note()
-            if self._status is not None and not self._dismissal.begun:
+            if self._status is not None and not self._termination.begun:
                 self._sweep(now)
             if self._warn_at is not None and now >= self._warn_at:
                 self._warn_at = None
@@ -215,8 +187,8 @@ class Shim:
             if self._limit_at is not None and now >= self._limit_at:
                 self._limit_at = None
                 self._stop("time_limit", self._launch["grace_s"])
-            if self._dismissal.begun:
-                self._dismissal.go_on(now, by_itself=self._cause == "exit")
+            if self._termination.begun:
+                self._termination.go_on(now, by_itself=self._cause == "exit")
             received = signal.sigtimedwait(self_setup.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
                 self._stop("stopped", *self._asked_terms_s())
@@ -243,7 +215,7 @@ class Shim:
         moments = [at for at in (self._note_at, self._warn_at, self._limit_at) if at is not None]
         if self._complaint >= 0:
             moments.append(now + 0.1)
-        moments += self._dismissal.moments(now)
+        moments += self._termination.moments(now)
         return max(0.0, min(moments) - now) if moments else 3600.0
 
     # Ending
@@ -256,7 +228,7 @@ class Shim:
                 "for what ended the process between them."
             )
             self._status = 1 << 8
-        self._dismissal.sweep(now)
+        self._termination.sweep(now)
 
     def _asked_terms_s(self) -> tuple[float, float]:
         """Grace, and time to save after a warning."""
@@ -269,31 +241,26 @@ class Shim:
     def _stop(self, cause: str, grace_s: float, save_s: float = 0.0) -> None:
         """Begin to end the job, after it has saved if it may, or hurry an end that has begun."""
         now = time.monotonic()
-        if self._dismissal.begun:
-            self._dismissal.hurry(now, grace_s, save_s)
+        if self._termination.begun:
+            self._termination.hurry(now, grace_s, save_s)
             return
         if self._status is None:
             self._cause = cause
         self._warn_at = self._limit_at = None
-        self._dismissal.begin(now, grace_s, save_s)
+        self._termination.begin(now, grace_s, save_s)
 
     # The record
 
-    def _finish(self) -> bool:
-        """
-        Tell how it ended; whether the worker and the disk both know, and knew at once: until
-        the record is there, whoever looks takes this process for the attempt's.
-        """
+    def _finish(self) -> None:
+        """Report and record how the attempt ended."""
         if self._message:
             self._say(self._message)
         text = json.dumps(self._end())
-        # First to the worker, which has the GPUs given on while we write.
+        # The worker first: the server releases the GPUs while we write.
         heard = files.tell(self._notice, "ended", text)
-        told_at = time.monotonic()
-        recorded = self._record.write(text.encode())
-        if not heard:  # nobody else knows: it must outlast a power cut
+        self._record.write(text.encode())
+        if not heard:  # the file is the only copy: it must survive a power cut
             files.sync(self._path("exit.json"))
-        return heard and recorded and time.monotonic() - told_at < _AT_ONCE_S
 
     def _say(self, sentence: str) -> None:
         """Into the job's log, where its user looks."""
@@ -322,5 +289,5 @@ class Shim:
             "max_rss_bytes": self._usage.max_rss_bytes,
             "user_cpu_s": round(self._usage.user_s, 4),
             "system_cpu_s": round(self._usage.system_s, 4),
-            "killed": self._dismissal.killed,
+            "killed": self._termination.killed,
         }

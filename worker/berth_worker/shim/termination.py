@@ -1,4 +1,4 @@
-"""How a job's family is brought to its end: warned, given time to save, told, and at last killed."""
+"""Termination of a job's processes: SIGUSR1, time for a checkpoint, SIGTERM, SIGKILL."""
 # pathlib is left out: see files.py.
 
 from __future__ import annotations
@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 import signal
 
-from berth_worker.shim import files, process_tree, signal_targets
+from berth_worker.shim import process_tree, signal_targets
 
-_SETTLE_S = 0.2  # how long helpers may take to notice that the job has ended
+_SETTLE_S = 0.2  # time for helpers to notice that the job has ended
 _SWEEP_S = 5.0  # between TERM and KILL for those that have not
 
 
 def warn() -> bool:
-    """Send the warning to every descendant that handles it; whether any does."""
+    """Send the warning to every descendant that handles it; return whether any does."""
     heard = False
     for process in process_tree.descendants():
         if process_tree.catches(process.pid, signal.SIGUSR1):
@@ -22,13 +22,12 @@ def warn() -> bool:
     return heard
 
 
-class Dismissal:
-    """The end of one attempt's processes, from the first warning to the last KILL."""
+class Termination:
+    """The termination of one attempt's processes, from the first warning to the last KILL."""
 
-    def __init__(self, folder: str, cgroup: str | None) -> None:
-        """`folder` is the run directory; `cgroup`, if the attempt has one, is killed as a whole."""
+    def __init__(self, folder: str) -> None:
+        """`folder` is the run directory."""
         self._saved_file = f"{folder}/saved.json"
-        self._cgroup = cgroup
         self._press_from = 0.0
         self._kill_at: float | None = None
         self._saved_before: float | None = None  # time of the checkpoint before the warning
@@ -38,37 +37,37 @@ class Dismissal:
 
     @property
     def begun(self) -> bool:
-        """Whether the end has begun: it can be hurried, not taken back."""
+        """Whether it has begun: it can be hurried, not taken back."""
         return self._kill_at is not None
 
     @property
     def killed(self) -> int:
-        """How many processes did not leave by themselves."""
+        """Number of processes that did not exit by themselves."""
         return len(self._killed)
 
     def begin(self, now: float, grace_s: float, save_s: float = 0.0) -> None:
         """TERM at once, or `save_s` after a warning at most; KILL after the grace."""
         if save_s > 0.0:
             self._saved_before = self._saved()
-            # Who does not handle the warning has nothing to save after it.
+            # A job that does not handle the warning saves nothing after it.
             self._saving = warn()
         self._press_from = now + (save_s if self._saving else 0.0)
         self._kill_at = self._press_from + grace_s
 
     def sweep(self, now: float) -> None:
-        """The job has ended by itself: whoever is left has a moment to notice, then a few seconds."""
+        """End what a finished job left: a moment to exit by itself, TERM, KILL after 5 s."""
         self._press_from = now + _SETTLE_S
         self._kill_at = self._press_from + _SWEEP_S
 
     def hurry(self, now: float, grace_s: float, save_s: float) -> None:
-        """Asked to end once more: what is sooner counts."""
+        """Take in a further request to stop: the earlier deadline counts."""
         assert self._kill_at is not None
         if save_s == 0.0:
             self._press_from = min(self._press_from, now)
         self._kill_at = min(self._kill_at, now + grace_s + save_s)
 
     def moments(self, now: float) -> list[float]:
-        """When to look again."""
+        """Return the moments (monotonic seconds) at which `go_on` is due."""
         if self._kill_at is None:
             return []
         # Ranks are children of their launcher: their ends come to it, not to us.
@@ -79,9 +78,9 @@ class Dismissal:
 
     def go_on(self, now: float, *, by_itself: bool) -> None:
         """
-        One look: whether a warned job has saved, and who is told or killed now.
+        Take one step: see whether a warned job has saved, then send TERM or KILL where due.
 
-        Of a job that ended `by_itself` also those count as killed that TERM had to tell.
+        If the job ended `by_itself`, processes that needed TERM count as killed too.
         """
         assert self._kill_at is not None
         if now < self._press_from and self._saving and self._saved() != self._saved_before:
@@ -93,24 +92,22 @@ class Dismissal:
             self._press(now, self._kill_at, by_itself=by_itself)
 
     def _saved(self) -> float | None:
-        """When the job last told of a whole checkpoint."""
+        """Time at which the job last reported a complete checkpoint."""
         try:
             return os.stat(self._saved_file).st_mtime  # noqa: PTH116 - see above
         except OSError:
             return None
 
     def _press(self, now: float, kill_at: float, *, by_itself: bool) -> None:
-        """One round of ending: TERM to those who have not had it, KILL after the grace."""
+        """Send TERM to processes that have not had it, or KILL after the grace."""
         family = process_tree.descendants()
         if now >= kill_at:
-            if self._cgroup:
-                files.write(f"{self._cgroup}/cgroup.kill", "1")
             for process in family:
                 self._killed.add((process.pid, process.started))
                 process_tree.kill(process.pid, signal.SIGKILL)
             return
         nearly_over = now >= kill_at - min(10.0, (kill_at - self._press_from) / 4)
-        for process in family if nearly_over else signal_targets.addressees(family):
+        for process in family if nearly_over else signal_targets.term_targets(family):
             key = (process.pid, process.started)
             if key not in self._sent:
                 self._sent.add(key)
