@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -13,7 +14,10 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.server.conftest import Clock
+from tests.server.fixtures.write_database import FOLDER, HOME, shown
 
+from berth_server.service.service import Options, Service
 from berth_server.store import migrate
 from berth_server.store.database import Database, StoreError, file_system
 from berth_server.store.migrate import SchemaError
@@ -41,6 +45,44 @@ def test_migrations_from_zero_give_what_the_models_state(tmp_path):
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
     Table.metadata.create_all(sqlalchemy.create_engine(f"sqlite:///{stated}"))
     assert schema(migrated) == schema(stated)
+
+
+RELEASED = sorted(FOLDER.glob("schema-*.sql"))
+
+
+def test_every_schema_has_a_fixture():
+    """Written by `tests/server/fixtures/write_database.py` of the version that released it."""
+    revisions = ScriptDirectory.from_config(migrate.config()).walk_revisions()
+    assert {path.stem.removeprefix("schema-") for path in RELEASED} == {
+        revision.revision for revision in revisions
+    }
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
+def test_a_database_of_a_released_schema_reads_back_the_same(tmp_path, dump):
+    """Every job as REST showed it then, and the worker is asked for the same; a copy is kept."""
+    path = tmp_path / "berth.db"
+    with sqlite3.connect(path) as old:
+        old.executescript(dump.read_text())
+    before = dict(old.execute("SELECT type, count(*) FROM sqlite_master GROUP BY type"))
+    revision = migrate.revision(path)
+    expected = json.loads(dump.with_suffix(".json").read_text())
+    db = Database(path)
+    found = shown(Service(db, Options(home=HOME), Clock(expected.pop("now"))))
+    assert found == expected
+    assert db.read.all("PRAGMA foreign_key_check") == []
+    assert db.read.value("PRAGMA integrity_check") == "ok"
+    db.close()
+    copy = path.with_name(f"berth.db.before-{migrate.head()}")
+    assert copy.exists() == (revision != migrate.head())
+    if copy.exists():
+        rows = sqlite3.connect(copy).execute(
+            "SELECT type, count(*) FROM sqlite_master GROUP BY type"
+        )
+        assert dict(rows) == before
+    fresh = tmp_path / "fresh.db"
+    migrate.upgrade(fresh)
+    assert schema(path) == schema(fresh)
 
 
 def test_the_newest_revision_is_told_by_its_file_name():
