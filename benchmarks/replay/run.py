@@ -25,7 +25,7 @@ from metrics import measure
 from plots import draw
 from workload import BOX_GPUS, TraceJob, read_trace, sample
 
-from berth.protocol.base import parse_duration
+from berth.units import parse_duration
 from berth_server.core.settings import PolicySettings
 
 

@@ -6,16 +6,17 @@ import gc
 import importlib.metadata
 import os
 import sys
-from pathlib import Path
 
 import structlog
 
-from berth.protocol.base import parse_size
-from berth_server import home as homes
+from berth import home as homes
+from berth.home import Home
+from berth.units import parse_size
 from berth_server import logs, policyfile, settings
 from berth_server.api.app import create_app
 from berth_server.api.context import Context
 from berth_server.core.settings import PolicySettings
+from berth_server.home import HomeError, claim, tcp_socket, unix_socket
 from berth_server.serve import serve
 from berth_server.service.scheduling.timers import on_start
 from berth_server.service.service import Options, Service
@@ -29,19 +30,18 @@ _REFUSED = 2
 
 def main() -> int:
     """Run until told to leave; 2 and one sentence when it cannot start."""
-    home = settings.berth_home()
+    home = homes.resolve()
     try:
-        chosen = settings.load(home)
+        chosen = settings.load(home.folder)
         policy = policyfile.build(PolicySettings, chosen.policy)
         logs.configure(chosen.log_level)
-        homes.prepare(home)
-        lock = homes.Lock(home)
-    except (settings.SettingsError, homes.HomeError) as error:
+        lock = claim(home)
+    except (settings.SettingsError, HomeError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     try:
-        _run(home, chosen, policy, lock)
-    except (homes.HomeError, StoreError, SchemaError) as error:
+        _run(home, chosen, policy)
+    except (HomeError, StoreError, SchemaError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     finally:
@@ -57,12 +57,12 @@ def version() -> str:
         return "0"
 
 
-def _run(home: Path, chosen: Settings, policy: PolicySettings, lock: homes.Lock) -> None:
-    db = Database(home / "berth.db")
+def _run(home: Home, chosen: Settings, policy: PolicySettings) -> None:
+    db = Database(home.database)
     try:
         first, last = chosen.port_range
         options = Options(
-            home=home,
+            home=home.folder,
             first_port=first,
             last_port=last,
             allow_other_users=chosen.allow_other_users,
@@ -70,12 +70,11 @@ def _run(home: Path, chosen: Settings, policy: PolicySettings, lock: homes.Lock)
             policy=policy,
         )
         service = Service(db, options)
-        context = Context(service=service, settings=chosen, home=home, version=version())
+        context = Context(service=service, settings=chosen, home=home.folder, version=version())
         on_start(service, context.version)
-        sockets = [homes.unix_socket(home, int(chosen.socket_mode, 8))]
+        sockets = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
         if chosen.listen != "off":
-            sockets.append(homes.tcp_socket(*settings.split_address(chosen.listen)))
-        lock.announce()
+            sockets.append(tcp_socket(*settings.split_address(chosen.listen)))
         app = create_app(context)
         # What is there now stays: later collections need not look at it again.
         gc.collect()
@@ -83,7 +82,7 @@ def _run(home: Path, chosen: Settings, policy: PolicySettings, lock: homes.Lock)
         # A long queue is a hundred thousand objects that all stay: looking them all over for
         # cycles takes 0.1 s, in which nobody is answered, and finds nothing.
         gc.set_threshold(2000, 10, 1000)
-        log.info("server.up", home=str(home), listen=chosen.listen, pid=os.getpid())
+        log.info("server.up", home=str(home.folder), listen=chosen.listen, pid=os.getpid())
         serve(app, context, sockets)
         log.info("server.down")
     finally:

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from berth_server.settings import berth_home
+from berth import home
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given) != 1:
         print("Say where to: python -m berth_server.backup FILE", file=sys.stderr)
         return 2
-    source, target = berth_home() / "berth.db", Path(given[0])
+    source, target = home.resolve().database, Path(given[0])
     try:
         copy_database(source, target)
     except (OSError, sqlite3.Error) as error:

@@ -10,7 +10,7 @@ from datetime import time, timedelta, tzinfo
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
-from berth.protocol.base import parse_duration
+from berth.units import parse_duration
 from berth_server.settings import SettingsError
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, cast
 
-from berth.protocol.base import format_duration
 from berth.protocol.server import Setting
+from berth.units import format_duration
 from berth_server import policyfile
 from berth_server.core.settings import PolicySettings
 

@@ -20,8 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from berth.protocol.base import parse_size
 from berth.protocol.server import ServerSettings, Setting
+from berth.units import parse_size
 
 Origin = Literal["default", "environment", "berth.toml"]
 _PREFIX = "BERTH_"
@@ -108,17 +108,6 @@ def split_address(value: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{value!r} is not an address; write like 127.0.0.1:8787, or off.")
     return host.strip("[]"), int(port)
-
-
-def berth_home() -> Path:
-    """The state folder: BERTH_HOME, else /var/lib/berth for root, else the XDG data home."""
-    chosen = os.environ.get("BERTH_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if os.geteuid() == 0:
-        return Path("/var/lib/berth")
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "berth"
 
 
 def load(home: Path) -> Settings:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from berth import home as homes
 from berth.cli.checks import daemons, disk, software
 from berth.daemons import identity
-from berth.daemons.home import Home
-from berth.sdk import address
+from berth.home import Home
 from berth.sdk.address import Address
 
 BERTH = [sys.executable, "-m", "berth.cli.main"]
@@ -146,8 +146,8 @@ def test_a_user_does_not_start_a_second_berth_on_the_box(
     there = Home(tmp_path / "box")
     there.make()
     there.pid("server").write_text(identity.of(os.getpid()).line())
-    monkeypatch.setattr(address, "ROOT_HOME", there.folder)
-    monkeypatch.setattr(address.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(homes, "BOX_HOME", there)
+    monkeypatch.setattr(homes.os, "geteuid", lambda: 1000)
     monkeypatch.delenv("BERTH_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
 

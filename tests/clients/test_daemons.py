@@ -1,4 +1,4 @@
-"""The keeper: daemons are started, started again, taken over and stopped, each exactly once."""
+"""The supervisor: daemons are started, started again, taken over and stopped, each exactly once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from berth.daemons import identity
-from berth.daemons.home import Home
 from berth.daemons.lock import Lock
+from berth.home import Home
 
-KEEPER = """
+SUPERVISOR = """
 import json, sys
 from pathlib import Path
 from berth.daemons.daemon import Daemon
-from berth.daemons.home import Home
-from berth.daemons.keeper import Keeper
+from berth.home import Home
+from berth.daemons.supervisor import DaemonSupervisor
 
 home = Home(Path(sys.argv[1]))
 tell = lambda sentence: print(sentence, file=sys.stderr, flush=True)
 daemons = [Daemon(name, home, tell, argv) for name, argv in json.loads(sys.argv[2]).items()]
-sys.exit(Keeper(home, daemons).run(sys.argv[3:]))
+sys.exit(DaemonSupervisor(home, daemons).run(sys.argv[3:]))
 """
 # Notes each start, writes its identity as the daemons do, and leaves on TERM.
 DAEMON = """
@@ -46,13 +46,13 @@ while True:
 
 
 class Kept:
-    """A keeper of fake daemons in a home of its own."""
+    """A supervisor of fake daemons in a home of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = Home(folder / "home")
         self.home.make()
-        self.keepers: list[subprocess.Popen[str]] = []
+        self.supervisors: list[subprocess.Popen[str]] = []
 
     def command(self, name: str, *more: str) -> list[str]:
         marks = str(self.folder / f"{name}.marks")
@@ -60,13 +60,20 @@ class Kept:
 
     def start(self, commands: dict[str, list[str]] | None = None, *announce: str):
         commands = commands or {name: self.command(name) for name in ("server", "worker")}
-        keeper = subprocess.Popen(
-            [sys.executable, "-c", KEEPER, str(self.home.folder), json.dumps(commands), *announce],
+        supervisor = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                SUPERVISOR,
+                str(self.home.folder),
+                json.dumps(commands),
+                *announce,
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.keepers.append(keeper)
-        return keeper
+        self.supervisors.append(supervisor)
+        return supervisor
 
     def pids(self, name: str) -> list[int]:
         """Pids of a daemon in the order in which it was started."""
@@ -74,10 +81,10 @@ class Kept:
         return [int(line) for line in marks.read_text().split()] if marks.exists() else []
 
     def close(self) -> None:
-        for keeper in self.keepers:
-            if keeper.poll() is None:
-                keeper.kill()
-            keeper.communicate()
+        for supervisor in self.supervisors:
+            if supervisor.poll() is None:
+                supervisor.kill()
+            supervisor.communicate()
         for name in ("server", "worker"):
             for pid in self.pids(name):
                 who = identity.of(pid)
@@ -87,7 +94,7 @@ class Kept:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Kept]:
-    """A keeper that is gone with its daemons after the test."""
+    """A supervisor that is gone with its daemons after the test."""
     kept = Kept(tmp_path)
     yield kept
     kept.close()
@@ -98,24 +105,24 @@ def both_up(kept: Kept) -> bool:
 
 
 def test_daemons_are_started_and_stopped_in_order(kept, until):
-    """One signal ends all; logs and the keeper's own files are where they belong."""
-    keeper = kept.start()
+    """One signal ends all; logs and the supervisor's own files are where they belong."""
+    supervisor = kept.start()
     until(lambda: both_up(kept), "both daemons are up", 20)
-    assert identity.alive(kept.home.keeper_pid).pid == keeper.pid
+    assert identity.alive(kept.home.supervisor_pid).pid == supervisor.pid
 
-    keeper.terminate()
-    _, words = keeper.communicate(timeout=20)
+    supervisor.terminate()
+    _, words = supervisor.communicate(timeout=20)
 
-    assert (keeper.returncode, words) == (0, "")
+    assert (supervisor.returncode, words) == (0, "")
     assert not both_up(kept)
-    assert not kept.home.keeper_pid.exists()
+    assert not kept.home.supervisor_pid.exists()
     assert kept.home.log("server").read_text() == "up\n"
 
 
 @pytest.mark.parametrize("victim", ["server", "worker"])
 def test_a_killed_daemon_is_started_again(kept, until, victim):
     """Kill -9 of one daemon brings that one back and leaves the other alone."""
-    keeper = kept.start()
+    supervisor = kept.start()
     until(lambda: both_up(kept), "both daemons are up", 20)
 
     os.kill(kept.pids(victim)[0], signal.SIGKILL)
@@ -123,20 +130,20 @@ def test_a_killed_daemon_is_started_again(kept, until, victim):
 
     other = "worker" if victim == "server" else "server"
     assert len(kept.pids(other)) == 1
-    state = json.loads(kept.home.keeper_state.read_text())
+    state = json.loads(kept.home.supervisor_state.read_text())
     assert (state[victim]["failures"], state[other]["failures"]) == (1, 0)
-    keeper.terminate()
-    assert f"The {victim} was killed by signal 9" in keeper.communicate(timeout=20)[1]
+    supervisor.terminate()
+    assert f"The {victim} was killed by signal 9" in supervisor.communicate(timeout=20)[1]
 
 
 def test_a_daemon_that_cannot_start_is_tried_ever_more_slowly(kept, until):
     """The pauses double; a stop in the middle of one is obeyed at once."""
     script = f"open({str(kept.folder / 'server.marks')!r}, 'a').write('0\\n'); raise SystemExit(2)"
-    keeper = kept.start({"server": [sys.executable, "-c", script]})
+    supervisor = kept.start({"server": [sys.executable, "-c", script]})
     until(lambda: len(kept.pids("server")) >= 3, "it was tried three times", 20)
 
-    keeper.terminate()
-    _, words = keeper.communicate(timeout=20)
+    supervisor.terminate()
+    _, words = supervisor.communicate(timeout=20)
 
     assert words.count("left with code 2") >= 2
     assert "in 0.1 s" in words
@@ -144,12 +151,12 @@ def test_a_daemon_that_cannot_start_is_tried_ever_more_slowly(kept, until):
 
 
 def test_a_command_that_is_not_there_is_no_crash(kept, until):
-    """The keeper says so and goes on."""
-    keeper = kept.start({"server": ["/nowhere/python"]})
-    until(kept.home.keeper_state.exists, "the first try is over", 20)
+    """The supervisor says so and goes on."""
+    supervisor = kept.start({"server": ["/nowhere/python"]})
+    until(kept.home.supervisor_state.exists, "the first try is over", 20)
 
-    keeper.terminate()
-    assert "could not be started" in keeper.communicate(timeout=20)[1]
+    supervisor.terminate()
+    assert "could not be started" in supervisor.communicate(timeout=20)[1]
 
 
 def test_a_daemon_that_does_not_leave_is_killed(kept, until, monkeypatch):
@@ -168,8 +175,8 @@ def test_a_daemon_that_does_not_leave_is_killed(kept, until, monkeypatch):
     assert "is killed" in told[0]
 
 
-def test_there_is_one_keeper_per_home(kept, until):
-    """A second keeper leaves at once and touches nothing."""
+def test_there_is_one_supervisor_per_home(kept, until):
+    """A second supervisor leaves at once and touches nothing."""
     kept.start()
     until(lambda: both_up(kept), "both daemons are up", 20)
 
@@ -180,8 +187,8 @@ def test_there_is_one_keeper_per_home(kept, until):
     assert [len(kept.pids(name)) for name in ("server", "worker")] == [1, 1]
 
 
-def test_daemons_outlive_a_killed_keeper_and_are_taken_over(kept, until):
-    """Kill -9 of the keeper leaves the daemons; the next one watches them, and starts none."""
+def test_daemons_outlive_a_killed_supervisor_and_are_taken_over(kept, until):
+    """Kill -9 of the supervisor leaves the daemons; the next one watches them, and starts none."""
     first = kept.start()
     until(lambda: both_up(kept), "both daemons are up", 20)
     first.kill()
@@ -189,8 +196,8 @@ def test_daemons_outlive_a_killed_keeper_and_are_taken_over(kept, until):
     assert both_up(kept)
 
     second = kept.start()
-    until(lambda: identity.alive(kept.home.keeper_pid), "the second keeps them", 20)
-    until(kept.home.keeper_state.exists, "it has looked at both", 20)
+    until(lambda: identity.alive(kept.home.supervisor_pid), "the second keeps them", 20)
+    until(kept.home.supervisor_state.exists, "it has looked at both", 20)
     os.kill(kept.pids("worker")[0], signal.SIGKILL)
     until(lambda: len(kept.pids("worker")) == 2, "the worker was started again", 20)
     assert len(kept.pids("server")) == 1
@@ -200,7 +207,7 @@ def test_daemons_outlive_a_killed_keeper_and_are_taken_over(kept, until):
     until(lambda: not both_up(kept), "both are stopped", 20)
 
 
-def test_ctrl_c_reaches_the_keeper_alone(kept, until):
+def test_ctrl_c_reaches_the_supervisor_alone(kept, until):
     """Daemons have sessions of their own: they are stopped in order, not all at once."""
     kept.start()
     until(lambda: both_up(kept), "both daemons are up", 20)

@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 import berth
+from berth import home as homes
+from berth.home import Home
 from berth.sdk import address
 
 JOBS = "/api/v1/jobs"
@@ -83,7 +85,7 @@ class TestRetrying:
         assert len(fake.requests) > 1
 
     def test_nobody_there_is_told_at_once(self, client, fake):
-        """Without a keeper that would start the server again nothing is waited for."""
+        """Without a supervisor that would start the server again nothing is waited for."""
         fake.answer("GET", f"{JOBS}/42", httpx2.ConnectError("refused"))
 
         with pytest.raises(berth.Unreachable, match="berth up"):
@@ -174,7 +176,7 @@ class TestAddress:
         for name in ("BERTH_URL", "BERTH_TOKEN", "BERTH_HOME", "XDG_DATA_HOME"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.setattr(address, "ROOT_HOME", tmp_path / "box")
+        monkeypatch.setattr(homes, "BOX_HOME", Home(tmp_path / "box"))
 
     def test_a_url_wins(self, monkeypatch):
         """BERTH_URL and BERTH_TOKEN name a server anywhere."""
@@ -211,7 +213,7 @@ class TestAddress:
 
     def test_an_ordinary_user_finds_the_boxs_server(self, monkeypatch, tmp_path, a_socket):
         """Without a Berth of their own people speak to the box's."""
-        monkeypatch.setattr(address.os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(homes.os, "geteuid", lambda: 1000)
         boxwide = a_socket(tmp_path / "box/run/berth.sock")
 
         assert boxwide == address.resolve().socket
@@ -220,12 +222,12 @@ class TestAddress:
 
     def test_homes_by_user(self, monkeypatch, tmp_path):
         """Root's state is the box's, everybody else's lies in their data home."""
-        monkeypatch.setattr(address.os, "geteuid", lambda: 0)
-        assert tmp_path / "box" == address.home()
-        monkeypatch.setattr(address.os, "geteuid", lambda: 1000)
-        assert tmp_path / ".local/share/berth" == address.home()
+        monkeypatch.setattr(homes.os, "geteuid", lambda: 0)
+        assert tmp_path / "box" == homes.resolve().folder
+        monkeypatch.setattr(homes.os, "geteuid", lambda: 1000)
+        assert tmp_path / ".local/share/berth" == homes.resolve().folder
         monkeypatch.setenv("XDG_DATA_HOME", "/data")
-        assert Path("/data/berth") == address.home()
+        assert Path("/data/berth") == homes.resolve().folder
 
 
 def test_the_token_goes_along_and_shows_nowhere(fake, wire):

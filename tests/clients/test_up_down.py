@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from berth.cli.main import app
 from berth.daemons import identity
-from berth.daemons.home import Home
+from berth.home import Home
 
 pytestmark = pytest.mark.xdist_group("up and down")  # one Berth for all of them
 BERTH = [sys.executable, "-m", "berth.cli.main"]
@@ -63,7 +63,7 @@ class Lab:
         return json.loads(self.run(verb, "--json", *rest, code=code))
 
     def pid(self, name: str) -> int | None:
-        who = identity.alive(self.home.keeper_pid if name == "keeper" else self.home.pid(name))
+        who = identity.alive(self.home.supervisor_pid if name == "keeper" else self.home.pid(name))
         return who.pid if who else None
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def _asked(jobs: list[dict[str, Any]]) -> str:
 
 
 def _limit(job: dict[str, Any]) -> timedelta | None:
-    from berth.protocol.base import parse_duration
+    from berth.units import parse_duration
 
     limit = job.get("time_limit")
     return None if limit is None else parse_duration(limit)

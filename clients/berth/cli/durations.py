@@ -10,7 +10,7 @@ from berth.cli.failure import Failure
 
 def seconds(word: str, *, least: float = 0.0) -> float:
     """`90`, `90s`, `1h30m` as seconds; shorter than `least` seconds is refused."""
-    from berth.protocol.base import parse_duration
+    from berth.units import parse_duration
 
     try:
         found = parse_duration(word).total_seconds()
@@ -41,7 +41,7 @@ def moment(word: str, now: datetime | None = None) -> datetime:
         return datetime.fromisoformat(word).astimezone(UTC)
     except ValueError:
         pass
-    from berth.protocol.base import parse_duration
+    from berth.units import parse_duration
 
     unknown = Failure(f"{word!r} is no time; write like 22:00, 2026-11-24T22:00, or 2h from now.")
     # As a duration 25:00 would be a day and an hour from now, which nobody means by it.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from berth import home as homes
 from berth.cli import text
 from berth.cli.failure import UNREACHABLE, Failure
 from berth.daemons import identity
-from berth.daemons.home import DAEMONS, Home
-from berth.sdk import address
+from berth.home import DAEMONS, Home
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box
@@ -77,16 +77,16 @@ _FENCES = {
 
 def boxwide_is_up(home: Home) -> bool:
     """Whether the box has a Berth of root's beside this home; two would fight over its GPUs."""
-    if os.environ.get("BERTH_HOME") or home.folder == address.ROOT_HOME:
+    if os.environ.get("BERTH_HOME") or home == homes.BOX_HOME:
         return False
-    return identity.alive(Home(address.ROOT_HOME).pid("server")) is not None
+    return identity.alive(homes.BOX_HOME.pid("server")) is not None
 
 
 def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
     """
     Return when jobs can be submitted and the worker has reported.
 
-    Raises Failure with the daemons' last words when the keeper is gone, a daemon fails to start
+    Raises Failure with the daemons' last words when the supervisor is gone, a daemon fails to start
     again and again, or the time is over.
     """
     from berth.sdk.errors import BerthError
@@ -127,10 +127,10 @@ def _link(client: Client) -> str | None:
 
 
 def _hopeless(home: Home) -> str | None:
-    if identity.alive(home.keeper_pid) is None:
-        return "The keeper of server and worker has ended"
+    if identity.alive(home.supervisor_pid) is None:
+        return "The supervisor of server and worker has ended"
     try:
-        state: dict[str, Any] = json.loads(home.keeper_state.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(home.supervisor_state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     for name, facts in state.items():
@@ -170,10 +170,10 @@ def _tail(path: Path, after: int) -> str:
 
 
 def main() -> int:
-    """`python -m berth.cli.startup TIMEOUT`: what the keeper starts to speak to the terminal."""
+    """`python -m berth.cli.startup TIMEOUT`: the process that reports to the terminal for the supervisor."""
     from berth.sdk.client import Client
 
-    there = Home(address.home())
+    there = homes.resolve()
     try:
         with Client(f"unix://{there.socket}", patience=0.0) as client:
             up = wait_until_up(there, client, float(sys.argv[1]))

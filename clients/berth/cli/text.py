@@ -10,6 +10,7 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 
 from berth.gpunames import runs
+from berth.units import format_size
 
 _CODES = {
     "bold": "1",
@@ -141,18 +142,7 @@ def clock(moment: datetime) -> str:
 
 def size(count: int | None) -> str:
     """Bytes as people say them: 512 MiB, 31.2 GiB; a dash for nothing known."""
-    if count is None:
-        return "-"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return (
-                f"{value:.0f} {unit}"
-                if unit in {"B", "KiB"} or value >= 100
-                else f"{value:.1f} {unit}"
-            )
-        value /= 1024
-    raise AssertionError
+    return "-" if count is None else format_size(count)
 
 
 def plural(count: int, noun: str) -> str:

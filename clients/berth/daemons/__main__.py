@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from berth.daemons.home import Home
-from berth.daemons.keeper import Keeper
-from berth.sdk.address import home
+from berth import home as homes
+from berth.daemons.supervisor import DaemonSupervisor
 
 
 def main() -> int:
-    """Run the keeper; arguments after `--announce` are a command to start beside it."""
+    """Run the supervisor; arguments after `--announce` are a command to start beside it."""
     announce = sys.argv[2:] if sys.argv[1:2] == ["--announce"] else []
+    home = homes.resolve()
     try:
-        return Keeper(Home(home())).run(announce)
+        return DaemonSupervisor(home).run(announce)
     except OSError as error:
-        print(f"berth: Cannot keep Berth's state under {home()}: {error}.", file=sys.stderr)
+        print(f"berth: Cannot keep Berth's state in {home.folder}: {error}.", file=sys.stderr)
         return 2
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from berth.daemons import identity
-from berth.daemons.home import Home
 from berth.daemons.identity import Identity
+from berth.home import Home
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
@@ -66,7 +66,7 @@ class Daemon:
                     stderr=stream,
                     cwd="/",
                     env={**os.environ, "BERTH_HOME": str(self.home.folder)},
-                    # Ctrl-C in the terminal is for the keeper, which stops its daemons in order.
+                    # Ctrl-C in the terminal is for the supervisor, which stops its daemons in order.
                     start_new_session=True,
                 )
         except OSError as error:

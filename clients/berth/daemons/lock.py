@@ -1,4 +1,4 @@
-"""One keeper per home: a locked pid file that tells who holds it."""
+"""Pid lock: one process per file, which names its holder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Lock:
         self._handle = -1
 
     def take(self) -> bool:
-        """Lock the file and write this process's identity; False when somebody else has it."""
+        """Lock the file and write this process's identity; False while another process holds it."""
         while True:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:

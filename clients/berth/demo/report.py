@@ -10,10 +10,10 @@ from rich.table import Table
 from berth import Client
 from berth.demo.stage import Stage
 from berth.gpunames import ranges
-from berth.protocol.base import format_duration
 from berth.protocol.jobs import Job
 from berth.protocol.metrics import MetricPoint
 from berth.protocol.states import JobState
+from berth.units import format_duration
 
 
 def report(client: Client, jobs: list[Job], stage: Stage, console: Console) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
-from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire, format_duration
+from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.placement import Placement
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
+from berth.units import format_duration
 
 _SECRET_NAME = re.compile(
     r"(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$|^KEY$)",

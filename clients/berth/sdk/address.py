@@ -7,22 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT_HOME = Path("/var/lib/berth")
-
-
-def home() -> Path:
-    """
-    The folder that holds Berth's state for this user, whether it exists or not.
-
-    `BERTH_HOME`, else `/var/lib/berth` for root, else `berth` in the XDG data home.
-    """
-    chosen = os.environ.get("BERTH_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if os.geteuid() == 0:
-        return ROOT_HOME
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "berth"
+from berth import home as homes
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,7 @@ def resolve(url: str | None = None, token: str | None = None) -> Address:
         if "://" not in url:
             url = f"http://{url}"
         return Address(url.rstrip("/"), token=token)
-    own = home() / "run" / "berth.sock"
-    shared = ROOT_HOME / "run" / "berth.sock"
+    own, shared = homes.resolve().socket, homes.BOX_HOME.socket
     if not os.environ.get("BERTH_HOME") and not _is_socket(own) and _is_socket(shared):
         return _socket(shared, token)
     return _socket(own, token)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.protocol.base import parse_duration
+from berth.units import parse_duration
 from berth_server.core.settings import PolicySettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "scheduling.md").read_text()

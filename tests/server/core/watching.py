@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from berth.protocol.base import parse_duration
 from berth.protocol.states import JobState
+from berth.units import parse_duration
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.hints import without_run
 from berth_server.core.limits import Tally, is_spent

@@ -6,9 +6,9 @@ import re
 import signal
 from dataclasses import dataclass, field
 
-from berth.protocol.base import format_duration
 from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
+from berth.units import format_duration
 from berth_worker.diagnose.reading import first_failed_rank, plain, telling_line
 from berth_worker.diagnose.signatures import SIGNATURES
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from berth.cli.checks.finding import Finding, fail, ok, warn
 from berth.daemons import identity
-from berth.daemons.home import DAEMONS, Home
+from berth.home import DAEMONS, Home
 from berth.sdk.address import Address
 
 _LONGEST_SOCKET_PATH = 107
@@ -41,7 +41,7 @@ def _pids(home: Home) -> Iterator[Finding]:
             yield warn(name, "It does not run.", "berth up")
         else:
             yield ok(name, f"Runs as pid {who.pid}.")
-    if identity.alive(home.pid("server")) and identity.alive(home.keeper_pid) is None:
+    if identity.alive(home.pid("server")) and identity.alive(home.supervisor_pid) is None:
         yield warn(
             "keeper",
             "Server and worker are not kept by `berth up`.",

@@ -40,11 +40,12 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 def _findings() -> Iterator[Finding]:
+    from berth import home as homes
     from berth.cli.checks import daemons, devices, disk, software
     from berth.sdk import address
 
     server = address.resolve()
-    own = address.home()
+    own = homes.resolve().folder
     # Who uses the box's Berth needs no home: what counts is the disk of the one that is used.
     used = server.socket.parent.parent if server.socket else own
     yield from software.findings()

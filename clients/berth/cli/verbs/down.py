@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from berth import home as homes
 from berth.cli import text
 from berth.cli.failure import REFUSED, Failure
 from berth.cli.session import AsJson, note, print_json
 from berth.cli.startup import DRAINED_BY_DOWN, boxwide_is_up
 from berth.daemons import identity
-from berth.daemons.home import DAEMONS, Home
-from berth.sdk import address
+from berth.home import DAEMONS, Home
 
 if TYPE_CHECKING:
     from berth.sdk.client import Client
@@ -46,12 +46,12 @@ def down(
 
     Does nothing when they do not run.
     """
-    home = Home(address.home())
+    home = homes.resolve()
     if not _alive(home, "keeper") and boxwide_is_up(home):
         raise Failure("This box's Berth is kept by root; only root can stop it.", REFUSED)
     were_up = [name for name in ("keeper", *DAEMONS) if _alive(home, name)]
     going_on = _settle_jobs(home, jobs, quiet=as_json) if were_up else _running_attempts(home)
-    # The keeper first, or it would start again what is stopped below.
+    # The supervisor first, or it would start again what is stopped below.
     for name in ("keeper", "worker", "server"):
         who = _alive(home, name)
         if who is not None and who.send(signal.SIGTERM) and not who.wait(2 * _GRACE_S):
@@ -70,7 +70,7 @@ def down(
 
 
 def _alive(home: Home, name: str) -> identity.Identity | None:
-    return identity.alive(home.keeper_pid if name == "keeper" else home.pid(name))
+    return identity.alive(home.supervisor_pid if name == "keeper" else home.pid(name))
 
 
 def _settle_jobs(home: Home, jobs: JobsGo, *, quiet: bool) -> list[int]:

@@ -79,7 +79,7 @@ def _gib(word: str | None, *, told: bool = False) -> str | None:
     """A size as the trainer reads it; with `told` stderr says what GB were taken for."""
     if word is None:
         return None
-    from berth.protocol.base import parse_size
+    from berth.units import parse_size
 
     try:
         size = parse_size(int(word) << 30 if word.isdecimal() else word)

@@ -53,11 +53,11 @@ def _daemons(address: Address) -> dict[str, Any]:
     if address.socket is None:
         return {}
     from berth.daemons import identity
-    from berth.daemons.home import DAEMONS, Home
+    from berth.home import DAEMONS, Home
 
     home = Home(address.socket.parent.parent)
     found = {name: identity.alive(home.pid(name)) for name in DAEMONS}
-    found["keeper"] = identity.alive(home.keeper_pid)
+    found["keeper"] = identity.alive(home.supervisor_pid)
     return {name: {"pid": who.pid if who else None} for name, who in found.items()}
 
 

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
+from berth import home as homes
 from berth.cli import failure
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, print_json
 from berth.cli.startup import Up, boxwide_is_up, wait_until_up
 from berth.daemons import identity
-from berth.daemons.home import Home
-from berth.sdk import address
+from berth.home import Home
 
 # What each daemon cannot do without: the packages are there in the light install as well.
 _NEEDS = {"server": ("berth_server", "uvicorn", "sqlmodel"), "worker": ("berth_worker", "psutil")}
@@ -40,15 +40,15 @@ def up(
     Does nothing when they run already. State lies in BERTH_HOME.
     """
     timeout_s = seconds(timeout, least=1.0)
-    home = Home(address.home())
+    home = homes.resolve()
     if boxwide_is_up(home):
         print(
-            f"Berth is already up for this box at {address.ROOT_HOME}; you can submit right away."
+            f"Berth is already up for this box at {homes.BOX_HOME.folder}; you can submit right away."
         )
         return
-    keeper = identity.alive(home.keeper_pid)
-    if keeper is not None:
-        _told(_wait(home, timeout_s), as_json=as_json, already=keeper.pid)
+    supervisor = identity.alive(home.supervisor_pid)
+    if supervisor is not None:
+        _told(_wait(home, timeout_s), as_json=as_json, already=supervisor.pid)
         return
     _check_installed()
     try:
@@ -64,13 +64,13 @@ def up(
         try:
             told = _wait(home, timeout_s)
         except Failure:
-            _stop_keeper(home)
+            _stop_supervisor(home)
             raise
         _told(told, as_json=as_json)
         return
     announce = [sys.executable, "-P", "-m", "berth.cli.startup", str(timeout_s)]
     sys.stdout.flush()
-    # In place of this process: the keeper needs none of what the command line has loaded.
+    # In place of this process: the supervisor needs none of what the command line has loaded.
     os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell
 
 
@@ -92,7 +92,7 @@ def _detach(home: Home, command: list[str]) -> None:
             cwd="/",
             start_new_session=True,
         )
-    while identity.alive(home.keeper_pid) is None:
+    while identity.alive(home.supervisor_pid) is None:
         if process.poll() is not None:
             raise Failure(f"Berth did not start; {home.log('up')} says why.", failure.UNREACHABLE)
         time.sleep(0.01)
@@ -105,12 +105,12 @@ def _wait(home: Home, timeout_s: float) -> Up:
         return wait_until_up(home, client, timeout_s)
 
 
-def _stop_keeper(home: Home) -> None:
+def _stop_supervisor(home: Home) -> None:
     import signal
 
-    keeper = identity.alive(home.keeper_pid)
-    if keeper is not None and keeper.send(signal.SIGTERM):
-        keeper.wait(30.0)
+    supervisor = identity.alive(home.supervisor_pid)
+    if supervisor is not None and supervisor.send(signal.SIGTERM):
+        supervisor.wait(30.0)
 
 
 def _told(up: Up, *, as_json: bool, already: int | None = None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from berth.protocol.base import format_duration
 from berth.protocol.explain import Reason
+from berth.units import format_duration
 from berth_server.core.availability import Board
 from berth_server.core.calendar import next_change
 from berth_server.core.explain.phrases import clock, count, job_list

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from berth.gpunames import named
-from berth.protocol.base import format_duration
+from berth.units import format_duration
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 
 

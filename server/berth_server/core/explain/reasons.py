@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from berth.protocol.base import format_duration
 from berth.protocol.explain import Reason, ReasonKind
 from berth.protocol.states import JobState
+from berth.units import format_duration
 from berth_server.core.availability import Board
 from berth_server.core.explain.phrases import (
     clock,

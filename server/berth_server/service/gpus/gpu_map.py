@@ -6,9 +6,9 @@ import socket
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from berth.protocol.base import format_duration
 from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
 from berth.protocol.states import HolderKind
+from berth.units import format_duration
 from berth_server.core.model import LeaseView
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.reservations import on_gpu

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from berth.protocol.base import format_duration
 from berth.protocol.jobs import WARN_BEFORE, JobPatch
 from berth.protocol.states import PENDING_STATES
+from berth.units import format_duration
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import lookup

@@ -1,5 +1,5 @@
 """
-The keeper: starts server and worker, starts them again when they end, stops them in order.
+Supervisor of the daemons: starts server and worker, restarts them, stops them in order.
 
 It sleeps until a signal, the end of a daemon or the time of a planned start. Jobs do not depend
 on it, nor on the daemons: killing all three leaves them running.
@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from types import FrameType
 
 from berth.daemons.daemon import Daemon
-from berth.daemons.home import DAEMONS, Home
 from berth.daemons.lock import Lock
+from berth.home import DAEMONS, Home
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_GRACE_S = 10.0
 ALREADY_UP = 75
 
 
-class Keeper:
-    """Keeps the daemons of one home running until it is told to stop."""
+class DaemonSupervisor:
+    """Keeps the daemons of one home running until a stop signal."""
 
     def __init__(self, home: Home, daemons: Sequence[Daemon] | None = None) -> None:
         self._home = home
@@ -42,20 +42,20 @@ class Keeper:
         `announce` is a command that is started beside the daemons and not waited for.
         """
         self._home.make()
-        lock = Lock(self._home.keeper_pid)
+        lock = Lock(self._home.supervisor_pid)
         if not lock.take():
             _tell("Berth is already up in this home.")
             return ALREADY_UP
         try:
-            self._keep(announce)
+            self._supervise(announce)
             for daemon in reversed(self._daemons):
                 daemon.stop(STOP_GRACE_S)
         finally:
-            self._home.keeper_state.unlink(missing_ok=True)
+            self._home.supervisor_state.unlink(missing_ok=True)
             lock.release()
         return 0
 
-    def _keep(self, announce: Sequence[str]) -> None:
+    def _supervise(self, announce: Sequence[str]) -> None:
         wake, woken = socket.socketpair()
         wake.settimeout(0.0)
         woken.settimeout(0.0)
@@ -76,7 +76,7 @@ class Keeper:
                     else:
                         self._on_end(selector, key.fd)
                 if started is not None:
-                    started.poll()  # reap it once it has said its piece
+                    started.poll()  # reap it once it has ended
         finally:
             signal.set_wakeup_fd(previous)
             selector.close()
@@ -115,9 +115,9 @@ class Keeper:
             }
             for daemon in self._daemons
         }
-        fresh = self._home.keeper_state.with_suffix(f".{os.getpid()}.new")
+        fresh = self._home.supervisor_state.with_suffix(f".{os.getpid()}.new")
         fresh.write_text(json.dumps(state) + "\n", encoding="utf-8")
-        fresh.replace(self._home.keeper_state)
+        fresh.replace(self._home.supervisor_state)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
