@@ -32,7 +32,7 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
     training, device = ready.settings.training, ready.device
     stage = ready.settings.deepspeed.stage
     model = random_model(ready.config, ready.hardware, device, stage=stage)
-    if ready.lean:
+    if ready.fused:
         trouble = "there is no GPU" if not ready.hardware.cuda else "switched off"
         if ready.hardware.cuda and training.compile != "off":
             trouble = fused_layers.compiler_trouble(device)

@@ -59,7 +59,7 @@ class Ready:
     hardware: Any
     config: Any
     packed: PackedDataset | None
-    lean: bool
+    fused: bool
     block_mask: bool
 
     @property
@@ -142,7 +142,7 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     from berth_trainer.config.config_file import settings_from
     from berth_trainer.data.packing import PackedDataset, pack
     from berth_trainer.memory import Budget, decide, read_shape
-    from berth_trainer.memory.apply import lean_layers
+    from berth_trainer.memory.apply import uses_fused_layers
     from berth_trainer.memory.speed import tokens_per_s
     from berth_trainer.model.hardware import look
     from berth_trainer.training.ranks import ranks_from
@@ -169,9 +169,9 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     shape = read_shape(config.to_dict())
     card = ranks_from(os.environ).local_rank
     total = torch.cuda.mem_get_info(card)[1] if hardware.cuda else 80 * GIB
-    lean = lean_layers(settings, config, hardware)
+    fused = uses_fused_layers(settings, config, hardware)
     budget = Budget(gpu=total, host=1 << 50)
-    decision = decide.decide(settings, shape, gpus=row.ranks, budget=budget, fused=lean)
+    decision = decide.decide(settings, shape, gpus=row.ranks, budget=budget, fused=fused)
     result.told = [*decision.told, *decision.warnings]
     result.parameters = shape.parameters
     training = decision.settings.training
@@ -193,6 +193,6 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
         hardware=hardware,
         config=config,
         packed=packed,
-        lean=lean,
+        fused=fused,
         block_mask=row.training.get("attention") == "block",
     )

@@ -36,7 +36,7 @@ def learn(model):
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_the_lean_layers_are_the_stock_ones(kind):
+def test_the_fused_layers_are_the_stock_ones(kind):
     """In loss and every gradient, for every family; and each norm and block was exchanged."""
     model = model_of(kind)
     expected, gradients = learn(model)
@@ -89,7 +89,7 @@ def test_recomputing_the_first_layers_changes_nothing_but_memory(layers):
 
 
 @pytest.mark.parametrize("kind", ["Gemma3Text", "Llama"])
-def test_a_lean_layer_keeps_what_the_plan_counts(kind):
+def test_a_fused_layer_keeps_what_the_plan_counts(kind):
     """Within 6 %: storages that saved tensors of bf16 layers hold, a token and layer."""
     tokens, kept = 64, []
     for depth in (2, 4):

@@ -47,8 +47,8 @@ def test_states_in_bf16_are_read_back_as_such(run, stage):
     assert json.loads((out / "results.json").read_text())["steps"] == 2
 
 
-def test_fewer_recomputed_layers_and_lean_ones_under_zero_3(run):
-    """Hooks of ZeRO-3 gather the weights for the lean layers too, also when they are recomputed."""
+def test_fewer_recomputed_layers_and_fused_ones_under_zero_3(run):
+    """Hooks of ZeRO-3 gather the weights for the fused layers too, also when they are recomputed."""
     none = {"offload_optimizer": "none", "offload_param": "none"}
     zero = {"stage": 3, "param_persistence_threshold": 1, **none}
     log, _ = run(fused_layers="on", checkpoint_layers=1, zero=zero)

@@ -93,7 +93,11 @@ for heading, verbs in _VERBS.items():
     for verb in verbs:
         takes_spec = verb in {submit.submit, run.run}
         name = verb.__name__.rstrip("_")
-        app.command(name, cls=SpecCommand if takes_spec else None)(verb)
+        app.command(
+            name,
+            cls=SpecCommand if takes_spec else None,
+            context_settings=plan.PASS_THROUGH if verb is plan.plan else None,
+        )(verb)
         HEADINGS[name] = heading
 for name, group, heading in (
     ("ablate", ablate.app, "Jobs"),

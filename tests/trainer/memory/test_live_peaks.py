@@ -22,7 +22,7 @@ CASES = [
 
 def test_the_formula_meets_the_live_tensors_of_real_engines(tmp_path):
     """
-    At most 6 % above and never 3 % below: stages 1 and 3, stock and lean layers, both losses, all, some and
+    At most 6 % above and never 3 % below: stages 1 and 3, stock and fused layers, both losses, all, some and
     no layers recomputed. Fragmentation and the CUDA context have no counterpart on a CPU.
     """
     out = tmp_path / "peaks.json"

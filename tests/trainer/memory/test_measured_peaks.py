@@ -6,37 +6,37 @@ import pytest
 from tests.trainer.memory.gemma3 import GEMMA3
 
 from berth_trainer.memory import Setup, estimate, read_shape
-from berth_trainer.memory.estimate import GIB
+from berth_trainer.memory.sizes import GIB
 
-LEAN = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, learned_tokens=100)
-STOCK = replace(LEAN, fused=False)
+FUSED = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, learned_tokens=100)
+STOCK = replace(FUSED, fused=False)
 BARE = {"checkpointing": False}
 
 
 @pytest.mark.parametrize(
     ("size", "setup", "measured_gib"),
     [
-        ("4b", replace(LEAN, tokens=8192, checkpoint_layers=20, learned_tokens=136), 72.42),
-        ("4b", replace(LEAN, tokens=8192, checkpoint_layers=23, learned_tokens=136), 70.01),
-        ("4b", replace(LEAN, tokens=16_384, checkpoint_layers=28, learned_tokens=257), 72.11),
+        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=20, learned_tokens=136), 72.42),
+        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=23, learned_tokens=136), 70.01),
+        ("4b", replace(FUSED, tokens=16_384, checkpoint_layers=28, learned_tokens=257), 72.11),
         ("4b", replace(STOCK, tokens=8192, checkpoint_layers=27, learned_tokens=136), 72.0),
-        ("4b", replace(LEAN, tokens=8192), 63.45),
-        ("4b", replace(LEAN, tokens=8192, checkpoint_layers=26), 67.59),
+        ("4b", replace(FUSED, tokens=8192), 63.45),
+        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=26), 67.59),
         ("4b", replace(STOCK, stage=3, tokens=8192), 63.46),
-        ("1b", replace(LEAN, tokens=8192, **BARE), 28.46),
-        ("1b", replace(LEAN, tokens=4096, **BARE), 21.99),
-        ("1b", replace(LEAN, tokens=8192, checkpoint_layers=13), 22.44),
-        ("1b", replace(LEAN, tokens=1024), 20.55),
+        ("1b", replace(FUSED, tokens=8192, **BARE), 28.46),
+        ("1b", replace(FUSED, tokens=4096, **BARE), 21.99),
+        ("1b", replace(FUSED, tokens=8192, checkpoint_layers=13), 22.44),
+        ("1b", replace(FUSED, tokens=1024), 20.55),
         ("1b", replace(STOCK, tokens=4096, **BARE), 26.78),
-        ("1b", replace(LEAN, tokens=8192, loss="stock"), 39.48),
-        ("1b", replace(LEAN, stage=2, tokens=8192), 20.55),
-        ("1b", replace(LEAN, stage=3, tokens=4096), 20.55),
-        ("1b", replace(LEAN, stage=3, tokens=8192, **BARE), 28.48),
-        ("1b", replace(LEAN, tokens=4096, states="bf16"), 11.63),
-        ("1b", replace(LEAN, tokens=4096, states="8bit"), 14.99),
-        ("1b", replace(LEAN, tokens=4096, offload_optimizer=True), 6.6),
-        ("1b", replace(LEAN, stage=2, tokens=4096, offload_optimizer=True), 5.34),
-        ("1b", replace(LEAN, stage=3, tokens=4096, offload_optimizer=True), 4.92),
+        ("1b", replace(FUSED, tokens=8192, loss="stock"), 39.48),
+        ("1b", replace(FUSED, stage=2, tokens=8192), 20.55),
+        ("1b", replace(FUSED, stage=3, tokens=4096), 20.55),
+        ("1b", replace(FUSED, stage=3, tokens=8192, **BARE), 28.48),
+        ("1b", replace(FUSED, tokens=4096, states="bf16"), 11.63),
+        ("1b", replace(FUSED, tokens=4096, states="8bit"), 14.99),
+        ("1b", replace(FUSED, tokens=4096, offload_optimizer=True), 6.6),
+        ("1b", replace(FUSED, stage=2, tokens=4096, offload_optimizer=True), 5.34),
+        ("1b", replace(FUSED, stage=3, tokens=4096, offload_optimizer=True), 4.92),
         (
             "4b",
             Setup(tokens=1024, offload_optimizer=True, offload_param=True, learned_tokens=32),
@@ -50,7 +50,7 @@ def test_the_estimate_meets_measured_peaks_on_an_h100(size, setup, measured_gib)
     assert peak == pytest.approx(measured_gib, rel=0.03)
 
 
-TWO = replace(LEAN, gpus=2, tokens=8192)
+TWO = replace(FUSED, gpus=2, tokens=8192)
 SHORT = replace(TWO, tokens=4096)
 
 
@@ -98,7 +98,7 @@ def test_the_estimate_meets_measured_peaks_of_adapters(
     """LoRA and QLoRA on an H100, within 3 %."""
     shape = read_shape(GEMMA3[size])
     setup = replace(
-        LEAN,
+        FUSED,
         tokens=tokens,
         checkpointing=recomputed,
         lora_parameters=shape.adapter_parameters(rank),
@@ -119,7 +119,7 @@ def test_the_estimate_meets_measured_peaks_of_a_cut_27b(gpus, layers, measured_g
     """
     text = {**GEMMA3["27b"]["text_config"], "num_hidden_layers": layers}
     shape = read_shape({"model_type": "gemma3", "text_config": text})
-    setup = replace(LEAN, gpus=gpus, stage=3 if gpus > 1 else 1, tokens=4096)
+    setup = replace(FUSED, gpus=gpus, stage=3 if gpus > 1 else 1, tokens=4096)
     peak = estimate(shape, setup).allocated / GIB
     assert peak == pytest.approx(measured_gib, rel=0.03)
 

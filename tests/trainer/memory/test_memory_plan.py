@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.trainer.memory.gemma3 import GEMMA3
 
 from berth_trainer.memory import Budget, Setup, ShapeError, choose, estimate, plan, read_shape
-from berth_trainer.memory.__main__ import main
-from berth_trainer.memory.estimate import GIB
+from berth_trainer.memory.__main__ import main, options_parser
 from berth_trainer.memory.search import fewest_layers
+from berth_trainer.memory.sizes import GIB
 from berth_trainer.memory.speed import tokens_per_s
 
 CARD = int(79.6 * GIB)
@@ -241,7 +242,9 @@ def test_what_cannot_be_read_is_told_in_a_sentence(config, word):
     ("words", "sentence"),
     [
         (["--four-bit"], "--four-bit needs --lora R"),
-        (["--gpu-memory", "lots"], "write like 80GB or 40GiB"),
+        (["--gpu-memory", "lots"], "write it like 80GB, 40GiB or 81559MiB"),
+        (["--gpus", "0"], "a whole number of at least 1"),
+        (["--lora", "16", "--four-bit", "--stage", "3"], "a ZeRO stage below 3"),
         (["--states", "fp16"], "choose from"),
     ],
 )
@@ -283,3 +286,30 @@ def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     assert len(body["rows"]) > 50
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "gib"), [("80GB", 74.505806), ("80GiB", 80), ("40", 40), ("81559 MiB", 79.647461)]
+)
+def test_a_note_says_what_gb_were_taken_for(tmp_path, capsys, word, gib):
+    """A GPU sold as 80 GB has more: what was taken is said, with the way to say the other."""
+    (tmp_path / "config.json").write_text(json.dumps(GEMMA3["1b"]))
+    main([str(tmp_path), "--gpu-memory", word, "--host-memory", "500GiB"])
+    printed = capsys.readouterr()
+    told = word == "80GB"
+    assert ("80GB is 74.5 GiB" in printed.err, "81559MiB" in printed.err) == (told, told)
+    main([str(tmp_path), "--gpu-memory", word, "--host-memory", "500GiB", "--json"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["budget"]["gpu"] / GIB == pytest.approx(gib)
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    "option",
+    [one for one in options_parser()._actions if one.option_strings and one.dest != "help"],
+)
+def test_every_option_is_described(option):
+    """Each stands in docs/cli.md and has a help text; `--json` is among them."""
+    cli = Path(__file__).parents[3].joinpath("docs", "cli.md").read_text("utf-8")
+    assert option.help
+    assert any(f"{name}`" in cli or f"{name} " in cli for name in option.option_strings)

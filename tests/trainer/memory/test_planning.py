@@ -7,7 +7,7 @@ from tests.trainer.memory.gemma3 import GEMMA3
 
 from berth_trainer.errors import Problem
 from berth_trainer.memory import Budget, decide, estimate, read_shape
-from berth_trainer.memory.estimate import GIB
+from berth_trainer.memory.sizes import GIB
 from berth_trainer.training import oom_steps
 
 H100 = Budget(gpu=int(79.6 * GIB), host=1500 * GIB)

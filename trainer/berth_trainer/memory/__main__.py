@@ -1,40 +1,59 @@
-"""`python -m berth_trainer.memory MODEL`: what fits on how many cards, as a table or JSON."""
+"""
+`berth plan MODEL`: which set-ups of a model fit into the memory of so many GPUs.
+
+Needs only the model's config.json. For every ZeRO stage, offload, length and micro-batch a row with
+its peak memory and expected speed; the arrow marks the fastest that fits. Exit code 1 when nothing
+fits.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from berth_trainer.memory.estimate import GIB, Setup
-from berth_trainer.memory.search import MARGIN, STAGES, Budget, Row, choose, plan
+from berth_trainer.memory.estimate import Setup
+from berth_trainer.memory.search import LENGTHS, MARGIN, STAGES, Budget, Row, choose, plan
 from berth_trainer.memory.shape import ModelShape, ShapeError, read_shape
+from berth_trainer.memory.sizes import GIB, host_memory, is_decimal, parse_size
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", re.IGNORECASE)
+_GPU_MEMORY = "79.6GiB"
+"""Of a GPU that is sold as 80 GB, as nvidia-smi shows it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the plan; 0 when something fits, 1 when nothing does, 2 for bad input."""
-    parser = _parser()
+    parser = options_parser()
     options = parser.parse_args(arguments)
     if options.four_bit and not options.lora:
         parser.error("--four-bit needs --lora R: weights in 4 bits stay frozen")
+    if options.four_bit and options.stage == 3:
+        parser.error(
+            "--four-bit needs a ZeRO stage below 3: weights in 4 bits cannot be partitioned"
+        )
     try:
         shape = read_shape(options.model)
     except ShapeError as error:
         print(f"berth: {error}", file=sys.stderr)
         return 2
-    budget = Budget(gpu=options.gpu_memory, host=options.host_memory or _host_memory())
-    base = _base(options, shape)
-    lengths = (options.max_length,) if options.max_length else (1024, 2048, 4096, 8192)
-    stages = STAGES if options.stage is None else (options.stage,)
+    gpu = parse_size(options.gpu_memory)
+    if is_decimal(options.gpu_memory) and not options.json:
+        print(f"{options.gpu_memory} is {gpu / GIB:.1f} GiB. GPUs have more memory than the GB in "
+              "their name: write what nvidia-smi shows, like 81559MiB for an H100 of 80 GB.",
+              file=sys.stderr)  # fmt: skip
+    budget = Budget(gpu=gpu, host=options.host_memory or host_memory())
     rows = plan(
-        shape, budget, base, lengths=lengths, stages=stages, step_tokens=options.step_tokens
+        shape,
+        budget,
+        _base(options, shape),
+        lengths=(options.max_length,) if options.max_length else LENGTHS,
+        stages=STAGES if options.stage is None else (options.stage,),
+        step_tokens=options.step_tokens,
     )
     chosen = choose(rows)
     if options.json:
@@ -45,34 +64,62 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one sentence, as every `berth` verb does."""
+    """Argument parser that reports an error in one sentence, as every `berth` verb does."""
 
     def error(self, message: str) -> NoReturn:
         print(f"berth: {message.rstrip('.')}. See `berth plan --help`.", file=sys.stderr)
         sys.exit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m berth_trainer.memory", description=__doc__)
-    add = parser.add_argument
-    add("model", type=Path, help="folder of a model, or its config.json")
-    add("--gpus", type=int, default=1, help="how many cards (default 1)")
-    add(
-        "--gpu-memory",
-        type=_bytes,
-        default=int(79.6 * GIB),
-        help="of each card, like 80GB or 40GiB",
+def options_parser() -> argparse.ArgumentParser:
+    """Return the options of `berth plan`; the verb passes its words on to this parser."""
+    parser = _Parser(
+        prog="berth plan", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    add("--host-memory", type=_bytes, help="of the box (default: of this one)")
+    add = parser.add_argument
+    positive, size = _type_from(_positive), _type_from(parse_size)
+    add("model", type=Path, metavar="MODEL", help="folder of a model, or its config.json")
+    add("-g", "--gpus", type=positive, default=1, metavar="N", help="number of GPUs (default 1)")
+    add("--gpu-memory", type=_type_from(_size_text), default=_GPU_MEMORY, metavar="SIZE",
+        help=f"of each GPU, as nvidia-smi shows it: 81559MiB, 40GiB (default {_GPU_MEMORY}, an\n"
+        "H100 sold as 80 GB); GB are powers of 1000")  # fmt: skip
+    add("--host-memory", type=size, metavar="SIZE",
+        help="of the machine (default: this one's, or its cgroup's limit)")  # fmt: skip
     add("--stage", type=int, choices=(0, 1, 2, 3), help="ZeRO stage (default: 1 to 3)")
-    add("--states", choices=("fp32", "bf16", "8bit"), default="fp32", help="optimizer states")
-    add("--lora", type=int, default=0, metavar="R", help="rank of LoRA adapters (default: none)")
+    add("--states", choices=("fp32", "bf16", "8bit"), default="fp32",
+        help="precision of the optimizer states (default fp32)")  # fmt: skip
+    add("--lora", type=positive, metavar="R", help="rank of LoRA adapters (default: none)")
     add("--four-bit", action="store_true", help="with --lora: frozen weights in 4 bits")
-    add("--stock", action="store_true", help="without the trainer's own loss and layers")
-    add("--max-length", type=int, help="tokens of a sample or packed row (default: several)")
-    add("--step-tokens", type=int, default=32_768, help="tokens per optimizer step and card")
-    add("--json", action="store_true", help="every row, for programs")
+    add("--stock", action="store_true", help="without the trainer's own loss and fused layers")
+    add("--max-length", type=positive, metavar="TOKENS",
+        help="of a sample or a packed row (default: several)")  # fmt: skip
+    add("--step-tokens", type=positive, default=32_768, metavar="TOKENS",
+        help="per GPU and optimizer step (default 32768)")  # fmt: skip
+    add("--json", action="store_true", help="print every row as JSON")
     return parser
+
+
+def _type_from(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return `parse` as argparse wants it: the sentence of its ValueError reaches the user."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _size_text(text: str) -> str:
+    parse_size(text)
+    return text
 
 
 def _base(options: argparse.Namespace, shape: ModelShape) -> Setup:
@@ -85,23 +132,11 @@ def _base(options: argparse.Namespace, shape: ModelShape) -> Setup:
     return base
 
 
-def _bytes(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write like 80GB or 40GiB")
-    unit = 10**9 if text.strip().lower().endswith("gb") else GIB
-    return int(float(match.group(1)) * unit)
-
-
-def _host_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | None) -> None:
     setup = rows[0].setup
-    cards = "1 card" if setup.gpus == 1 else f"{setup.gpus} cards"
+    gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs"
     print(
-        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {cards} of "
+        f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {gpus} of "
         f"{budget.gpu / GIB:.1f} GiB, host {budget.host / GIB:.0f} GiB, optimizer states "
         f"{setup.states}{'' if setup.lora_parameters is None else ', LoRA'}"
     )
@@ -116,17 +151,17 @@ def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | Non
             f"{row.verdict}"
         )
     if chosen is None:
-        print("Nothing fits: use more cards, a shorter --max-length, --lora 16 or --states bf16.")
+        print("Nothing fits: use more GPUs, a shorter --max-length, --lora 16 or --states bf16.")
         return
     parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in chosen.need.parts.items())
     print(
-        f"Chosen (→): the fastest that leaves {MARGIN:.0%} of a card free. Its peak in GiB: {parts}."
+        f"Chosen (→): the fastest that leaves {MARGIN:.0%} of a GPU free. Its peak in GiB: {parts}."
     )
-    print("Tokens/s are a rough model of an H100-class card, good for comparing the rows.")
+    print("Tokens/s are a rough estimate for an H100-class GPU: use them to compare rows.")
 
 
 def _best_per_choice(rows: list[Row]) -> list[Row]:
-    """For each length, stage, offload and checkpointing the fastest that fits, else the least."""
+    """Keep one row per length, stage, offload and checkpointing: the fastest that fits, else the smallest."""
     best: dict[tuple[object, ...], Row] = {}
     for row in rows:
         setup = row.setup
@@ -161,12 +196,12 @@ def _as_json(
 
 
 def _piped() -> int:
-    """`main`, quiet when nobody reads on (`berth plan … | head`)."""
+    """Run `main`; a closed pipe (`berth plan … | head`) is not an error."""
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more at its end; that goes nowhere now.
+        # The interpreter flushes once more when it exits; send that to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -10,7 +10,8 @@ from berth_trainer.config.settings import Settings
 from berth_trainer.errors import Problem
 from berth_trainer.memory import Budget, ModelShape, ShapeError, decide, read_shape
 from berth_trainer.memory.decide import Decision
-from berth_trainer.memory.estimate import CONTEXT_BYTES, GIB
+from berth_trainer.memory.estimate import CONTEXT_BYTES
+from berth_trainer.memory.sizes import GIB, host_memory
 from berth_trainer.model.hardware import Hardware
 from berth_trainer.training import oom_steps
 from berth_trainer.training.ranks import Ranks, say, warn
@@ -63,10 +64,10 @@ def leave_word(decision: Decision, folders: list[Path]) -> None:
         write_json(folder / FILE, word)
 
 
-def lean_layers(settings: Settings, config: Any, hardware: Hardware) -> bool:
+def uses_fused_layers(settings: Settings, config: Any, hardware: Hardware) -> bool:
     """Whether berth_trainer.model.fused_layers will be used. `auto`: on a GPU, for known models."""
     asked = settings.training.fused_layers
-    known = config.get_text_config().model_type in decide.LEAN_KINDS
+    known = config.get_text_config().model_type in decide.FUSED_KINDS
     if asked == "on" and not known:
         raise Problem(
             f"training.fused_layers is on, but the layers of {config.model_type} are not known; "
@@ -81,13 +82,13 @@ def _decide(
     import torch
 
     free, total = torch.cuda.mem_get_info(ranks.local_rank)
-    budget = Budget(gpu=total, host=_host_memory())
+    budget = Budget(gpu=total, host=host_memory())
     decision = decide.decide(
         settings,
         shape,
         gpus=ranks.world_size,
         budget=budget,
-        fused=lean_layers(settings, config, hardware),
+        fused=uses_fused_layers(settings, config, hardware),
     )
     for sentence in decision.told:
         say(sentence)
@@ -140,13 +141,3 @@ def _check_host_adam(settings: Settings, hardware: Hardware) -> None:
             "training.optimizer_states bf16 on the host needs DeepSpeed's CPU Adam, which cannot be "
             "built here; set deepspeed.offload_optimizer to none, or the states to fp32."
         )
-
-
-def _host_memory() -> int:
-    """Of the box, or of the control group where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdecimal() else total

@@ -37,8 +37,8 @@ def sentences(config: Path, *, gpus: int, budget: Budget) -> list[str]:
     """What a run with this config file should be told. Raises Problem, ShapeError, OSError."""
     settings = decide.with_four_bit(read_settings(config))
     shape = read_shape(settings.locate(settings.model.path))
-    lean = settings.training.fused_layers != "off" and shape.kind in decide.LEAN_KINDS
-    decision = decide.decide(settings, shape, gpus=gpus, budget=budget, fused=lean)
+    fused = settings.training.fused_layers != "off" and shape.kind in decide.FUSED_KINDS
+    decision = decide.decide(settings, shape, gpus=gpus, budget=budget, fused=fused)
     return list(decision.warnings)
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from berth_trainer.config.settings import Settings
 from berth_trainer.errors import Problem
 from berth_trainer.memory import Budget, Estimate, ModelShape, Row, Setup, choose, estimate, plan
-from berth_trainer.memory.estimate import CONTEXT_BYTES, GIB
+from berth_trainer.memory.estimate import CONTEXT_BYTES
 from berth_trainer.memory.search import OFFLOADS, STAGES, verdict
+from berth_trainer.memory.sizes import GIB
 
-LEAN_KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
+FUSED_KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 """Model types of which berth_trainer.model.fused_layers knows every norm and gated block."""
 _TOO_LARGE = 1.03
 """How far above a card's memory the states alone must lie for a run to be refused."""

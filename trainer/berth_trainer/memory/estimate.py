@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from berth_trainer.memory.shape import ModelShape
+from berth_trainer.memory.sizes import GIB
 
-GIB = 1 << 30
 CONTEXT_BYTES = int(1.3 * GIB)
 """CUDA context and cuBLAS workspaces of one rank."""
 CHANNELS_BYTES = int(0.7 * GIB)
@@ -202,7 +202,7 @@ def _backward(shape: ModelShape, setup: Setup) -> int:
     Beside what is kept, while the layers' backward pass runs.
 
     A layer that is recomputed counts where all are: where some are not, those are the last ones,
-    whose activations are gone by then. The gradients within a gated block of lean layers were
+    whose activations are gone by then. The gradients within a gated block of fused layers were
     measured as four of its widest tensors; stock layers let go as much as they make.
     """
     again = setup.recomputed(shape.layers) == shape.layers

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from berth_trainer.memory.estimate import GIB, Estimate, Setup, estimate
+from berth_trainer.memory.estimate import Estimate, Setup, estimate
 from berth_trainer.memory.shape import ModelShape
+from berth_trainer.memory.sizes import GIB
 from berth_trainer.memory.speed import tokens_per_s
 
 MARGIN = 0.05

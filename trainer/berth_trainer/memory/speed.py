@@ -14,9 +14,9 @@ from berth_trainer.memory.shape import ModelShape
 _MATRIX_FLOPS = 5.3e14
 """Achieved in the linear layers alone: two thirds of the card's dense bf16 peak."""
 _ATTENTION_FLOPS = 4.9e14
-_ELEMENT_S = {"stock": 3.4e-10, "lean": 3.6e-10, "compiled": 5.5e-11}
+_ELEMENT_S = {"stock": 3.4e-10, "fused": 3.6e-10, "compiled": 5.5e-11}
 """What lies between the linear layers: of one layer, a token and element of the hidden width."""
-_LAUNCH_S = {"stock": 2.7e-3, "lean": 2.7e-3, "compiled": 1.9e-3}
+_LAUNCH_S = {"stock": 2.7e-3, "fused": 2.7e-3, "compiled": 1.9e-3}
 """What Python and the driver need at least for a layer's pass, of which there are three or four."""
 _HOOKS_S = {"alone": 7e-3, "shared": 1.2e-2}
 """What ZeRO-3 costs a micro-batch and layer gathered as a whole, on one card and on several."""
@@ -59,7 +59,7 @@ def _micro_batch_s(shape: ModelShape, setup: Setup, micro_batch: int) -> float:
     matrix = (linears + 6 * shape.embedding * learned) / _MATRIX_FLOPS
     seen = min(setup.span or setup.tokens, setup.tokens / max(1, micro_batch))
     pairs = (3.5 + again) * 4 * seen * setup.tokens * shape.queries * shape.layers
-    kind = "compiled" if setup.fused and setup.compiled else "lean" if setup.fused else "stock"
+    kind = "compiled" if setup.fused and setup.compiled else "fused" if setup.fused else "stock"
     passes = (3 + again) * shape.layers
     between = _ELEMENT_S[kind] * passes / 3 * setup.tokens * shape.hidden
     computed = matrix + pairs / _ATTENTION_FLOPS + between

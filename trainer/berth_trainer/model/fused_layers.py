@@ -24,7 +24,7 @@ _GATED = frozenset({
 
 def install(model: Any, *, compiled: bool) -> int:
     """
-    Give the known norms and gated blocks of `model` the lean forward. Returns how many.
+    Give the known norms and gated blocks of `model` the fused forward. Returns how many.
 
     `compiled` makes one kernel of each with torch.compile. Without gradients (evaluation,
     generation) the stock forward runs.

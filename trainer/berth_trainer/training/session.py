@@ -19,7 +19,7 @@ from berth_trainer.data.prompts import WORDINGS
 from berth_trainer.errors import Problem
 from berth_trainer.memory import apply
 from berth_trainer.memory.decide import Decision
-from berth_trainer.memory.estimate import GIB
+from berth_trainer.memory.sizes import GIB
 from berth_trainer.model import chunked_loss, fused_layers, varlen_attention, zero3_leaf_layers
 from berth_trainer.model.fused_layers import compiler_trouble
 from berth_trainer.model.hardware import Hardware, prepare_deepspeed
@@ -165,7 +165,7 @@ class Session:
         device = f"cuda:{self.ranks.local_rank}" if hardware.cuda else "cpu"
         four_bit = device if self.settings.lora.quantize == "4bit" else None
         model = load_model(self.model_name, config, hardware, four_bit_on=four_bit)
-        self._lean(model, config, hardware, device)
+        self._install_fused_layers(model, config, hardware, device)
         if training.loss_chunk and chunked_loss.is_able(model):
             chunked_loss.install(model, training.loss_chunk)
         packed = (
@@ -228,9 +228,11 @@ class Session:
             apply.leave_word(decision, self._metric_folders())
         return decision
 
-    def _lean(self, model: Any, config: Any, hardware: Hardware, device: str) -> None:
+    def _install_fused_layers(
+        self, model: Any, config: Any, hardware: Hardware, device: str
+    ) -> None:
         """Layers that keep little, compiled where that works; a line says what and why not."""
-        if not apply.lean_layers(self.settings, config, hardware):
+        if not apply.uses_fused_layers(self.settings, config, hardware):
             return
         wish = self.settings.training.compile
         trouble = "training.compile is off"
