@@ -26,10 +26,12 @@ check: setup  ## Lint, formatting, types, import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright --level error
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python clients/web/build.py --check
 
 format: setup  ## Format and apply safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/python clients/web/build.py --format
 
 unit: tools  ## Unit, property and component tests
 	@echo "Unit, property and component tests"
@@ -54,4 +56,4 @@ test-gpu: setup  ## The tests that need a real NVIDIA GPU
 	@$(BIN)/python -m pytest -v tests/gpu
 
 clean:  ## Remove the environment and everything that was made
-	rm -rf .venv demo build dist setup.log clients/web/dist clients/web/node_modules
+	rm -rf .venv demo build dist setup.log clients/web/dist clients/web/node_modules clients/web/src/api/schema.d.ts

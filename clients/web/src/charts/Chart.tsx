@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useEffectEvent, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { absolute } from "@/format/duration";
@@ -44,20 +44,24 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
     range,
     theme,
   ]);
-  const data = [x, ...series.map((s) => s.values)] as unknown as uPlot.AlignedData;
-  const newest = useRef(data);
-  newest.current = data;
+  const data = useMemo(
+    () => [x, ...series.map((s) => s.values)] as unknown as uPlot.AlignedData,
+    [x, series],
+  );
+  const draw = useEffectEvent(
+    (element: HTMLElement) =>
+      new uPlot(options(element, { xKind, series, sync, height, logScale, range }), data, element),
+  );
+  const resize = useEffectEvent((element: HTMLElement) =>
+    plot.current?.setSize({ width: element.clientWidth, height }),
+  );
 
   useEffect(() => onThemeChange(() => setTheme((n) => n + 1)), []);
   useEffect(() => {
     const element = holder.current;
     if (!element) return;
-    plot.current = new uPlot(
-      options(element, { xKind, series, sync, height, logScale, range }),
-      newest.current,
-      element,
-    );
-    const watch = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }));
+    plot.current = draw(element);
+    const watch = new ResizeObserver(() => resize(element));
     watch.observe(element);
     return () => {
       watch.disconnect();
@@ -65,8 +69,8 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
     };
   }, [shape]);
   useEffect(() => {
-    plot.current?.setData(newest.current);
-  }, [x, series]);
+    plot.current?.setData(data);
+  }, [data]);
 
   const last = series
     .filter((s) => !s.faint)

@@ -22,6 +22,7 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
     dialog.querySelector<HTMLElement>("[data-focus]")?.focus();
   }, []);
   return (
+    // oxlint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-noninteractive-element-interactions -- a click on the backdrop closes it; Escape does so by itself
     <dialog
       ref={ref}
       aria-labelledby={heading}

@@ -4,10 +4,10 @@ const GIB = 1024 ** 3;
 export const ABSENT = "–";
 
 /** "512 B", "1.5 KiB", "31.2 GiB": powers of 1024, one decimal below a hundred. */
-export function bytes(count: number | null | undefined): string {
-  if (count === null || count === undefined) return ABSENT;
+export function bytes(size: number | null | undefined): string {
+  if (size === null || size === undefined) return ABSENT;
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = count;
+  let value = size;
   let unit = 0;
   while (value >= 1024 && unit < units.length - 1) {
     value /= 1024;
@@ -18,14 +18,14 @@ export function bytes(count: number | null | undefined): string {
 }
 
 /** GiB as a bare number, for "31.2 / 80.0 GiB". */
-export function gib(count: number): string {
-  const value = count / GIB;
+export function gib(size: number): string {
+  const value = size / GIB;
   return value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }
 
 /** GiB where there is little room and the exact number is one hover away: "71", "4.2", "0". */
-export function roundGib(count: number): string {
-  const value = count / GIB;
+export function roundGib(size: number): string {
+  const value = size / GIB;
   return value >= 10 || value < 0.05 ? value.toFixed(0) : value.toFixed(1);
 }
 

@@ -1,5 +1,5 @@
 /** Which actions the page offers now: a list that screens add to while they are shown. */
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useEffect, useEffectEvent, useSyncExternalStore } from "react";
 import { isPressed, isTyping, KeyReader, keyName } from "./keys";
 import type { Action } from "./keys";
 
@@ -19,16 +19,13 @@ export function useAllActions(): readonly Action[] {
 
 /** Offer `actions` while the component is shown. */
 export function useActions(actions: readonly Action[]): void {
-  const newest = useRef(actions);
-  newest.current = actions;
   const shape = actions.map((a) => `${a.keys ?? ""}\t${a.label}`).join("\n");
+  // Each action is looked up when it runs: the published list may be old, what it does never.
+  const run = useEffectEvent((index: number) => actions[index]?.run());
+  const offered = useEffectEvent(() => actions.map((a, i) => ({ ...a, run: () => run(i) })));
   useEffect(() => {
     const id = Symbol("actions");
-    // Each wrapper looks its action up when run: the list may be stale, what it does never.
-    groups.set(
-      id,
-      newest.current.map((a, i) => ({ ...a, run: () => newest.current[i]?.run() })),
-    );
+    groups.set(id, offered());
     publish();
     return () => {
       groups.delete(id);

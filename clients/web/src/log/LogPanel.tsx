@@ -96,6 +96,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
     return <Empty title="No log yet">The log begins when the job starts.</Empty>;
   }
   return (
+    // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- takes Ctrl-F from within, offers nothing itself
     <div
       ref={frame}
       style={{ height }}

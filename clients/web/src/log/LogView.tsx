@@ -82,6 +82,7 @@ export function LogView({
   useLayoutEffect(() => {
     if (follow) align(position);
   });
+  // oxlint-disable-next-line react/exhaustive-deps -- measures after every drawing, and draws again only when a height changed
   useLayoutEffect(() => {
     if (!wrap || !rows.current) return;
     let changed = false;

@@ -19,11 +19,9 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
   const [round, retry] = useReducer((n: number) => n + 1, 0);
   const [ready, setReady] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const number = attempt === undefined ? {} : { attempt };
   const buffer = useMemo(
-    () => new LogBuffer((from, count) => api.logLines(id, { from, count, ...number }), changed, setError),
-    // A new buffer for every log and every fresh try.
-    [id, attempt, round],
+    () => new LogBuffer((from, count) => lines(id, attempt, from, count), changed, setError),
+    [id, attempt],
   );
   useEffect(() => {
     if (!exists) return;
@@ -31,8 +29,7 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
     let stop = () => {};
     setReady(false);
     setError(null);
-    api
-      .logLines(id, { from: -500, count: 500, ...number }, abort.signal)
+    lines(id, attempt, -500, 500, abort.signal)
       .then((slice) => {
         buffer.take(slice);
         setReady(true);
@@ -45,6 +42,10 @@ export function useLog(id: number, attempt: number | undefined, exists: boolean)
       abort.abort();
       stop();
     };
-  }, [buffer, exists]);
+  }, [id, attempt, buffer, exists, round]);
   return { buffer, version, ready, error, retry };
+}
+
+function lines(id: number, attempt: number | undefined, from: number, count: number, signal?: AbortSignal) {
+  return api.logLines(id, { from, count, ...(attempt === undefined ? {} : { attempt }) }, signal);
 }

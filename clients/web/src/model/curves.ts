@@ -56,7 +56,7 @@ export function align(lines: readonly { x: readonly number[]; y: readonly (numbe
   const x = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
   const place = new Map(x.map((value, i) => [value, i]));
   const ys = lines.map((line) => {
-    const y: (number | null)[] = new Array<number | null>(x.length).fill(null);
+    const y: (number | null)[] = Array.from({ length: x.length }, () => null);
     line.x.forEach((value, i) => {
       const at = place.get(value);
       if (at !== undefined) y[at] = line.y[i] ?? null;
@@ -86,7 +86,7 @@ export function unitOf(name: string): string {
   const rate = /^(?:\w+[/_])?(\w+)_per_second$/.exec(name)?.[1];
   if (rate !== undefined) return `${rate}/s`;
   if (/_(seconds|s)$|runtime$/.test(name)) return "s";
-  if (/_bytes$/.test(name)) return "bytes";
+  if (name.endsWith("_bytes")) return "bytes";
   if (/percent/.test(name)) return "%";
   return "";
 }

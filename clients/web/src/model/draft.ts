@@ -159,7 +159,8 @@ export function cells(axes: string): Record<string, string>[] {
 /** One specification per cell: {name} in command and environment is replaced, labels say which is which. */
 export function sweep(spec: JobSpec, axes: Record<string, string>[], group: string): JobSpec[] {
   return axes.map((cell) => {
-    const fill = (text: string) => text.replace(/\{(\w+)\}/g, (whole, name: string) => cell[name] ?? whole);
+    const fill = (text: string) =>
+      text.replace(/\{(\w+)\}/g, (placeholder, name: string) => cell[name] ?? placeholder);
     const suffix = Object.entries(cell)
       .map(([k, v]) => `${k}=${v}`)
       .join(" ");
@@ -168,7 +169,7 @@ export function sweep(spec: JobSpec, axes: Record<string, string>[], group: stri
       name: `${spec.name ?? group} ${suffix}`.slice(0, 200),
       ...(typeof spec.command === "string" ? { command: fill(spec.command) } : {}),
       ...(spec.script == null ? {} : { script: fill(spec.script) }),
-      env: { ...Object.fromEntries(Object.entries(spec.env ?? {}).map(([k, v]) => [k, fill(v)])) },
+      env: Object.fromEntries(Object.entries(spec.env ?? {}).map(([k, v]) => [k, fill(v)])),
       labels: { ...spec.labels, ablation: group, ...cell },
     };
   });

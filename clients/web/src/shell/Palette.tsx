@@ -52,6 +52,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
       />
       <ul id={list} role="listbox" aria-label="Actions" className="max-h-80 overflow-auto">
         {offered.map((action, i) => (
+          // oxlint-disable-next-line jsx-a11y/click-events-have-key-events -- the field has the focus and takes the keys
           <li
             key={action.label}
             id={`${list}-${i}`}

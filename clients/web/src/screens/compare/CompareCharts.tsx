@@ -19,7 +19,6 @@ export function CompareCharts({ metric, runs, curves }: Props) {
   const [weight, setWeight] = useState(0);
   const [logScale, setLogScale] = useState(false);
   const [byTime, setByTime] = useState(false);
-  const stamp = curves.map((c) => `${c?.job_id}:${c?.total}`).join();
   const { x, series } = useMemo(() => {
     const lines = runs.flatMap((run, i) => {
       const found = curves[i];
@@ -52,7 +51,7 @@ export function CompareCharts({ metric, runs, curves }: Props) {
         })),
       ],
     };
-  }, [stamp, metric, weight, byTime, runs.map((r) => r.job.id).join()]);
+  }, [runs, curves, metric, weight, byTime]);
   return (
     <Section
       title="Curves"

@@ -1,9 +1,10 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMutation, useQueries, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import type { UseQueryResult } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
 import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
-import type { AblationCaps } from "@/api/types";
+import type { AblationCaps, Metrics } from "@/api/types";
 import { notify } from "@/components/Announcer";
 import { Button, Toggle, buttonLook } from "@/components/Button";
 import { Confirm } from "@/components/Dialog";
@@ -25,17 +26,17 @@ export function CompareScreen() {
   const group = useAblation(ablation);
   const picked = usePicked(ablation === undefined ? jobs : undefined);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
+  const visible = useMemo(() => (runs ?? []).filter((run) => !hidden.has(run.job.id)), [runs, hidden]);
   if (ablation === undefined && jobs === undefined) return <Choose />;
 
   const error = group.error ?? picked.error;
-  const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
   const metrics = byWeight(
     [...new Set((runs ?? []).flatMap((run) => [...Object.keys(run.last), ...Object.keys(run.best)]))].filter(
       (n) => n !== "step" && n !== "time",
     ),
   );
   const shown = metric !== undefined && metrics.includes(metric) ? metric : metrics[0];
-  const visible = (runs ?? []).filter((run) => !hidden.has(run.job.id));
   return (
     <>
       <Heading
@@ -152,14 +153,20 @@ function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: strin
 }
 
 function Curves({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
-  const queries = useQueries({
+  const curves = useQueries({
     queries: runs.map((run) => ({
       queryKey: ["metrics", run.job.id, null, 1_000],
       queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(run.job.id, undefined, 1_000, signal),
       refetchInterval: ACTIVE_STATES.has(run.job.state) ? 5_000 : (false as const),
     })),
+    combine: dataOf,
   });
-  return <CompareCharts metric={metric} runs={runs} curves={queries.map((q) => q.data)} />;
+  return <CompareCharts metric={metric} runs={runs} curves={curves} />;
+}
+
+/** The data of several queries: the same array as long as nothing in it changed. */
+function dataOf(results: readonly UseQueryResult<Metrics>[]): (Metrics | undefined)[] {
+  return results.map((result) => result.data);
 }
 
 function Choose() {

@@ -7,6 +7,7 @@ import { notify } from "@/components/Announcer";
 import { Button } from "@/components/Button";
 import { Confirm, Dialog } from "@/components/Dialog";
 import { ErrorNote } from "@/components/Frame";
+import { useNow } from "@/components/Time";
 import { useActions } from "@/keys/useActions";
 import { PENDING_STATES, consequence, verbsFor } from "@/model/job";
 import type { Verb } from "@/model/job";
@@ -19,6 +20,7 @@ export function JobActions({ job }: { job: Job }) {
   const me = useMe().data;
   const [asked, setAsked] = useState<Verb | null>(null);
   const [changing, setChanging] = useState(false);
+  const now = useNow();
   const mine = !me || me.admin || me.user === job.user;
   const act = useMutation({
     mutationFn: (verb: Verb) => api.act(job.id, verb),
@@ -51,7 +53,7 @@ export function JobActions({ job }: { job: Job }) {
       {asked && (
         <Confirm
           title={`${NAMES[asked]} job ${job.id}, ${job.name}?`}
-          consequence={consequence(asked, job, Date.now())}
+          consequence={consequence(asked, job, now)}
           action={`${NAMES[asked]} job ${job.id}`}
           danger={asked === "cancel"}
           busy={act.isPending}

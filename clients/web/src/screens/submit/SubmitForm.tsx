@@ -47,6 +47,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             <textarea
               {...told}
               required
+              // oxlint-disable-next-line jsx-a11y/no-autofocus -- the page is opened to paste a command
               autoFocus
               spellCheck={false}
               rows={draft.kind === "command" ? 3 : 8}

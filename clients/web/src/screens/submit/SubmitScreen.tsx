@@ -41,9 +41,12 @@ export function SubmitScreen() {
     queryFn: ({ signal }) => api.job(like ?? 0, signal),
     enabled: like !== undefined,
   }).data;
-  useEffect(() => {
-    if (source) setDraft(draftOf(source));
-  }, [source?.id]);
+  // Once for each job: its later states must not overwrite what was typed meanwhile.
+  const [filledFrom, setFilledFrom] = useState<number>();
+  if (source && source.id !== filledFrom) {
+    setFilledFrom(source.id);
+    setDraft(draftOf(source));
+  }
   useEffect(() => {
     // Environment values may be secrets: they are not kept in the browser.
     localStorage.setItem(KEPT, JSON.stringify({ ...draft, env: "" }));
