@@ -90,14 +90,14 @@ def test_bytes_that_are_no_text_and_endless_lines_do_no_harm(api, run_dir):
 )
 def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
     """Read in pieces as it grows, each page is what splitting the whole would give."""
-    from berth_server.service.logs import pages
+    from berth_server.service.logs import pages, tail
 
     folder = tmp_path_factory.mktemp("log")
     log = pages.LogFile("1.1", str(folder), os.getuid(), complete=False)
     reader = pages.LineReader()
     (folder / "output.log").touch()
     whole = b""
-    block, pages._BLOCK = pages._BLOCK, 5
+    block, tail.BLOCK = tail.BLOCK, 5
     try:
         for piece in [b"", *pieces]:
             whole += piece
@@ -112,7 +112,7 @@ def test_any_log_reads_as_its_lines(tmp_path_factory, pieces, first, count):
             assert page.lines == wanted[start : start + count]
             assert (page.total, page.first, page.size_bytes) == (len(expected), start, len(whole))
     finally:
-        pages._BLOCK = block
+        tail.BLOCK = block
 
 
 @pytest.mark.parametrize("trick", ["symlink", "hardlink", "pipe", "folder"])

@@ -1,11 +1,10 @@
-"""What runs measured: read from `metrics.jsonl`, else from lines of the log."""
+"""Metrics of runs, read from `metrics.jsonl`, else from lines of the log."""
 
 from __future__ import annotations
 
 import ast
 import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -14,7 +13,7 @@ from berth.protocol.better import more_is_better
 from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service.jobs import lookup
 from berth_server.service.logs.pages import LOG_NAME
-from berth_server.service.logs.run_files import open_run_file
+from berth_server.service.logs.tail import TailReader
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
@@ -32,7 +31,7 @@ Source = Literal["metrics.jsonl", "log", "none"]
 
 
 def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points: int) -> Metrics:
-    """The curve of an attempt, thinned to `max_points`. Reads files; run it on a thread."""
+    """Return an attempt's curve, thinned to `max_points`. Reads files; run it on a thread."""
     source: Source = "none"
     points: list[MetricPoint] = []
     if record is not None:
@@ -51,15 +50,15 @@ def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points
 def metrics_of(
     service: Service, job_id: int, number: int | None
 ) -> tuple[AttemptRecord | None, int]:
-    """The attempt whose curve is wanted, and the uid of its job. Raises NotFound."""
+    """Return the attempt whose curve is asked for, and the uid of its job. Raises NotFound."""
     record = lookup.attempt(service.db.read, job_id, number)
     return record, lookup.job(service.db.read, job_id).uid
 
 
 def thinned(points: list[MetricPoint], most: int) -> list[MetricPoint]:
     """
-    Evenly chosen points, the first and the last among them. Points that carry what few others
-    do (an evaluation every hundred steps) are chosen first, up to half of the room.
+    Return evenly chosen points, the first and the last among them. Points with metrics that few
+    others have (an evaluation every hundred steps) are chosen first, up to half of the number.
     """
     if len(points) <= most:
         return points
@@ -86,7 +85,7 @@ def _evenly(places: list[int], most: int) -> list[int]:
 def extremes(
     points: Iterable[MetricPoint],
 ) -> tuple[dict[str, float | None], dict[str, float], float | None]:
-    """The last and the best value of each metric (see `more_is_better`), and the last step."""
+    """Return last and best value of each metric (see `more_is_better`), and the last step."""
     last: dict[str, float | None] = {}
     best: dict[str, float] = {}
     step: float | None = None
@@ -103,36 +102,27 @@ def extremes(
 
 
 def _points(run_dir: str, uid: int) -> tuple[Source, list[MetricPoint]]:
-    data = _tail(run_dir, METRICS_NAME, uid)
+    data = _end_of(run_dir, METRICS_NAME, uid)
     if data:
         points = [p for line in data.splitlines() if (p := json_point(line)) is not None]
         if points:
             return "metrics.jsonl", points
-    points = printed_points(_tail(run_dir, LOG_NAME, uid))
+    points = printed_points(_end_of(run_dir, LOG_NAME, uid))
     return ("log", points) if points else ("none", [])
 
 
-def _tail(run_dir: str, name: str, uid: int) -> bytes:
-    handle = open_run_file(run_dir, name, uid)
-    if handle is None:
-        return b""
-    try:
-        size = os.fstat(handle).st_size
-        start = max(0, size - _READ_LIMIT)
-        data = os.pread(handle, _READ_LIMIT, start)
-    finally:
-        os.close(handle)
-    # A line that was cut in two is no point.
-    return data if start == 0 else data[data.find(b"\n") + 1 :]
+def _end_of(run_dir: str, name: str, uid: int) -> bytes:
+    reader = TailReader(_READ_LIMIT)
+    return reader.lines(run_dir, name, uid) + reader.rest
 
 
 def printed_points(log: bytes) -> list[MetricPoint]:
-    """What trainers printed as dictionaries among other lines."""
+    """Return the points that trainers printed as dictionaries among other lines."""
     return [p for match in _PRINTED.findall(log) if (p := _printed_point(match)) is not None]
 
 
 def json_point(line: bytes) -> MetricPoint | None:
-    """A line of `metrics.jsonl`; None for nonsense."""
+    """Return the point of a line of `metrics.jsonl`; None for nonsense."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -156,7 +146,7 @@ def _printed_point(text: bytes) -> MetricPoint | None:
 
 
 def _numbers(found: object) -> MetricPoint | None:
-    """The numbers of one level, and of one level of dictionaries below as `name/key`."""
+    """Return the numbers of one level, and of dictionaries one level below as `name/key`."""
     if not isinstance(found, dict):
         return None
     point: MetricPoint = {}

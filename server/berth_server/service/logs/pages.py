@@ -1,39 +1,49 @@
-"""Reading an attempt's log."""
+"""Pages of an attempt's log: bytes and lines."""
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from berth.protocol.logs import LogLines
+from berth.terminal import shown_bytes
 from berth_server.service.jobs import lookup
+from berth_server.service.logs import tail
 from berth_server.service.logs.run_files import open_run_file
+from berth_server.service.logs.tail import TailCache, TailReader
 
 if TYPE_CHECKING:
     from berth_server.service.service import Service
 
 LOG_NAME = "output.log"
-_BLOCK = 1 << 18
 _LINE_LIMIT = 64 << 10
 _PAGE_BYTES = 8 << 20
 
 
 @dataclass(slots=True, frozen=True)
 class LogFile:
-    """Whose log, and where it lies."""
+    """Location of an attempt's log, and its owner."""
 
     attempt: str | None
     run_dir: str | None
     uid: int
     complete: bool
-    """The attempt has ended (or the job has, without one): nothing more will come."""
+    """The attempt has ended, or the job has without one: the log grows no more."""
 
     def open(self) -> int | None:
-        """A file descriptor; None while there is no log. Raises Forbidden."""
+        """Return a file descriptor; None while there is no log. Raises Forbidden."""
         return None if self.run_dir is None else open_run_file(self.run_dir, LOG_NAME, self.uid)
+
+    def size(self) -> int:
+        """Return the size in bytes; 0 while there is no log."""
+        if self.run_dir is None:
+            return 0
+        try:
+            return os.lstat(f"{self.run_dir}/{LOG_NAME}").st_size
+        except OSError:
+            return 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,7 +58,7 @@ class LogBytes:
 
 
 def log_file(service: Service, job_id: int, number: int | None) -> LogFile:
-    """The log of an attempt, of the newest without a number. Raises NotFound."""
+    """Return the log of an attempt, the newest without a number. Raises NotFound."""
     record = lookup.attempt(service.db.read, job_id, number)
     owner = lookup.job(service.db.read, job_id)
     if record is None:
@@ -57,7 +67,7 @@ def log_file(service: Service, job_id: int, number: int | None) -> LogFile:
 
 
 def read_bytes(log: LogFile, offset: int, limit: int) -> LogBytes:
-    """Bytes from an offset; a negative one counts from the end. Empty past the end."""
+    """Return bytes from an offset; a negative one counts from the end. Empty past the end."""
     handle = log.open()
     if handle is None:
         return LogBytes(b"", 0, 0)
@@ -73,46 +83,38 @@ def read_bytes(log: LogFile, offset: int, limit: int) -> LogBytes:
 class _Index:
     """How many lines end before each block: enough to find any line, at the speed of memory."""
 
-    inode: int = 0
+    tail: TailReader = field(default_factory=TailReader)
     before: list[int] = field(default_factory=lambda: [0])
     """Line ends before block N; the last entry is of the block that is not whole yet."""
     lines: int = 0
-    """Line ends up to `seen`."""
-    seen: int = 0
+    """Line ends so far."""
 
     def extend(self, handle: int, size: int) -> None:
         """Count on to the present end."""
-        # One buffer for all: fresh memory for each block costs more than the counting.
-        buffer = bytearray(_BLOCK)
-        while self.seen < size:
-            room = _BLOCK - self.seen % _BLOCK
-            got = os.preadv(handle, [memoryview(buffer)[: min(room, size - self.seen)]], self.seen)
-            if not got:
-                return
-            self.lines += buffer.count(b"\n", 0, got)
-            self.seen += got
-            if self.seen % _BLOCK == 0:
+        for data in self.tail.blocks(handle, size):
+            self.lines += data.count(b"\n")
+            if self.tail.offset % tail.BLOCK == 0:
                 self.before.append(self.lines)
 
     def place(self, line: int) -> tuple[int, int]:
-        """Where to read from, and how many line ends to pass, to come to a line's begin."""
+        """Return where to read from, and how many line ends to skip, to reach a line's start."""
         # The last block before which fewer lines have ended: the line begins in or after it.
         block = max(0, bisect_left(self.before, line) - 1)
-        return block * _BLOCK, line - self.before[block]
+        return block * tail.BLOCK, line - self.before[block]
 
 
 class LineReader:
-    """Pages of lines; remembers where lines begin in the logs read lately."""
+    """Pages of lines; remembers where lines begin in the logs read recently."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, _Index] = OrderedDict()
+        self._indexes = TailCache(_Index)
 
     def read(self, log: LogFile, first: int, count: int, *, as_shown: bool = False) -> LogLines:
         """
-        `count` lines from number `first`; a negative one counts from the end.
+        Return `count` lines from number `first`; a negative one counts from the end.
 
         Lines longer than 64 KiB are cut, and a page ends after 8 MiB. With `as_shown` a line is
-        what a terminal shows of it: what follows its last carriage return.
+        what a terminal shows of it. Raises Forbidden.
         """
         handle = log.open()
         if handle is None:
@@ -125,22 +127,16 @@ class LineReader:
                 complete=log.complete,
             )
         try:
-            return self._read(handle, log, first, count, as_shown=as_shown)
+            with self._indexes.extended(log.run_dir or "", handle) as (index, end):
+                index.extend(handle, end)
+                size = index.tail.offset
+                open_end = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+                total = index.lines + (1 if open_end else 0)
+                start = max(0, total + first) if first < 0 else min(first, total)
+                offset, skip = index.place(start)
+            lines = _lines(handle, offset, size, skip, count, as_shown=as_shown)
         finally:
             os.close(handle)
-
-    def _read(
-        self, handle: int, log: LogFile, first: int, count: int, *, as_shown: bool
-    ) -> LogLines:
-        facts = os.fstat(handle)
-        index = self._index(log, facts.st_ino, facts.st_size)
-        index.extend(handle, facts.st_size)
-        size = index.seen
-        open_end = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-        total = index.lines + (1 if open_end else 0)
-        start = max(0, total + first) if first < 0 else min(first, total)
-        offset, skip = index.place(start)
-        lines = _lines(handle, offset, size, skip, count, as_shown=as_shown)
         return LogLines(
             attempt=log.attempt,
             first=start,
@@ -150,16 +146,6 @@ class LineReader:
             complete=log.complete,
         )
 
-    def _index(self, log: LogFile, inode: int, size: int) -> _Index:
-        key = log.run_dir or ""
-        index = self._known.pop(key, None)
-        if index is None or index.inode != inode or index.seen > size:
-            index = _Index(inode=inode)
-        self._known[key] = index
-        while len(self._known) > 64:
-            self._known.popitem(last=False)
-        return index
-
 
 def _lines(
     handle: int, offset: int, end: int, skip: int, count: int, *, as_shown: bool
@@ -168,7 +154,7 @@ def _lines(
     carry = b""
     taken = 0
     while len(lines) < count and taken < _PAGE_BYTES:
-        block = os.pread(handle, min(_BLOCK, end - offset), offset) if offset < end else b""
+        block = os.pread(handle, min(tail.BLOCK, end - offset), offset) if offset < end else b""
         offset += len(block)
         pieces = (carry + block).split(b"\n")
         # What follows the last line end is a line of its own only at the end of the log.
@@ -181,14 +167,8 @@ def _lines(
             pieces = pieces[dropped:]
         for piece in pieces[: count - len(lines)]:
             taken += len(piece)
-            kept = _shown(piece) if as_shown else piece
+            kept = shown_bytes(piece) if as_shown else piece
             lines.append(kept[:_LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
         if not block:
             break
     return lines
-
-
-def _shown(line: bytes) -> bytes:
-    """What is left of a line on a terminal: a progress bar writes over itself."""
-    line = line.rstrip(b"\r")
-    return line[line.rfind(b"\r") + 1 :]

@@ -1,4 +1,4 @@
-"""Finding lines in a log: by a search of the user's, and those worth jumping to."""
+"""Search of a log, and the lines in it worth jumping to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -18,6 +17,7 @@ from berth.protocol.dashboard import LogMarkers, LogMatch, LogMatches
 from berth_server.service.errors import Invalid
 from berth_server.service.logs.pages import LogFile
 from berth_server.service.logs.scanner import Found, Needle
+from berth_server.service.logs.tail import TailCache, TailReader
 
 # Where both packages lie: the child runs without site-packages, which halves its start.
 _ROOTS = [str(Path(module.__file__ or "").parents[1]) for module in (berth, berth_server)]
@@ -27,8 +27,7 @@ _CHILD = (
 )
 _SLICE_S = 0.8
 _PATIENCE_S = 4.0
-_BLOCK = 1 << 20
-# One look at a long log does not keep the reader's thread for ever; the next one goes on.
+# One call must not occupy its thread for ever; the next one reads on.
 _SCAN_LIMIT = 1 << 30
 _RANKS_IN = 8 << 20
 _RANK = re.compile(rb"^\[(?:rank|default)(\d{1,4})\]", re.MULTILINE)
@@ -38,14 +37,14 @@ _CHECKPOINTS = (b"aving model checkpoint", b"heckpoint-", b"aved checkpoint", b"
 
 def search(log: LogFile, text: str, *, regex: bool, cursor: str | None, limit: int) -> LogMatches:
     """
-    Lines that contain `text` (or match it, with `regex`), case not minded.
+    Return the lines that contain `text`, or match it with `regex`, case-insensitively.
 
     Raises Invalid for a broken expression or cursor, and for an expression that takes too long.
     """
     try:
         Needle(text, regex=regex)
     except (re.error, RecursionError, OverflowError) as error:
-        raise Invalid(f"{text!r} is not a regular expression: {error}.") from None
+        raise Invalid(f"{text!r} is not a valid regular expression: {error}.") from None
     offset, line = _place(cursor)
     handle = log.open()
     if handle is None:
@@ -71,7 +70,7 @@ def search(log: LogFile, text: str, *, regex: bool, cursor: str | None, limit: i
     finally:
         os.close(handle)
     if done is None or done.returncode:
-        raise Invalid(f"Looking for {text!r} takes too long; write a simpler expression.")
+        raise Invalid(f"The search for {text!r} takes too long; use a simpler expression.")
     found = cast("Found", json.loads(done.stdout))
     following = found["next"]
     return LogMatches(
@@ -86,76 +85,60 @@ def _place(cursor: str | None) -> tuple[int, int]:
         return 0, 0
     match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", cursor)
     if match is None:
-        raise Invalid("This cursor is not one of this server's; start again without one.")
+        raise Invalid("Invalid cursor; search again without one.")
     return int(match[1]), int(match[2])
 
 
 @dataclass
 class _Seen:
-    """What was found so far in one log."""
+    """Markers of one log so far."""
 
-    inode: int
-    offset: int = 0
+    tail: TailReader = field(default_factory=TailReader)
     lines: int = 0
-    tail: bytes = b""
+    begun: bytes = b""
     """The beginning of a line that was not whole yet."""
     first_traceback: int | None = None
     last_checkpoint: int | None = None
     ranks: set[int] = field(default_factory=set[int])
 
+    def extend(self, handle: int, size: int) -> None:
+        """Look at what is new, a limited part of it in one call."""
+        for fresh in self.tail.blocks(handle, min(size, self.tail.offset + _SCAN_LIMIT)):
+            block = self.begun + fresh
+            if self.first_traceback is None:
+                place = block.find(_TRACEBACK)
+                if place >= 0:
+                    self.first_traceback = self.lines + block.count(b"\n", 0, place)
+            place = max(block.rfind(word) for word in _CHECKPOINTS)
+            if place >= 0:
+                self.last_checkpoint = self.lines + block.count(b"\n", 0, place)
+            if self.tail.offset <= _RANKS_IN:
+                self.ranks.update(int(rank) for rank in _RANK.findall(block))
+            cut = block.rfind(b"\n") + 1
+            self.lines += block.count(b"\n")
+            # Of a line without end only the last part can still become a marker.
+            self.begun = block[cut:][-4096:]
+
 
 class Markers:
-    """Finds the lines worth jumping to; looks at each byte once, however often it is asked."""
+    """Lines worth jumping to; each byte of a log is read once, however often this is asked."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, _Seen] = OrderedDict()
+        self._known = TailCache(_Seen)
 
     def read(self, log: LogFile) -> LogMarkers:
-        """What is known after looking at what was written since the last time."""
+        """Return the markers so far, after reading what is new. Raises Forbidden."""
         handle = log.open()
         if handle is None:
             return LogMarkers(attempt=log.attempt)
         try:
-            facts = os.fstat(handle)
-            seen = self._of(log.run_dir or "", facts.st_ino, facts.st_size)
-            _look(seen, handle, facts.st_size)
+            with self._known.extended(log.run_dir or "", handle) as (seen, size):
+                seen.extend(handle, size)
+                return LogMarkers(
+                    attempt=log.attempt,
+                    first_traceback=seen.first_traceback,
+                    last_checkpoint=seen.last_checkpoint,
+                    ranks=sorted(seen.ranks),
+                )
         finally:
             os.close(handle)
-        return LogMarkers(
-            attempt=log.attempt,
-            first_traceback=seen.first_traceback,
-            last_checkpoint=seen.last_checkpoint,
-            ranks=sorted(seen.ranks),
-        )
-
-    def _of(self, key: str, inode: int, size: int) -> _Seen:
-        seen = self._known.pop(key, None)
-        if seen is None or seen.inode != inode or seen.offset > size:
-            seen = _Seen(inode)
-        self._known[key] = seen
-        while len(self._known) > 64:
-            self._known.popitem(last=False)
-        return seen
-
-
-def _look(seen: _Seen, handle: int, size: int) -> None:
-    stop = min(size, seen.offset + _SCAN_LIMIT)
-    while seen.offset < stop:
-        fresh = os.pread(handle, min(_BLOCK, stop - seen.offset), seen.offset)
-        if not fresh:
-            return
-        block = seen.tail + fresh
-        if seen.first_traceback is None:
-            place = block.find(_TRACEBACK)
-            if place >= 0:
-                seen.first_traceback = seen.lines + block.count(b"\n", 0, place)
-        place = max(block.rfind(word) for word in _CHECKPOINTS)
-        if place >= 0:
-            seen.last_checkpoint = seen.lines + block.count(b"\n", 0, place)
-        if seen.offset < _RANKS_IN:
-            seen.ranks.update(int(rank) for rank in _RANK.findall(block))
-        seen.offset += len(fresh)
-        cut = block.rfind(b"\n") + 1
-        seen.lines += block.count(b"\n")
-        # Of a line without end only the last part can still become a marker.
-        seen.tail = block[cut:][-4096:]
