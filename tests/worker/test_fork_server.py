@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from berth_worker.fence import APPLY
-from berth_worker.launch import Starter
+from berth_worker.launch import ShimLauncher
 
 
 @pytest.fixture
-def starter() -> Iterator[Starter]:
-    found = Starter()
+def starter() -> Iterator[ShimLauncher]:
+    found = ShimLauncher()
     yield found
     found.close()
 
@@ -66,7 +66,7 @@ def hear(pipe: int) -> dict[str, Any]:
     return {word: json.loads(text) for word, _, text in lines}
 
 
-def run(starter: Starter, path: Path) -> dict[str, Any]:
+def run(starter: ShimLauncher, path: Path) -> dict[str, Any]:
     """Run an attempt to its end, as the worker does."""
     pipe = starter.start(path)
     try:
@@ -133,7 +133,9 @@ def test_after_a_rush_one_shim_waits(starter, tmp_path, until):
     assert run(starter, orders(tmp_path / "z", "99.1", "true"))["ended"]["exit_code"] == 0
 
 
-def server_of(starter: Starter, tmp_path: Path, until: Any) -> tuple[psutil.Process, list[int]]:
+def server_of(
+    starter: ShimLauncher, tmp_path: Path, until: Any
+) -> tuple[psutil.Process, list[int]]:
     """The fork server, in which one shim waits, and the pid of that shim."""
     run(starter, orders(tmp_path / "warm", "1000.1", "true"))
     (found,) = (

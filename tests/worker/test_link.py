@@ -34,7 +34,7 @@ def test_a_server_that_comes_anew_hears_at_once(idle_worker, until):
 
     async def talk() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(link.tell)
+            tasks.start_soon(link.send_reports)
             tasks.start_soon(link.listen, lambda _: None)
             await anyio.to_thread.run_sync(over.wait)
             tasks.cancel_scope.cancel()

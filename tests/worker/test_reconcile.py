@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from berth.protocol.internal import DesiredAttempt, DesiredState
 from berth_worker.attempts import reconcile
 from berth_worker.attempts.reconcile import (
+    Adopt,
+    Block,
+    Fail,
     Forget,
-    GiveUp,
-    Look,
-    Refuse,
-    Seen,
+    ObservedPhase,
     Start,
     Stop,
     StopTerms,
@@ -50,7 +50,7 @@ class Box(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.desired: dict[str, DesiredAttempt] = {}
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, ObservedPhase] = {}
         self.disk: dict[str, str] = {}
         self.starts: dict[str, int] = {}
         self.retired: set[str] = set()
@@ -73,7 +73,7 @@ class Box(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def server_releases(self, name: str) -> None:
         """Only what has ended is released."""
-        if name in self.desired and self.seen.get(name, Seen("running")).phase == "ended":
+        if name in self.desired and self.seen.get(name, ObservedPhase("running")).phase == "ended":
             del self.desired[name]
             self.retired.add(name)
 
@@ -90,28 +90,30 @@ class Box(RuleBasedStateMachine):
             return
         name = action.attempt.attempt
         match action:
-            case Look():
+            case Adopt():
                 assert name not in self.seen
                 phases = {"claimed": "running", "ended": "ended", "refused": "ended"}
-                self.seen[name] = Seen(phases.get(self.disk.get(name, ""), "unstarted"))
+                self.seen[name] = ObservedPhase(phases.get(self.disk.get(name, ""), "unstarted"))
             case Start():
                 assert action.attempt.action == "run"
                 assert name not in self.disk
-                self.seen[name] = Seen("starting", refusals=self.seen[name].refusals)
-            case Refuse():
+                self.seen[name] = ObservedPhase(
+                    "starting", start_failures=self.seen[name].start_failures
+                )
+            case Block():
                 assert name not in self.disk
                 self.disk[name] = "refused"
-                self.seen[name] = Seen("ended")
-            case GiveUp():
-                assert self.seen[name].refusals >= reconcile.MOST_STARTS
+                self.seen[name] = ObservedPhase("ended")
+            case Fail():
+                assert self.seen[name].start_failures >= reconcile.MAX_START_FAILURES
                 self.disk[name] = "refused"
-                self.seen[name] = Seen("ended")
+                self.seen[name] = ObservedPhase("ended")
             case Stop():
                 assert action.attempt.action == "stop"
                 terms = StopTerms.of(action.attempt)
-                assert self.seen[name].asked != terms
+                assert self.seen[name].stop_terms != terms
                 old = self.seen[name]
-                self.seen[name] = Seen("stopping", terms, old.refusals)
+                self.seen[name] = ObservedPhase("stopping", terms, old.start_failures)
 
     @rule(name=st.sampled_from(NAMES), refused=st.booleans())
     def start_comes_through(self, name: str, refused: bool) -> None:
@@ -120,12 +122,12 @@ class Box(RuleBasedStateMachine):
         if seen is None or seen.phase not in {"starting", "stopping"} or name in self.disk:
             return
         if refused:
-            self.seen[name] = Seen("unstarted", None, seen.refusals + 1)
+            self.seen[name] = ObservedPhase("unstarted", None, seen.start_failures + 1)
             return
         self.disk[name] = "claimed"
         self.starts[name] = self.starts.get(name, 0) + 1
         if seen.phase == "starting":
-            self.seen[name] = Seen("running", seen.asked, seen.refusals)
+            self.seen[name] = ObservedPhase("running", seen.stop_terms, seen.start_failures)
 
     @rule(name=st.sampled_from(NAMES))
     def job_ends(self, name: str) -> None:
@@ -133,7 +135,7 @@ class Box(RuleBasedStateMachine):
         if self.disk.get(name) == "claimed":
             self.disk[name] = "ended"
             if name in self.seen:
-                self.seen[name] = Seen("ended", self.seen[name].asked)
+                self.seen[name] = ObservedPhase("ended", self.seen[name].stop_terms)
 
     @precondition(lambda self: self.seen)
     @rule()
@@ -158,7 +160,7 @@ class Box(RuleBasedStateMachine):
         for name, wanted in self.desired.items():
             if wanted.action == "stop":
                 seen = self.seen[name]
-                assert seen.phase == "ended" or seen.asked == StopTerms.of(wanted)
+                assert seen.phase == "ended" or seen.stop_terms == StopTerms.of(wanted)
 
 
 TestBox = Box.TestCase
@@ -172,14 +174,14 @@ def test_an_empty_world_needs_nothing():
 
 def test_what_is_not_desired_is_forgotten():
     """Whatever its phase."""
-    seen = {"1.1": Seen("running"), "2.1": Seen("ended")}
+    seen = {"1.1": ObservedPhase("running"), "2.1": ObservedPhase("ended")}
     assert decide(DesiredState(generation=1), seen) == [Forget("1.1"), Forget("2.1")]
 
 
 def test_a_box_that_refuses_is_not_asked_for_ever():
-    """After some refusals the attempt is given up."""
+    """After some start_failures the attempt is given up."""
     wanted = desired_attempt("1.1")
     state = DesiredState(generation=1, attempts=(wanted,))
-    assert decide(state, {"1.1": Seen("unstarted", refusals=1)}) == [Start(wanted)]
-    refused = {"1.1": Seen("unstarted", refusals=reconcile.MOST_STARTS)}
-    assert decide(state, refused) == [GiveUp(wanted)]
+    assert decide(state, {"1.1": ObservedPhase("unstarted", start_failures=1)}) == [Start(wanted)]
+    refused = {"1.1": ObservedPhase("unstarted", start_failures=reconcile.MAX_START_FAILURES)}
+    assert decide(state, refused) == [Fail(wanted)]

@@ -25,7 +25,7 @@ from berth_worker.devices import Devices, DevicesError, choose_devices
 from berth_worker.devices.lease_audit import Audit
 from berth_worker.devices.sampling import Sampler
 from berth_worker.fence import Fence, probe
-from berth_worker.launch import Starter, Surroundings
+from berth_worker.launch import HostContext, ShimLauncher
 from berth_worker.server_link.link import Link
 from berth_worker.server_link.report import Reporter
 from berth_worker.settings import Settings, SettingsError, load
@@ -85,7 +85,7 @@ def _run(settings: Settings) -> int:
 async def _serve(
     settings: Settings, devices: Devices, fence: Fence, wake: list[Callable[[], None]]
 ) -> None:
-    starter = Starter()
+    starter = ShimLauncher()
     starter.warm()
     async with anyio.create_task_group() as tasks:
         sampler = Sampler(
@@ -98,10 +98,10 @@ async def _serve(
         def report(fresh: bool) -> bytes:  # noqa: FBT001 - by position only
             return reporter.build(whole=fresh)
 
-        link = Link(settings.socket, report, boot.take_down)
+        link = Link(settings.socket, report, boot.save)
         supervisor = Supervisor(
             tasks,
-            lambda: Surroundings(settings.home, fence, sampler.gpus, own),
+            lambda: HostContext(settings.home, fence, sampler.gpus, own),
             sampler,
             starter,
             link,
@@ -119,8 +119,8 @@ async def _serve(
         )
         audit = Audit(supervisor)
         await sampler.look()
-        tasks.start_soon(link.tell)
-        tasks.start_soon(link.listen, supervisor.want)
+        tasks.start_soon(link.send_reports)
+        tasks.start_soon(link.listen, supervisor.apply)
         tasks.start_soon(_keep_looking, sampler, audit, supervisor, reporter, link, wake)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
@@ -146,9 +146,9 @@ async def _keep_looking(
         with anyio.move_on_after(_LOOK_EVERY_S):
             await asked.wait()
         audit.check(await sampler.look())
-        supervisor.look_for_checkpoints()
+        supervisor.check_checkpoints()
         if reporter.due:
-            link.soon()
+            link.report_soon()
 
 
 def _make_folders(settings: Settings) -> None:

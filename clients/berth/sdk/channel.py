@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from berth.backoff import Backoff
 from berth.daemons import identity
 from berth.protocol.problems import Problem
 from berth.sdk.address import Address
@@ -18,8 +19,6 @@ Params = Mapping[str, Any] | list[tuple[str, Any]]
 
 # The request cannot have reached the server, so that sending it again is always safe.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 1.0
 
 
 class Channel:
@@ -76,7 +75,7 @@ class Channel:
         if content is not None:
             sent["Content-Type"] = "application/json"
         started = time.monotonic()
-        pause = _FIRST_PAUSE_S
+        backoff = Backoff(0.05, 1.0)
         while True:
             try:
                 response = self._http.request(
@@ -87,8 +86,7 @@ class Channel:
                 left = self.patience_s - (time.monotonic() - started)
                 if not safe or left <= 0 or not self._may_come_back(error):
                     raise self._unreachable(error) from error
-                time.sleep(min(pause, left))
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                time.sleep(min(backoff.next_s(), left))
                 continue
             if response.is_success:
                 return response

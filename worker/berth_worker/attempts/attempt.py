@@ -1,4 +1,4 @@
-"""What this worker knows of one attempt."""
+"""One attempt, as this worker knows it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from berth.daemons.identity import Identity
 from berth.protocol.internal import DesiredAttempt, ExitRecord, ObservedAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
-from berth_worker.attempts.reconcile import Phase, Seen, StopTerms
-from berth_worker.attempts.rundir import Began, RunDir
+from berth_worker.attempts.reconcile import ObservedPhase, Phase, StopTerms
+from berth_worker.attempts.rundir import RunDir, ShimRecord
 from berth_worker.devices import AttemptProcesses
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt, from the first look until the server forgets it."""
+    """The state of one attempt, from its adoption until the server forgets it."""
 
     desired: DesiredAttempt
     folder: RunDir
     phase: Phase = "unstarted"
     shim: Identity | None = None
-    began: Began | None = None
+    shim_record: ShimRecord | None = None
     facts: LaunchFacts | None = None
-    record: ExitRecord | None = None
+    exit_record: ExitRecord | None = None
     outcome: Outcome | None = None
     message: str | None = None
     gpus_clear: bool = False
     saved_at: datetime | None = None
-    """When the job last told of a whole checkpoint, as of the last look."""
-    asked: StopTerms | None = None
-    refusals: int = 0
+    """Time of the job's last complete checkpoint, as of the last look."""
+    stop_terms: StopTerms | None = None
+    start_failures: int = 0
     seen_pids: set[int] = field(default_factory=set[int])
-    """Pids that the driver has shown for it."""
-    left: int = 0
-    """How many of its processes would not die, at the last count."""
+    """Pids that the driver has listed for it."""
+    orphans: int = 0
+    """Number of its processes that survived SIGKILL, at the last count."""
     scope: anyio.CancelScope | None = None
-    """Of the task that follows it."""
+    """Cancel scope of the task that runs it."""
 
     @property
     def name(self) -> str:
@@ -48,15 +48,15 @@ class Attempt:
 
     @property
     def started_at(self) -> datetime | None:
-        """When the job's first process was started."""
-        if self.began is not None:
-            return self.began.started_at
-        return self.record.started_at if self.record is not None else None
+        """Start time of the job's first process."""
+        if self.shim_record is not None:
+            return self.shim_record.started_at
+        return self.exit_record.started_at if self.exit_record is not None else None
 
     @property
-    def seen(self) -> Seen:
-        """As far as the decisions need to know it."""
-        return Seen(self.phase, self.asked, self.refusals)
+    def observed_phase(self) -> ObservedPhase:
+        """The part that `reconcile.decide` needs."""
+        return ObservedPhase(self.phase, self.stop_terms, self.start_failures)
 
     @property
     def processes(self) -> AttemptProcesses:
@@ -65,8 +65,8 @@ class Attempt:
         so is a shim that has reported the end: it must not be killed while it writes the record.
         """
         known = [
-            self.shim if self.record is None else None,
-            self.began.first.identity() if self.began is not None else None,
+            self.shim if self.exit_record is None else None,
+            self.shim_record.first.identity() if self.shim_record is not None else None,
         ]
         pids = {who.pid for who in known if who is not None and who.alive}
         return AttemptProcesses(
@@ -77,7 +77,7 @@ class Attempt:
         )
 
     def observed(self) -> ObservedAttempt | None:
-        """For the report; None as long as there is nothing to tell."""
+        """Return the attempt for a report; None while there is nothing to report."""
         if self.phase == "unstarted":
             return None
         return ObservedAttempt(
@@ -87,7 +87,7 @@ class Attempt:
             started_at=self.started_at,
             saved_at=self.saved_at,
             launch=self.facts,
-            exit=self.record,
+            exit=self.exit_record,
             outcome=self.outcome,
             message=self.message,
             gpus_clear=self.gpus_clear,

@@ -1,4 +1,4 @@
-"""The life of one attempt, from its start or its adoption until its GPUs are left."""
+"""Runner of attempts, from start or adoption until their GPUs are released."""
 
 from __future__ import annotations
 
@@ -11,91 +11,93 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from berth.backoff import Backoff
 from berth.protocol.internal import ExitRecord
 from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts import finish
 from berth_worker.attempts.attempt import Attempt
-from berth_worker.attempts.rundir import Began, Found
+from berth_worker.attempts.rundir import RunDirState, ShimRecord
 from berth_worker.devices.sampling import Sampler
-from berth_worker.launch import LaunchError, Starter, Surroundings, launch
+from berth_worker.launch import HostContext, LaunchError, ShimLauncher, launch
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
 
 
-class Keeper(Protocol):
-    """Who keeps all attempts."""
+class AttemptListener(Protocol):
+    """The owner of all attempts, which hears of each change."""
 
-    def tell(self, attempt: Attempt, *, urgent: bool = True) -> None:
-        """There is news of an attempt."""
+    def changed(self, attempt: Attempt, *, urgent: bool = True) -> None:
+        """Report that an attempt has changed."""
         ...
 
-    def adopt(self, attempt: Attempt, found: Found) -> None:
-        """Take up an attempt as its run directory tells it."""
+    def adopt(self, attempt: Attempt, found: RunDirState) -> None:
+        """Take up an attempt in the state of its run directory."""
         ...
 
     def reconcile(self) -> None:
-        """Decide anew."""
+        """Decide again what to do."""
         ...
 
 
-class Follower:
-    """Follows attempts, one task each."""
+class AttemptRunner:
+    """Runs attempts, one task each."""
 
     def __init__(
         self,
-        keeper: Keeper,
-        surroundings: Callable[[], Surroundings],
+        listener: AttemptListener,
+        host: Callable[[], HostContext],
         sampler: Sampler,
-        starter: Starter,
+        shim_launcher: ShimLauncher,
     ) -> None:
-        self._keeper = keeper
-        self._surroundings = surroundings
+        self._listener = listener
+        self._host = host
         self._sampler = sampler
-        self._starter = starter
+        self._shim_launcher = shim_launcher
 
     # Starting
 
     async def start(self, attempt: Attempt) -> None:
+        """Start an attempt and follow it to its end."""
         try:
             # In a thread: a folder on a network disk may take its time to answer.
             pipe, attempt.facts = await anyio.to_thread.run_sync(self._launch, attempt)
         except LaunchError as error:
-            await self._fail(attempt, str(error))
+            await self._end_unstarted(attempt, str(error))
             return
         except OSError as error:
-            await self._refused(attempt, error.strerror or str(error))
+            await self._retry_start(attempt, error.strerror or str(error))
             return
         try:
-            refusal = await self._listen(attempt, pipe)
+            refusal = await self._read_notices(attempt, pipe)
         finally:
             os.close(pipe)
-        if attempt.record is not None:
-            await self.conclude(attempt)
+        if attempt.exit_record is not None:
+            await self.finish(attempt)
             return
-        # The pipe closed without an end: only the run directory can tell why.
-        found = attempt.folder.look()
+        # The pipe closed without an exit record: the run directory shows why.
+        found = attempt.folder.state()
         if found.kind == "unstarted":
-            await self._refused(attempt, refusal or "no process could be started")
+            await self._retry_start(attempt, refusal or "no process could be started")
             return
         attempt.shim = attempt.shim or found.shim
-        attempt.began = attempt.began or found.began
-        attempt.record = found.record
-        await (self.watch(attempt) if found.kind == "alive" else self.conclude(attempt))
+        attempt.shim_record = attempt.shim_record or found.shim_record
+        attempt.exit_record = found.exit_record
+        await (self.follow(attempt) if found.kind == "alive" else self.finish(attempt))
 
     def _launch(self, attempt: Attempt) -> tuple[int, LaunchFacts]:
         return launch(
             attempt.desired,
             attempt.folder,
-            self._surroundings(),
-            self._starter,
-            directly=attempt.refusals > 0,
+            self._host(),
+            self._shim_launcher,
+            directly=attempt.start_failures > 0,
         )
 
-    async def _listen(self, attempt: Attempt, pipe: int) -> str | None:
-        """Hear the shim out; why it would not start, if it said so."""
-        heard = b""
-        while attempt.record is None:
+    async def _read_notices(self, attempt: Attempt, pipe: int) -> str | None:
+        """Read the shim's messages until the end; return its reason if it refused to start."""
+        received = b""
+        while attempt.exit_record is None:
             await anyio.wait_readable(pipe)
             try:
                 chunk = os.read(pipe, 65536)
@@ -103,59 +105,64 @@ class Follower:
                 continue
             if not chunk:
                 return None
-            heard += chunk
-            *lines, heard = heard.split(b"\n")
+            received += chunk
+            *lines, received = received.split(b"\n")
             for line in lines:
                 word, _, text = line.partition(b" ")
                 if word == b"began":
-                    self._begin(attempt, Began.model_validate_json(text))
+                    self._set_running(attempt, ShimRecord.model_validate_json(text))
                 elif word == b"ended":
-                    attempt.record = ExitRecord.model_validate_json(text)
+                    attempt.exit_record = ExitRecord.model_validate_json(text)
                 else:
                     return text.decode(errors="replace")
         return None
 
-    def _begin(self, attempt: Attempt, began: Began) -> None:
-        attempt.began = began
-        attempt.shim = began.shim.identity()
+    def _set_running(self, attempt: Attempt, record: ShimRecord) -> None:
+        attempt.shim_record = record
+        attempt.shim = record.shim.identity()
         if attempt.phase == "starting":
             attempt.phase = "running"
-        elif attempt.asked is not None:
-            attempt.shim.send(signal.SIGTERM)  # it was told to stop before it could hear
-        self._keeper.tell(attempt, urgent=False)
+        elif attempt.stop_terms is not None:
+            attempt.shim.send(signal.SIGTERM)  # the stop request came before the shim was there
+        self._listener.changed(attempt, urgent=False)
 
-    async def _refused(self, attempt: Attempt, why: str) -> None:
-        """The box had no process, no disk or no memory to spare: try again, a few times."""
+    async def _retry_start(self, attempt: Attempt, why: str) -> None:
+        """Let the start be tried again: the box had no process, disk space or memory to spare."""
         _log.warning(
-            "attempt could not be started", action="attempt.refused", attempt=attempt.name, why=why
+            "attempt could not be started",
+            action="attempt.start_failed",
+            attempt=attempt.name,
+            why=why,
         )
-        attempt.refusals += 1
+        attempt.start_failures += 1
         attempt.message = why
-        await anyio.sleep(_RETRY_S * attempt.refusals)
+        await anyio.sleep(_RETRY_S * attempt.start_failures)
         attempt.phase = "unstarted"
-        self._keeper.reconcile()
+        self._listener.reconcile()
 
-    async def give_up(self, attempt: Attempt) -> None:
+    async def fail(self, attempt: Attempt) -> None:
+        """End an attempt that the box could not start in several tries."""
         why = attempt.message or "no process could be started"
-        await self._fail(
-            attempt, f"The box could not start it ({why}); see to its disk, memory and processes."
+        await self._end_unstarted(
+            attempt,
+            f"The box could not start it ({why}); check its disk, memory and process limit.",
         )
 
-    async def _fail(self, attempt: Attempt, sentence: str) -> None:
-        """It cannot be started at all: told in its own log, where its user looks."""
+    async def _end_unstarted(self, attempt: Attempt, sentence: str) -> None:
+        """End an attempt that cannot be started; the reason goes into its log."""
         try:
-            attempt.record = await anyio.to_thread.run_sync(
+            attempt.exit_record = await anyio.to_thread.run_sync(
                 finish.write_launch_error, attempt.folder, sentence
             )
         except finish.StartedError:
-            self._keeper.adopt(attempt, attempt.folder.look())
-            self._keeper.reconcile()
+            self._listener.adopt(attempt, attempt.folder.state())
+            self._listener.reconcile()
             return
-        await self.conclude(attempt)
+        await self.finish(attempt)
 
     # Following
 
-    async def watch(self, attempt: Attempt) -> None:
+    async def follow(self, attempt: Attempt) -> None:
         """Follow a shim that this worker did not start."""
         assert attempt.shim is not None
         try:
@@ -164,28 +171,28 @@ class Follower:
             handle = -1
         try:
             if handle >= 0 and attempt.shim.alive:
-                while attempt.began is None:
+                while attempt.shim_record is None:
                     with anyio.move_on_after(0.05):
                         await anyio.wait_readable(handle)
                         break
-                    began = attempt.folder.began()
-                    if began is not None:
-                        self._begin(attempt, began)
+                    record = attempt.folder.shim_record()
+                    if record is not None:
+                        self._set_running(attempt, record)
                 await anyio.wait_readable(handle)
         finally:
             if handle >= 0:
                 os.close(handle)
-        found = attempt.folder.look()
-        attempt.record = found.record
-        attempt.began = attempt.began or found.began
-        await self.conclude(attempt)
+        found = attempt.folder.state()
+        attempt.exit_record = found.exit_record
+        attempt.shim_record = attempt.shim_record or found.shim_record
+        await self.finish(attempt)
 
-    async def conclude(self, attempt: Attempt) -> None:
-        """It has ended: say why, and see to it that its GPUs are left."""
-        home = self._surroundings().home
-        if attempt.record is None:  # nobody has reaped what was below the shim
-            await anyio.to_thread.run_sync(finish.end_processes, home, attempt)
-        if finish.is_plain(attempt.record):
+    async def finish(self, attempt: Attempt) -> None:
+        """Determine why the attempt ended, and wait until its GPUs are released."""
+        home = self._host().home
+        if attempt.exit_record is None:  # without its shim, its processes may still run
+            await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt)
+        if finish.is_plain(attempt.exit_record):
             verdict = finish.verdict(attempt)
         else:
             verdict = await anyio.to_thread.run_sync(finish.verdict, attempt)
@@ -193,24 +200,24 @@ class Follower:
         attempt.saved_at = attempt.folder.saved_at() or attempt.saved_at
         attempt.gpus_clear = await self._is_clear(attempt)
         attempt.phase = "ended"
-        self._keeper.tell(attempt)
-        pause_s = 0.002
+        self._listener.changed(attempt)
+        backoff = Backoff(0.002, 1.0)
         while not attempt.gpus_clear:
+            pause_s = backoff.next_s()
             await anyio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 1.0)
-            if pause_s > 0.2:
-                await anyio.to_thread.run_sync(finish.end_processes, home, attempt)
+            if pause_s > 0.1:
+                await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt)
             attempt.gpus_clear = await self._is_clear(attempt)
             if attempt.gpus_clear:
-                self._keeper.tell(attempt)
+                self._listener.changed(attempt)
 
     async def _is_clear(self, attempt: Attempt) -> bool:
-        if attempt.left:
+        if attempt.orphans:
             return False
         if not attempt.desired.gpus:
             return True
         uuids = [gpu.uuid for gpu in attempt.desired.gpus]
         pids = set(attempt.seen_pids)
-        if attempt.began is not None:
-            pids.add(attempt.began.first.pid)
+        if attempt.shim_record is not None:
+            pids.add(attempt.shim_record.first.pid)
         return await self._sampler.clear(uuids, pids)

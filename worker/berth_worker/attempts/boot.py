@@ -1,4 +1,4 @@
-"""Which boot of the box the server was last told of, kept on the disk."""
+"""Record of the boot that a worker of this home last reported in, kept on disk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from berth.daemons.identity import boot_id
 
 class BootNote:
     """
-    A file with the id of a boot.
+    A file with a boot id.
 
-    It changes only after a worker has reported in the new boot: until then every worker finds
-    that the box was restarted, however often it is killed meanwhile.
+    It changes only after a worker has reported in the new boot. Until then every worker sees that
+    the box was restarted, even if workers are killed meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads the note. A home without one is new: nothing can have been lost there."""
+        """Read the file. A home without one is new: nothing can have been lost there."""
         self._path = path
         self._now = boot_id()
         try:
@@ -26,11 +26,11 @@ class BootNote:
         except (OSError, UnicodeDecodeError):
             noted = ""
         self.is_new = bool(noted) and noted != self._now
-        """Whether the box was restarted since."""
+        """True when the box was restarted since the last report."""
         self._is_due = noted != self._now
 
-    def take_down(self) -> None:
-        """The server knows by now: note the present boot, durably."""
+    def save(self) -> None:
+        """Record the present boot durably, after a report was accepted."""
         if not self._is_due:
             return
         part = self._path.with_suffix(".boot.part")

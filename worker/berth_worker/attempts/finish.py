@@ -1,4 +1,4 @@
-"""What is done when an attempt has ended: evidence, verdict, clearing up. All of it blocks."""
+"""Finish of an attempt: evidence, verdict, removal of orphaned processes. All of it blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from berth.protocol.base import utc_now
 from berth.protocol.internal import ExitRecord
 from berth_worker.attempts import orphans
 from berth_worker.attempts.attempt import Attempt
-from berth_worker.attempts.rundir import Began, RunDir
+from berth_worker.attempts.rundir import RunDir, ShimRecord
 from berth_worker.diagnose import Evidence, Verdict, judge
 from berth_worker.shim import process_tree
 
@@ -21,17 +21,17 @@ _TAIL_BYTES = 256 << 10
 
 
 class StartedError(Exception):
-    """The attempt was started after all."""
+    """The attempt has been started after all."""
 
 
 def is_plain(record: ExitRecord | None) -> bool:
-    """Whether the record alone tells why the attempt ended."""
+    """Return whether the exit record alone explains the end."""
     return record is not None and (record.exit_code == 0 or record.cause != "exit")
 
 
 def verdict(attempt: Attempt) -> Verdict:
-    """Gather the evidence and judge it."""
-    record = attempt.record
+    """Gather the evidence and return the verdict."""
+    record = attempt.exit_record
     if is_plain(record):
         evidence = Evidence(desired=attempt.desired, record=record)
     else:
@@ -52,21 +52,21 @@ def _gather(attempt: Attempt) -> Evidence:
     folder = attempt.folder
     return Evidence(
         desired=attempt.desired,
-        record=attempt.record,
+        record=attempt.exit_record,
         log_tail=folder.tail("output.log", _TAIL_BYTES),
         failure=folder.failure(),
-        memory_kills=_memory_kills_since(folder.began()),
+        memory_kills=_memory_kills_since(folder.shim_record()),
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
         own_pids=frozenset(attempt.seen_pids),
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),
     )
 
 
-def _memory_kills_since(began: Began | None) -> int:
-    """Since a job began, as its shim noted it; one that was over at once has filled no memory."""
-    if began is None or began.oom_kills is None:
+def _memory_kills_since(shim_record: ShimRecord | None) -> int:
+    """Kernel memory kills since the job began; 0 for a job too short to have a shim.json."""
+    if shim_record is None or shim_record.oom_kills is None:
         return 0
-    return process_tree.oom_kills() - began.oom_kills
+    return process_tree.oom_kills() - shim_record.oom_kills
 
 
 def _free_bytes(*folders: Path) -> int | None:
@@ -80,33 +80,33 @@ def _free_bytes(*folders: Path) -> int | None:
     return min(found, default=None)
 
 
-def end_processes(home: Path, attempt: Attempt) -> None:
-    """Kill what is left of an attempt whose shim is gone."""
-    count, attempt.left = orphans.end(home, attempt.processes)
+def kill_orphans(home: Path, attempt: Attempt) -> None:
+    """Kill the processes that are left of an attempt whose shim is gone."""
+    count, attempt.orphans = orphans.kill(home, attempt.processes)
     if count:
         _log.warning(
-            "processes of an ended attempt were killed",
+            "orphaned processes of an ended attempt were killed",
             action="leftovers.killed",
             attempt=attempt.name,
             count=count,
-            left=attempt.left,
+            left=attempt.orphans,
         )
 
 
 def write_launch_error(folder: RunDir, sentence: str) -> ExitRecord:
     """
-    Record that an attempt could not be started, in its log and as its end.
+    Record in the attempt's log and exit record that it could not be started.
 
-    Raises StartedError when somebody has started it meanwhile.
+    Raises StartedError when a shim has claimed it meanwhile.
     """
     record = ExitRecord(
         attempt=folder.attempt, cause="launch_error", message=sentence, ended_at=utc_now()
     )
     try:
         folder.make()
-        if not folder.refuse():
+        if not folder.block():
             raise StartedError
-        folder.say(sentence)
+        folder.append_to_log(sentence)
         folder.write("exit.json", record.model_dump_json().encode(), mode=0o644)
     except OSError as error:
         # A full disk: the server keeps the record, the run directory cannot.

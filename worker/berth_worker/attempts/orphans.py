@@ -1,4 +1,4 @@
-"""Processes that outlive their shim: found by their mark, and ended."""
+"""Orphaned processes, which outlive their shim: found by their environment and killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _PATIENCE_S = 2.0
 _ROUND_S = 0.02
 
 
-def end(home: Path, attempt: AttemptProcesses) -> tuple[int, int]:
+def kill(home: Path, attempt: AttemptProcesses) -> tuple[int, int]:
     """
-    Kill every living process of an attempt whose shim is gone; how many there were, and are.
+    Kill every living process of an attempt whose shim is gone; return how many were found and
+    how many are left.
 
-    Goes on until none is left or `_PATIENCE_S` is over: a process in the kernel's hands (a
-    driver, a network disk) may take longer, and is met again at the next call. Blocks.
+    Repeats until none is left or `_PATIENCE_S` is over: a process inside the kernel (a driver, a
+    network disk) may take longer and is handled by the next call. Blocks.
     """
     book = ProcessBook(home)
     uids = {attempt.attempt: attempt.uid} if attempt.uid is not None else {}

@@ -1,9 +1,10 @@
 """
-What to do next, given what the server wants and what is there. Pure: no files, no clock.
+Reconciliation: the actions that lead from the observed to the desired state. Pure: no files, no
+clock.
 
-Level-triggered: the same question may be asked again at any time and after any restart. An
-attempt goes through `unstarted`, `starting`, `running`, `stopping`, `ended`, never back, but
-for a start that the box refused: then nothing has been started and it is `unstarted` again.
+Level-triggered: `decide` may be called again at any time and after any restart. An attempt goes
+through `unstarted`, `starting`, `running`, `stopping`, `ended` and never back, with one
+exception: when the box could not start a process for it, it is `unstarted` again.
 """
 
 from __future__ import annotations
@@ -17,101 +18,101 @@ from berth.protocol.internal import DesiredAttempt, DesiredState
 from berth.protocol.states import Outcome
 
 Phase = Literal["unstarted", "starting", "running", "stopping", "ended"]
-MOST_STARTS = 5
+MAX_START_FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class StopTerms:
-    """How an attempt is brought to its end."""
+    """The terms on which an attempt is stopped."""
 
     grace: timedelta
     """Time between TERM and KILL."""
     warning: timedelta = timedelta()
-    """How long it may take to save after the warning signal, before TERM; 0 is no warning."""
+    """Time to save between the warning signal and TERM; 0 means no warning."""
 
     @classmethod
     def of(cls, attempt: DesiredAttempt) -> StopTerms:
-        """Who makes room for another is warned first; a cancel and an escape are not."""
+        """Return the terms for an attempt: only a preempted one is warned first."""
         preempted = attempt.stop_reason is Outcome.PREEMPTED
         return cls(attempt.grace, attempt.warn_before if preempted else timedelta())
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """An attempt that this worker has looked at."""
+class ObservedPhase:
+    """The state of an attempt that this worker has adopted."""
 
     phase: Phase
-    asked: StopTerms | None = None
-    """On which terms it was last told to stop; None when it was not."""
-    refusals: int = 0
-    """How often the box refused to start a process for it."""
+    stop_terms: StopTerms | None = None
+    """The terms of the last stop request; None when there was none."""
+    start_failures: int = 0
+    """Number of failed attempts to start a process for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Ask the run directory what became of the attempt so far."""
+class Adopt:
+    """Take up the attempt in the state that its run directory shows."""
 
     attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start it: nobody ever did."""
+    """Start it: it has never been started."""
 
     attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Start it no more: it ends as `launch_error`."""
+class Fail:
+    """Stop trying to start it: it ends as `launch_error`."""
 
     attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    """Make sure that it is never started: it was stopped before."""
+class Block:
+    """Claim it so that it is never started: it was stopped before its start."""
 
     attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Tell its shim to end it."""
+    """Ask its shim to end it."""
 
     attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """The server has no interest in it any more."""
+    """Drop it: the server no longer wants it."""
 
     attempt: str
 
 
-Action = Look | Start | GiveUp | Refuse | Stop | Forget
+Action = Adopt | Start | Fail | Block | Stop | Forget
 
 
-def decide(desired: DesiredState, seen: Mapping[str, Seen]) -> list[Action]:
-    """The actions that lead from what is seen to what is desired; empty when all is well."""
+def decide(desired: DesiredState, observed: Mapping[str, ObservedPhase]) -> list[Action]:
+    """Return the actions that lead from the observed to the desired state; empty if they agree."""
     actions: list[Action] = []
     for attempt in desired.attempts:
-        action = _for_one(attempt, seen.get(attempt.attempt))
+        action = _for_one(attempt, observed.get(attempt.attempt))
         if action is not None:
             actions.append(action)
     wanted = {attempt.attempt for attempt in desired.attempts}
-    actions.extend(Forget(name) for name in seen if name not in wanted)
+    actions.extend(Forget(name) for name in observed if name not in wanted)
     return actions
 
 
-def _for_one(attempt: DesiredAttempt, seen: Seen | None) -> Action | None:
-    if seen is None:
-        return Look(attempt)
+def _for_one(attempt: DesiredAttempt, observed: ObservedPhase | None) -> Action | None:
+    if observed is None:
+        return Adopt(attempt)
     stop = attempt.action == "stop"
-    if seen.phase == "unstarted":
+    if observed.phase == "unstarted":
         if stop:
-            return Refuse(attempt)
-        return Start(attempt) if seen.refusals < MOST_STARTS else GiveUp(attempt)
-    if stop and seen.phase != "ended" and seen.asked != StopTerms.of(attempt):
+            return Block(attempt)
+        return Start(attempt) if observed.start_failures < MAX_START_FAILURES else Fail(attempt)
+    if stop and observed.phase != "ended" and observed.stop_terms != StopTerms.of(attempt):
         return Stop(attempt)
     return None

@@ -1,8 +1,8 @@
 """
-The run directory: everything there is to know about an attempt.
+The run directory of an attempt: the files that a worker needs to take it up again.
 
 It may belong to the user the job runs as, who can put anything there. Files that decide
-something are believed only when this worker's own user (or root) wrote them, and links are
+something are trusted only when this worker's own user (or root) wrote them, and links are
 never followed.
 """
 
@@ -29,10 +29,10 @@ from berth_worker.shim import files
 M = TypeVar("M", bound=BaseModel)
 _LARGEST_BYTES = 4 << 20
 SAVED = "saved.json"
-"""Written by the job when a checkpoint is whole; its time is what counts."""
+"""Written by the job when a checkpoint is complete; its modification time counts."""
 
 
-class _Who(Wire):
+class _ProcessId(Wire):
     pid: int
     start_ticks: int
     boot_id: str
@@ -41,38 +41,38 @@ class _Who(Wire):
         return Identity(self.pid, self.start_ticks, self.boot_id)
 
 
-class _Started(_Who):
+class _Claim(_ProcessId):
     attempt: str
     refused: bool = False
 
 
-class Began(Wire):
-    """What the shim writes to shim.json when the job's first process runs."""
+class ShimRecord(Wire):
+    """Content of shim.json, written by the shim once the job's first process runs."""
 
     attempt: str
-    shim: _Who
-    first: _Who
+    shim: _ProcessId
+    first: _ProcessId
     started_at: UtcTime
     oom_kills: int | None = None
-    """The kernel's count of memory kills soon after; absent at the very start."""
+    """The kernel's count of memory kills soon after the start; absent at the very start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a run directory tells."""
+class RunDirState:
+    """The state of an attempt as its run directory shows it."""
 
-    kind: Literal["unstarted", "refused", "alive", "ended", "lost"]
-    """`refused`: it was stopped before it started and never will. `lost`: the shim is gone
+    kind: Literal["unstarted", "blocked", "alive", "ended", "lost"]
+    """`blocked`: it was stopped before its start and never will start. `lost`: the shim is gone
     and left no record."""
     shim: Identity | None = None
-    began: Began | None = None
-    """Absent when the job's first process never ran, or its shim has not come so far yet."""
-    record: ExitRecord | None = None
+    shim_record: ShimRecord | None = None
+    """Absent when the job's first process never ran, or the shim has not written it yet."""
+    exit_record: ExitRecord | None = None
     facts: LaunchFacts | None = None
 
 
 class RunDir:
-    """The folder of one attempt."""
+    """The run directory of one attempt."""
 
     def __init__(self, path: str, attempt: str) -> None:
         """`path` is absolute; nothing is touched yet."""
@@ -80,7 +80,7 @@ class RunDir:
         self.attempt = attempt
 
     def make(self) -> bool:
-        """Make the folder; False when it was there. Raises OSError."""
+        """Make the folder; return False when it existed. Raises OSError."""
         try:
             self.path.mkdir(mode=0o755)
         except FileExistsError:
@@ -91,7 +91,7 @@ class RunDir:
         return True
 
     def write(self, name: str, content: bytes, mode: int = 0o600, owner: int | None = None) -> None:
-        """Write a file that readers see whole or not at all. Raises OSError."""
+        """Write a file atomically. Raises OSError."""
         part = self.path / f"{name}.part"
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         try:
@@ -102,15 +102,15 @@ class RunDir:
             os.close(fd)
         part.rename(self.path / name)
 
-    def refuse(self) -> bool:
-        """Claim the attempt so that nobody starts it any more; False when somebody has."""
+    def block(self) -> bool:
+        """Claim the attempt so that no shim starts it; return False when one has claimed it."""
         who = identity.of(os.getpid())
         assert who is not None
         mine = {"pid": who.pid, "start_ticks": who.start_ticks, "boot_id": who.boot_id}
         return self._claim(mine | {"refused": True})
 
     def abandon(self) -> None:
-        """Claim the attempt for nobody: from now on it counts as lost. Raises OSError."""
+        """Claim the attempt for a process that never existed: it counts as lost. Raises OSError."""
         self.make()
         self._claim({"pid": 0, "start_ticks": 0, "boot_id": ""})
 
@@ -121,36 +121,37 @@ class RunDir:
             return False
         return True
 
-    def look(self) -> Found:
-        """What became of the attempt so far."""
-        record = self.record()
-        started = self._read("started", _Started)
+    def state(self) -> RunDirState:
+        """Read the attempt's present state."""
+        record = self.exit_record()
+        started = self._read("started", _Claim)
         if record is None and started is None:
             if (self.path / "started").exists():  # not whole: the disk lost it in a power cut
-                return Found("lost", began=self._began(), facts=self._facts())
-            return Found("unstarted")
+                return RunDirState("lost", shim_record=self.shim_record(), facts=self._facts())
+            return RunDirState("unstarted")
         shim = started.identity() if started else None
         if record is None and started is not None and started.refused:
-            return Found("refused")
-        began = self._began()
+            return RunDirState("blocked")
+        shim_record = self.shim_record()
         if record is None and shim is not None and shim.alive:
-            return Found("alive", shim=shim, began=began, facts=self._facts())
-        # It may have ended between our two looks: its record comes first.
-        record = record or self.record()
+            return RunDirState("alive", shim=shim, shim_record=shim_record, facts=self._facts())
+        # It may have ended since the first read.
+        record = record or self.exit_record()
         kind = "ended" if record else "lost"
-        return Found(kind, shim=shim, began=began, record=record, facts=self._facts())
+        return RunDirState(kind, shim, shim_record, record, self._facts())
 
-    def record(self) -> ExitRecord | None:
-        """The exit record, when there is one that can be believed."""
+    def exit_record(self) -> ExitRecord | None:
+        """Return the exit record, when there is one that can be trusted."""
         record = self._read("exit.json", ExitRecord)
         return record if record is not None and record.attempt == self.attempt else None
 
-    def began(self) -> Began | None:
-        """What shim.json says, when it is there."""
-        return self._began()
+    def shim_record(self) -> ShimRecord | None:
+        """Return the content of shim.json, when it is there."""
+        record = self._read("shim.json", ShimRecord)
+        return record if record is not None and record.attempt == self.attempt else None
 
     def failure(self) -> tuple[str | None, str | None]:
-        """Kind and sentence of failure.json, the job's own diagnosis; Nones without one."""
+        """Return kind and sentence of failure.json, the job's own diagnosis; Nones without one."""
         raw = self.tail("failure.json", 65536)
         try:
             said: Any = json.loads(raw) if raw else None
@@ -165,7 +166,7 @@ class RunDir:
         )
 
     def saved_at(self) -> datetime | None:
-        """When the job last told of a whole checkpoint; None when it never did."""
+        """Return the time of the job's last complete checkpoint; None when there is none."""
         fd = self._open(SAVED)
         if fd is None:
             return None
@@ -177,7 +178,7 @@ class RunDir:
             os.close(fd)
 
     def tail(self, name: str, most_bytes: int) -> bytes:
-        """The last bytes of a file of the job's; empty when it is not a plain file."""
+        """Return the last bytes of one of the job's files; empty when it is not a regular file."""
         fd = self._open(name)
         if fd is None:
             return b""
@@ -189,8 +190,8 @@ class RunDir:
         finally:
             os.close(fd)
 
-    def say(self, sentence: str) -> None:
-        """Write a sentence of ours into the job's log, where its user looks."""
+    def append_to_log(self, sentence: str) -> None:
+        """Append a sentence to the job's log, where its user looks."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with contextlib.suppress(OSError):
             fd = os.open(self.path / "output.log", flags, 0o644)
@@ -198,10 +199,6 @@ class RunDir:
                 os.write(fd, sentence.encode() + b"\n")
             finally:
                 os.close(fd)
-
-    def _began(self) -> Began | None:
-        began = self._read("shim.json", Began)
-        return began if began is not None and began.attempt == self.attempt else None
 
     def _facts(self) -> LaunchFacts | None:
         raw = self._trusted("launch.json")
@@ -232,7 +229,7 @@ class RunDir:
             os.close(fd)
 
     def _open(self, name: str) -> int | None:
-        # Not blocking: a pipe put there would hold us for ever.
+        # Non-blocking: opening a named pipe that a job put there would wait for ever.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             fd = os.open(self.path / name, flags)

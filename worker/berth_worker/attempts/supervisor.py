@@ -1,4 +1,4 @@
-"""Keeps every attempt the server is interested in, and carries out what was decided."""
+"""Supervisor of all attempts: carries out what `reconcile` decides."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ import structlog
 from berth.protocol.internal import DesiredAttempt, DesiredState, ObservedAttempt
 from berth.protocol.states import Outcome
 from berth_worker.attempts.attempt import Attempt
-from berth_worker.attempts.attempt_runner import Follower
+from berth_worker.attempts.attempt_runner import AttemptRunner
 from berth_worker.attempts.reconcile import (
     Action,
+    Adopt,
+    Block,
+    Fail,
     Forget,
-    GiveUp,
-    Look,
-    Refuse,
     Start,
     Stop,
     StopTerms,
     decide,
 )
-from berth_worker.attempts.rundir import Found, RunDir
+from berth_worker.attempts.rundir import RunDir, RunDirState
 from berth_worker.devices import AttemptProcesses
 from berth_worker.devices.sampling import Sampler
-from berth_worker.launch import Starter, Surroundings
+from berth_worker.launch import HostContext, ShimLauncher
 
 _log = structlog.get_logger(__name__)
 
 
-class News(Protocol):
-    """Who is told that there is something to report."""
+class ReportTrigger(Protocol):
+    """Trigger of the next report to the server."""
 
-    def changed(self) -> None:
-        """At once."""
+    def report_now(self) -> None:
+        """Report at once."""
         ...
 
-    def soon(self) -> None:
-        """Within milliseconds."""
+    def report_soon(self) -> None:
+        """Report within milliseconds."""
         ...
 
 
 class Supervisor:
-    """Every attempt that the server is interested in. Lives on the loop's thread."""
+    """All attempts that the server wants. Belongs to the event loop's thread."""
 
     def __init__(
         self,
         tasks: anyio.abc.TaskGroup,
-        surroundings: Callable[[], Surroundings],
+        host: Callable[[], HostContext],
         sampler: Sampler,
-        starter: Starter,
-        news: News,
+        shim_launcher: ShimLauncher,
+        trigger: ReportTrigger,
         *,
         rebooted: bool,
     ) -> None:
         """`rebooted`: the last worker of this home ran before the box was restarted."""
         self._tasks = tasks
-        self._follower = Follower(self, surroundings, sampler, starter)
-        self._news = news
+        self._runner = AttemptRunner(self, host, sampler, shim_launcher)
+        self._trigger = trigger
         self._rebooted = rebooted
         self._desired = DesiredState(generation=0)
         self._attempts: dict[str, Attempt] = {}
-        self._with_news: set[str] = set()
+        self._changed: set[str] = set()
 
-    def want(self, desired: DesiredState) -> None:
-        """Take in what the server wants, and set about it."""
+    def apply(self, desired: DesiredState) -> None:
+        """Take in a new desired state and act on it."""
         self._desired = desired
         for wanted in desired.attempts:
             known = self._attempts.get(wanted.attempt)
@@ -78,53 +78,53 @@ class Supervisor:
         self._rebooted = False
 
     def observed(self, *, everything: bool) -> tuple[ObservedAttempt, ...]:
-        """What there is to tell: of all attempts, or of those with news since the last time."""
-        news, self._with_news = self._with_news, set()
-        told = (
+        """Return the attempts to report: `everything`, or those changed since the last call."""
+        changed, self._changed = self._changed, set()
+        reported = (
             attempt.observed()
             for name, attempt in self._attempts.items()
-            if everything or name in news
+            if everything or name in changed
         )
-        return tuple(one for one in told if one is not None)
+        return tuple(one for one in reported if one is not None)
 
     @property
     def has_attempts(self) -> bool:
-        """Whether the server is interested in any."""
+        """True when the server wants any."""
         return bool(self._attempts)
 
     def processes(self) -> Mapping[str, AttemptProcesses]:
-        """Who may be on the GPUs."""
+        """Return the processes of each attempt that may be on GPUs."""
         return {
             name: attempt.processes
             for name, attempt in self._attempts.items()
             if attempt.phase != "unstarted" and not attempt.gpus_clear
         }
 
-    def noticed(self, attempt: str, pid: int) -> None:
-        """A process of an attempt was seen on a GPU."""
+    def add_seen_pid(self, attempt: str, pid: int) -> None:
+        """Note that a process of an attempt was seen on a GPU."""
         known = self._attempts.get(attempt)
         if known is not None:
             known.seen_pids.add(pid)
 
-    def look_for_checkpoints(self) -> None:
-        """See which of the running attempts have told of a checkpoint since the last look."""
+    def check_checkpoints(self) -> None:
+        """Note which running attempts have reported a checkpoint since the last call."""
         for attempt in self._attempts.values():
             if attempt.phase in {"running", "stopping"}:
                 saved_at = attempt.folder.saved_at()
                 if saved_at is not None and saved_at != attempt.saved_at:
                     attempt.saved_at = saved_at
-                    self._with_news.add(attempt.name)
+                    self._changed.add(attempt.name)
 
     def lease(self, attempt: str) -> frozenset[str]:
-        """UUIDs of the GPUs that an attempt holds."""
+        """Return the UUIDs of the GPUs that an attempt holds."""
         known = self._attempts.get(attempt)
         return frozenset(gpu.uuid for gpu in known.desired.gpus) if known else frozenset()
 
     def reconcile(self) -> None:
-        """Do whatever leads from what is there to what is desired."""
+        """Act until the observed state agrees with the desired state."""
         while True:
-            seen = {name: attempt.seen for name, attempt in self._attempts.items()}
-            actions = decide(self._desired, seen)
+            observed = {name: attempt.observed_phase for name, attempt in self._attempts.items()}
+            actions = decide(self._desired, observed)
             if not actions:
                 return
             for action in actions:
@@ -132,18 +132,18 @@ class Supervisor:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Look(wanted):
-                self._look(wanted)
+            case Adopt(wanted):
+                self._adopt(wanted)
             case Start(wanted):
                 attempt = self._attempts[wanted.attempt]
                 attempt.phase = "starting"
-                self._follow(attempt, self._follower.start)
-            case GiveUp(wanted):
+                self._run(attempt, self._runner.start)
+            case Fail(wanted):
                 attempt = self._attempts[wanted.attempt]
                 attempt.phase = "starting"
-                self._follow(attempt, self._follower.give_up)
-            case Refuse(wanted):
-                self._refuse(self._attempts[wanted.attempt])
+                self._run(attempt, self._runner.fail)
+            case Block(wanted):
+                self._block(self._attempts[wanted.attempt])
             case Stop(wanted):
                 self._stop(self._attempts[wanted.attempt])
             case Forget(name):
@@ -151,68 +151,66 @@ class Supervisor:
                 if attempt.scope is not None:
                     attempt.scope.cancel()
 
-    def tell(self, attempt: Attempt, *, urgent: bool = True) -> None:
-        """There is news of an attempt."""
-        self._with_news.add(attempt.name)
-        (self._news.changed if urgent else self._news.soon)()
+    def changed(self, attempt: Attempt, *, urgent: bool = True) -> None:
+        """Report an attempt with the next report: at once if `urgent`, else within milliseconds."""
+        self._changed.add(attempt.name)
+        (self._trigger.report_now if urgent else self._trigger.report_soon)()
 
-    # What is there already
+    # Adoption
 
-    def _look(self, wanted: DesiredAttempt) -> None:
+    def _adopt(self, wanted: DesiredAttempt) -> None:
         attempt = Attempt(wanted, RunDir(wanted.run_dir, wanted.attempt))
         self._attempts[wanted.attempt] = attempt
-        found = attempt.folder.look()
+        found = attempt.folder.state()
         if self._rebooted and found.kind == "unstarted" and wanted.action == "run":
-            # What is desired before the server has heard of this boot was begun in an earlier
-            # one. It may have run: a power cut takes the claims of the last seconds with it.
+            # An attempt that is desired before the server knows of this boot belongs to an
+            # earlier boot. It may have run: a power cut can lose the claims of the last seconds.
             attempt.folder.abandon()
-            found = attempt.folder.look()
+            found = attempt.folder.state()
         self.adopt(attempt, found)
 
-    def adopt(self, attempt: Attempt, found: Found) -> None:
-        """Take up an attempt as its run directory tells it."""
+    def adopt(self, attempt: Attempt, found: RunDirState) -> None:
+        """Take up an attempt in the state of its run directory."""
         if found.kind == "unstarted":
             return
-        _log.info(
-            "attempt taken up", action="attempt.adopted", attempt=attempt.name, as_=found.kind
-        )
+        _log.info("attempt adopted", action="attempt.adopted", attempt=attempt.name, as_=found.kind)
         attempt.shim = found.shim
-        attempt.began = found.began
+        attempt.shim_record = found.shim_record
         attempt.facts = found.facts
-        attempt.record = found.record
-        if found.kind == "refused":
+        attempt.exit_record = found.exit_record
+        if found.kind == "blocked":
             attempt.phase = "ended"
             attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
             attempt.gpus_clear = True
         elif found.kind == "alive":
-            attempt.phase = "running" if found.began else "starting"
-            self._follow(attempt, self._follower.watch)
+            attempt.phase = "running" if found.shim_record else "starting"
+            self._run(attempt, self._runner.follow)
         else:
             attempt.phase = "stopping"
-            attempt.asked = StopTerms.of(attempt.desired)
-            self._follow(attempt, self._follower.conclude)
-        self.tell(attempt)
+            attempt.stop_terms = StopTerms.of(attempt.desired)
+            self._run(attempt, self._runner.finish)
+        self.changed(attempt)
 
-    def _refuse(self, attempt: Attempt) -> None:
+    def _block(self, attempt: Attempt) -> None:
         try:
             attempt.folder.make()
-            mine = attempt.folder.refuse()
+            claimed = attempt.folder.block()
         except OSError:
-            mine = True  # where nothing can be written, nothing can be claimed nor started
-        if not mine:
+            claimed = True  # where nothing can be written, no shim can claim it either
+        if not claimed:
             # An earlier worker's fork server was quicker: it runs, and will be asked to stop.
-            self.adopt(attempt, attempt.folder.look())
+            self.adopt(attempt, attempt.folder.state())
             return
         attempt.phase = "ended"
         attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
         attempt.message = "It was stopped before it started."
         attempt.gpus_clear = True
-        self.tell(attempt)
+        self.changed(attempt)
 
     # Stopping
 
     def _stop(self, attempt: Attempt) -> None:
-        terms = attempt.asked = StopTerms.of(attempt.desired)
+        terms = attempt.stop_terms = StopTerms.of(attempt.desired)
         if attempt.phase in {"starting", "running"}:
             attempt.phase = "stopping"
         try:
@@ -222,26 +220,28 @@ class Supervisor:
             )
             attempt.folder.write("stop.json", wish)
         except OSError as error:
-            # The shim then takes the grace that the job was submitted with.
+            # The shim then uses the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)
-        shim = attempt.shim or attempt.folder.look().shim
+        shim = attempt.shim or attempt.folder.state().shim
         if shim is not None:
             shim.send(signal.SIGTERM)
-        self.tell(attempt)
+        self.changed(attempt)
 
-    # Following
+    # Tasks
 
-    def _follow(self, attempt: Attempt, step: Callable[[Attempt], Awaitable[None]]) -> None:
+    def _run(self, attempt: Attempt, step: Callable[[Attempt], Awaitable[None]]) -> None:
         self._tasks.start_soon(self._guard, attempt, step, name=f"attempt {attempt.name}")
 
     async def _guard(self, attempt: Attempt, step: Callable[[Attempt], Awaitable[None]]) -> None:
-        """One attempt that cannot be followed must not take the others with it."""
+        """Run one step; an error in it must not affect other attempts."""
         with anyio.CancelScope() as attempt.scope:
             try:
                 await step(attempt)
             except Exception:  # noqa: BLE001 - whatever it was, it is logged and tried anew
                 _log.exception(
-                    "attempt is looked at anew", action="attempt.trouble", attempt=attempt.name
+                    "an attempt failed unexpectedly and is adopted again",
+                    action="attempt.trouble",
+                    attempt=attempt.name,
                 )
                 await anyio.sleep(1)
                 if self._attempts.get(attempt.name) is attempt:

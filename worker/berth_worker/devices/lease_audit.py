@@ -26,7 +26,7 @@ class Audit:
     def check(self, snapshot: BoxSnapshot) -> None:
         """Note who is where."""
         for attempt, uuid, pid in on_gpus(snapshot):
-            self._supervisor.noticed(attempt, pid)
+            self._supervisor.add_seen_pid(attempt, pid)
             lease = self._supervisor.lease(attempt)
             if lease and uuid not in lease and (attempt, uuid) not in self._told:
                 self._told.add((attempt, uuid))

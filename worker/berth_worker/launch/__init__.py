@@ -2,7 +2,7 @@
 
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.launching import launch
-from berth_worker.launch.plan import Planned, Surroundings, plan
-from berth_worker.launch.shim_launcher import Starter
+from berth_worker.launch.plan import HostContext, LaunchPlan, plan
+from berth_worker.launch.shim_launcher import ShimLauncher
 
-__all__ = ["LaunchError", "Planned", "Starter", "Surroundings", "launch", "plan"]
+__all__ = ["HostContext", "LaunchError", "LaunchPlan", "ShimLauncher", "launch", "plan"]

@@ -1,4 +1,4 @@
-"""Carrying out a planned start: the run directory, then the shim."""
+"""Carrying out a launch_plan start: the run directory, then the shim."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts.rundir import RunDir
 from berth_worker.launch import code
-from berth_worker.launch.plan import Surroundings, plan
-from berth_worker.launch.shim_launcher import Starter
+from berth_worker.launch.plan import HostContext, plan
+from berth_worker.launch.shim_launcher import ShimLauncher
 
 
 def launch(
     desired: DesiredAttempt,
     folder: RunDir,
-    around: Surroundings,
-    starter: Starter,
+    host: HostContext,
+    starter: ShimLauncher,
     *,
     directly: bool,
 ) -> tuple[int, LaunchFacts]:
     """
-    Make the run directory ready and start the shim; its notice pipe (see `Starter.start`) and
+    Make the run directory ready and start the shim; its notice pipe (see `ShimLauncher.start`) and
     the facts.
 
     May be repeated: a shim that finds the attempt claimed leaves. Raises LaunchError for what
     the user can mend, OSError for the box.
     """
-    planned = plan(desired, around)
+    launch_plan = plan(desired, host)
     folder.make()
-    owner = planned.owner if os.geteuid() == 0 else None
-    if planned.code is not None:
-        code.make(planned.code, owner)
-    for name, content in planned.files.items():
+    owner = launch_plan.owner if os.geteuid() == 0 else None
+    if launch_plan.code is not None:
+        code.make(launch_plan.code, owner)
+    for name, content in launch_plan.files.items():
         folder.write(name, content, owner=owner)
-    orders = planned.launch | {"facts": planned.facts.model_dump(mode="json")}
+    orders = launch_plan.launch | {"facts": launch_plan.facts.model_dump(mode="json")}
     folder.write("launch.json", json.dumps(orders).encode())
     pipe = starter.start(folder.path / "launch.json", directly=directly)
     # Nobody waits for this one: written while the job starts.
     with contextlib.suppress(OSError):
         folder.write("spec.json", desired.model_dump_json().encode())
-    return pipe, planned.facts
+    return pipe, launch_plan.facts

@@ -32,7 +32,7 @@ _LONGEST_ARGUMENT_BYTES = 100_000  # the kernel takes 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class HostContext:
     """What the worker knows of the box it starts jobs on."""
 
     home: Path
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class LaunchPlan:
     """A start, ready to be written down."""
 
     launch: dict[str, Any] = field(repr=False)
@@ -58,7 +58,7 @@ class Planned:
     """Folder, the user's own, into which frozen code is unpacked."""
 
 
-def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
+def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
     """
     Plan the start of an attempt.
 
@@ -68,9 +68,9 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
     interpreter = resolve(desired.python)
     if desired.snapshot is None:
         _check_folder(desired.workdir)
-    masks = _masks(desired, around)
-    visible = _visible(desired, around, masks)
-    rewritten = _rewrite(desired, around, visible, interpreter.path)
+    masks = _masks(desired, host)
+    visible = _visible(desired, host, masks)
+    rewritten = _rewrite(desired, host, visible, interpreter.path)
     files: dict[str, bytes] = {}
     argv = _argv(desired, rewritten, files)
     frozen = desired.snapshot
@@ -79,20 +79,20 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
     ):
         files["accelerate.yaml"] = NEUTRAL_ACCELERATE_CONFIG.encode()
 
-    env = environment.base(around.environment, who)
+    env = environment.base(host.environment, who)
     env["PATH"] = environment.with_interpreter(env["PATH"], interpreter)
     env |= environment.defaults(
         interpreter,
-        environment.caches(around.home, who, interpreter),
+        environment.caches(host.home, who, interpreter),
         len(desired.gpus),
-        len(around.gpus),
-        simulated=around.fence.simulated,
+        len(host.gpus),
+        simulated=host.fence.simulated,
     )
-    env |= sharing.variables(desired, around.gpus, interpreter)
+    env |= sharing.variables(desired, host.gpus, interpreter)
     env |= desired.env
     env |= rewritten.env
-    env |= _owned(desired, around, visible)
-    return Planned(
+    env |= _owned(desired, host, visible)
+    return LaunchPlan(
         launch={
             "attempt": desired.attempt,
             "argv": argv
@@ -105,17 +105,17 @@ def plan(desired: DesiredAttempt, around: Surroundings) -> Planned:
             "groups": list(who.groups),
             "umask": 0o022,
             "fence": {
-                "kind": around.fence.kind.value,
+                "kind": host.fence.kind.value,
                 "mask": masks,
-                "user_namespace": around.fence.user_namespace,
-                "drop_capabilities": list(around.fence.drop_capabilities) if masks else [],
+                "user_namespace": host.fence.user_namespace,
+                "drop_capabilities": list(host.fence.drop_capabilities) if masks else [],
                 "apply": str(APPLY),
             },
             "time_limit_s": desired.time_limit.total_seconds() if desired.time_limit else None,
             "warn_before_s": desired.warn_before.total_seconds(),
             "grace_s": desired.grace.total_seconds(),
         },
-        facts=_facts(desired, around, rewritten, masks),
+        facts=_facts(desired, host, rewritten, masks),
         owner=who.uid,
         files=files,
         code=None if frozen is None else code.folder(desired),
@@ -130,11 +130,11 @@ def _check_folder(workdir: str) -> None:
         raise LaunchError(f"The job's folder {workdir} is a file; name a folder as 'workdir'.")
 
 
-def _masks(desired: DesiredAttempt, around: Surroundings) -> list[str]:
-    fence = around.fence
+def _masks(desired: DesiredAttempt, host: HostContext) -> list[str]:
+    fence = host.fence
     if fence.simulated:
         return list(_all_masks(fence))
-    return fence.masks(desired.gpus, around.gpus)
+    return fence.masks(desired.gpus, host.gpus)
 
 
 @lru_cache(maxsize=1)
@@ -143,17 +143,15 @@ def _all_masks(fence: Fence) -> tuple[str, ...]:
     return tuple(fence.masks((), ()))
 
 
-def _visible(
-    desired: DesiredAttempt, around: Surroundings, masks: Sequence[str]
-) -> tuple[int, ...]:
+def _visible(desired: DesiredAttempt, host: HostContext, masks: Sequence[str]) -> tuple[int, ...]:
     """CUDA counts what it sees from 0: behind masks the leased GPUs, else all of the box."""
-    if masks and not around.fence.simulated:
+    if masks and not host.fence.simulated:
         return tuple(range(len(desired.gpus)))
     return tuple(gpu.index for gpu in desired.gpus)
 
 
 def _rewrite(
-    desired: DesiredAttempt, around: Surroundings, visible: tuple[int, ...], python: str
+    desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...], python: str
 ) -> Rewritten:
     try:
         view = read(desired.command, desired.script)
@@ -164,7 +162,7 @@ def _rewrite(
                 indices=tuple(gpu.index for gpu in desired.gpus),
                 visible=visible,
                 port=desired.master_port,
-                simulated=around.fence.simulated,
+                simulated=host.fence.simulated,
             ),
             Runtime(
                 python=python,
@@ -195,9 +193,7 @@ def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]
     return [*argv[: at - 1], f"{desired.run_dir}/script.sh", *argv[at + 2 :]]
 
 
-def _owned(
-    desired: DesiredAttempt, around: Surroundings, visible: tuple[int, ...]
-) -> dict[str, str]:
+def _owned(desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...]) -> dict[str, str]:
     """What nobody else may set."""
     owned = {
         "BERTH_JOB_ID": str(desired.job_id),
@@ -206,7 +202,7 @@ def _owned(
         "BERTH_WORKDIR": desired.workdir,
         "BERTH_GPU_UUIDS": ",".join(gpu.uuid for gpu in desired.gpus),
         "BERTH_GPU_INDICES": ",".join(str(gpu.index) for gpu in desired.gpus),
-        "BERTH_DEVICES": "simulated" if around.fence.simulated else "nvml",
+        "BERTH_DEVICES": "simulated" if host.fence.simulated else "nvml",
         "BERTH_GRACE_S": f"{desired.grace.total_seconds():g}",
         "BERTH_WARN_BEFORE_S": f"{desired.warn_before.total_seconds():g}",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -222,10 +218,10 @@ def _owned(
 
 
 def _facts(
-    desired: DesiredAttempt, around: Surroundings, rewritten: Rewritten, masks: Sequence[str]
+    desired: DesiredAttempt, host: HostContext, rewritten: Rewritten, masks: Sequence[str]
 ) -> LaunchFacts:
-    visible = _visible(desired, around, masks)
-    whole_box = len(desired.gpus) == len(around.gpus)
+    visible = _visible(desired, host, masks)
+    whole_box = len(desired.gpus) == len(host.gpus)
     return LaunchFacts(
         launcher=rewritten.launcher,
         before=rewritten.before,
@@ -233,5 +229,5 @@ def _facts(
         changes=rewritten.changes,
         cuda_visible_devices=",".join(map(str, visible)),
         master_port=desired.master_port,
-        fence=around.fence.kind if masks or whole_box else FenceKind.ADVISORY,
+        fence=host.fence.kind if masks or whole_box else FenceKind.ADVISORY,
     )

@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _PROGRAM = str(Path(shim.__file__).with_name("__main__.py"))
 
 
-class Starter:
+class ShimLauncher:
     """
     Starts one shim per attempt. Shims live on when the starter, or its process, dies.
 

@@ -1,4 +1,4 @@
-"""Two conversations with the server: what should be, and what is."""
+"""The worker's two conversations with the server: desired state in, reports out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anyio.to_thread
 import structlog
 from pydantic import ValidationError
 
+from berth.backoff import Backoff
 from berth.protocol.internal import DesiredState
 from berth_worker.server_link.unix_http import Channel, ServerAwayError, ServerRefusedError
 
@@ -22,34 +23,34 @@ _LONGEST_PAUSE_S = 0.5
 
 
 class Link:
-    """Hears the desired state and sends reports, for ever, whatever becomes of the server."""
+    """Receives the desired state and sends reports, for ever, through every outage of the server."""
 
     def __init__(
-        self, socket: Path, report: Callable[[bool], bytes], on_told: Callable[[], None]
+        self, socket: Path, report: Callable[[bool], bytes], on_reported: Callable[[], None]
     ) -> None:
         """
-        `report` makes the next report; it is told whether the server may be another than
-        before, which knows nothing yet. `on_told` is called after each that was taken.
+        `report` builds the next report; its argument is True when the server may have been
+        replaced and knows nothing yet. `on_reported` is called after each accepted report.
         """
-        # Not sent again as it was: a server that came anew, and has come to the same generation,
-        # would let it wait.
+        # Not resent unchanged: a restarted server that has reached the same generation would
+        # hold the request.
         self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S, again=False)
         self._reporting = Channel(socket, _ANSWER_WITHIN_S)
         self._report = report
-        self._on_told = on_told
+        self._on_reported = on_reported
         self._heard = anyio.Event()
-        self._news = anyio.Event()
+        self._due = anyio.Event()
         self._urgent = anyio.Event()
         self._threads = anyio.CapacityLimiter(2)
 
-    def changed(self) -> None:
-        """Something is to be reported at once: somebody waits for it."""
+    def report_now(self) -> None:
+        """Report at once: something waits for it."""
         self._urgent.set()
-        self._news.set()
+        self._due.set()
 
-    def soon(self) -> None:
-        """Something is to be reported within milliseconds, with what else comes until then."""
-        self._news.set()
+    def report_soon(self) -> None:
+        """Report within milliseconds, together with what else changes until then."""
+        self._due.set()
 
     def close(self) -> None:
         """End both conversations, also in the middle of an answer."""
@@ -57,10 +58,10 @@ class Link:
         self._reporting.interrupt()
 
     async def listen(self, on_desired: Callable[[DesiredState], None]) -> None:
-        """Hand over every desired state that the server tells."""
+        """Pass every desired state that the server sends to `on_desired`."""
         generation: int | None = None
         connections = 0
-        pause = _Pause("the server cannot be asked what should run")
+        retry = _Retry("the server does not answer with the desired state")
         while True:
             after = "" if generation is None else f"&after={generation}"
             try:
@@ -69,41 +70,41 @@ class Link:
                 )
                 desired = DesiredState.model_validate_json(answer)
             except (ServerAwayError, ServerRefusedError, ValidationError) as error:
-                # Another server counts generations anew: ask without one.
+                # A restarted server counts generations from the start: ask without one.
                 generation = None
-                await pause.take(error)
+                await retry.pause(error)
                 continue
-            pause.over()
+            retry.succeeded()
             if desired.generation != generation or connections != self._listening.connections:
                 if connections != self._listening.connections:
-                    self.changed()  # it may be another server, which waits for the first report
+                    self.report_now()  # perhaps a restarted server, which waits for the first report
                 generation, connections = desired.generation, self._listening.connections
                 on_desired(desired)
                 self._heard.set()
 
-    async def tell(self) -> None:
-        """Send a report whenever there is news; the first one after the first desired state."""
+    async def send_reports(self) -> None:
+        """Send a report whenever one is due; the first one follows the first desired state."""
         connections = 0
-        pause = _Pause("the server takes no report")
+        retry = _Retry("the server does not take the report")
         await self._heard.wait()
         while True:
-            await self._news.wait()
+            await self._due.wait()
             with anyio.move_on_after(_SOON_S):
                 await self._urgent.wait()
-            self._news, self._urgent = anyio.Event(), anyio.Event()
+            self._due, self._urgent = anyio.Event(), anyio.Event()
             try:
                 body = self._report(connections != self._reporting.connections)
                 connections = self._reporting.connections
                 await self._ask(self._reporting, "POST", "/internal/v1/report", body)
             except (ServerAwayError, ServerRefusedError) as error:
-                self.changed()
+                self.report_now()
                 connections = -1
-                await pause.take(error)
+                await retry.pause(error)
             else:
-                pause.over()
-                self._on_told()
+                retry.succeeded()
+                self._on_reported()
                 if connections != self._reporting.connections:
-                    self.changed()  # it was another server: it needs the whole story
+                    self.report_now()  # a restarted server needs the full report
 
     async def _ask(
         self, channel: Channel, method: str, target: str, body: bytes | None = None
@@ -113,20 +114,22 @@ class Link:
         )
 
 
-class _Pause:
-    """Growing pauses between attempts, told once per absence."""
+class _Retry:
+    """Backoff between attempts; logs the start and the end of each outage."""
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._failures = 0
 
-    async def take(self, error: Exception) -> None:
+    async def pause(self, error: Exception) -> None:
         if self._failures == 0:
             _log.info(self._what, action="server.away", reason=str(error))
-        await anyio.sleep(min(_FIRST_PAUSE_S * 2 ** min(self._failures, 10), _LONGEST_PAUSE_S))
+        await anyio.sleep(self._backoff.next_s())
         self._failures += 1
 
-    def over(self) -> None:
+    def succeeded(self) -> None:
         if self._failures:
             _log.info("the server is back", action="server.back", tries=self._failures)
+            self._backoff.reset()
         self._failures = 0
