@@ -12,12 +12,13 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
-from berth_server.core.model import GpuView, JobView, LeaseView, RunningView, Snapshot, Usage
+from berth_server.core.forecast import plan_with_forecast
+from berth_server.core.model import GpuView, JobView, LeaseView, Plan, RunningView, Snapshot, Usage
 from berth_server.core.policy import plan
 from berth_server.core.settings import Limits, PolicySettings
 
@@ -31,14 +32,14 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=100)
     options = parser.parse_args()
     snapshot = _snapshot(options.jobs)
-    limited = PolicySettings(user_limits=Limits(running_gpus=4), forecast_depth=0)
+    limited = PolicySettings(user_limits=Limits(running_gpus=4))
     kinds = {
-        "decision alone": PolicySettings(forecast_depth=0),
-        "with limits for each user": limited,
-        "with the expected starts of the first 100": PolicySettings(),
+        "decision alone": (plan, PolicySettings()),
+        "with limits for each user": (plan, limited),
+        "with the expected starts of the first 100": (plan_with_forecast, PolicySettings()),
     }
-    for name, settings in kinds.items():
-        passes = [_pass_ms(snapshot, settings) for _ in range(options.passes)]
+    for name, (decide, settings) in kinds.items():
+        passes = [_pass_ms(decide, snapshot, settings) for _ in range(options.passes)]
         cpu, wall = (_spread(times_ms) for times_ms in zip(*passes, strict=True))
         print(f"{options.jobs:,} queued, {name}: CPU {cpu}; wall {wall}")
 
@@ -47,7 +48,9 @@ def _spread(times_ms: Sequence[float]) -> str:
     return f"fastest {min(times_ms):.1f} ms, median {statistics.median(times_ms):.1f} ms"
 
 
-def _pass_ms(snapshot: Snapshot, settings: PolicySettings) -> tuple[float, float]:
+def _pass_ms(
+    decide: Callable[[Snapshot, PolicySettings], Plan], snapshot: Snapshot, settings: PolicySettings
+) -> tuple[float, float]:
     """
     CPU and wall time of one pass over a snapshot that was not seen before.
 
@@ -61,7 +64,7 @@ def _pass_ms(snapshot: Snapshot, settings: PolicySettings) -> tuple[float, float
         user_usage=snapshot.user_usage,
     )
     began, cpu_began = time.perf_counter(), time.process_time()
-    plan(fresh, settings)
+    decide(fresh, settings)
     cpu_s, wall_s = time.process_time() - cpu_began, time.perf_counter() - began
     return 1000 * cpu_s, 1000 * wall_s
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from workload import TraceJob
@@ -34,8 +33,7 @@ class BerthPolicy:
     """
 
     def __init__(self, gpus: int, settings: PolicySettings, *, true_lengths: bool = False) -> None:
-        # Expected starts are for people; leaving them out changes no decision.
-        self.settings = replace(settings, forecast_depth=0)
+        self.settings = settings
         self.history = History()
         self.true_lengths = true_lengths
         self.free = [

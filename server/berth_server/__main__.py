@@ -19,7 +19,7 @@ from berth_server.core.settings import PolicySettings
 from berth_server.home import HomeError, claim, tcp_socket, unix_socket
 from berth_server.serve import serve
 from berth_server.service.scheduling.timers import on_start
-from berth_server.service.service import Options, Service
+from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
 from berth_server.store.database import Database, StoreError
 from berth_server.store.migrate import SchemaError
@@ -69,9 +69,9 @@ def _run(home: Home, chosen: Settings, policy: PolicySettings) -> None:
             snapshot_most_bytes=parse_size(chosen.snapshot_max),
             policy=policy,
         )
-        service = Service(db, options)
-        context = Context(service=service, settings=chosen, home=home.folder, version=version())
-        on_start(service, context.version)
+        server = ServerState(db, options)
+        context = Context(server=server, settings=chosen, home=home.folder, version=version())
+        on_start(server, context.version)
         sockets = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
         if chosen.listen != "off":
             sockets.append(tcp_socket(*settings.split_address(chosen.listen)))

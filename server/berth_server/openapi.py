@@ -10,7 +10,7 @@ from pathlib import Path
 from berth_server.__main__ import version
 from berth_server.api.app import create_app
 from berth_server.api.context import Context
-from berth_server.service.service import Options, Service
+from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
 from berth_server.store.database import Database
 
@@ -20,8 +20,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         db = Database(home / "berth.db")
-        service = Service(db, Options(home=home))
-        context = Context(service=service, settings=Settings(), home=home, version=version())
+        server = ServerState(db, Options(home=home))
+        context = Context(server=server, settings=Settings(), home=home, version=version())
         document = create_app(context).openapi()
         db.close()
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)

@@ -10,10 +10,15 @@ from datetime import time, timedelta, tzinfo
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from berth.units import parse_duration
 from berth_server.settings import SettingsError
 
+log = structlog.get_logger()
 T = TypeVar("T")
+_FORMER = frozenset({"forecast_depth"})
+"""Settings of earlier versions, which files may still have: read, named in the log, ignored."""
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -29,6 +34,9 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "[policy]") -> T
     known = [field.name for field in fields(cast("Any", kind))]
     values: dict[str, Any] = {}
     for name, value in table.items():
+        if name in _FORMER and where == "[policy]":
+            log.warning("settings.ignored", setting=f"policy.{name}")
+            continue
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             mend = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(known)}."

@@ -27,7 +27,7 @@ from berth_server.service.attempts.report import on_report
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.jobs import check, submit
 from berth_server.service.scheduling.explain import explain_job
-from berth_server.service.service import Options, Service
+from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Database
@@ -54,7 +54,7 @@ class Clock:
 class FakeWorker:
     """A worker that does and sees what the test says."""
 
-    service: Service
+    server: ServerState
     clock: Callable[[], float]
     gpus: int = 8
     memory_bytes: int = 80 * GIB
@@ -95,11 +95,11 @@ class FakeWorker:
         )
 
     def tell(self, *seen: ObservedAttempt, snapshot: bool = True) -> None:
-        on_report(self.service, self.report(*seen, snapshot=snapshot))
+        on_report(self.server, self.report(*seen, snapshot=snapshot))
 
     def token(self, attempt: str) -> str:
         job_id, _, number = attempt.partition(".")
-        record = attempts.get(self.service.db.read, int(job_id), int(number))
+        record = attempts.get(self.server.db.read, int(job_id), int(number))
         assert record is not None
         return record.token
 
@@ -152,7 +152,7 @@ class FakeWorker:
 class Desk:
     """A service and what a test does with it."""
 
-    service: Service
+    server: ServerState
     clock: Clock
     worker: FakeWorker
 
@@ -162,10 +162,10 @@ class Desk:
         if "script" not in spec:
             spec.setdefault("command", ["true"])
         prepared = check.look(JobSpec(**spec), caller)
-        return submit.on_submit(self.service, caller, [prepared]).first_id
+        return submit.on_submit(self.server, caller, [prepared]).first_id
 
     def job(self, job_id: int) -> JobRecord:
-        found = jobs.get(self.service.db.read, job_id)
+        found = jobs.get(self.server.db.read, job_id)
         assert found is not None
         return found
 
@@ -174,11 +174,11 @@ class Desk:
 
     def explain(self, job_id: int) -> str:
         """All reasons of a job, in sentences."""
-        return " ".join(r.sentence for r in explain_job(self.service, job_id).reasons)
+        return " ".join(r.sentence for r in explain_job(self.server, job_id).reasons)
 
     def held(self) -> dict[str, str]:
         """Attempt by GPU, as the database has it."""
-        rows = self.service.db.read.all(
+        rows = self.server.db.read.all(
             "SELECT gpu_uuid, job_id, number FROM leases WHERE released_at IS NULL"
         )
         return {uuid: f"{job_id}.{number}" for uuid, job_id, number in rows}
@@ -187,7 +187,7 @@ class Desk:
         """The kinds of all events, or of one job's, in order."""
         where = "" if job_id is None else f"WHERE job_id = {job_id}"
         return [
-            r[0] for r in self.service.db.read.all(f"SELECT kind FROM events {where} ORDER BY id")
+            r[0] for r in self.server.db.read.all(f"SELECT kind FROM events {where} ORDER BY id")
         ]
 
 
@@ -214,8 +214,8 @@ def open_desk(
     try:
         # So that the tests of several users work whoever runs them.
         options = Options(home=home, allow_other_users=True, policy=policy or PolicySettings())
-        service = Service(db, options, clock)
-        yield Desk(service, clock, FakeWorker(service, clock))
+        server = ServerState(db, options, clock)
+        yield Desk(server, clock, FakeWorker(server, clock))
     finally:
         db.close()
 
@@ -247,7 +247,7 @@ class Rest:
     def __init__(self, desk: Desk, home: Path, settings: Settings | None = None) -> None:
         self.desk = desk
         self.context = Context(
-            service=desk.service, settings=settings or Settings(), home=home, version="0"
+            server=desk.server, settings=settings or Settings(), home=home, version="0"
         )
         self.app = create_app(self.context)
 

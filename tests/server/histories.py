@@ -26,6 +26,7 @@ from berth_server.service.jobs.patch import on_patch
 from berth_server.service.jobs.retry import on_retry
 from berth_server.service.scheduling.cache import Board
 from berth_server.service.scheduling.timers import next_due, on_due
+from berth_server.store import events
 
 ROOT = Caller(0, "root")
 GPUS = 4
@@ -59,7 +60,7 @@ class Histories(RuleBasedStateMachine):
         return self.ids[number % len(self.ids)]
 
     def alive(self, number: int) -> str | None:
-        found = sorted(self.desk.service.board.alive)
+        found = sorted(self.desk.server.cache.alive)
         if not found:
             return None
         job_id, attempt = found[number % len(found)]
@@ -104,7 +105,7 @@ class Histories(RuleBasedStateMachine):
     def act(self, number, verb):
         if self.ids:
             try:
-                verb(self.desk.service, ROOT, self.pick(number))
+                verb(self.desk.server, ROOT, self.pick(number))
             except Refused:
                 return
 
@@ -112,7 +113,7 @@ class Histories(RuleBasedStateMachine):
     def patch(self, number, priority):
         if self.ids:
             try:
-                on_patch(self.desk.service, ROOT, self.pick(number), JobPatch(priority=priority))
+                on_patch(self.desk.server, ROOT, self.pick(number), JobPatch(priority=priority))
             except Refused:
                 return
 
@@ -143,7 +144,7 @@ class Histories(RuleBasedStateMachine):
         before = self.rows()
         attempt = f"{self.pick(number)}.1"
         job_id = int(attempt.partition(".")[0])
-        if (job_id, 1) in self.desk.service.board.alive and not forged:
+        if (job_id, 1) in self.desk.server.cache.alive and not forged:
             return
         token = "0" * 32 if forged or not self.desk.job(job_id).attempts else None
         self.desk.worker.ended(attempt, 1, token=token)
@@ -163,15 +164,15 @@ class Histories(RuleBasedStateMachine):
     def drain(self, gpu, verb, lasts_s):
         if verb == "drain":
             until = None if lasts_s is None else self.moment(lasts_s)
-            on_drain(self.desk.service, ROOT, str(gpu), None, until)
+            on_drain(self.desk.server, ROOT, str(gpu), None, until)
         else:
-            on_undrain(self.desk.service, ROOT, str(gpu))
+            on_undrain(self.desk.server, ROOT, str(gpu))
 
     @rule(gpu=st.integers(0, GPUS - 1), lasts_s=st.sampled_from([5.0, 20.0]))
     def reserve(self, gpu, lasts_s):
         wish = ReservationRequest(gpus=[str(gpu)], users=["nobody"], ends_at=self.moment(lasts_s))
         try:
-            on_reserve(self.desk.service, ROOT, wish)
+            on_reserve(self.desk.server, ROOT, wish)
         except Refused:  # for somebody else already
             return
 
@@ -183,9 +184,9 @@ class Histories(RuleBasedStateMachine):
         self.desk.clock.now += seconds
         if worker:
             self.desk.worker.tell()
-        due = next_due(self.desk.service)
+        due = next_due(self.desk.server)
         if due is not None and due <= self.desk.clock.now:
-            on_due(self.desk.service)
+            on_due(self.desk.server)
 
     @rule()
     def restart(self):
@@ -199,7 +200,7 @@ class Histories(RuleBasedStateMachine):
         self.desk.worker.tell()
 
     def rows(self) -> list[Any]:
-        read = self.desk.service.db.read
+        read = self.desk.server.db.read
         return [
             read.all(f"SELECT * FROM {table} ORDER BY 1, 2")
             for table in ("jobs", "attempts", "leases", "port_leases")
@@ -209,7 +210,7 @@ class Histories(RuleBasedStateMachine):
     def the_promises_hold(self):
         if not hasattr(self, "desk"):
             return
-        read = self.desk.service.db.read
+        read = self.desk.server.db.read
         jobs = {row[0]: row[1:] for row in read.all("SELECT id, state, gpus, attempts FROM jobs")}
         attempts = read.all("SELECT job_id, number, state, released_at, gpus, token FROM attempts")
         held: dict[tuple[int, int], int] = {}
@@ -236,7 +237,7 @@ class Histories(RuleBasedStateMachine):
                 a[2] != "ended" for a in attempts
             )
         # The audit log only grows, and its last word on a job is the job's state.
-        newest = self.desk.service.last_event_id()
+        newest = events.last_id(self.desk.server.db.read)
         assert newest >= self.events_seen
         self.events_seen = newest
         told = dict(
@@ -254,12 +255,12 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "desk"):
             return
         board, fresh = (
-            self.desk.service.board,
+            self.desk.server.cache,
             Board(
-                lambda _: None, self.desk.service.groups.of, self.desk.service.options.freezer.path
+                lambda _: None, self.desk.server.groups.of, self.desk.server.options.freezer.path
             ),
         )
-        fresh.load(self.desk.service.db.read, self.desk.clock.now)
+        fresh.load(self.desk.server.db.read, self.desk.clock.now)
         # Estimates are those of the moment at which a job was last touched.
         for ours, theirs in ((board.pending, fresh.pending), (board.running, fresh.running)):
             assert {k: replace(view, estimate=None) for k, view in ours.items()} == theirs
@@ -273,13 +274,13 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "desk"):
             return
         desk = self.desk
-        if not desk.service.sight.fresh(desk.clock.now, 10.0):
+        if not desk.server.worker_state.fresh(desk.clock.now, 10.0):
             return
         blocked = {gpu for gpu, seen in desk.worker.processes.items() if seen}
-        blocked |= {int(uuid[4:]) for uuid in desk.service.drains}
-        blocked |= {int(uuid[4:]) for kept in desk.service.reservations for uuid in kept.gpus}
+        blocked |= {int(uuid[4:]) for uuid in desk.server.drains}
+        blocked |= {int(uuid[4:]) for kept in desk.server.reservations for uuid in kept.gpus}
         free = GPUS - len(blocked | {int(uuid[4:]) for uuid in desk.held()})
-        queued = desk.service.db.read.all(
+        queued = desk.server.db.read.all(
             "SELECT gpus FROM jobs WHERE state = 'queued' ORDER BY priority DESC, id"
         )
         assert not queued or queued[0][0] > free

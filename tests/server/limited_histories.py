@@ -24,8 +24,9 @@ from berth_server.service.gpus.drain import on_undrain
 from berth_server.service.gpus.reservations import on_reserve, on_unreserve
 from berth_server.service.jobs import check
 from berth_server.service.jobs.hold import on_release
-from berth_server.service.scheduling import apply
+from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.service.scheduling.timers import on_due
+from berth_server.service.transaction import replan
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 CALLERS = (ADA, BOB)
@@ -111,14 +112,14 @@ class LimitedHistories(Histories):
             max_gpu_hours=hours,
             early_stop=rule_,
             add=bool(
-                self.desk.service.db.read.value(
+                self.desk.server.db.read.value(
                     "SELECT count(*) FROM ablations WHERE id = ?", (study,)
                 )
             ),
         )
         try:
-            prepared = [check.look(one, ADA) for one in wanted(self.desk.service, ADA, spec).specs]
-            made = on_ablation(self.desk.service, ADA, spec, prepared) if prepared else None
+            prepared = [check.look(one, ADA) for one in wanted(self.desk.server, ADA, spec).specs]
+            made = on_ablation(self.desk.server, ADA, spec, prepared) if prepared else None
         except Refused:
             return
         self.ids += list(made.ids) if made else []
@@ -126,17 +127,17 @@ class LimitedHistories(Histories):
     @rule(study=st.sampled_from(STUDIES), running=st.sampled_from([None, 1, 3]))
     def other_caps(self, study, running):
         try:
-            on_change(self.desk.service, ROOT, study, AblationPatch(max_running=running))
+            on_change(self.desk.server, ROOT, study, AblationPatch(max_running=running))
         except Refused:
             return
 
     @rule(number=st.integers(0, 9))
     def stops_early(self, number):
-        for one in EarlyStops().watched(self.desk.service):
+        for one in EarlyStops().watched(self.desk.server):
             candidates = sorted(one.stoppable)
             if candidates:
                 ends = {candidates[number % len(candidates)]: "Stopped early: a test says so."}
-                on_early_stop(self.desk.service, one, ends)
+                on_early_stop(self.desk.server, one, ends)
 
     @rule(
         cards=st.sets(st.integers(0, GPUS - 1), min_size=1),
@@ -152,15 +153,15 @@ class LimitedHistories(Histories):
             ends_at=self.moment((begins_h + lasts_h) * 3600.0 + 1.0),
         )
         try:
-            on_reserve(self.desk.service, ROOT, wish)
+            on_reserve(self.desk.server, ROOT, wish)
         except Refused:
             return
 
     @rule(number=st.integers(0, 9))
     def unreserve(self, number):
-        kept = self.desk.service.reservations
+        kept = self.desk.server.reservations
         if kept:
-            on_unreserve(self.desk.service, ROOT, kept[number % len(kept)].id)
+            on_unreserve(self.desk.server, ROOT, kept[number % len(kept)].id)
 
     @rule(seconds=st.sampled_from([-1.0, 0.0, 1.0]))
     def the_clock_jumps_over_an_edge(self, seconds):
@@ -177,9 +178,9 @@ class LimitedHistories(Histories):
     @rule()
     def plan_again(self):
         """What a look says of each job is what the scheduler does next; the same, asked twice."""
-        service = self.desk.service
+        server = self.desk.server
         self.desk.worker.tell()
-        seen = apply.snapshot(service, self.desk.clock.now)
+        seen = snapshot(server, self.desk.clock.now)
         made = plan(seen, POLICY)
         assert plan(seen, POLICY) == made
         free = {
@@ -188,15 +189,14 @@ class LimitedHistories(Histories):
             if not any(reason.blocking for reason in explain(seen, made, job.id).reasons)
         }
         before = self.attempts()
-        service.planner.all_next_time()
-        service.plan_now()
+        replan(server)
         assert {job_id for job_id, _ in self.attempts() - before} == free == set(made.started)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.desk.clock.now, UTC)
 
     def attempts(self) -> set[tuple[int, int]]:
-        return set(self.desk.service.db.read.all("SELECT job_id, number FROM attempts"))
+        return set(self.desk.server.db.read.all("SELECT job_id, number FROM attempts"))
 
     def no_gpu_is_idle_while_the_next_job_could_use_it(self):
         """Not said here: limits leave GPUs idle."""
@@ -212,7 +212,7 @@ class LimitedHistories(Histories):
 
     def look_at_start(self, job_id: int, number: int) -> None:
         """Counted anew from the rows: limits, caps, reservations, dependencies, times."""
-        read, now = self.desk.service.db.read, self.desk.clock.now
+        read, now = self.desk.server.db.read, self.desk.clock.now
         job = self.desk.job(job_id)
         assert job.not_before is None or job.not_before <= now
         needs = "SELECT j.state FROM dependencies d JOIN jobs j ON j.id = d.depends_on WHERE d.job_id = ?"
@@ -233,13 +233,13 @@ class LimitedHistories(Histories):
             "SELECT gpus FROM attempts WHERE job_id = ? AND number = ?", (job_id, number)
         )
         for uuid, _, _ in json.loads(row):
-            assert uuid not in self.desk.service.drains
-            for kept in self.desk.service.reservations:
+            assert uuid not in self.desk.server.drains
+            for kept in self.desk.server.reservations:
                 if uuid in kept.gpus and job.user not in kept.users and kept.ends_at > now:
                     assert kept.starts_at >= now + bound_s
 
     def look_at_caps(self, job_id: int) -> None:
-        read, now = self.desk.service.db.read, self.desk.clock.now
+        read, now = self.desk.server.db.read, self.desk.clock.now
         caps = read.all(
             "SELECT a.id, a.max_running, a.max_gpu_hours, j.gpus FROM ablations a"
             " JOIN jobs j ON j.ablation = a.id WHERE j.id = ?",
@@ -263,30 +263,28 @@ class LimitedHistories(Histories):
         super().teardown()
 
     def let_all_end(self) -> None:
-        service, worker = self.desk.service, self.desk.worker
+        server, worker = self.desk.server, self.desk.worker
         worker.processes.clear()
         worker.tell()
-        for uuid in list(service.drains):
-            on_undrain(service, ROOT, uuid)
-        for kept in list(service.reservations):
-            on_unreserve(service, ROOT, kept.id)
+        for uuid in list(server.drains):
+            on_undrain(server, ROOT, uuid)
+        for kept in list(server.reservations):
+            on_unreserve(server, ROOT, kept.id)
         for study in STUDIES:
-            if service.db.read.value("SELECT count(*) FROM ablations WHERE id = ?", (study,)):
-                on_change(service, ROOT, study, AblationPatch(max_running=None, max_gpu_hours=None))
-        for (job_id,) in service.db.read.all("SELECT id FROM jobs WHERE state = 'held'"):
-            on_release(service, ROOT, job_id)
+            if server.db.read.value("SELECT count(*) FROM ablations WHERE id = ?", (study,)):
+                on_change(server, ROOT, study, AblationPatch(max_running=None, max_gpu_hours=None))
+        for (job_id,) in server.db.read.all("SELECT id FROM jobs WHERE state = 'held'"):
+            on_release(server, ROOT, job_id)
         # Some may start at night only.
         for _ in range(24 + 3 * len(self.ids)):
-            for job_id, number in sorted(service.board.alive):
+            for job_id, number in sorted(server.cache.alive):
                 worker.ended(f"{job_id}.{number}", 0)
-            if not service.board.pending and not service.board.alive:
+            if not server.cache.pending and not server.cache.alive:
                 break
             self.desk.clock.now += 3600.0
             worker.tell()
-            on_due(service)
+            on_due(server)
         left = [
-            i
-            for i, state in service.db.read.all("SELECT id, state FROM jobs")
-            if state not in FINAL
+            i for i, state in server.db.read.all("SELECT id, state FROM jobs") if state not in FINAL
         ]
         assert not left, [self.desk.explain(job_id) for job_id in left]

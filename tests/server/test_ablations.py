@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from berth_server.service.transaction import replan
+
 URL = "/api/v1/ablations"
 NOBODY = 65_534
 
@@ -141,7 +143,7 @@ class TestCaps:
         assert shown.get("expected_start") is None
         with open_desk(tmp_path, desk.clock) as again:
             again.worker.tell()
-            again.service.plan_now()
+            replan(again.server)
             assert again.state(ids[1]) == "queued"
             assert "2 GPU-hours" in again.explain(ids[1])
         patched = api.patch(f"{URL}/study", json={"max_gpu_hours": 4})
@@ -166,10 +168,10 @@ class TestRerun:
             finish(desk, job_id, code)
         api.post(f"/api/v1/jobs/{ids[3]}/cancel")
         desk.worker.ended(f"{ids[3]}.1", None, signal=15, cause="stopped")
-        before = desk.service.db.commits
+        before = desk.server.db.commits
         answer = api.post(f"{URL}/study/rerun")
         assert answer.json()["ids"] == ids[1:3]
-        assert desk.service.db.commits == before + 1
+        assert desk.server.db.commits == before + 1
         assert states(desk, ids) == ["succeeded", "starting", "starting", "cancelled"]
         wish = api.post(f"{URL}/study/rerun", json={"which": "cancelled"})
         assert wish.json()["ids"] == [ids[3]]

@@ -148,7 +148,7 @@ class TestTokens:
     def test_no_secret_is_on_the_disk(self, rest, desk, tmp_path):
         """Only digests are kept."""
         _, secret = mint(rest, 1)
-        desk.service.db.read.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        desk.server.db.read.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert secret.encode() not in (tmp_path / "berth.db").read_bytes()
 
     def test_use_is_noted_to_the_minute(self, rest, desk):
@@ -156,13 +156,13 @@ class TestTokens:
         _, secret = mint(rest, 1)
         with rest.client(None, headers=bearer(secret)) as api:
             api.get("/api/v1/me")
-            first = desk.service.db.read.value("SELECT last_used_at FROM tokens")
+            first = desk.server.db.read.value("SELECT last_used_at FROM tokens")
             desk.clock.now += 30
             api.get("/api/v1/me")
-            assert desk.service.db.read.value("SELECT last_used_at FROM tokens") == first
+            assert desk.server.db.read.value("SELECT last_used_at FROM tokens") == first
             desk.clock.now += 31
             api.get("/api/v1/me")
-            assert desk.service.db.read.value("SELECT last_used_at FROM tokens") == first + 61
+            assert desk.server.db.read.value("SELECT last_used_at FROM tokens") == first + 61
 
 
 class TestLogin:
@@ -254,7 +254,7 @@ def test_what_is_open_is_open(rest, path):
 
 def test_a_server_that_is_not_root_takes_no_jobs_of_others(rest, desk, monkeypatch):
     """They would run with its rights; the sentence names both ways out."""
-    desk.service.options = replace(desk.service.options, allow_other_users=False)
+    desk.server.options = replace(desk.server.options, allow_other_users=False)
     monkeypatch.setattr("os.geteuid", lambda: 4242)
     monkeypatch.setattr("os.getuid", lambda: 4242)
     with rest.client(1) as api:
@@ -267,6 +267,6 @@ def test_a_server_that_is_not_root_takes_no_jobs_of_others(rest, desk, monkeypat
 def test_revoking_a_session_by_token_id_works_for_its_owner(desk):
     """A lost laptop's session can be ended."""
     me = Caller(1, "daemon")
-    made = on_create(desk.service, me, "a browser", 60.0, "session")
-    on_revoke(desk.service, me, made.token.id)
-    assert desk.service.db.read.value("SELECT count(*) FROM tokens") == 0
+    made = on_create(desk.server, me, "a browser", 60.0, "session")
+    on_revoke(desk.server, me, made.token.id)
+    assert desk.server.db.read.value("SELECT count(*) FROM tokens") == 0

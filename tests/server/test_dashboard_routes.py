@@ -25,7 +25,7 @@ def run_dir(api, desk) -> Path:
     """The run directory of a running job's attempt 1.1."""
     desk.submit(gpus=1)
     desk.worker.running("1.1")
-    folder = Path(desk.service.board.desired_state().attempts[0].run_dir)
+    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
     folder.mkdir(parents=True)
     return folder
 

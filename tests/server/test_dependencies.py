@@ -40,7 +40,7 @@ class TestDependencies:
         """Cancelled is not succeeded."""
         desk.submit(hold=True)
         second = desk.submit(depends_on=[1])
-        on_cancel(desk.service, ROOT, 1)
+        on_cancel(desk.server, ROOT, 1)
         assert desk.state(second) == "failed"
 
     def test_a_retried_failure_does_not_fail_dependents(self, desk):
@@ -67,9 +67,9 @@ class TestDependencies:
         second = desk.submit(gpus=1, depends_on=[1])
         desk.worker.ended("1.1", 1)
         with pytest.raises(Conflict, match="retry job 1 first"):
-            on_retry(desk.service, ROOT, second)
-        on_retry(desk.service, ROOT, 1)
-        on_retry(desk.service, ROOT, second)
+            on_retry(desk.server, ROOT, second)
+        on_retry(desk.server, ROOT, 1)
+        on_retry(desk.server, ROOT, second)
         assert desk.state(second) == "waiting"
         desk.worker.ended("1.2", 0)
         assert desk.state(second) == "starting"
@@ -80,12 +80,12 @@ class TestDependencies:
         when = desk.clock.time().fromtimestamp(at, desk.clock.time().tzinfo)
         job_id = desk.submit(gpus=1, not_before=when)
         assert desk.state(job_id) == "waiting"
-        assert next_due(desk.service) == pytest.approx(at)
+        assert next_due(desk.server) == pytest.approx(at)
         desk.clock.now += 59.5
-        on_due(desk.service)
+        on_due(desk.server)
         assert desk.state(job_id) == "waiting"
         desk.clock.now = at
         desk.worker.tell()
-        on_due(desk.service)
+        on_due(desk.server)
         assert desk.state(job_id) == "starting"
-        assert next_due(desk.service) is None
+        assert next_due(desk.server) is None

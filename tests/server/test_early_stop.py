@@ -21,9 +21,9 @@ def looking(desk):
 
     def look() -> list[int]:
         ended: list[int] = []
-        for watched in early.watched(desk.service):
+        for watched in early.watched(desk.server):
             found = early.read(watched)
-            on_early_stop(desk.service, watched, found)
+            on_early_stop(desk.server, watched, found)
             ended += found
         return ended
 
@@ -43,7 +43,7 @@ def writes(
     desk: Any, job_id: int, *values: float, first: int = 1, name: str = "metrics.jsonl"
 ) -> None:
     """The job's last attempt measures losses."""
-    record = attempts.last(desk.service.db.read, job_id)
+    record = attempts.last(desk.server.db.read, job_id)
     folder = Path(record.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("a") as file:
@@ -65,7 +65,7 @@ def test_a_bad_run_is_stopped_with_both_numbers(api, desk, looking):
     for job_id, value in zip(ids, (1.0, 1.1, 1.2, 3.0), strict=True):
         writes(desk, job_id, value, first=2)
     assert looking() == [ids[3]]
-    (stopped,) = [d for d in desk.service.board.desired_state().attempts if d.action == "stop"]
+    (stopped,) = [d for d in desk.server.cache.desired_state().attempts if d.action == "stop"]
     assert (stopped.attempt, stopped.stop_reason) == (f"{ids[3]}.1", "early_stopped")
     assert looking() == []
     desk.worker.ended(f"{ids[3]}.1", None, signal=15, cause="stopped")
@@ -118,14 +118,14 @@ def test_without_a_rule_nothing_is_read(api, desk, looking):
     """Nor once every job has ended, nor after the rule was taken away."""
     ids = make(api, 2, {"rule": "target", "metric": "loss", "target": 1.0})
     early = EarlyStops()
-    assert len(early.watched(desk.service)) == 1
+    assert len(early.watched(desk.server)) == 1
     api.patch(f"{URL}/study", json={"early_stop": None})
-    assert early.watched(desk.service) == []
+    assert early.watched(desk.server) == []
     api.patch(f"{URL}/study", json={"early_stop": MEDIAN})
     for job_id in ids:
         desk.worker.running(f"{job_id}.1")
         desk.worker.ended(f"{job_id}.1")
-    assert early.watched(desk.service) == []
+    assert early.watched(desk.server) == []
 
 
 def test_a_job_that_moved_on_meanwhile_is_left_alone(api, desk):
@@ -135,9 +135,9 @@ def test_a_job_that_moved_on_meanwhile_is_left_alone(api, desk):
         desk.worker.running(f"{job_id}.1")
     writes(desk, ids[0], 0.5)
     early = EarlyStops()
-    (watched,) = early.watched(desk.service)
+    (watched,) = early.watched(desk.server)
     found = early.read(watched)
     desk.worker.ended(f"{ids[1]}.1", 1)
     api.post(f"{URL}/study/rerun")
-    on_early_stop(desk.service, watched, found)
+    on_early_stop(desk.server, watched, found)
     assert desk.state(ids[1]) == "starting"

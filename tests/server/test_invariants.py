@@ -14,6 +14,8 @@ from berth_server.service.attempts.status import set_job_state
 from berth_server.service.auth.callers import Caller
 from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.jobs.hold import on_release
+from berth_server.service.transaction import change
+from berth_server.store import events
 
 ROOT = Caller(0, "root")
 
@@ -24,7 +26,7 @@ def test_a_second_unreleased_lease_of_a_gpu_is_refused_by_the_schema(desk):
     desk.submit(gpus=1)
     with (
         pytest.raises(sqlite3.IntegrityError, match=r"leases\.gpu_uuid"),
-        desk.service.db.write(now=0.0) as tx,
+        desk.server.db.write(now=0.0) as tx,
     ):
         tx.execute(
             "INSERT INTO leases (gpu_uuid, job_id, number, acquired_at) VALUES ('GPU-0', 2, 1, 0)"
@@ -36,10 +38,10 @@ def test_a_second_unreleased_lease_of_a_port_is_refused_by_the_schema(desk):
     """A rendezvous port has one holder."""
     desk.submit(gpus=1)
     desk.submit(gpus=1)
-    port = desk.service.db.read.value("SELECT port FROM port_leases WHERE job_id = 1")
+    port = desk.server.db.read.value("SELECT port FROM port_leases WHERE job_id = 1")
     with (
         pytest.raises(sqlite3.IntegrityError, match=r"port_leases\.port"),
-        desk.service.db.write(now=0.0) as tx,
+        desk.server.db.write(now=0.0) as tx,
     ):
         tx.execute(
             "INSERT INTO port_leases (port, job_id, number, acquired_at) VALUES (?, 2, 1, 0)",
@@ -66,17 +68,17 @@ def test_a_second_unreleased_lease_of_a_port_is_refused_by_the_schema(desk):
 def test_rows_that_make_no_sense_are_refused(desk, sql):
     """States, ends, owners and one living attempt per job are the schema's own rules."""
     desk.submit(gpus=1)
-    with pytest.raises(sqlite3.IntegrityError), desk.service.db.write(now=0.0) as tx:
+    with pytest.raises(sqlite3.IntegrityError), desk.server.db.write(now=0.0) as tx:
         tx.execute(sql)
 
 
 def test_ids_are_never_given_out_again(desk):
     """Not even after the newest job's row is gone."""
     first = desk.submit(hold=True)
-    with desk.service.db.write(now=0.0) as tx:
+    with desk.server.db.write(now=0.0) as tx:
         tx.execute("DELETE FROM events WHERE job_id = ?", (first,))
         tx.execute("DELETE FROM jobs WHERE id = ?", (first,))
-    desk.service.board.load(desk.service.db.read, 0.0)
+    desk.server.cache.load(desk.server.db.read, 0.0)
     assert desk.submit(hold=True) == first + 1
 
 
@@ -93,9 +95,9 @@ def test_a_status_is_set_in_one_place():
 def test_every_change_of_state_has_its_event(desk):
     """The audit log tells the whole life of a job, in order."""
     job_id = desk.submit(gpus=1, hold=True)
-    on_release(desk.service, ROOT, job_id)
+    on_release(desk.server, ROOT, job_id)
     desk.worker.running("1.1")
-    on_cancel(desk.service, ROOT, job_id)
+    on_cancel(desk.server, ROOT, job_id)
     desk.worker.ended("1.1", None, signal=15, cause="stopped")
     assert desk.kinds(job_id) == [
         "job.submitted",
@@ -110,14 +112,14 @@ def test_every_change_of_state_has_its_event(desk):
 def test_a_failed_change_leaves_nothing_behind(desk):
     """An error inside a change undoes its rows, its events and what the board saw of it."""
     job_id = desk.submit(hold=True)
-    before = desk.service.last_event_id(), dict(desk.service.board.pending)
+    before = events.last_id(desk.server.db.read), dict(desk.server.cache.pending)
 
     def fail() -> None:
-        with desk.service.change() as tx:
+        with change(desk.server) as tx:
             set_job_state(tx, job_id, JobState.QUEUED, "It is let go.")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert desk.state(job_id) == "held"
-    assert (desk.service.last_event_id(), dict(desk.service.board.pending)) == before
+    assert (events.last_id(desk.server.db.read), dict(desk.server.cache.pending)) == before

@@ -10,7 +10,7 @@ def test_a_job_that_fits_starts_within_its_own_submit(desk):
     job_id = desk.submit(gpus=4)
     assert desk.state(job_id) == "starting"
     assert sorted(desk.held()) == ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert (wanted.attempt, wanted.action, len(wanted.gpus)) == ("1.1", "run", 4)
     assert wanted.master_port is not None
 
@@ -40,7 +40,7 @@ def test_the_whole_life_of_a_job_that_succeeds(desk):
     assert job.started_at == desk.clock.now - 5
     assert job.ended_at == desk.clock.now
     assert desk.held() == {}
-    assert desk.service.board.desired_state().attempts == ()
+    assert desk.server.cache.desired_state().attempts == ()
 
 
 def test_a_job_so_short_that_nobody_saw_it_run_still_has_a_start(desk):
@@ -68,7 +68,7 @@ def test_leases_outlast_the_attempt_until_the_gpus_are_clear(desk):
     assert desk.state(1) == "succeeded"
     assert len(desk.held()) == 8
     assert desk.state(second) == "queued"
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert (wanted.attempt, wanted.action) == ("1.1", "stop")
     desk.worker.ended("1.1", 0, clear=True)
     assert desk.state(second) == "starting"
@@ -99,9 +99,9 @@ def test_a_restart_goes_on_where_the_rows_are(tmp_path, open_desk):
         desk.submit(gpus=4)
         waiting = desk.submit(gpus=8)
         desk.worker.running("1.1")
-        wanted = desk.service.board.desired_state()
+        wanted = desk.server.cache.desired_state()
     with open_desk(tmp_path) as desk:
-        again = desk.service.board.desired_state()
+        again = desk.server.cache.desired_state()
         assert again.attempts == wanted.attempts
         assert desk.state(waiting) == "queued"
         desk.worker.tell()
@@ -113,7 +113,7 @@ def test_environment_and_command_reach_the_worker_as_they_were_given(desk):
     """Quotes, spaces and other alphabets included."""
     command = ["sh", "-c", "echo 'a b' \"$X\" 日本 \\n"]
     desk.submit(gpus=0, command=command, env={"X": "ä=1 'q'"})
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert wanted.command == command
     assert wanted.env == {"X": "ä=1 'q'"}
     assert wanted.gpus == ()

@@ -20,6 +20,7 @@ from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.scheduling import groups
 from berth_server.service.scheduling.explain import explain_job
 from berth_server.service.scheduling.groups import Groups
+from berth_server.service.transaction import replan
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 
@@ -63,12 +64,12 @@ def test_a_budget_ends_with_its_hours_and_begins_anew_with_the_month(limited, tm
     limited.worker.ended(f"{first}.1")
     assert limited.state(second) == "queued"
     assert "20 GPU-hours" in limited.explain(second)
-    with open_desk(tmp_path, limited.clock, limited.service.options.policy) as again:
+    with open_desk(tmp_path, limited.clock, limited.server.options.policy) as again:
         again.worker.tell()
         assert again.state(second) == "queued"
         again.clock.now = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
         again.worker.tell()
-        again.service.plan_now()
+        replan(again.server)
         assert again.state(second) == "starting"
 
 
@@ -78,7 +79,7 @@ def test_an_urgent_job_takes_the_gpus_of_a_preemptible_one(desk):
     desk.worker.running(f"{low}.1")
     urgent = desk.submit(gpus=8, priority=5)
     assert desk.state(low) == "stopping"
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert (wanted.action, wanted.stop_reason) == ("stop", "preempted")
     desk.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
     assert (desk.state(low), desk.state(urgent)) == ("queued", "starting")
@@ -88,7 +89,7 @@ def test_age_counts_from_when_nothing_else_kept_the_job(desk):
     """Not while it was held or waited for another; a failed attempt does not take it away."""
 
     def since(job_id: int) -> float:
-        view = desk.service.board.pending[job_id]
+        view = desk.server.cache.pending[job_id]
         assert view.eligible_at is not None
         return view.eligible_at.timestamp()
 
@@ -164,13 +165,13 @@ class TestOwnJobsInTheWay:
             "running",
             "queued",
         ]
-        (hint,) = explain_job(limited.service, urgent).would_help
+        (hint,) = explain_job(limited.server, urgent).would_help
         assert hint == (
             f"The limit lets it start once job {low} (sweep) ends and it would start now: cancel "
             f"it (berth cancel {low}) or wait, or have the limit raised. Preemption does not lift "
             "limits."
         )
-        on_cancel(limited.service, ADA, low)
+        on_cancel(limited.server, ADA, low)
         limited.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
         assert limited.state(urgent) == "starting"
 
@@ -179,7 +180,7 @@ class TestOwnJobsInTheWay:
         for _ in range(2):
             limited.submit(ADA, gpus=2)
         urgent = limited.submit(ADA, gpus=3, priority=5)
-        told = explain_job(limited.service, urgent).would_help
+        told = explain_job(limited.server, urgent).would_help
         assert told == [
             "It starts when several of these jobs have ended, or when the limit is raised."
         ]

@@ -20,7 +20,7 @@ def run_dir(api, desk) -> Path:
     """The run directory of a running job's attempt 1.1."""
     desk.submit(gpus=1)
     desk.worker.running("1.1")
-    folder = Path(desk.service.board.desired_state().attempts[0].run_dir)
+    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
     folder.mkdir(parents=True)
     return folder
 
@@ -234,7 +234,7 @@ def test_an_ablation_shows_its_runs_side_by_side(api, desk):
         labels = {"ablation": "night", "input": name, "model": "tiny"}
         spec = {"command": "true", "workdir": "/", "gpus": 1, "labels": labels}
         api.post("/api/v1/jobs", json=spec)
-    for wanted, loss in zip(desk.service.board.desired_state().attempts, (2.5, 1.5), strict=True):
+    for wanted, loss in zip(desk.server.cache.desired_state().attempts, (2.5, 1.5), strict=True):
         folder = Path(wanted.run_dir)
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text(f'{{"step": 4, "loss": {loss}}}\n')

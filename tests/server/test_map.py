@@ -19,7 +19,7 @@ def outsider(pid: int = 4242) -> GpuProcess:
 
 
 def holder(desk, index: int):
-    return show_box(desk.service).gpus[index].holder
+    return show_box(desk.server).gpus[index].holder
 
 
 def test_an_outsider_is_named_and_nothing_is_placed_on_it(desk):
@@ -60,7 +60,7 @@ def test_a_job_outside_its_lease_is_stopped_as_escaped(desk):
     desk.worker.running("1.1")
     desk.worker.processes[5] = [GpuProcess(pid=77, attempt="1.1")]
     desk.worker.tell()
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert (wanted.action, wanted.stop_reason) == ("stop", "escaped")
     assert desk.state(1) == "stopping"
     desk.worker.processes.clear()
@@ -119,40 +119,40 @@ def test_a_sick_gpu_is_not_used_and_its_state_has_events(desk):
 def test_a_drained_gpu_gets_no_new_job_and_keeps_its_old_one(desk, tmp_path):
     """Until it is undrained; the drain is kept over restarts, with its reason."""
     desk.submit(gpus=1)
-    on_drain(desk.service, ROOT, "0", "fan is loud")
-    on_drain(desk.service, ROOT, "GPU-1", None)
+    on_drain(desk.server, ROOT, "0", "fan is loud")
+    on_drain(desk.server, ROOT, "GPU-1", None)
     assert desk.state(1) == "starting"
     waiting = desk.submit(gpus=7)
     assert desk.state(waiting) == "queued"
-    shown = show_box(desk.service).gpus[0]
+    shown = show_box(desk.server).gpus[0]
     assert (shown.draining, shown.drain_reason) == (True, "fan is loud")
-    on_undrain(desk.service, ROOT, "GPU-1")
+    on_undrain(desk.server, ROOT, "GPU-1")
     assert desk.state(waiting) == "starting"
     with pytest.raises(NotFound, match="GPU-99"):
-        on_drain(desk.service, ROOT, "GPU-99", None)
-    assert desk.service.db.read.value("SELECT reason FROM drains") == "fan is loud"
+        on_drain(desk.server, ROOT, "GPU-99", None)
+    assert desk.server.db.read.value("SELECT reason FROM drains") == "fan is loud"
 
 
 def test_a_box_whose_worker_is_silent_is_stale(desk):
     """Held GPUs keep their holder, the others are unknown."""
     desk.submit(gpus=1)
     desk.clock.now += 11
-    box = show_box(desk.service)
+    box = show_box(desk.server)
     assert box.stale
     assert [gpu.holder.kind for gpu in box.gpus[:2]] == ["job", "unknown"]
 
 
 def test_the_box_is_told_in_a_sentence(desk):
     """How many are free and, where none is, when the next one comes free."""
-    assert show_box(desk.service).sentence == "8 of 8 GPUs free"
+    assert show_box(desk.server).sentence == "8 of 8 GPUs free"
     desk.submit(gpus=8, time_limit="40m")
     desk.worker.running("1.1")
-    assert "next free GPU in 40m at the latest" in show_box(desk.service).sentence
+    assert "next free GPU in 40m at the latest" in show_box(desk.server).sentence
 
 
 def test_a_gpu_that_vanishes_is_not_placed_on(desk):
     """And the box's size follows, for submits to come."""
     desk.worker.gpus = 6
     desk.worker.tell()
-    assert len(show_box(desk.service).gpus) == 6
-    assert [gpu.index for gpu in desk.service.known_gpus] == list(range(6))
+    assert len(show_box(desk.server).gpus) == 6
+    assert [gpu.index for gpu in desk.server.known_gpus] == list(range(6))

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from tests.server.conftest import Clock
 from tests.server.fixtures.write_database import FOLDER, HOME, shown
 
-from berth_server.service.service import Options, Service
+from berth_server.service.state import Options, ServerState
 from berth_server.store import migrate
 from berth_server.store.database import Database, StoreError, file_system
 from berth_server.store.migrate import SchemaError
@@ -68,7 +68,7 @@ def test_a_database_of_a_released_schema_reads_back_the_same(tmp_path, dump):
     revision = migrate.revision(path)
     expected = json.loads(dump.with_suffix(".json").read_text())
     db = Database(path)
-    found = shown(Service(db, Options(home=HOME), Clock(expected.pop("now"))))
+    found = shown(ServerState(db, Options(home=HOME), Clock(expected.pop("now"))))
     assert found == expected
     assert db.read.all("PRAGMA foreign_key_check") == []
     assert db.read.value("PRAGMA integrity_check") == "ok"

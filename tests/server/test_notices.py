@@ -71,12 +71,12 @@ def test_only_ends_that_somebody_asked_to_hear_of_are_looked_at(desk):
     """The others cost the server nothing: a list of jobs makes as many events as it has jobs."""
     for notify in ([], ["http://127.0.0.1:1/none"], []):
         desk.submit(gpus=1, notify=notify)
-    before = desk.service.last_event_id()
+    before = events.last_id(desk.server.db.read)
     for job_id in (1, 2, 3):
         desk.worker.ended(f"{job_id}.1", 0)
-    newest = desk.service.last_event_id()
+    newest = events.last_id(desk.server.db.read)
     ends = {"job.succeeded", "job.failed"}
-    read = desk.service.db.read
+    read = desk.server.db.read
     assert events.with_notice(read, ends, after=0, until=newest) == [2]
     assert events.with_notice(read, ends, after=0, until=before) == []
     assert events.with_notice(read, ends, after=newest, until=newest) == []

@@ -23,14 +23,14 @@ def test_runs_like_a_job_give_its_estimate(desk, tmp_path, open_desk):
     for _ in range(5):
         run(desk, 100.0, **spec)
     desk.submit(hold=True, **spec)
-    (view,) = desk.service.board.pending.values()
+    (view,) = desk.server.cache.pending.values()
     assert view.estimate is not None
     # The record starts and ends where the worker says.
     known = view.estimate.samples_s
     assert view.estimate.mean_s == pytest.approx(100.0)
     assert view.estimate.source.startswith("5 earlier runs of ")
     with open_desk(tmp_path, desk.clock) as again:
-        (view,) = again.service.board.pending.values()
+        (view,) = again.server.cache.pending.values()
         assert view.estimate.samples_s == known
 
 
@@ -40,24 +40,24 @@ def test_failures_tell_nothing_about_the_length(desk):
         job_id = desk.submit(gpus=1)
         desk.worker.ended(f"{job_id}.1", 1)
     desk.submit(hold=True, gpus=1)
-    (view,) = desk.service.board.pending.values()
+    (view,) = desk.server.cache.pending.values()
     assert view.estimate is None
 
 
 def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
     """What is held now, and what was held, half of it per half-life; also after a restart."""
-    half_life_s = desk.service.options.policy.usage_half_life.total_seconds()
+    half_life_s = desk.server.options.policy.usage_half_life.total_seconds()
     user = next(iter({desk.job(desk.submit(gpus=4)).user}))
 
-    def used(service) -> float:
-        users, _ = service.past.usage(service.board, desk.clock.now, service.groups.of)
+    def used(server) -> float:
+        users, _ = server.past.usage(server.cache, desk.clock.now, server.groups.of)
         return users[user].decayed_gpu_s
 
     desk.clock.now += 50
-    assert used(desk.service) == pytest.approx(200)
+    assert used(desk.server) == pytest.approx(200)
     desk.worker.tell()
     desk.worker.ended("1.1")
     desk.clock.now += half_life_s
-    assert used(desk.service) == pytest.approx(100)
+    assert used(desk.server) == pytest.approx(100)
     with open_desk(tmp_path, desk.clock) as again:
-        assert used(again.service) == pytest.approx(100)
+        assert used(again.server) == pytest.approx(100)

@@ -43,7 +43,7 @@ def at(desk, moment: datetime) -> None:
 
 def expected_s(desk, job: int) -> float | None:
     """In how many seconds a job should start; None when that is not in sight."""
-    told = explain_job(desk.service, job)
+    told = explain_job(desk.server, job)
     at = told.expected_start
     return None if at is None else at.timestamp() - desk.clock.now
 
@@ -58,14 +58,14 @@ class TestCalendar:
             job = desk.submit(ADA, gpus=8)
             assert desk.state(job) == "queued"
             assert "holds 0 GPUs and may hold 2" in desk.explain(job)
-            helps = explain_job(desk.service, job).would_help
+            helps = explain_job(desk.server, job).would_help
             assert "By the calendar other limits hold from 2027-03-03 22:00 UTC on." in helps
             evening = NOON.replace(hour=22)
             while desk.state(job) == "queued" and desk.clock.now < evening.timestamp():
-                due = next_due(desk.service)
+                due = next_due(desk.server)
                 assert due is not None
                 at(desk, datetime.fromtimestamp(max(due, desk.clock.now + 1), UTC))
-                on_due(desk.service)
+                on_due(desk.server)
             assert desk.state(job) == "starting"
             assert desk.clock.now == evening.timestamp()
 
@@ -112,14 +112,14 @@ class TestLimits:
             assert expected_s(desk, one) == pytest.approx(3600)
             assert expected_s(desk, two) == pytest.approx(3 * 3600)
             assert expected_s(desk, many) is None
-            helps = explain_job(desk.service, many).would_help
+            helps = explain_job(desk.server, many).would_help
             assert "Ask for at most 2 GPUs, or have the limit raised." in helps
 
     def test_a_group_is_limited_as_a_whole(self, make, monkeypatch):
         """Two users of one group share its GPUs."""
         with make(PolicySettings(limits_by_group={"vision": Limits(running_gpus=4)})) as desk:
-            monkeypatch.setattr(desk.service.groups, "of", lambda _: "vision")
-            desk.service.board._group = lambda _: "vision"
+            monkeypatch.setattr(desk.server.groups, "of", lambda _: "vision")
+            desk.server.cache._group = lambda _: "vision"
             at(desk, NOON)
             desk.submit(ADA, gpus=3)
             waits = desk.submit(BOB, gpus=2)
@@ -143,7 +143,7 @@ def test_nobody_is_stopped_for_cards_that_others_have_reserved(desk):
     wish = ReservationRequest(
         gpus=["0"], users=["nobody"], ends_at=datetime.fromtimestamp(desk.clock.now + 3600, UTC)
     )
-    on_reserve(desk.service, ME, wish)
+    on_reserve(desk.server, ME, wish)
     urgent = desk.submit(gpus=8, priority=5)
     assert desk.state(low) == "running"
     assert "reserved for nobody" in desk.explain(urgent)

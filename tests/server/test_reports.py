@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from berth_server.store import events
+
 
 @pytest.mark.parametrize("phase", ["running", "ended"])
 def test_a_report_with_a_wrong_token_changes_nothing(desk, phase):
     """Late and foreign writes are dropped."""
     desk.submit(gpus=1)
-    before = desk.service.last_event_id()
+    before = events.last_id(desk.server.db.read)
     getattr(desk.worker, phase)("1.1", token="0" * 32)
     assert desk.state(1) == "starting"
-    assert desk.service.last_event_id() == before
+    assert events.last_id(desk.server.db.read) == before
 
 
 def test_a_report_about_a_released_attempt_changes_nothing(desk):
@@ -20,12 +22,12 @@ def test_a_report_about_a_released_attempt_changes_nothing(desk):
     desk.submit(gpus=1)
     token = desk.worker.token("1.1")
     desk.worker.ended("1.1", 0)
-    before = desk.service.last_event_id()
+    before = events.last_id(desk.server.db.read)
     desk.worker.ended("1.1", 1, token=token)
     desk.worker.running("1.1", token)
     assert desk.job(1).exit_code == 0
     assert desk.state(1) == "succeeded"
-    assert desk.service.last_event_id() == before
+    assert events.last_id(desk.server.db.read) == before
 
 
 @pytest.mark.parametrize("attempt", ["nonsense", "1", "1.x", "99.1", "-1.1"])
@@ -39,10 +41,10 @@ def test_a_repeated_report_writes_nothing(desk):
     """Reports come every second; those without news leave no trace."""
     desk.submit(gpus=1)
     desk.worker.running("1.1")
-    before = desk.service.last_event_id()
-    generation = desk.service.board.generation
+    before = events.last_id(desk.server.db.read)
+    generation = desk.server.cache.generation
     for _ in range(3):
         desk.clock.now += 1
         desk.worker.running("1.1")
-    assert desk.service.last_event_id() == before
-    assert desk.service.board.generation == generation
+    assert events.last_id(desk.server.db.read) == before
+    assert desk.server.cache.generation == generation

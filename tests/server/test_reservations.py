@@ -16,9 +16,9 @@ from berth_server.service.gpus.gpu_map import show_gpu
 from berth_server.service.gpus.reservations import (
     on_reserve,
     on_unreserve,
-    reservation_views,
     show_reservations,
 )
+from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.service.scheduling.timers import next_due, on_due, on_start
 
 HOUR = 3600.0
@@ -39,7 +39,7 @@ def reserve(desk, gpus, *, begin: float | None = None, end: float, caller=ME, **
         ends_at=at(desk, end),
         **more,
     )
-    return on_reserve(desk.service, caller, wish)
+    return on_reserve(desk.server, caller, wish)
 
 
 class TestReserved:
@@ -65,22 +65,22 @@ class TestReserved:
         """By the clock, with an event; it leaves the list."""
         reserve(desk, range(8), end=5)
         job = desk.submit(gpus=1)
-        assert next_due(desk.service) == pytest.approx(desk.clock.now + 60.0)
+        assert next_due(desk.server) == pytest.approx(desk.clock.now + 60.0)
         desk.clock.now += 5 * HOUR
         desk.worker.tell()
-        on_due(desk.service)
+        on_due(desk.server)
         assert desk.state(job) == "starting"
-        assert show_reservations(desk.service).reservations == []
+        assert show_reservations(desk.server).reservations == []
         assert "reservation.over" in desk.kinds()
 
     def test_they_get_them_at_once_when_it_is_deleted(self, desk):
         """And it is told who did it."""
         made = reserve(desk, range(8), end=5)
         job = desk.submit(gpus=1)
-        on_unreserve(desk.service, ME, made.id)
+        on_unreserve(desk.server, ME, made.id)
         assert desk.state(job) == "starting"
         with pytest.raises(NotFound, match="There is no reservation"):
-            on_unreserve(desk.service, ME, made.id)
+            on_unreserve(desk.server, ME, made.id)
 
     def test_whoever_it_is_for_takes_those_cards_first(self, desk):
         """The rest of the box stays for the others."""
@@ -92,9 +92,9 @@ class TestReserved:
         self, desk, monkeypatch
     ):
         """Membership is asked of the box, once per user and group."""
-        monkeypatch.setattr(desk.service.groups, "knows", lambda _: True)
+        monkeypatch.setattr(desk.server.groups, "knows", lambda _: True)
         monkeypatch.setattr(
-            desk.service.groups, "has", lambda group, user: (group, user) == ("vision", "nobody")
+            desk.server.groups, "has", lambda group, user: (group, user) == ("vision", "nobody")
         )
         reserve(desk, range(8), end=5, users=[], groups=["vision"])
         assert desk.state(desk.submit(gpus=1)) == "queued"
@@ -103,14 +103,14 @@ class TestReserved:
     def test_it_outlasts_a_restart_and_ends_meanwhile(self, tmp_path, desk):
         """A server that was down past its end forgets it at the start."""
         reserve(desk, [0], end=5)
-        on_drain(desk.service, ME, "1", "fan", at(desk, 5))
-        desk.service.db.close()
+        on_drain(desk.server, ME, "1", "fan", at(desk, 5))
+        desk.server.db.close()
         with open_desk(tmp_path, desk.clock) as again:
-            assert len(reservation_views(again.service, desk.clock.now)) == 1
+            assert len(snapshot(again.server, desk.clock.now).reservations) == 1
             desk.clock.now += 6 * HOUR
-            on_start(again.service, "0")
-            assert show_reservations(again.service).reservations == []
-            assert again.service.drains == {}
+            on_start(again.server, "0")
+            assert show_reservations(again.server).reservations == []
+            assert again.server.drains == {}
 
 
 class TestRefusals:
@@ -122,7 +122,7 @@ class TestRefusals:
             reserve(desk, [0], end=1, caller=NOBODY)
         made = reserve(desk, [0], end=1)
         with pytest.raises(Forbidden, match="Only an admin"):
-            on_unreserve(desk.service, NOBODY, made.id)
+            on_unreserve(desk.server, NOBODY, made.id)
 
     def test_the_same_card_is_not_promised_twice(self, desk):
         """Until the first is over; for the same people it may be."""
@@ -144,7 +144,7 @@ class TestRefusals:
         with pytest.raises(Invalid, match="would be over already"):
             reserve(desk, [0], end=-1)
         with pytest.raises(Invalid, match="would have ended already"):
-            on_drain(desk.service, ME, "0", None, at(desk, -1))
+            on_drain(desk.server, ME, "0", None, at(desk, -1))
 
     @pytest.mark.parametrize(
         ("body", "sentence"),
@@ -193,34 +193,34 @@ class TestDrainWithAnEnd:
     def test_jobs_are_let_on_again_at_the_moment_it_ends(self, desk):
         """By the clock, as `system`, with an event; explain told when."""
         for gpu in range(8):
-            on_drain(desk.service, ME, str(gpu), "new fan", at(desk, 2))
+            on_drain(desk.server, ME, str(gpu), "new fan", at(desk, 2))
         job = desk.submit(gpus=1)
         assert desk.state(job) == "queued"
         assert "new fan" in desk.explain(job)
-        shown = show_gpu(desk.service, "GPU-0")
+        shown = show_gpu(desk.server, "GPU-0")
         assert (shown.drain_reason, shown.drain_until) == ("new fan", at(desk, 2))
         desk.clock.now += 2 * HOUR
         desk.worker.tell()
-        on_due(desk.service)
+        on_due(desk.server)
         assert desk.state(job) == "starting"
         assert desk.kinds().count("gpu.undrained") == 8
 
     def test_it_ends_although_nobody_waits(self, desk):
         """The clock is set for it, not only for plans."""
-        on_drain(desk.service, ME, "0", None, at(desk, 2))
-        assert next_due(desk.service) == desk.clock.now + 2 * HOUR
+        on_drain(desk.server, ME, "0", None, at(desk, 2))
+        assert next_due(desk.server) == desk.clock.now + 2 * HOUR
 
     def test_drained_again_it_takes_the_new_reason_and_end(self, desk):
         """Since stays, the end may go."""
-        on_drain(desk.service, ME, "0", "fan", at(desk, 2))
-        on_drain(desk.service, ME, "0", "fan", at(desk, 4))
-        assert show_gpu(desk.service, "GPU-0").drain_until == at(desk, 4)
-        on_drain(desk.service, ME, "0", "fan")
-        assert show_gpu(desk.service, "GPU-0").drain_until is None
-        assert next_due(desk.service) is None
+        on_drain(desk.server, ME, "0", "fan", at(desk, 2))
+        on_drain(desk.server, ME, "0", "fan", at(desk, 4))
+        assert show_gpu(desk.server, "GPU-0").drain_until == at(desk, 4)
+        on_drain(desk.server, ME, "0", "fan")
+        assert show_gpu(desk.server, "GPU-0").drain_until is None
+        assert next_due(desk.server) is None
 
 
 def test_the_tests_users_are_two(desk):
     """What the tests above rest on: who they reserve for is not who they run as."""
     assert os.getuid() != NOBODY.uid
-    assert desk.service.groups.knows_user("nobody")
+    assert desk.server.groups.knows_user("nobody")

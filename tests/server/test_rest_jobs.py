@@ -286,7 +286,7 @@ def test_secrets_are_never_shown_again(api, desk):
     assert not any("hunter" in text for text in texts)
     assert answer.json()["env"]["EPOCHS"] == "3"
     assert "chat.example.org" in answer.json()["notify"][0]
-    (wanted,) = desk.service.board.desired_state().attempts
+    (wanted,) = desk.server.cache.desired_state().attempts
     assert wanted.env == env
 
 

@@ -46,7 +46,7 @@ class TestRetries:
         desk.submit(gpus=1, on_oom=OomLadder(steps=steps))
         seen = []
         for number in (1, 2, 3):
-            (wanted,) = desk.service.board.desired_state().attempts
+            (wanted,) = desk.server.cache.desired_state().attempts
             seen.append(wanted.env.get("BERTH_OOM_STEPS"))
             desk.worker.ended(f"1.{number}", 1, outcome=Outcome.OOM_GPU)
         assert seen == [None, "halve_micro_batch", "halve_micro_batch,offload"]
@@ -58,7 +58,7 @@ class TestRetries:
         desk.submit(gpus=1, retries=1)
         desk.worker.ended("1.1", 1)
         desk.worker.ended("1.2", 1)
-        on_retry(desk.service, ROOT, 1)
+        on_retry(desk.server, ROOT, 1)
         assert desk.state(1) == "starting"
         desk.worker.ended("1.3", 1)
         desk.worker.ended("1.4", 1)
@@ -68,7 +68,7 @@ class TestRetries:
         """The sentence says where it is."""
         desk.submit(hold=True)
         with pytest.raises(Conflict, match="is held"):
-            on_retry(desk.service, ROOT, 1)
+            on_retry(desk.server, ROOT, 1)
 
     def test_a_job_that_does_not_fit_any_more_is_not_queued(self, desk):
         """The box may have lost GPUs since."""
@@ -77,4 +77,4 @@ class TestRetries:
         desk.worker.gpus = 4
         desk.worker.tell()
         with pytest.raises(Conflict, match="has 4"):
-            on_retry(desk.service, ROOT, 1)
+            on_retry(desk.server, ROOT, 1)

@@ -57,11 +57,20 @@ def test_the_environment_stands_over_the_file(tmp_path, monkeypatch):
 def test_the_server_table_and_plain_keys_are_the_same(tmp_path):
     """Tables of other parts are left alone."""
     (tmp_path / "berth.toml").write_text(
-        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nforecast_depth = 2\n'
+        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nfit_reach = 2\n'
     )
     chosen = settings.load(tmp_path)
     assert chosen.listen == "off"
-    assert policy_of(tmp_path).forecast_depth == 2
+    assert policy_of(tmp_path).fit_reach == 2
+
+
+def test_a_setting_of_an_earlier_version_is_ignored(tmp_path):
+    """A file that worked goes on working."""
+    (tmp_path / "berth.toml").write_text("[policy]\nforecast_depth = 7\nfit_reach = 2\n")
+    assert policy_of(tmp_path).fit_reach == 2
+    assert "policy.forecast_depth" not in {
+        one.name for one in policylist.show({"forecast_depth": 7})
+    }
 
 
 def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
@@ -83,7 +92,7 @@ def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
         ('socket_mode = "rw"', ("socket_mode",)),
         ('log_level = "loud"', ("log_level", "debug")),
         ("session_days = 0", ("session_days",)),
-        ("[policy]\nforecast_dept = 1", ("forecast_dept", "forecast_depth")),
+        ("[policy]\nfit_reac = 1", ("fit_reac", "fit_reach")),
         ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
     ],
 )

@@ -25,7 +25,7 @@ def share(desk, size: str = "20GiB", **more) -> int:
 def cards(desk) -> dict[str, list[tuple[str, int | None]]]:
     """Attempt and leased bytes per GPU, as the database has it."""
     found: dict[str, list[tuple[str, int | None]]] = {}
-    for uuid, job, number, memory in desk.service.db.read.all(
+    for uuid, job, number, memory in desk.server.db.read.all(
         "SELECT gpu_uuid, job_id, number, memory_bytes FROM leases WHERE released_at IS NULL "
         "ORDER BY id"
     ):
@@ -103,7 +103,7 @@ class TestPlacing:
         for attempt in ("1.1", "2.1", "3.1"):
             desk.worker.running(attempt)
         for size, hours in (("30GiB", 1), ("50GiB", 10)):
-            told = explain_job(desk.service, share(desk, size, time_limit="1m"))
+            told = explain_job(desk.server, share(desk, size, time_limit="1m"))
             assert told.expected_start is not None
             waits_s = told.expected_start.timestamp() - desk.clock.now
             assert waits_s == pytest.approx(hours * 3600)
@@ -212,7 +212,7 @@ class TestMap:
         desk.worker.running("1.1")
         desk.worker.processes[0] = [process("1.1", 5 * GIB)]
         desk.worker.tell()
-        card = show_box(desk.service).gpus[0]
+        card = show_box(desk.server).gpus[0]
         assert [(h.job_id, h.memory_bytes, h.memory_used_bytes) for h in card.holders] == [
             (1, 20 * GIB, 5 * GIB),
             (2, 30 * GIB, 0),
@@ -225,7 +225,7 @@ class TestMap:
     def test_a_whole_card_has_one_holder_and_a_free_one_none(self, desk):
         """`holders` agrees with `holder`."""
         desk.submit(gpus=1)
-        first, second = show_box(desk.service).gpus[:2]
+        first, second = show_box(desk.server).gpus[:2]
         assert [h.job_id for h in first.holders] == [1]
         assert first.memory_leased_bytes is None
         assert second.holders == []
@@ -245,8 +245,8 @@ class TestMap:
             caps = api.get("/api/v1/ablations/small").json()["caps"]
             (used,), _ = (
                 list(part.values())
-                for part in desk.service.past.usage(
-                    desk.service.board, desk.clock.now, desk.service.groups.of
+                for part in desk.server.past.usage(
+                    desk.server.cache, desk.clock.now, desk.server.groups.of
                 )
             )
             hours = used.budget_gpu_s / 3600
@@ -259,8 +259,8 @@ class TestMap:
             desk.worker.ended(attempt)
         assert told() == pytest.approx([0, 0.5, 0.5, 0.5])
         with open_desk(tmp_path, desk.clock) as again:
-            (used,) = again.service.past.usage(
-                again.service.board, desk.clock.now, again.service.groups.of
+            (used,) = again.server.past.usage(
+                again.server.cache, desk.clock.now, again.server.groups.of
             )[0].values()
             assert used.budget_gpu_s == pytest.approx(1800)
 
@@ -314,7 +314,7 @@ class TestSchema:
             desk.submit(gpus=0)
 
         def attempt(job: int, gib: int | None, uuid: str = "GPU-0") -> None:
-            with desk.service.db.write(now=0.0) as tx:
+            with desk.server.db.write(now=0.0) as tx:
                 tx.execute(
                     "INSERT INTO leases (gpu_uuid, job_id, number, memory_bytes, acquired_at) "
                     "VALUES (?, ?, 1, ?, 0)",
@@ -354,7 +354,7 @@ class TestSchema:
         for change in ("memory_bytes = 1", "released_at = NULL", "gpu_uuid = 'GPU-1'"):
             with (
                 pytest.raises(sqlite3.IntegrityError, match="never changed"),
-                desk.service.db.write(now=0.0) as tx,
+                desk.server.db.write(now=0.0) as tx,
             ):
                 tx.execute(f"UPDATE leases SET {change}")
 
@@ -363,7 +363,7 @@ class TestSchema:
         desk.submit(gpus=1)
         with (
             pytest.raises(sqlite3.IntegrityError, match="ck_jobs_share"),
-            desk.service.db.write(now=0.0) as tx,
+            desk.server.db.write(now=0.0) as tx,
         ):
             tx.execute("UPDATE jobs SET share = 1 WHERE id = 1")
 
@@ -372,6 +372,6 @@ def test_a_cancelled_share_frees_its_part(desk):
     """Through the stop, the end, and the look that shows its memory gone."""
     share(desk, "80GiB")
     desk.worker.running("1.1")
-    on_cancel(desk.service, ME, 1)
+    on_cancel(desk.server, ME, 1)
     desk.worker.ended("1.1", None, signal=15, cause="stopped")
     assert not cards(desk)

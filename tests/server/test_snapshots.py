@@ -115,11 +115,11 @@ def test_the_repository_is_left_as_it_was(api, repository):
 def test_the_worker_is_told_where_the_code_lies(api, desk, repository):
     """Archive, digest and where in it the job runs; cells of one list share one archive."""
     api.post(URL, json=[spec(repository / "runs"), spec(repository / "runs")])
-    first, second = desk.service.board.desired_state().attempts
+    first, second = desk.server.cache.desired_state().attempts
     assert first.snapshot == second.snapshot
     assert first.snapshot.subdir == "runs"
     assert Path(first.snapshot.archive).is_file()
-    assert len(list(desk.service.options.freezer.folder.iterdir())) == 1
+    assert len(list(desk.server.options.freezer.folder.iterdir())) == 1
 
 
 def test_cells_of_an_ablation_run_the_same_code(api, desk, repository):
@@ -191,11 +191,11 @@ def test_a_job_without_a_snapshot_has_none(api):
 def test_archives_without_a_job_are_swept_at_the_start(api, desk, repository):
     """Those of jobs stay."""
     api.post(URL, json=spec(repository / "runs"))
-    folder = desk.service.options.freezer.folder
+    folder = desk.server.options.freezer.folder
     (kept,) = folder.iterdir()
     (folder / "0-feed.tar").touch()
     (folder / "x.part").touch()
-    on_start(desk.service, "0")
+    on_start(desk.server, "0")
     assert list(folder.iterdir()) == [kept]
 
 

@@ -36,12 +36,12 @@ from berth_server.web.static import Dashboard
 
 
 def create_app(context: Context) -> FastAPI:
-    """The application for one running service."""
+    """The application for one running server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with tasks.running(
-            context.service, context.history, send_webhooks=context.settings.webhooks
+            context.server, context.history, send_webhooks=context.settings.webhooks
         ):
             yield
 

@@ -71,11 +71,11 @@ class Gate:
             scope[CALLER] = self._by_secret(scope, headers)
 
     def _by_secret(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
-        service = self.context.service
+        server = self.context.server
         authorization = headers.get(b"authorization")
         if authorization is not None:
             scheme, _, secret = authorization.decode("latin-1").partition(" ")
-            found = who(service, secret.strip(), "token")
+            found = who(server, secret.strip(), "token")
             if scheme.lower() == "bearer" and found is not None:
                 return found
             sentence = (
@@ -84,7 +84,7 @@ class Gate:
             )
             raise Wrong(401, sentence, headers=_CHALLENGE)
         secret = cookie(headers.get(b"cookie", b"").decode("latin-1"))
-        found = who(service, secret, "session") if secret else None
+        found = who(server, secret, "session") if secret else None
         if found is None:
             sentence = (
                 "Nobody knows who you are here; open the link that `berth web` prints on the box, "

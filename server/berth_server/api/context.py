@@ -17,7 +17,7 @@ from berth_server.service.jobs.permissions import Accesses
 from berth_server.service.logs.pages import LineReader
 from berth_server.service.logs.search import Markers
 from berth_server.service.notifier import Signal
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 from berth_server.settings import Settings
 
 CALLER = "berth.caller"
@@ -27,7 +27,7 @@ CALLER = "berth.caller"
 class Context:
     """The running server."""
 
-    service: Service
+    server: ServerState
     settings: Settings
     home: Path
     version: str

@@ -8,20 +8,20 @@ import anyio.to_thread
 import structlog
 
 from berth_server.service.ablations.early_stopping import EarlyStops, on_early_stop
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 log = structlog.get_logger()
 _PERIOD_S = 10.0
 
 
-async def run(service: Service) -> None:
+async def run(server: ServerState) -> None:
     """Apply the rules of all ablations every ten seconds; curves are read on a thread."""
     early = EarlyStops()
     while True:
         try:
-            for watched in early.watched(service):
+            for watched in early.watched(server):
                 ends = await anyio.to_thread.run_sync(early.read, watched)
-                on_early_stop(service, watched, ends)
+                on_early_stop(server, watched, ends)
         except Exception:
             # A rule that cannot be applied must not take the queue down.
             log.exception("early_stop.failed")

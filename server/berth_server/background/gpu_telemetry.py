@@ -7,19 +7,19 @@ import asyncio
 import structlog
 
 from berth_server.service.gpus.telemetry import History
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 log = structlog.get_logger()
 _PERIOD_S = 5.0
 
 
-async def run(service: Service, history: History) -> None:
+async def run(server: ServerState, history: History) -> None:
     """Append a sample every five seconds while the worker reports."""
     failed = False
     while True:
-        snapshot = service.sight.snapshot
-        now = service.clock()
-        if snapshot is not None and service.sight.fresh(now, service.options.stale_after_s):
+        snapshot = server.worker_state.snapshot
+        now = server.clock()
+        if snapshot is not None and server.worker_state.fresh(now, server.options.stale_after_s):
             try:
                 history.take(snapshot, now)
                 failed = False

@@ -16,21 +16,21 @@ from berth_server.background import (
     worker_watchdog,
 )
 from berth_server.service.gpus.telemetry import History
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 
 @asynccontextmanager
 async def running(
-    service: Service, history: History, *, send_webhooks: bool
+    server: ServerState, history: History, *, send_webhooks: bool
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:
-        group.start_soon(timers.run, service)
-        group.start_soon(worker_watchdog.run, service)
-        group.start_soon(wal_checkpoint.run, service)
-        group.start_soon(gpu_telemetry.run, service, history)
-        group.start_soon(early_stop.run, service)
+        group.start_soon(timers.run, server)
+        group.start_soon(worker_watchdog.run, server)
+        group.start_soon(wal_checkpoint.run, server)
+        group.start_soon(gpu_telemetry.run, server, history)
+        group.start_soon(early_stop.run, server)
         if send_webhooks:
-            group.start_soon(webhooks.run, service)
+            group.start_soon(webhooks.run, server)
         yield
         group.cancel_scope.cancel()

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from berth_server.service.scheduling.timers import next_due, on_due
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 # A clock that is set forward must not delay timers by as much.
 _LONGEST_SLEEP_S = 60.0
 
 
-async def run(service: Service) -> None:
+async def run(server: ServerState) -> None:
     """Call the service at each moment that no event announces."""
     moved = asyncio.Event()
-    stop = service.on_due.listen(moved.set)
+    stop = server.on_due.listen(moved.set)
     try:
         while True:
             moved.clear()
-            at = next_due(service)
-            left = _LONGEST_SLEEP_S if at is None else min(at - service.clock(), _LONGEST_SLEEP_S)
+            at = next_due(server)
+            left = _LONGEST_SLEEP_S if at is None else min(at - server.clock(), _LONGEST_SLEEP_S)
             if left > 0:
                 try:
                     async with asyncio.timeout(left):
@@ -27,7 +27,7 @@ async def run(service: Service) -> None:
                 except TimeoutError:
                     pass
                 continue
-            on_due(service)
+            on_due(server)
             # However expensive a plan is, requests get their turn in between.
             await asyncio.sleep(0)
     finally:

@@ -6,17 +6,17 @@ import asyncio
 
 import anyio.to_thread
 
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 _COMMITS_BETWEEN = 200
 
 
-async def run(service: Service) -> None:
+async def run(server: ServerState) -> None:
     """Checkpoint after every few hundred commits."""
-    db = service.db
+    db = server.db
     done = db.commits
     wake = asyncio.Event()
-    stop = service.on_event.listen(wake.set)
+    stop = server.on_event.listen(wake.set)
     try:
         while True:
             await wake.wait()

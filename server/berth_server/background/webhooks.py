@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from berth.protocol.states import FINAL_STATES
 from berth_server.service.jobs.present import show_job
 from berth_server.service.phrases import has_ended
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 from berth_server.store import events, jobs
 from berth_server.store.records import JobRecord
 
@@ -29,37 +29,37 @@ _PAUSES_S = (1.0, 5.0, 25.0)
 _AT_ONCE = 8
 
 
-async def run(service: Service) -> None:
+async def run(server: ServerState) -> None:
     """Post for every job that ends from now on and has `notify` URLs."""
-    last = service.last_event_id()
+    last = events.last_id(server.db.read)
     news = asyncio.Event()
-    stop = service.on_event.listen(news.set)
+    stop = server.on_event.listen(news.set)
     limiter = anyio.CapacityLimiter(_AT_ONCE)
     try:
         async with anyio.create_task_group() as group:
             while True:
                 await news.wait()
                 news.clear()
-                last = _start(service, group, limiter, last)
+                last = _start(server, group, limiter, last)
     finally:
         stop()
 
 
-def _start(service: Service, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
+def _start(server: ServerState, group: TaskGroup, limiter: anyio.CapacityLimiter, last: int) -> int:
     """Start a sender for each notice that is due; return the id of the last event read."""
-    reader = service.db.read
-    newest = service.last_event_id()
+    reader = server.db.read
+    newest = events.last_id(server.db.read)
     for job_id in events.with_notice(reader, _KINDS, after=last, until=newest):
         record = jobs.get(reader, job_id)
         if record is None:
             continue
-        body = notice(service, record)
+        body = notice(server, record)
         for url in json.loads(record.notify):
             group.start_soon(_send, limiter, url, body, record.id)
     return newest
 
 
-def notice(service: Service, record: JobRecord) -> bytes:
+def notice(server: ServerState, record: JobRecord) -> bytes:
     """
     Return the body: `text` (Slack, Mattermost, Teams) and `content` (Discord) are the sentence,
     `job` is the job as REST shows it.
@@ -67,7 +67,7 @@ def notice(service: Service, record: JobRecord) -> bytes:
     sentence = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
     if record.message:
         sentence += f" {record.message}"
-    job = json.loads(show_job(service, record).model_dump_json())
+    job = json.loads(show_job(server, record).model_dump_json())
     return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 
 

@@ -7,23 +7,23 @@ import asyncio
 import structlog
 
 from berth_server.service.scheduling.timers import on_worker_silent
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 log = structlog.get_logger()
 _SLACK_S = 0.05
 
 
-async def run(service: Service) -> None:
+async def run(server: ServerState) -> None:
     """Sleep until the last report is too old; report that once for each silence."""
     reported = True  # before the first report there is no worker to miss
     while True:
-        limit = service.options.stale_after_s
-        if service.sight.fresh(service.clock(), limit):
+        limit = server.options.stale_after_s
+        if server.worker_state.fresh(server.clock(), limit):
             reported = False
         elif not reported:
             reported = True
             log.warning("worker.silent", seconds=limit)
-            on_worker_silent(service)
-        last = service.sight.reported_at
-        left = limit if last is None or reported else last + limit - service.clock()
+            on_worker_silent(server)
+        last = server.worker_state.reported_at
+        left = limit if last is None or reported else last + limit - server.clock()
         await asyncio.sleep(max(left, _SLACK_S) + _SLACK_S)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import heappop, heappush
 from math import inf
 
 from berth_server.core.availability import ENDING_S, Board, Part, nth
 from berth_server.core.limits import LimitOutlook, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
+from berth_server.core.policy import plan
+from berth_server.core.settings import PolicySettings
+
+FORECAST_DEPTH = 100
+"""How many waiting jobs get an expected start."""
 
 
-def forecast(snapshot: Snapshot, plan: Plan, depth: int) -> dict[int, ExpectedStart]:
+def plan_with_forecast(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
+    """Return the plan with the expected starts, which cost more than the decision alone."""
+    made = plan(snapshot, settings)
+    return replace(made, expected=forecast(snapshot, made))
+
+
+def forecast(
+    snapshot: Snapshot, plan: Plan, depth: int = FORECAST_DEPTH
+) -> dict[int, ExpectedStart]:
     """
     Expected starts of the first `depth` jobs that the plan does not start, in its order.
 

@@ -287,7 +287,7 @@ class Plan:
     aged: int = 0
     """How many at the head of `order` are past the age cap."""
     expected: Mapping[int, ExpectedStart] = field(default_factory=dict[int, ExpectedStart])
-    """For the first `PolicySettings.forecast_depth` jobs of `order` that do not start now."""
+    """Of the first jobs of `order` that do not start now; empty until `forecast` fills it."""
     claims: tuple[Claim, ...] = ()
     preemptions: tuple[Preemption, ...] = ()
     wake_at: datetime | None = None

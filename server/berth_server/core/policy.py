@@ -16,10 +16,9 @@ The decision: which waiting jobs start now, and on which GPUs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from berth_server.core.availability import Board, Shadow
-from berth_server.core.forecast import forecast
 from berth_server.core.limits import Hit, Tally
 from berth_server.core.model import Claim, JobView, Plan, Preemption, RunningView, Snapshot, Start
 from berth_server.core.next_event import wake_at
@@ -45,7 +44,7 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     """
     Decide what starts now. Pure and deterministic: same snapshot, same plan.
 
-    The expected starts cost more than the decision; with `forecast_depth=0` they are left out.
+    Expected starts are not part of it, see `forecast`.
     """
     settings = settings or PolicySettings()
     board = Board(snapshot, settings)
@@ -67,7 +66,7 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
             )
             for run in offer.stopped
         )
-    made = Plan(
+    return Plan(
         starts=tuple(starts),
         order=tuple([job.id for job in order]),
         aged=aged,
@@ -76,9 +75,6 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
         wake_at=wake_at(snapshot, settings, order[aged:]),
         settings=settings,
     )
-    if settings.forecast_depth == 0:
-        return made
-    return replace(made, expected=forecast(snapshot, made, settings.forecast_depth))
 
 
 def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Iterator[Offer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, time, timedelta, tzinfo
+from functools import cached_property
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,6 @@ class PolicySettings:
     """How long a leftover of an ended attempt is expected to stay."""
     replan_every: timedelta = timedelta(minutes=1)
     """How often to plan again while GPUs are open and jobs wait, without any event."""
-    forecast_depth: int = 100
-    """For how many waiting jobs a plan tells the expected start."""
     user_limits: Limits = Limits()
     """For every user who is not named in `limits_by_user`."""
     group_limits: Limits = Limits()
@@ -109,6 +108,18 @@ class PolicySettings:
     """Rules for some times of the week; of two that set the same field the later one counts."""
     zone: tzinfo = UTC
     """Time zone of the calendar."""
+
+    @cached_property
+    def limits_queued_jobs(self) -> bool:
+        """Whether any user or group may have only so many pending jobs."""
+        every = (
+            self.user_limits,
+            self.group_limits,
+            *self.limits_by_user.values(),
+            *self.limits_by_group.values(),
+            *(rule.limits for rule in self.calendar),
+        )
+        return any(limits.queued_jobs is not None for limits in every)
 
     def __post_init__(self) -> None:
         """Refuse what would make the order meaningless."""

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scenes import GIB, box, gpu, job, running
 
 from berth_server.core.explain.placement_reason import why_these
+from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 from berth_server.core.placement import choose, link_scores, merit, places
-from berth_server.core.policy import plan
 
 NVLINK_HALVES = tuple(
     tuple("X" if a == b else "NV12" if a // 4 == b // 4 else "SYS" for b in range(8))

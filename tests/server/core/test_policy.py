@@ -12,9 +12,9 @@ from scenes import NOW, box, gpu, job, running, snapshots
 
 from berth.protocol.states import JobState
 from berth_server.core.explain.explanation import explain, without_later
+from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import ReservationView, RunningView, Snapshot
 from berth_server.core.placement import choose
-from berth_server.core.policy import plan
 from berth_server.core.settings import Limits, PolicySettings
 
 

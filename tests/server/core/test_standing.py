@@ -12,9 +12,9 @@ from scenes import NOW, box, job, running, snapshots
 
 from berth_server.core.availability import Board
 from berth_server.core.explain.score_breakdown import standings
+from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import Snapshot, Usage
 from berth_server.core.order import Weigher
-from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
 
 HELD = running(100, range(8), hours=5)

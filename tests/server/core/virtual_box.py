@@ -13,6 +13,7 @@ from tests.server.core.watching import (
 )
 
 from berth.protocol.states import JobState
+from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import (
     AblationView,
     DependencyView,
@@ -27,7 +28,6 @@ from berth_server.core.model import (
     Unavailable,
     Usage,
 )
-from berth_server.core.policy import plan
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 GIB = 1 << 30

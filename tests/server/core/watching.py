@@ -9,9 +9,9 @@ from berth.protocol.states import JobState
 from berth.units import parse_duration
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.hints import without_run
+from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.limits import Tally, is_spent
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.core.policy import plan
 
 
 def look_at_starts(snapshot: Snapshot, made: Plan) -> None:

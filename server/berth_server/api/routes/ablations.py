@@ -34,7 +34,7 @@ async def get_ablations(
     limit: Annotated[int, Query(ge=1, le=1000, description="Most ablations.")] = 100,
 ) -> Response:
     """Those with the newest jobs first."""
-    return answer(list_ablations(context(request).service, limit))
+    return answer(list_ablations(context(request).server, limit))
 
 
 @router.post(
@@ -55,20 +55,20 @@ async def make_ablation(request: Request) -> Response:
         raise Wrong(400, "The body is empty; send an ablation as JSON.")
     room, asking = context(request), caller(request)
     spec = parse(raw, AblationSpec)
-    done = repeated(room.service, asking, key, raw)
+    done = repeated(room.server, asking, key, raw)
     prepared: list[Prepared] = []
     if done is None:
-        may_submit(room.service, asking)
-        specs = wanted(room.service, asking, spec).specs
+        may_submit(room.server, asking)
+        specs = wanted(room.server, asking, spec).specs
         prepared = await look(room, specs, asking, many=True) if specs else []
         if any(one.snapshot for one in specs):
             prepared = await frozen(room, prepared, asking)
         # Somebody may have sent the same key, or added cells, while the folders were looked at.
-        done = repeated(room.service, asking, key, raw)
+        done = repeated(room.server, asking, key, raw)
     if done is None:
-        if wanted(room.service, asking, spec).specs != [one.spec for one in prepared]:
+        if wanted(room.server, asking, spec).specs != [one.spec for one in prepared]:
             raise Wrong(409, "Cells were added to the ablation at the same moment; try again.")
-        done = on_ablation(room.service, asking, spec, prepared, key=key, body=raw)
+        done = on_ablation(room.server, asking, spec, prepared, key=key, body=raw)
     return answer(made(spec, done, prepared), 201)
 
 
@@ -88,7 +88,7 @@ async def patch_ablation(request: Request, ablation_id: _Id) -> Response:
     """Set the caps or the early-stop rule; what is left out stays, null lifts it."""
     patch = await body_of(request, AblationPatch)
     room = context(request)
-    on_change(room.service, caller(request), ablation_id, patch)
+    on_change(room.server, caller(request), ablation_id, patch)
     return await _comparison(room, ablation_id)
 
 
@@ -101,10 +101,10 @@ async def patch_ablation(request: Request, ablation_id: _Id) -> Response:
 async def rerun(request: Request, ablation_id: _Id) -> Response:
     """Queue failed cells (or those that `which` names) again under their own job ids."""
     wish = await body_or(request, RerunRequest())
-    ids = on_rerun(context(request).service, caller(request), ablation_id, wish)
+    ids = on_rerun(context(request).server, caller(request), ablation_id, wish)
     return answer(SubmittedJobs(ids=ids))
 
 
 async def _comparison(room: Context, ablation_id: str) -> Response:
-    found = sources(room.service, ablation_id)
+    found = sources(room.server, ablation_id)
     return answer(await anyio.to_thread.run_sync(gather, found))

@@ -33,7 +33,7 @@ async def me(request: Request) -> Response:
 @router.get("/api/v1/tokens", response_model=TokenList, summary="List tokens")
 async def list_tokens(request: Request) -> Response:
     """Yours, newest first; everybody's for an admin. Secrets are not kept, so not shown."""
-    return answer(TokenList(tokens=tokens.listed(context(request).service, caller(request))))
+    return answer(TokenList(tokens=tokens.listed(context(request).server, caller(request))))
 
 
 @router.post(
@@ -47,7 +47,7 @@ async def make_token(request: Request) -> Response:
     """For clients on other machines. The secret is told this once."""
     wish = await body_of(request, TokenRequest)
     lasts = None if wish.expires_in is None else wish.expires_in.total_seconds()
-    made = tokens.on_create(context(request).service, caller(request), wish.name, lasts)
+    made = tokens.on_create(context(request).server, caller(request), wish.name, lasts)
     return answer(made, 201, {"Cache-Control": "no-store"})
 
 
@@ -57,7 +57,7 @@ async def revoke_token(
     token_id: Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the token.", examples=[3])],
 ) -> Response:
     """It stops working at once."""
-    tokens.on_revoke(context(request).service, caller(request), token_id)
+    tokens.on_revoke(context(request).server, caller(request), token_id)
     return Response(status_code=204)
 
 
@@ -73,7 +73,7 @@ async def make_login_link(request: Request) -> Response:
     room, asking = context(request), caller(request)
     if asking.via != "socket":
         raise Wrong(403, "Login links are made on the box itself; run `berth web` there.")
-    now = room.service.clock()
+    now = room.server.clock()
     url = f"{_base_url(room)}/login?code={quote(room.logins.mint(asking, now))}"
     link = LoginLink(url=url, expires_at=moment(now + LASTS_S))
     return answer(link, 201, {"Cache-Control": "no-store"})
@@ -86,14 +86,14 @@ async def login(
 ) -> Response:
     """Spends the link's code, sets the cookie and shows the dashboard."""
     room = context(request)
-    asking = room.logins.spend(code, room.service.clock())
+    asking = room.logins.spend(code, room.server.clock())
     if asking is None:
         raise Wrong(
             401,
             "This login link was used or is older than 5 minutes; run `berth web` for a new one.",
         )
     lasts = room.settings.session_days * 86400
-    made = tokens.on_create(room.service, asking, "a browser", lasts, "session")
+    made = tokens.on_create(room.server, asking, "a browser", lasts, "session")
     response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
     response.set_cookie(
         COOKIE,
@@ -111,7 +111,7 @@ async def logout(request: Request) -> Response:
     """Forgets the cookie, here and in the browser."""
     secret = cookie(request.headers.get("cookie", ""))
     if secret:
-        tokens.on_logout(context(request).service, secret)
+        tokens.on_logout(context(request).server, secret)
     response = Response(status_code=204)
     response.delete_cookie(COOKIE)
     return response

@@ -26,6 +26,7 @@ from berth_server.service.jobs.present import show_jobs
 from berth_server.service.logs.pages import log_file
 from berth_server.service.logs.run_list import list_files
 from berth_server.service.logs.search import search
+from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.store import jobs
 
 router = routing.router(prefix="/api/v1", tag="dashboard")
@@ -45,12 +46,12 @@ async def get_queue(
     limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs.")] = 200,
 ) -> Response:
     """Queued jobs, the next to start first. `GET /jobs` has them newest first."""
-    service = context(request).service
-    _, plan = service.forecast()
+    server = context(request).server
+    _, plan = latest_forecast(server)
     waiting = [job_id for job_id in plan.order if job_id not in plan.started]
     place = {job_id: i for i, job_id in enumerate(waiting[:limit])}
-    records = sorted(jobs.by_ids(service.db.read, place), key=lambda job: place[job.id])
-    page = JobPage.model_construct(jobs=show_jobs(service, records), next_cursor=None)
+    records = sorted(jobs.by_ids(server.db.read, place), key=lambda job: place[job.id])
+    page = JobPage.model_construct(jobs=show_jobs(server, records), next_cursor=None)
     return answer(page)
 
 
@@ -70,7 +71,7 @@ async def search_log(
     limit: Annotated[int, Query(ge=1, le=5000, description="Most lines.")] = 1000,
 ) -> Response:
     """Matching lines, case not minded. Looks for about a second; `next` says where to go on."""
-    log = log_file(context(request).service, job_id, attempt)
+    log = log_file(context(request).server, job_id, attempt)
 
     def look() -> LogMatches:
         return search(log, q, regex=regex, cursor=cursor, limit=limit)
@@ -87,7 +88,7 @@ async def search_log(
 )
 async def download_log(request: Request, job_id: JobId, attempt: Number = None) -> Response:
     """Every byte written so far, as a file to keep."""
-    log = log_file(context(request).service, job_id, attempt)
+    log = log_file(context(request).server, job_id, attempt)
     handle = await anyio.to_thread.run_sync(log.open)
     if handle is None:
         raise NotFound(f"Job {job_id} has written no log yet.")
@@ -118,14 +119,14 @@ async def _bytes(handle: int, size: int) -> AsyncIterator[bytes]:
 async def get_markers(request: Request, job_id: JobId, attempt: Number = None) -> Response:
     """The first traceback, the last checkpoint, and which ranks speak."""
     room = context(request)
-    log = log_file(room.service, job_id, attempt)
+    log = log_file(room.server, job_id, attempt)
     return answer(await anyio.to_thread.run_sync(room.markers.read, log))
 
 
 @router.get("/jobs/{job_id}/files", response_model=RunFiles, summary="List the run directory")
 async def get_files(request: Request, job_id: JobId, attempt: Number = None) -> Response:
     """Names, sizes and times; the log has a route of its own."""
-    record = lookup.attempt(context(request).service.db.read, job_id, attempt)
+    record = lookup.attempt(context(request).server.db.read, job_id, attempt)
     known = (None, None) if record is None else (record.id, record.run_dir)
     return answer(await anyio.to_thread.run_sync(list_files, *known))
 
@@ -138,8 +139,8 @@ async def get_history(
 ) -> Response:
     """Kept every 5 seconds for a day, every 2 minutes for 30 days."""
     room = context(request)
-    now = room.service.clock()
-    uuids = [gpu.uuid for gpu in room.service.known_gpus]
+    now = room.server.clock()
+    uuids = [gpu.uuid for gpu in room.server.known_gpus]
     return await _history(room, uuids, (now - minutes * 60, now), points)
 
 
@@ -149,10 +150,10 @@ async def get_job_history(
 ) -> Response:
     """The GPUs of an attempt from its start to its end, or to now."""
     room = context(request)
-    record = lookup.attempt(room.service.db.read, job_id, attempt)
+    record = lookup.attempt(room.server.db.read, job_id, attempt)
     if record is None:
         raise NotFound(f"Job {job_id} has not started yet, so it has no history.")
-    now = room.service.clock()
+    now = room.server.clock()
     end = record.ended_at or now
     start = max(record.started_at or record.created_at, end - COARSE.reach_s)
     uuids = [gpu[0] for gpu in json.loads(record.gpus)]
@@ -162,7 +163,7 @@ async def get_job_history(
 async def _history(
     room: Context, uuids: list[str], span: tuple[float, float], points: int
 ) -> Response:
-    now = room.service.clock()
+    now = room.server.clock()
 
     def read() -> GpuHistory:
         return room.history.read(uuids, span, points, now=now)

@@ -38,7 +38,7 @@ async def list_events(
     ] = None,
 ) -> Response:
     """Events in increasing order of id. Without `after` the newest ones."""
-    reader = context(request).service.db.read
+    reader = context(request).server.db.read
     if (order or ("newest" if after is None else "oldest")) == "newest":
         found = [e for e in events.newest(reader, limit=limit, job_id=job) if e.id > (after or 0)]
     else:
@@ -69,7 +69,7 @@ async def stream_events(
     start = after
     if last_event_id is not None and last_event_id.isdecimal():
         start = min(int(last_event_id), MAX_ID)
-    newest = room.service.last_event_id()
+    newest = events.last_id(room.server.db.read)
     # An id from the future is from a database that is no more: begin with what there is.
     start = newest if start is None or start > newest else start
     return EventStream(room, _follow(room, start, job))
@@ -77,11 +77,11 @@ async def stream_events(
 
 async def _follow(room: Context, last: int, job: int | None) -> AsyncIterator[bytes]:
     news = asyncio.Event()
-    stop = room.service.on_event.listen(news.set)
+    stop = room.server.on_event.listen(news.set)
     try:
         while True:
             news.clear()
-            found = events.after(room.service.db.read, last, limit=_BATCH, job_id=job)
+            found = events.after(room.server.db.read, last, limit=_BATCH, job_id=job)
             if not found:
                 await news.wait()
                 continue

@@ -24,7 +24,7 @@ _Uuid = Annotated[
 @router.get("", response_model=Box, summary="Show the box and who is on its GPUs")
 async def get_box(request: Request) -> Response:
     """What the worker saw last, with the holder of each GPU. `stale` when that is old."""
-    return answer(show_box(context(request).service))
+    return answer(show_box(context(request).server))
 
 
 @router.post(
@@ -36,15 +36,15 @@ async def get_box(request: Request) -> Response:
 async def drain(request: Request, uuid: _Uuid) -> Response:
     """What runs there goes on. With `until` jobs are let onto it again by then. For admins."""
     wish = await body_or(request, DrainRequest())
-    service = context(request).service
-    gpu = on_drain(service, caller(request), uuid, wish.reason, wish.until)
-    return answer(show_gpu(service, gpu.uuid))
+    server = context(request).server
+    gpu = on_drain(server, caller(request), uuid, wish.reason, wish.until)
+    return answer(show_gpu(server, gpu.uuid))
 
 
 @router.post("/{uuid}/undrain", response_model=Gpu, summary="Let jobs onto a GPU again")
 async def undrain(request: Request, uuid: _Uuid) -> Response:
     """For admins."""
     await no_body(request)
-    service = context(request).service
-    gpu = on_undrain(service, caller(request), uuid)
-    return answer(show_gpu(service, gpu.uuid))
+    server = context(request).server
+    gpu = on_undrain(server, caller(request), uuid)
+    return answer(show_gpu(server, gpu.uuid))

@@ -27,11 +27,11 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """503 while nothing can start, with the reason."""
     room = context(request)
-    service = room.service
+    server = room.server
     problems: list[str] = []
     if room.closing.is_set():
         problems.append("The server is stopping.")
-    if not service.sight.fresh(service.clock(), service.options.stale_after_s):
+    if not server.worker_state.fresh(server.clock(), server.options.stale_after_s):
         problems.append("The worker does not report; start it with `berth up`.")
     status = "degraded" if problems else "ok"
     health = Health(status=status, version=room.version, problems=problems)

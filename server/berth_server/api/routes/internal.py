@@ -29,10 +29,10 @@ async def desired(
 ) -> Response:
     """Answered the moment the generation is another than `after`, at the latest after `wait_s`."""
     room = context(request)
-    board = room.service.board
+    board = room.server.cache
     if after == board.generation and wait_s > 0 and not room.closing.is_set():
         changed = asyncio.Event()
-        stop = room.service.on_desired.listen(changed.set)
+        stop = room.server.on_desired.listen(changed.set)
         stop_closing = room.on_closing.listen(changed.set)
         try:
             async with asyncio.timeout(wait_s):
@@ -53,5 +53,5 @@ async def desired(
 )
 async def report(request: Request) -> Response:
     """Idempotent: what is known already changes nothing."""
-    on_report(context(request).service, await body_of(request, WorkerReport))
+    on_report(context(request).server, await body_of(request, WorkerReport))
     return Response(status_code=204)

@@ -24,7 +24,7 @@ from berth_server.service.jobs.patch import on_patch
 from berth_server.service.jobs.present import show_job, show_jobs
 from berth_server.service.jobs.retry import on_retry
 from berth_server.service.scheduling.explain import explain_job
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 from berth_server.store import jobs
 
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
@@ -73,9 +73,9 @@ async def list_jobs(
     ] = None,
 ) -> Response:
     """One page of jobs. Pass `next_cursor` as `cursor` for the next; it is absent on the last."""
-    service = context(request).service
+    server = context(request).server
     records = jobs.page(
-        service.db.read,
+        server.db.read,
         states=_states(state),
         user=user,
         labels=_pairs(label),
@@ -86,7 +86,7 @@ async def list_jobs(
     more = len(records) > limit
     records = records[:limit]
     page = JobPage.model_construct(
-        jobs=show_jobs(service, records),
+        jobs=show_jobs(server, records),
         next_cursor=_encode(records[-1].id) if more else None,
     )
     return answer(page)
@@ -99,14 +99,14 @@ async def count_jobs(
     label: _Labels = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
     """Every state is there, with 0 where no job is in it."""
-    found = jobs.counts(context(request).service.db.read, user=user, labels=_pairs(label))
+    found = jobs.counts(context(request).server.db.read, user=user, labels=_pairs(label))
     return answer(JobCounts(counts={state: found.get(state.value, 0) for state in JobState}))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Show a job with its attempts")
 async def get_job(request: Request, job_id: JobId) -> Response:
     """The job as it is now."""
-    return _job(context(request).service, job_id)
+    return _job(context(request).server, job_id)
 
 
 @router.patch(
@@ -118,9 +118,9 @@ async def get_job(request: Request, job_id: JobId) -> Response:
 async def patch_job(request: Request, job_id: JobId) -> Response:
     """Set name, priority or time limit; what is left out stays. `time_limit: null` lifts it."""
     patch = await body_of(request, JobPatch)
-    service = context(request).service
-    on_patch(service, caller(request), job_id, patch)
-    return _job(service, job_id)
+    server = context(request).server
+    on_patch(server, caller(request), job_id, patch)
+    return _job(server, job_id)
 
 
 @router.get("/{job_id}/explain", response_model=Explanation, summary="Why a job is where it is")
@@ -129,7 +129,7 @@ async def explain(request: Request, job_id: JobId, against: _Against = None) -> 
     What it waits for, who is on the GPUs it needs, when it should start, what would help; in line
     also its points, and why another job is before it or after it.
     """
-    return answer(explain_job(context(request).service, job_id, against))
+    return answer(explain_job(context(request).server, job_id, against))
 
 
 @router.post("/{job_id}/cancel", response_model=Job, summary="Cancel a job")
@@ -157,16 +157,16 @@ async def retry(request: Request, job_id: JobId) -> Response:
 
 
 async def _act(
-    request: Request, job_id: int, event: Callable[[Service, Caller, int], None]
+    request: Request, job_id: int, event: Callable[[ServerState, Caller, int], None]
 ) -> Response:
     await no_body(request)
-    service = context(request).service
-    event(service, caller(request), job_id)
-    return _job(service, job_id)
+    server = context(request).server
+    event(server, caller(request), job_id)
+    return _job(server, job_id)
 
 
-def _job(service: Service, job_id: int) -> Response:
-    return answer(show_job(service, lookup.job(service.db.read, job_id)))
+def _job(server: ServerState, job_id: int) -> Response:
+    return answer(show_job(server, lookup.job(server.db.read, job_id)))
 
 
 def _states(values: list[str]) -> list[str]:

@@ -57,7 +57,7 @@ async def stream(
     seconds lets a page tell a quiet box from a dead line.
     """
     room = context(request)
-    newest = room.service.last_event_id()
+    newest = events.last_id(room.server.db.read)
     start = after
     if last_event_id is not None and last_event_id.isdecimal():
         start = min(int(last_event_id), MAX_ID)
@@ -67,15 +67,15 @@ async def stream(
 
 async def _follow(room: Context, last: int, newest: int) -> AsyncIterator[bytes]:
     yield frame(Hello(instance=INSTANCE, version=room.version, last_event_id=newest), name="hello")
-    service = room.service
+    server = room.server
     news = asyncio.Event()
-    stop = service.on_event.listen(news.set)
+    stop = server.on_event.listen(news.set)
     shown: tuple[object, ...] | None = None
     shown_at = pinged_at = anyio.current_time()
     try:
         while True:
             news.clear()
-            found = events.after(service.db.read, last, limit=_BATCH)
+            found = events.after(server.db.read, last, limit=_BATCH)
             if found:
                 last = found[-1].id
                 yield b"".join(frame(show_event(e), name="event", event_id=e.id) for e in found)
@@ -85,7 +85,7 @@ async def _follow(room: Context, last: int, newest: int) -> AsyncIterator[bytes]
             if seen != shown:
                 if shown is None or now - shown_at >= _MAP_EVERY_S:
                     shown, shown_at = seen, now
-                    yield frame(show_box(service), name="box")
+                    yield frame(show_box(server), name="box")
                 else:
                     wait = _MAP_EVERY_S
             if now - pinged_at >= _PING_S:
@@ -100,11 +100,11 @@ async def _follow(room: Context, last: int, newest: int) -> AsyncIterator[bytes]
 
 def _seen(room: Context) -> tuple[object, ...]:
     """Whatever the map shows depends on; equal as long as it looks the same."""
-    service = room.service
-    snapshot = service.sight.snapshot
+    server = room.server
+    snapshot = server.worker_state.snapshot
     return (
-        service.board.version,
-        service.last_event_id(),
+        server.cache.version,
+        events.last_id(server.db.read),
         None if snapshot is None else snapshot.taken_at,
-        service.sight.fresh(service.clock(), service.options.stale_after_s),
+        server.worker_state.fresh(server.clock(), server.options.stale_after_s),
     )

@@ -55,7 +55,7 @@ async def stream_log(
     Without `attempt` it follows the newest; when that is retried, open a new stream after `end`.
     """
     room = context(request)
-    lookup.attempt(room.service.db.read, job_id, attempt)
+    lookup.attempt(room.server.db.read, job_id, attempt)
     start = offset
     if last_event_id is not None and last_event_id.isdecimal():
         start = min(int(last_event_id), MAX_ID)
@@ -66,7 +66,7 @@ async def _follow(
     room: Context, job_id: int, number: int | None, offset: int
 ) -> AsyncIterator[bytes]:
     news = asyncio.Event()
-    stop = room.service.on_event.listen(news.set)
+    stop = room.server.on_event.listen(news.set)
     try:
         log = await _begun(room, job_id, number, news)
         if log.attempt is None:
@@ -91,7 +91,7 @@ async def _begun(room: Context, job_id: int, number: int | None, news: asyncio.E
     """The log once the job has an attempt, or has ended without one."""
     while True:
         news.clear()
-        log = log_file(room.service, job_id, number)
+        log = log_file(room.server, job_id, number)
         if log.attempt is not None or log.complete:
             return log
         await news.wait()
@@ -101,7 +101,7 @@ async def _opened(room: Context, job_id: int, number: int, news: asyncio.Event) 
     """The open log once it is there; None when the attempt ended without one."""
     while True:
         news.clear()
-        log = log_file(room.service, job_id, number)
+        log = log_file(room.server, job_id, number)
         handle = log.open()
         if handle is not None or log.complete:
             return handle
@@ -120,12 +120,12 @@ async def _pieces(
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     attempt = f"{job_id}.{number}"
     news = asyncio.Event()
-    stop = room.service.on_event.listen(news.set)
+    stop = room.server.on_event.listen(news.set)
     try:
         while True:
             news.clear()
             # Asked before the read: what was written before the end is then read after it.
-            complete = log_file(room.service, job_id, number).complete
+            complete = log_file(room.server, job_id, number).complete
             data = os.pread(handle, _CHUNK, place)
             if data:
                 text = decoder.decode(data)
@@ -143,7 +143,7 @@ async def _pieces(
                     chunk = LogChunk.model_construct(attempt=attempt, offset=sent, text=rest)
                     yield frame(chunk, name="log", event_id=place)
                 return
-            await _news_or_growth(room, log_file(room.service, job_id, number), place, news)
+            await _news_or_growth(room, log_file(room.server, job_id, number), place, news)
     finally:
         stop()
 
@@ -172,7 +172,7 @@ def _whole_character(handle: int, place: int) -> int:
 
 
 def _end(room: Context, job_id: int, attempt: str | None, size: int) -> bytes:
-    reader = room.service.db.read
+    reader = room.server.db.read
     job = lookup.job(reader, job_id)
     number = None if attempt is None else int(attempt.partition(".")[2])
     record = None if number is None else attempts.get(reader, job_id, number)

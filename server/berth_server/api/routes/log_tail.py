@@ -55,7 +55,7 @@ async def tail_log(
     newest are sent: `first` tells. `end` follows when the attempt has ended.
     """
     room = context(request)
-    lookup.attempt(room.service.db.read, job_id, attempt)
+    lookup.attempt(room.server.db.read, job_id, attempt)
     return EventStream(room, _follow(room, job_id, attempt, line))
 
 
@@ -63,12 +63,12 @@ async def _follow(
     room: Context, job_id: int, number: int | None, line: int
 ) -> AsyncIterator[bytes]:
     news = asyncio.Event()
-    stop = room.service.on_event.listen(news.set)
+    stop = room.server.on_event.listen(news.set)
     size = -1
     try:
         while True:
             news.clear()
-            log = log_file(room.service, job_id, number)
+            log = log_file(room.server, job_id, number)
             if log.attempt is not None:
                 number = int(log.attempt.partition(".")[2])
                 found = await anyio.to_thread.run_sync(_newest, room, log, line)

@@ -41,7 +41,7 @@ async def get_log(
     Raw bytes of stdout and stderr. The headers tell where they lie: `Berth-Log-Offset`,
     `Berth-Log-Size`, `Berth-Attempt`, `Berth-Log-Complete`.
     """
-    log = log_file(context(request).service, job_id, attempt)
+    log = log_file(context(request).server, job_id, attempt)
     piece = await anyio.to_thread.run_sync(read_bytes, log, offset, limit)
     headers = {
         "Berth-Log-Offset": str(piece.offset),
@@ -79,7 +79,7 @@ async def get_lines(
 ) -> Response:
     """Lines of text; those longer than 64 KiB are cut."""
     room = context(request)
-    log = log_file(room.service, job_id, attempt)
+    log = log_file(room.server, job_id, attempt)
 
     def read() -> LogLines:
         return room.lines.read(log, first, count, as_shown=as_shown)

@@ -28,5 +28,5 @@ async def get_metrics(
     ] = 2000,
 ) -> Response:
     """From `metrics.jsonl` of the run directory; without that from lines of the log."""
-    record, uid = metrics_of(context(request).service, job_id, attempt)
+    record, uid = metrics_of(context(request).server, job_id, attempt)
     return answer(await anyio.to_thread.run_sync(read_metrics, job_id, record, uid, max_points))

@@ -14,7 +14,7 @@ from berth.protocol.states import HolderKind, JobState
 from berth_server.api import routing
 from berth_server.api.context import Context, context
 from berth_server.service.gpus.gpu_map import show_box
-from berth_server.store import jobs
+from berth_server.store import events, jobs
 
 router = routing.router(tag="health")
 
@@ -35,21 +35,21 @@ class _State(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
-        service = self._room.service
-        counts = jobs.counts(service.db.read)
+        server = self._room.server
+        counts = jobs.counts(server.db.read)
         by_state = GaugeMetricFamily("berth_jobs", "Jobs in each state", labels=["state"])
         for state in JobState:
             by_state.add_metric([state.value], counts.get(state.value, 0))
         yield by_state
         yield GaugeMetricFamily(
-            "berth_attempts_unreleased", "Attempts that hold GPUs", len(service.board.alive)
+            "berth_attempts_unreleased", "Attempts that hold GPUs", len(server.cache.alive)
         )
-        yield CounterMetricFamily("berth_events", "Events written", service.last_event_id())
-        yield CounterMetricFamily("berth_scheduling_passes", "Plans made", service.passes)
+        yield CounterMetricFamily("berth_events", "Events written", events.last_id(server.db.read))
+        yield CounterMetricFamily("berth_scheduling_passes", "Plans made", server.plans)
         yield GaugeMetricFamily(
-            "berth_scheduling_pass_seconds", "Moving mean of a plan", service.plan_cost_s
+            "berth_scheduling_pass_seconds", "Moving mean of a plan", server.plan_cost_s
         )
-        fresh = service.sight.fresh(service.clock(), service.options.stale_after_s)
+        fresh = server.worker_state.fresh(server.clock(), server.options.stale_after_s)
         yield GaugeMetricFamily("berth_worker_up", "Whether the worker reports", int(fresh))
         yield from self._gpus()
 
@@ -68,7 +68,7 @@ class _State(Collector):
             "berth_gpu_memory_total_bytes": ("Memory of the card", "memory_total_bytes"),
         }
         families = {n: GaugeMetricFamily(n, text, labels=names) for n, (text, _) in values.items()}
-        for gpu in show_box(self._room.service).gpus:
+        for gpu in show_box(self._room.server).gpus:
             labels = [str(gpu.index), gpu.uuid]
             for kind in HolderKind:
                 holder.add_metric([*labels, kind.value], int(gpu.holder.kind is kind))

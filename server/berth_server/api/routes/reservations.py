@@ -19,7 +19,7 @@ router = routing.router(prefix="/api/v1/reservations", tag="gpus")
 @router.get("", response_model=ReservationList, summary="List the reservations that are not over")
 async def list_reservations(request: Request) -> Response:
     """Soonest first."""
-    return answer(show_reservations(context(request).service))
+    return answer(show_reservations(context(request).server))
 
 
 @router.post(
@@ -35,7 +35,7 @@ async def reserve(request: Request) -> Response:
     already goes on. For admins.
     """
     wish = await body_of(request, ReservationRequest)
-    return answer(on_reserve(context(request).service, caller(request), wish), status=201)
+    return answer(on_reserve(context(request).server, caller(request), wish), status=201)
 
 
 @router.delete("/{reservation_id}", response_model=Reservation, summary="Take a reservation back")
@@ -46,4 +46,4 @@ async def unreserve(
     ],
 ) -> Response:
     """The GPUs are everybody's again at once. Answers with what it was. For admins."""
-    return answer(on_unreserve(context(request).service, caller(request), reservation_id))
+    return answer(on_unreserve(context(request).server, caller(request), reservation_id))

@@ -29,5 +29,5 @@ async def get_settings(request: Request) -> Response:
 async def get_users(request: Request) -> Response:
     """Running and pending jobs, GPUs held, GPU hours of the last week, how much of them idle."""
     room = context(request)
-    work = await anyio.to_thread.run_sync(work_by_user, room.history, *week(room.service))
-    return answer(summarise(room.service, work))
+    work = await anyio.to_thread.run_sync(work_by_user, room.history, *week(room.server))
+    return answer(summarise(room.server, work))

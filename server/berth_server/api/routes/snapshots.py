@@ -46,14 +46,14 @@ async def get_archive(request: Request, job_id: JobId) -> Response:
 
 
 def _archive(request: Request, job_id: int) -> Path:
-    service = context(request).service
-    record = lookup.job(service.db.read, job_id)
+    server = context(request).server
+    record = lookup.job(server.db.read, job_id)
     code = snapshot_of(record)
     if code is None:
         raise NotFound(f"Job {job_id} was submitted without 'snapshot', so no code was kept.")
     # Code may be private, unlike what a job writes into its log.
     caller(request).may_read_code(record)
-    archive = service.options.freezer.path(code.digest, record.uid)
+    archive = server.options.freezer.path(code.digest, record.uid)
     if not archive.is_file():
         raise NotFound(f"The archive of job {job_id} is gone from BERTH_HOME/snapshots.")
     return archive

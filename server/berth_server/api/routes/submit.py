@@ -23,7 +23,7 @@ from berth_server.service.jobs.dry_run import dry_run
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.present import show_jobs
 from berth_server.service.jobs.submit import Submitted, at_position, may_submit, on_submit, repeated
-from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 from berth_server.store import jobs
 
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
@@ -63,24 +63,24 @@ async def submit(request: Request) -> Response:
     key = key_of(request)
     raw = await request.body()
     room, asking = context(request), caller(request)
-    service = room.service
+    server = room.server
     specs, many = parse_specs(raw)
-    done = repeated(service, asking, key, raw)
+    done = repeated(server, asking, key, raw)
     if done is None:
-        may_submit(service, asking)
+        may_submit(server, asking)
         prepared = await look(room, specs, asking, many=many)
         if any(spec.snapshot for spec in specs):
             prepared = await frozen(room, prepared, asking)
         # Somebody may have sent the same key while the folders were looked at.
-        done = repeated(service, asking, key, raw) or on_submit(
-            service, asking, prepared, many=many, key=key, body=raw
+        done = repeated(server, asking, key, raw) or on_submit(
+            server, asking, prepared, many=many, key=key, body=raw
         )
         warnings = list(dict.fromkeys(w for one in prepared for w in one.warnings))
     else:
         warnings = []
     if many and "return=minimal" in request.headers.get("prefer", ""):
         return answer(SubmittedJobs(ids=list(done.ids), warnings=warnings), 201)
-    return _shown(service, done, many=many)
+    return _shown(server, done, many=many)
 
 
 @router.post(
@@ -93,12 +93,12 @@ async def try_submit(request: Request) -> Response:
     """Checks a spec as a submit does, and tells when and where it would start."""
     spec = await body_of(request, JobSpec)
     room, asking = context(request), caller(request)
-    may_submit(room.service, asking)
+    may_submit(room.server, asking)
     (prepared,) = await look(room, [spec], asking, many=False)
     if spec.snapshot:
-        freezer = room.service.options.freezer
+        freezer = room.server.options.freezer
         await anyio.to_thread.run_sync(freezer.check, prepared.workdir, asking)
-    return answer(dry_run(room.service, asking, prepared))
+    return answer(dry_run(room.server, asking, prepared))
 
 
 def key_of(request: Request) -> str | None:
@@ -160,7 +160,7 @@ async def _foreseen(room: Context, prepared: list[Prepared], asking: Caller) -> 
 
 async def frozen(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
     """The same with the code of those that want it frozen; each work tree once. Raises Invalid."""
-    freezer = room.service.options.freezer
+    freezer = room.server.options.freezer
     wanted = dict.fromkeys(one.workdir for one in prepared if one.spec.snapshot)
     codes = {
         workdir: await anyio.to_thread.run_sync(freezer.freeze, workdir, asking)
@@ -189,7 +189,7 @@ def _look_all(
 
 def _foresee_all(room: Context, prepared: list[Prepared], asking: Caller) -> list[Prepared]:
     """What the bundled trainer's memory plan says of each goes among its warnings."""
-    box = room.service.known_gpus
+    box = room.server.known_gpus
     found: list[Prepared] = []
     for one in prepared:
         told = room.foresight.warnings(one, asking, box)
@@ -197,6 +197,6 @@ def _foresee_all(room: Context, prepared: list[Prepared], asking: Caller) -> lis
     return found
 
 
-def _shown(service: Service, done: Submitted, *, many: bool) -> Response:
-    shown = show_jobs(service, jobs.by_ids(service.db.read, done.ids))
+def _shown(server: ServerState, done: Submitted, *, many: bool) -> Response:
+    shown = show_jobs(server, jobs.by_ids(server.db.read, done.ids))
     return answers(shown, 201) if many else answer(shown[0], 201)

@@ -141,5 +141,4 @@ def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[s
 def _starts(snapshot: Snapshot, plan: Plan, changed: JobView) -> bool:
     """Whether the policy would start the job if it were like this."""
     queue = tuple(changed if one.id == changed.id else one for one in snapshot.queue)
-    settings = replace(plan.settings, forecast_depth=0)
-    return changed.id in decide(replace(snapshot, queue=queue), settings).started
+    return changed.id in decide(replace(snapshot, queue=queue), plan.settings).started

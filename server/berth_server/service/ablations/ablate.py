@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from berth.protocol.ablations import (
     AblationMade,
@@ -23,12 +23,11 @@ from berth_server.service.jobs import lookup
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.retry import may_retry, queue_again
 from berth_server.service.jobs.submit import Submitted, may_take, remember, write_jobs
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import ablations, events, jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import AblationRecord, JobRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 _MOST = 10_000
 
@@ -41,7 +40,7 @@ class Wanted:
     skipped: int
 
 
-def wanted(service: Service, caller: Caller, spec: AblationSpec) -> Wanted:
+def wanted(server: ServerState, caller: Caller, spec: AblationSpec) -> Wanted:
     """
     The job of each cell, labelled with the ablation and its values.
 
@@ -49,7 +48,7 @@ def wanted(service: Service, caller: Caller, spec: AblationSpec) -> Wanted:
     taken while nothing is to be added to it.
     """
     seen: set[frozenset[tuple[str, str]]] = set()
-    known = _known(service, caller, spec)
+    known = _known(server, caller, spec)
     specs: list[JobSpec] = []
     for i, cell in enumerate(spec.cells):
         if LABEL in cell.values:
@@ -68,7 +67,7 @@ def wanted(service: Service, caller: Caller, spec: AblationSpec) -> Wanted:
 
 
 def on_ablation(
-    service: Service,
+    server: ServerState,
     caller: Caller,
     spec: AblationSpec,
     prepared: Sequence[Prepared],
@@ -81,9 +80,9 @@ def on_ablation(
 
     With `add` its caps and its rule become those of the spec. Raises as `on_submit` does.
     """
-    may_take(service, caller, prepared, many=True)
-    before = _mine(service, caller, spec)
-    with service.change(caller.user) as tx:
+    may_take(server, caller, prepared, many=True)
+    before = _mine(server, caller, spec)
+    with change(server, caller.user) as tx:
         caps = _columns(spec.max_running, spec.max_gpu_hours, spec.early_stop)
         if before is None:
             row = AblationRecord(
@@ -119,9 +118,9 @@ def made(spec: AblationSpec, done: Submitted, prepared: Sequence[Prepared]) -> A
     )
 
 
-def on_change(service: Service, caller: Caller, ablation_id: str, patch: AblationPatch) -> None:
+def on_change(server: ServerState, caller: Caller, ablation_id: str, patch: AblationPatch) -> None:
     """Set caps or the rule; null lifts them. Raises NotFound and Forbidden."""
-    record = ablations.get(service.db.read, ablation_id)
+    record = ablations.get(server.db.read, ablation_id)
     if record is None:
         raise NotFound(
             f"There is no ablation {ablation_id!r} with caps; `berth ablate ls` shows which there are."
@@ -132,7 +131,7 @@ def on_change(service: Service, caller: Caller, ablation_id: str, patch: Ablatio
     changes = {name: value for name, value in columns.items() if name in given}
     if not changes:
         return
-    with service.change(caller.user, plan="now") as tx:
+    with change(server, caller.user) as tx:
         _set(tx, ablation_id, changes)
         told = ", ".join(name.replace("_", " ") for name in changes)
         message = f"{caller.user} changed {told} of ablation {ablation_id}."
@@ -140,7 +139,7 @@ def on_change(service: Service, caller: Caller, ablation_id: str, patch: Ablatio
 
 
 def on_rerun(
-    service: Service, caller: Caller, ablation_id: str, request: RerunRequest
+    server: ServerState, caller: Caller, ablation_id: str, request: RerunRequest
 ) -> list[int]:
     """
     Queue ended cells again under their own ids, all in one transaction; their ids.
@@ -148,7 +147,7 @@ def on_rerun(
     Raises NotFound, Forbidden, and Conflict when there is nothing to rerun, or a job cannot be
     retried.
     """
-    records = jobs.page(service.db.read, labels=[(LABEL, ablation_id)], limit=_MOST)[::-1]
+    records = jobs.page(server.db.read, labels=[(LABEL, ablation_id)], limit=_MOST)[::-1]
     if not records:
         raise NotFound(
             f"There is no ablation {ablation_id!r}; `berth ablate ls` shows which there are."
@@ -160,8 +159,8 @@ def on_rerun(
         raise Conflict(f"No run of {ablation_id} {told}, so there is nothing to run again.")
     together = {record.id for record in chosen}
     for record in chosen:
-        may_retry(service, caller, record, together)
-    with service.change(caller.user) as tx:
+        may_retry(server, caller, record, together)
+    with change(server, caller.user) as tx:
         for record in chosen:
             queue_again(tx, record, f"{caller.user} reruns it with ablation {ablation_id}.")
     return [record.id for record in chosen]
@@ -178,18 +177,18 @@ def _is_chosen(record: JobRecord, request: RerunRequest) -> bool:
 
 
 def _known(
-    service: Service, caller: Caller, spec: AblationSpec
+    server: ServerState, caller: Caller, spec: AblationSpec
 ) -> list[frozenset[tuple[str, str]]]:
     """The labels of the jobs that the ablation has already. Raises Conflict and Forbidden."""
-    before = _mine(service, caller, spec)
+    before = _mine(server, caller, spec)
     if before is None:
         return []
-    records = jobs.page(service.db.read, labels=[(LABEL, spec.name)], limit=_MOST)
+    records = jobs.page(server.db.read, labels=[(LABEL, spec.name)], limit=_MOST)
     return [frozenset(jobs.labels_of(record).items()) for record in records if record.ablation]
 
 
-def _mine(service: Service, caller: Caller, spec: AblationSpec) -> AblationRecord | None:
-    before = ablations.get(service.db.read, spec.name)
+def _mine(server: ServerState, caller: Caller, spec: AblationSpec) -> AblationRecord | None:
+    before = ablations.get(server.db.read, spec.name)
     if before is None:
         return None
     _may_change(caller, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from berth.protocol.ablations import AblationCaps, EarlyStop
 from berth.protocol.jobs import Job
@@ -13,11 +12,9 @@ from berth_server.service.errors import NotFound
 from berth_server.service.jobs.present import show_jobs
 from berth_server.service.logs.metrics import extremes, read_metrics
 from berth_server.service.scheduling.cache import moment
+from berth_server.service.state import ServerState
 from berth_server.store import ablations, attempts, jobs
 from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 LABEL = "ablation"
 _MOST_RUNS = 500
@@ -35,9 +32,9 @@ class Sources:
     caps: AblationCaps | None
 
 
-def sources(service: Service, ablation_id: str) -> Sources:
+def sources(server: ServerState, ablation_id: str) -> Sources:
     """The jobs of an ablation, its newest 500. Raises NotFound."""
-    reader = service.db.read
+    reader = server.db.read
     records = jobs.page(reader, labels=[(LABEL, ablation_id)], limit=_MOST_RUNS)[::-1]
     if not records:
         raise NotFound(
@@ -45,18 +42,18 @@ def sources(service: Service, ablation_id: str) -> Sources:
         )
     tries = attempts.of_jobs(reader, [record.id for record in records])
     row = ablations.get(reader, ablation_id)
-    caps = None if row is None else show_caps(service, row)
-    return Sources(ablation_id, records, show_jobs(service, records), tries, caps)
+    caps = None if row is None else show_caps(server, row)
+    return Sources(ablation_id, records, show_jobs(server, records), tries, caps)
 
 
-def show_caps(service: Service, record: AblationRecord) -> AblationCaps:
+def show_caps(server: ServerState, record: AblationRecord) -> AblationCaps:
     """What its jobs may have together, and what they had."""
     return AblationCaps(
         user=record.user,
         created_at=moment(record.created_at),
         max_running=record.max_running,
         max_gpu_hours=record.max_gpu_hours,
-        used_gpu_hours=round(used_gpu_s(service.board, record, service.clock()) / 3600.0, 4),
+        used_gpu_hours=round(used_gpu_s(server.cache, record, server.clock()) / 3600.0, 4),
         early_stop=rule_of(record),
     )
 
@@ -85,10 +82,10 @@ def gather(found: Sources) -> Ablation:
     )
 
 
-def list_ablations(service: Service, limit: int) -> AblationList:
+def list_ablations(server: ServerState, limit: int) -> AblationList:
     """All ablations, those with the newest jobs first."""
-    rows = jobs.label_values(service.db.read, LABEL, limit)
-    known = {one.id: one for one in ablations.by_ids(service.db.read, {r.value for r in rows})}
+    rows = jobs.label_values(server.db.read, LABEL, limit)
+    known = {one.id: one for one in ablations.by_ids(server.db.read, {r.value for r in rows})}
     return AblationList(
         ablations=[
             AblationSummary(
@@ -97,7 +94,7 @@ def list_ablations(service: Service, limit: int) -> AblationList:
                 unfinished=row.unfinished,
                 users=sorted(row.users.split("\n")),
                 newest_job_id=row.newest,
-                caps=show_caps(service, known[row.value]) if row.value in known else None,
+                caps=show_caps(server, known[row.value]) if row.value in known else None,
             )
             for row in rows
         ]

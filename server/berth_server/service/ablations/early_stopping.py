@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from berth.protocol.ablations import EarlyStop
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
@@ -15,11 +14,10 @@ from berth_server.service.attempts.stop import stop_attempt
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.dependents import on_job_ended
 from berth_server.service.logs.curves import Curves
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import ablations, attempts, jobs
 from berth_server.store.records import AttemptRecord, JobRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,14 @@ class EarlyStops:
     def __init__(self) -> None:
         self._curves: dict[str, Curves] = {}
 
-    def watched(self, service: Service) -> list[Watched]:
+    def watched(self, server: ServerState) -> list[Watched]:
         """The ablations to look at now."""
         found: list[Watched] = []
-        for record in ablations.with_rules(service.db.read):
+        for record in ablations.with_rules(server.db.read):
             rule = rule_of(record)
             assert rule is not None
-            owned = jobs.of_ablation(service.db.read, record.id)
-            tries = attempts.of_jobs(service.db.read, [job.id for job in owned if job.attempts])
+            owned = jobs.of_ablation(server.db.read, record.id)
+            tries = attempts.of_jobs(server.db.read, [job.id for job in owned if job.attempts])
             last = {job_id: of_job[-1] for job_id, of_job in tries.items()}
             found.append(Watched(record.id, rule, owned, last))
         self._curves = {one.id: self._known(one) for one in found}
@@ -76,7 +74,7 @@ class EarlyStops:
         return known if known is not None and known.rule == watched.rule else Curves(watched.rule)
 
 
-def on_early_stop(service: Service, watched: Watched, ends: Mapping[int, str]) -> None:
+def on_early_stop(server: ServerState, watched: Watched, ends: Mapping[int, str]) -> None:
     """
     End jobs of an ablation: running ones by TERM and their grace, pending ones at once.
 
@@ -84,7 +82,7 @@ def on_early_stop(service: Service, watched: Watched, ends: Mapping[int, str]) -
     """
     if not ends:
         return
-    with service.change() as tx:
+    with change(server) as tx:
         for job_id, sentence in ends.items():
             job = jobs.get(tx, job_id)
             attempt = attempts.last(tx, job_id)

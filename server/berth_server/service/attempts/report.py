@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth.protocol.states import AttemptState, JobState, Outcome
@@ -12,73 +11,72 @@ from berth_server.service.attempts.ended import on_attempt_ended
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
 from berth_server.service.attempts.stop import stop_attempt
 from berth_server.service.gpus.findings import Audit
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import attempts, gpus, jobs
 from berth_server.store.database import Transaction
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import AttemptRecord
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_report(service: Service, report: WorkerReport) -> None:
+def on_report(server: ServerState, report: WorkerReport) -> None:
     """
     Take in a report. What it says of an attempt with another token, or of one that is
     released, changes nothing; a report without news writes nothing.
     """
-    now = service.clock()
-    fresh_before = service.sight.fresh(now, service.options.stale_after_s)
+    now = server.clock()
+    fresh_before = server.worker_state.fresh(now, server.options.stale_after_s)
     news = [
         (record, seen)
         for seen in report.attempts
-        if (record := _living(service, seen)) is not None and _is_news(record, seen)
+        if (record := _living(server, seen)) is not None and _is_news(record, seen)
     ]
-    service.sight.take(report, now)
+    server.worker_state.take(report, now)
     if report.snapshot is not None:
         # What was released before this look is confirmed by it (or shown as a leftover).
-        service.board.forget_releases(report.snapshot.taken_at.timestamp())
-    audit = Audit.of(service)
-    box = _box(service)
+        server.cache.forget_releases(report.snapshot.taken_at.timestamp())
+    audit = Audit.of(server)
+    box = _box(server)
     if not (news or box or audit.news) and fresh_before:
         return
     ending = any(seen.phase == "ended" for _, seen in news)
-    with service.change(durable=ending, plan="now") as tx:
+    with change(server, durable=ending) as tx:
         if not fresh_before:
             audit.connected(tx, report)
         if box:
             gpus.remember(tx, box, tx.now)
-            service.known_gpus = box
+            server.known_gpus = box
         for record, seen in news:
             _take(tx, record, seen)
             if seen.phase == "ended" and seen.gpus_clear:
-                limits.gave_back(tx, service.board, record)
+                limits.gave_back(tx, server.cache, record)
                 # Before the plan: what was given back still counts against its user.
-                service.past.gave_back(record, service.board, tx.now)
-            tx.after_commit.append(partial(_learn, service, record))
+                server.past.gave_back(record, server.cache, tx.now)
+            tx.after_commit.append(partial(_learn, server, record))
         audit.write(tx)
         for record, message in audit.escaped:
             stop_attempt(tx, record, Outcome.ESCAPED, message)
-    service.audited = audit.standing
+    server.findings = audit.standing
 
 
-def _learn(service: Service, before: AttemptRecord) -> None:
+def _learn(server: ServerState, before: AttemptRecord) -> None:
     """Remember how long a run took that succeeded."""
     if before.ended_at is not None:
         return
-    reader = service.db.read
+    reader = server.db.read
     now = attempts.get(reader, before.job_id, before.number)
     if now is None or now.exit_code != 0 or now.outcome != Outcome.EXIT.value:
         return
     job = jobs.get(reader, before.job_id)
     if job is not None and now.started_at is not None and now.ended_at is not None:
-        service.past.ran(job, now.ended_at - now.started_at)
+        server.past.ran(job, now.ended_at - now.started_at)
 
 
-def _living(service: Service, seen: ObservedAttempt) -> AttemptRecord | None:
+def _living(server: ServerState, seen: ObservedAttempt) -> AttemptRecord | None:
     job_id, _, number = seen.attempt.partition(".")
     if not (job_id.isdecimal() and number.isdecimal()):
         return None
-    record = service.board.alive.get((int(job_id), int(number)))
+    record = server.cache.alive.get((int(job_id), int(number)))
     return record if record is not None and record.token == seen.token else None
 
 
@@ -129,12 +127,12 @@ def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None
         set_attempt_state(tx, record.job_id, record.number, state, columns)
 
 
-def _box(service: Service) -> list[KnownGpu] | None:
+def _box(server: ServerState) -> list[KnownGpu] | None:
     """The box's GPUs if they are others than were known."""
-    if service.sight.snapshot is None:
+    if server.worker_state.snapshot is None:
         return None
     seen = [
         KnownGpu(gpu.uuid, gpu.index, gpu.name, gpu.memory_total_bytes)
-        for gpu in service.sight.snapshot.gpus
+        for gpu in server.worker_state.snapshot.gpus
     ]
-    return seen if seen != service.known_gpus else None
+    return seen if seen != server.known_gpus else None

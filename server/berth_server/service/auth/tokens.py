@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from berth.protocol.access import NewToken, Token
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Forbidden, NotFound
 from berth_server.service.scheduling.cache import moment
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import events, tokens
 from berth_server.store.tokens import TokenRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 Kind = Literal["token", "session"]
 _PREFIX = "berth_"
@@ -22,20 +21,20 @@ _PREFIX = "berth_"
 _USED_EVERY_S = 60.0
 
 
-def who(service: Service, secret: str, kind: Kind) -> Caller | None:
+def who(server: ServerState, secret: str, kind: Kind) -> Caller | None:
     """Whose secret this is; None for one that does not work (any more)."""
-    record = tokens.by_digest(service.db.read, digest(secret), kind)
-    now = service.clock()
+    record = tokens.by_digest(server.db.read, digest(secret), kind)
+    now = server.clock()
     if record is None or (record.expires_at is not None and record.expires_at <= now):
         return None
     if record.last_used_at is None or now - record.last_used_at >= _USED_EVERY_S:
-        with service.change(record.user, durable=False, plan="never") as tx:
+        with change(server, record.user, durable=False) as tx:
             tokens.used(tx, record.id)
     return Caller(record.uid, record.user, "token" if kind == "token" else "cookie")
 
 
 def on_create(
-    service: Service, caller: Caller, name: str, expires_in_s: float | None, kind: Kind = "token"
+    server: ServerState, caller: Caller, name: str, expires_in_s: float | None, kind: Kind = "token"
 ) -> NewToken:
     """Make a secret for the caller. A token cannot make another that outlives it."""
     if kind == "token" and caller.via == "token":
@@ -43,37 +42,37 @@ def on_create(
             "A token cannot make tokens; run `berth token create` on the box, or use the dashboard."
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         expires = None if expires_in_s is None else tx.now + expires_in_s
         record = TokenRecord(0, kind, name, caller.user, caller.uid, tx.now, None, expires)
         token_id = tokens.insert(tx, record, digest(secret))
         what = "a token" if kind == "token" else "a browser session"
         events.write(tx, f"{kind}.created", f"{caller.user} made {what}: {name}.")
-    made = tokens.get(service.db.read, token_id)
+    made = tokens.get(server.db.read, token_id)
     assert made is not None
     return NewToken(token=show(made), secret=secret)
 
 
-def on_revoke(service: Service, caller: Caller, token_id: int) -> None:
+def on_revoke(server: ServerState, caller: Caller, token_id: int) -> None:
     """Make a secret useless. Raises NotFound, also for other people's."""
-    record = tokens.get(service.db.read, token_id)
+    record = tokens.get(server.db.read, token_id)
     if record is None or (record.uid != caller.uid and not caller.admin):
         raise NotFound(f"You have no token {token_id}; `berth token ls` shows yours.")
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         tokens.delete(tx, token_id)
         events.write(tx, f"{record.kind}.revoked", f"{caller.user} revoked {record.name}.")
 
 
-def on_logout(service: Service, secret: str) -> None:
+def on_logout(server: ServerState, secret: str) -> None:
     """Forget a browser's session; an unknown one is forgotten already."""
-    record = tokens.by_digest(service.db.read, digest(secret), "session")
+    record = tokens.by_digest(server.db.read, digest(secret), "session")
     if record is not None:
-        on_revoke(service, Caller(record.uid, record.user, "cookie"), record.id)
+        on_revoke(server, Caller(record.uid, record.user, "cookie"), record.id)
 
 
-def listed(service: Service, caller: Caller) -> list[Token]:
+def listed(server: ServerState, caller: Caller) -> list[Token]:
     """The caller's tokens, newest first; everybody's for an admin."""
-    records = tokens.of(service.db.read, None if caller.admin else caller.uid)
+    records = tokens.of(server.db.read, None if caller.admin else caller.uid)
     return [show(record) for record in records]
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Forbidden, Invalid, NotFound
 from berth_server.service.phrases import clock_time
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import events, gpus
+from berth_server.store.database import Transaction
 from berth_server.store.gpus import Drain, KnownGpu
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def find_gpu(service: Service, name: str) -> KnownGpu:
+def find_gpu(server: ServerState, name: str) -> KnownGpu:
     """The GPU with this UUID or index. Raises NotFound."""
-    for gpu in service.known_gpus:
+    for gpu in server.known_gpus:
         if name in {gpu.uuid, str(gpu.index)}:
             return gpu
     raise NotFound(f"This box has no GPU {name!r}; `berth gpus` shows which there are.")
 
 
 def on_drain(
-    service: Service,
+    server: ServerState,
     caller: Caller,
     name: str,
     reason: str | None,
@@ -35,34 +34,34 @@ def on_drain(
 
     Drained again it takes the new reason and end. Raises NotFound, Forbidden and Invalid.
     """
-    gpu = find_gpu(service, name)
+    gpu = find_gpu(server, name)
     _may_drain(caller)
     end = None if until is None else until.timestamp()
-    if end is not None and end <= service.clock():
+    if end is not None and end <= server.clock():
         sentence = f"The drain would have ended already ({clock_time(end)}); give a later 'until'."
         raise Invalid(sentence, {"until": sentence})
-    known = service.drains.get(gpu.uuid)
+    known = server.drains.get(gpu.uuid)
     if known is not None and (known.reason, known.until) == (reason, end):
         return gpu
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         since = known.since if known else tx.now
         gpus.drain(tx, Drain(gpu.uuid, reason, caller.user, since, end))
         when = f" until {clock_time(end)}" if end is not None else ""
         why = f": {reason.rstrip('.')}" if reason else ""
         message = f"{caller.user} drains GPU {gpu.index}{when}{why}."
         events.write(tx, "gpu.drained", message, gpu_uuid=gpu.uuid)
-        tx.after_commit.append(lambda: _reload(service))
-    service.on_due.send()
+        _reload(server, tx)
+    server.on_due.send()
     return gpu
 
 
-def on_undrain(service: Service, caller: Caller, name: str) -> KnownGpu:
+def on_undrain(server: ServerState, caller: Caller, name: str) -> KnownGpu:
     """Let jobs onto a GPU again. Raises NotFound and Forbidden."""
-    gpu = find_gpu(service, name)
+    gpu = find_gpu(server, name)
     _may_drain(caller)
-    if gpu.uuid not in service.drains:
+    if gpu.uuid not in server.drains:
         return gpu
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         gpus.undrain(tx, gpu.uuid)
         events.write(
             tx,
@@ -70,30 +69,29 @@ def on_undrain(service: Service, caller: Caller, name: str) -> KnownGpu:
             f"{caller.user} lets jobs onto GPU {gpu.index} again.",
             gpu_uuid=gpu.uuid,
         )
-        tx.after_commit.append(lambda: _reload(service))
-    service.plan_now()
+        _reload(server, tx)
     return gpu
 
 
-def on_drains_over(service: Service) -> None:
+def on_drains_over(server: ServerState) -> None:
     """Let jobs onto the GPUs whose drain has come to its end."""
-    now = service.clock()
-    over = [d for d in service.drains.values() if d.until is not None and d.until <= now]
+    now = server.clock()
+    over = [d for d in server.drains.values() if d.until is not None and d.until <= now]
     if not over:
         return
-    index_of = {gpu.uuid: gpu.index for gpu in service.known_gpus}
-    with service.change(plan="never") as tx:
+    index_of = {gpu.uuid: gpu.index for gpu in server.known_gpus}
+    with change(server) as tx:
         for drain in over:
             gpus.undrain(tx, drain.gpu_uuid)
             which = index_of.get(drain.gpu_uuid, drain.gpu_uuid)
             message = f"The drain of GPU {which} is over; jobs are let onto it again."
             events.write(tx, "gpu.undrained", message, gpu_uuid=drain.gpu_uuid)
-        tx.after_commit.append(lambda: _reload(service))
+        _reload(server, tx)
 
 
-def _reload(service: Service) -> None:
-    service.drains = gpus.drains(service.db.read)
-    service.board.version += 1
+def _reload(server: ServerState, tx: Transaction) -> None:
+    server.drains = gpus.drains(tx)
+    server.cache.version += 1
 
 
 def _may_drain(caller: Caller) -> None:

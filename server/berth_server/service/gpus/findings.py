@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import WorkerReport
@@ -15,12 +14,10 @@ from berth_server.service.gpus.worker_state import (
     strangers,
     unavailable,
 )
+from berth_server.service.state import ServerState
 from berth_server.store import events
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 Fact = tuple[str, str, int]
 """GPU, kind, pid (0 where none belongs to it)."""
@@ -37,19 +34,19 @@ class Audit:
     escaped: list[tuple[AttemptRecord, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, service: Service) -> Audit:
+    def of(cls, server: ServerState) -> Audit:
         """Look at what the worker saw last."""
-        audit = cls(frozenset(), service.audited)
-        if service.sight.snapshot is None:
+        audit = cls(frozenset(), server.findings)
+        if server.worker_state.snapshot is None:
             return audit
         facts: set[Fact] = set()
-        for gpu in service.sight.snapshot.gpus:
-            holders = service.board.holders(gpu.uuid)
-            others = strangers(gpu, holders, service.board.released, confirmed=True)
+        for gpu in server.worker_state.snapshot.gpus:
+            holders = server.cache.holders(gpu.uuid)
+            others = strangers(gpu, holders, server.cache.released, confirmed=True)
             facts |= audit._facts(gpu, others)
-            audit._find_escaped(service, gpu, others)
-            for lease in service.board.shares.get(gpu.uuid, ()):
-                audit._stop(service, lease.attempt, overuse(gpu, lease))
+            audit._find_escaped(server, gpu, others)
+            for lease in server.cache.shares.get(gpu.uuid, ()):
+                audit._stop(server, lease.attempt, overuse(gpu, lease))
         audit.standing = frozenset(facts)
         return audit
 
@@ -100,17 +97,17 @@ class Audit:
             facts.add(fact)
         return facts
 
-    def _find_escaped(self, service: Service, gpu: GpuSnapshot, others: Strangers) -> None:
+    def _find_escaped(self, server: ServerState, gpu: GpuSnapshot, others: Strangers) -> None:
         for process in others.leftovers:
             message = (
                 f"Attempt {process.attempt} ran on GPU {gpu.index} (pid {process.pid}), which is "
                 "not its own, and was stopped; let it use only the GPUs that it sees."
             )
-            self._stop(service, process.attempt, message)
+            self._stop(server, process.attempt, message)
 
-    def _stop(self, service: Service, attempt: str | None, message: str | None) -> None:
+    def _stop(self, server: ServerState, attempt: str | None, message: str | None) -> None:
         """Have an attempt that left its lease stopped, unless it is about to end anyway."""
-        record = _attempt_of(service, attempt)
+        record = _attempt_of(server, attempt)
         if message is None or record is None or record.stop_reason is not None:
             return
         known = {found.job_id for found, _ in self.escaped}
@@ -118,8 +115,8 @@ class Audit:
             self.escaped.append((record, message))
 
 
-def _attempt_of(service: Service, attempt: str | None) -> AttemptRecord | None:
+def _attempt_of(server: ServerState, attempt: str | None) -> AttemptRecord | None:
     job_id, _, number = (attempt or "").partition(".")
     if not (job_id.isdecimal() and number.isdecimal()):
         return None
-    return service.board.alive.get((int(job_id), int(number)))
+    return server.cache.alive.get((int(job_id), int(number)))

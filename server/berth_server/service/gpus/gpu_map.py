@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
 from berth.protocol.states import HolderKind
@@ -15,18 +14,16 @@ from berth_server.service.gpus.reservations import on_gpu
 from berth_server.service.gpus.shares import used_bytes
 from berth_server.service.gpus.worker_state import Strangers, gib, strangers, unavailable
 from berth_server.service.scheduling.cache import moment
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 
-def show_box(service: Service) -> Box:
+def show_box(server: ServerState) -> Box:
     """The whole box."""
-    now = service.clock()
-    sight = service.sight
-    stale = not sight.fresh(now, service.options.stale_after_s)
+    now = server.clock()
+    sight = server.worker_state
+    stale = not sight.fresh(now, server.options.stale_after_s)
     seen = sight.snapshot
-    shown = [_gpu(service, gpu, stale=stale) for gpu in seen.gpus] if seen else []
+    shown = [_gpu(server, gpu, stale=stale) for gpu in seen.gpus] if seen else []
     return Box(
         hostname=socket.gethostname(),
         taken_at=seen.taken_at if seen else None,
@@ -36,30 +33,30 @@ def show_box(service: Service) -> Box:
         fence=sight.fence,
         gpus=shown,
         links=[list(row) for row in seen.links] if seen else [],
-        sentence=_sentence(service, shown, stale=stale),
+        sentence=_sentence(server, shown, stale=stale),
     )
 
 
-def show_gpu(service: Service, uuid: str) -> Gpu:
+def show_gpu(server: ServerState, uuid: str) -> Gpu:
     """One GPU. Raises NotFound while the worker has not shown it."""
-    seen = service.sight.by_uuid.get(uuid)
+    seen = server.worker_state.by_uuid.get(uuid)
     if seen is None:
         raise NotFound(f"The worker has not shown GPU {uuid} yet; start it with `berth up`.")
-    stale = not service.sight.fresh(service.clock(), service.options.stale_after_s)
-    return _gpu(service, seen, stale=stale)
+    stale = not server.worker_state.fresh(server.clock(), server.options.stale_after_s)
+    return _gpu(server, seen, stale=stale)
 
 
-def _gpu(service: Service, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
-    drain = service.drains.get(gpu.uuid)
+def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
+    drain = server.drains.get(gpu.uuid)
     fields = {name: getattr(gpu, name) for name in GpuSnapshot.model_fields}
-    leases = service.board.holders(gpu.uuid)
-    others = strangers(gpu, leases, service.board.released, confirmed=True)
-    holders = [_leased(service, gpu, lease) for lease in leases]
+    leases = server.cache.holders(gpu.uuid)
+    others = strangers(gpu, leases, server.cache.released, confirmed=True)
+    holders = [_leased(server, gpu, lease) for lease in leases]
     holders.sort(key=lambda holder: (holder.since, holder.job_id))
     holder = _first(gpu, holders, others) if holders else _unleased(gpu, others, stale=stale)
     if not holders and holder.kind is not HolderKind.FREE:
         holders = [holder]
-    shares = service.board.shares.get(gpu.uuid)
+    shares = server.cache.shares.get(gpu.uuid)
     return Gpu.model_construct(
         **fields,
         holder=holder,
@@ -68,7 +65,7 @@ def _gpu(service: Service, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
         draining=drain is not None,
         drain_reason=drain.reason if drain else None,
         drain_until=moment(drain.until) if drain and drain.until is not None else None,
-        reservations=on_gpu(service, gpu.uuid),
+        reservations=on_gpu(server, gpu.uuid),
     )
 
 
@@ -103,10 +100,10 @@ def _unleased(gpu: GpuSnapshot, others: Strangers, *, stale: bool) -> Holder:
     )
 
 
-def _leased(service: Service, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
+def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     job_id, _, number = lease.attempt.partition(".")
     key = (int(job_id), int(number))
-    record, run = service.board.alive[key], service.board.running[key]
+    record, run = server.cache.alive[key], server.cache.running[key]
     ended = record.state == "ended"
     until = None
     if run.started_at is not None and run.time_limit is not None and not ended:
@@ -139,7 +136,7 @@ def _all_gone(gpu: Gpu) -> datetime | None:
     return max(known, default=None) if len(known) == len(ends) else None
 
 
-def _sentence(service: Service, gpus: list[Gpu], *, stale: bool) -> str:
+def _sentence(server: ServerState, gpus: list[Gpu], *, stale: bool) -> str:
     if not gpus:
         return "The worker has not reported yet; start it with `berth up`."
     if stale:
@@ -151,7 +148,7 @@ def _sentence(service: Service, gpus: list[Gpu], *, stale: bool) -> str:
     ends = [at for gpu in gpus if (at := _all_gone(gpu)) is not None]
     if not ends:
         return text
-    left = max(min(ends) - moment(service.clock()), min(ends) - min(ends))
+    left = max(min(ends) - moment(server.clock()), min(ends) - min(ends))
     minutes = round(left.total_seconds() / 60) * 60
     about = format_duration(type(left)(seconds=minutes)) if minutes else "less than a minute"
     return f"{text}, next free GPU in {about} at the latest"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from berth.gpunames import named
 from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
-from berth_server.core.model import ReservationView
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Invalid, NotFound
 from berth_server.service.gpus.drain import find_gpu
 from berth_server.service.phrases import clock_time
 from berth_server.service.scheduling.cache import moment
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import events, jobs, reservations
+from berth_server.store.database import Transaction
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.reservations import ReservationRecord
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Reservation:
+def on_reserve(server: ServerState, caller: Caller, wish: ReservationRequest) -> Reservation:
     """
     Set GPUs aside; jobs that run there already go on.
 
@@ -28,10 +25,10 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
     over, Conflict where one of the GPUs is set aside for others meanwhile.
     """
     _may_reserve(caller)
-    found = {gpu.uuid: gpu for gpu in (find_gpu(service, name) for name in wish.gpus)}
+    found = {gpu.uuid: gpu for gpu in (find_gpu(server, name) for name in wish.gpus)}
     gpus = sorted(found.values(), key=lambda gpu: gpu.index)
-    _check_names(service, wish)
-    now = service.clock()
+    _check_names(server, wish)
+    now = server.clock()
     starts_at = now if wish.starts_at is None else wish.starts_at.timestamp()
     ends_at = wish.ends_at.timestamp()
     if ends_at <= max(now, starts_at):
@@ -40,7 +37,7 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
         )
         raise Invalid(sentence, {"ends_at": sentence})
     users, groups = tuple(sorted(set(wish.users))), tuple(sorted(set(wish.groups)))
-    for other in service.reservations:
+    for other in server.reservations:
         meets = starts_at < other.ends_at and other.starts_at < ends_at
         shared = [gpu for gpu in gpus if gpu.uuid in other.gpus]
         if meets and shared and (other.users, other.groups) != (users, groups):
@@ -51,7 +48,7 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
                 f"{other.id}); choose other GPUs or times, or delete that one first."
             )
             raise Conflict(sentence, {"gpus": sentence})
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         made = reservations.insert(
             tx,
             gpus=tuple(gpu.uuid for gpu in gpus),
@@ -67,108 +64,84 @@ def on_reserve(service: Service, caller: Caller, wish: ReservationRequest) -> Re
             f"{clock_time(starts_at)} to {clock_time(ends_at)}{why}."
         )
         events.write(tx, "reservation.made", message, data={"reservation": made})
-        tx.after_commit.append(lambda: _reload(service))
-    service.on_due.send()
-    return _shown(service, next(one for one in service.reservations if one.id == made))
+        _reload(server, tx)
+    server.on_due.send()
+    return _shown(server, next(one for one in server.reservations if one.id == made))
 
 
-def on_unreserve(service: Service, caller: Caller, reservation_id: int) -> Reservation:
+def on_unreserve(server: ServerState, caller: Caller, reservation_id: int) -> Reservation:
     """Take a reservation back. Raises Forbidden and NotFound."""
     _may_reserve(caller)
-    record = next((one for one in service.reservations if one.id == reservation_id), None)
+    record = next((one for one in server.reservations if one.id == reservation_id), None)
     if record is None:
         raise NotFound(
             f"There is no reservation {reservation_id}, or it is over; "
             "`berth gpus reservations` shows which there are."
         )
-    with service.change(caller.user, plan="never") as tx:
+    with change(server, caller.user) as tx:
         reservations.delete(tx, reservation_id)
         message = f"{caller.user} deletes reservation {reservation_id} for {_whom(record)}."
         events.write(tx, "reservation.deleted", message, data={"reservation": reservation_id})
-        tx.after_commit.append(lambda: _reload(service))
-    service.plan_now()
-    return _shown(service, record)
+        _reload(server, tx)
+    return _shown(server, record)
 
 
-def on_reservations_over(service: Service) -> None:
+def on_reservations_over(server: ServerState) -> None:
     """Forget the reservations that have come to their end."""
-    now = service.clock()
-    over = [one for one in service.reservations if one.ends_at <= now]
+    now = server.clock()
+    over = [one for one in server.reservations if one.ends_at <= now]
     if not over:
         return
-    with service.change(plan="never") as tx:
+    with change(server) as tx:
         for record in over:
             reservations.delete(tx, record.id)
             message = f"Reservation {record.id} for {_whom(record)} is over."
             events.write(tx, "reservation.over", message, data={"reservation": record.id})
-        tx.after_commit.append(lambda: _reload(service))
+        _reload(server, tx)
 
 
-def show_reservations(service: Service) -> ReservationList:
+def show_reservations(server: ServerState) -> ReservationList:
     """All that are not over, soonest first."""
-    return ReservationList(reservations=_current(service, None))
+    return ReservationList(reservations=_current(server, None))
 
 
-def on_gpu(service: Service, uuid: str) -> list[Reservation]:
+def on_gpu(server: ServerState, uuid: str) -> list[Reservation]:
     """Those of one GPU that are not over, soonest first."""
-    return _current(service, uuid) if service.reservations else []
+    return _current(server, uuid) if server.reservations else []
 
 
-def reservation_views(service: Service, now: float) -> tuple[ReservationView, ...]:
-    """The reservations as the scheduler sees them."""
-    current = [one for one in service.reservations if one.ends_at > now]
-    if not current:
-        return ()
-    users = {view.user for view in service.board.pending.values()}
-    return tuple(
-        ReservationView(
-            id=one.id,
-            gpu_uuids=one.gpus,
-            starts_at=moment(one.starts_at),
-            ends_at=moment(one.ends_at),
-            users=frozenset(one.users),
-            groups=frozenset(one.groups),
-            reason=one.reason,
-            members=frozenset(
-                user for user in users for group in one.groups if service.groups.has(group, user)
-            ),
-        )
-        for one in current
-    )
-
-
-def _current(service: Service, uuid: str | None) -> list[Reservation]:
-    now = service.clock()
+def _current(server: ServerState, uuid: str | None) -> list[Reservation]:
+    now = server.clock()
     return [
-        _shown(service, one)
-        for one in service.reservations
+        _shown(server, one)
+        for one in server.reservations
         if one.ends_at > now and (uuid is None or uuid in one.gpus)
     ]
 
 
-def _shown(service: Service, record: ReservationRecord) -> Reservation:
+def _shown(server: ServerState, record: ReservationRecord) -> Reservation:
     return Reservation(
         id=record.id,
         gpu_uuids=list(record.gpus),
-        gpu_indices=[gpu.index for gpu in service.known_gpus if gpu.uuid in record.gpus],
+        gpu_indices=[gpu.index for gpu in server.known_gpus if gpu.uuid in record.gpus],
         users=list(record.users),
         groups=list(record.groups),
         starts_at=moment(record.starts_at),
         ends_at=moment(record.ends_at),
         reason=record.reason,
         made_by=record.actor,
-        active=record.starts_at <= service.clock(),
+        active=record.starts_at <= server.clock(),
     )
 
 
-def _check_names(service: Service, wish: ReservationRequest) -> None:
+def _check_names(server: ServerState, wish: ReservationRequest) -> None:
     """A name that nobody bears would keep the GPUs from everybody."""
     for user in wish.users:
-        if not service.groups.knows_user(user) and not jobs.has_user(service.db.read, user):
+        if not server.groups.knows_user(user) and not jobs.has_user(server.db.read, user):
             sentence = f"There is no user {user!r} on this box; check the name."
             raise Invalid(sentence, {"users": sentence})
     for group in wish.groups:
-        if not service.groups.knows(group):
+        if not server.groups.knows(group):
             sentence = f"There is no group {group!r} on this box; check the name."
             raise Invalid(sentence, {"groups": sentence})
 
@@ -181,9 +154,9 @@ def _named(gpus: list[KnownGpu]) -> str:
     return named(gpu.index for gpu in gpus)
 
 
-def _reload(service: Service) -> None:
-    service.reservations = reservations.all_of(service.db.read)
-    service.board.version += 1
+def _reload(server: ServerState, tx: Transaction) -> None:
+    server.reservations = reservations.all_of(tx)
+    server.cache.version += 1
 
 
 def _may_reserve(caller: Caller) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from berth.protocol.states import JobState, Outcome
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.attempts.stop import stop_attempt
@@ -11,30 +9,29 @@ from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.dependents import on_job_ended
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import attempts
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_cancel(service: Service, caller: Caller, job_id: int) -> None:
+def on_cancel(server: ServerState, caller: Caller, job_id: int) -> None:
     """
     End a job: a pending one at once, one with a living attempt by stopping that.
 
     Cancelling a job that is cancelled, or being cancelled, changes nothing. Raises NotFound,
     Forbidden, and Conflict for a job that has ended otherwise.
     """
-    record = lookup.job(service.db.read, job_id)
+    record = lookup.job(server.db.read, job_id)
     caller.may_change(record)
     state = lookup.state_of(record)
     if state is JobState.CANCELLED:
         return
     if state.is_final:
         raise Conflict(f"Job {job_id} has already {state.value}; there is nothing to cancel.")
-    attempt = attempts.last(service.db.read, job_id) if state.is_active else None
+    attempt = attempts.last(server.db.read, job_id) if state.is_active else None
     if attempt is not None and attempt.stop_reason == Outcome.CANCELLED.value:
         return
-    with service.change(caller.user) as tx:
+    with change(server, caller.user) as tx:
         message = f"{caller.user} cancelled it."
         if attempt is not None:
             stop_attempt(tx, attempt, Outcome.CANCELLED, message)

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from berth.commands import CommandError, LeaseFacts, Runtime, rewrite
 from berth.protocol.dryrun import DryRun
 from berth.protocol.jobs import Change
 from berth.protocol.states import FenceKind
 from berth_server.core.explain.explanation import explain
+from berth_server.core.forecast import plan_with_forecast
 from berth_server.core.model import JobView
-from berth_server.core.policy import plan as core_plan
 from berth_server.service.auth.callers import Caller
 from berth_server.service.jobs import check, submit
 from berth_server.service.jobs.check import Prepared
-from berth_server.service.scheduling import apply
+from berth_server.service.scheduling.snapshot import snapshot
+from berth_server.service.state import ServerState
 from berth_server.store import jobs
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
+def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
     """
     Plan with the job at the end of the queue; nothing is written.
 
     Raises what a submit would: Invalid, Conflict, Forbidden.
     """
-    submit.may_submit(service, caller)
-    check.size(prepared, service.known_gpus)
-    submit.within_limit(service, caller, 1)
-    now = service.clock()
-    job = _view(service, caller, prepared, now)
-    seen = apply.snapshot(service, now)
+    submit.may_submit(server, caller)
+    check.size(prepared, server.known_gpus)
+    submit.within_limit(server, caller, 1)
+    now = server.clock()
+    job = _view(server, caller, prepared, now)
+    seen = snapshot(server, now)
     seen = replace(seen, queue=(*seen.queue, job))
-    plan = core_plan(seen, service.options.policy)
+    plan = plan_with_forecast(seen, server.options.policy)
     told = explain(seen, plan, job.id)
     start = plan.started.get(job.id)
     uuids = start.gpu_uuids if start else ()
     indices = sorted(gpu.index for gpu in seen.gpus if gpu.uuid in uuids)
-    after, changes = _rewritten(service, prepared, indices)
+    after, changes = _rewritten(server, prepared, indices)
     return DryRun(
         gpus=prepared.gpus,
         starts_now=start is not None,
@@ -61,29 +58,29 @@ def dry_run(service: Service, caller: Caller, prepared: Prepared) -> DryRun:
     )
 
 
-def _view(service: Service, caller: Caller, prepared: Prepared, now: float) -> JobView:
-    reader = service.db.read
+def _view(server: ServerState, caller: Caller, prepared: Prepared, now: float) -> JobView:
+    reader = server.db.read
     others = jobs.by_ids(reader, set(prepared.spec.depends_on))
     state = submit.first_state(prepared, {other.id: other.state for other in others}, now)
     record = submit.new_record(jobs.next_id(reader), state, caller, prepared, now)
-    return service.board.view(record, [(other.id, other.state, other.name) for other in others])
+    return server.cache.view(record, [(other.id, other.state, other.name) for other in others])
 
 
 def _rewritten(
-    service: Service, prepared: Prepared, indices: list[int]
+    server: ServerState, prepared: Prepared, indices: list[int]
 ) -> tuple[str | None, list[Change]]:
     """The command for the GPUs it would get; for the first ones of the box when it waits."""
     if prepared.view.is_shell:
         return None, []
-    cards = tuple(indices) or tuple(gpu.index for gpu in service.known_gpus[: prepared.gpus])
+    cards = tuple(indices) or tuple(gpu.index for gpu in server.known_gpus[: prepared.gpus])
     if len(cards) < prepared.gpus:
         cards = tuple(range(prepared.gpus))
-    fenced = service.sight.fence is FenceKind.NAMESPACE
-    snapshot = service.sight.snapshot
+    fenced = server.worker_state.fence is FenceKind.NAMESPACE
+    snapshot = server.worker_state.snapshot
     lease = LeaseFacts(
         indices=cards,
         visible=tuple(range(len(cards))) if fenced else cards,
-        port=service.options.first_port if cards else None,
+        port=server.options.first_port if cards else None,
         simulated=snapshot is not None and snapshot.source == "simulated",
     )
     runtime = Runtime(python=prepared.spec.python or "python", accelerate_config="accelerate.yaml")

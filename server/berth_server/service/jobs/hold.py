@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.auth.callers import Caller
@@ -11,18 +9,17 @@ from berth_server.service.errors import Conflict
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.dependents import first_state
 from berth_server.service.phrases import has_ended
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_hold(service: Service, caller: Caller, job_id: int) -> None:
+def on_hold(server: ServerState, caller: Caller, job_id: int) -> None:
     """
     Keep a pending job from starting until somebody releases it; a held one stays held.
 
     Raises NotFound, Forbidden, and Conflict for a job that has started or ended.
     """
-    record = lookup.job(service.db.read, job_id)
+    record = lookup.job(server.db.read, job_id)
     caller.may_change(record)
     state = lookup.state_of(record)
     if state is JobState.HELD:
@@ -34,17 +31,17 @@ def on_hold(service: Service, caller: Caller, job_id: int) -> None:
             if not state.is_final
             else f"Job {job_id} {has_ended(state, already=True)}; there is nothing to hold."
         )
-    with service.change(caller.user) as tx:
+    with change(server, caller.user) as tx:
         set_job_state(tx, job_id, JobState.HELD, f"{caller.user} holds it.")
 
 
-def on_release(service: Service, caller: Caller, job_id: int) -> None:
+def on_release(server: ServerState, caller: Caller, job_id: int) -> None:
     """
     Let a held job start when its turn comes; a waiting or queued one stays as it is.
 
     Raises NotFound, Forbidden, and Conflict for a job that has started or ended.
     """
-    record = lookup.job(service.db.read, job_id)
+    record = lookup.job(server.db.read, job_id)
     caller.may_change(record)
     state = lookup.state_of(record)
     if state in {JobState.QUEUED, JobState.WAITING}:
@@ -52,5 +49,5 @@ def on_release(service: Service, caller: Caller, job_id: int) -> None:
     if state is not JobState.HELD:
         told = has_ended(state, already=True) if state.is_final else f"is {state.value}"
         raise Conflict(f"Job {job_id} {told}; there is nothing to release.")
-    with service.change(caller.user) as tx:
+    with change(server, caller.user) as tx:
         set_job_state(tx, job_id, first_state(tx, record), f"{caller.user} released it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from berth.protocol.jobs import WARN_BEFORE, JobPatch
 from berth.protocol.states import PENDING_STATES
@@ -12,21 +12,20 @@ from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import lookup
 from berth_server.service.phrases import has_ended
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import events, jobs
 from berth_server.store.records import JobRecord
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> None:
+def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) -> None:
     """
     Change name, priority or time limit; `time_limit: null` takes the limit away.
 
     Raises NotFound, Forbidden, Invalid (null where a value is needed), and Conflict for a job
     that has started.
     """
-    record = lookup.job(service.db.read, job_id)
+    record = lookup.job(server.db.read, job_id)
     caller.may_change(record)
     given = patch.model_fields_set
     for name in given - {"time_limit"}:
@@ -51,7 +50,7 @@ def on_patch(service: Service, caller: Caller, job_id: int, patch: JobPatch) -> 
     }
     if not changes:
         return
-    with service.change(caller.user) as tx:
+    with change(server, caller.user) as tx:
         jobs.change(tx, job_id, changes)
         told = ", ".join(column.removesuffix("_s").replace("_", " ") for column in changes)
         message = f"{caller.user} changed its {told}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
@@ -18,24 +17,23 @@ from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcom
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.service.scheduling.cache import moment, seconds
+from berth_server.service.scheduling.planning import latest_forecast
+from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
 
 log = structlog.get_logger()
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
-
 # Explaining a job costs a walk through those ahead of it.
 _EXPLAINED = 20
 
 
-def show_jobs(service: Service, records: Sequence[JobRecord]) -> list[Job]:
+def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     """Jobs with their attempts and, where they wait, their place, time and reason."""
     ids = [record.id for record in records]
-    tries = attempts.of_jobs(service.db.read, [r.id for r in records if r.attempts])
-    dependencies = jobs.dependencies(service.db.read, ids)
-    outlook = _Outlook(service)
+    tries = attempts.of_jobs(server.db.read, [r.id for r in records if r.attempts])
+    dependencies = jobs.dependencies(server.db.read, ids)
+    outlook = _Outlook(server)
     shown: list[Job] = []
     for record in records:
         others = [other for other, _, _ in dependencies.get(record.id, ())]
@@ -43,9 +41,9 @@ def show_jobs(service: Service, records: Sequence[JobRecord]) -> list[Job]:
     return shown
 
 
-def show_job(service: Service, record: JobRecord) -> Job:
+def show_job(server: ServerState, record: JobRecord) -> Job:
     """One job."""
-    return show_jobs(service, [record])[0]
+    return show_jobs(server, [record])[0]
 
 
 def show_event(record: EventRecord) -> Event:
@@ -72,16 +70,16 @@ _PENDING = {state.value for state in PENDING_STATES}
 class _Outlook:
     """Place in the queue, expected start and reason of pending jobs; the plan only if needed."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
 
     @cached_property
     def _forecast(self) -> tuple[Snapshot, Plan]:
         try:
-            return self._service.forecast()
+            return latest_forecast(self._server)
         except Exception:
             log.exception("forecast.failed")
-            return Snapshot(now=moment(self._service.clock()), gpus=()), Plan()
+            return Snapshot(now=moment(self._server.clock()), gpus=()), Plan()
 
     def position(self, record: JobRecord) -> int | None:
         if record.state != JobState.QUEUED.value:
@@ -103,10 +101,10 @@ class _Outlook:
             return None
 
     def _reason(self, record: JobRecord) -> str | None:
-        view = self._service.board.pending.get(record.id)
+        view = self._server.cache.pending.get(record.id)
         if view is None:
             return None
-        now = moment(self._service.clock())
+        now = moment(self._server.clock())
         if view.state is JobState.HELD and not view.dependencies and view.not_before is None:
             return self._held
         if record.state != JobState.QUEUED.value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from berth.protocol.states import JobState
 from berth_server.service.attempts.status import set_job_state
@@ -12,29 +11,28 @@ from berth_server.service.errors import Conflict
 from berth_server.service.jobs import check, lookup
 from berth_server.service.jobs.dependents import first_state
 from berth_server.service.phrases import has_ended
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import JobRecord
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def on_retry(service: Service, caller: Caller, job_id: int) -> None:
+def on_retry(server: ServerState, caller: Caller, job_id: int) -> None:
     """
     Queue an ended job again under its own id, with all its retries and its whole ladder.
 
     Raises NotFound, Forbidden, and Conflict for a job that has not ended, or whose
     dependency has failed.
     """
-    record = lookup.job(service.db.read, job_id)
-    may_retry(service, caller, record)
-    with service.change(caller.user) as tx:
+    record = lookup.job(server.db.read, job_id)
+    may_retry(server, caller, record)
+    with change(server, caller.user) as tx:
         queue_again(tx, record, f"{caller.user} retries it.")
 
 
 def may_retry(
-    service: Service, caller: Caller, record: JobRecord, together: Collection[int] = ()
+    server: ServerState, caller: Caller, record: JobRecord, together: Collection[int] = ()
 ) -> None:
     """Raise Forbidden or Conflict unless the job can be retried, along with `together`."""
     job_id = record.id
@@ -42,8 +40,8 @@ def may_retry(
     state = lookup.state_of(record)
     if not state.is_final:
         raise Conflict(f"Job {job_id} is {state.value}; only a job that has ended can be retried.")
-    check.still_fits(record, service.known_gpus)
-    for other, other_state, _ in jobs.dependencies(service.db.read, [job_id]).get(job_id, ()):
+    check.still_fits(record, server.known_gpus)
+    for other, other_state, _ in jobs.dependencies(server.db.read, [job_id]).get(job_id, ()):
         lost = other_state in {JobState.FAILED.value, JobState.CANCELLED.value}
         if lost and other not in together:
             raise Conflict(

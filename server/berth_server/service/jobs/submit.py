@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from berth.protocol.invalid import ordinal
 from berth.protocol.states import FINAL_STATES, JobState
@@ -19,12 +18,11 @@ from berth_server.service.jobs import check
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.phrases import has_ended
 from berth_server.service.scheduling.cache import moment
+from berth_server.service.state import ServerState
+from berth_server.service.transaction import change
 from berth_server.store import events, idempotency, jobs
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.records import JobRecord
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,9 +39,9 @@ class Submitted:
         return range(self.first_id, self.first_id + self.count)
 
 
-def may_submit(service: Service, caller: Caller) -> None:
+def may_submit(server: ServerState, caller: Caller) -> None:
     """Raise Forbidden when this server cannot run jobs as the caller."""
-    if caller.admin or os.geteuid() == 0 or service.options.allow_other_users:
+    if caller.admin or os.geteuid() == 0 or server.options.allow_other_users:
         return
     mine = user_name(os.geteuid())
     raise Forbidden(
@@ -52,11 +50,11 @@ def may_submit(service: Service, caller: Caller) -> None:
     )
 
 
-def repeated(service: Service, caller: Caller, key: str | None, body: bytes) -> Submitted | None:
+def repeated(server: ServerState, caller: Caller, key: str | None, body: bytes) -> Submitted | None:
     """What the same submit made before. Raises Conflict when the key stood for another body."""
     if key is None:
         return None
-    known = idempotency.get(service.db.read, caller.uid, key)
+    known = idempotency.get(server.db.read, caller.uid, key)
     if known is None:
         return None
     if known.digest != _digest(body):
@@ -67,7 +65,7 @@ def repeated(service: Service, caller: Caller, key: str | None, body: bytes) -> 
 
 
 def on_submit(
-    service: Service,
+    server: ServerState,
     caller: Caller,
     prepared: Sequence[Prepared],
     *,
@@ -81,23 +79,25 @@ def on_submit(
 
     `many` says that a list came, so that the fields of a refusal carry the position in it.
     """
-    may_take(service, caller, prepared, many=many)
-    with service.change(caller.user) as tx:
+    may_take(server, caller, prepared, many=many)
+    with change(server, caller.user) as tx:
         first = write_jobs(tx, caller, prepared, many=many)
         if key is not None:
             remember(tx, caller, key, body, Submitted(first, len(prepared)))
     return Submitted(first, len(prepared))
 
 
-def may_take(service: Service, caller: Caller, prepared: Sequence[Prepared], *, many: bool) -> None:
+def may_take(
+    server: ServerState, caller: Caller, prepared: Sequence[Prepared], *, many: bool
+) -> None:
     """Raise Forbidden, Invalid or Conflict when the box or the policy cannot take these jobs."""
-    may_submit(service, caller)
+    may_submit(server, caller)
     for position, one in enumerate(prepared):
         try:
-            check.size(one, service.known_gpus)
+            check.size(one, server.known_gpus)
         except Invalid as error:
             raise at_position(error, position, many=many) from None
-    within_limit(service, caller, len(prepared))
+    within_limit(server, caller, len(prepared))
 
 
 def write_jobs(
@@ -140,14 +140,14 @@ def remember(tx: Transaction, caller: Caller, key: str, body: bytes, made: Submi
     idempotency.put(tx, caller.uid, key, _digest(body), made.first_id, made.count)
 
 
-def within_limit(service: Service, caller: Caller, new: int) -> None:
+def within_limit(server: ServerState, caller: Caller, new: int) -> None:
     """Raise Conflict when the caller would have more pending jobs than the policy allows."""
-    if not service.limits_pending:
+    if not server.options.policy.limits_queued_jobs:
         return
-    policy = service.options.policy
-    pending = service.board.pending_of(caller.user)
-    group = service.groups.of(caller.user)
-    hit = submit_hit(policy, moment(service.clock()), caller.user, group, pending, new)
+    policy = server.options.policy
+    pending = server.cache.pending_of(caller.user)
+    group = server.groups.of(caller.user)
+    hit = submit_hit(policy, moment(server.clock()), caller.user, group, pending, new)
     if hit is not None:
         raise Conflict(
             f"{hit.sentence.rstrip('.')}, so {new} more cannot be taken; wait until some have "

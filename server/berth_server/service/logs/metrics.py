@@ -14,9 +14,9 @@ from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service.jobs import lookup
 from berth_server.service.logs.pages import LOG_NAME
 from berth_server.service.logs.tail import TailReader
+from berth_server.service.state import ServerState
 
 if TYPE_CHECKING:
-    from berth_server.service.service import Service
     from berth_server.store.records import AttemptRecord
 
 METRICS_NAME = "metrics.jsonl"
@@ -48,11 +48,11 @@ def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points
 
 
 def metrics_of(
-    service: Service, job_id: int, number: int | None
+    server: ServerState, job_id: int, number: int | None
 ) -> tuple[AttemptRecord | None, int]:
     """Return the attempt whose curve is asked for, and the uid of its job. Raises NotFound."""
-    record = lookup.attempt(service.db.read, job_id, number)
-    return record, lookup.job(service.db.read, job_id).uid
+    record = lookup.attempt(server.db.read, job_id, number)
+    return record, lookup.job(server.db.read, job_id).uid
 
 
 def thinned(points: list[MetricPoint], most: int) -> list[MetricPoint]:

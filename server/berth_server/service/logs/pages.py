@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from berth.protocol.logs import LogLines
 from berth.terminal import shown_bytes
@@ -13,9 +12,7 @@ from berth_server.service.jobs import lookup
 from berth_server.service.logs import tail
 from berth_server.service.logs.run_files import open_run_file
 from berth_server.service.logs.tail import TailCache, TailReader
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
+from berth_server.service.state import ServerState
 
 LOG_NAME = "output.log"
 _LINE_LIMIT = 64 << 10
@@ -57,10 +54,10 @@ class LogBytes:
     """Of the whole log now, bytes."""
 
 
-def log_file(service: Service, job_id: int, number: int | None) -> LogFile:
+def log_file(server: ServerState, job_id: int, number: int | None) -> LogFile:
     """Return the log of an attempt, the newest without a number. Raises NotFound."""
-    record = lookup.attempt(service.db.read, job_id, number)
-    owner = lookup.job(service.db.read, job_id)
+    record = lookup.attempt(server.db.read, job_id, number)
+    owner = lookup.job(server.db.read, job_id)
     if record is None:
         return LogFile(None, None, owner.uid, complete=lookup.state_of(owner).is_final)
     return LogFile(record.id, record.run_dir, owner.uid, complete=record.state == "ended")

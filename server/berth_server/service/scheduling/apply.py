@@ -1,91 +1,45 @@
-"""From the state of things to a plan, and from the plan to attempts with leases."""
+"""Writes a plan into the database: attempts with leases, and preemptions."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from berth.gpunames import named
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.explain.placement_reason import why_these
-from berth_server.core.model import GpuView, JobView, Plan, Snapshot, Start
-from berth_server.core.policy import plan as core_plan
-from berth_server.service.ablations.limits import ablation_views
+from berth_server.core.model import GpuView, Plan, Start
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.attempts.stop import stop_attempt
-from berth_server.service.gpus.reservations import reservation_views
-from berth_server.service.gpus.worker_state import gib, gpu_views
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.gpus.worker_state import gib
+from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord, JobRecord
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def snapshot(service: Service, now: float, queue: tuple[JobView, ...] | None = None) -> Snapshot:
-    """The whole box and queue at this moment; `queue` stands in for all pending jobs."""
-    board, sight = service.board, service.sight
-    fresh = sight.fresh(now, service.options.stale_after_s)
-    users, groups = service.past.usage(board, now, service.groups.of)
-    return Snapshot(
-        now=moment(now),
-        gpus=gpu_views(sight, board, service.drains, fresh=fresh),
-        links=sight.snapshot.links if sight.snapshot else (),
-        queue=tuple(board.pending.values()) if queue is None else queue,
-        running=tuple(board.running.values()),
-        worker_ok=fresh,
-        reservations=reservation_views(service, now),
-        user_usage=users,
-        group_usage=groups,
-        sizes=service.past.sizes,
-        ablations=ablation_views(service.board, now),
-    )
-
-
-def make_plan(service: Service, now: float, *, forecast: bool) -> tuple[Snapshot, Plan]:
-    """The plan for this moment, with expected starts if asked, and what it was made from."""
-    seen = snapshot(service, now)
-    settings = service.options.policy
-    return seen, core_plan(seen, settings if forecast else replace(settings, forecast_depth=0))
-
-
-def could_start(service: Service, now: float) -> bool:
-    """Whether a plan could start anything at all: saves planning while the box is full."""
-    board = service.board
-    if not board.pending or not service.sight.fresh(now, service.options.stale_after_s):
-        return False
-    if board.without_gpus or any(uuid not in board.leases for uuid in service.sight.by_uuid):
-        return True
-    # On a full box somebody may have to make room.
-    return any(run.preemptible and not run.stopping for run in board.running.values())
-
-
-def apply(service: Service, tx: Transaction, plan: Plan) -> int:
+def apply(server: ServerState, tx: Transaction, plan: Plan) -> int:
     """Write the plan's starts into the transaction; return how many. A gang is all or nothing."""
     started = 0
     for start in plan.starts:
         port = None
         if start.gpu_uuids:
-            port = service.ports.take()
+            port = server.ports.take()
             if port is None:
                 continue
         job = jobs.get(tx, start.job_id)
         assert job is not None
-        _start(service, tx, job, start, port)
+        _start(server, tx, job, start, port)
         started += 1
     for preemption in plan.preemptions:
-        _preempt(service, tx, preemption.job_id, preemption.for_job_id)
+        _preempt(server, tx, preemption.job_id, preemption.for_job_id)
     return started
 
 
 def _start(
-    service: Service, tx: Transaction, job: JobRecord, start: Start, port: int | None
+    server: ServerState, tx: Transaction, job: JobRecord, start: Start, port: int | None
 ) -> None:
-    seen = service.sight.by_uuid
+    seen = server.worker_state.by_uuid
     gpus = sorted((seen[uuid] for uuid in start.gpu_uuids), key=lambda gpu: gpu.index)
     number = job.attempts + 1
     steps = json.loads(job.on_oom)[: job.oom_steps] if job.on_oom else []
@@ -105,13 +59,13 @@ def _start(
         exit_code=None,
         signal=None,
         max_rss_bytes=None,
-        run_dir=str(service.options.runs / str(job.id) / str(number)),
+        run_dir=str(server.options.runs / str(job.id) / str(number)),
         master_port=port,
         gpus=json.dumps([[gpu.uuid, gpu.index, gpu.minor] for gpu in gpus]),
         launch=None,
         # The trainer, and whoever reads it, makes the run smaller by these steps.
         extra_env=json.dumps({"BERTH_OOM_STEPS": ",".join(steps)} if steps else {}),
-        placement=_placement(service, start),
+        placement=_placement(server, start),
     )
     attempts.insert(tx, record)
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
@@ -128,11 +82,11 @@ def _start(
     )
 
 
-def _placement(service: Service, start: Start) -> str | None:
+def _placement(server: ServerState, start: Start) -> str | None:
     """Why the attempt got its GPUs, as JSON: what was compared may not be so again."""
     if not start.gpu_uuids:
         return None
-    seen, sight = service.sight.by_uuid, service.sight.snapshot
+    seen, sight = server.worker_state.by_uuid, server.worker_state.snapshot
     among = [
         GpuView(
             uuid=uuid,
@@ -152,10 +106,10 @@ def _placement(service: Service, start: Start) -> str | None:
     ).model_dump_json()
 
 
-def _preempt(service: Service, tx: Transaction, job_id: int, for_job_id: int) -> None:
+def _preempt(server: ServerState, tx: Transaction, job_id: int, for_job_id: int) -> None:
     record = attempts.last(tx, job_id)
     if record is None or record.stop_reason is not None or record.state == "ended":
         return
-    heir = service.board.pending[for_job_id]
+    heir = server.cache.pending[for_job_id]
     whose = f"job {for_job_id} ({heir.name}) of {heir.user}"
     stop_attempt(tx, record, Outcome.PREEMPTED, f"It makes room for {whose}.")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from berth.protocol.explain import Explanation, Reason
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.score_breakdown import standings
 from berth_server.service.jobs import lookup
 from berth_server.service.phrases import has_ended
+from berth_server.service.scheduling.planning import latest_forecast
+from berth_server.service.state import ServerState
 
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
-
-def explain_job(service: Service, job_id: int, against: int | None = None) -> Explanation:
+def explain_job(server: ServerState, job_id: int, against: int | None = None) -> Explanation:
     """
     Explain any job: from the plan while it is unfinished, from its row afterwards.
 
     In line it is put beside `against`, or beside the job just ahead of it. Raises NotFound.
     """
-    record = lookup.job(service.db.read, job_id)
+    record = lookup.job(server.db.read, job_id)
     if against is not None:
-        lookup.job(service.db.read, against)
+        lookup.job(server.db.read, against)
     state = lookup.state_of(record)
     if not state.is_final:
-        snapshot, plan = service.forecast(fresh=True)
+        snapshot, plan = latest_forecast(server, fresh=True)
         try:
             explained = explain(snapshot, plan, job_id)
             standing, compared = standings(snapshot, plan, job_id, against)

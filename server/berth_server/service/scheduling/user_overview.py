@@ -4,39 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from berth.protocol.server import UserList, UserSummary
 from berth_server.core.gpu_share import part
 from berth_server.service.gpus.idle import Work
+from berth_server.service.state import ServerState
 from berth_server.store import gpus, jobs
 from berth_server.store.gpus import LeaseSpan
-
-if TYPE_CHECKING:
-    from berth_server.service.service import Service
 
 _WEEK_S = 7 * 86400.0
 
 
-def week(service: Service) -> tuple[list[LeaseSpan], float, float]:
+def week(server: ServerState) -> tuple[list[LeaseSpan], float, float]:
     """The leases of the last seven days, and from when to when that is."""
-    now = service.clock()
-    return gpus.lease_spans(service.db.read, now - _WEEK_S), now - _WEEK_S, now
+    now = server.clock()
+    return gpus.lease_spans(server.db.read, now - _WEEK_S), now - _WEEK_S, now
 
 
-def summarise(service: Service, work: Mapping[str, Work]) -> UserList:
+def summarise(server: ServerState, work: Mapping[str, Work]) -> UserList:
     """
     Everybody who ever submitted a job; those with most GPUs, then most use, first.
 
     `work` tells how the GPUs of the week worked, by user, for those that were seen.
     """
-    spans, _, now = week(service)
+    spans, _, now = week(server)
     hours: defaultdict[str, float] = defaultdict(float)
     for span in spans:
         span_s = (span.end if span.end is not None else now) - max(span.begin, now - _WEEK_S)
         hours[span.user] += max(span_s, 0.0) / 3600 * part(span.memory_bytes, span.card_bytes)
     held: defaultdict[str, float] = defaultdict(float)
-    for run in service.board.running.values():
+    for run in server.cache.running.values():
         held[run.user] += run.counted_gpus
     users = [
         UserSummary(
@@ -47,7 +44,7 @@ def summarise(service: Service, work: Mapping[str, Work]) -> UserList:
             gpu_hours_7d=round(hours[user], 3),
             **_worked(work.get(user)),
         )
-        for user, running, pending in jobs.per_user(service.db.read)
+        for user, running, pending in jobs.per_user(server.db.read)
     ]
     return UserList(users=sorted(users, key=lambda u: (-u.gpus, -u.gpu_hours_7d, u.user)))
 

@@ -1,0 +1,100 @@
+"""State of the running queue: the database, what is cached of it, and who listens to changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from berth_server.core.model import Plan, Snapshot
+from berth_server.core.settings import PolicySettings
+from berth_server.service.attempts.ports import Ports
+from berth_server.service.gpus.worker_state import Sight
+from berth_server.service.jobs.freeze_code import Freezer
+from berth_server.service.notifier import Signal
+from berth_server.service.scheduling.cache import Board
+from berth_server.service.scheduling.groups import Groups
+from berth_server.service.scheduling.run_history import Past
+from berth_server.store import gpus, reservations
+from berth_server.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the rules need to know of the settings."""
+
+    home: Path
+    first_port: int = 29600
+    last_port: int = 29999
+    stale_after_s: float = 10.0
+    """Without a report of the worker for so long nothing is started."""
+    allow_other_users: bool = False
+    """Whether a server that is not root takes jobs of other users, to run as its own."""
+    snapshot_most_bytes: int = 512 << 20
+    """How much frozen code may be copied for one job."""
+    policy: PolicySettings = field(default_factory=PolicySettings)
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run directories."""
+        return self.home / "runs"
+
+    @property
+    def freezer(self) -> Freezer:
+        """What freezes code."""
+        return Freezer(self.home / "snapshots", self.snapshot_most_bytes)
+
+
+@dataclass(slots=True, frozen=True)
+class Forecast:
+    """A plan with expected starts, made for readers, and what it was made of."""
+
+    key: tuple[int, float | None]
+    snapshot: Snapshot
+    plan: Plan
+    made_at: float
+    cost_s: float
+
+
+class ServerState:
+    """
+    State of one box's queue. Lives on one thread; nothing that works on it awaits.
+
+    It has no rules: `transaction.change` changes it, `scheduling` plans with it.
+    """
+
+    def __init__(
+        self, db: Database, options: Options, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Load the queue from the database. `clock` returns unix seconds."""
+        self.db = db
+        self.options = options
+        self.clock = clock
+        self.past = Past(options.policy)
+        self.past.load(db.read, clock())
+        self.groups = Groups(options.policy)
+        self.cache = Board(self.past.estimate, self.groups.of, options.freezer.path)
+        self.worker_state = Sight()
+        self.ports = Ports(options.first_port, options.last_port)
+        self.known_gpus = gpus.known(db.read)
+        self.drains = gpus.drains(db.read)
+        self.reservations = reservations.all_of(db.read)
+        self.on_event = Signal()
+        """Events were written."""
+        self.on_desired = Signal()
+        """The desired state changed."""
+        self.on_due = Signal()
+        """The time of the next timer may have changed."""
+        self.wake_at: float | None = None
+        """When a plan has to be made even if nothing happens; unix seconds."""
+        self.findings: frozenset[tuple[str, str, int]] = frozenset()
+        """Findings of the last report; see `gpus.findings`."""
+        self.planned_at = float("-inf")
+        """When the last plan was made; unix seconds."""
+        self.plan_cost_s = 0.0
+        """CPU time of a plan, a moving mean."""
+        self.plans = 0
+        """How many plans were carried out."""
+        self.forecast: Forecast | None = None
+        self.cache.load(db.read, clock())
