@@ -12,7 +12,7 @@ import { JobsScreen } from "@/screens/jobs/JobsScreen";
 import { OverviewScreen } from "@/screens/overview/OverviewScreen";
 import { QueueScreen } from "@/screens/queue/QueueScreen";
 import { Shell } from "@/shell/Shell";
-import { Broken } from "@/shell/Broken";
+import { ErrorScreen } from "@/shell/ErrorScreen";
 import { NotFound } from "@/shell/NotFound";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
@@ -98,7 +98,7 @@ function optional<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K]
 export const router = createRouter({
   routeTree: root.addChildren([overview, queue, jobs, job, jobTab, compare, submit, users, events, settings]),
   defaultPreload: "intent",
-  defaultErrorComponent: Broken,
+  defaultErrorComponent: ErrorScreen,
   scrollRestoration: true,
 });
 

@@ -58,7 +58,7 @@ interface ConfirmProps {
 }
 
 /** Asks before something is done, saying what will follow. Focus starts on "Keep as it is". */
-export function Confirm({
+export function ConfirmDialog({
   title,
   consequence,
   action,

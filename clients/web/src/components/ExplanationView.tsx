@@ -3,7 +3,7 @@ import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
 import { absolute, relative, wallClock } from "@/format/duration";
 import { pieces, withoutForecast } from "@/model/sentence";
-import { PlaceInLine } from "./PlaceInLine";
+import { ScoreBreakdown } from "./ScoreBreakdown";
 import { Told } from "./Told";
 import { useNow } from "./Time";
 
@@ -75,7 +75,7 @@ export function ExplanationView({
           </ul>
         </>
       )}
-      <PlaceInLine explanation={explanation} open={open} />
+      <ScoreBreakdown explanation={explanation} open={open} />
     </div>
   );
 }

@@ -1,7 +1,7 @@
 import { useId } from "react";
 import type { ReactNode } from "react";
 
-interface Told {
+interface InputProps {
   id: string;
   "aria-describedby"?: string;
   "aria-invalid"?: true;
@@ -17,10 +17,10 @@ export function Field({
   label: string;
   note?: ReactNode;
   error?: string | undefined;
-  children: (told: Told) => ReactNode;
+  children: (input: InputProps) => ReactNode;
 }) {
   const id = useId();
-  const told: Told = error
+  const input: InputProps = error
     ? { id, "aria-describedby": `${id}-error`, "aria-invalid": true }
     : note
       ? { id, "aria-describedby": `${id}-note` }
@@ -30,7 +30,7 @@ export function Field({
       <label htmlFor={id} className="text-sm font-medium">
         {label}
       </label>
-      {children(told)}
+      {children(input)}
       {error ? (
         <FieldError id={`${id}-error`} text={error} />
       ) : (

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
-import { JobDot } from "@/components/State";
-import { jobColor } from "@/model/job";
+import { JobDot } from "@/components/StateBadge";
+import { jobColor } from "@/model/jobs/job";
 
 /** A job in a table: its colour, number and name, on the way to its page. */
 export function JobLink({ job }: { job: { id: number; name: string } }) {

@@ -63,7 +63,7 @@ export function Elapsed({
 }
 
 /** "3h 12m left", the end on hover; says so when the limit has passed. */
-export function Left({ until }: { until: number | string | null | undefined }) {
+export function TimeLeft({ until }: { until: number | string | null | undefined }) {
   const present = useNow();
   if (until == null) return <span className="text-muted">no time limit</span>;
   const end = typeof until === "number" ? until : Date.parse(until);

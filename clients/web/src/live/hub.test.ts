@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Hub } from "./hub";
-import type { Source, Surroundings } from "./hub";
+import type { Source, Environment } from "./hub";
 import { keysTouchedBy } from "./invalidate";
 import type { FromHub } from "./messages";
 
@@ -21,7 +21,7 @@ class FakeSource implements Source {
   }
 }
 
-class FakeWorld implements Surroundings {
+class FakeWorld implements Environment {
   sources: FakeSource[] = [];
   time = 0;
   private timers: { at: number; run: () => void }[] = [];

@@ -15,7 +15,7 @@ export interface Source {
   close(): void;
 }
 
-export interface Surroundings {
+export interface Environment {
   open(url: string): Source;
   now(): number;
   /** Call back after `ms`; returns what cancels it. */
@@ -41,8 +41,8 @@ export class Hub {
   private cancelPause = () => {};
   private readonly listeners = new Map<(message: FromHub) => void, boolean>();
 
-  constructor(private readonly around: Surroundings) {
-    this.since = around.now();
+  constructor(private readonly environment: Environment) {
+    this.since = environment.now();
   }
 
   /** A page joins (or shows itself again); it is told the present state at once. */
@@ -78,7 +78,7 @@ export class Hub {
   private pauseWhenUnseen(): void {
     this.cancelPause();
     if ([...this.listeners.values()].some(Boolean)) return;
-    this.cancelPause = this.around.after(this.listeners.size === 0 ? 1_000 : PAUSE_MS, () => {
+    this.cancelPause = this.environment.after(this.listeners.size === 0 ? 1_000 : PAUSE_MS, () => {
       this.disconnect();
       this.cancelRetry();
       this.broken = true;
@@ -90,7 +90,7 @@ export class Hub {
     this.disconnect();
     if (this.phase === "paused") this.setPhase("connecting");
     const after = this.lastId === "" ? "" : `?after=${this.lastId}`;
-    const source = this.around.open(`/api/v1/live/stream${after}`);
+    const source = this.environment.open(`/api/v1/live/stream${after}`);
     this.source = source;
     const alive = () => {
       if (this.source !== source) return false;
@@ -144,12 +144,12 @@ export class Hub {
     if (this.phase !== "down") this.setPhase("down");
     const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
     this.failures += 1;
-    this.cancelRetry = this.around.after(wait, () => this.connect());
+    this.cancelRetry = this.environment.after(wait, () => this.connect());
   }
 
   private expectPings(): void {
     this.cancelSilence();
-    this.cancelSilence = this.around.after(SILENCE_MS, () => this.lost());
+    this.cancelSilence = this.environment.after(SILENCE_MS, () => this.lost());
   }
 
   private disconnect(): void {
@@ -160,7 +160,7 @@ export class Hub {
 
   private setPhase(phase: Phase): void {
     this.phase = phase;
-    this.since = this.around.now();
+    this.since = this.environment.now();
     this.tell({ type: "phase", phase, since: this.since });
   }
 
@@ -170,7 +170,7 @@ export class Hub {
 }
 
 /** The real surroundings: EventSource, the clock and timers of this thread. */
-export const browserSurroundings: Surroundings = {
+export const browserEnvironment: Environment = {
   open: (url) => new EventSource(url) as unknown as Source,
   now: () => Date.now(),
   after: (ms, run) => {

@@ -2,7 +2,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 import type { BerthEvent } from "@/api/types";
-import { browserSurroundings, Hub } from "./hub";
+import { browserEnvironment, Hub } from "./hub";
 import { keysTouchedBy } from "./invalidate";
 import type { FromHub, Phase, ToHub } from "./messages";
 
@@ -78,7 +78,7 @@ function connectHub(receive: (message: FromHub) => void): (message: ToHub) => vo
     worker.port.start();
     return (message) => worker.port.postMessage(message);
   }
-  const hub = new Hub(browserSurroundings);
+  const hub = new Hub(browserEnvironment);
   return (message) => {
     if (message.type === "visible") hub.show(receive);
     else if (message.type === "hidden") hub.hide(receive);

@@ -1,8 +1,8 @@
 /** The SharedWorker: one hub for all pages of this browser. */
-import { browserSurroundings, Hub } from "./hub";
+import { browserEnvironment, Hub } from "./hub";
 import type { FromHub, ToHub } from "./messages";
 
-const hub = new Hub(browserSurroundings);
+const hub = new Hub(browserEnvironment);
 
 interface ConnectScope {
   onconnect: ((event: MessageEvent) => void) | null;

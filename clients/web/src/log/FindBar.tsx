@@ -52,7 +52,7 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
       {asked !== "" && (
         <>
           <span aria-live="polite" className="px-1 text-xs tabular text-muted">
-            {told(find, at)}
+            {describe(find, at)}
           </span>
           <Button
             small
@@ -80,7 +80,7 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
 }
 
 /** "3 of 17 lines", or why there is no number. */
-function told(find: Find, at: number): string {
+function describe(find: Find, at: number): string {
   if (find.error !== null) return find.error;
   if (find.matches.length === 0) return find.busy ? "looking…" : "nothing found";
   const place = at >= 0 ? `${at + 1} of ` : "";

@@ -4,10 +4,10 @@ import { useEffect, useRef, useState } from "react";
 import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Button, Toggle, buttonLook } from "@/components/Button";
-import { Empty, ErrorNote } from "@/components/Frame";
+import { EmptyState, ErrorMessage } from "@/components/Feedback";
 import { bytes, count } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { EndLine } from "./EndLine";
+import { ExitSummary } from "./ExitSummary";
 import { FindBar } from "./FindBar";
 import { neighbour, pattern, useFind } from "./find";
 import { LogView } from "./LogView";
@@ -93,7 +93,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
   ]);
 
   if (attempt === undefined) {
-    return <Empty title="No log yet">The log begins when the job starts.</Empty>;
+    return <EmptyState title="No log yet">The log begins when the job starts.</EmptyState>;
   }
   return (
     // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- takes Ctrl-F from within, offers nothing itself
@@ -186,7 +186,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
       </div>
       {error != null ? (
         <div className="p-3">
-          <ErrorNote error={error} retry={retry} />
+          <ErrorMessage error={error} retry={retry} />
         </div>
       ) : ready && buffer.total === 0 ? (
         <p className="flex-1 p-4 text-sm text-muted">
@@ -207,7 +207,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
         />
       )}
       {!growing && (
-        <EndLine
+        <ExitSummary
           attempt={attempt}
           message={attempt.number === job.attempts?.at(-1)?.number ? null : (attempt.message ?? null)}
         />

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useReducer, useState } from "react";
 import { api } from "@/api/endpoints";
 import { LogBuffer } from "./buffer";
-import { followLog } from "./tail";
+import { followLog } from "./followLog";
 
 export interface OpenLog {
   buffer: LogBuffer;

@@ -1,12 +1,12 @@
 import { Link } from "@tanstack/react-router";
-import { Empty } from "@/components/Frame";
+import { EmptyState } from "@/components/Feedback";
 
 export function NotFound() {
   return (
-    <Empty screen title="There is no such page">
+    <EmptyState screen title="There is no such page">
       <Link to="/" className="text-accent underline">
         Back to the overview
       </Link>
-    </Empty>
+    </EmptyState>
   );
 }

@@ -3,12 +3,12 @@ import { useEffect, useState } from "react";
 import { api } from "@/api/endpoints";
 import { ApiError } from "@/api/request";
 import { useMe } from "@/api/queries";
-import { Announcer, notify } from "@/components/Announcer";
+import { Notifications, notify } from "@/components/Notifications";
 import { useActions } from "@/keys/useActions";
 import { onEvents } from "@/live/live";
 import { HelpDialog } from "./HelpDialog";
-import { Palette } from "./Palette";
-import { Rail } from "./Rail";
+import { CommandPalette } from "./CommandPalette";
+import { Navigation } from "./Navigation";
 import { SignIn } from "./SignIn";
 import { StaleBanner } from "./StaleBanner";
 import { TopBar } from "./TopBar";
@@ -48,7 +48,7 @@ export function Shell() {
     document.title = titleOf(path);
   }, [path]);
 
-  useTellOfEnds(me.data?.user);
+  useEndNotifications(me.data?.user);
 
   if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error.message} />;
   return (
@@ -62,20 +62,20 @@ export function Shell() {
       <TopBar />
       <StaleBanner />
       <div className="flex min-w-0 flex-1">
-        <Rail />
+        <Navigation />
         <main id="main" tabIndex={-1} className="min-w-0 flex-1 px-3 pt-4 pb-20 sm:px-5 lg:pb-6">
           <Outlet />
         </main>
       </div>
-      <Announcer />
+      <Notifications />
       {help && <HelpDialog onClose={() => setHelp(false)} />}
-      {palette && <Palette onClose={() => setPalette(false)} />}
+      {palette && <CommandPalette onClose={() => setPalette(false)} />}
     </div>
   );
 }
 
 /** Tell of own jobs that end, wherever on the page one is. */
-function useTellOfEnds(user: string | undefined): void {
+function useEndNotifications(user: string | undefined): void {
   useEffect(() => {
     if (user === undefined) return;
     return onEvents((events) => {

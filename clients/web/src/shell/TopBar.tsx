@@ -3,7 +3,7 @@ import { Plus, Search } from "lucide-react";
 import { useState } from "react";
 import { useBox } from "@/api/queries";
 import { buttonLook } from "@/components/Button";
-import { StreamState } from "./StreamState";
+import { ConnectionStatus } from "./ConnectionStatus";
 
 export function TopBar() {
   const box = useBox().data;
@@ -12,7 +12,7 @@ export function TopBar() {
   return (
     <header className="sticky top-0 z-40 flex h-12 items-center gap-3 border-b border-line bg-panel px-3 sm:px-5">
       <Link to="/" className="flex items-center gap-2 font-semibold" aria-label="Berth, to the overview">
-        <Mark />
+        <Logo />
         <span className="hidden sm:inline">Berth</span>
       </Link>
       {box && (
@@ -34,7 +34,7 @@ export function TopBar() {
         </div>
       )}
       <div className="ml-auto flex items-center gap-3">
-        <StreamState />
+        <ConnectionStatus />
         {box && gpus.length > 0 && (
           <Link
             to="/"
@@ -86,7 +86,7 @@ function SearchBox() {
   );
 }
 
-function Mark() {
+function Logo() {
   return (
     <svg aria-hidden viewBox="0 0 32 32" className="size-6">
       <rect width="32" height="32" rx="7" fill="#0b5f8a" />

@@ -3,10 +3,11 @@ import type { Metrics } from "@/api/types";
 import { Chart } from "@/charts/Chart";
 import { Smoothing } from "@/charts/Smoothing";
 import { Toggle } from "@/components/Button";
-import { Empty, Section } from "@/components/Frame";
-import { align, columns, smooth, unitOf } from "@/model/curves";
-import { jobColor } from "@/model/job";
-import type { AblationRun } from "@/model/runs";
+import { EmptyState } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
+import { align, columns, smooth, unitOf } from "@/model/runs/curves";
+import { jobColor } from "@/model/jobs/job";
+import type { AblationRun } from "@/model/runs/compare";
 
 interface Props {
   metric: string;
@@ -68,7 +69,7 @@ export function CompareCharts({ metric, runs, curves }: Props) {
       }
     >
       {series.length === 0 ? (
-        <Empty title={`No run has measured ${metric} yet`} />
+        <EmptyState title={`No run has measured ${metric} yet`} />
       ) : (
         <Chart
           title={metric}

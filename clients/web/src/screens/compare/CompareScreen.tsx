@@ -5,30 +5,31 @@ import { useMemo, useState } from "react";
 import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
 import type { AblationCaps, Metrics } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button, Toggle, buttonLook } from "@/components/Button";
-import { Confirm } from "@/components/Dialog";
-import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { ConfirmDialog } from "@/components/Dialog";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader, Section } from "@/components/Layout";
 import { Ago } from "@/components/Time";
 import { plural } from "@/format/units";
-import { byWeight } from "@/model/curves";
-import { ACTIVE_STATES } from "@/model/job";
-import type { AblationRun } from "@/model/runs";
+import { byWeight } from "@/model/runs/curves";
+import { ACTIVE_STATES } from "@/model/jobs/job";
+import type { AblationRun } from "@/model/runs/compare";
 import { CompareCharts } from "./CompareCharts";
 import { CompareTable } from "./CompareTable";
 import { Scatter } from "./Scatter";
-import { usePicked } from "./usePicked";
+import { usePickedRuns } from "./usePickedRuns";
 
 /** Runs of one ablation, or jobs ticked in the list, side by side. */
 export function CompareScreen() {
   const { ablation, jobs, metric } = useSearch({ from: "/compare" });
   const navigate = useNavigate({ from: "/compare" });
   const group = useAblation(ablation);
-  const picked = usePicked(ablation === undefined ? jobs : undefined);
+  const picked = usePickedRuns(ablation === undefined ? jobs : undefined);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
   const visible = useMemo(() => (runs ?? []).filter((run) => !hidden.has(run.job.id)), [runs, hidden]);
-  if (ablation === undefined && jobs === undefined) return <Choose />;
+  if (ablation === undefined && jobs === undefined) return <AblationPicker />;
 
   const error = group.error ?? picked.error;
   const metrics = byWeight(
@@ -39,7 +40,7 @@ export function CompareScreen() {
   const shown = metric !== undefined && metrics.includes(metric) ? metric : metrics[0];
   return (
     <>
-      <Heading
+      <PageHeader
         title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`}
         note={runs && plural(runs.length, "run")}
       >
@@ -47,13 +48,13 @@ export function CompareScreen() {
         <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
           All ablations
         </Link>
-      </Heading>
+      </PageHeader>
       {error && !runs ? (
-        <ErrorNote error={error} retry={() => void group.refetch()} />
+        <ErrorMessage error={error} retry={() => void group.refetch()} />
       ) : !runs ? (
         <Skeleton rows={4} height={60} />
       ) : runs.length === 0 ? (
-        <Empty title="No job carries this label" />
+        <EmptyState title="No job carries this label" />
       ) : (
         <>
           {group.data?.caps && <Caps caps={group.data.caps} />}
@@ -138,12 +139,12 @@ function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: strin
         Retry failed runs
       </Button>
       {asked && (
-        <Confirm
+        <ConfirmDialog
           title={`Retry ${plural(failed.length, "failed run")}?`}
           consequence={`A new attempt is queued for ${failed.map((job) => `${job.id} ${job.name}`).join(", ")}; what they wrote stays.`}
           action={`Retry ${plural(failed.length, "run")}`}
           busy={retry.isPending}
-          error={retry.isError && <ErrorNote error={retry.error} />}
+          error={retry.isError && <ErrorMessage error={retry.error} />}
           onConfirm={() => retry.mutate()}
           onClose={() => setAsked(false)}
         />
@@ -169,17 +170,17 @@ function dataOf(results: readonly UseQueryResult<Metrics>[]): (Metrics | undefin
   return results.map((result) => result.data);
 }
 
-function Choose() {
+function AblationPicker() {
   const ablations = useAblations();
   return (
     <>
-      <Heading title="Compare" note="pick an ablation, or tick jobs in the list and press Compare" />
+      <PageHeader title="Compare" note="pick an ablation, or tick jobs in the list and press Compare" />
       {ablations.isError && !ablations.data ? (
-        <ErrorNote error={ablations.error} retry={() => void ablations.refetch()} />
+        <ErrorMessage error={ablations.error} retry={() => void ablations.refetch()} />
       ) : !ablations.data ? (
         <Skeleton rows={4} />
       ) : ablations.data.ablations.length === 0 ? (
-        <Empty title="No ablation yet">
+        <EmptyState title="No ablation yet">
           Jobs that share the label <code>ablation</code> appear here.{" "}
           <Link to="/submit" className="text-accent underline">
             Submit a sweep
@@ -189,7 +190,7 @@ function Choose() {
             the list
           </Link>
           .
-        </Empty>
+        </EmptyState>
       ) : (
         <Section title="Ablations">
           <ul className="panel divide-y divide-line">

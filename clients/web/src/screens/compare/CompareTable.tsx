@@ -3,13 +3,13 @@ import { useState } from "react";
 import { Button, Toggle } from "@/components/Button";
 import { CopyButton } from "@/components/Copy";
 import { download } from "@/components/download";
-import { Section } from "@/components/Frame";
+import { Section } from "@/components/Layout";
 import { JobLink } from "@/components/JobLink";
-import { StateBadge } from "@/components/State";
+import { StateBadge } from "@/components/StateBadge";
 import { metric as number } from "@/format/units";
-import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/compare";
-import { lessIsBetter, toCsv, toMarkdown } from "@/model/curves";
-import type { AblationRun } from "@/model/runs";
+import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/runs/compare";
+import { lessIsBetter, toCsv, toMarkdown } from "@/model/runs/curves";
+import type { AblationRun } from "@/model/runs/compare";
 
 interface Props {
   name: string;

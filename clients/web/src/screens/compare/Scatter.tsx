@@ -1,11 +1,11 @@
 import { useState } from "react";
 import { useWidth } from "@/charts/useWidth";
-import { Section } from "@/components/Frame";
+import { Section } from "@/components/Layout";
 import { metric as number } from "@/format/units";
-import { parameters } from "@/model/compare";
-import { lessIsBetter } from "@/model/curves";
-import { jobColor } from "@/model/job";
-import type { AblationRun } from "@/model/runs";
+import { parameters } from "@/model/runs/compare";
+import { lessIsBetter } from "@/model/runs/curves";
+import { jobColor } from "@/model/jobs/job";
+import type { AblationRun } from "@/model/runs/compare";
 
 const H = 220;
 const PAD = { left: 60, right: 16, top: 12, bottom: 28 };

@@ -4,8 +4,9 @@ import { useEvents } from "@/api/queries";
 import { Button, Toggle } from "@/components/Button";
 import { download } from "@/components/download";
 import { EventList } from "@/components/EventList";
-import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
-import { toCsv } from "@/model/curves";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader } from "@/components/Layout";
+import { toCsv } from "@/model/runs/curves";
 
 const KINDS = [
   ["", "All"],
@@ -32,7 +33,7 @@ export function EventsScreen() {
   const actors = [...new Set(all.map((e) => e.actor))].sort();
   return (
     <>
-      <Heading title="Events" note={search.job !== undefined && `of job ${search.job}`}>
+      <PageHeader title="Events" note={search.job !== undefined && `of job ${search.job}`}>
         <Button
           small
           disabled={shown.length === 0}
@@ -58,7 +59,7 @@ export function EventsScreen() {
         >
           CSV
         </Button>
-      </Heading>
+      </PageHeader>
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <div role="group" aria-label="Kind" className="flex flex-wrap gap-1">
           {KINDS.map(([kind, name]) => (
@@ -97,11 +98,11 @@ export function EventsScreen() {
         )}
       </div>
       {events.isError && !events.data ? (
-        <ErrorNote error={events.error} retry={() => void events.refetch()} />
+        <ErrorMessage error={events.error} retry={() => void events.refetch()} />
       ) : !events.data ? (
         <Skeleton rows={10} />
       ) : shown.length === 0 ? (
-        <Empty title="Nothing of this kind happened" />
+        <EmptyState title="Nothing of this kind happened" />
       ) : (
         <>
           <EventList events={shown} links />

@@ -1,17 +1,21 @@
 import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
-import { Empty } from "@/components/Frame";
+import { EmptyState } from "@/components/Feedback";
 import { Ago, Elapsed } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { bytes } from "@/format/units";
-import { OUTCOME_WORDS } from "@/model/job";
-import { ranges } from "@/model/topology";
+import { OUTCOME_WORDS } from "@/model/jobs/job";
+import { ranges } from "@/model/gpus/topology";
 
 /** Each try: where, when, how it ended, and its log. */
 export function AttemptsTab({ job }: { job: Job }) {
   const attempts = [...(job.attempts ?? [])].reverse();
   if (attempts.length === 0)
-    return <Empty title="Not tried yet">Every try is listed here with where it ran and how it ended.</Empty>;
+    return (
+      <EmptyState title="Not tried yet">
+        Every try is listed here with where it ran and how it ended.
+      </EmptyState>
+    );
   return (
     <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Attempts">
       <table className="w-full text-sm">

@@ -6,10 +6,11 @@ import { useMe } from "@/api/queries";
 import type { CodeSnapshot, Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { CopyButton } from "@/components/Copy";
-import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 import { bytes, count, plural } from "@/format/units";
-import { filesOf } from "@/model/diff";
-import type { FileDiff } from "@/model/diff";
+import { filesOf } from "@/model/jobs/diff";
+import type { FileDiff } from "@/model/jobs/diff";
 
 /** More than this is read in an editor: it is offered as a file only. */
 const MOST_BYTES = 2_000_000;
@@ -23,10 +24,10 @@ export function CodeTab({ job }: { job: Job }) {
   const code = job.snapshot;
   if (!code)
     return (
-      <Empty title="Its code was not frozen">
+      <EmptyState title="Its code was not frozen">
         It runs the files of its folder as they are when it starts. Submitted with <code>snapshot</code>, the
         git work tree is kept as it was at submit.
-      </Empty>
+      </EmptyState>
     );
   const mine = !me || me.admin || me.user === job.user;
   return (
@@ -121,7 +122,7 @@ function Difference({ job, code }: { job: Job; code: CodeSnapshot }) {
   if (diff.isError)
     return (
       <Section title="Difference to the commit">
-        <ErrorNote error={diff.error} retry={() => void diff.refetch()} />
+        <ErrorMessage error={diff.error} retry={() => void diff.refetch()} />
       </Section>
     );
   if (!diff.data) return <Skeleton rows={4} />;

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
-import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { Ago } from "@/components/Time";
 import { bytes } from "@/format/units";
 
@@ -13,12 +13,13 @@ export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefi
     queryFn: ({ signal }) => api.files(job.id, attempt?.number, signal),
     enabled: attempt !== undefined,
   });
-  if (!attempt) return <Empty title="No files yet">The run directory is made when the job starts.</Empty>;
+  if (!attempt)
+    return <EmptyState title="No files yet">The run directory is made when the job starts.</EmptyState>;
   return (
     <div className="flex flex-col gap-3">
       <CodeBlock label="Run directory on the box" text={attempt.run_dir} />
       {files.isError ? (
-        <ErrorNote error={files.error} retry={() => void files.refetch()} />
+        <ErrorMessage error={files.error} retry={() => void files.refetch()} />
       ) : !files.data ? (
         <Skeleton rows={4} />
       ) : (

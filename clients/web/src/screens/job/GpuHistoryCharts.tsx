@@ -2,7 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Chart } from "@/charts/Chart";
-import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 
 const GIB = 1024 ** 3;
 const PANELS = [
@@ -38,11 +39,11 @@ export function GpuHistoryCharts({
       note="utilisation only says that a kernel ran in the sample: read it beside memory and power"
     >
       {history.isError && !data ? (
-        <ErrorNote error={history.error} retry={() => void history.refetch()} />
+        <ErrorMessage error={history.error} retry={() => void history.refetch()} />
       ) : !data ? (
         <Skeleton rows={1} height={180} />
       ) : x.length < 2 ? (
-        <Empty
+        <EmptyState
           title={
             growing
               ? "The history begins in a moment"

@@ -3,14 +3,14 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useMe } from "@/api/queries";
 import type { Job } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button } from "@/components/Button";
-import { Confirm, Dialog } from "@/components/Dialog";
-import { ErrorNote } from "@/components/Frame";
+import { ConfirmDialog, Dialog } from "@/components/Dialog";
+import { ErrorMessage } from "@/components/Feedback";
 import { useNow } from "@/components/Time";
 import { useActions } from "@/keys/useActions";
-import { PENDING_STATES, consequence, verbsFor } from "@/model/job";
-import type { Verb } from "@/model/job";
+import { PENDING_STATES, consequence, verbsFor } from "@/model/jobs/job";
+import type { Verb } from "@/model/jobs/job";
 
 const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
 
@@ -51,13 +51,13 @@ export function JobActions({ job }: { job: Job }) {
         </Button>
       ))}
       {asked && (
-        <Confirm
+        <ConfirmDialog
           title={`${NAMES[asked]} job ${job.id}, ${job.name}?`}
           consequence={consequence(asked, job, now)}
           action={`${NAMES[asked]} job ${job.id}`}
           danger={asked === "cancel"}
           busy={act.isPending}
-          error={act.isError && <ErrorNote error={act.error} />}
+          error={act.isError && <ErrorMessage error={act.error} />}
           onConfirm={() => act.mutate(asked)}
           onClose={() => setAsked(null)}
         />
@@ -120,7 +120,7 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
           Time limit (like 12h, 1h30m; empty: none; a shorter one lets it start sooner)
           <input className="field" value={limit} onChange={(event) => setLimit(event.target.value)} />
         </label>
-        {change.isError && <ErrorNote error={change.error} />}
+        {change.isError && <ErrorMessage error={change.error} />}
         <div className="flex justify-end gap-2">
           <Button onClick={onClose}>Keep as it is</Button>
           <Button kind="primary" type="submit" disabled={change.isPending}>

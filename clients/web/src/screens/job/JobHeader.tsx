@@ -3,14 +3,14 @@ import { useExplanation } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
-import { JobDot, StateBadge } from "@/components/State";
+import { JobDot, StateBadge } from "@/components/StateBadge";
 import { Told } from "@/components/Told";
-import { Ago, Elapsed, Left } from "@/components/Time";
+import { Ago, Elapsed, TimeLeft } from "@/components/Time";
 import { bytes, plural } from "@/format/units";
-import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd, savedAt } from "@/model/job";
-import { ranges } from "@/model/topology";
+import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd, savedAt } from "@/model/jobs/job";
+import { ranges } from "@/model/gpus/topology";
 import { JobActions } from "./JobActions";
-import { StepLine } from "./StepLine";
+import { JobSteps } from "./JobSteps";
 
 export function JobHeader({ job }: { job: Job }) {
   const labels = Object.entries(job.labels ?? {});
@@ -49,7 +49,7 @@ export function JobHeader({ job }: { job: Job }) {
             />
           </span>
         )}
-        {ACTIVE_STATES.has(job.state) && <Left until={limitEnd(job)} />}
+        {ACTIVE_STATES.has(job.state) && <TimeLeft until={limitEnd(job)} />}
         {job.share && <span>a share of {bytes(job.gpu_memory)}</span>}
         {saved && ACTIVE_STATES.has(job.state) && (
           <span>
@@ -67,7 +67,7 @@ export function JobHeader({ job }: { job: Job }) {
           </Link>
         ))}
       </p>
-      <StepLine job={job} />
+      <JobSteps job={job} />
       {(job.warnings ?? []).map((warning) => (
         <p key={warning} className="mt-2 text-sm text-warn">
           <Told text={warning} />

@@ -2,7 +2,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { lazy, Suspense, useEffect, useRef } from "react";
 import { ApiError } from "@/api/request";
 import { useJob } from "@/api/queries";
-import { Empty, ErrorNote, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { LogPanel } from "@/log/LogPanel";
 import { AttemptsTab } from "./AttemptsTab";
 import { FilesTab } from "./FilesTab";
@@ -41,15 +41,15 @@ export function JobScreen() {
 
   if (query.error instanceof ApiError && query.error.status === 404) {
     return (
-      <Empty screen title={`There is no job ${jobId}`}>
+      <EmptyState screen title={`There is no job ${jobId}`}>
         <Link to="/jobs" className="text-accent underline">
           All jobs
         </Link>
-      </Empty>
+      </EmptyState>
     );
   }
   if (query.isError && !query.data)
-    return <ErrorNote error={query.error} retry={() => void query.refetch()} />;
+    return <ErrorMessage error={query.error} retry={() => void query.refetch()} />;
   const job = query.data;
   if (!job) return <Skeleton rows={4} height={60} />;
   const attempts = job.attempts ?? [];

@@ -5,10 +5,11 @@ import { Chart } from "@/charts/Chart";
 import { Smoothing } from "@/charts/Smoothing";
 import { Button, Toggle } from "@/components/Button";
 import { download } from "@/components/download";
-import { Empty, ErrorNote, Section, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 import { count, metric } from "@/format/units";
-import { byWeight, columns, smooth, toCsv, unitOf } from "@/model/curves";
-import { jobColor } from "@/model/job";
+import { byWeight, columns, smooth, toCsv, unitOf } from "@/model/runs/curves";
+import { jobColor } from "@/model/jobs/job";
 import { GpuHistoryCharts } from "./GpuHistoryCharts";
 
 /** What the run measures about itself, and how its GPUs were used. */
@@ -18,7 +19,8 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
   const [weight, setWeight] = useState(0);
   const [byTime, setByTime] = useState(false);
   const [table, setTable] = useState(false);
-  if (!attempt) return <Empty title="Nothing measured yet">Curves begin when the job starts.</Empty>;
+  if (!attempt)
+    return <EmptyState title="Nothing measured yet">Curves begin when the job starts.</EmptyState>;
   const data = metrics.data;
   const cols = data && columns(data);
   const names = byWeight(data?.names ?? []);
@@ -71,14 +73,14 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
         }
       >
         {metrics.isError && !data ? (
-          <ErrorNote error={metrics.error} retry={() => void metrics.refetch()} />
+          <ErrorMessage error={metrics.error} retry={() => void metrics.refetch()} />
         ) : !data || !cols ? (
           <Skeleton rows={1} height={220} />
         ) : allGone ? (
-          <Empty title={growing ? "Nothing measured yet" : "This run measured nothing"}>
+          <EmptyState title={growing ? "Nothing measured yet" : "This run measured nothing"}>
             Curves come from <code>metrics.jsonl</code> in the run directory (<code>BERTH_RUN_DIR</code>), or
             by themselves from any Hugging Face Trainer's log.
-          </Empty>
+          </EmptyState>
         ) : table ? (
           <DataTable rows={rows()} />
         ) : (

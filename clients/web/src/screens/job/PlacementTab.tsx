@@ -1,15 +1,17 @@
 import clsx from "clsx";
 import { useBox } from "@/api/queries";
 import type { Attempt, Job } from "@/api/types";
-import { Empty, Section, Skeleton } from "@/components/Frame";
-import { jobColor } from "@/model/job";
-import { islands, named } from "@/model/topology";
+import { EmptyState, Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
+import { jobColor } from "@/model/jobs/job";
+import { islands, named } from "@/model/gpus/topology";
 import { lookOf } from "@/screens/overview/holders";
 
 /** Where on the box the attempt runs or ran, how those GPUs are joined, and what keeps it there. */
 export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const box = useBox().data;
-  if (!attempt) return <Empty title="Not placed yet">Its GPUs are shown here once it has started.</Empty>;
+  if (!attempt)
+    return <EmptyState title="Not placed yet">Its GPUs are shown here once it has started.</EmptyState>;
   if (!box) return <Skeleton rows={3} />;
   const own = new Set(attempt.gpu_uuids);
   const color = jobColor(job.id);

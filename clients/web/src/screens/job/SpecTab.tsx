@@ -1,8 +1,8 @@
 import type { Attempt, Job } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
-import { Section } from "@/components/Frame";
-import { commandLine } from "@/model/job";
-import { specOf, toCommand, toYaml } from "@/model/spec";
+import { Section } from "@/components/Layout";
+import { commandLine } from "@/model/jobs/job";
+import { specOf, toCommand, toYaml } from "@/model/submit/spec";
 
 /** What was asked for, how it was really started, and how to ask for it again. */
 export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {

@@ -4,9 +4,10 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useCounts, useMe } from "@/api/queries";
 import { Button, Toggle } from "@/components/Button";
-import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
-import { ManyActions } from "./ManyActions";
-import { Chips } from "./Chips";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader } from "@/components/Layout";
+import { BulkActions } from "./BulkActions";
+import { FilterChips } from "./FilterChips";
 import { VIEWS, changed, toFilter } from "./filter";
 import { JobsTable } from "./JobsTable";
 
@@ -33,7 +34,7 @@ export function JobsScreen() {
 
   return (
     <>
-      <Heading title="Jobs" />
+      <PageHeader title="Jobs" />
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <nav aria-label="Views" className="flex flex-wrap gap-1">
           {VIEWS.map((view) => {
@@ -53,15 +54,15 @@ export function JobsScreen() {
             );
           })}
         </nav>
-        <Chips search={search} me={me?.user} go={go} />
+        <FilterChips search={search} me={me?.user} go={go} />
       </div>
-      <ManyActions jobs={jobs.filter((job) => picked.has(job.id))} onDone={() => setPicked(new Set())} />
+      <BulkActions jobs={jobs.filter((job) => picked.has(job.id))} onDone={() => setPicked(new Set())} />
       {pages.isError && jobs.length === 0 ? (
-        <ErrorNote error={pages.error} retry={() => void pages.refetch()} />
+        <ErrorMessage error={pages.error} retry={() => void pages.refetch()} />
       ) : pages.isPending ? (
         <Skeleton rows={10} />
       ) : jobs.length === 0 ? (
-        <Empty title={filtered ? "No job fits these filters" : "No job was ever submitted"}>
+        <EmptyState title={filtered ? "No job fits these filters" : "No job was ever submitted"}>
           {filtered ? (
             <Button small onClick={() => void navigate({ search: {} })}>
               Clear the filters
@@ -71,7 +72,7 @@ export function JobsScreen() {
               Press <kbd>c</kbd>, or on the box: <code>berth submit --gpus 1 -- python train.py</code>
             </>
           )}
-        </Empty>
+        </EmptyState>
       ) : (
         <>
           <JobsTable jobs={jobs} picked={picked} onPick={setPicked} onLabel={(label) => go({ label })} />

@@ -3,12 +3,12 @@ import clsx from "clsx";
 import { useEffect, useRef, useState } from "react";
 import type { Job } from "@/api/types";
 import { JobLink } from "@/components/JobLink";
-import { StateBadge } from "@/components/State";
+import { StateBadge } from "@/components/StateBadge";
 import { Ago, Elapsed } from "@/components/Time";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { FINAL_STATES, commandLine } from "@/model/job";
-import { ranges } from "@/model/topology";
+import { FINAL_STATES, commandLine } from "@/model/jobs/job";
+import { ranges } from "@/model/gpus/topology";
 
 interface Props {
   jobs: readonly Job[];

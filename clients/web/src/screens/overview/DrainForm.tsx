@@ -3,12 +3,12 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { ApiError } from "@/api/request";
 import type { Gpu } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button } from "@/components/Button";
 import { Field } from "@/components/Field";
-import { ErrorNote } from "@/components/Frame";
+import { ErrorMessage } from "@/components/Feedback";
 import { Ago } from "@/components/Time";
-import { localTime, momentOf } from "@/model/reservations";
+import { localTime, momentOf } from "@/model/gpus/reservations";
 
 type Verb = "drain" | "undrain";
 
@@ -53,9 +53,9 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
       </p>
       <div className="grid gap-3 sm:grid-cols-2">
         <Field label="Reason for draining" note="shown to everybody" error={wrong.reason}>
-          {(told) => (
+          {(input) => (
             <input
-              {...told}
+              {...input}
               placeholder="new fan on Thursday"
               maxLength={500}
               value={reason}
@@ -65,9 +65,9 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
           )}
         </Field>
         <Field label="Until" note="empty: until somebody lets jobs on again" error={wrong.until}>
-          {(told) => (
+          {(input) => (
             <input
-              {...told}
+              {...input}
               type="datetime-local"
               value={until}
               onChange={(event) => setUntil(event.target.value)}
@@ -88,7 +88,7 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
       </div>
       {change.isError && !wrong.reason && !wrong.until && (
         <div className="mt-2">
-          <ErrorNote error={change.error} />
+          <ErrorMessage error={change.error} />
         </div>
       )}
     </form>

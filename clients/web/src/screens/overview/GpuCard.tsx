@@ -3,8 +3,8 @@ import clsx from "clsx";
 import type { Gpu } from "@/api/types";
 import { Bar, Sparkline } from "@/components/Meter";
 import { bytes, celsius, gib, percent, roundGib, watts } from "@/format/units";
-import { jobColor } from "@/model/job";
-import { jobsOn, memoryParts } from "@/model/topology";
+import { jobColor } from "@/model/jobs/job";
+import { jobsOn, memoryParts } from "@/model/gpus/topology";
 import { HolderLines } from "./HolderLines";
 import { lookOf } from "./holders";
 

@@ -1,17 +1,17 @@
 import type { Gpu, Reservation } from "@/api/types";
-import { JobDot } from "@/components/State";
-import { Ago, Left } from "@/components/Time";
+import { JobDot } from "@/components/StateBadge";
+import { Ago, TimeLeft } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { bytes, roundGib } from "@/format/units";
-import { jobColor } from "@/model/job";
-import { whose } from "@/model/reservations";
-import { jobsOn, strangers } from "@/model/topology";
+import { jobColor } from "@/model/jobs/job";
+import { whose } from "@/model/gpus/reservations";
+import { jobsOn, otherProcesses } from "@/model/gpus/topology";
 
 /** Who is on a GPU and until when; for whom it is set aside; who is there besides. */
 export function HolderLines({ gpu }: { gpu: Gpu }) {
   const { holder } = gpu;
   if (holder.kind === "job") {
-    const others = strangers(gpu).filter((p) => p.attempt == null);
+    const others = otherProcesses(gpu).filter((p) => p.attempt == null);
     if (gpu.memory_leased_bytes != null) return <Shares gpu={gpu} />;
     return (
       <span className="min-w-0 text-sm leading-snug">
@@ -20,7 +20,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
         </span>
         <span className="flex justify-between gap-2 text-xs text-muted">
           <span className="truncate">{holder.user}</span>
-          <Left until={holder.until} />
+          <TimeLeft until={holder.until} />
         </span>
         {gpu.draining && gpu.drain_reason && (
           <span className="block truncate text-xs text-violet">draining: {gpu.drain_reason}</span>

@@ -1,16 +1,16 @@
 import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
-import { Empty } from "@/components/Frame";
+import { EmptyState } from "@/components/Feedback";
 import { ExpectedStart } from "@/components/ExpectedStart";
 import { Told } from "@/components/Told";
 import { plural } from "@/format/units";
-import { byPosition } from "@/model/queue";
+import { byPosition } from "@/model/jobs/queue";
 import { withoutForecast } from "@/model/sentence";
 
 /** The next five of the queue with when and why. */
 export function NextUp({ jobs }: { jobs: readonly Job[] }) {
   const next = byPosition(jobs).slice(0, 5);
-  if (next.length === 0) return <Empty title="Nobody waits" />;
+  if (next.length === 0) return <EmptyState title="Nobody waits" />;
   return (
     <ol className="panel divide-y divide-line">
       {next.map((job) => (

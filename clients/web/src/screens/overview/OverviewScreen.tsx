@@ -2,22 +2,23 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
 import { lazy, Suspense, useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
-import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader, Section } from "@/components/Layout";
 import { Told } from "@/components/Told";
 import type { Gpu } from "@/api/types";
 import { useNow } from "@/components/Time";
 import { absolute, relative } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
-import { fenceSentence } from "@/model/fence";
-import { nextFree } from "@/model/idle";
-import { islands, jobsOn, named } from "@/model/topology";
+import { fenceSentence } from "@/model/gpus/fence";
+import { nextFree } from "@/model/jobs/idle";
+import { islands, jobsOn, named } from "@/model/gpus/topology";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
 import { Reservations } from "./Reservations";
 import { RunningJobs } from "./RunningJobs";
-import { useGpuHistory } from "./history";
+import { useGpuHistory } from "./useGpuHistory";
 
 const ReserveDialog = lazy(() => import("./ReserveDialog").then((m) => ({ default: m.ReserveDialog })));
 
@@ -53,13 +54,13 @@ export function OverviewScreen() {
 
   const close = () => void navigate({ search: {}, resetScroll: false });
 
-  if (box.isError && !box.data) return <ErrorNote error={box.error} retry={() => void box.refetch()} />;
+  if (box.isError && !box.data) return <ErrorMessage error={box.error} retry={() => void box.refetch()} />;
   const gpus = box.data?.gpus ?? [];
   const stale = box.data?.stale === true || phase === "down";
   const shown = gpus.find((g) => g.index === shownIndex);
   return (
     <>
-      <Heading
+      <PageHeader
         title={box.data ? <Told text={box.data.sentence} links={false} /> : "Overview"}
         note={
           box.data && (
@@ -78,10 +79,10 @@ export function OverviewScreen() {
         <Skeleton rows={2} height={190} />
       ) : gpus.length === 0 ? (
         <div className="mb-5">
-          <Empty title="No GPU has been seen yet">
+          <EmptyState title="No GPU has been seen yet">
             The worker reports the GPUs once it runs; on the box, <code>berth status</code> says what it waits
             for.
-          </Empty>
+          </EmptyState>
         </div>
       ) : (
         <section
@@ -125,7 +126,7 @@ export function OverviewScreen() {
       <div className={clsx("grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]", stale && OLD)}>
         <Section title="Running" note={running.data ? plural(running.data.jobs.length, "job") : ""}>
           {running.isError && !running.data ? (
-            <ErrorNote error={running.error} retry={() => void running.refetch()} />
+            <ErrorMessage error={running.error} retry={() => void running.refetch()} />
           ) : !running.data ? (
             <Skeleton rows={3} />
           ) : (
@@ -134,7 +135,7 @@ export function OverviewScreen() {
         </Section>
         <Section title="Next to start">
           {next.isError && !next.data ? (
-            <ErrorNote error={next.error} retry={() => void next.refetch()} />
+            <ErrorMessage error={next.error} retry={() => void next.refetch()} />
           ) : !next.data ? (
             <Skeleton rows={3} />
           ) : (

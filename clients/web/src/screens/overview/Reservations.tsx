@@ -4,16 +4,17 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useMe } from "@/api/queries";
 import type { Gpu, Reservation } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button, buttonLook } from "@/components/Button";
-import { Confirm } from "@/components/Dialog";
-import { ErrorNote, Section } from "@/components/Frame";
+import { ConfirmDialog } from "@/components/Dialog";
+import { ErrorMessage } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { absolute, duration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { reservationsOf, whose } from "@/model/reservations";
-import { named } from "@/model/topology";
+import { reservationsOf, whose } from "@/model/gpus/reservations";
+import { named } from "@/model/gpus/topology";
 
 /** Which cards are set aside for whom, and the way to set some aside. */
 export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
@@ -102,13 +103,13 @@ function TakeBack({ reservation, onClose }: { reservation: Reservation; onClose:
     },
   });
   return (
-    <Confirm
+    <ConfirmDialog
       title={`Take back the reservation of ${named(reservation.gpu_indices)}?`}
       consequence={`${cards} are everybody's again at once; jobs of ${whose(reservation)} that run there go on.`}
       action="Take back"
       danger
       busy={remove.isPending}
-      error={remove.isError && <ErrorNote error={remove.error} />}
+      error={remove.isError && <ErrorMessage error={remove.error} />}
       onConfirm={() => remove.mutate()}
       onClose={onClose}
     />

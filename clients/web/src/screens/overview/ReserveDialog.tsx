@@ -3,13 +3,13 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { ApiError } from "@/api/request";
 import type { Gpu } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button } from "@/components/Button";
 import { Dialog } from "@/components/Dialog";
 import { Field, FieldError } from "@/components/Field";
-import { ErrorNote } from "@/components/Frame";
+import { ErrorMessage } from "@/components/Feedback";
 import { plural } from "@/format/units";
-import { localTime, momentOf, names, whose } from "@/model/reservations";
+import { localTime, momentOf, names, whose } from "@/model/gpus/reservations";
 
 const FIELDS = ["gpus", "users", "groups", "starts_at", "ends_at", "reason"] as const;
 
@@ -101,9 +101,9 @@ export function ReserveDialog({
         </fieldset>
         <div className="grid gap-3 sm:grid-cols-2">
           <Field label="For users" note="names, separated by commas" error={wrong("users")}>
-            {(told) => (
+            {(input) => (
               <input
-                {...told}
+                {...input}
                 className="field"
                 placeholder="ada"
                 autoComplete="off"
@@ -113,9 +113,9 @@ export function ReserveDialog({
             )}
           </Field>
           <Field label="For groups" note="Unix groups of the box" error={wrong("groups")}>
-            {(told) => (
+            {(input) => (
               <input
-                {...told}
+                {...input}
                 className="field"
                 placeholder="vision"
                 autoComplete="off"
@@ -125,9 +125,9 @@ export function ReserveDialog({
             )}
           </Field>
           <Field label="From" note="empty: from now" error={wrong("starts_at")}>
-            {(told) => (
+            {(input) => (
               <input
-                {...told}
+                {...input}
                 type="datetime-local"
                 className="field"
                 value={from}
@@ -136,9 +136,9 @@ export function ReserveDialog({
             )}
           </Field>
           <Field label="To" note="your own time zone" error={wrong("ends_at")}>
-            {(told) => (
+            {(input) => (
               <input
-                {...told}
+                {...input}
                 type="datetime-local"
                 className="field"
                 value={to}
@@ -148,9 +148,9 @@ export function ReserveDialog({
           </Field>
         </div>
         <Field label="Reason" note="shown to everybody whose jobs wait because of it" error={wrong("reason")}>
-          {(told) => (
+          {(input) => (
             <input
-              {...told}
+              {...input}
               className="field"
               placeholder="camera-ready runs"
               maxLength={500}
@@ -159,7 +159,7 @@ export function ReserveDialog({
             />
           )}
         </Field>
-        {reserve.isError && !FIELDS.some(wrong) && <ErrorNote error={reserve.error} />}
+        {reserve.isError && !FIELDS.some(wrong) && <ErrorMessage error={reserve.error} />}
         <div className="flex justify-end gap-2">
           <Button onClick={onClose}>Keep as it is</Button>
           <Button kind="primary" type="submit" disabled={reserve.isPending}>

@@ -1,15 +1,15 @@
 import { Link } from "@tanstack/react-router";
 import { TriangleAlert } from "lucide-react";
 import type { Gpu, Job } from "@/api/types";
-import { Empty } from "@/components/Frame";
+import { EmptyState } from "@/components/Feedback";
 import { Bar } from "@/components/Meter";
 import { JobLink } from "@/components/JobLink";
-import { StateBadge } from "@/components/State";
-import { Elapsed, Left, useNow } from "@/components/Time";
+import { StateBadge } from "@/components/StateBadge";
+import { Elapsed, TimeLeft, useNow } from "@/components/Time";
 import { percent } from "@/format/units";
-import { limitEnd, runSeconds } from "@/model/job";
-import { IDLE_MINUTES, isIdle } from "@/model/idle";
-import { ranges } from "@/model/topology";
+import { limitEnd, runSeconds } from "@/model/jobs/job";
+import { IDLE_MINUTES, isIdle } from "@/model/jobs/idle";
+import { ranges } from "@/model/gpus/topology";
 import { parseDuration } from "@/format/duration";
 
 interface Props {
@@ -23,12 +23,12 @@ interface Props {
 export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
   if (jobs.length === 0) {
     return (
-      <Empty title="Nothing runs">
+      <EmptyState title="Nothing runs">
         <Link to="/submit" className="text-accent underline">
           Submit a job
         </Link>
         , or on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
-      </Empty>
+      </EmptyState>
     );
   }
   return (
@@ -120,7 +120,7 @@ function LimitBar({ job }: { job: Job }) {
         parts={[{ share, className: share > 0.9 ? "bg-warn" : "bg-strong-line" }]}
       />
       <span className="text-xs text-muted">
-        <Left until={end} /> of {job.time_limit}
+        <TimeLeft until={end} /> of {job.time_limit}
       </span>
     </span>
   );

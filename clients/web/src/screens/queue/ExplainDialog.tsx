@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { useExplanation } from "@/api/queries";
 import { Dialog } from "@/components/Dialog";
-import { ErrorNote, Skeleton } from "@/components/Frame";
+import { ErrorMessage, Skeleton } from "@/components/Feedback";
 import { ExplanationView } from "@/components/ExplanationView";
 
 export function ExplainDialog({ id, onClose }: { id: number; onClose: () => void }) {
@@ -9,7 +9,7 @@ export function ExplainDialog({ id, onClose }: { id: number; onClose: () => void
   return (
     <Dialog title={`Why job ${id} waits`} onClose={onClose} wide>
       {explanation.isError ? (
-        <ErrorNote error={explanation.error} retry={() => void explanation.refetch()} />
+        <ErrorMessage error={explanation.error} retry={() => void explanation.refetch()} />
       ) : !explanation.data ? (
         <Skeleton rows={3} />
       ) : (

@@ -1,15 +1,15 @@
 import { Link } from "@tanstack/react-router";
 import type { Job, Reservation } from "@/api/types";
-import { Section } from "@/components/Frame";
+import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { duration, timeOfDay, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
-import { jobColor } from "@/model/job";
-import { planBars } from "@/model/queue";
-import type { PlanBar } from "@/model/queue";
-import { whose } from "@/model/reservations";
-import { roundTicks } from "@/model/ticks";
-import { named } from "@/model/topology";
+import { jobColor } from "@/model/jobs/job";
+import { planBars } from "@/model/jobs/queue";
+import type { PlanBar } from "@/model/jobs/queue";
+import { whose } from "@/model/gpus/reservations";
+import { roundTicks } from "@/charts/ticks";
+import { named } from "@/model/gpus/topology";
 
 const ROWS = 24;
 
@@ -70,8 +70,8 @@ export function PlanChart({
                 <span
                   className="relative h-5 min-w-0 flex-1 rounded bg-sunken"
                   role="img"
-                  aria-label={told(one, now)}
-                  title={told(one, now)}
+                  aria-label={describeReservation(one, now)}
+                  title={describeReservation(one, now)}
                 >
                   <span
                     className="absolute inset-y-0 rounded border border-dashed border-violet bg-violet-soft"
@@ -95,8 +95,8 @@ export function PlanChart({
               <span
                 className="relative h-5 min-w-0 flex-1 rounded bg-sunken"
                 role="img"
-                aria-label={sentence(bar, now)}
-                title={sentence(bar, now)}
+                aria-label={describeJob(bar, now)}
+                title={describeJob(bar, now)}
               >
                 <span
                   className={`absolute inset-y-0 rounded ${bar.running ? "" : "striped"} ${bar.to === undefined ? "rounded-r-none" : ""}`}
@@ -121,13 +121,13 @@ export function PlanChart({
   );
 }
 
-function told(one: Reservation, now: number): string {
+function describeReservation(one: Reservation, now: number): string {
   const [from, to] = [wallClock(Date.parse(one.starts_at), now), wallClock(Date.parse(one.ends_at), now)];
   const why = one.reason ? `: ${one.reason}` : "";
   return `${named(one.gpu_indices)} reserved for ${whose(one)} from ${from} to ${to}${why}`;
 }
 
-function sentence(bar: PlanBar, now: number): string {
+function describeJob(bar: PlanBar, now: number): string {
   const gpus = bar.running ? `on ${named(bar.job.gpu_indices ?? [])}` : plural(bar.job.gpus, "GPU");
   const from = bar.running ? "runs" : `expected to start in ${duration((bar.from - now) / 1000)}`;
   const to = bar.to === undefined ? "no time limit" : `until ${timeOfDay(bar.to)} at the latest`;

@@ -4,14 +4,15 @@ import { useBox, useCounts, useJobs, useQueue, useRunning } from "@/api/queries"
 import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
 import { ExpectedStart } from "@/components/ExpectedStart";
-import { Empty, ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader, Section } from "@/components/Layout";
 import { JobLink } from "@/components/JobLink";
-import { StateBadge } from "@/components/State";
+import { StateBadge } from "@/components/StateBadge";
 import { Ago } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { bytes, count, plural } from "@/format/units";
-import { byPosition } from "@/model/queue";
-import { reservationsOf } from "@/model/reservations";
+import { byPosition } from "@/model/jobs/queue";
+import { reservationsOf } from "@/model/gpus/reservations";
 import { withoutForecast } from "@/model/sentence";
 import { ExplainDialog } from "./ExplainDialog";
 import { PlanChart } from "./PlanChart";
@@ -33,7 +34,7 @@ export function QueueScreen() {
 
   return (
     <>
-      <Heading
+      <PageHeader
         title="Queue"
         note={
           queued.data &&
@@ -43,16 +44,16 @@ export function QueueScreen() {
         }
       />
       {queued.isError && !queued.data ? (
-        <ErrorNote error={queued.error} retry={() => void queued.refetch()} />
+        <ErrorMessage error={queued.error} retry={() => void queued.refetch()} />
       ) : !queued.data ? (
         <Skeleton rows={6} />
       ) : line.length === 0 && rest.length === 0 ? (
-        <Empty title="Nobody waits">
+        <EmptyState title="Nobody waits">
           What is submitted now starts at once if enough GPUs are free.{" "}
           <Link to="/submit" className="text-accent underline">
             Submit a job
           </Link>
-        </Empty>
+        </EmptyState>
       ) : (
         <>
           {line.length > 0 && (

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { Gpu } from "@/api/types";
-import { Section } from "@/components/Frame";
+import { Section } from "@/components/Layout";
 
 /** Which GPUs take jobs; the switch is on each GPU's own card. */
 export function DrainTable({ gpus, admin }: { gpus: readonly Gpu[]; admin: boolean }) {

@@ -1,9 +1,10 @@
 import { useReducer, useSyncExternalStore } from "react";
 import { useBox, useMe, useSettings } from "@/api/queries";
-import { ErrorNote, Heading, Section, Skeleton } from "@/components/Frame";
+import { ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader, Section } from "@/components/Layout";
 import { Button, Toggle } from "@/components/Button";
 import { Told } from "@/components/Told";
-import { fenceSentence } from "@/model/fence";
+import { fenceSentence } from "@/model/gpus/fence";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
 import { onThemeChange, setTheme, theme } from "@/shell/theme";
 import type { Theme } from "@/shell/theme";
@@ -19,7 +20,7 @@ export function SettingsScreen() {
   const box = useBox().data;
   return (
     <>
-      <Heading
+      <PageHeader
         title="Settings"
         note={
           me && (
@@ -41,7 +42,7 @@ export function SettingsScreen() {
       <Tokens />
       <Section title="Server" note={settings.data && <code>{settings.data.home}</code>}>
         {settings.isError && !settings.data ? (
-          <ErrorNote error={settings.error} retry={() => void settings.refetch()} />
+          <ErrorMessage error={settings.error} retry={() => void settings.refetch()} />
         ) : !settings.data ? (
           <Skeleton rows={6} />
         ) : (

@@ -5,8 +5,9 @@ import { useTokens } from "@/api/queries";
 import type { NewToken } from "@/api/types";
 import { Button } from "@/components/Button";
 import { CodeBlock } from "@/components/Copy";
-import { Confirm } from "@/components/Dialog";
-import { ErrorNote, Section, Skeleton } from "@/components/Frame";
+import { ConfirmDialog } from "@/components/Dialog";
+import { ErrorMessage, Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 import { Ago } from "@/components/Time";
 
 /** Tokens for the CLI and the SDK on other machines. */
@@ -39,7 +40,7 @@ export function Tokens() {
     >
       <div className="panel px-4 py-3 text-sm">
         {tokens.isError && !tokens.data ? (
-          <ErrorNote error={tokens.error} retry={() => void tokens.refetch()} />
+          <ErrorMessage error={tokens.error} retry={() => void tokens.refetch()} />
         ) : !tokens.data ? (
           <Skeleton rows={2} />
         ) : tokens.data.tokens.length === 0 ? (
@@ -102,18 +103,18 @@ export function Tokens() {
         </form>
         {create.isError && (
           <div className="mt-2">
-            <ErrorNote error={create.error} />
+            <ErrorMessage error={create.error} />
           </div>
         )}
       </div>
       {revoking && (
-        <Confirm
+        <ConfirmDialog
           title={`Revoke ${revoking.name}?`}
           consequence="Whatever uses this token is refused from now on. It cannot be brought back."
           action="Revoke"
           danger
           busy={revoke.isPending}
-          error={revoke.isError && <ErrorNote error={revoke.error} />}
+          error={revoke.isError && <ErrorMessage error={revoke.error} />}
           onConfirm={() => revoke.mutate(revoking.id)}
           onClose={() => setRevoking(null)}
         />

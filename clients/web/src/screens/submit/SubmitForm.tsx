@@ -1,6 +1,6 @@
 import { Field } from "@/components/Field";
 import { plural } from "@/format/units";
-import type { Draft } from "@/model/draft";
+import type { Draft } from "@/model/submit/draft";
 
 interface Props {
   draft: Draft;
@@ -43,9 +43,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               : undefined
           }
         >
-          {(told) => (
+          {(input) => (
             <textarea
-              {...told}
+              {...input}
               required
               // oxlint-disable-next-line jsx-a11y/no-autofocus -- the page is opened to paste a command
               autoFocus
@@ -63,17 +63,17 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         </Field>
         <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
           <Field label="Folder to run in" note="absolute; your home by default">
-            {(told) => (
-              <input {...told} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
+            {(input) => (
+              <input {...input} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
             )}
           </Field>
           <Field label="GPUs" note="by default as the command says">
-            {(told) => (
-              <input {...told} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
+            {(input) => (
+              <input {...input} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
             )}
           </Field>
           <Field label="Time limit" note="lets others plan, and you start sooner">
-            {(told) => <input {...told} className="field" placeholder="12h" {...text("timeLimit")} />}
+            {(input) => <input {...input} className="field" placeholder="12h" {...text("timeLimit")} />}
           </Field>
         </div>
       </fieldset>
@@ -81,9 +81,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         <legend className="sr-only">More</legend>
         <div className="grid gap-3 sm:grid-cols-3">
           <Field label="Name">
-            {(told) => (
+            {(input) => (
               <input
-                {...told}
+                {...input}
                 className="field"
                 maxLength={200}
                 placeholder="from the command"
@@ -92,32 +92,32 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             )}
           </Field>
           <Field label="Memory per GPU, at least">
-            {(told) => <input {...told} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
+            {(input) => <input {...input} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
           </Field>
           <Field label="Python environment">
-            {(told) => (
-              <input {...told} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
+            {(input) => (
+              <input {...input} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
             )}
           </Field>
           <Field label="Priority" note="−1000 to 1000, higher first">
-            {(told) => (
-              <input {...told} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
+            {(input) => (
+              <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
             )}
           </Field>
           <Field label="Retries after a failure">
-            {(told) => (
-              <input {...told} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
+            {(input) => (
+              <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
             )}
           </Field>
           <Field label="Starts after jobs" note="numbers; all must have succeeded">
-            {(told) => <input {...told} className="field" placeholder="41, 42" {...text("dependsOn")} />}
+            {(input) => <input {...input} className="field" placeholder="41, 42" {...text("dependsOn")} />}
           </Field>
         </div>
         <div className="mt-3 grid gap-3 sm:grid-cols-2">
           <Field label="Environment" note="NAME=value, one per line; not kept in this browser">
-            {(told) => (
+            {(input) => (
               <textarea
-                {...told}
+                {...input}
                 rows={3}
                 spellCheck={false}
                 className="field code text-xs leading-5"
@@ -126,9 +126,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             )}
           </Field>
           <Field label="Labels" note="key=value, to find and compare runs">
-            {(told) => (
+            {(input) => (
               <textarea
-                {...told}
+                {...input}
                 rows={3}
                 spellCheck={false}
                 className="field code text-xs leading-5"
@@ -189,14 +189,14 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           <summary className="min-h-6 text-sm text-muted">Start time, grace, message at the end</summary>
           <div className="mt-2 grid gap-3 sm:grid-cols-3">
             <Field label="Not before" note="your own time zone">
-              {(told) => <input {...told} type="datetime-local" className="field" {...text("notBefore")} />}
+              {(input) => <input {...input} type="datetime-local" className="field" {...text("notBefore")} />}
             </Field>
             <Field label="Grace" note="from TERM to KILL, to save in">
-              {(told) => <input {...told} className="field" placeholder="1m" {...text("grace")} />}
+              {(input) => <input {...input} className="field" placeholder="1m" {...text("grace")} />}
             </Field>
             <Field label="Tell these addresses" note="a POST when it ends">
-              {(told) => (
-                <input {...told} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
+              {(input) => (
+                <input {...input} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
               )}
             </Field>
           </div>
@@ -210,9 +210,9 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           on one page.
         </p>
         <Field label="Axes" note={runs > 0 ? plural(runs, "job") : undefined}>
-          {(told) => (
+          {(input) => (
             <textarea
-              {...told}
+              {...input}
               rows={3}
               spellCheck={false}
               className="field code text-xs leading-5"

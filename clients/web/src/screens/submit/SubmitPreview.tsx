@@ -3,14 +3,15 @@ import type { ReactNode } from "react";
 import { ApiError } from "@/api/request";
 import type { DryRun, JobSpec } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
-import { Section, Skeleton } from "@/components/Frame";
+import { Skeleton } from "@/components/Feedback";
+import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { Told } from "@/components/Told";
 import { absolute, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { withoutForecast } from "@/model/sentence";
-import { toCommand, toYaml } from "@/model/spec";
-import { named } from "@/model/topology";
+import { toCommand, toYaml } from "@/model/submit/spec";
+import { named } from "@/model/gpus/topology";
 import { Changes } from "@/screens/job/SpecTab";
 
 interface Props {

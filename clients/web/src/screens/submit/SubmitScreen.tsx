@@ -4,12 +4,13 @@ import { useEffect, useRef, useState } from "react";
 import { api } from "@/api/endpoints";
 import { request } from "@/api/request";
 import type { Job, JobSpec } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button } from "@/components/Button";
-import { ErrorNote, Heading } from "@/components/Frame";
+import { ErrorMessage } from "@/components/Feedback";
+import { PageHeader } from "@/components/Layout";
 import { plural } from "@/format/units";
-import { cells, draftOf, EMPTY, specOfDraft, sweep } from "@/model/draft";
-import type { Draft } from "@/model/draft";
+import { cells, draftOf, EMPTY, specOfDraft, sweep } from "@/model/submit/draft";
+import type { Draft } from "@/model/submit/draft";
 import { SubmitForm } from "./SubmitForm";
 import { SubmitPreview } from "./SubmitPreview";
 
@@ -99,7 +100,7 @@ export function SubmitScreen() {
 
   return (
     <>
-      <Heading title={like === undefined ? "Submit a job" : `Submit another like job ${like}`} />
+      <PageHeader title={like === undefined ? "Submit a job" : `Submit another like job ${like}`} />
       <form
         className="grid gap-6 lg:grid-cols-[minmax(0,5fr)_minmax(0,4fr)]"
         onSubmit={(event) => {
@@ -126,7 +127,7 @@ export function SubmitScreen() {
           >
             {submit.isError && (
               <div className="mb-3">
-                <ErrorNote error={submit.error} />
+                <ErrorMessage error={submit.error} />
               </div>
             )}
             <div className="mb-5 flex gap-2">

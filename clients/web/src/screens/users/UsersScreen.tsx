@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { useBox, useMe, useUsers } from "@/api/queries";
-import { Empty, ErrorNote, Heading, Skeleton } from "@/components/Frame";
+import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { PageHeader } from "@/components/Layout";
 import { Bar } from "@/components/Meter";
 import { count, percent } from "@/format/units";
 
@@ -10,7 +11,7 @@ export function UsersScreen() {
   const me = useMe().data?.user;
   const gpus = useBox().data?.gpus?.length ?? 0;
   if (users.isError && !users.data)
-    return <ErrorNote error={users.error} retry={() => void users.refetch()} />;
+    return <ErrorMessage error={users.error} retry={() => void users.refetch()} />;
   if (!users.data) return <Skeleton rows={6} />;
   const rows = [...users.data.users].sort(
     (a, b) => Number(b.user === me) - Number(a.user === me) || b.gpu_hours_7d - a.gpu_hours_7d,
@@ -18,9 +19,12 @@ export function UsersScreen() {
   const total = rows.reduce((sum, row) => sum + row.gpu_hours_7d, 0);
   return (
     <>
-      <Heading title="Users" note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""} />
+      <PageHeader
+        title="Users"
+        note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""}
+      />
       {rows.length === 0 ? (
-        <Empty title="Nobody has submitted a job yet" />
+        <EmptyState title="Nobody has submitted a job yet" />
       ) : (
         <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Users">
           <table className="w-full text-sm">

@@ -1,7 +1,9 @@
 /** Runs side by side: which parameters differ, which value is best, what seeds spread. */
+import type { Ablation, Job } from "@/api/types";
 import { fixed, metric } from "@/format/units";
-import { OUTCOME_WORDS } from "./job";
-import type { AblationRun, Job } from "./runs";
+import { OUTCOME_WORDS } from "@/model/jobs/job";
+
+export type AblationRun = Ablation["runs"][number];
 
 export interface Column {
   name: string;

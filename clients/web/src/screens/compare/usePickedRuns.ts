@@ -2,10 +2,10 @@
 import { useQueries } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
 import type { Metrics } from "@/api/types";
-import { lessIsBetter } from "@/model/curves";
-import type { AblationRun } from "@/model/runs";
+import { lessIsBetter } from "@/model/runs/curves";
+import type { AblationRun } from "@/model/runs/compare";
 
-export function usePicked(jobs: string | undefined): {
+export function usePickedRuns(jobs: string | undefined): {
   runs: AblationRun[] | undefined;
   error: Error | null;
 } {

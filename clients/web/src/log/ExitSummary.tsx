@@ -2,10 +2,10 @@ import type { Attempt } from "@/api/types";
 import { span } from "@/format/duration";
 import { Told } from "@/components/Told";
 import { bytes } from "@/format/units";
-import { OUTCOME_WORDS } from "@/model/job";
+import { OUTCOME_WORDS } from "@/model/jobs/job";
 
 /** How an ended attempt ended: never just silence. */
-export function EndLine({
+export function ExitSummary({
   attempt,
   message,
 }: {

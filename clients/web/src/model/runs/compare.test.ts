@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "./compare";
-import type { AblationRun } from "./runs";
+import type { AblationRun } from "./compare";
 
 const run = (id: number, labels: Record<string, string>, fields: object = {}): AblationRun =>
   ({

@@ -10,7 +10,7 @@ const WORDS = {
 } as const;
 
 /** Whether what is shown is the present. */
-export function StreamState() {
+export function ConnectionStatus() {
   const { phase, since } = useLive();
   const { icon: Icon, text, look } = WORDS[phase];
   return (

@@ -1,6 +1,6 @@
 /** The submit form's fields, as typed, and what they mean. */
 import type { Job, JobSpec } from "@/api/types";
-import { commandLine } from "./job";
+import { commandLine } from "@/model/jobs/job";
 
 export interface Draft {
   command: string;

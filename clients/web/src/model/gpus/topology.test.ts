@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Gpu } from "@/api/types";
-import { islands, memoryParts, named, ranges, strangers } from "./topology";
+import { islands, memoryParts, named, ranges, otherProcesses } from "./topology";
 
 const gpu = (index: number, fields: Partial<Gpu> = {}): Gpu =>
   ({
@@ -53,7 +53,7 @@ describe("memory", () => {
       ] as NonNullable<Gpu["processes"]>,
     });
     expect(memoryParts(g)).toEqual({ own: [43], others: 7, total: 80 });
-    expect(strangers(g).map((p) => p.pid)).toEqual([2]);
+    expect(otherProcesses(g).map((p) => p.pid)).toEqual([2]);
   });
 
   test("jobs that share a card have their own parts", () => {
@@ -68,7 +68,7 @@ describe("memory", () => {
       ] as NonNullable<Gpu["processes"]>,
     });
     expect(memoryParts(g)).toEqual({ own: [25, 18], others: 7, total: 80 });
-    expect(strangers(g).map((p) => p.pid)).toEqual([3]);
+    expect(otherProcesses(g).map((p) => p.pid)).toEqual([3]);
   });
 
   test("on a card without holder all use is others'", () => {

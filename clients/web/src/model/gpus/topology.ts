@@ -57,20 +57,20 @@ export function memoryParts(gpu: Gpu): { own: number[]; others: number; total: n
   const processes = gpu.processes ?? [];
   const total = gpu.memory_total_bytes;
   if (holders.length === 0) return { own: [], others: gpu.memory_used_bytes, total };
-  const told = (attempt: string | null | undefined) =>
+  const memoryOf = (attempt: string | null | undefined) =>
     processes.filter((p) => p.attempt === attempt).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
   const known = processes.every((p) => p.memory_bytes != null);
-  const strange = known ? strangers(gpu).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0) : 0;
-  const others = Math.min(strange, gpu.memory_used_bytes);
+  const unleased = known ? otherProcesses(gpu).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0) : 0;
+  const others = Math.min(unleased, gpu.memory_used_bytes);
   const rest = gpu.memory_used_bytes - others;
   // The driver's own part of the card is counted to the first holder.
-  const later = holders.slice(1).map((h) => told(h.attempt));
+  const later = holders.slice(1).map((h) => memoryOf(h.attempt));
   const first = Math.max(0, rest - later.reduce((a, b) => a + b, 0));
   return { own: [first, ...later], others, total };
 }
 
 /** Processes on a GPU that are no holder's. */
-export function strangers(gpu: Gpu): NonNullable<Gpu["processes"]> {
+export function otherProcesses(gpu: Gpu): NonNullable<Gpu["processes"]> {
   const own = new Set(jobsOn(gpu).map((holder) => holder.attempt));
   return (gpu.processes ?? []).filter((p) => !own.has(p.attempt ?? null));
 }

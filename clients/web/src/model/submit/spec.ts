@@ -1,6 +1,6 @@
 /** A job's specification as YAML and as a command line, both to be used as they stand. */
 import type { Job, JobSpec } from "@/api/types";
-import { shellQuote } from "./job";
+import { shellQuote } from "@/model/jobs/job";
 
 const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
   priority: 0,

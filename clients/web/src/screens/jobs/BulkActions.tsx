@@ -3,19 +3,19 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
 import type { Job } from "@/api/types";
-import { notify } from "@/components/Announcer";
+import { notify } from "@/components/Notifications";
 import { Button, buttonLook } from "@/components/Button";
-import { Confirm } from "@/components/Dialog";
-import { ErrorNote } from "@/components/Frame";
+import { ConfirmDialog } from "@/components/Dialog";
+import { ErrorMessage } from "@/components/Feedback";
 import { plural } from "@/format/units";
-import { verbsFor } from "@/model/job";
-import type { Verb } from "@/model/job";
+import { verbsFor } from "@/model/jobs/job";
+import type { Verb } from "@/model/jobs/job";
 
 const VERBS: readonly Verb[] = ["cancel", "hold", "release", "retry"];
 const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
 
 /** What may be done with the picked jobs together. Jobs whose state forbids it are left alone. */
-export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: () => void }) {
+export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: () => void }) {
   const client = useQueryClient();
   const [asked, setAsked] = useState<Verb | null>(null);
   const targets = asked ? jobs.filter((job) => verbsFor(job.state).includes(asked)) : [];
@@ -72,7 +72,7 @@ export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
         Clear
       </Button>
       {asked && (
-        <Confirm
+        <ConfirmDialog
           title={`${NAMES[asked]} ${plural(targets.length, "job")}?`}
           consequence={
             <>
@@ -89,7 +89,7 @@ export function ManyActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
           action={`${NAMES[asked]} ${plural(targets.length, "job")}`}
           danger={asked === "cancel"}
           busy={act.isPending}
-          error={act.isError && <ErrorNote error={act.error} />}
+          error={act.isError && <ErrorMessage error={act.error} />}
           onConfirm={() => act.mutate(asked)}
           onClose={() => setAsked(null)}
         />

@@ -3,10 +3,10 @@ import { Check } from "lucide-react";
 import type { Job } from "@/api/types";
 import { absolute, wallClock } from "@/format/duration";
 import { useNow } from "@/components/Time";
-import { steps } from "@/model/job";
+import { steps } from "@/model/jobs/job";
 
 /** The job's life as steps; the present one is marked. */
-export function StepLine({ job }: { job: Job }) {
+export function JobSteps({ job }: { job: Job }) {
   const now = useNow();
   const bad = job.state === "failed";
   return (

@@ -12,7 +12,7 @@ import {
 import type { LucideIcon } from "lucide-react";
 import clsx from "clsx";
 import type { Job, JobState } from "@/api/types";
-import { OUTCOME_WORDS } from "@/model/job";
+import { OUTCOME_WORDS } from "@/model/jobs/job";
 
 const LOOKS: Record<JobState, { icon: LucideIcon; look: string }> = {
   held: { icon: CirclePause, look: "bg-violet-soft text-violet" },

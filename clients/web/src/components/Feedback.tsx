@@ -1,54 +1,12 @@
-/** The states that every screen has besides its content: loading, empty, error. */
+/** Empty state, error message and loading skeleton. */
 import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 import { ApiError } from "@/api/request";
 import { Button } from "./Button";
 import { Told } from "./Told";
 
-/** A screen's heading row: the one h1, and what can be done here. */
-export function Heading({
-  title,
-  note,
-  children,
-}: {
-  title: ReactNode;
-  note?: ReactNode;
-  children?: ReactNode;
-}) {
-  return (
-    <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
-      <h1 className="text-lg font-semibold">{title}</h1>
-      {note && <div className="min-w-0 text-sm text-muted">{note}</div>}
-      {children && <div className="ml-auto flex flex-wrap items-center gap-2">{children}</div>}
-    </div>
-  );
-}
-
-export function Section({
-  title,
-  note,
-  children,
-  actions,
-}: {
-  title: string;
-  note?: ReactNode;
-  children: ReactNode;
-  actions?: ReactNode;
-}) {
-  return (
-    <section aria-label={title} className="mb-5 min-w-0">
-      <div className="mb-2 flex flex-wrap items-baseline gap-x-3 gap-y-1">
-        <h2 className="text-sm font-semibold">{title}</h2>
-        {note && <div className="text-xs text-muted">{note}</div>}
-        {actions && <div className="ml-auto flex flex-wrap items-center gap-2">{actions}</div>}
-      </div>
-      {children}
-    </section>
-  );
-}
-
 /** Nothing is there, and what to do about it. `screen`: it stands for the whole screen. */
-export function Empty({
+export function EmptyState({
   title,
   children,
   screen = false,
@@ -67,7 +25,7 @@ export function Empty({
 }
 
 /** What went wrong, what to do, and the request's id to find it in the server's log. */
-export function ErrorNote({ error, retry }: { error: unknown; retry?: () => void }) {
+export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => void }) {
   const message = error instanceof Error ? error.message : "Something went wrong on this page.";
   const id = error instanceof ApiError ? error.requestId : null;
   return (

@@ -1,7 +1,7 @@
 /** What the screens need to know about jobs beyond the wire: words, times, what may be done. */
 import type { Attempt, Job, JobState, Outcome } from "@/api/types";
 import { parseDuration, relative } from "@/format/duration";
-import { named } from "./topology";
+import { named } from "@/model/gpus/topology";
 
 export const FINAL_STATES: ReadonlySet<JobState> = new Set(["succeeded", "failed", "cancelled"]);
 export const ACTIVE_STATES: ReadonlySet<JobState> = new Set(["starting", "running", "stopping"]);

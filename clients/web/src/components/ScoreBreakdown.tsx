@@ -2,7 +2,7 @@ import { useId, useState } from "react";
 import { useExplanation, useQueue } from "@/api/queries";
 import type { Explanation, PointsKind } from "@/api/types";
 import { signed } from "@/format/units";
-import { byPosition } from "@/model/queue";
+import { byPosition } from "@/model/jobs/queue";
 import { Told } from "./Told";
 
 const PARTS: Record<PointsKind, string> = {
@@ -15,7 +15,7 @@ const PARTS: Record<PointsKind, string> = {
 const OFFERED = 100;
 
 /** What puts a job where it is in line: beside the job just ahead of it, or any other in line. */
-export function PlaceInLine({ explanation, open = false }: { explanation: Explanation; open?: boolean }) {
+export function ScoreBreakdown({ explanation, open = false }: { explanation: Explanation; open?: boolean }) {
   const id = explanation.job_id;
   const [against, setAgainst] = useState<number>();
   const [shown, setShown] = useState(open);

@@ -5,7 +5,7 @@ import { useAllActions } from "@/keys/useActions";
 import { Key } from "./HelpDialog";
 
 /** Ctrl-K: every action of the present screen by name; a number goes to that job. */
-export function Palette({ onClose }: { onClose: () => void }) {
+export function CommandPalette({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);

@@ -10,7 +10,7 @@ interface Props {
 }
 
 /** The filters in force, each with its way out, and a field to add one: "user:ada", "key=value", or a word. */
-export function Chips({ search, me, go }: Props) {
+export function FilterChips({ search, me, go }: Props) {
   const [text, setText] = useState("");
   const chips = [
     search.user && { text: `user ${search.user}`, clear: () => go({ user: undefined }) },

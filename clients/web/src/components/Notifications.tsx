@@ -28,7 +28,7 @@ function watch(watcher: () => void): () => void {
   return () => watchers.delete(watcher);
 }
 
-export function Announcer() {
+export function Notifications() {
   const shown = useSyncExternalStore(watch, () => notices);
   const [spoken, setSpoken] = useState("");
   const newest = shown.at(-1)?.text ?? "";

@@ -13,7 +13,7 @@ const SCREENS = [
 ] as const;
 
 /** The way to every screen: a rail at the side, on narrow windows a bar at the bottom. */
-export function Rail() {
+export function Navigation() {
   const counts = useCounts().data?.counts;
   const waiting = (counts?.queued ?? 0) + (counts?.waiting ?? 0) + (counts?.held ?? 0);
   const shown: Partial<Record<string, number>> = { "/queue": waiting };

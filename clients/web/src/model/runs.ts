@@ -1,4 +1,0 @@
-export type { Job } from "@/api/types";
-import type { Ablation } from "@/api/types";
-
-export type AblationRun = Ablation["runs"][number];
