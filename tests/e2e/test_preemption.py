@@ -73,7 +73,7 @@ def test_a_warned_job_is_stopped_as_soon_as_it_has_saved(urgent_box, until):
     until(lambda: running(box, low), "the preempted job runs again")
     first, second = box.job(low)["attempts"]
     assert (first["outcome"], first["signal"]) == ("preempted", 15)
-    assert "It makes room for job 2 (urgent)" in first["message"]
+    assert "Preempted by job 2 (urgent)" in first["message"]
     assert first["saved_at"] is not None
     assert second["state"] == "running"
     assert log_of(box, low, 1).split() == ["ready", "saving", "saved"]

@@ -167,9 +167,8 @@ class TestOwnJobsInTheWay:
         ]
         (hint,) = explain_job(limited.server, urgent).would_help
         assert hint == (
-            f"The limit lets it start once job {low} (sweep) ends and it would start now: cancel "
-            f"it (berth cancel {low}) or wait, or have the limit raised. Preemption does not lift "
-            "limits."
+            f"It starts once job {low} (sweep) ends: cancel it (`berth cancel {low}`) or wait, or "
+            "have the limit raised. Preemption does not lift limits."
         )
         on_cancel(limited.server, ADA, low)
         limited.worker.ended(f"{low}.1", None, signal=15, cause="stopped")

@@ -59,7 +59,7 @@ class TestCalendar:
             assert desk.state(job) == "queued"
             assert "holds 0 GPUs and may hold 2" in desk.explain(job)
             helps = explain_job(desk.server, job).would_help
-            assert "By the calendar other limits hold from 2027-03-03 22:00 UTC on." in helps
+            assert "The calendar changes the limits at 2027-03-03 22:00 UTC." in helps
             evening = NOON.replace(hour=22)
             while desk.state(job) == "queued" and desk.clock.now < evening.timestamp():
                 due = next_due(desk.server)
@@ -171,7 +171,7 @@ class TestDryRun:
         """What would help is said of the jobs that are in the way."""
         desk.submit(gpus=8)
         assert self.ask(api, gpus=8).json()["would_help"] == [
-            "If the jobs on those GPUs had time limits, it would be known when they come free."
+            "If the jobs on those GPUs had time limits, Berth could say when they come free."
         ]
 
     def test_what_is_said_of_a_card_can_be_said_of_several(self, api, desk):

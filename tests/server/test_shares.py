@@ -219,7 +219,7 @@ class TestMap:
         ]
         assert card.memory_leased_bytes == 50 * GIB
         assert card.holder.job_id == 1
-        assert "30.0 GiB of it to share" in card.holder.sentence
+        assert "30.0 GiB left to share" in card.holder.sentence
         assert card.holders[0].until is not None
 
     def test_a_whole_card_has_one_holder_and_a_free_one_none(self, desk):

@@ -1,4 +1,4 @@
-"""What a submit did, or would do."""
+"""Result of a submit and of a dry run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from berth.protocol.base import UtcTime, Wire
 from berth.protocol.explain import Reason
 from berth.protocol.jobs import Change
+from berth.protocol.message import Message
 from berth.protocol.states import Launcher
 
 
@@ -38,10 +39,16 @@ class DryRun(Wire):
     """How far `expected_start` is to be trusted, as in an explanation."""
     summary: str
     """One sentence."""
+    summary_parts: Message = Message()
+    """The summary as typed parts."""
+    summary_reason: int | None = None
+    """The place in `reasons`, from 0, of the one that the summary repeats; absent for none."""
     reasons: list[Reason] = Field(default_factory=list)
     """Everything that would keep it from starting, gravest first, as in an explanation."""
     would_help: list[str] = Field(default_factory=list)
     """What would start it sooner, one sentence each."""
+    would_help_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
     would_preempt: list[int] = Field(default_factory=list)
     """Ids of the preemptible jobs that would be stopped and queued again to make room for it."""
     launcher: Launcher

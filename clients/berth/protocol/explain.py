@@ -1,4 +1,4 @@
-"""Why a job is where it is: one structure that the CLI, the API and the page render."""
+"""Explanation of a job's place: typed facts that the CLI and the page render."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
 
 ReasonKind = Literal[
@@ -37,6 +38,8 @@ class Reason(Wire):
     """What kind of fact."""
     sentence: str
     """For people; names jobs, users, GPUs and times."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
     blocking: bool = True
     """Whether the job could start if only this fact were gone."""
     job_ids: tuple[int, ...] = ()
@@ -50,19 +53,21 @@ class Reason(Wire):
 PointsKind = Literal["length", "size", "fit", "age", "fair_share"]
 
 
-class PointsPart(Wire):
-    """One thing that a job has points for."""
+class ScorePart(Wire):
+    """One factor of a job's score."""
 
     kind: PointsKind
-    """What for."""
+    """Which factor."""
     points: float
     """How many; negative ones are taken away."""
     sentence: str
     """The fact behind it, for people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
 
 
-class Standing(Wire):
-    """What gives a queued job its place: the age cap, then priority, then points, then the id."""
+class ScoreBreakdown(Wire):
+    """A queued job's rank: by the age cap, then priority, then points, then the id."""
 
     job_id: int
     """The job."""
@@ -77,25 +82,27 @@ class Standing(Wire):
     priority: int
     """Higher comes first."""
     points: float
-    """The sum of `parts`; among equal priorities more comes first, but gangs of the whole box come
-    where the box is cleared for them."""
-    parts: list[PointsPart]
-    """What the points are for."""
+    """The sum of `parts`; among equal priorities more comes first, but whole-box jobs come where
+    the box is cleared for them."""
+    parts: list[ScorePart]
+    """The factors."""
 
 
 class Comparison(Wire):
     """A queued job beside another one, and why they stand in this order."""
 
-    standing: Standing
+    standing: ScoreBreakdown
     """The other job's."""
     ahead: bool
     """Whether the other job comes first."""
     sentence: str
     """What decides, for people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
 
 
 class Explanation(Wire):
-    """Why a job is in its state, and when it should start."""
+    """Reasons why a job is in its state, and when it should start."""
 
     job_id: int
     """The job that is explained."""
@@ -110,12 +117,18 @@ class Explanation(Wire):
     like it (`likely`), something has neither (`guess`), nothing known (`unknown`)."""
     summary: str
     """One sentence that stands alone."""
+    summary_parts: Message = Message()
+    """The summary as typed parts."""
+    summary_reason: int | None = None
+    """The place in `reasons`, from 0, of the one that the summary repeats; absent for none."""
     reasons: list[Reason] = Field(default_factory=list)
     """All facts that matter, gravest first."""
-    standing: Standing | None = None
+    standing: ScoreBreakdown | None = None
     """What gives it its place; absent when it is not in line."""
     compared: Comparison | None = None
     """The job that was asked for with `against`, else the one just ahead; absent when there is
     none."""
     would_help: list[str] = Field(default_factory=list)
     """What would start it sooner, one sentence each."""
+    would_help_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.message import Message
 from berth.protocol.reservations import Reservation
 from berth.protocol.states import FenceKind, HolderKind
 
@@ -115,6 +116,8 @@ class Holder(Wire):
     """What its processes hold of this GPU's memory, bytes; absent when nobody tells."""
     sentence: str
     """For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB"."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
 
 
 class Gpu(GpuSnapshot):
@@ -157,6 +160,8 @@ class Box(Wire):
     """Square matrix in index order, as `nvidia-smi topo -m` names them."""
     sentence: str
     """For people, e.g. "3 of 8 GPUs free, next free GPU in about 40m"."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
 
 
 class DrainRequest(Wire):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
+from berth.protocol.message import Message
 from berth.protocol.placement import Placement
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 from berth.units import format_duration
@@ -321,6 +322,8 @@ class Job(Wire):
     """Estimate from time limits; absent when nothing is known."""
     reason: str | None = None
     """Why it is not running, one sentence; absent when it runs or has ended."""
+    reason_parts: Message = Message()
+    """The reason as typed parts; empty without one."""
     warnings: list[str] = Field(default_factory=list)
     """What was noticed when it was submitted, one sentence each."""
 

@@ -1,4 +1,4 @@
-"""Why an attempt was put on the GPUs that it got."""
+"""Placement of an attempt, with what decided it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from berth.protocol.base import Wire
+from berth.protocol.message import Message
 
 PlacementRule = Literal["no_choice", "links", "rest_links", "small_cards", "lowest_index", "share"]
 
@@ -23,7 +24,9 @@ class Placement(Wire):
     """The NUMA nodes of its GPUs, ascending."""
     rule: PlacementRule
     """What decided: there was nothing to choose, the links between its GPUs, those between the
-    GPUs that stay free, the smallest cards, the lowest indices, or (`share`) the fullest card
+    GPUs that stay free, the smallest GPUs, the lowest indices, or (`share`) the fullest GPU
     with room for its share."""
     sentence: str
     """The same for people, in one to three sentences."""
+    sentence_parts: Message = Message()
+    """The sentences as typed parts."""

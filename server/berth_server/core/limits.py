@@ -39,40 +39,6 @@ class Hit:
     kept_for: int | None = None
     """A job ahead, counted in `used` already, that would meet the limit if this one started."""
 
-    @property
-    def sentence(self) -> str:
-        """For people: `ada runs 4 of at most 4 GPUs.`"""
-        if self.ablation:
-            return self._of_ablation()
-        who = f"Group {self.whose}" if self.group else f"{self.whose}"
-        rule = f' (rule "{self.rule}")' if self.rule else ""
-        used, limit = f"{self.used:.4g}", f"{self.limit:.6g}"
-        if self.kept_for is not None:
-            rule += f"; job {self.kept_for}, which is to start before it, is counted"
-        match self.resource:
-            case "running_gpus":
-                return f"{who} holds {used} GPUs and may hold {limit}{rule}."
-            case "running_jobs":
-                return f"{who} has {used} jobs running and may have {limit}{rule}."
-            case "queued_jobs":
-                return f"{who} has {used} jobs pending and may have {limit}{rule}."
-            case "gpu_hours":
-                return f"{who} has used {used} of {limit} GPU-hours{rule}."
-
-    def _of_ablation(self) -> str:
-        used, limit = f"{self.used:.4g}", f"{self.limit:.6g}"
-        if self.resource == "gpu_hours":
-            return (
-                f"Ablation {self.whose} has used {used} of its {limit} GPU-hours, so nothing more "
-                f"of it starts until it may have more: berth ablate set {self.whose} "
-                "--max-gpu-hours HOURS."
-            )
-        kept = "" if self.kept_for is None else f"; job {self.kept_for} is to start before it"
-        return (
-            f"Ablation {self.whose} has {used} jobs running and may have {limit} "
-            f"(max_running){kept}."
-        )
-
 
 class Tally:
     """What everybody has, counted up as a plan starts jobs."""

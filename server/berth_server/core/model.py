@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
 from berth_server.core.settings import PolicySettings
@@ -42,8 +43,8 @@ class Unavailable:
     """Why nothing new may be placed on a GPU, whether or not it is leased."""
 
     kind: UnavailableKind
-    sentence: str
-    """For people, e.g. "pid 4242 of bob (python train.py) is on it, outside the queue"."""
+    message: Message
+    """For people, without a full stop: "pid 4242 of bob (python train.py), outside the queue"."""
     until: datetime | None = None
     """When it ends, if that is known (a drain with an end)."""
 

@@ -17,4 +17,4 @@ def has_ended(state: JobState | str, *, already: bool = False) -> str:
 
 def clock_time(value: float) -> str:
     """Unix seconds for people: `2026-11-24 14:05 UTC`."""
-    return clock(datetime.fromtimestamp(value, UTC))
+    return str(clock(datetime.fromtimestamp(value, UTC)))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.model import (
     DependencyView,
@@ -68,7 +69,7 @@ def _lease(run: RunningView) -> LeaseView:
 
 
 UNAVAILABLE = st.sampled_from(["outsider", "leftover", "unhealthy", "draining", "unknown"]).map(
-    lambda kind: Unavailable(kind=kind, sentence=f"{kind}.")
+    lambda kind: Unavailable(kind=kind, message=Message.of(kind))
 )
 LIMITS = st.none() | st.integers(1, 48).map(lambda hours: timedelta(hours=hours))
 

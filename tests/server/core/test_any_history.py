@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.server.core.virtual_box import CAPS, CARDS, GIB, POLICIES, USERS, VirtualBox
 
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.model import JobView, ReservationView, Unavailable
 
@@ -115,7 +116,9 @@ class AnyHistory(RuleBasedStateMachine):
         box.troubles.pop(card, None)
         if kind is not None:
             until = box.now + timedelta(hours=hours) if hours and kind == "draining" else None
-            box.troubles[card] = Unavailable(kind=kind, sentence=f"It is {kind}.", until=until)
+            box.troubles[card] = Unavailable(
+                kind=kind, message=Message.of(f"It is {kind}"), until=until
+            )
         box.promises.forget()
         box.decide()
 

@@ -110,7 +110,7 @@ def test_a_claim_holds_its_place_within_the_limits():
     assert list(made.started) == [4]
     told = explain(snapshot, made, 3).reasons[0].sentence
     assert told == (
-        "ada has 2 jobs running and may have 2; job 2, which is to start before it, is counted."
+        "ada has 2 jobs running and may have 2, counting job 2, which is to start before it."
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import GIB, box, gpu, job, running
 
-from berth_server.core.explain.placement_reason import why_these
+from berth_server.core.explain.placement_reason import placement_reason
 from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 from berth_server.core.placement import choose, link_scores, merit, places
@@ -20,7 +20,7 @@ NVLINK_HALVES = tuple(
 
 
 def _why(free: list[GpuView], count: int, links=NVLINK_HALVES):
-    return why_these(free, choose(free, count, links), links)
+    return placement_reason(free, choose(free, count, links), links)
 
 
 def test_links_decide_for_a_gang() -> None:
@@ -29,7 +29,7 @@ def test_links_decide_for_a_gang() -> None:
     assert (why.rule, why.link, why.numa_nodes) == ("links", "NV12", [1])
     assert why.free_indices == [1, 2, 3, 4, 5, 6, 7]
     assert why.sentence == (
-        "GPUs 4\N{EN DASH}7 lie on NUMA node 1 and are joined by NVLink (NV12). "
+        "GPUs 4\N{EN DASH}7 are on NUMA node 1 and are joined by NVLink (NV12). "
         "No other 4 of the 7 that were free are linked as well."
     )
 
@@ -39,7 +39,7 @@ def test_a_single_job_leaves_the_whole_half_to_others() -> None:
     why = _why([gpu(i) for i in (0, 1, 2, 3, 6)], 1)
     assert why.rule == "rest_links"
     assert why.link is None
-    assert why.sentence.startswith("GPU 6 lies on NUMA node 1. Of the 5 that were free")
+    assert why.sentence.startswith("GPU 6 is on NUMA node 1. Of the 5 that were free")
 
 
 def test_smaller_cards_and_lower_numbers_break_ties() -> None:
@@ -65,7 +65,7 @@ def test_the_rule_is_what_sets_the_choice_apart(free: set[int], data: st.DataObj
     views = [gpu(i) for i in sorted(free)]
     count = data.draw(st.integers(1, len(views) - 1))
     chosen = choose(views, count, NVLINK_HALVES)
-    rule = why_these(views, chosen, NVLINK_HALVES).rule
+    rule = placement_reason(views, chosen, NVLINK_HALVES).rule
     where = places(views)
     scores = link_scores(where, NVLINK_HALVES)
     own = tuple(i for i, view in enumerate(views) if view.uuid in chosen)
@@ -99,6 +99,6 @@ def test_a_share_joins_the_fullest_card() -> None:
     wish = job(1, 1, share=True, gpu_memory_bytes=10 * GIB)
     start = plan(Snapshot(now=wish.queued_at, gpus=views, queue=(wish,))).started[1]
     assert (start.joins, start.among) == (True, ("GPU-1",))
-    why = why_these(views[1:], start.gpu_uuids, share_bytes=10 * GIB, joins=start.joins)
+    why = placement_reason(views[1:], start.gpu_uuids, share_bytes=10 * GIB, joins=start.joins)
     assert why.rule == "share"
-    assert "fullest shared card" in why.sentence
+    assert "fullest shared GPU" in why.sentence

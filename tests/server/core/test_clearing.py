@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import NOW, box, job, running
 
-from berth_server.core.explain.score_breakdown import standings
+from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.core.model import Snapshot
 from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
@@ -93,8 +93,8 @@ def test_a_plan_clears_the_box_by_this_rule_and_says_so() -> None:
     snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(wants_box, long, piled[0]))
     made = plan(snapshot)
     assert made.order == (10, 1, 2)
-    _, before_long = standings(snapshot, made, 2)
-    _, before_gang = standings(snapshot, made, 1)
+    _, before_long = score_breakdown(snapshot, made, 2)
+    _, before_gang = score_breakdown(snapshot, made, 1)
     assert before_long is not None
     assert before_gang is not None
     assert "the whole box" in before_long.sentence

@@ -11,7 +11,7 @@ from hypothesis import given
 from scenes import NOW, box, job, running, snapshots
 
 from berth_server.core.availability import Board
-from berth_server.core.explain.score_breakdown import standings
+from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import Snapshot, Usage
 from berth_server.core.order import Weigher
@@ -40,12 +40,12 @@ def test_every_pair_in_line_is_told_in_the_order_of_the_plan(snapshot: Snapshot)
     made = plan(snapshot)
     line = list(made.positions)
     for first, second in pairwise(line):
-        own, compared = standings(snapshot, made, second)
+        own, compared = score_breakdown(snapshot, made, second)
         assert own is not None
         assert compared is not None
         assert compared.standing.job_id == first
         assert compared.sentence.startswith(f"Job {first} of ")
-        _, turned = standings(snapshot, made, first, against=second)
+        _, turned = score_breakdown(snapshot, made, first, against=second)
         assert turned is not None
         assert not turned.ahead
         assert turned.sentence == compared.sentence
@@ -56,15 +56,16 @@ def test_the_part_that_tips_the_scale_is_named() -> None:
     short = job(2, 1, user="bob", time_limit=timedelta(hours=1))
     long = job(1, 1, time_limit=timedelta(hours=40))
     snapshot = _line(long, short)
-    own, compared = standings(snapshot, plan(snapshot), 1)
+    own, compared = score_breakdown(snapshot, plan(snapshot), 1)
     assert own is not None
     assert compared is not None
     assert compared.ahead
     assert compared.sentence == (
-        "Job 2 of bob is before job 1: it has 3.69 points more, most of all for its length (+3.69)."
+        "Job 2 of bob is before job 1: it has 3.69 more points, mostly for its expected "
+        "length (+3.69)."
     )
     length = next(part for part in own.parts if part.kind == "length")
-    assert "counts as 20h long, 50 % of its time limit" in length.sentence
+    assert "Estimated 20h: 50 % of its time limit" in length.sentence
 
 
 def test_priority_and_the_age_cap_are_named_before_points() -> None:
@@ -73,8 +74,8 @@ def test_priority_and_the_age_cap_are_named_before_points() -> None:
     old = job(3, 1, queued_at=NOW - timedelta(days=40))
     snapshot = _line(plain, urgent, old)
     made = plan(snapshot)
-    _, beside_urgent = standings(snapshot, made, 1)
-    _, beside_old = standings(snapshot, made, 2)
+    _, beside_urgent = score_breakdown(snapshot, made, 1)
+    _, beside_old = score_breakdown(snapshot, made, 2)
     assert beside_urgent is not None
     assert beside_old is not None
     assert beside_urgent.sentence == "Job 2 of ada is before job 1: its priority is 5, not 0."
@@ -85,10 +86,10 @@ def test_a_difference_too_small_to_show_is_none() -> None:
     """Two jobs alike but for a second of waiting are told apart by that, not by 0.00 points."""
     earlier, later = (job(i, 1, queued_at=NOW - timedelta(seconds=9 - i)) for i in (1, 2))
     snapshot = _line(earlier, later)
-    _, beside = standings(snapshot, plan(snapshot), 2)
+    _, beside = score_breakdown(snapshot, plan(snapshot), 2)
     assert beside is not None
     assert beside.sentence == (
-        "Job 1 of ada is before job 2: they have as many points, and it has waited longer."
+        "Job 1 of ada is before job 2: their points are equal, and it has waited longer."
     )
 
 
@@ -96,4 +97,4 @@ def test_only_jobs_in_line_have_a_standing() -> None:
     """A job that starts now has no place in line, and none is made up."""
     starting = job(1, 1)
     snapshot = Snapshot(now=NOW, gpus=box(), queue=(starting,))
-    assert standings(snapshot, plan(snapshot), 1) == (None, None)
+    assert score_breakdown(snapshot, plan(snapshot), 1) == (None, None)

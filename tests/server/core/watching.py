@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
+from berth.protocol.message import JobRef, Message, Span
 from berth.protocol.states import JobState
-from berth.units import parse_duration
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.hints import without_run
 from berth_server.core.forecast import plan_with_forecast as plan
@@ -69,12 +70,15 @@ def look_at_explanations(snapshot: Snapshot, made: Plan) -> None:
         assert told.expected_start is None or told.expected_start >= snapshot.now
         if job.id in made.positions:
             assert told.position == made.positions[job.id]
-        for hint in told.would_help:
-            if ended := re.search(r"once job (\d+).* ends( and it would start now)?:", hint):
-                (run,) = (one for one in snapshot.running if one.job_id == int(ended[1]))
+        assert told.would_help == [str(hint) for hint in told.would_help_parts]
+        for hint in told.would_help_parts:
+            if "start once" in str(hint) or "starts once" in str(hint):
+                named = next(part for part in hint.root if isinstance(part, JobRef))
+                (run,) = (one for one in snapshot.running if one.job_id == named.id)
                 without = without_run(snapshot, run)
                 assert Tally(without, made.settings).hit(job) is None
-                assert (job.id in plan(without, made.settings).started) == bool(ended[2])
+                now = job.id in plan(without, made.settings).started
+                assert now == str(hint).startswith("It starts once")
                 continue
             changed = with_hint(snapshot, job, hint)
             if changed is not None:
@@ -83,13 +87,14 @@ def look_at_explanations(snapshot: Snapshot, made: Plan) -> None:
                 assert job.id in plan(tried, made.settings).started, hint
 
 
-def with_hint(snapshot: Snapshot, job: JobView, hint: str) -> JobView | None:
+def with_hint(snapshot: Snapshot, job: JobView, hint: Message) -> JobView | None:
     """The job as the hint would have it; None where the hint is not about the job itself."""
-    if "start now" not in hint and "starts now" not in hint:
+    if "would start now" not in str(hint):
         return None
-    if shorter := re.search(r"time limit of at most (\S+) it", hint):
-        return replace(job, time_limit=parse_duration(shorter[1]))
-    if fewer := re.search(r"With (\d+) GPUs? it", hint):
+    for part in hint.root:
+        if isinstance(part, Span):
+            return replace(job, time_limit=timedelta(seconds=part.seconds))
+    if fewer := re.search(r"With (\d+) GPUs? it", str(hint)):
         return replace(job, gpus=int(fewer[1]))
-    assert "higher priority" in hint
+    assert "higher priority" in str(hint)
     return replace(job, priority=max(one.priority for one in snapshot.queue) + 1)

@@ -1,19 +1,21 @@
-"""Why a job is where it is: the planner's own facts, put into sentences."""
+"""Explanation of a job's place: the planner's own facts, put into sentences."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from berth.protocol.explain import Explanation, Reason
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.availability import Board
 from berth_server.core.explain.hints import hints
-from berth_server.core.explain.phrases import clock, gpu_list
+from berth_server.core.explain.phrases import gpu_list
 from berth_server.core.explain.reasons import (
     behind,
     claimed,
     limit_reached,
     own_reasons,
+    reason,
     reserved,
     taken,
     too_few,
@@ -46,7 +48,7 @@ def without_later(snapshot: Snapshot, plan: Plan, job_id: int) -> tuple[Snapshot
     """
     The same box and plan with the jobs that a queued one is explained by, which is quicker.
 
-    Those are the ones ahead of it, and whoever the plan starts or keeps GPUs for.
+    Those are the ones ahead of it, and those that the plan starts or keeps GPUs for.
     """
     ahead = plan.order[: plan.order.index(job_id) + 1]
     named = (*plan.started, *(claim.job_id for claim in plan.claims))
@@ -59,26 +61,35 @@ def _running(snapshot: Snapshot, run: RunningView) -> Explanation:
     if run.started_at is None and not run.stopping:
         state = JobState.STARTING
     gpus = [gpu for gpu in snapshot.gpus if gpu.uuid in run.gpu_uuids]
-    where = f" on {gpu_list(gpus)}" if gpus else ""
-    sentence = f"It is {state.value}{where}."
+    why = reason(
+        "running",
+        f"It is {state.value}",
+        *((" on ", gpu_list(gpus)) if gpus else ()),
+        ".",
+        blocking=False,
+    )
     return Explanation(
         job_id=run.job_id,
         state=state,
         confidence="certain",
-        summary=sentence,
-        reasons=[Reason(kind="running", sentence=sentence, blocking=False)],
+        summary=why.sentence,
+        summary_parts=why.sentence_parts,
+        summary_reason=0,
+        reasons=[why],
     )
 
 
 def _starting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
     gpus = [gpu for gpu in snapshot.gpus if gpu.uuid in plan.started[job.id].gpu_uuids]
+    summary = Message.of("It starts now", *((" on ", gpu_list(gpus)) if gpus else ()), ".")
     return Explanation(
         job_id=job.id,
         state=job.state,
         position=1,
         expected_start=snapshot.now,
         confidence="certain",
-        summary=f"It starts now on {gpu_list(gpus)}." if gpus else "It starts now.",
+        summary=str(summary),
+        summary_parts=summary,
     )
 
 
@@ -92,15 +103,21 @@ def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
         else:
             board = _box_reasons(snapshot, plan, job, reasons)
     expected = _expected(snapshot, plan, job, position)
+    first = next((place for place, why in enumerate(reasons) if why.blocking), None)
+    summary = Message.of("It is next.") if first is None else reasons[first].sentence_parts
+    helpful = hints(snapshot, plan, job, board, reasons)
     return Explanation(
         job_id=job.id,
         state=job.state,
         position=position,
         expected_start=expected.at if expected else None,
         confidence=expected.confidence if expected else "unknown",
-        summary=_summary(reasons, position, expected),
+        summary=str(summary),
+        summary_parts=summary,
+        summary_reason=first,
         reasons=reasons,
-        would_help=hints(snapshot, plan, job, board, reasons),
+        would_help=[str(hint) for hint in helpful],
+        would_help_parts=helpful,
     )
 
 
@@ -160,12 +177,3 @@ def _expected(
     if position is None or job.id in plan.expected:
         return plan.expected.get(job.id)
     return forecast(snapshot, plan, position).get(job.id)
-
-
-def _summary(reasons: list[Reason], position: int | None, expected: ExpectedStart | None) -> str:
-    blocking = [reason.sentence for reason in reasons if reason.blocking]
-    text = blocking[0] if blocking else "It is next."
-    if expected is not None and position is not None:
-        about = "about " if expected.confidence == "guess" else ""
-        text += f" Expected start: {about}{clock(expected.at)}, place {position} in the queue."
-    return text

@@ -1,4 +1,4 @@
-"""What would start a job sooner; whatever can be tried on the board is tried before it is said."""
+"""Hints that would start a job sooner; what can be planned with is tried before it is said."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from berth.protocol.explain import Reason
-from berth.units import format_duration
+from berth.protocol.message import Message, UserRef
 from berth_server.core.availability import Board
 from berth_server.core.calendar import next_change
-from berth_server.core.explain.phrases import clock, count, job_list
+from berth_server.core.explain.phrases import Piece, clock, code, count, exactly, job, job_list
 from berth_server.core.explain.reasons import counted_for
 from berth_server.core.limits import Hit, Tally
 from berth_server.core.model import JobView, Plan, RunningView, Snapshot
@@ -23,78 +23,98 @@ _STEPS_S = tuple(
 
 
 def hints(
-    snapshot: Snapshot, plan: Plan, job: JobView, board: Board | None, reasons: list[Reason]
-) -> list[str]:
+    snapshot: Snapshot, plan: Plan, waiting: JobView, board: Board | None, reasons: list[Reason]
+) -> list[Message]:
     """Sentences, most effective first. `board` is as the job found it; None if not its turn."""
     kinds = {reason.kind for reason in reasons}
-    found: list[str] = []
+    found: list[Message] = []
     if "held" in kinds:
-        found.append(f"Release it: `berth release {job.id}`.")
+        found.append(Message.of("Release it: ", code(f"berth release {waiting.id}"), "."))
     if "impossible" in kinds:
-        found.append(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}.")
+        found.append(Message.of(f"Ask for at most {count(len(snapshot.gpus), 'GPU')}."))
     if "gpu_memory" in kinds:
-        found.append("Ask for less memory per GPU, or for fewer GPUs.")
+        found.append(Message.of("Ask for less memory per GPU, or for fewer GPUs."))
     if "limit" in kinds:
-        found.extend(_about_limits(snapshot, plan, job, reasons))
+        found.extend(_about_limits(snapshot, plan, waiting, reasons))
     if board is not None and "limit" not in kinds:
-        found.extend(_tried(snapshot, plan, job, board))
+        found.extend(_tried(snapshot, plan, waiting, board))
     if "gpus_outsider" in kinds:
-        found.append("Whoever is on the GPU outside the queue has to free it; see `berth gpus`.")
+        found.append(
+            Message.of(
+                "A process outside the queue uses the GPU and has to leave it; see ",
+                code("berth gpus"),
+                ".",
+            )
+        )
     if "gpus_draining" in kinds:
-        found.append("Undrain the GPU when it may be used again: `berth gpus undrain`.")
+        found.append(
+            Message.of(
+                "Undrain the GPU when it may be used again: ", code("berth gpus undrain"), "."
+            )
+        )
     if any(r.kind == "gpus_held" and r.until is None for r in reasons):
         found.append(
-            "If the jobs on those GPUs had time limits, it would be known when they come free."
+            Message.of(
+                "If the jobs on those GPUs had time limits, Berth could say when they come free."
+            )
         )
     return found
 
 
-def _about_limits(snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Reason]) -> list[str]:
-    """What lifts the limit that the job meets."""
-    hit = Tally(snapshot, plan.settings).hit(job)
-    found: list[str] = []
-    if hit is not None and hit.resource == "running_gpus" and job.gpus > hit.limit:
-        found.append(f"Ask for at most {count(int(hit.limit), 'GPU')}, or have the limit raised.")
+def _about_limits(
+    snapshot: Snapshot, plan: Plan, waiting: JobView, reasons: list[Reason]
+) -> list[Message]:
+    """Ways past the limit that the job meets."""
+    hit = Tally(snapshot, plan.settings).hit(waiting)
+    found: list[Message] = []
+    if hit is not None and hit.resource == "running_gpus" and waiting.gpus > hit.limit:
+        most = count(int(hit.limit), "GPU")
+        found.append(Message.of(f"Ask for at most {most}, or have the limit raised."))
     elif hit is not None and any(reason.kind == "limit" and reason.job_ids for reason in reasons):
-        found.append(_who_would_make_room(snapshot, plan, job, hit))
+        found.append(_room_within_limit(snapshot, plan, waiting, hit))
     change = next_change(plan.settings.calendar, snapshot.now, plan.settings.zone)
     if change is not None:
-        found.append(f"By the calendar other limits hold from {clock(change)} on.")
+        found.append(Message.of("The calendar changes the limits at ", clock(change), "."))
     return found
 
 
-def _who_would_make_room(snapshot: Snapshot, plan: Plan, job: JobView, hit: Hit) -> str:
+def _room_within_limit(snapshot: Snapshot, plan: Plan, waiting: JobView, hit: Hit) -> Message:
     """
-    Which running job has to end for the limit to let it start: preemption does not lift limits.
+    The running job whose end makes room within the limit: preemption does not lift limits.
 
-    Jobs of its own user first, then who gives way to it in priority and is preemptible, then
-    whose end loses least work.
+    Jobs of its own user first, then preemptible ones of lower priority, then those whose end
+    loses least work.
     """
     runs = [run for run in snapshot.running if counted_for(run, hit) == hit.whose]
     runs.sort(
         key=lambda run: (
-            run.user != job.user,
-            not (run.preemptible and run.priority < job.priority),
+            run.user != waiting.user,
+            not (run.preemptible and run.priority < waiting.priority),
             lost_s(snapshot, run),
             -run.job_id,
         )
     )
     for run in runs:
         without = without_run(snapshot, run)
-        if Tally(without, plan.settings).hit(job) is not None:
+        if Tally(without, plan.settings).hit(waiting) is not None:
             continue
-        named = f"job {run.job_id} ({run.name})" if run.name else f"job {run.job_id}"
-        mine = run.user == job.user
-        act = f"cancel it (berth cancel {run.job_id}) or wait" if mine else "wait for it"
-        now = " and it would start now" if _starts(without, plan, job) else ""
-        how = "" if mine else f" of {run.user}"
-        text = (
-            f"The limit lets it start once {named}{how} ends{now}: {act}, or have the limit raised."
+        mine = run.user == waiting.user
+        now = _starts(without, plan, waiting)
+        act: tuple[Piece, ...] = ("cancel it (", code(f"berth cancel {run.job_id}"), ") or wait")
+        return Message.of(
+            "It starts once " if now else "The limit lets it start once ",
+            job(run.job_id, run.name),
+            *(() if mine else (" of ", UserRef(name=run.user))),
+            " ends: ",
+            *(act if mine else ("wait for it",)),
+            ", or have the limit raised.",
+            " Preemption does not lift limits."
+            if run.preemptible and run.priority < waiting.priority
+            else "",
         )
-        if run.preemptible and run.priority < job.priority:
-            text += " Preemption does not lift limits."
-        return text
-    return "It starts when several of these jobs have ended, or when the limit is raised."
+    return Message.of(
+        "It starts when several of these jobs have ended, or when the limit is raised."
+    )
 
 
 def without_run(snapshot: Snapshot, run: RunningView) -> Snapshot:
@@ -111,21 +131,22 @@ def without_run(snapshot: Snapshot, run: RunningView) -> Snapshot:
     return replace(snapshot, gpus=gpus, running=running)
 
 
-def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[str]:
+def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[Message]:
     """Changes of the job itself with which it would start this moment: each was planned with."""
-    found: list[str] = []
+    found: list[Message] = []
     shorter = [s for s in _STEPS_S if job.limit_s is None or s < job.limit_s]
     for step_s in reversed(shorter):
         limit = timedelta(seconds=step_s)
         changed = replace(job, time_limit=limit)
         if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
-            text = f"With a time limit of at most {format_duration(limit)} it would start now."
-            found.append(text)
+            found.append(
+                Message.of("With a time limit of at most ", exactly(limit), " it would start now.")
+            )
             break
     for gpus in range(job.gpus - 1, 0, -1):
         changed = replace(job, gpus=gpus)
         if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
-            found.append(f"With {count(gpus, 'GPU')} it would start now.")
+            found.append(Message.of(f"With {count(gpus, 'GPU')} it would start now."))
             break
     if snapshot.worker_ok and Tally(snapshot, plan.settings).hit(job) is None:
         fresh = Board(snapshot, plan.settings)
@@ -134,7 +155,13 @@ def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[s
         highest = max([snapshot.pending[job_id].priority for job_id in first], default=job.priority)
         changed = replace(job, priority=max(job.priority, highest) + 1)
         if fitting(fresh, changed) is not None and _starts(snapshot, plan, changed):
-            found.append(f"With a higher priority than {job_list(snapshot, first)} it starts now.")
+            found.append(
+                Message.of(
+                    "With a higher priority than ",
+                    job_list(snapshot, first),
+                    " it would start now.",
+                )
+            )
     return found
 
 

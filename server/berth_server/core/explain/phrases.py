@@ -1,30 +1,42 @@
-"""Words for people: GPUs, jobs, times, sizes."""
+"""Wording that several sentences share: GPUs, jobs, users, times, sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from berth.gpunames import named
-from berth.units import format_duration
+from berth.protocol.message import Code, GpuRef, JobRef, Message, Part, Span, Time, UserRef
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 
-
-def clock(at: datetime) -> str:
-    """A time, in UTC: `2026-11-24 14:05 UTC`."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+Piece = Part | Message | str
+"""What `Message.of` joins."""
 
 
-def span(length: timedelta) -> str:
-    """A length rounded to what matters: `45s`, `12m`, `3h20m`, `2d3h`."""
+def clock(at: datetime) -> Time:
+    """A moment: `2026-11-24 14:05 UTC`."""
+    return Time(at=at)
+
+
+def exactly(length: timedelta) -> Span:
+    """A duration as it was given: `1h30m`."""
+    return Span(seconds=length.total_seconds())
+
+
+def span(length: timedelta) -> Span:
+    """A duration rounded to what matters: `45s`, `12m`, `3h20m`, `2d3h`."""
     seconds = max(0.0, length.total_seconds())
     unit = 1 if seconds < 120 else 60 if seconds < 86400 else 3600
-    return format_duration(timedelta(seconds=round(seconds / unit) * unit))
+    return Span(seconds=round(seconds / unit) * unit)
 
 
-def gpu_list(gpus: Iterable[GpuView]) -> str:
+def code(text: str) -> Code:
+    """A command or a setting: `` `berth gpus` ``."""
+    return Code(text=text)
+
+
+def gpu_list(gpus: Iterable[GpuView]) -> GpuRef:
     """`GPU 3`, `GPUs 0\N{EN DASH}2`."""
-    return named(indices(gpus))
+    return GpuRef(indices=indices(gpus))
 
 
 def indices(gpus: Iterable[GpuView]) -> tuple[int, ...]:
@@ -32,20 +44,42 @@ def indices(gpus: Iterable[GpuView]) -> tuple[int, ...]:
     return tuple(sorted(gpu.index for gpu in gpus))
 
 
-def job_list(snapshot: Snapshot, ids: Sequence[int]) -> str:
+def job(job_id: int, name: str = "") -> JobRef:
+    """`job 4`, `job 4 (train)`."""
+    return JobRef(id=job_id, text=f"job {job_id}", name=name)
+
+
+def job_of(job_id: int, name: str, user: str) -> Message:
+    """`job 7 (train) of ada`."""
+    return Message.of(job(job_id, name), " of ", UserRef(name=user))
+
+
+def job_list(snapshot: Snapshot, ids: Sequence[int]) -> Message:
     """`job 4 (train) of ada`, `jobs 4, 5, 6 and 12 more`."""
     if len(ids) == 1:
-        job = snapshot.pending.get(ids[0])
-        if job is None:
-            return f"job {ids[0]}"
-        return f"job {job.id}{_named(job.name)} of {job.user}"
-    shown = ", ".join(str(i) for i in ids[:5])
-    return f"jobs {shown}" if len(ids) <= 5 else f"jobs {shown} and {len(ids) - 5} more"
+        only = snapshot.pending.get(ids[0])
+        if only is None:
+            return Message.of(job(ids[0]))
+        return job_of(only.id, only.name, only.user)
+    pieces: list[Piece] = ["jobs "]
+    for place, job_id in enumerate(ids[:5]):
+        pieces += [", " if place else "", JobRef(id=job_id, text=str(job_id))]
+    if len(ids) > 5:
+        pieces.append(f" and {len(ids) - 5} more")
+    return Message.of(*pieces)
 
 
-def holder(lease: LeaseView) -> str:
+def holder(lease: LeaseView) -> Message:
     """`job 7 (train) of ada`."""
-    return f"job {lease.job_id}{_named(lease.job_name)} of {lease.user}"
+    return job_of(lease.job_id, lease.job_name, lease.user)
+
+
+def user_list(names: Iterable[str]) -> Message:
+    """`ada, bob`."""
+    pieces: list[Piece] = []
+    for place, name in enumerate(names):
+        pieces += [", " if place else "", UserRef(name=name)]
+    return Message.of(*pieces)
 
 
 def count(n: int, noun: str) -> str:
@@ -58,10 +92,11 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.4g} GiB"
 
 
-def sentence(text: str) -> str:
-    """The text with exactly one full stop."""
-    return text.rstrip().rstrip(".") + "."
+def gib_used(size: int) -> str:
+    """Measured bytes as GiB: `31.2 GiB`."""
+    return f"{size / 2**30:.1f} GiB"
 
 
-def _named(name: str) -> str:
-    return f" ({name})" if name else ""
+def percent(part: float) -> str:
+    """`50 %`."""
+    return f"{100 * part:.0f} %"

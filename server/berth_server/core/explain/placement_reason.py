@@ -1,4 +1,4 @@
-"""Why a job got its GPUs: what placement compared, as a structure and in words."""
+"""Placement reason: what placement compared when it chose GPUs, as a structure and in words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import lru_cache
 from itertools import combinations
 from math import comb
 
+from berth.protocol.message import Message
 from berth.protocol.placement import Placement, PlacementRule
-from berth_server.core.explain.phrases import gib, gpu_list
+from berth_server.core.explain.phrases import Piece, gib, gpu_list
 from berth_server.core.model import GpuView, Links
 from berth_server.core.placement import MOST_SETS, Place, link_scores, merit, places
 
@@ -21,7 +22,7 @@ _LINKS = {
 }
 
 
-def why_these(
+def placement_reason(
     among: Sequence[GpuView],
     chosen: Sequence[str],
     links: Links = (),
@@ -31,9 +32,9 @@ def why_these(
     reserved: bool = False,
 ) -> Placement:
     """
-    Tell why `chosen` (UUIDs) were taken of the GPUs `among` which the job could choose.
+    Explain why `chosen` (UUIDs) were taken of the GPUs `among` which the job could choose.
 
-    `share_bytes`: it leases that part of a card; `joins`: beside others that share it already.
+    `share_bytes`: it leases that part of a GPU; `joins`: beside others that share it already.
     `reserved`: only GPUs that are set aside for the job were looked at.
     """
     ordered = sorted(among, key=lambda gpu: gpu.index)
@@ -41,16 +42,19 @@ def why_these(
     rule: PlacementRule = "share" if joins else _rule(ordered, own, links)
     weakest, several = _weakest(own, links)
     nodes = sorted({gpu.numa_node for gpu in own if gpu.numa_node is not None})
-    sentences = [_where_sentence(own, weakest, nodes, several=several)]
-    if share_bytes is not None and not joins:
-        sentences.append(f"No shared card had {gib(share_bytes)} to give.")
-    sentences.append(_rule_sentence(rule, own, ordered, reserved=reserved))
+    alone = share_bytes is not None and not joins
+    message = Message.of(
+        *_location(own, weakest, nodes, several=several),
+        f" No shared GPU had {gib(share_bytes or 0)} free." if alone else "",
+        f" {_rule_sentence(rule, own, ordered, reserved=reserved)}",
+    )
     return Placement(
         free_indices=[gpu.index for gpu in ordered],
         link=weakest,
         numa_nodes=nodes,
         rule=rule,
-        sentence=" ".join(sentences),
+        sentence=str(message),
+        sentence_parts=message,
     )
 
 
@@ -86,7 +90,7 @@ def _deciding(where: tuple[Place, ...], chosen: tuple[int, ...], links: Links) -
 
 def _weakest(own: Sequence[GpuView], links: Links) -> tuple[str | None, bool]:
     """
-    The name of the slowest link inside the gang, and whether some of its links are others.
+    The name of the slowest link between its GPUs, and whether some of its links are others.
 
     None for one GPU or unknown links.
     """
@@ -99,20 +103,21 @@ def _weakest(own: Sequence[GpuView], links: Links) -> tuple[str | None, bool]:
     return links[own[a].index][own[b].index], len(names) > 1
 
 
-def _where_sentence(
+def _location(
     own: Sequence[GpuView], weakest: str | None, nodes: Sequence[int], *, several: bool
-) -> str:
+) -> tuple[Piece, ...]:
+    """The sentence about its GPUs, their NUMA nodes and how they are linked."""
     one = len(own) == 1
     where = f"NUMA node{'s' if len(nodes) > 1 else ''} {', '.join(map(str, nodes))}"
-    lies = f" {'lies' if one else 'lie'} on {where}" if nodes else ""
+    on = f" {'is' if one else 'are'} on {where}" if nodes else ""
     if one:
-        return f"{gpu_list(own)}{lies or ' alone'}."
+        return gpu_list(own), f"{on or ' alone'}."
     also = " and" if nodes else ""
     if weakest is None:
-        return f"{gpu_list(own)}{lies}{also} are linked in a way the driver does not tell."
+        return gpu_list(own), f"{on}{also} are linked in a way the driver does not report."
     kind = "NVLink" if weakest.startswith("NV") else _LINKS.get(weakest, "an unknown link")
     better = " or better" if several else ""
-    return f"{gpu_list(own)}{lies}{also} are joined by {kind} ({weakest}){better}."
+    return gpu_list(own), f"{on}{also} are joined by {kind} ({weakest}){better}."
 
 
 def _rule_sentence(
@@ -121,26 +126,22 @@ def _rule_sentence(
     one, free = len(own) == 1, len(ordered)
     kind = "reserved for it and free" if reserved else "free"
     if rule == "share":
-        return (
-            "It is the fullest shared card that had room, so that emptier ones are kept for "
-            "bigger shares."
-        )
+        return "It is the fullest shared GPU with room; emptier ones are kept for bigger shares."
     if rule == "no_choice":
-        return f"Only {'it was' if one else f'these {free} were'} {kind}."
+        return f"Only {'this one was' if one else f'these {free} were'} {kind}."
     if rule == "links":
         return f"No other {len(own)} of the {free} that were {kind} are linked as well."
     if rule == "rest_links":
         rest = f"the other {free - len(own)}" if free - len(own) > 1 else "the other one"
         return (
-            f"Of the {free} that were {kind} this choice leaves {rest} best linked "
-            "for the jobs to come."
+            f"Of the {free} that were {kind}, this choice leaves {rest} best linked for later jobs."
         )
     if rule == "small_cards":
         return (
-            f"Of equally well linked choices among the {free} that were {kind} this one has the "
-            f"smallest {'card' if one else 'cards'}, so that bigger ones are kept for bigger jobs."
+            f"Of equally well linked choices among the {free} that were {kind}, this one has the "
+            f"smallest {'GPU' if one else 'GPUs'}; bigger ones are kept for bigger jobs."
         )
     return (
         f"Other choices among the {free} that were {kind} were as good; the lowest "
-        f"{'number' if one else 'numbers'} won."
+        f"{'index' if one else 'indices'} won."
     )

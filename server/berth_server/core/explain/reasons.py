@@ -1,25 +1,38 @@
-"""The facts that keep a job from starting, as the planner met them."""
+"""Reasons: the facts that keep a job from starting, as the planner met them."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from berth.protocol.explain import Reason, ReasonKind
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
-from berth.units import format_duration
 from berth_server.core.availability import Board
+from berth_server.core.explain.limit_reached import limit_message
 from berth_server.core.explain.phrases import (
+    Piece,
     clock,
+    code,
     count,
+    exactly,
     gib,
     gpu_list,
     holder,
     indices,
+    job,
     job_list,
-    sentence,
+    user_list,
 )
 from berth_server.core.limits import Hit
-from berth_server.core.model import GpuView, JobView, LeaseView, Plan, RunningView, Snapshot
+from berth_server.core.model import (
+    GpuView,
+    JobView,
+    LeaseView,
+    Plan,
+    RunningView,
+    Snapshot,
+    Unavailable,
+)
 from berth_server.core.readiness import unmet
 
 _UNAVAILABLE: dict[str, ReasonKind] = {
@@ -31,28 +44,58 @@ _UNAVAILABLE: dict[str, ReasonKind] = {
 }
 
 
-def own_reasons(job: JobView, now: datetime) -> list[Reason]:
-    """What keeps the job from the queue, whatever the box looks like."""
+def reason(
+    kind: ReasonKind,
+    *pieces: Piece,
+    blocking: bool = True,
+    job_ids: tuple[int, ...] = (),
+    gpu_indices: tuple[int, ...] = (),
+    until: datetime | None = None,
+) -> Reason:
+    """One fact with its sentence, made of `pieces`."""
+    message = Message.of(*pieces)
+    return Reason(
+        kind=kind,
+        sentence=str(message),
+        sentence_parts=message,
+        blocking=blocking,
+        job_ids=job_ids,
+        gpu_indices=gpu_indices,
+        until=until,
+    )
+
+
+def own_reasons(waiting: JobView, now: datetime) -> list[Reason]:
+    """Facts of the job itself that keep it from the queue, whatever the box looks like."""
     reasons: list[Reason] = []
-    if job.state is JobState.HELD:
-        reasons.append(Reason(kind="held", sentence="It is held until somebody releases it."))
-    for dependency in unmet(job):
-        name = f" ({dependency.name})" if dependency.name else ""
-        verb = "has" if dependency.state.is_final else "is"
-        text = f"It waits for job {dependency.job_id}{name}, which {verb} {dependency.state.value}."
-        if dependency.state.is_final:
-            text += " That job has to be retried first."
-        reasons.append(Reason(kind="dependency", sentence=text, job_ids=(dependency.job_id,)))
-    if job.not_before is not None and job.not_before > now:
-        text = f"It is not to start before {clock(job.not_before)}."
-        reasons.append(Reason(kind="not_before", sentence=text, until=job.not_before))
+    if waiting.state is JobState.HELD:
+        reasons.append(reason("held", "It is held until it is released."))
+    for dependency in unmet(waiting):
+        final = dependency.state.is_final
+        reasons.append(
+            reason(
+                "dependency",
+                "It waits for ",
+                job(dependency.job_id, dependency.name),
+                f", which {'has' if final else 'is'} {dependency.state.value}.",
+                " Retry that job first." if final else "",
+                job_ids=(dependency.job_id,),
+            )
+        )
+    if waiting.not_before is not None and waiting.not_before > now:
+        at = waiting.not_before
+        reasons.append(reason("not_before", "It must not start before ", clock(at), ".", until=at))
     return reasons
 
 
 def worker_down() -> Reason:
     """Nothing starts without the worker."""
-    text = "The worker does not report, so nothing can start; see `berth status`."
-    return Reason(kind="worker_down", sentence=text)
+    return reason(
+        "worker_down",
+        "The worker is not reporting, so nothing can start; see ",
+        code("berth status"),
+        ".",
+    )
 
 
 def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
@@ -64,9 +107,9 @@ def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
     ]
     ends = [run.started_at + run.time_limit for run in runs if run.started_at and run.time_limit]
     at_once = hit.resource in {"running_gpus", "running_jobs"}
-    return Reason(
-        kind="limit",
-        sentence=hit.sentence,
+    return reason(
+        "limit",
+        limit_message(hit),
         job_ids=tuple(run.job_id for run in runs) if at_once else (),
         until=min(ends, default=None) if at_once else None,
     )
@@ -81,38 +124,42 @@ def counted_for(run: RunningView, hit: Hit) -> str | None:
 
 def too_few(snapshot: Snapshot, job: JobView, usable: int) -> Reason:
     """The box has not enough GPUs of that size at all."""
+    asked = f"It asks for {count(job.gpus, 'GPU')}"
     if job.gpus > len(snapshot.gpus):
-        text = f"It asks for {count(job.gpus, 'GPU')} and the box has {len(snapshot.gpus)}."
-        return Reason(kind="impossible", sentence=text)
+        return reason("impossible", f"{asked}, but the box has {len(snapshot.gpus)}.")
     least = gib(job.gpu_memory_bytes or 0)
-    text = f"It asks for {count(job.gpus, 'GPU')} of at least {least} and the box has {usable}."
-    return Reason(kind="gpu_memory", sentence=text)
+    return reason("gpu_memory", f"{asked} of at least {least}, but the box has {usable}.")
 
 
 def taken(snapshot: Snapshot, plan: Plan, job: JobView, usable: tuple[int, ...]) -> list[Reason]:
-    """Who is on the GPUs that it could use: one reason per holder."""
+    """Holders of the GPUs that it could use: one reason each."""
     gpus = [snapshot.gpus[i] for i in usable]
     reasons = _held(snapshot, gpus)
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
     for start in plan.starts:
         mine = [by_uuid[uuid] for uuid in start.gpu_uuids if uuid in by_uuid]
         if mine and start.job_id != job.id:
-            text = f"{gpu_list(mine)}: {job_list(snapshot, [start.job_id])} starts there now."
             reasons.append(
-                Reason(
-                    kind="gpus_held",
-                    sentence=text,
+                reason(
+                    "gpus_held",
+                    gpu_list(mine),
+                    ": ",
+                    job_list(snapshot, [start.job_id]),
+                    " starts there now.",
                     job_ids=(start.job_id,),
                     gpu_indices=indices(mine),
                 )
             )
-    for kind, text, until, mine in _unavailable(gpus):
+    for why, mine in _unavailable(gpus):
         reasons.append(
-            Reason(
-                kind=_UNAVAILABLE[kind],
-                sentence=sentence(f"{gpu_list(mine)}: {text}"),
+            reason(
+                _UNAVAILABLE[why.kind],
+                gpu_list(mine),
+                ": ",
+                why.message,
+                ".",
                 gpu_indices=indices(mine),
-                until=until,
+                until=why.until,
             )
         )
     return reasons
@@ -125,51 +172,53 @@ def reserved(board: Board, job: JobView, usable: tuple[int, ...]) -> list[Reason
         reservation = board.kept_from(job, i)
         if reservation is not None:
             found.setdefault(reservation.id, []).append(board.gpus[i])
-    reasons: list[Reason] = []
-    for reservation in board.snapshot.reservations:
-        gpus = found.get(reservation.id)
-        if not gpus:
-            continue
-        whom = ", ".join([*sorted(reservation.users), *sorted(reservation.groups)]) or "nobody"
-        why = f" ({reservation.reason})" if reservation.reason else ""
-        text = (
-            f"{gpu_list(gpus)}: reserved for {whom}{why} from {clock(reservation.starts_at)} "
-            f"to {clock(reservation.ends_at)}."
+    return [
+        reason(
+            "reservation",
+            gpu_list(gpus),
+            ": reserved for ",
+            user_list([*sorted(reservation.users), *sorted(reservation.groups)]) or "no user",
+            f" ({reservation.reason})" if reservation.reason else "",
+            " from ",
+            clock(reservation.starts_at),
+            " to ",
+            clock(reservation.ends_at),
+            ".",
+            gpu_indices=indices(gpus),
+            until=reservation.ends_at,
         )
-        reasons.append(
-            Reason(
-                kind="reservation",
-                sentence=text,
-                gpu_indices=indices(gpus),
-                until=reservation.ends_at,
-            )
-        )
-    return reasons
+        for reservation in board.snapshot.reservations
+        if (gpus := found.get(reservation.id))
+    ]
 
 
 def claimed(
     snapshot: Snapshot, plan: Plan, job: JobView, ahead: list[int], gpus: list[GpuView]
 ) -> Reason:
-    """The shadow of a gang that waits ahead of it, or of jobs past the age cap."""
+    """The backfill reservation of a job that waits ahead of it, or of jobs past the age cap."""
     strict = [job_id for job_id in plan.order[: plan.aged] if job_id in ahead]
     claim = next((c for c in plan.claims if c.job_id in ahead), None)
     head = strict or ([claim.job_id] if claim else ahead[:1])
     until = claim.at if claim else None
-    whose = job_list(snapshot, head)
-    where = gpu_list(gpus) if gpus else "The open GPUs"
+    one = len(head) == 1
+    end: list[Piece]
     if strict:
-        text = f"{where}: kept for {whose}, past the age cap: nobody overtakes any more."
+        end = [f", which {'is' if one else 'are'} past the age cap, so no later job may overtake."]
     else:
-        by = f" by about {clock(until)}" if until else ""
-        limit = (
-            f"its time limit of {format_duration(job.time_limit)}"
-            if job.time_limit is not None
-            else "its length (it has no time limit)"
-        )
-        text = f"{where}: kept for {whose}, which should start{by}; {limit} could delay that."
-    return Reason(
-        kind="claimed",
-        sentence=text,
+        end = [", which should start"]
+        if until is not None:
+            end += [" by about ", clock(until)]
+        if job.time_limit is not None:
+            end += ["; with its time limit of ", exactly(job.time_limit), ", this job could delay"]
+        else:
+            end += ["; this job has no time limit and could delay"]
+        end += [" that."]
+    return reason(
+        "claimed",
+        gpu_list(gpus) if gpus else "The open GPUs",
+        ": kept for ",
+        job_list(snapshot, head),
+        *end,
         job_ids=tuple(head),
         gpu_indices=indices(gpus),
         until=until,
@@ -177,10 +226,15 @@ def claimed(
 
 
 def behind(snapshot: Snapshot, ahead: list[int]) -> Reason:
-    """How many wait ahead: for orientation, it keeps nobody from starting."""
-    verb = "waits" if len(ahead) == 1 else "wait"
-    text = f"{count(len(ahead), 'job')} {verb} ahead of it: {job_list(snapshot, ahead)}."
-    return Reason(kind="behind", sentence=text, blocking=False, job_ids=tuple(ahead[:20]))
+    """How many wait ahead: for orientation, it blocks no start."""
+    return reason(
+        "behind",
+        f"{count(len(ahead), 'job')} {'waits' if len(ahead) == 1 else 'wait'} ahead of it: ",
+        job_list(snapshot, ahead),
+        ".",
+        blocking=False,
+        job_ids=tuple(ahead[:20]),
+    )
 
 
 def _held(snapshot: Snapshot, gpus: list[GpuView]) -> list[Reason]:
@@ -191,13 +245,16 @@ def _held(snapshot: Snapshot, gpus: list[GpuView]) -> list[Reason]:
             held.setdefault(lease.attempt, (lease, []))[1].append(gpu)
     reasons: list[Reason] = []
     for attempt, (lease, mine) in held.items():
-        run = runs.get(attempt)
-        until, words = _end(snapshot.now, run)
-        share = f" ({gib(lease.memory_bytes)} of it)" if lease.memory_bytes else ""
+        until, words = _end(snapshot.now, runs.get(attempt))
         reasons.append(
-            Reason(
-                kind="gpus_held",
-                sentence=f"{gpu_list(mine)}{share}: held by {holder(lease)}{words}.",
+            reason(
+                "gpus_held",
+                gpu_list(mine),
+                f" ({gib(lease.memory_bytes)} of it)" if lease.memory_bytes else "",
+                ": held by ",
+                holder(lease),
+                words,
+                ".",
                 job_ids=(lease.job_id,),
                 gpu_indices=indices(mine),
                 until=until,
@@ -206,30 +263,29 @@ def _held(snapshot: Snapshot, gpus: list[GpuView]) -> list[Reason]:
     return reasons
 
 
-def _end(now: datetime, run: RunningView | None) -> tuple[datetime | None, str]:
+def _end(now: datetime, run: RunningView | None) -> tuple[datetime | None, Message]:
     """When an attempt ends, and the words for it."""
     if run is None:
-        return None, ", which has ended and is being cleared"
+        return None, Message.of(", which has ended and is being cleaned up")
     if run.stopping:
-        return None, ", which is stopping"
+        return None, Message.of(", which is stopping")
     if run.time_limit is not None:
         until = (run.started_at or now) + run.time_limit
-        return until, f" until {clock(until)} at the latest"
+        return until, Message.of(" until ", clock(until), " at the latest")
     if run.estimate is not None:
         elapsed_s = max(0.0, (now - run.started_at).total_seconds()) if run.started_at else 0.0
         left = timedelta(seconds=run.estimate.quantile_s(0.5, elapsed_s=elapsed_s) - elapsed_s)
-        return now + left, f", probably until {clock(now + left)}, going by {run.estimate.source}"
-    return None, ", which has no time limit"
+        until = now + left
+        return until, Message.of(
+            ", probably until ", clock(until), f", judging by {run.estimate.source}"
+        )
+    return None, Message.of(", which has no time limit")
 
 
-def _unavailable(
-    gpus: list[GpuView],
-) -> list[tuple[str, str, datetime | None, list[GpuView]]]:
+def _unavailable(gpus: list[GpuView]) -> list[tuple[Unavailable, list[GpuView]]]:
     """GPUs with the same trouble together, in index order of the first."""
-    found: dict[tuple[str, str, datetime | None], list[GpuView]] = {}
+    found: dict[Unavailable, list[GpuView]] = {}
     for gpu in gpus:
         if gpu.unavailable is not None:
-            trouble = gpu.unavailable
-            key = (trouble.kind, trouble.sentence, trouble.until)
-            found.setdefault(key, []).append(gpu)
-    return [(kind, text, until, mine) for (kind, text, until), mine in found.items()]
+            found.setdefault(gpu.unavailable, []).append(gpu)
+    return list(found.items())

@@ -1,29 +1,30 @@
-"""What gives a job its place in line, and why another one is before it or after it."""
+"""Score of a queued job, factor by factor, and what decides between two jobs."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from berth.protocol.explain import Comparison, PointsKind, PointsPart, Standing
+from berth.protocol.explain import Comparison, PointsKind, ScoreBreakdown, ScorePart
+from berth.protocol.message import JobRef, Message, UserRef
 from berth_server.core.availability import Board
-from berth_server.core.explain.phrases import count, span
+from berth_server.core.explain.phrases import Piece, count, job, percent, span
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.core.order import Weigher
 
-_WORDS: dict[PointsKind, str] = {
-    "length": "its length",
-    "size": "the number of its GPUs",
-    "fit": "GPUs that are free, or soon will be",
-    "age": "its wait",
-    "fair_share": "the little that its user had of late",
+_FACTORS: dict[PointsKind, str] = {
+    "length": "its expected length",
+    "size": "its number of GPUs",
+    "fit": "GPUs that are free or soon will be",
+    "age": "its waiting time",
+    "fair_share": "low recent usage",
 }
 
 
-def standings(
+def score_breakdown(
     snapshot: Snapshot, plan: Plan, job_id: int, against: int | None = None
-) -> tuple[Standing | None, Comparison | None]:
+) -> tuple[ScoreBreakdown | None, Comparison | None]:
     """
-    Return the job's standing, and it beside `against` (default: the job just ahead of it).
+    Return the job's score, and it beside `against` (default: the job just ahead of it).
 
     Nothing for a job that is not in line, and no comparison where there is no other one in line.
     """
@@ -31,21 +32,21 @@ def standings(
     if place is None:
         return None, None
     weigher = Weigher(Board(snapshot, plan.settings))
-    own = _standing(snapshot, plan, weigher, job_id)
+    own = _breakdown(snapshot, plan, weigher, job_id)
     if against is None:
         against = next((i for i, at in plan.positions.items() if at == place - 1), None)
     if against is None or against == job_id or against not in plan.positions:
         return own, None
-    return own, _compared(snapshot, own, _standing(snapshot, plan, weigher, against))
+    return own, _compared(snapshot, own, _breakdown(snapshot, plan, weigher, against))
 
 
-def _standing(snapshot: Snapshot, plan: Plan, weigher: Weigher, job_id: int) -> Standing:
+def _breakdown(snapshot: Snapshot, plan: Plan, weigher: Weigher, job_id: int) -> ScoreBreakdown:
     job = snapshot.pending[job_id]
-    parts = [
-        PointsPart(kind=kind, points=points, sentence=_fact(snapshot, weigher, job, kind))
-        for kind, points in weigher.parts(job).items()
-    ]
-    return Standing(
+    parts: list[ScorePart] = []
+    for kind, points in weigher.parts(job).items():
+        fact = _fact(snapshot, weigher, job, kind)
+        parts.append(ScorePart(kind=kind, points=points, sentence=str(fact), sentence_parts=fact))
+    return ScoreBreakdown(
         job_id=job.id,
         name=job.name,
         user=job.user,
@@ -57,77 +58,85 @@ def _standing(snapshot: Snapshot, plan: Plan, weigher: Weigher, job_id: int) -> 
     )
 
 
-def _fact(snapshot: Snapshot, weigher: Weigher, job: JobView, kind: PointsKind) -> str:
+def _fact(snapshot: Snapshot, weigher: Weigher, job: JobView, kind: PointsKind) -> Message:
     if kind == "length":
         return _length(weigher, job)
     if kind == "size":
-        return f"It asks for {count(job.gpus, 'GPU')}."
+        return Message.of(f"It asks for {count(job.gpus, 'GPU')}.")
     if kind == "fit":
         if job.gpus < 2:
-            return "Only for jobs that need several GPUs at once."
+            return Message.of("Counts only for jobs that need several GPUs.")
         fit = weigher.fit(job)
         gpus = count(job.gpus, "GPU")
         if fit == 1.0:
-            return f"{gpus} are free this moment."
-        return f"{gpus} are not in sight." if fit == 0.0 else f"{gpus} come free later."
+            return Message.of(f"{gpus} are free now.")
+        later = f"{gpus} come free later."
+        return Message.of(later if fit else f"No {gpus} come free within the plan.")
     if kind == "age":
-        return f"It has waited {span(timedelta(seconds=weigher.waited_s(job)))}."
+        return Message.of("It has waited ", span(timedelta(seconds=weigher.waited_s(job))), ".")
     return _use(snapshot, weigher, job.user)
 
 
-def _length(weigher: Weigher, job: JobView) -> str:
-    length = span(timedelta(seconds=weigher.length_s(job)))
+def _length(weigher: Weigher, job: JobView) -> Message:
+    head: tuple[Piece, ...] = ("Estimated ", span(timedelta(seconds=weigher.length_s(job))))
     if job.expected_s is not None:
-        return f"It counts as {length} long, going by earlier runs like it."
+        return Message.of(*head, ", judging by earlier runs like it.")
     if job.limit_s is None:
-        return f"It counts as {length} long: it has no time limit and nothing like it ran before."
-    used = f"{weigher.settings.limit_used:.0%}".replace("%", " %")
-    return f"It counts as {length} long, {used} of its time limit: nothing like it ran before."
+        return Message.of(*head, ": it has no time limit and no earlier run to go by.")
+    used = percent(weigher.settings.limit_used)
+    return Message.of(*head, f": {used} of its time limit, no earlier run to go by.")
 
 
-def _use(snapshot: Snapshot, weigher: Weigher, user: str) -> str:
+def _use(snapshot: Snapshot, weigher: Weigher, user: str) -> Message:
     total = sum(use.decayed_gpu_s for use in snapshot.user_usage.values())
-    if not weigher.fair or total <= 0:
-        return "Nobody used the box of late." if total <= 0 else "Fair share is off."
+    if total <= 0:
+        return Message.of("No recent usage.")
+    if not weigher.fair:
+        return Message.of("Fair share is off.")
     use = snapshot.user_usage.get(user)
     part = use.decayed_gpu_s / total if use is not None else 0.0
-    return f"{user} had {part:.0%} of the GPU time of late.".replace("%", " %")
+    return Message.of(UserRef(name=user), f" used {percent(part)} of the recent GPU time.")
 
 
-def _compared(snapshot: Snapshot, own: Standing, other: Standing) -> Comparison:
+def _compared(snapshot: Snapshot, own: ScoreBreakdown, other: ScoreBreakdown) -> Comparison:
     ahead = other.position < own.position
     first, second = (other, own) if ahead else (own, other)
-    return Comparison(standing=other, ahead=ahead, sentence=_decided(snapshot, first, second))
+    why = Message.of(
+        JobRef(id=first.job_id, text=f"Job {first.job_id}"),
+        " of ",
+        UserRef(name=first.user),
+        " is before ",
+        job(second.job_id),
+        f"{_decided(snapshot, first, second)}.",
+    )
+    return Comparison(standing=other, ahead=ahead, sentence=str(why), sentence_parts=why)
 
 
-def _decided(snapshot: Snapshot, first: Standing, second: Standing) -> str:
-    """Why `first` is before `second`."""
-    head = f"Job {first.job_id} of {first.user} is before job {second.job_id}"
+def _decided(snapshot: Snapshot, first: ScoreBreakdown, second: ScoreBreakdown) -> str:
+    """The rule by which `first` is before `second`."""
     if first.aged and second.aged:
-        waited = snapshot.pending[first.job_id].since_ts < snapshot.pending[second.job_id].since_ts
-        why = "it has waited longer" if waited else "it was submitted first"
-        return f"{head}: both have waited past the age cap, and {why}."
+        return f": both have waited past the age cap, and {_elder(snapshot, first, second)}"
     if first.aged:
-        return f"{head}: it has waited past the age cap."
+        return ": it has waited past the age cap"
     if first.priority != second.priority:
-        return f"{head}: its priority is {first.priority}, not {second.priority}."
+        return f": its priority is {first.priority}, not {second.priority}"
     needs_box = [snapshot.pending[s.job_id].gpus == len(snapshot.gpus) > 1 for s in (first, second)]
     if needs_box == [True, False]:
-        return f"{head}: it needs the whole box, which is cleared for it rather than kept busy."
+        return ": it needs the whole box, which is cleared for it rather than kept busy"
     if needs_box == [False, True]:
         return (
-            f"{head}, which needs the whole box: with the others before it, it puts that off "
-            "by less than they count for."
+            ", which needs the whole box: this job and those before it delay that one by less "
+            "than they gain"
         )
     difference = first.points - second.points
     if round(difference, 2) <= 0:
-        waited = snapshot.pending[first.job_id].since_ts < snapshot.pending[second.job_id].since_ts
-        why = "it has waited longer" if waited else "it was submitted first"
-        return f"{head}: they have as many points, and {why}."
+        return f": their points are equal, and {_elder(snapshot, first, second)}"
     others = {part.kind: part.points for part in second.parts}
     most = max(first.parts, key=lambda part: part.points - others.get(part.kind, 0.0))
     gain = most.points - others.get(most.kind, 0.0)
-    return (
-        f"{head}: it has {difference:.2f} points more, most of all for "
-        f"{_WORDS[most.kind]} ({gain:+.2f})."
-    )
+    return f": it has {difference:.2f} more points, mostly for {_FACTORS[most.kind]} ({gain:+.2f})"
+
+
+def _elder(snapshot: Snapshot, first: ScoreBreakdown, second: ScoreBreakdown) -> str:
+    waited = snapshot.pending[first.job_id].since_ts < snapshot.pending[second.job_id].since_ts
+    return "it has waited longer" if waited else "it was submitted first"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.states import AttemptState
+from berth_server.core.explain import gpu_status
 from berth_server.service.gpus.shares import overuse
 from berth_server.service.gpus.worker_state import (
     Strangers,
-    outsider_sentence,
     strangers,
     unavailable,
 )
@@ -85,7 +85,7 @@ class Audit:
         facts: set[Fact] = set()
         for process in others.outsiders:
             fact = (gpu.uuid, "outsider", process.pid)
-            self.sentences[fact] = f"GPU {gpu.index}: {outsider_sentence((process,))}"
+            self.sentences[fact] = f"GPU {gpu.index}: {gpu_status.outsiders((process,))}."
             facts.add(fact)
         facts |= {(gpu.uuid, "leftover", process.pid) for process in others.leftovers}
         if others.unseen_bytes:
@@ -93,7 +93,7 @@ class Audit:
         sick = unavailable(gpu, Strangers(), None)
         if sick is not None:
             fact = (gpu.uuid, "unhealthy", 0)
-            self.sentences[fact] = f"GPU {gpu.index}: {sick.sentence}"
+            self.sentences[fact] = f"GPU {gpu.index}: {sick.message}."
             facts.add(fact)
         return facts
 

@@ -6,13 +6,14 @@ import socket
 from datetime import datetime
 
 from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
+from berth.protocol.message import Message
 from berth.protocol.states import HolderKind
-from berth.units import format_duration
+from berth_server.core.explain import gpu_status
 from berth_server.core.model import LeaseView
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.reservations import on_gpu
 from berth_server.service.gpus.shares import used_bytes
-from berth_server.service.gpus.worker_state import Strangers, gib, strangers, unavailable
+from berth_server.service.gpus.worker_state import Strangers, strangers, unavailable
 from berth_server.service.scheduling.cache import moment
 from berth_server.service.state import ServerState
 
@@ -24,6 +25,7 @@ def show_box(server: ServerState) -> Box:
     stale = not sight.fresh(now, server.options.stale_after_s)
     seen = sight.snapshot
     shown = [_gpu(server, gpu, stale=stale) for gpu in seen.gpus] if seen else []
+    summary = _summary(server, shown, stale=stale)
     return Box(
         hostname=socket.gethostname(),
         taken_at=seen.taken_at if seen else None,
@@ -33,7 +35,8 @@ def show_box(server: ServerState) -> Box:
         fence=sight.fence,
         gpus=shown,
         links=[list(row) for row in seen.links] if seen else [],
-        sentence=_sentence(server, shown, stale=stale),
+        sentence=str(summary),
+        sentence_parts=summary,
     )
 
 
@@ -70,34 +73,39 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
 
 
 def _first(gpu: GpuSnapshot, holders: list[Holder], others: Strangers) -> Holder:
-    """The oldest holder, with a sentence of all; strangers beside them have events."""
-    sentence = holders[0].sentence
-    if holders[0].memory_bytes is not None:
-        leased = sum(holder.memory_bytes or 0 for holder in holders)
-        told = "; ".join(holder.sentence for holder in holders)
-        sentence = f"{told}; {gib(gpu.memory_total_bytes - leased)} of it to share"
-    if others.outsiders:
-        sentence += f"; beside it pid {others.outsiders[0].pid}, outside the queue"
-    return holders[0].model_copy(update={"sentence": sentence})
+    """The oldest holder, with a sentence of all; the outsiders beside them have events."""
+    shared = holders[0].memory_bytes is not None
+    leased = sum(holder.memory_bytes or 0 for holder in holders)
+    message = gpu_status.all_holders(
+        [holder.sentence_parts for holder in holders],
+        left_bytes=gpu.memory_total_bytes - leased if shared else None,
+        outsider=others.outsiders[0] if others.outsiders else None,
+    )
+    return holders[0].model_copy(update={"sentence": str(message), "sentence_parts": message})
 
 
 def _unleased(gpu: GpuSnapshot, others: Strangers, *, stale: bool) -> Holder:
-    """Who is on a GPU that nobody leases."""
+    """The holder of a GPU without a lease."""
     if stale:
-        return Holder(kind=HolderKind.UNKNOWN, sentence="unknown: the worker does not report")
+        return _holder(HolderKind.UNKNOWN, gpu_status.unknown())
     reason = unavailable(gpu, others, None)
     if reason is None:
-        return Holder(kind=HolderKind.FREE, sentence="free")
+        return _holder(HolderKind.FREE, gpu_status.free())
     processes = others.outsiders or others.leftovers
     first = processes[0] if processes else None
-    return Holder(
-        kind=HolderKind(reason.kind),
-        user=first.user if first else None,
-        attempt=first.attempt if first else None,
-        since=first.started_at if first else None,
-        pids=tuple(process.pid for process in processes),
-        sentence=f"{reason.kind}: {reason.sentence.rstrip('.')}",
+    holder = _holder(HolderKind(reason.kind), gpu_status.blocked(reason))
+    return holder.model_copy(
+        update={
+            "user": first.user if first else None,
+            "attempt": first.attempt if first else None,
+            "since": first.started_at if first else None,
+            "pids": tuple(process.pid for process in processes),
+        }
     )
+
+
+def _holder(kind: HolderKind, message: Message) -> Holder:
+    return Holder(kind=kind, sentence=str(message), sentence_parts=message)
 
 
 def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
@@ -108,12 +116,7 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     until = None
     if run.started_at is not None and run.time_limit is not None and not ended:
         until = run.started_at + run.time_limit
-    if ended:
-        sentence = f"leftover: attempt {record.id} of {lease.user} has ended and is not gone yet"
-    else:
-        sentence = f"job {lease.job_id} of {lease.user} ({lease.job_name}), {record.state}"
-    if lease.memory_bytes is not None:
-        sentence += f", {gib(lease.memory_bytes)} of the card"
+    message = gpu_status.leased(lease, record.state)
     return Holder(
         kind=HolderKind.LEFTOVER if ended else HolderKind.JOB,
         job_id=lease.job_id,
@@ -125,7 +128,8 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
         pids=tuple(p.pid for p in gpu.processes if p.attempt == record.id),
         memory_bytes=lease.memory_bytes,
         memory_used_bytes=used_bytes(gpu, record.id),
-        sentence=sentence,
+        sentence=str(message),
+        sentence_parts=message,
     )
 
 
@@ -136,19 +140,12 @@ def _all_gone(gpu: Gpu) -> datetime | None:
     return max(known, default=None) if len(known) == len(ends) else None
 
 
-def _sentence(server: ServerState, gpus: list[Gpu], *, stale: bool) -> str:
+def _summary(server: ServerState, gpus: list[Gpu], *, stale: bool) -> Message:
     if not gpus:
-        return "The worker has not reported yet; start it with `berth up`."
+        return gpu_status.no_report_yet()
     if stale:
-        return "The worker does not report, so nothing starts; see `berth status`."
-    free = [g for g in gpus if g.holder.kind is HolderKind.FREE and not g.draining]
-    text = f"{len(free)} of {len(gpus)} GPUs free"
-    if free:
-        return text
+        return gpu_status.stale_box()
+    free = sum(gpu.holder.kind is HolderKind.FREE and not gpu.draining for gpu in gpus)
     ends = [at for gpu in gpus if (at := _all_gone(gpu)) is not None]
-    if not ends:
-        return text
-    left = max(min(ends) - moment(server.clock()), min(ends) - min(ends))
-    minutes = round(left.total_seconds() / 60) * 60
-    about = format_duration(type(left)(seconds=minutes)) if minutes else "less than a minute"
-    return f"{text}, next free GPU in {about} at the latest"
+    left = min(ends) - moment(server.clock()) if ends else None
+    return gpu_status.free_gpus(free, len(gpus), left)

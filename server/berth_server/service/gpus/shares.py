@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from berth.protocol.gpus import GpuSnapshot
+from berth_server.core.explain import gpu_status
 from berth_server.core.model import LeaseView
-from berth_server.service.gpus.worker_state import gib
 
 CONTEXT_BYTES = 1792 << 20
 """What each process of a share may use beyond it: CUDA's context and the libraries' code lie on
@@ -27,8 +27,4 @@ def overuse(gpu: GpuSnapshot, share: LeaseView) -> str | None:
     processes = sum(process.attempt == share.attempt for process in gpu.processes)
     if used <= declared + processes * CONTEXT_BYTES:
         return None
-    return (
-        f"Attempt {share.attempt} used {gib(used)} of GPU {gpu.index} and had declared "
-        f"{gib(declared)} (and {CONTEXT_BYTES >> 20} MiB more per process for CUDA's own), so it "
-        "was stopped; declare more with --gpu-memory, or take the whole card."
-    )
+    return str(gpu_status.overuse(gpu.index, share, used, CONTEXT_BYTES))

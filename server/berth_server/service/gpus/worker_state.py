@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from berth.protocol.gpus import BoxSnapshot, GpuProcess, GpuSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.states import FenceKind
+from berth_server.core.explain import gpu_status
 from berth_server.core.model import GpuView, LeaseView, Unavailable
 from berth_server.service.scheduling.cache import Board, moment
 from berth_server.store.gpus import Drain
@@ -84,49 +85,22 @@ def strangers(
 def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Unavailable | None:
     """Why nothing new may be placed on a GPU that is seen; the gravest reason counts."""
     if not gpu.health.ok:
-        problems = "; ".join(p.rstrip(".") for p in gpu.health.problems) or "not healthy"
-        return Unavailable(kind="unhealthy", sentence=f"{problems}.")
+        return Unavailable(kind="unhealthy", message=gpu_status.unhealthy(gpu.health.problems))
     if gpu.mig:
-        return Unavailable(
-            kind="unhealthy",
-            sentence="MIG mode is on, where Berth places nothing; turn it off with nvidia-smi -mig 0.",
-        )
+        return Unavailable(kind="unhealthy", message=gpu_status.mig_mode())
     if others.outsiders:
-        return Unavailable(kind="outsider", sentence=outsider_sentence(others.outsiders))
+        return Unavailable(kind="outsider", message=gpu_status.outsiders(others.outsiders))
     if others.leftovers:
-        attempts = ", ".join(sorted({p.attempt or "" for p in others.leftovers}))
-        return Unavailable(
-            kind="leftover",
-            sentence=f"processes of attempt {attempts} are still there (pid {_pids(others.leftovers)}).",
-        )
+        return Unavailable(kind="leftover", message=gpu_status.leftovers(others.leftovers))
     if others.unseen_bytes:
-        return Unavailable(
-            kind="outsider",
-            sentence=f"{gib(others.unseen_bytes)} are in use by a process that cannot be seen.",
-        )
+        return Unavailable(kind="outsider", message=gpu_status.unseen(others.unseen_bytes))
     if drain is not None:
-        why = f": {drain.reason.rstrip('.')}" if drain.reason else ""
         return Unavailable(
             kind="draining",
-            sentence=f"drained by {drain.actor}{why}.",
+            message=gpu_status.drained(drain.actor, drain.reason),
             until=None if drain.until is None else moment(drain.until),
         )
     return None
-
-
-def outsider_sentence(processes: tuple[GpuProcess, ...]) -> str:
-    """For people: `pid 4242 of bob (python train.py), 31.2 GiB, outside the queue.`"""
-    first = processes[0]
-    text = f"pid {first.pid}"
-    if first.user:
-        text += f" of {first.user}"
-    if first.command:
-        text += f" ({first.command})"
-    if first.memory_bytes:
-        text += f", {gib(first.memory_bytes)}"
-    if len(processes) > 1:
-        text += f" and {len(processes) - 1} more"
-    return f"{text}, outside the queue."
 
 
 def gpu_views(
@@ -141,9 +115,7 @@ def gpu_views(
             others = strangers(gpu, board.holders(gpu.uuid), board.released, confirmed=True)
             reason = unavailable(gpu, others, drains.get(gpu.uuid))
         else:
-            reason = Unavailable(
-                kind="unknown", sentence="the worker does not report, so its state is unknown."
-            )
+            reason = Unavailable(kind="unknown", message=gpu_status.not_reported())
         views.append(
             GpuView(
                 uuid=gpu.uuid,
@@ -156,12 +128,3 @@ def gpu_views(
             )
         )
     return tuple(views)
-
-
-def gib(size: int) -> str:
-    """Bytes for people: `31.2 GiB`."""
-    return f"{size / (1 << 30):.1f} GiB"
-
-
-def _pids(processes: tuple[GpuProcess, ...]) -> str:
-    return ", ".join(str(process.pid) for process in processes)

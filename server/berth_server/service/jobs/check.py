@@ -16,10 +16,9 @@ from pathlib import Path
 
 from berth.commands import CommandError, CommandView, read
 from berth.protocol.jobs import CodeSnapshot, JobSpec
-from berth_server.core.explain.phrases import count
+from berth_server.core.explain.phrases import count, gib_used
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
-from berth_server.service.gpus.worker_state import gib
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
 from berth_server.store.gpus import KnownGpu
@@ -137,14 +136,14 @@ def _too_big(
     big = sum(gpu.memory_total_bytes >= least for gpu in box)
     if big >= gpus:
         return None
-    largest = gib(max(gpu.memory_total_bytes for gpu in box))
+    largest = gib_used(max(gpu.memory_total_bytes for gpu in box))
     if share:
         return "gpu_memory", (
-            f"The job asks for a share of {gib(least)} and this box's largest card has {largest}; "
+            f"The job asks for a share of {gib_used(least)} and this box's largest card has {largest}; "
             "ask for less."
         )
     sentence = (
-        f"The job asks for {count(gpus, 'GPU')} with {gib(least)} each and this box has "
+        f"The job asks for {count(gpus, 'GPU')} with {gib_used(least)} each and this box has "
         f"{big or 'none'} of that size; its largest has {largest}: ask for at most that."
     )
     return "gpu_memory", sentence

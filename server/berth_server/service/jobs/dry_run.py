@@ -1,4 +1,4 @@
-"""What would happen to a job if it were submitted now."""
+"""Dry run: the plan with one more job at the end of the queue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
     seen = snapshot(server, now)
     seen = replace(seen, queue=(*seen.queue, job))
     plan = plan_with_forecast(seen, server.options.policy)
-    told = explain(seen, plan, job.id)
+    explained = explain(seen, plan, job.id)
     start = plan.started.get(job.id)
     uuids = start.gpu_uuids if start else ()
     indices = sorted(gpu.index for gpu in seen.gpus if gpu.uuid in uuids)
@@ -42,13 +42,16 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
         gpus=prepared.gpus,
         starts_now=start is not None,
         gpu_indices=indices,
-        position=None if start else told.position,
-        expected_start=None if start else told.expected_start,
-        confidence=told.confidence,
-        summary=told.summary,
-        reasons=told.reasons,
-        # Nobody can release what was not submitted.
-        would_help=[] if prepared.spec.hold else told.would_help,
+        position=None if start else explained.position,
+        expected_start=None if start else explained.expected_start,
+        confidence=explained.confidence,
+        summary=explained.summary,
+        summary_parts=explained.summary_parts,
+        summary_reason=explained.summary_reason,
+        reasons=explained.reasons,
+        # A job that was not submitted cannot be released.
+        would_help=[] if prepared.spec.hold else explained.would_help,
+        would_help_parts=[] if prepared.spec.hold else explained.would_help_parts,
         would_preempt=[p.job_id for p in plan.preemptions if p.for_job_id == job.id],
         launcher=prepared.view.launcher,
         before=prepared.view.text,

@@ -1,4 +1,4 @@
-"""From rows to what everybody is shown."""
+"""Jobs, attempts and events as the API shows them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
+from berth.protocol.message import Message
 from berth.protocol.placement import Placement
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
@@ -92,7 +93,7 @@ class _Outlook:
         start = self._forecast[1].expected.get(record.id)
         return start.at if start else None
 
-    def reason(self, record: JobRecord) -> str | None:
+    def reason(self, record: JobRecord) -> Message | None:
         try:
             return self._reason(record)
         except Exception:
@@ -100,7 +101,7 @@ class _Outlook:
             log.exception("explain.failed", job=record.id)
             return None
 
-    def _reason(self, record: JobRecord) -> str | None:
+    def _reason(self, record: JobRecord) -> Message | None:
         view = self._server.cache.pending.get(record.id)
         if view is None:
             return None
@@ -110,25 +111,25 @@ class _Outlook:
         if record.state != JobState.QUEUED.value:
             # Nothing but the job itself keeps it: no need to look at the box.
             alone = Snapshot(now=now, gpus=(), queue=(view,))
-            return explain(alone, Plan(), record.id).summary
+            return explain(alone, Plan(), record.id).summary_parts
         place = self._forecast[1].positions.get(record.id)
         if place is None:
             return None
         if place > _EXPLAINED:
-            return f"{place - 1} jobs wait ahead of it."
+            return Message.of(f"{place - 1} jobs wait ahead of it.")
         return self._explained(record.id)
 
     @cached_property
-    def _held(self) -> str:
+    def _held(self) -> Message:
         """The same for every job that only a hold keeps."""
         now = moment(0.0)
         job = JobView(id=1, name="", user="", state=JobState.HELD, gpus=0, queued_at=now)
-        return explain(Snapshot(now=now, gpus=(), queue=(job,)), Plan(), 1).summary
+        return explain(Snapshot(now=now, gpus=(), queue=(job,)), Plan(), 1).summary_parts
 
-    def _explained(self, job_id: int) -> str | None:
-        """The sentence of the whole explanation; who comes after the job does not matter."""
+    def _explained(self, job_id: int) -> Message | None:
+        """The sentence of the whole explanation; those after the job do not matter."""
         seen, plan = without_later(*self._forecast, job_id)
-        return explain(seen, plan, job_id).summary
+        return explain(seen, plan, job_id).summary_parts
 
 
 def _job(
@@ -136,6 +137,7 @@ def _job(
 ) -> Job:
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
+    reason = outlook.reason(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
     return Job.model_construct(
         id=record.id,
@@ -173,7 +175,8 @@ def _job(
         exit_code=record.exit_code,
         position=outlook.position(record) if pending else None,
         expected_start=outlook.expected(record) if pending else None,
-        reason=outlook.reason(record) if pending else None,
+        reason=None if reason is None else str(reason),
+        reason_parts=reason or Message(),
         warnings=from_json(record.warnings),
     )
 

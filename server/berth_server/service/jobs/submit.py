@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from berth.protocol.invalid import ordinal
 from berth.protocol.states import FINAL_STATES, JobState
+from berth_server.core.explain.limit_reached import limit_message
+from berth_server.core.explain.phrases import gib_used
 from berth_server.core.limits import submit_hit
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.errors import Conflict, Forbidden, Invalid
-from berth_server.service.gpus.worker_state import gib
 from berth_server.service.jobs import check
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.phrases import has_ended
@@ -150,8 +151,8 @@ def within_limit(server: ServerState, caller: Caller, new: int) -> None:
     hit = submit_hit(policy, moment(server.clock()), caller.user, group, pending, new)
     if hit is not None:
         raise Conflict(
-            f"{hit.sentence.rstrip('.')}, so {new} more cannot be taken; wait until some have "
-            "started, or cancel some."
+            f"{limit_message(hit)} So {new} more cannot be taken; wait until some have started, "
+            "or cancel some."
         )
 
 
@@ -254,7 +255,7 @@ def new_record(
 def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
     count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
     if record.share:
-        count = f"{gib(record.gpu_memory_bytes or 0)} of a GPU"
+        count = f"{gib_used(record.gpu_memory_bytes or 0)} of a GPU"
     message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
     data = f'{{"state":"{record.state}"}}'
     return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)

@@ -7,11 +7,12 @@ import secrets
 
 from berth.gpunames import named
 from berth.protocol.states import AttemptState, JobState, Outcome
-from berth_server.core.explain.placement_reason import why_these
+from berth_server.core.explain.gpu_status import preempted_by
+from berth_server.core.explain.phrases import gib_used
+from berth_server.core.explain.placement_reason import placement_reason
 from berth_server.core.model import GpuView, Plan, Start
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.attempts.stop import stop_attempt
-from berth_server.service.gpus.worker_state import gib
 from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Transaction
@@ -71,7 +72,7 @@ def _start(
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
     where = f" on {named(gpu.index for gpu in gpus)}" if gpus else ""
     if start.memory_bytes is not None:
-        where += f" ({gib(start.memory_bytes)} of it)"
+        where += f" ({gib_used(start.memory_bytes)} of it)"
     set_job_state(
         tx,
         job.id,
@@ -96,7 +97,7 @@ def _placement(server: ServerState, start: Start) -> str | None:
         )
         for uuid in start.among
     ]
-    return why_these(
+    return placement_reason(
         among,
         start.gpu_uuids,
         sight.links if sight else (),
@@ -111,5 +112,5 @@ def _preempt(server: ServerState, tx: Transaction, job_id: int, for_job_id: int)
     if record is None or record.stop_reason is not None or record.state == "ended":
         return
     heir = server.cache.pending[for_job_id]
-    whose = f"job {for_job_id} ({heir.name}) of {heir.user}"
-    stop_attempt(tx, record, Outcome.PREEMPTED, f"It makes room for {whose}.")
+    message = preempted_by(for_job_id, heir.name, heir.user, heir.priority)
+    stop_attempt(tx, record, Outcome.PREEMPTED, str(message))

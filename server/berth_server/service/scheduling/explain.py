@@ -1,10 +1,12 @@
-"""Why a job is where it is."""
+"""Explanation of any job, unfinished or ended."""
 
 from __future__ import annotations
 
-from berth.protocol.explain import Explanation, Reason
+from berth.protocol.explain import Explanation
+from berth.protocol.message import Message
 from berth_server.core.explain.explanation import explain
-from berth_server.core.explain.score_breakdown import standings
+from berth_server.core.explain.reasons import reason
+from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.service.jobs import lookup
 from berth_server.service.phrases import has_ended
 from berth_server.service.scheduling.planning import latest_forecast
@@ -25,16 +27,19 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
         snapshot, plan = latest_forecast(server, fresh=True)
         try:
             explained = explain(snapshot, plan, job_id)
-            standing, compared = standings(snapshot, plan, job_id, against)
+            standing, compared = score_breakdown(snapshot, plan, job_id, against)
             return explained.model_copy(update={"standing": standing, "compared": compared})
         except KeyError:
             pass
-    ended = record.message or f"It is {state.value}."
-    summary = f"It {has_ended(state)}: {ended}" if state.is_final else ended
+    why = reason("ended", record.message or f"It is {state.value}.", blocking=False)
+    head = f"It {has_ended(state)}: " if state.is_final else ""
+    summary = Message.of(head, why.sentence_parts)
     return Explanation(
         job_id=job_id,
         state=state,
         confidence="certain",
-        summary=summary,
-        reasons=[Reason(kind="ended", sentence=ended, blocking=False)],
+        summary=str(summary),
+        summary_parts=summary,
+        summary_reason=0,
+        reasons=[why],
     )
