@@ -211,7 +211,10 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "desk"):
             return
         read = self.desk.server.db.read
-        jobs = {row[0]: row[1:] for row in read.all("SELECT id, state, gpus, attempts FROM jobs")}
+        jobs = {
+            row[0]: row[1:]
+            for row in read.all("SELECT id, state, spec ->> 'gpus', attempts FROM jobs")
+        }
         attempts = read.all("SELECT job_id, number, state, released_at, gpus, token FROM attempts")
         held: dict[tuple[int, int], int] = {}
         for job_id, number in read.all(
@@ -281,6 +284,7 @@ class Histories(RuleBasedStateMachine):
         blocked |= {int(uuid[4:]) for kept in desk.server.reservations for uuid in kept.gpus}
         free = GPUS - len(blocked | {int(uuid[4:]) for uuid in desk.held()})
         queued = desk.server.db.read.all(
-            "SELECT gpus FROM jobs WHERE state = 'queued' ORDER BY priority DESC, id"
+            "SELECT spec ->> 'gpus' FROM jobs WHERE state = 'queued' "
+            "ORDER BY spec ->> 'priority' DESC, id"
         )
         assert not queued or queued[0][0] > free

@@ -214,7 +214,8 @@ class LimitedHistories(Histories):
         """Counted anew from the rows: limits, caps, reservations, dependencies, times."""
         read, now = self.desk.server.db.read, self.desk.clock.now
         job = self.desk.job(job_id)
-        assert job.not_before is None or job.not_before <= now
+        not_before = job.spec.not_before
+        assert not_before is None or not_before.timestamp() <= now
         needs = "SELECT j.state FROM dependencies d JOIN jobs j ON j.id = d.depends_on WHERE d.job_id = ?"
         assert {state for (state,) in read.all(needs, (job_id,))} <= {"succeeded"}
         held = (
@@ -228,7 +229,7 @@ class LimitedHistories(Histories):
         assert len(mine) <= jobs
         assert not job.gpus or sum(mine.values()) <= gpus + 1e-6
         self.look_at_caps(job_id)
-        bound_s = job.time_limit_s or ASSUMED.total_seconds()
+        bound_s = (job.spec.time_limit or ASSUMED).total_seconds()
         row = read.value(
             "SELECT gpus FROM attempts WHERE job_id = ? AND number = ?", (job_id, number)
         )
@@ -241,7 +242,7 @@ class LimitedHistories(Histories):
     def look_at_caps(self, job_id: int) -> None:
         read, now = self.desk.server.db.read, self.desk.clock.now
         caps = read.all(
-            "SELECT a.id, a.max_running, a.max_gpu_hours, j.gpus FROM ablations a"
+            "SELECT a.id, a.max_running, a.max_gpu_hours, j.spec ->> 'gpus' FROM ablations a"
             " JOIN jobs j ON j.ablation = a.id WHERE j.id = ?",
             (job_id,),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 
 def test_a_job_that_fits_starts_within_its_own_submit(desk):
     """On an idle box the submit's transaction already holds the attempt, its GPUs and port."""
@@ -118,4 +116,4 @@ def test_environment_and_command_reach_the_worker_as_they_were_given(desk):
     assert wanted.env == {"X": "ä=1 'q'"}
     assert wanted.gpus == ()
     assert wanted.master_port is None
-    assert json.loads(desk.job(1).command) == command
+    assert desk.job(1).spec.command == command

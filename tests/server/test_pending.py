@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from berth.protocol.jobs import JobPatch
@@ -58,14 +60,14 @@ class TestPatch:
         desk.submit(hold=True, name="old", time_limit="1h", priority=3)
         on_patch(desk.server, ROOT, 1, JobPatch(name="new", priority=7))
         job = desk.job(1)
-        assert (job.name, job.priority, job.time_limit_s) == ("new", 7, 3600.0)
+        assert (job.name, job.spec.priority, job.spec.time_limit) == ("new", 7, timedelta(hours=1))
         assert desk.kinds(1)[-1] == "job.changed"
 
     def test_null_lifts_the_time_limit_and_nothing_else(self, desk):
         """A name cannot be null."""
         desk.submit(hold=True, time_limit="1h")
         on_patch(desk.server, ROOT, 1, JobPatch.model_validate_json('{"time_limit": null}'))
-        assert desk.job(1).time_limit_s is None
+        assert desk.job(1).spec.time_limit is None
         with pytest.raises(Invalid, match="name"):
             on_patch(desk.server, ROOT, 1, JobPatch.model_validate_json('{"name": null}'))
 

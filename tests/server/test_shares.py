@@ -365,7 +365,9 @@ class TestSchema:
             pytest.raises(sqlite3.IntegrityError, match="ck_jobs_share"),
             desk.server.db.write(now=0.0) as tx,
         ):
-            tx.execute("UPDATE jobs SET share = 1 WHERE id = 1")
+            tx.execute(
+                "UPDATE jobs SET spec = json_set(spec, '$.share', json('true')) WHERE id = 1"
+            )
 
 
 def test_a_cancelled_share_frees_its_part(desk):

@@ -54,7 +54,7 @@ def _start(server: ServerState, group: TaskGroup, limiter: anyio.CapacityLimiter
         if record is None:
             continue
         body = notice(server, record)
-        for url in json.loads(record.notify):
+        for url in record.spec.notify:
             group.start_soon(_send, limiter, url, body, record.id)
     return newest
 

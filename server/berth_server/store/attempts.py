@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
+from berth.protocol.jobs import JobSpec
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.jobs import chunks
 from berth_server.store.records import ATTEMPT_COLUMNS, AttemptRecord
+from berth_server.store.specs import decode
 
 _NAMES = [f.name for f in fields(AttemptRecord)]
 _values = attrgetter(*_NAMES)
@@ -117,23 +119,18 @@ def release(tx: Transaction, job_id: int, number: int) -> bool:
 
 @dataclass(slots=True, frozen=True)
 class Run:
-    """An attempt that came to its own good end, and what it was."""
+    """An attempt that succeeded: its job's user and spec, and its length in seconds."""
 
     user: str
-    gpus: int
-    command: str | None
-    script: str | None
-    labels: str
-    time_limit_s: float | None
+    spec: JobSpec
     length_s: float
 
 
 def runs(reader: Reader, limit: int) -> list[Run]:
     """The newest attempts that succeeded, newest first."""
     sql = (
-        "SELECT j.user, j.gpus, j.command, j.script, j.labels, j.time_limit_s, "
-        "a.ended_at - a.started_at FROM jobs j "
+        "SELECT j.user, j.spec, a.ended_at - a.started_at FROM jobs j "
         "JOIN attempts a ON a.job_id = j.id AND a.number = j.attempts "
         "WHERE j.state = 'succeeded' AND a.started_at IS NOT NULL ORDER BY j.id DESC LIMIT ?"
     )
-    return [Run(*row) for row in reader.all(sql, (limit,))]
+    return [Run(user, decode(spec), length_s) for user, spec, length_s in reader.all(sql, (limit,))]

@@ -54,14 +54,14 @@ def newest(reader: Reader, *, limit: int, job_id: int | None = None) -> list[Eve
 
 def with_notice(reader: Reader, kinds: Collection[str], *, after: int, until: int) -> list[int]:
     """
-    The jobs that events of these kinds, after one id up to another, tell of, in order; only jobs
-    that asked to be told. The database picks them: a list of 10,000 jobs makes as many events, and
-    whoever asks next would wait while Python looks at each.
+    The jobs of events of these kinds, after one id up to another, in order; only jobs with
+    webhooks. The database selects them: a list of 10,000 jobs makes as many events, and every
+    other request would wait while Python looks at each.
     """
     marks = ",".join("?" * len(kinds))
     sql = (
         "SELECT e.job_id FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
-        f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notify <> '[]' ORDER BY e.id"
+        f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notifies ORDER BY e.id"
     )
     return [row[0] for row in reader.all(sql, (after, until, *kinds))]
 

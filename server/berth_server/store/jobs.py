@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TypeVar
 
-from berth_server.store.database import Reader, Transaction
+from berth.protocol.jobs import JobSpec
+from berth_server.store.database import Reader, Row, Transaction
 from berth_server.store.records import JOB_COLUMNS, JobRecord
+from berth_server.store.specs import decode, encode
 
-_INSERT = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({', '.join('?' * len(fields(JobRecord)))})"  # noqa: S608 - names of our own columns
+_OWN = [f.name for f in fields(JobRecord) if f.name != "spec"]
+_OF_SPEC = ("spec", "name", "command_text", "notifies")
+_INSERT = (
+    f"INSERT INTO jobs ({', '.join([*_OWN, *_OF_SPEC])}) "  # noqa: S608 - names of our own columns
+    f"VALUES ({', '.join('?' * (len(_OWN) + len(_OF_SPEC)))})"
+)
 _GET = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"  # noqa: S608 - as above
 K = TypeVar("K", int, str)
 _CHUNK = 500
 _ABOVE_ALL = 2**63 - 1
 _J_COLUMNS = ", ".join(f"j.{name}" for name in JOB_COLUMNS.split(", "))
 _WILD = re.compile("[!%_]")
-_values = attrgetter(*(f.name for f in fields(JobRecord)))
+_values = attrgetter(*_OWN)
 
 
 def insert(tx: Transaction, records: Sequence[JobRecord]) -> None:
     """Write new jobs; their ids come from `next_id`."""
-    tx.many(_INSERT, [_values(record) for record in records])
+    tx.many(_INSERT, [(*_values(record), *_spec_values(record.spec)) for record in records])
+
+
+def spec_columns(spec: JobSpec) -> dict[str, object]:
+    """The columns that a spec fills: itself as JSON, and what SQL filters by."""
+    return dict(zip(_OF_SPEC, _spec_values(spec), strict=True))
+
+
+def _spec_values(spec: JobSpec) -> tuple[str, str | None, str, bool]:
+    command = shlex.join(spec.command) if isinstance(spec.command, list) else spec.command
+    return encode(spec), spec.name, command or spec.script or "", bool(spec.notify)
+
+
+def _record(row: Row) -> JobRecord:
+    return JobRecord(row[0], decode(row[1]), *row[2:])
 
 
 def of_ablation(reader: Reader, ablation_id: str) -> list[JobRecord]:
     """The jobs that were made with an ablation, oldest first."""
     sql = f"SELECT {JOB_COLUMNS} FROM jobs WHERE ablation = ? ORDER BY id"  # noqa: S608 - names of our own columns
-    return [JobRecord(*row) for row in reader.all(sql, (ablation_id,))]
+    return [_record(row) for row in reader.all(sql, (ablation_id,))]
 
 
 def next_id(reader: Reader) -> int:
@@ -41,7 +62,7 @@ def next_id(reader: Reader) -> int:
 def get(reader: Reader, job_id: int) -> JobRecord | None:
     """One job."""
     row = reader.one(_GET, (job_id,))
-    return None if row is None else JobRecord(*row)
+    return None if row is None else _record(row)
 
 
 def by_ids(reader: Reader, ids: Iterable[int]) -> list[JobRecord]:
@@ -49,7 +70,7 @@ def by_ids(reader: Reader, ids: Iterable[int]) -> list[JobRecord]:
     found: list[JobRecord] = []
     for marks, chunk in chunks(sorted(ids)):
         sql = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - marks only
-        found += [JobRecord(*row) for row in reader.all(sql, chunk)]
+        found += [_record(row) for row in reader.all(sql, chunk)]
     return found
 
 
@@ -66,7 +87,7 @@ def pending(reader: Reader) -> list[JobRecord]:
         f"SELECT {JOB_COLUMNS} FROM jobs "  # noqa: S608 - names of our own columns
         "WHERE state IN ('held', 'waiting', 'queued') ORDER BY id"
     )
-    return [JobRecord(*row) for row in reader.all(sql)]
+    return [_record(row) for row in reader.all(sql)]
 
 
 def page(
@@ -94,7 +115,7 @@ def page(
     if not labels:
         where, values = _conditions(states, user, labels, below, text)
         sql = f"SELECT {JOB_COLUMNS} FROM jobs j {where} ORDER BY j.id DESC LIMIT ?"  # noqa: S608 - fixed pieces
-        return [JobRecord(*row) for row in reader.all(sql, [*values, limit])]
+        return [_record(row) for row in reader.all(sql, [*values, limit])]
     # Down the first label's index: neither a rare nor a frequent one reads all jobs.
     where, values = _conditions(states, user, labels[1:], None, text)
     sql = (
@@ -103,7 +124,7 @@ def page(
         "ORDER BY l.job_id DESC LIMIT ?"
     )
     start = [*labels[0], _ABOVE_ALL if below is None else below]
-    return [JobRecord(*row) for row in reader.all(sql, [*start, *values, limit])]
+    return [_record(row) for row in reader.all(sql, [*start, *values, limit])]
 
 
 def counts(
@@ -137,10 +158,7 @@ def _conditions(
         values += [key, value]
     if text is not None:
         # LIKE folds case as it goes; lower() makes a copy of every command first.
-        terms.append(
-            "(j.name LIKE ? ESCAPE '!' OR coalesce(j.command, j.script, '') LIKE ? ESCAPE '!' "
-            "OR j.id = ?)"
-        )
+        terms.append("(j.name LIKE ? ESCAPE '!' OR j.command_text LIKE ? ESCAPE '!' OR j.id = ?)")
         part = "%" + _WILD.sub(r"!\g<0>", text) + "%"
         values += [part, part, text.removeprefix("#")]
     if below is not None:
@@ -182,13 +200,8 @@ def pending_dependents(reader: Reader, job_id: int) -> list[int]:
     return [row[0] for row in reader.all(sql, (job_id,))]
 
 
-def labels_of(record: JobRecord) -> dict[str, str]:
-    """A job's labels."""
-    return json.loads(record.labels)
-
-
 def change(tx: Transaction, job_id: int, values: Mapping[str, object]) -> None:
-    """Set columns of a job; its state has a setter of its own."""
+    """Set columns of a job; its state has a setter of its own, its spec `spec_columns`."""
     assert "state" not in values
     assignments = ", ".join(f"{name} = ?" for name in values)
     tx.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns

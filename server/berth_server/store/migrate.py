@@ -82,6 +82,8 @@ def _run(path: Path) -> None:
     settings = config()
     try:
         with engine.begin() as connection:
+            # The driver would commit at each CREATE TABLE: a crash would leave half a schema.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
     finally:

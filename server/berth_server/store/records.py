@@ -1,50 +1,55 @@
-"""Rows as the rest of the server sees them: read-only, columns in the order of the queries."""
+"""Read-only rows, their columns in the order of the queries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from berth.protocol.jobs import JobSpec
+
 
 @dataclass(slots=True, frozen=True)
 class JobRecord:
-    """One row of `jobs`. Times are unix seconds; see `tables.JobRow`."""
+    """One row of `jobs` with its spec decoded. Times are unix seconds; see `tables.JobRow`."""
 
     id: int
-    name: str
+    spec: JobSpec = field(repr=False)
+    """What was asked for, with name, GPUs and folder filled in. Shared: never changed."""
     state: str
-    outcome: str | None
-    message: str | None
     user: str
     uid: int
-    command: str | None
-    script: str | None
-    gpus: int
-    gpu_memory_bytes: int | None
-    share: int
-    workdir: str
-    env: str = field(repr=False)
-    python: str | None
-    priority: int
-    time_limit_s: float | None
-    grace_s: float
-    warn_before_s: float
-    retries: int
-    on_oom: str | None
-    not_before: float | None
-    preemptible: int
-    labels: str
-    notify: str = field(repr=False)
-    warnings: str
     queued_at: float
-    started_at: float | None
-    ended_at: float | None
-    exit_code: int | None
-    attempts: int
-    failures: int
-    oom_steps: int
-    ready_at: float | None
+    warnings: str = "[]"
+    ready_at: float | None = None
     ablation: str | None = None
     snapshot: str | None = None
+    outcome: str | None = None
+    message: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    attempts: int = 0
+    failures: int = 0
+    oom_steps: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name that the user gave, or that was made from the command."""
+        return self.spec.name or ""
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it gets."""
+        return self.spec.gpus or 0
+
+    @property
+    def workdir(self) -> str:
+        """Absolute folder it runs in."""
+        return self.spec.workdir or "/"
+
+    @property
+    def share_bytes(self) -> int | None:
+        """The part of a GPU's memory that it leases; None for whole GPUs."""
+        return self.spec.gpu_memory if self.spec.share else None
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,10 +1,10 @@
 """
 The schema as SQLModel tables: what migrations are compared with.
 
-Invariants stand here where SQL can say them. The data path does not go through these classes:
+Invariants stand here where SQL can express them. The data path does not go through these classes:
 it reads and writes by the named queries beside this file, because a mapped session costs more
-than the query itself (measured by benchmarks/server_store.py), and because table models do not
-validate. Times are unix seconds; columns of JSON hold what is only ever read whole.
+than the query itself, and because table models do not validate. Times are unix seconds; columns
+of JSON hold what is only ever read whole.
 """
 # SQLModel declares __tablename__ as a declared_attr, yet documents plain strings:
 # pyright: reportAssignmentType=false
@@ -60,17 +60,24 @@ class AblationRow(Table, table=True):
 
 
 class JobRow(Table, table=True):
-    """What a user asked for, and where it is."""
+    """
+    A job: its specification, its state, and what became of it.
+
+    `spec` holds everything that was asked for. Columns beside it that repeat a part of it exist
+    because SQL filters by them; `jobs.spec_columns` writes them together.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         ForeignKeyConstraint(["ablation"], ["ablations.id"]),
         _one_of("state", JobState, "state"),
         _one_of("outcome", Outcome, "outcome", nullable=True),
-        CheckConstraint("(command IS NULL) <> (script IS NULL)", "command_or_script"),
-        CheckConstraint("gpus >= 0", "gpus"),
-        # A share is part of one card, and says how much of it.
-        CheckConstraint("NOT share OR (gpus = 1 AND gpu_memory_bytes IS NOT NULL)", "share"),
+        # A share is part of one GPU, and states how much of it.
+        CheckConstraint(
+            "NOT json_extract(spec, '$.share') OR (json_extract(spec, '$.gpus') = 1 "
+            "AND json_extract(spec, '$.gpu_memory') IS NOT NULL)",
+            "share",
+        ),
         CheckConstraint(
             "(state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)", "ended"
         ),
@@ -81,30 +88,15 @@ class JobRow(Table, table=True):
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, primary_key=True)
-    name: str
+    spec: str  # JSON of JobSpec with its name, GPUs and folder filled in; see store/specs.py
+    name: str  # of the spec; searched
+    command_text: str  # the spec's command as one line, or its script; searched
+    notifies: bool  # whether the spec has webhooks
     state: str
     outcome: str | None = None
     message: str | None = None
     user: str
     uid: int
-    command: str | None = None  # JSON: a list or a line
-    script: str | None = None
-    gpus: int
-    gpu_memory_bytes: int | None = None
-    share: bool
-    workdir: str
-    env: str  # JSON
-    python: str | None = None
-    priority: int
-    time_limit_s: float | None = None
-    grace_s: float
-    warn_before_s: float
-    retries: int
-    on_oom: str | None = None  # JSON list of ladder steps
-    not_before: float | None = None
-    preemptible: bool
-    labels: str  # JSON
-    notify: str  # JSON
     warnings: str  # JSON
     queued_at: float
     started_at: float | None = None
@@ -113,7 +105,7 @@ class JobRow(Table, table=True):
     attempts: int = 0  # how many were made
     failures: int = 0  # how many of them count against `retries`
     oom_steps: int = 0  # how many steps of the ladder were taken
-    ready_at: float | None = None  # since when only GPUs and limits keep it
+    ready_at: float | None = None  # since when only GPUs and limits block it
     ablation: str | None = None
     snapshot: str | None = None  # JSON of the code it runs, where that is frozen
 
@@ -148,7 +140,7 @@ class AttemptRow(Table, table=True):
     stop_reason: str | None = None
     created_at: float
     started_at: float | None = None
-    saved_at: float | None = None  # when it last told of a whole checkpoint
+    saved_at: float | None = None  # when it last reported a whole checkpoint
     ended_at: float | None = None
     released_at: float | None = None
     exit_code: int | None = None

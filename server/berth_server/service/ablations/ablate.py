@@ -184,7 +184,7 @@ def _known(
     if before is None:
         return []
     records = jobs.page(server.db.read, labels=[(LABEL, spec.name)], limit=_MOST)
-    return [frozenset(jobs.labels_of(record).items()) for record in records if record.ablation]
+    return [frozenset(record.spec.labels.items()) for record in records if record.ablation]
 
 
 def _mine(server: ServerState, caller: Caller, spec: AblationSpec) -> AblationRecord | None:

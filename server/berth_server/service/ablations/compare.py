@@ -71,7 +71,7 @@ def gather(found: Sources) -> Ablation:
         curve = read_metrics(record.id, tries[-1] if tries else None, record.uid, _ALL_POINTS)
         last, best, step = extremes(curve.points)
         runs.append(AblationRun.model_construct(job=job, last=last, best=best, step=step))
-    labels = [jobs.labels_of(record) for record in found.records]
+    labels = [record.spec.labels for record in found.records]
     names = dict.fromkeys(name for one in labels for name in one if name != LABEL)
     return Ablation.model_construct(
         id=found.id,

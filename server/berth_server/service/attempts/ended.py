@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from berth.protocol.internal import ObservedAttempt
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
@@ -67,8 +65,8 @@ def _next_state(
         step = steps[job.oom_steps].replace("_", " ")
         told = f"{message.rstrip('.')}; it is queued again with the next step, {step}."
         _again(tx, job, told, {"oom_steps": job.oom_steps + 1})
-    elif outcome not in _NEVER_RETRIED and job.failures < job.retries:
-        left = job.retries - job.failures - 1
+    elif outcome not in _NEVER_RETRIED and job.failures < job.spec.retries:
+        left = job.spec.retries - job.failures - 1
         after = f"{left} more after this" if left else "for the last time"
         told = f"{message.rstrip('.')}; it is queued again ({after})."
         _again(tx, job, told, {"failures": job.failures + 1})
@@ -93,8 +91,8 @@ def _again(tx: Transaction, job: JobRecord, message: str, columns: dict[str, obj
     set_job_state(tx, job.id, first_state(tx, job), message, number=job.attempts, columns=columns)
 
 
-def _ladder(job: JobRecord) -> list[str]:
-    return json.loads(job.on_oom) if job.on_oom else []
+def _ladder(job: JobRecord) -> tuple[str, ...]:
+    return job.spec.on_oom.steps if job.spec.on_oom else ()
 
 
 def _outcome(record: AttemptRecord, seen: ObservedAttempt) -> Outcome:

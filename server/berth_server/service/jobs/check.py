@@ -40,6 +40,12 @@ class Prepared:
     view: CommandView
     snapshot: CodeSnapshot | None = None
 
+    @property
+    def resolved(self) -> JobSpec:
+        """The spec with its name, GPUs and folder filled in, as the queue stores it."""
+        filled = {"name": self.name, "gpus": self.gpus, "workdir": self.workdir}
+        return self.spec.model_copy(update=filled)
+
 
 def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
     """
@@ -114,7 +120,8 @@ def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
 
 def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
     """Raise Conflict when the box as it is now could never hold a job of earlier days."""
-    wrong = _too_big(record.gpus, record.gpu_memory_bytes, box, share=bool(record.share))
+    spec = record.spec
+    wrong = _too_big(record.gpus, spec.gpu_memory, box, share=spec.share)
     if wrong:
         raise Conflict(wrong[1])
 

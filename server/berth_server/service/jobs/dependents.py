@@ -12,7 +12,8 @@ from berth_server.store.records import JobRecord
 
 def first_state(tx: Transaction, record: JobRecord) -> JobState:
     """Where a job that nobody holds belongs: `waiting` for something, or `queued`."""
-    if record.not_before is not None and record.not_before > tx.now:
+    not_before = record.spec.not_before
+    if not_before is not None and not_before.timestamp() > tx.now:
         return JobState.WAITING
     for _, state, _ in jobs.dependencies(tx, [record.id]).get(record.id, ()):
         if state != JobState.SUCCEEDED.value:

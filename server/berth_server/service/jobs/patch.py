@@ -36,30 +36,34 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     if state not in PENDING_STATES:
         verb = has_ended(state) if state.is_final else f"is {state.value}"
         raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
-    limit = patch.time_limit
-    _keeps_its_warning(record, limit)
-    values: dict[str, Any] = {
-        "name": patch.name,
-        "priority": patch.priority,
-        "time_limit_s": None if limit is None else limit.total_seconds(),
-    }
+    _keeps_its_warning(record, patch.time_limit)
     changes = {
-        column: value
-        for column, value in values.items()
-        if column.removesuffix("_s") in given and getattr(record, column) != value
+        name: getattr(patch, name)
+        for name in JobPatch.model_fields
+        if name in given and getattr(record.spec, name) != getattr(patch, name)
     }
     if not changes:
         return
     with change(server, caller.user) as tx:
-        jobs.change(tx, job_id, changes)
-        told = ", ".join(column.removesuffix("_s").replace("_", " ") for column in changes)
-        message = f"{caller.user} changed its {told}."
-        events.write(tx, "job.changed", message, job_id=job_id, data=changes)
+        jobs.change(tx, job_id, jobs.spec_columns(record.spec.model_copy(update=changes)))
+        fields = ", ".join(name.replace("_", " ") for name in changes)
+        message = f"{caller.user} changed its {fields}."
+        events.write(tx, "job.changed", message, job_id=job_id, data=_event_data(changes))
+
+
+def _event_data(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the new values as an event shows them: durations in seconds, named `…_s`."""
+    return {
+        f"{name}_s" if name == "time_limit" else name: (
+            value.total_seconds() if isinstance(value, timedelta) else value
+        )
+        for name, value in changes.items()
+    }
 
 
 def _keeps_its_warning(record: JobRecord, limit: timedelta | None) -> None:
     """A warning that was asked for has to fit into the limit; the default stands for any."""
-    warning = timedelta(seconds=record.warn_before_s)
+    warning = record.spec.warn_before
     if limit is None or warning <= limit or warning == WARN_BEFORE:
         return
     sentence = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,13 +11,13 @@ import structlog
 from pydantic_core import from_json
 
 from berth.protocol.events import Event
-from berth.protocol.jobs import Attempt, CodeSnapshot, Job, LaunchFacts, OomLadder
+from berth.protocol.jobs import Attempt, CodeSnapshot, Job, JobSpec, LaunchFacts
 from berth.protocol.message import Message
 from berth.protocol.placement import Placement
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.service.scheduling.cache import moment, seconds
+from berth_server.service.scheduling.cache import moment
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs
@@ -132,6 +132,12 @@ class _Outlook:
         return explain(seen, plan, job_id).summary_parts
 
 
+_FROM_SPEC = (JobSpec.model_fields.keys() & Job.model_fields.keys()) - {
+    *("depends_on", "notify", "snapshot"),
+}
+"""Fields of the spec that a job shows as they are."""
+
+
 def _job(
     record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], outlook: _Outlook
 ) -> Job:
@@ -139,35 +145,19 @@ def _job(
     pending = record.state in _PENDING
     reason = outlook.reason(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
+    spec = record.spec.__dict__
     return Job.model_construct(
+        **{name: spec[name] for name in _FROM_SPEC},
         id=record.id,
-        name=record.name,
         state=JobState(record.state),
         outcome=None if record.outcome is None else Outcome(record.outcome),
         message=record.message or (last.message if last is not None else None),
         user=record.user,
-        command=None if record.command is None else from_json(record.command),
-        script=record.script,
-        gpus=record.gpus,
-        gpu_memory=record.gpu_memory_bytes,
-        share=bool(record.share),
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
-        workdir=record.workdir,
-        env=from_json(record.env),
-        python=record.python,
-        priority=record.priority,
-        time_limit=seconds(record.time_limit_s),
-        grace=timedelta(seconds=record.grace_s),
-        warn_before=timedelta(seconds=record.warn_before_s),
-        retries=record.retries,
-        on_oom=_ladder(record),
         depends_on=depends_on,
-        not_before=None if record.not_before is None else moment(record.not_before),
-        labels=from_json(record.labels),
-        preemptible=bool(record.preemptible),
         snapshot=snapshot_of(record),
-        notify=[_without_credentials(url) for url in from_json(record.notify)],
+        notify=[_without_credentials(url) for url in record.spec.notify],
         attempts=[_attempt(attempt) for attempt in tries],
         queued_at=moment(record.queued_at),
         started_at=None if record.started_at is None else moment(record.started_at),
@@ -209,12 +199,6 @@ def _attempt(record: AttemptRecord) -> Attempt:
 def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
     """The code that a job runs, where it is frozen."""
     return None if record.snapshot is None else CodeSnapshot.model_validate_json(record.snapshot)
-
-
-def _ladder(record: JobRecord) -> OomLadder | None:
-    if record.on_oom is None:
-        return None
-    return OomLadder.model_construct(steps=tuple(from_json(record.on_oom)))
 
 
 def _without_credentials(url: str) -> str:

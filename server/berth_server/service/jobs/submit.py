@@ -198,8 +198,6 @@ def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: st
 
 
 _FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
-# One for all: `dumps` would make another for each call with an option.
-_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def new_record(
@@ -210,42 +208,15 @@ def new_record(
     now: float,
     ablation: str | None = None,
 ) -> JobRecord:
-    """The row of a new job."""
-    spec = one.spec
+    """Return the row of a new job."""
     return JobRecord(
         id=job_id,
-        name=one.name,
+        spec=one.resolved,
         state=state.value,
-        outcome=None,
-        message=None,
         user=caller.user,
         uid=caller.uid,
-        command=None if spec.command is None else _json(spec.command),
-        script=spec.script,
-        gpus=one.gpus,
-        gpu_memory_bytes=spec.gpu_memory,
-        share=int(spec.share),
-        workdir=one.workdir,
-        env=_json(spec.env) if spec.env else "{}",
-        python=spec.python,
-        priority=spec.priority,
-        time_limit_s=None if spec.time_limit is None else spec.time_limit.total_seconds(),
-        grace_s=spec.grace.total_seconds(),
-        warn_before_s=spec.warn_before.total_seconds(),
-        retries=spec.retries,
-        on_oom=None if spec.on_oom is None else json.dumps(spec.on_oom.steps),
-        not_before=None if spec.not_before is None else spec.not_before.timestamp(),
-        preemptible=int(spec.preemptible),
-        labels=_json(spec.labels) if spec.labels else "{}",
-        notify=json.dumps(spec.notify) if spec.notify else "[]",
-        warnings=_json(one.warnings) if one.warnings else "[]",
         queued_at=now,
-        started_at=None,
-        ended_at=None,
-        exit_code=None,
-        attempts=0,
-        failures=0,
-        oom_steps=0,
+        warnings=json.dumps(one.warnings, ensure_ascii=False) if one.warnings else "[]",
         ready_at=now if state is JobState.QUEUED else None,
         ablation=ablation,
         snapshot=None if one.snapshot is None else one.snapshot.model_dump_json(),
@@ -254,8 +225,8 @@ def new_record(
 
 def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
     count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
-    if record.share:
-        count = f"{gib_used(record.gpu_memory_bytes or 0)} of a GPU"
+    if record.share_bytes is not None:
+        count = f"{gib_used(record.share_bytes)} of a GPU"
     message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
     data = f'{{"state":"{record.state}"}}'
     return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)

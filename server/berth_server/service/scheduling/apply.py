@@ -43,7 +43,7 @@ def _start(
     seen = server.worker_state.by_uuid
     gpus = sorted((seen[uuid] for uuid in start.gpu_uuids), key=lambda gpu: gpu.index)
     number = job.attempts + 1
-    steps = json.loads(job.on_oom)[: job.oom_steps] if job.on_oom else []
+    steps = job.spec.on_oom.steps[: job.oom_steps] if job.spec.on_oom else ()
     record = AttemptRecord(
         job_id=job.id,
         number=number,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, LeasedGpu
@@ -151,9 +151,11 @@ class Board:
                 self.cells.setdefault(record.ablation, set()).add(record.id)
             if not record.gpus:
                 self.without_gpus.add(record.id)
-            if record.state == JobState.WAITING.value and (record.not_before or 0) > now:
-                assert record.not_before is not None
-                self.timed[record.id] = record.not_before
+            not_before = record.spec.not_before
+            if not_before is not None and record.state == JobState.WAITING.value:
+                at = not_before.timestamp()
+                if at > now:
+                    self.timed[record.id] = at
 
         self._read_ablations(reader, (record.ablation for record in records))
 
@@ -186,7 +188,7 @@ class Board:
 
     def _put(self, reader: Reader, record: AttemptRecord, job: JobRecord) -> None:
         key = (record.job_id, record.number)
-        memory = job.gpu_memory_bytes if job.share else None
+        memory = job.share_bytes
         self.alive[key] = record
         view = self.running[key] = _running_view(
             record,
@@ -224,11 +226,6 @@ def moment(value: float) -> datetime:
     return datetime.fromtimestamp(value, UTC)
 
 
-def seconds(value: float | None) -> timedelta | None:
-    """Seconds as a length of time."""
-    return None if value is None else timedelta(seconds=value)
-
-
 def leased_gpus(record: AttemptRecord) -> tuple[LeasedGpu, ...]:
     """The GPUs of an attempt, in index order."""
     return tuple(
@@ -247,6 +244,7 @@ def _job_view(
     estimate: Estimate | None,
     group: str | None,
 ) -> JobView:
+    spec = record.spec
     return JobView(
         id=record.id,
         name=record.name,
@@ -254,19 +252,19 @@ def _job_view(
         state=JobState(record.state),
         gpus=record.gpus,
         queued_at=moment(record.queued_at),
-        gpu_memory_bytes=record.gpu_memory_bytes,
-        priority=record.priority,
-        time_limit=seconds(record.time_limit_s),
-        preemptible=bool(record.preemptible),
+        gpu_memory_bytes=spec.gpu_memory,
+        priority=spec.priority,
+        time_limit=spec.time_limit,
+        preemptible=spec.preemptible,
         dependencies=tuple(
             DependencyView(job_id=other, state=JobState(state), name=name)
             for other, state, name in dependencies
         ),
-        not_before=None if record.not_before is None else moment(record.not_before),
+        not_before=spec.not_before,
         estimate=estimate,
         group=group,
         eligible_at=None if record.ready_at is None else moment(record.ready_at),
-        share=bool(record.share),
+        share=spec.share,
         ablation=record.ablation,
     )
 
@@ -285,14 +283,14 @@ def _running_view(
         name=job.name,
         gpu_uuids=_uuids(record),
         started_at=None if record.started_at is None else moment(record.started_at),
-        time_limit=seconds(job.time_limit_s),
+        time_limit=job.spec.time_limit,
         stopping=record.stop_reason is not None or record.state == "ended",
-        priority=job.priority,
-        preemptible=bool(job.preemptible),
+        priority=job.spec.priority,
+        preemptible=job.spec.preemptible,
         saved_at=None if record.saved_at is None else moment(record.saved_at),
         estimate=estimate,
         group=group,
-        memory_bytes=job.gpu_memory_bytes if job.share else None,
+        memory_bytes=job.share_bytes,
         part=part_of_card,
         eligible_at=moment(job.queued_at if job.ready_at is None else job.ready_at),
         ablation=job.ablation,
@@ -304,6 +302,7 @@ def _desired(
 ) -> DesiredAttempt:
     reason = record.stop_reason or record.outcome
     stopping = record.stop_reason is not None or record.state == "ended"
+    spec = job.spec
     return DesiredAttempt(
         attempt=record.id,
         token=record.token,
@@ -314,19 +313,19 @@ def _desired(
         number=record.number,
         user=job.user,
         uid=job.uid,
-        command=None if job.command is None else json.loads(job.command),
-        script=job.script,
+        command=spec.command,
+        script=spec.script,
         workdir=job.workdir,
-        env=json.loads(job.env) | json.loads(record.extra_env),
+        env=spec.env | json.loads(record.extra_env),
         snapshot=_frozen(job, archive),
-        python=job.python,
+        python=spec.python,
         gpus=leased_gpus(record),
         master_port=record.master_port,
-        time_limit=seconds(job.time_limit_s),
-        grace=timedelta(seconds=job.grace_s),
-        warn_before=timedelta(seconds=job.warn_before_s),
-        gpu_memory=job.gpu_memory_bytes,
-        share=bool(job.share),
+        time_limit=spec.time_limit,
+        grace=spec.grace,
+        warn_before=spec.warn_before,
+        gpu_memory=spec.gpu_memory,
+        share=spec.share,
     )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from berth.commands import CommandError
+from berth.protocol.jobs import JobSpec
 from berth_server.core.estimate import Estimate, History, RunKey
 from berth_server.core.gpu_share import part
 from berth_server.core.model import Usage
 from berth_server.core.settings import PolicySettings
 from berth_server.service.jobs.check import read_command
 from berth_server.store import attempts, gpus
-from berth_server.store.attempts import Run
 from berth_server.store.database import Reader
 from berth_server.store.records import AttemptRecord, JobRecord
 
@@ -47,7 +46,7 @@ class Past:
     def load(self, reader: Reader, now: float) -> None:
         """Read what is known."""
         for run in reversed(attempts.runs(reader, _RUNS)):
-            self._history.record(_key(run), run.length_s)
+            self._history.record(_key(run.user, run.spec), run.length_s)
         self._month = self._month_of(now)
         since = min(now - _HALF_LIVES * self._half_life_s, self._month)
         for span in gpus.lease_spans(reader, since):
@@ -57,10 +56,7 @@ class Past:
 
     def ran(self, job: JobRecord, length_s: float) -> None:
         """A run of a job came to its own good end."""
-        run = Run(
-            job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s, length_s
-        )
-        self._history.record(_key(run), length_s)
+        self._history.record(_key(job.user, job.spec), length_s)
 
     def gave_back(self, record: AttemptRecord, board: Board, now: float) -> None:
         """An attempt is being released. Telling it again, after a rollback, changes nothing."""
@@ -81,8 +77,7 @@ class Past:
 
     def estimate(self, job: JobRecord) -> Estimate | None:
         """How long a job may run; None when nothing like it ran before."""
-        key = _kind(job.user, job.gpus, job.command, job.script, job.labels, job.time_limit_s)
-        return self._history.estimate(key)
+        return self._history.estimate(_key(job.user, job.spec))
 
     @property
     def sizes(self) -> Mapping[int, int]:
@@ -136,33 +131,35 @@ def _by_group(users: dict[str, Usage], group_of: Callable[[str], str | None]) ->
     return groups
 
 
-def _key(run: Run) -> RunKey:
-    return _kind(run.user, run.gpus, run.command, run.script, run.labels, run.time_limit_s)
+def _key(user: str, spec: JobSpec) -> RunKey:
+    command = tuple(spec.command) if isinstance(spec.command, list) else spec.command
+    ablation = spec.labels.get("ablation", "")
+    return _kind(user, spec.gpus or 0, command, spec.script, ablation, spec.time_limit)
 
 
 @lru_cache(maxsize=_KINDS)
 def _kind(
     user: str,
     gpus: int,
-    command: str | None,
+    command: tuple[str, ...] | str | None,
     script: str | None,
-    labels: str,
-    limit_s: float | None,
+    ablation: str,
+    limit: timedelta | None,
 ) -> RunKey:
-    """What kind of run a row tells of; queues hold the same kind many times."""
+    """The kind of run that a job is; queues hold the same kind many times."""
     return RunKey(
         user=user,
         script=_script(command, script),
         gpus=gpus,
-        ablation=json.loads(labels).get("ablation", ""),
-        limit_s=limit_s,
+        ablation=ablation,
+        limit_s=None if limit is None else limit.total_seconds(),
     )
 
 
-def _script(command: str | None, script: str | None) -> str:
-    """What is run: the script's path, else the first words."""
+def _script(command: tuple[str, ...] | str | None, script: str | None) -> str:
+    """The script's path, else the first words of the command."""
     try:
-        view = read_command(None if command is None else json.loads(command), script)
+        view = read_command(list(command) if isinstance(command, tuple) else command, script)
     except CommandError:
         return ""
     return view.script_path or view.text[:80]
