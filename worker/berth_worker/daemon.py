@@ -21,8 +21,8 @@ from berth.daemons.lock import Lock
 from berth.protocol.internal import WorkerReport
 from berth_worker.attempts.boot import BootNote
 from berth_worker.attempts.supervisor import Supervisor
-from berth_worker.devices import Devices, DevicesError, choose_devices
-from berth_worker.devices.lease_audit import Audit
+from berth_worker.devices import Devices, DevicesError, detect_devices
+from berth_worker.devices.lease_audit import LeaseAudit
 from berth_worker.devices.sampling import Sampler
 from berth_worker.fence import Fence, probe
 from berth_worker.launch import HostContext, ShimLauncher
@@ -65,7 +65,7 @@ def _run(settings: Settings) -> int:
             call()
 
     try:
-        devices = choose_devices(settings.gpus, settings.home, on_change)
+        devices = detect_devices(settings.gpus, settings.home, on_change)
     except DevicesError as error:
         print(f"berth worker: {error}", file=sys.stderr)
         return 1
@@ -117,8 +117,8 @@ async def _serve(
             sampler,
             supervisor,
         )
-        audit = Audit(supervisor)
-        await sampler.look()
+        audit = LeaseAudit(supervisor)
+        await sampler.sample()
         tasks.start_soon(link.send_reports)
         tasks.start_soon(link.listen, supervisor.apply)
         tasks.start_soon(_keep_looking, sampler, audit, supervisor, reporter, link, wake)
@@ -132,7 +132,7 @@ async def _serve(
 
 async def _keep_looking(
     sampler: Sampler,
-    audit: Audit,
+    audit: LeaseAudit,
     supervisor: Supervisor,
     reporter: Reporter,
     link: Link,
@@ -145,7 +145,7 @@ async def _keep_looking(
         wake[:] = [lambda asked=asked: anyio.from_thread.run_sync(asked.set, token=loop)]
         with anyio.move_on_after(_LOOK_EVERY_S):
             await asked.wait()
-        audit.check(await sampler.look())
+        audit.check(await sampler.sample())
         supervisor.check_checkpoints()
         if reporter.due:
             link.report_soon()

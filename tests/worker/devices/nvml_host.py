@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from berth_worker.devices import AttemptProcesses, Devices, DevicesError, choose_devices
+from berth_worker.devices import AttemptProcesses, Devices, DevicesError, detect_devices
 from berth_worker.devices.nvml import devices as nvml_devices
 from berth_worker.devices.nvml import driver, pids, xids
 
@@ -66,7 +66,7 @@ class Host:
             setattr(module[where], attribute, value)
         self.changes = 0
         try:
-            self.devices = choose_devices(
+            self.devices = detect_devices(
                 request["setting"], Path(request["home"]), on_change=self._changed
             )
         except DevicesError as error:

@@ -10,10 +10,10 @@ import pytest
 
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
 from berth.protocol.states import FenceKind
-from berth_worker.devices import choose_devices
+from berth_worker.devices import detect_devices
 from berth_worker.devices.models import MODELS
 from berth_worker.devices.nvml import xids
-from berth_worker.devices.simulation_file import Control
+from berth_worker.devices.simulation_file import Simulation
 
 TEXT = (Path(__file__).parents[3] / "docs" / "devices.md").read_text()
 
@@ -21,7 +21,7 @@ TEXT = (Path(__file__).parents[3] / "docs" / "devices.md").read_text()
 @pytest.mark.parametrize(
     "name",
     sorted(
-        {*GpuSnapshot.model_fields, *BoxSnapshot.model_fields, *Control.model_fields}
+        {*GpuSnapshot.model_fields, *BoxSnapshot.model_fields, *Simulation.model_fields}
         - {"taken_at", "source", "gpus", "host_memory_total_bytes", "host_memory_available_bytes"}
     ),
 )
@@ -49,9 +49,9 @@ def test_the_example_of_the_control_file_works(tmp_path):
     (example,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "simulated.json").write_text(example)
 
-    gpus = choose_devices("sim:8", tmp_path).snapshot({}).gpus
+    gpus = detect_devices("sim:8", tmp_path).snapshot({}).gpus
 
-    assert json.loads(example).keys() == Control.model_fields.keys()
+    assert json.loads(example).keys() == Simulation.model_fields.keys()
     assert [p.user for p in gpus[3].processes] == ["bob"]
     assert not gpus[2].health.ok
     assert gpus[1].memory_used_bytes == 2 * 1024**3

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.protocol.gpus import BoxSnapshot
-from berth_worker.devices import AttemptProcesses, Devices, DevicesError, choose_devices
+from berth_worker.devices import AttemptProcesses, Devices, DevicesError, detect_devices
 from berth_worker.devices.models import MODELS
 
 GIB = 1024**3
@@ -66,7 +66,7 @@ def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture
 def devices(tmp_path) -> Devices:
     """Eight H100s."""
-    return choose_devices("sim:8", tmp_path)
+    return detect_devices("sim:8", tmp_path)
 
 
 def lease(devices: Devices, *indices: int, pids=(), attempt: str = "42.1"):
@@ -104,7 +104,7 @@ def seen(devices: Devices, attempts, expected: dict[int, set[int]]) -> BoxSnapsh
 @given(count=st.integers(1, 64), model=st.sampled_from(sorted(MODELS)))
 def test_any_number_of_any_model(tmp_path_factory, count, model):
     """Every box that may be asked for is whole: distinct cards, a square matrix, idle, well."""
-    devices = choose_devices(f"sim:{count}x{model}", tmp_path_factory.getbasetemp())
+    devices = detect_devices(f"sim:{count}x{model}", tmp_path_factory.getbasetemp())
 
     snapshot = devices.snapshot({})
 
@@ -127,9 +127,9 @@ def test_any_number_of_any_model(tmp_path_factory, count, model):
 
 def test_the_same_cards_at_every_start(tmp_path):
     """UUIDs stay over restarts and differ between models, as with real cards."""
-    once = [g.uuid for g in choose_devices("sim:8", tmp_path).snapshot({}).gpus]
-    again = [g.uuid for g in choose_devices("sim:8xH100-80GB", tmp_path).snapshot({}).gpus]
-    other = [g.uuid for g in choose_devices("sim:8xA100-40GB", tmp_path).snapshot({}).gpus]
+    once = [g.uuid for g in detect_devices("sim:8", tmp_path).snapshot({}).gpus]
+    again = [g.uuid for g in detect_devices("sim:8xH100-80GB", tmp_path).snapshot({}).gpus]
+    other = [g.uuid for g in detect_devices("sim:8xA100-40GB", tmp_path).snapshot({}).gpus]
 
     assert once == again
     assert not set(once) & set(other)
@@ -149,7 +149,7 @@ def test_the_same_cards_at_every_start(tmp_path):
 def test_settings_that_mean_nothing(tmp_path, setting, part):
     """A setting that is not understood is refused with what may be written."""
     with pytest.raises(DevicesError, match=part) as refusal:
-        choose_devices(setting, tmp_path)
+        detect_devices(setting, tmp_path)
 
     assert f"BERTH_GPUS={setting}" in str(refusal.value)
 
@@ -157,7 +157,7 @@ def test_settings_that_mean_nothing(tmp_path, setting, part):
 @pytest.mark.parametrize("setting", ["sim", "SIM:8", " sim:8 ", "sim:8xh100", "sim:8xH100-80gb"])
 def test_settings_may_be_written_freely(tmp_path, setting):
     """Case, blanks and the memory of a model do not matter."""
-    gpus = choose_devices(setting, tmp_path).snapshot({}).gpus
+    gpus = detect_devices(setting, tmp_path).snapshot({}).gpus
 
     assert [g.name for g in gpus] == ["NVIDIA H100 80GB HBM3"] * 8
 
@@ -342,7 +342,7 @@ def test_gpus_that_are_not_there_are_passed_over(tmp_path):
     """A control file for a larger box does no harm to a smaller one."""
     lists = {"outsiders": [{"gpu": 9}], "faults": [{"gpu": 9}], "leftovers": [{"gpu": 9}]}
     (tmp_path / "simulated.json").write_text(json.dumps({**lists, "mig": [9]}))
-    devices = choose_devices("sim:2", tmp_path)
+    devices = detect_devices("sim:2", tmp_path)
 
     gpus = devices.snapshot({}).gpus
 

@@ -15,7 +15,7 @@ import time
 import structlog
 
 from berth import home
-from berth_worker.devices import DevicesError, choose_devices
+from berth_worker.devices import DevicesError, detect_devices
 from berth_worker.fence import probe
 
 _ROUNDS = 20
@@ -26,7 +26,7 @@ def main() -> int:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     setting = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BERTH_GPUS", "auto")
     try:
-        devices = choose_devices(setting, home.resolve().folder)
+        devices = detect_devices(setting, home.resolve().folder)
     except DevicesError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Which GPUs there are: what `BERTH_GPUS` asks for, against what the box has."""
+"""Detection of the GPUs: the setting `BERTH_GPUS` and the hardware of the box."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 64
 _log = structlog.get_logger(__name__)
 
 
-def choose_devices(
+def detect_devices(
     setting: str, home: Path, on_change: Callable[[], None] | None = None
 ) -> Devices:
     """
@@ -28,7 +28,7 @@ def choose_devices(
 
     `auto` is NVML where it finds a GPU, else eight simulated ones; `nvml`; `sim:8`;
     `sim:8xH100-80GB`. `on_change` is called, from a thread of the device layer, when a fault
-    has arrived that should not wait for the next look. Raises DevicesError.
+    has arrived that should not wait for the next snapshot. Raises DevicesError.
     """
     wanted = setting.strip()
     simulated = _SIMULATED.fullmatch(wanted)
@@ -54,10 +54,10 @@ def _open_nvml(
     home: Path, on_change: Callable[[], None] | None, *, required: bool
 ) -> Devices | None:
     """
-    Open NVML; None when it may be left out and shows no GPU.
+    Open NVML; return None when it shows no GPU and is not required.
 
-    A driver that is installed but does not answer is waited for where a GPU is on the bus: a
-    box that comes up before its driver must not put people's jobs on simulated GPUs.
+    If a GPU is on the bus, Berth waits for an installed driver that does not answer: a box that
+    boots before its driver must not put jobs on simulated GPUs.
     """
     # The binding costs 60 ms to import and is of no use on a laptop.
     from berth_worker.devices.nvml import DriverGoneError, LibraryMissingError, NvmlDevices

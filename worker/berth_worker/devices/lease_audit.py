@@ -1,4 +1,4 @@
-"""Whether every job is where it should be: what the driver shows against the leases."""
+"""Lease audit: the processes that the driver shows against the attempts' leases."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from berth_worker.attempts.supervisor import Supervisor
 _log = structlog.get_logger(__name__)
 
 
-class Audit:
+class LeaseAudit:
     """
-    Looks every snapshot over.
+    Checks every snapshot for attempts outside their leases.
 
-    The server decides what becomes of an escape: it sees it in the same snapshot, where each
-    process carries its attempt. Here it is logged, once, and remembered until the end.
+    The server decides what happens to an escaped attempt: it sees the same snapshot, in which each
+    process carries its attempt. Here an escape is logged once.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
         """`supervisor` knows the leases."""
         self._supervisor = supervisor
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def check(self, snapshot: BoxSnapshot) -> None:
-        """Note who is where."""
+        """Record the pids of each attempt and log escapes."""
         for attempt, uuid, pid in on_gpus(snapshot):
             self._supervisor.add_seen_pid(attempt, pid)
             lease = self._supervisor.lease(attempt)
-            if lease and uuid not in lease and (attempt, uuid) not in self._told:
-                self._told.add((attempt, uuid))
+            if lease and uuid not in lease and (attempt, uuid) not in self._logged:
+                self._logged.add((attempt, uuid))
                 _log.warning(
-                    "a job is on a GPU that is not its own",
+                    "a job runs on a GPU outside its lease",
                     action="audit.escaped",
                     attempt=attempt,
                     gpu=uuid,
@@ -40,7 +40,7 @@ class Audit:
 
 
 def on_gpus(snapshot: BoxSnapshot) -> list[tuple[str, str, int]]:
-    """Attempt, GPU and pid of every process that belongs to an attempt."""
+    """Return attempt, GPU and pid of every process that belongs to an attempt."""
     return [
         (process.attempt, gpu.uuid, process.pid)
         for gpu in snapshot.gpus

@@ -9,7 +9,7 @@ _MIB = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a simulated GPU takes from its model. Figures are those the driver reports."""
+    """A GPU model, with the figures that the driver reports."""
 
     short: str
     """As written in `BERTH_GPUS`."""
@@ -18,7 +18,7 @@ class Model:
     power_limit_w: float
     idle_power_w: float
     link: str
-    """NVLink between any two; empty where the cards meet over PCIe only."""
+    """NVLink between any two; empty where the GPUs are joined by PCIe only."""
 
 
 def _model(short: str, name: str, mib: int, limit_w: float, idle_w: float, link: str) -> Model:

@@ -1,4 +1,4 @@
-"""What the kernel knows of the NVIDIA GPUs on the PCI bus, without their driver."""
+"""NVIDIA GPUs on the PCI bus, as the kernel lists them without their driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SYS = Path("/sys")
 
 
 def nvidia_gpus(sys: Path = SYS) -> list[str]:
-    """The kernel's names (0000:18:00.0) of all NVIDIA display and 3D controllers, sorted."""
+    """Return the kernel's names (0000:18:00.0) of all NVIDIA display and 3D controllers, sorted."""
     found = [
         vendor.parent.name
         for vendor in sys.glob("bus/pci/devices/*/vendor")
@@ -24,13 +24,13 @@ def sysfs_name(bus_id: str) -> str:
 
 
 def numa_node(bus_id: str, sys: Path = SYS) -> int | None:
-    """The NUMA node a card hangs on; None where the box has only one or does not tell."""
+    """Return a GPU's NUMA node; None where the box has only one or does not say."""
     node = _text(sys / "bus/pci/devices" / sysfs_name(bus_id) / "numa_node")
     return int(node) if node.isdigit() else None
 
 
 def drm_nodes(name: str, sys: Path = SYS) -> list[str]:
-    """The names in /dev/dri (card1, renderD128) of the card with the kernel's name."""
+    """Return the names in /dev/dri (card1, renderD128) of the GPU with this kernel name."""
     return sorted(path.name for path in sys.glob(f"bus/pci/devices/{name}/drm/*"))
 
 

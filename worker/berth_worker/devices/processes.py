@@ -1,13 +1,12 @@
 """
-Which process belongs to which attempt, and who a process is.
+Attribution of processes to attempts, and their description for people.
 
-A process is known by pid and start ticks together: a pid alone may have been given to
-somebody else. An attempt's processes are the descendants of its shim (the shim is a
-subreaper, so orphans stay below it) and, should the shim have been killed, every process
-that carries the attempt's mark in its environment: `BERTH_ATTEMPT` together with a
-`BERTH_RUN_DIR` below this Berth's own home, because several may run on one box. Once a
-process was found to belong to an attempt it belongs to it until it ends, even when it
-clears its environment and its parents die.
+A process is identified by pid and start ticks together: a pid alone may have been reused. An
+attempt's processes are the descendants of its shim (the shim is a subreaper, so orphans stay
+below it) and, if the shim was killed, every process that carries the attempt's mark in its
+environment: `BERTH_ATTEMPT` together with a `BERTH_RUN_DIR` below this Berth's own home, because
+several Berths may run on one box. A process once attributed to an attempt stays attributed until
+it ends, even when it clears its environment and its parents die.
 """
 
 from __future__ import annotations
@@ -17,14 +16,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 import psutil
 
+from berth_worker.shim import files
+from berth_worker.shim.process_tree import Process, environment, read, table
+
 YOUNG_S = 10.0
-"""An environment is read again while a process is younger: before its exec it shows the
-parent's."""
+"""The environment of a younger process is read again: before its exec it shows the parent's."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SECRET_WORDS = frozenset(
     {"token", "secret", "password", "passwd", "passphrase", "credential", "credentials"}
@@ -34,70 +34,27 @@ _COMMAND_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """One process at one moment."""
-
-    pid: int
-    parent: int
-    started_ticks: int
-    """Clock ticks after boot; with the pid and the boot id it names one process for ever."""
-    state: str
-    """The kernel's letter; Z is a zombie, which holds nothing any more."""
-    cpu_ticks: int
-    """User and system time used so far, clock ticks."""
-    resident_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Description:
-    """Who a process is, for people. Absent values may not be read."""
+    """A process described for people. Absent values may not be read."""
 
     user: str | None
     command: str | None
     started_at: datetime | None
 
 
-def read(pid: int) -> Process | None:
-    """Read one process; None when there is none."""
-    line = _contents(f"/proc/{pid}/stat")
-    # The name stands in brackets and may itself hold brackets and blanks.
-    fields = line[line.rfind(b")") + 2 :].split()
-    if len(fields) < 22:
-        return None
-    return Process(
-        pid=pid,
-        state=fields[0].decode(),
-        parent=int(fields[1]),
-        cpu_ticks=int(fields[11]) + int(fields[12]),
-        started_ticks=int(fields[19]),
-        resident_bytes=int(fields[21]) * _page_size(),
-    )
-
-
 def age_s(process: Process) -> float:
-    """Seconds since a process was started (forked), to a clock tick."""
+    """Return the seconds since a process was forked, to a clock tick."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - process.started_ticks / TICKS_PER_S
 
 
 def alive(pid: int) -> bool:
-    """Whether the pid names a process that has not ended (a zombie has)."""
+    """Return whether the pid names a process that has not ended (a zombie has)."""
     process = read(pid)
     return process is not None and process.state not in {"Z", "X"}
 
 
-def table() -> dict[int, Process]:
-    """Every process of the box, by pid. Costs about 15 µs for each."""
-    found: dict[int, Process] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - hot path
-        if name.isdigit():
-            process = read(int(name))
-            if process is not None:
-                found[process.pid] = process
-    return found
-
-
 def tree(roots: Iterable[int], processes: Mapping[int, Process] | None = None) -> frozenset[int]:
-    """The pids of `roots` and of all their descendants, as far as they are alive."""
+    """Return the pids of `roots` and of all their descendants that are alive."""
     processes = table() if processes is None else processes
     children: dict[int, list[int]] = {}
     for process in processes.values():
@@ -112,15 +69,8 @@ def tree(roots: Iterable[int], processes: Mapping[int, Process] | None = None) -
     return frozenset(found)
 
 
-def environment(pid: int) -> dict[bytes, bytes]:
-    """The environment a process was started with; empty when it may not be read."""
-    raw = _contents(f"/proc/{pid}/environ")
-    pairs = (item.partition(b"=") for item in raw.split(b"\0") if item)
-    return {name: value for name, _, value in pairs}
-
-
 def has_open(pid: int, prefix: str) -> bool:
-    """Whether a process has a file open whose path begins so; no, where that may not be read."""
+    """Return whether a process has a file open whose path begins so; False where unreadable."""
     folder = f"/proc/{pid}/fd"
     try:
         for name in os.listdir(folder):  # noqa: PTH208 - hot path
@@ -136,13 +86,13 @@ def has_open(pid: int, prefix: str) -> bool:
 
 class ProcessBook:
     """
-    What was learned about processes, remembered by identity (pid and start ticks).
+    Cache of processes' attempts and descriptions, by identity (pid and start ticks).
 
-    Asking again costs one read of /proc/PID/stat. Not thread-safe: one owner.
+    A repeated lookup costs one read of /proc/PID/stat. Not thread-safe: one owner.
     """
 
     def __init__(self, home: Path) -> None:
-        """`home` is this Berth's state folder: marks that name another are not ours."""
+        """`home` is this Berth's state folder: marks that name another home are ignored."""
         self._runs = home / "runs"
         self._attempts: dict[tuple[int, int], str] = {}
         self._unmarked: set[tuple[int, int]] = set()
@@ -153,12 +103,12 @@ class ProcessBook:
         self, pid: int, known: Mapping[int, str], uids: Mapping[str, int] | None = None
     ) -> str | None:
         """
-        The attempt a process belongs to.
+        Return the attempt that a process belongs to.
 
-        `known` names pids whose attempt is certain (shims and the processes found below
-        them). Otherwise the process's own mark decides, then that of its parents. `uids`
-        says as whom an attempt runs: the mark of anybody else but root and ourselves is not
-        believed, so that nobody can put a process of his own on another's account.
+        `known` names pids whose attempt is certain (shims and first processes). Otherwise the
+        process's own mark decides, then that of its parents. `uids` gives the user of each
+        attempt: a mark carried by a process of another user (but root and the worker's own) is
+        ignored, so that no user can attribute a process to another user's job.
         """
         process = read(pid)
         return None if process is None else self._resolve(process, read, known, uids or {})
@@ -170,11 +120,11 @@ class ProcessBook:
         everything: Mapping[int, Process] | None = None,
     ) -> dict[str, frozenset[int]]:
         """
-        All living processes of the named attempts, from one pass over the box (`table()`).
+        Return all living processes of the named attempts, from one pass over the box (`table()`).
 
-        `shims` gives for each attempt the pids that are certainly its own (its shim, its
-        first process); they may have ended. Processes without a living relative are found by
-        their mark.
+        `shims` gives for each attempt the pids that are certainly its own (its shim, its first
+        process); they may have ended. Processes without a living relative are found by their
+        mark.
         """
         everything = table() if everything is None else everything
         living = {pid: p for pid, p in everything.items() if p.state not in {"Z", "X"}}
@@ -188,7 +138,7 @@ class ProcessBook:
         return {attempt: frozenset(pids) for attempt, pids in found.items()}
 
     def describe(self, pid: int) -> Description | None:
-        """Who a process is; None when there is no such process in this pid namespace."""
+        """Describe a process; None when there is no such process in this pid namespace."""
         process = read(pid)
         if process is None:
             return None
@@ -207,7 +157,7 @@ class ProcessBook:
         return description
 
     def forget(self, living: Mapping[int, Process]) -> None:
-        """Drop what is remembered about processes that have ended."""
+        """Drop the entries of processes that have ended."""
         identities = {(p.pid, p.started_ticks) for p in living.values()}
         self._attempts = {k: v for k, v in self._attempts.items() if k in identities}
         self._unmarked &= identities
@@ -221,11 +171,11 @@ class ProcessBook:
         uids: Mapping[str, int],
     ) -> str | None:
         """
-        Go from a process to its parents until one of them tells the attempt.
+        Walk from a process to its parents until one of them gives the attempt.
 
-        What `known` says, or the mark of an attempt whose user is known, is remembered for all
-        processes on the way. A mark of an attempt that we do not know (yet) is not: anybody
-        may carry it.
+        An attempt given by `known`, or by the mark of an attempt whose user is known, is cached
+        for all processes on the way. The mark of an attempt that is not known (yet) is not: any
+        process may carry it.
         """
         passed: list[tuple[int, int]] = []
         found: str | None = None
@@ -234,11 +184,11 @@ class ProcessBook:
         while found is None and at is not None and at.pid > 1:
             identity = (at.pid, at.started_ticks)
             found = known.get(at.pid)
-            if found is None:  # of a shim nothing is remembered: it may serve another one later
+            if found is None:
                 passed.append(identity)
                 found = self._attempts.get(identity)
             if found is None and identity not in self._unmarked:
-                found = self._mark(at.pid, uids)
+                found = self._marked_attempt(at.pid, uids)
                 certain = found is None or found in uids
                 if found is None and age_s(at) > YOUNG_S:
                     self._unmarked.add(identity)
@@ -247,7 +197,7 @@ class ProcessBook:
             self._attempts.update(dict.fromkeys(passed, found))
         return found
 
-    def _mark(self, pid: int, uids: Mapping[str, int]) -> str | None:
+    def _marked_attempt(self, pid: int, uids: Mapping[str, int]) -> str | None:
         variables = environment(pid)
         attempt = variables.get(b"BERTH_ATTEMPT", b"").decode(errors="replace")
         job, _, number = attempt.partition(".")
@@ -265,10 +215,10 @@ class ProcessBook:
 
 def shorten(argv: list[str]) -> str:
     """
-    One line for people: values of secret-looking options starred, at most 200 characters.
+    Return a command as one line of at most 200 characters, with secret-looking values starred.
 
-    Commands of others are shown to the whole lab, as `ps` shows them; the stars keep what
-    somebody should not have typed there off pages and logs.
+    The commands of all users are shown to the whole lab, as `ps` shows them; the stars keep
+    secrets typed on a command line off pages and logs.
     """
     words: list[str] = []
     hide_next = False
@@ -284,30 +234,6 @@ def shorten(argv: list[str]) -> str:
     return line if len(line) <= _COMMAND_LENGTH else line[: _COMMAND_LENGTH - 1] + "…"
 
 
-def _contents(path: str) -> bytes:
-    """A file of /proc, empty when it may not be read. Half the cost of open() and read()."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        parts: list[bytes] = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-            if len(part) < 4096:
-                break
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
-@lru_cache(maxsize=1)
-def _page_size() -> int:
-    return os.sysconf("SC_PAGE_SIZE")
-
-
 def _boot_time() -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -320,6 +246,6 @@ def _user(pid: int) -> str | None:
 
 
 def _command(pid: int) -> str | None:
-    raw = _contents(f"/proc/{pid}/cmdline")
+    raw = files.read(f"/proc/{pid}/cmdline")
     argv = [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0")]
     return shorten(argv) or None

@@ -1,4 +1,4 @@
-"""What a device layer promises, whatever is below it."""
+"""The protocol of a device layer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from berth.protocol.gpus import BoxSnapshot
 
 
 class DevicesError(Exception):
-    """The GPUs cannot be watched as asked; the message is one sentence that names the mend."""
+    """The GPUs cannot be monitored as configured; the message is one sentence that names the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptProcesses:
-    """What the worker knows of an attempt that may be on GPUs."""
+    """The lease and the known processes of an attempt that may be on GPUs."""
 
     attempt: str
     """`42.1`."""
@@ -24,7 +24,7 @@ class AttemptProcesses:
     pids: frozenset[int]
     """Pids that are certainly its own; the shim and the first process are enough."""
     uid: int | None = None
-    """As whom it runs; marks in the environments of other users' processes are not believed."""
+    """The user it runs as; marks in the environments of other users' processes are ignored."""
 
 
 class Devices(Protocol):
@@ -37,12 +37,12 @@ class Devices(Protocol):
 
     @property
     def source(self) -> Literal["nvml", "simulated"]:
-        """What stands behind the snapshots."""
+        """The source of the snapshots."""
         ...
 
     def snapshot(self, attempts: Mapping[str, AttemptProcesses]) -> BoxSnapshot:
         """
-        The box now.
+        Return the present state of the box.
 
         Processes that belong to one of `attempts`, or to any other attempt by their
         environment, carry its id; the rest are outsiders.
@@ -51,14 +51,13 @@ class Devices(Protocol):
 
     def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
         """
-        Whether an ended attempt has left its GPUs: a quick look, asked until it is true.
+        Return whether an ended attempt has left its GPUs: a quick check, repeated until True.
 
-        True when none of `pids` is on the GPUs named and no memory is in use there that no
-        process explains. A GPU that cannot be read counts as left: it is unhealthy, and
-        nothing is placed there.
+        True when none of `pids` is on these GPUs and no unexplained memory is in use there. A GPU
+        that cannot be read counts as left: it is unhealthy, and nothing is placed there.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the driver; the object is of no use afterwards."""
+        """Close the driver; the object cannot be used afterwards."""
         ...

@@ -1,4 +1,4 @@
-"""Looking at the devices, off the loop: a driver call may take its time."""
+"""Sampling of the devices in a thread: a driver call may take long."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MEMORY_STEP_BYTES = 256 << 20
 
 
 class Sampler:
-    """The devices, for one caller at a time, and what they showed last."""
+    """The devices, for one caller at a time, with their latest snapshot."""
 
     def __init__(
         self, devices: Devices, attempts: Callable[[], Mapping[str, AttemptProcesses]]
     ) -> None:
-        """`attempts` tells who may be on the GPUs now."""
+        """`attempts` returns the attempts that may be on the GPUs now."""
         self._devices = devices
         self._attempts = attempts
         self._one_at_a_time = anyio.CapacityLimiter(1)
@@ -30,7 +30,7 @@ class Sampler:
         """All GPUs of the box, as last seen."""
         return self.latest.gpus if self.latest is not None else ()
 
-    async def look(self) -> BoxSnapshot:
+    async def sample(self) -> BoxSnapshot:
         """Take a snapshot."""
         attempts = dict(self._attempts())
         self.latest = await anyio.to_thread.run_sync(
@@ -39,14 +39,14 @@ class Sampler:
         return self.latest
 
     async def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
-        """Whether an ended attempt has left its GPUs."""
+        """Return whether an ended attempt has left its GPUs."""
         return await anyio.to_thread.run_sync(
             self._devices.clear, uuids, pids, limiter=self._one_at_a_time
         )
 
 
-def tells_news(now: BoxSnapshot, before: BoxSnapshot | None) -> bool:
-    """Whether a snapshot shows something that the one before did not."""
+def differs(now: BoxSnapshot, before: BoxSnapshot | None) -> bool:
+    """Return whether a snapshot differs from the one before in anything but noise."""
     return before is None or _essence(now) != _essence(before)
 
 

@@ -1,4 +1,4 @@
-"""Simulated GPUs: for laptops, demonstrations and tests, with outsiders and faults on demand."""
+"""Simulated GPUs for laptops, demonstrations and tests, with outsiders and faults on demand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from berth_worker.devices import processes
 from berth_worker.devices.models import Model
 from berth_worker.devices.processes import Process, ProcessBook
 from berth_worker.devices.protocol import AttemptProcesses
-from berth_worker.devices.simulated_placement import seats
-from berth_worker.devices.simulation_file import Control, ControlFile
+from berth_worker.devices.simulated_placement import place
+from berth_worker.devices.simulation_file import Simulation, SimulationFile
 
 _UUIDS = uuid.UUID("7b1c8a52-70d1-4a4e-8b0b-6f1f4a5f4b43")
 _BUSES = (0x18, 0x2A, 0x3A, 0x5D, 0x9A, 0xAB, 0xBA, 0xDB)
@@ -40,7 +40,7 @@ class SimulatedDevices:
             f"GPU-{uuid.uuid5(_UUIDS, f'{model.short}/{index}')}" for index in range(count)
         )
         self._links = _links(count, model.link)
-        self._control = ControlFile(home)
+        self._file = SimulationFile(home)
         self._book = ProcessBook(home)
         self._cpu: dict[tuple[int, int], int] = {}
         self._looked_at = time.monotonic()
@@ -51,16 +51,16 @@ class SimulatedDevices:
         return "simulated"
 
     def snapshot(self, attempts: Mapping[str, AttemptProcesses]) -> BoxSnapshot:
-        """The box now; see `Devices.snapshot`."""
-        control = self._control.read()
-        seated = self._seat(attempts)
-        shares = self._cpu_shares([process for group in seated.values() for _, process in group])
+        """Return the present state of the box; see `Devices.snapshot`."""
+        simulation = self._file.read()
+        placed = self._place(attempts)
+        shares = self._cpu_shares([process for group in placed.values() for _, process in group])
         memory = psutil.virtual_memory()
         return BoxSnapshot(
             taken_at=utc_now(),
             source=self.source,
             gpus=tuple(
-                self._gpu(index, control, seated.get(index, []), shares)
+                self._gpu(index, simulation, placed.get(index, []), shares)
                 for index in range(len(self._uuids))
             ),
             links=self._links,
@@ -69,21 +69,21 @@ class SimulatedDevices:
         )
 
     def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
-        """Whether the GPUs have been left; see `Devices.clear`."""
+        """Return whether the GPUs have been left; see `Devices.clear`."""
         if any(processes.alive(pid) for pid in pids):
             return False
-        leftovers = {leftover.gpu for leftover in self._control.read().leftovers}
+        leftovers = {leftover.gpu for leftover in self._file.read().leftovers}
         return not any(self._uuids[i] in uuids for i in leftovers if i < len(self._uuids))
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _seat(
+    def _place(
         self, attempts: Mapping[str, AttemptProcesses]
     ) -> dict[int, list[tuple[str, Process]]]:
-        seated: dict[int, list[tuple[str, Process]]] = {}
+        placed: dict[int, list[tuple[str, Process]]] = {}
         if not attempts:
-            return seated
+            return placed
         table = processes.table()
         trees = self._book.by_attempt(
             {name: attempt.pids for name, attempt in attempts.items()},
@@ -95,12 +95,12 @@ class SimulatedDevices:
             lease = tuple(index_of[u] for u in attempt.gpu_uuids if u in index_of)
             if not lease:
                 continue
-            for index, group in seats(trees[name], table, lease).items():
-                seated.setdefault(index, []).extend((name, process) for process in group)
-        return seated
+            for index, group in place(trees[name], table, lease).items():
+                placed.setdefault(index, []).extend((name, process) for process in group)
+        return placed
 
     def _cpu_shares(self, group: Collection[Process]) -> dict[int, int]:
-        """Percent of one processor each process used since the last look, at most 100."""
+        """Return the percentage of one processor each process used since the last call, at most 100."""
         now = time.monotonic()
         elapsed_s, self._looked_at = max(now - self._looked_at, 0.05), now
         before, self._cpu = self._cpu, {(p.pid, p.started_ticks): p.cpu_ticks for p in group}
@@ -114,30 +114,30 @@ class SimulatedDevices:
     def _gpu(
         self,
         index: int,
-        control: Control,
-        seated: Collection[tuple[str, Process]],
+        simulation: Simulation,
+        placed: Collection[tuple[str, Process]],
         shares: Mapping[int, int],
     ) -> GpuSnapshot:
         model = self._model
-        load = next((one for one in control.loads if one.gpu == index and seated), None)
+        load = next((one for one in simulation.loads if one.gpu == index and placed), None)
         own = tuple(
             self._process(
                 process.pid,
-                load.memory // len(seated) if load else _held_bytes(control, name, process),
+                load.memory // len(placed) if load else _held_bytes(simulation, name, process),
                 name,
             )
-            for name, process in seated
+            for name, process in placed
         )
         outside = tuple(
             GpuProcess(pid=o.pid, user=o.user, command=o.command, memory_bytes=o.memory)
-            for o in control.outsiders
+            for o in simulation.outsiders
             if o.gpu == index
         )
         used = sum(p.memory_bytes or 0 for p in own + outside)
-        used += sum(leftover.memory for leftover in control.leftovers if leftover.gpu == index)
+        used += sum(leftover.memory for leftover in simulation.leftovers if leftover.gpu == index)
         used_by_own = load.utilization if load else sum(shares.get(p.pid, 0) for p in own)
         busy = min(100, used_by_own + (97 if outside else 0))
-        problems = tuple(fault.sentence for fault in control.faults if fault.gpu == index)
+        problems = tuple(fault.sentence for fault in simulation.faults if fault.gpu == index)
         return GpuSnapshot(
             uuid=self._uuids[index],
             index=index,
@@ -153,7 +153,7 @@ class SimulatedDevices:
             ),
             power_limit_w=model.power_limit_w,
             numa_node=_numa_node(index, len(self._uuids)),
-            mig=index in control.mig,
+            mig=index in simulation.mig,
             health=GpuHealth(ok=not problems, problems=problems),
             processes=own + outside,
         )
@@ -170,9 +170,9 @@ class SimulatedDevices:
         )
 
 
-def _held_bytes(control: Control, attempt: str, process: Process) -> int:
-    """What the control file says that a process holds, else what it holds of the host's."""
-    for use in control.uses:
+def _held_bytes(simulation: Simulation, attempt: str, process: Process) -> int:
+    """Return the GPU memory of a process: from the file, else its resident host memory."""
+    for use in simulation.uses:
         if use.pid == process.pid or (
             use.pid is None and f"{use.job}." == attempt[: attempt.find(".") + 1]
         ):

@@ -1,4 +1,4 @@
-"""On which simulated GPU a process sits: where its own environment sends it."""
+"""Placement of processes on simulated GPUs, by their own environments."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from berth_worker.devices import processes
 from berth_worker.devices.processes import Process
 
 
-def seats(
+def place(
     pids: Collection[int], table: Mapping[int, Process], lease: tuple[int, ...]
 ) -> dict[int, list[Process]]:
     """
-    The GPUs (by index) that an attempt's processes would be on, were there any.
+    Return the GPUs (by index) that an attempt's processes would be on if the GPUs were real.
 
-    A rank (a process with LOCAL_RANK, not its helpers) sits on the GPU that
-    CUDA_VISIBLE_DEVICES gives to its number, so a launcher that overrides the lease is seen
-    where it really would have run. Without ranks, the largest of the processes sits on every
-    GPU it may see. Where the environment says nothing of use, the lease decides.
+    A rank (a process with LOCAL_RANK, not its helpers) is placed on the GPU that
+    CUDA_VISIBLE_DEVICES gives to its number, so a launcher that overrides the lease shows where
+    it would really have run. Without ranks, the largest process is placed on every GPU it may
+    see. Where the environment gives no placement, the lease decides.
     """
     living = [table[pid] for pid in pids if pid in table]
     # Read once: between two readings a process may end, or become another program.

@@ -1,4 +1,4 @@
-"""`$BERTH_HOME/simulated.json`: what shall be wrong with the simulated GPUs."""
+"""`$BERTH_HOME/simulated.json`: outsiders, faults and loads of the simulated GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SimulatedOutsider(Wire):
-    """A process on a GPU that the queue knows nothing of."""
+    """A process on a GPU that does not belong to the queue."""
 
     gpu: int = Field(ge=0)
     pid: int = Field(default=4242, ge=1)
@@ -24,7 +24,7 @@ class SimulatedOutsider(Wire):
 
 
 class SimulatedFault(Wire):
-    """Something that makes a GPU unfit for jobs."""
+    """A fault that makes a GPU unfit for jobs."""
 
     gpu: int = Field(ge=0)
     sentence: str = "Xid 79: the GPU has fallen off the bus; reboot the box."
@@ -38,7 +38,7 @@ class SimulatedLeftover(Wire):
 
 
 class SimulatedLoad(Wire):
-    """What a GPU shows while a job is on it, instead of what the job uses of the host."""
+    """Memory and utilisation that a GPU shows while a job is on it."""
 
     gpu: int = Field(ge=0)
     memory: Bytes = 61 * 1024**3
@@ -46,15 +46,15 @@ class SimulatedLoad(Wire):
 
 
 class SimulatedUse(Wire):
-    """How much GPU memory a job's process, or the process with a pid, holds on each card."""
+    """GPU memory that a job's process, or the process with a pid, holds on each GPU."""
 
     job: int | None = Field(default=None, ge=1)
     pid: int | None = Field(default=None, ge=1)
     memory: Bytes
 
 
-class Control(Wire):
-    """The control file: every list may be left out; a missing file is an empty one."""
+class Simulation(Wire):
+    """Content of the file: every list may be left out; a missing file counts as empty."""
 
     outsiders: tuple[SimulatedOutsider, ...] = ()
     faults: tuple[SimulatedFault, ...] = ()
@@ -65,36 +65,36 @@ class Control(Wire):
     """Indices of the GPUs with MIG mode on."""
 
 
-class ControlFile:
-    """Reads the control file again whenever it has changed."""
+class SimulationFile:
+    """Reader of the file, which reads it again whenever it has changed."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / NAME
         self._seen: tuple[int, int, int] | None = None
-        self._control = Control()
+        self._file = Simulation()
 
-    def read(self) -> Control:
-        """What the file says now. A broken file is logged and changes nothing."""
+    def read(self) -> Simulation:
+        """Return the present content. An invalid file is logged and changes nothing."""
         try:
             stat = self._path.stat()
         except OSError:
             self._seen = None
-            self._control = Control()
-            return self._control
+            self._file = Simulation()
+            return self._file
         seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if seen == self._seen:
-            return self._control
+            return self._file
         self._seen = seen
         try:
-            self._control = Control.model_validate_json(self._path.read_bytes())
+            self._file = Simulation.model_validate_json(self._path.read_bytes())
         except (OSError, ValidationError) as error:
             _log.warning(
-                "the control file of the simulated GPUs cannot be read and is left aside",
+                "the file of the simulated GPUs cannot be read and is ignored",
                 action="simulated.control",
                 path=str(self._path),
                 problem=_problem(error),
             )
-        return self._control
+        return self._file
 
 
 def _problem(error: OSError | ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""What the server is told."""
+"""Reports to the server."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ import time
 from berth.protocol.gpus import BoxSnapshot
 from berth.protocol.internal import WorkerReport
 from berth_worker.attempts.supervisor import Supervisor
-from berth_worker.devices.sampling import Sampler, tells_news
+from berth_worker.devices.sampling import Sampler, differs
 
 _REPEAT_AFTER_S = 3.0
 
 
 class Reporter:
     """
-    Makes the reports.
+    Builds the reports.
 
-    With every look at the devices, so every second, they tell of all attempts; in between, of
-    those with news. The devices themselves are told when they show something new, else every
-    three seconds; without attempts that is the only report, so that an empty box sleeps.
+    With every sample of the devices, once a second, a report holds all attempts; in between, those
+    that have changed. The devices are included when they show something new, else every three
+    seconds; without attempts that is the only report, so that an empty box sleeps.
     """
 
     def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervisor) -> None:
-        """`frame` holds what stays the same."""
+        """`frame` holds the constant fields."""
         self._frame = frame
         self._sampler = sampler
         self._supervisor = supervisor
-        self._told: BoxSnapshot | None = None
-        self._told_at = 0.0
+        self._sent: BoxSnapshot | None = None
+        self._sent_at = 0.0
         self._considered: BoxSnapshot | None = None
 
     @property
     def due(self) -> bool:
-        """Whether what the last look showed is to be told."""
+        """True when the last sample is to be reported."""
         return (
             self._supervisor.has_attempts
-            or time.monotonic() - self._told_at >= _REPEAT_AFTER_S
-            or (self._sampler.latest is not None and tells_news(self._sampler.latest, self._told))
+            or time.monotonic() - self._sent_at >= _REPEAT_AFTER_S
+            or (self._sampler.latest is not None and differs(self._sampler.latest, self._sent))
         )
 
     def build(self, *, whole: bool) -> bytes:
-        """The next report; `whole`: the server may know nothing of what it was told before."""
+        """Build the next report; `whole`: the server may know nothing of earlier reports."""
         latest = self._sampler.latest
         now = time.monotonic()
         snapshot = None
-        if latest is not None and latest is not self._told:
-            due = whole or now - self._told_at >= _REPEAT_AFTER_S
-            if due or tells_news(latest, self._told):
-                snapshot, self._told, self._told_at = latest, latest, now
+        if latest is not None and latest is not self._sent:
+            due = whole or now - self._sent_at >= _REPEAT_AFTER_S
+            if due or differs(latest, self._sent):
+                snapshot, self._sent, self._sent_at = latest, latest, now
         elif whole:
             snapshot = latest
         everything = whole or latest is not self._considered

@@ -155,7 +155,9 @@ class Shim:
         self._facts = {
             "attempt": self._launch["attempt"],
             "shim": self._me,
-            "first": dict(self._me, pid=self._first, start_ticks=process_tree.started(self._first)),
+            "first": dict(
+                self._me, pid=self._first, start_ticks=process_tree.start_ticks(self._first)
+            ),
             "started_at": files.now_text(),
         }
         files.tell(self._notice, "began", json.dumps(self._facts))

@@ -103,12 +103,12 @@ class Termination:
         family = process_tree.descendants()
         if now >= kill_at:
             for process in family:
-                self._killed.add((process.pid, process.started))
+                self._killed.add((process.pid, process.started_ticks))
                 process_tree.kill(process.pid, signal.SIGKILL)
             return
         nearly_over = now >= kill_at - min(10.0, (kill_at - self._press_from) / 4)
         for process in family if nearly_over else signal_targets.term_targets(family):
-            key = (process.pid, process.started)
+            key = (process.pid, process.started_ticks)
             if key not in self._sent:
                 self._sent.add(key)
                 process_tree.kill(process.pid, signal.SIGTERM)

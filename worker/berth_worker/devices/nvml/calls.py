@@ -1,8 +1,8 @@
 """
-The one place where NVML is called.
+NVML calls, all in one place.
 
-An answer that a GPU, a driver or our permissions do not give is None. Two things are told
-apart because everything changes with them: a GPU that is lost, and a driver that is gone.
+An answer that a GPU, the driver or the worker's permissions do not give is None. Two cases raise
+errors because everything depends on them: a GPU is lost, or the driver is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOST = {
     pynvml.NVML_ERROR_UNKNOWN: "The driver cannot read the GPU (unknown error); see dmesg.",
 }
 _GONE = {
-    pynvml.NVML_ERROR_UNINITIALIZED: "NVML has lost the driver; Berth tries again.",
+    pynvml.NVML_ERROR_UNINITIALIZED: "NVML has lost the driver; Berth keeps trying to reopen it.",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "The NVIDIA driver is not loaded; modprobe nvidia.",
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
         "The NVIDIA driver was updated under its library; reboot, or reload the driver and "
@@ -38,7 +38,7 @@ _GONE = {
         "libnvidia-ml.so.1 is not found; install the NVIDIA driver or choose BERTH_GPUS=sim:8."
     ),
     pynvml.NVML_ERROR_OPERATING_SYSTEM: (
-        "The operating system keeps the NVIDIA driver from us; see whether /dev/nvidiactl may "
+        "The operating system denies access to the NVIDIA driver; check that /dev/nvidiactl can "
         "be opened."
     ),
 }
@@ -56,9 +56,9 @@ class LibraryMissingError(DriverGoneError):
     """There is no NVIDIA driver on this box; the message is a sentence for people."""
 
 
-def ask(function: Callable[..., _T], *arguments: object) -> _T | None:
+def query(function: Callable[..., _T], *arguments: object) -> _T | None:
     """
-    Call an NVML function; None when the answer is not to be had.
+    Call an NVML function; return None when there is no answer.
 
     Raises GpuLostError or DriverGoneError.
     """
@@ -79,8 +79,8 @@ def ask(function: Callable[..., _T], *arguments: object) -> _T | None:
         return None
 
 
-def demand(function: Callable[..., _T], *arguments: object) -> _T:
-    """Call a function that every healthy GPU answers; no answer means the GPU is lost."""
+def require(function: Callable[..., _T], *arguments: object) -> _T:
+    """Call an NVML function that every healthy GPU answers. Raises GpuLostError without one."""
     try:
         return function(*arguments)
     except pynvml.NVMLError as error:
@@ -91,7 +91,7 @@ def demand(function: Callable[..., _T], *arguments: object) -> _T:
 
 
 def code_of(error: pynvml.NVMLError) -> int:
-    """The NVML_ERROR_… number of an error."""
+    """Return the NVML_ERROR_… number of an error."""
     # The binding sets it in __new__, where no type checker sees it.
     return int(error.value)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -109,7 +109,7 @@ def open_driver() -> None:
 
 
 def close_driver() -> None:
-    """Let go of the driver, whatever state it is in."""
+    """Close the driver, whatever state it is in."""
     try:
         pynvml.nvmlShutdown()
     except pynvml.NVMLError:

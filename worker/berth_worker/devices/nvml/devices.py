@@ -1,4 +1,4 @@
-"""NVML behind the promises of `Devices`: quick, and not stuck when the driver is."""
+"""`Devices` through NVML: quick, and responsive when the driver hangs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import structlog
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
-from berth_worker.devices.nvml.card import Card
-from berth_worker.devices.nvml.driver import Driver, Look
+from berth_worker.devices.nvml.driver import Driver, DriverSnapshot
+from berth_worker.devices.nvml.gpu import Gpu
 from berth_worker.devices.nvml.pids import DriverPids
-from berth_worker.devices.nvml.readings import Use
+from berth_worker.devices.nvml.readings import ProcessUse
 from berth_worker.devices.processes import ProcessBook
 from berth_worker.devices.protocol import AttemptProcesses
 
@@ -33,9 +33,9 @@ class NvmlDevices:
     """
     The GPUs that NVML shows.
 
-    One thread owns the driver. It answers requests first and reads what is dear between
-    them, so a snapshot costs about 0.1 ms for each GPU. When the driver does not answer
-    within two seconds every GPU is unhealthy until it does.
+    One thread owns the driver. It answers requests first and reads expensive values between
+    them, so a snapshot costs about 0.1 ms for each GPU. When the driver does not answer within
+    two seconds, every GPU is unhealthy until it does.
     """
 
     def __init__(self, home: Path, on_change: Callable[[], None] | None = None) -> None:
@@ -43,11 +43,11 @@ class NvmlDevices:
         self._on_change = on_change
         self._book = ProcessBook(home)
         self._pids = DriverPids()
-        self._driver = Driver(self._on_xid, self._pids.believed)
+        self._driver = Driver(self._on_xid, self._pids.trusted)
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._pending: Future[Look] | None = None
+        self._pending: Future[DriverSnapshot] | None = None
         self._working_since: float | None = None
-        self._last = Look((), (), None)
+        self._last = DriverSnapshot((), (), None)
         self._thread = threading.Thread(target=self._work, name="berth-nvml", daemon=True)
         self._thread.start()
 
@@ -57,16 +57,16 @@ class NvmlDevices:
         return "nvml"
 
     def open(self) -> int:
-        """Open the driver; how many GPUs it has. Raises DriverGoneError."""
+        """Open the driver and return its number of GPUs. Raises DriverGoneError."""
 
         def opened() -> int:
             self._driver.open()
-            return len(self._driver.look().cards)
+            return len(self._driver.snapshot().gpus)
 
         return self._request(opened).result(timeout=_OPEN_PATIENCE_S)
 
     def snapshot(self, attempts: Mapping[str, AttemptProcesses]) -> BoxSnapshot:
-        """The box now; see `Devices.snapshot`."""
+        """Return the present state of the box; see `Devices.snapshot`."""
         stuck = self._refresh()
         known = {pid: a.attempt for a in attempts.values() for pid in a.pids}
         uids = {a.attempt: a.uid for a in attempts.values() if a.uid is not None}
@@ -81,11 +81,11 @@ class NvmlDevices:
             driver_version=self._last.driver_version,
             gpus=tuple(
                 _gpu(
-                    card,
+                    gpu,
                     stuck,
-                    self._processes(card, known, uids, holders.get(card.uuid, ())),
+                    self._processes(gpu, known, uids, holders.get(gpu.uuid, ())),
                 )
-                for card in self._last.cards
+                for gpu in self._last.gpus
             ),
             links=self._last.links,
             host_memory_total_bytes=memory.total,
@@ -93,7 +93,7 @@ class NvmlDevices:
         )
 
     def clear(self, uuids: Collection[str], pids: Collection[int]) -> bool:
-        """Whether the GPUs have been left; see `Devices.clear`."""
+        """Return whether the GPUs have been left; see `Devices.clear`."""
         if self._stuck_s() > _PATIENCE_S:
             return False
         uuids, pids = frozenset(uuids), frozenset(pids)
@@ -104,14 +104,14 @@ class NvmlDevices:
             return False
 
     def close(self) -> None:
-        """Let go of the driver; a thread that the driver holds is left behind."""
+        """Close the driver; a thread blocked in the driver is abandoned."""
         self._requests.put(None)
         self._thread.join(timeout=_PATIENCE_S)
 
     def _refresh(self) -> str | None:
-        """Get a new look; the sentence when the driver does not answer."""
+        """Take a new snapshot; return a sentence when the driver does not answer."""
         if self._pending is None:
-            self._pending = self._request(self._driver.look)
+            self._pending = self._request(self._driver.snapshot)
             patience_s = _PATIENCE_S
         else:
             patience_s = 0.0
@@ -119,14 +119,14 @@ class NvmlDevices:
             self._last = self._pending.result(timeout=patience_s)
         except TimeoutError:
             return (
-                f"The NVIDIA driver has not answered for {self._stuck_s():.0f} s; see dmesg, "
+                f"The NVIDIA driver has not answered for {self._stuck_s():.0f} s; see dmesg; "
                 "a reboot may be needed."
             )
         self._pending = None
         return None
 
     def _stuck_s(self) -> float:
-        """For how long the driver's thread has been at the same thing."""
+        """Return for how long the driver's thread has been in the same call."""
         since = self._working_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -143,7 +143,7 @@ class NvmlDevices:
         return future
 
     def _work(self) -> None:
-        # Chores begin once somebody has opened the driver and asked.
+        # Chores begin with the first request, after the driver was opened.
         wait_s: float | None = None
         while True:
             self._working_since = None
@@ -165,7 +165,7 @@ class NvmlDevices:
             return self._driver.chore()
         except Exception:  # noqa: BLE001 - logged; see below
             # Without its thread the box would be blind until the worker starts again.
-            _log.exception("a look at a GPU went wrong", action="nvml.chore")
+            _log.exception("a GPU could not be read", action="nvml.chore")
             return _AFTER_FAILURE_S
 
     def _on_xid(self, uuid: str, number: int) -> None:
@@ -175,30 +175,30 @@ class NvmlDevices:
 
     def _processes(
         self,
-        card: Card,
+        gpu: Gpu,
         known: Mapping[int, str],
         uids: Mapping[str, int],
         holders: Sequence[str],
     ) -> tuple[GpuProcess, ...]:
-        """Everybody on a GPU, without small displays that are no attempt's."""
-        users = card.users
-        listed = ((use, self._process(use, known, uids, holders)) for use in card.uses)
+        """Return the processes on a GPU, without small displays that belong to no attempt."""
+        users = gpu.users
+        listed = ((use, self._process(use, known, uids, holders)) for use in gpu.uses)
         return tuple(
             process
             for use, process in listed
-            if use in users or (process.attempt and self._pids.believed(use.pid))
+            if use in users or (process.attempt and self._pids.trusted(use.pid))
         )
 
     def _process(
         self,
-        use: Use,
+        use: ProcessUse,
         known: Mapping[int, str],
         uids: Mapping[str, int],
         holders: Sequence[str],
     ) -> GpuProcess:
-        if not self._pids.believed(use.pid):
-            # It may by chance name somebody else here. What is on a leased GPU is taken for
-            # its holder's; with several holders nobody can say whose it is.
+        if not self._pids.trusted(use.pid):
+            # The pid may name another process here. A process on a leased GPU is attributed to
+            # the holder; with several holders it cannot be attributed.
             holder = holders[0] if len(holders) == 1 else None
             return GpuProcess(pid=use.pid, memory_bytes=use.memory_bytes, attempt=holder)
         description = self._book.describe(use.pid)
@@ -212,22 +212,22 @@ class NvmlDevices:
         )
 
 
-def _gpu(card: Card, stuck: str | None, processes: tuple[GpuProcess, ...]) -> GpuSnapshot:
-    problems = card.problems if stuck is None else (stuck, *card.problems)
+def _gpu(gpu: Gpu, stuck: str | None, processes: tuple[GpuProcess, ...]) -> GpuSnapshot:
+    problems = gpu.problems if stuck is None else (stuck, *gpu.problems)
     return GpuSnapshot(
-        uuid=card.uuid,
-        index=card.index,
-        minor=card.minor,
-        pci_bus_id=card.pci_bus_id,
-        name=card.name,
-        memory_total_bytes=card.memory_total_bytes,
-        memory_used_bytes=card.memory_used_bytes,
-        utilization_percent=card.readings.utilization_percent,
-        temperature_c=card.readings.temperature_c,
-        power_w=card.readings.power_w,
-        power_limit_w=card.readings.power_limit_w,
-        numa_node=card.numa_node,
-        mig=card.readings.mig,
+        uuid=gpu.uuid,
+        index=gpu.index,
+        minor=gpu.minor,
+        pci_bus_id=gpu.pci_bus_id,
+        name=gpu.name,
+        memory_total_bytes=gpu.memory_total_bytes,
+        memory_used_bytes=gpu.memory_used_bytes,
+        utilization_percent=gpu.readings.utilization_percent,
+        temperature_c=gpu.readings.temperature_c,
+        power_w=gpu.readings.power_w,
+        power_limit_w=gpu.readings.power_limit_w,
+        numa_node=gpu.numa_node,
+        mig=gpu.readings.mig,
         health=GpuHealth(ok=not problems, problems=problems),
         processes=processes,
     )

@@ -1,4 +1,4 @@
-"""How the GPUs are joined, named as `nvidia-smi topo -m` names it."""
+"""Link matrix of the GPUs, with the names of `nvidia-smi topo -m`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-from berth_worker.devices.nvml.calls import GpuLostError, ask
+from berth_worker.devices.nvml.calls import GpuLostError, query
 
 _ANCESTOR = {
     pynvml.NVML_TOPOLOGY_INTERNAL: "PIX",
@@ -21,9 +21,9 @@ _ANCESTOR = {
 
 def matrix(handles: Sequence[Any], bus_ids: Sequence[str | None]) -> tuple[tuple[str, ...], ...]:
     """
-    The square matrix in the order of `handles`; a GPU that cannot be asked is far (SYS).
+    Return the square matrix in the order of `handles`; an unreadable GPU counts as far (SYS).
 
-    Links do not change while the driver is loaded: ask once. Raises DriverGoneError.
+    Links do not change while the driver is loaded: read them once. Raises DriverGoneError.
     """
     nvlinks = [{} if handle is None else _nvlinks(handle) for handle in handles]
     count = len(handles)
@@ -41,16 +41,16 @@ def _nvlinks(handle: Any) -> dict[str, int]:
     ends: dict[str, int] = {}
     try:
         for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
-            active = ask(pynvml.nvmlDeviceGetNvLinkState, handle, link)
+            active = query(pynvml.nvmlDeviceGetNvLinkState, handle, link)
             if active is None:
                 # Links are counted without gaps: the first that is not there ends the list.
                 break
             if not active:
                 continue
-            kind = ask(pynvml.nvmlDeviceGetNvLinkRemoteDeviceType, handle, link)
+            kind = query(pynvml.nvmlDeviceGetNvLinkRemoteDeviceType, handle, link)
             end = "switch"
             if kind != pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH:
-                remote = ask(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link)
+                remote = query(pynvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link)
                 if remote is None:
                     continue
                 end = bus_id(remote)
@@ -61,7 +61,7 @@ def _nvlinks(handle: Any) -> dict[str, int]:
 
 
 def bus_id(info: Any) -> str:
-    """The PCI bus id of an NVML record, like 00000000:18:00.0."""
+    """Return the PCI bus id of an NVML record, like 00000000:18:00.0."""
     raw = info.busId
     return (raw.decode() if isinstance(raw, bytes) else str(raw)).upper()
 
@@ -79,7 +79,7 @@ def _name(a: Any, b: Any, links: int) -> str:
     if a is None or b is None:
         return "SYS"
     try:
-        level = ask(pynvml.nvmlDeviceGetTopologyCommonAncestor, a, b)
+        level = query(pynvml.nvmlDeviceGetTopologyCommonAncestor, a, b)
     except GpuLostError:
         return "SYS"
     return "SYS" if level is None else _ANCESTOR.get(level, "SYS")

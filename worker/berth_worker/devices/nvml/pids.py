@@ -1,4 +1,4 @@
-"""Whether the pids that the driver lists are those of our own pid namespace."""
+"""Validation of the driver's pids against the worker's own pid namespace."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _NODES = "/dev/nvidia"
 
 class DriverPids:
     """
-    Tells which of the driver's pids may be looked up here.
+    Decides which of the driver's pids may be looked up here.
 
-    On the box itself, and in a container with the host's pid namespace, all of them. In any
-    other container some drivers translate, others list pids as the host counts them: there a
-    pid is believed when the process of that number has a device file of NVIDIA's open.
+    On the box itself, and in a container with the host's pid namespace, all of them. In any other
+    container some drivers translate, others list the host's pids: there a pid is trusted when the
+    process of that number has a device file of NVIDIA's open.
     """
 
     def __init__(self) -> None:
-        """Find out where we live."""
+        """Detect the pid namespace."""
         here = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path
         self._translated = here == _FIRST_NAMESPACE
-        self._believed: set[tuple[int, int]] = set()
+        self._trusted: set[tuple[int, int]] = set()
 
-    def believed(self, pid: int) -> bool:
-        """Whether this pid names the process that is on the GPU. Any thread may ask."""
+    def trusted(self, pid: int) -> bool:
+        """Return whether this pid names the process that is on the GPU. Any thread may call."""
         if self._translated:
             return True
         process = processes.read(pid)
         if process is None:
             return False
         identity = (pid, process.started_ticks)
-        if identity not in self._believed:
+        if identity not in self._trusted:
             if not processes.has_open(pid, _NODES):
                 return False
-            self._believed.add(identity)
+            self._trusted.add(identity)
         return True

@@ -1,4 +1,4 @@
-"""Xid events: what the driver reports the moment it happens."""
+"""Xid events: GPU errors that the driver reports the moment they happen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pynvml
 import structlog
 
-from berth_worker.devices.nvml.calls import DriverGoneError, GpuLostError, ask, code_of
+from berth_worker.devices.nvml.calls import DriverGoneError, GpuLostError, code_of, query
 
 _WAIT_MS = 250
 _RESET = "reset it when it is empty (nvidia-smi --gpu-reset) or reboot the box."
 _log = structlog.get_logger(__name__)
 
-# From NVIDIA's catalogue of Xid errors, those after which a GPU is not to be trusted. The
-# others (13, 31, 43, 45, 69, 94 and so on) are the doing of a program and die with it; what
-# they leave behind in the memory shows in the health readings.
+# From NVIDIA's catalogue of Xid errors, those after which a GPU must not be used. The others (13,
+# 31, 43, 45, 69, 94 and so on) are caused by a program and end with it; damage that they leave in
+# memory shows in the health readings.
 _SERIOUS = {
     48: f"an uncorrectable memory error; {_RESET}",
     62: f"the GPU's internal controller halted; {_RESET}",
@@ -37,7 +37,7 @@ _SERIOUS = {
 
 
 def sentence(number: int) -> str | None:
-    """What a serious Xid means, for people; None for one that a program caused."""
+    """Return the sentence for a serious Xid; None for one that a program caused."""
     meaning = _SERIOUS.get(number)
     return None if meaning is None else f"Xid {number}: {meaning}"
 
@@ -50,7 +50,7 @@ class XidListener:
         self._on_xid = on_xid
         self._uuid_of = {_address(handle): uuid for uuid, handle in handles.items()}
         self._stopping = threading.Event()
-        self._events = ask(pynvml.nvmlEventSetCreate)
+        self._events = query(pynvml.nvmlEventSetCreate)
         self._thread = threading.Thread(target=self._listen, name="berth-xid", daemon=True)
         if self._events is None:
             return
@@ -58,7 +58,7 @@ class XidListener:
         for handle in handles.values():
             try:
                 kind = pynvml.nvmlEventTypeXidCriticalError
-                ask(pynvml.nvmlDeviceRegisterEvents, handle, kind, self._events)
+                query(pynvml.nvmlDeviceRegisterEvents, handle, kind, self._events)
                 listening += 1
             except GpuLostError:
                 continue
@@ -73,7 +73,7 @@ class XidListener:
         # A thread that the driver holds keeps its events: freeing them would crash it.
         if self._events is not None and not self._thread.is_alive():
             try:
-                ask(pynvml.nvmlEventSetFree, self._events)
+                query(pynvml.nvmlEventSetFree, self._events)
             except (DriverGoneError, GpuLostError):
                 return
 
@@ -84,7 +84,7 @@ class XidListener:
             except pynvml.NVMLError as error:
                 if code_of(error) == pynvml.NVML_ERROR_TIMEOUT:
                     continue
-                # A lost GPU makes the wait fail; the snapshots find out which one it is.
+                # A lost GPU makes the wait fail; the snapshots show which one it is.
                 if self._stopping.wait(1.0) or code_of(error) == pynvml.NVML_ERROR_UNINITIALIZED:
                     return
                 continue
@@ -97,5 +97,5 @@ class XidListener:
 
 
 def _address(handle: Any) -> int:
-    """What a handle points at: equal handles are different Python objects."""
+    """Return the address a handle points to: equal handles are different Python objects."""
     return ctypes.cast(handle, ctypes.c_void_p).value or 0

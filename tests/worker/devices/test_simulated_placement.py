@@ -8,7 +8,7 @@ import pytest
 
 from berth_worker.devices import processes
 from berth_worker.devices.processes import Process
-from berth_worker.devices.simulated_placement import seats
+from berth_worker.devices.simulated_placement import place
 
 RANK = {b"LOCAL_RANK": b"1", b"CUDA_VISIBLE_DEVICES": b"4,5", b"BERTH_ATTEMPT": b"42.1"}
 
@@ -21,4 +21,4 @@ def test_a_rank_that_ends_meanwhile_is_seated_by_what_was_read(monkeypatch, last
     monkeypatch.setattr(processes, "age_s", lambda _process: 0.0)
     rank = Process(pid=7, parent=1, started_ticks=0, state="R", cpu_ticks=0, resident_bytes=1 << 20)
 
-    assert seats({7}, {7: rank}, (4, 5)) == {5: [rank]}
+    assert place({7}, {7: rank}, (4, 5)) == {5: [rank]}

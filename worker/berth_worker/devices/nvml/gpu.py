@@ -1,4 +1,4 @@
-"""One GPU and what was last seen of it."""
+"""One GPU: its identity and its last readings."""
 
 from __future__ import annotations
 
@@ -11,76 +11,76 @@ import pynvml
 from berth_worker.devices import pci
 from berth_worker.devices.nvml import links
 from berth_worker.devices.nvml import readings as read
-from berth_worker.devices.nvml.calls import GpuLostError, ask, demand
-from berth_worker.devices.nvml.readings import Readings, Use
+from berth_worker.devices.nvml.calls import GpuLostError, query, require
+from berth_worker.devices.nvml.readings import ProcessUse, Readings
 
 _NAMELESS = "GPU-unreadable-"
 _PROC = Path("/proc/driver/nvidia/gpus")
 # What the driver counts as used on an empty GPU may differ by this much from one time to the
 # next; the smallest CUDA context takes more.
 _EMPTY_MARGIN_BYTES = 128 * 1024**2
-# Beside a process its page tables and the like are used too, and nobody's.
+# A process also uses page tables and the like, which the driver attributes to no process.
 _SHARED_MARGIN_BYTES = 1024**3
-# What draws takes less than this together, or it is more than a display.
+# The graphics processes of a mere display take less than this together.
 _DISPLAY_BYTES = 1024**3
 
 
 @dataclass(slots=True, eq=False)
-class Card:
-    """A GPU: who it is, for as long as Berth runs, and what was last seen of it."""
+class Gpu:
+    """A GPU, for as long as the worker runs: its identity and its last readings."""
 
     uuid: str
     index: int
     name: str
     handle: Any = None
-    """The driver's; None for a GPU that has not answered since the driver was opened."""
+    """The driver's handle; None for a GPU that has not answered since the driver was opened."""
     minor: int | None = None
     pci_bus_id: str | None = None
     numa_node: int | None = None
     memory_total_bytes: int = 0
     memory_used_bytes: int = 0
-    compute: tuple[Use, ...] = ()
+    compute: tuple[ProcessUse, ...] = ()
     readings: Readings = field(default_factory=Readings)
     health: tuple[str, ...] = ()
     xids: dict[int, str] = field(default_factory=dict[int, str])
     lost: str | None = None
-    """Why it can no longer be read."""
+    """The reason why it can no longer be read; None while it can."""
     floor_bytes: int | None = None
-    """The least memory that nobody accounted for while nobody used the GPU."""
+    """The least unexplained memory seen while no process used the GPU."""
     readings_due: float = 0.0
     health_due: float = 0.0
 
     @property
     def is_nameless(self) -> bool:
-        """Whether its UUID is a stand-in, because not even the kernel tells it."""
+        """True when its UUID is a placeholder, because not even the kernel knows it."""
         return self.uuid.startswith(_NAMELESS)
 
     @property
-    def uses(self) -> tuple[Use, ...]:
+    def uses(self) -> tuple[ProcessUse, ...]:
         """Every process on it."""
         return read.merge(self.compute, self.readings.graphics)
 
     @property
-    def users(self) -> tuple[Use, ...]:
+    def users(self) -> tuple[ProcessUse, ...]:
         """
-        The processes beside which no job should be placed: all but small displays.
+        The processes that keep jobs off the GPU: all but small displays.
 
-        Many boxes have an Xorg with a few MiB on every GPU, beside which jobs run well; were
-        it an outsider, nothing would ever run there.
+        Many boxes run an Xorg with a few MiB on every GPU, and jobs share a GPU with it well. If it
+        counted as an outsider, nothing would ever run there.
         """
         uses = self.uses
-        drawn = sum(use.memory_bytes or 0 for use in uses if use.draws)
-        return tuple(use for use in uses if not use.draws or drawn >= _DISPLAY_BYTES)
+        drawn = sum(use.memory_bytes or 0 for use in uses if use.graphics_only)
+        return tuple(use for use in uses if not use.graphics_only or drawn >= _DISPLAY_BYTES)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Everything that makes it unfit for a job, one sentence each."""
+        """The reasons why it is unfit for a job, one sentence each."""
         lost = () if self.lost is None else (self.lost,)
         return (*lost, *self.xids.values(), *self.health)
 
     @property
     def busy(self) -> bool:
-        """Whether somebody uses it, so that its dear values are worth reading every second."""
+        """True when it is in use, so that its expensive values are read every second."""
         return bool(self.users) or self.leftover_bytes > 0
 
     @property
@@ -93,8 +93,8 @@ class Card:
         margin = _SHARED_MARGIN_BYTES if self.users else _EMPTY_MARGIN_BYTES
         return beyond if beyond > margin else 0
 
-    def look(self) -> None:
-        """Read what is cheap. Raises DriverGoneError; a lost GPU is noted."""
+    def read_cheap(self) -> None:
+        """Read the cheap values. Raises DriverGoneError; a lost GPU is noted."""
         try:
             self.memory_total_bytes, self.memory_used_bytes = read.memory(self.handle)
             self.compute = read.compute(self.handle)
@@ -109,8 +109,8 @@ class Card:
             known = self.floor_bytes
             self.floor_bytes = unexplained if known is None else min(known, unexplained)
 
-    def read_dear(self) -> None:
-        """Read the dear values. Raises DriverGoneError."""
+    def read_expensive(self) -> None:
+        """Read the expensive values. Raises DriverGoneError."""
         if self.lost is None:
             try:
                 self.readings = read.readings(self.handle)
@@ -118,7 +118,7 @@ class Card:
                 self.lost = str(error)
 
     def read_graphics(self) -> None:
-        """Read who draws or shares, without the dear values. Raises DriverGoneError."""
+        """Read the graphics processes and MPS clients alone. Raises DriverGoneError."""
         if self.lost is None:
             try:
                 uses = read.graphics(self.handle)
@@ -128,7 +128,7 @@ class Card:
             self.readings = replace(self.readings, graphics=uses)
 
     def read_health(self) -> None:
-        """Ask the GPU what is wrong with it. Raises DriverGoneError."""
+        """Read the GPU's health. Raises DriverGoneError."""
         if self.lost is None:
             try:
                 self.health = read.health(self.handle, self.index)
@@ -142,38 +142,38 @@ class Card:
         return max(0, self.memory_used_bytes - sum(use.memory_bytes or 0 for use in uses))
 
 
-def find(index: int) -> Card:
+def find(index: int) -> Gpu:
     """
-    Take up the GPU with this index. Raises DriverGoneError.
+    Return the GPU with this index. Raises DriverGoneError.
 
-    One that is lost already is known from the driver's files alone, if at all.
+    A GPU that is lost already is known from the driver's files alone, if at all.
     """
     try:
-        handle = demand(pynvml.nvmlDeviceGetHandleByIndex, index)
-        card = Card(
-            uuid=demand(pynvml.nvmlDeviceGetUUID, handle),
+        handle = require(pynvml.nvmlDeviceGetHandleByIndex, index)
+        gpu = Gpu(
+            uuid=require(pynvml.nvmlDeviceGetUUID, handle),
             index=index,
-            name=ask(pynvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
+            name=query(pynvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
             handle=handle,
-            minor=ask(pynvml.nvmlDeviceGetMinorNumber, handle),
+            minor=query(pynvml.nvmlDeviceGetMinorNumber, handle),
         )
-        info = ask(pynvml.nvmlDeviceGetPciInfo, handle)
+        info = query(pynvml.nvmlDeviceGetPciInfo, handle)
     except GpuLostError as error:
-        return _known_to_the_kernel(index, str(error))
+        return _from_kernel_files(index, str(error))
     if info is not None:
-        card.pci_bus_id = links.bus_id(info)
-        card.numa_node = pci.numa_node(card.pci_bus_id)
-        if card.minor is None:
-            minor = _kernel_facts(card.pci_bus_id).get("Device Minor", "")
-            card.minor = int(minor) if minor.isdigit() else None
-    return card
+        gpu.pci_bus_id = links.bus_id(info)
+        gpu.numa_node = pci.numa_node(gpu.pci_bus_id)
+        if gpu.minor is None:
+            minor = _kernel_facts(gpu.pci_bus_id).get("Device Minor", "")
+            gpu.minor = int(minor) if minor.isdigit() else None
+    return gpu
 
 
-def _known_to_the_kernel(index: int, sentence: str) -> Card:
+def _from_kernel_files(index: int, sentence: str) -> Gpu:
     names = sorted(path.name for path in _PROC.glob("*")) if _PROC.is_dir() else []
     facts = _kernel_facts(names[index]) if index < len(names) else {}
     minor = facts.get("Device Minor", "")
-    return Card(
+    return Gpu(
         uuid=facts.get("GPU UUID", f"{_NAMELESS}{index}"),
         index=index,
         name=facts.get("Model", "NVIDIA GPU"),
