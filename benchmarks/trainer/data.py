@@ -5,7 +5,7 @@ What reading, dividing and encoding a large corpus takes: seconds, bytes and pea
 
 The corpus is generated in the digital-twin format: 30 turns of some 23 characters, drawn from
 syllables, 50 dialogues a person. Encoding is measured on `--encode` samples spread over the corpus
-and told per sample; the tokenizer is the demo model's, whose 1,024 entries make more tokens of a
+and reported per sample; the tokenizer is the demo model's, whose 1,024 entries make more tokens of a
 text than a large one does. Everything runs in one process of its own, so that its peak memory is
 that of the step.
 """
@@ -62,18 +62,18 @@ def measured(step: Any, *arguments: Any) -> dict[str, Any]:
     process = context.Process(target=_run, args=(theirs, step, arguments))
     process.start()
     theirs.close()
-    told = ours.recv()
+    figures = ours.recv()
     process.join()
-    return told
+    return figures
 
 
 def _run(pipe: Any, step: Any, arguments: Any) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    told = step(*arguments)
+    figures = step(*arguments)
     own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cpu = sum(used.ru_utime + used.ru_stime for used in (own, children))
     peak = max(own.ru_maxrss, children.ru_maxrss) / 1024
-    pipe.send({**told, "cpu_s": round(cpu, 1), "peak_mib": round(peak)})
+    pipe.send({**figures, "cpu_s": round(cpu, 1), "peak_mib": round(peak)})
 
 
 def settings_of(out: Path, **history: Any) -> Any:
@@ -91,7 +91,7 @@ def settings_of(out: Path, **history: Any) -> Any:
 
 def load(out: Path) -> dict[str, Any]:
     """Read (or map) the corpus, divide it, list the samples and the histories."""
-    from berth_trainer.data.history import HistoryPool
+    from berth_trainer.data.dialogue_history import HistoryPool
     from berth_trainer.data.load import load_material
     from berth_trainer.data.samples import make_samples
 
@@ -123,23 +123,23 @@ def encode(out: Path, strategy: str, count: int, processes: int) -> dict[str, An
     tokenizer = AutoTokenizer.from_pretrained(settings.model.path)
     encoder = Encoder(tokenizer, WORDINGS["zh"], 2048)
     few = material.splits.train[: -(-count * 2 // TURNS)]
-    made = make_dataset(material, few, settings=settings, ablation=BUILT_IN[DEFAULT],
+    made = make_dataset(material, few, settings=settings, variant=BUILT_IN[DEFAULT],
                         encoder=encoder, limit=count)  # fmt: skip
-    told: dict[str, Any] = {"samples": len(made)}
+    figures: dict[str, Any] = {"samples": len(made)}
     for name in ("encode_s", "again_s"):
         began = time.perf_counter()
         found = cached(made, material.cache, tokenizer=tokenizer, recipe=[], processes=processes)
-        told[name] = round(time.perf_counter() - began, 2)
+        figures[name] = round(time.perf_counter() - began, 2)
     tokens = int(found.lengths.sum())
-    told |= {
+    figures |= {
         "tokens_a_sample": round(tokens / len(made)),
-        "ms_a_sample": round(1000 * told["encode_s"] / len(made), 2),
+        "ms_a_sample": round(1000 * figures["encode_s"] / len(made), 2),
     }
     began = time.perf_counter()
     for index in range(len(found)):
         found[index]
-    told["read_us_a_sample"] = round(1e6 * (time.perf_counter() - began) / len(found), 1)
-    return told
+    figures["read_us_a_sample"] = round(1e6 * (time.perf_counter() - began) / len(found), 1)
+    return figures
 
 
 def main() -> None:
@@ -161,8 +161,8 @@ def main() -> None:
     print("read first:", measured(load, out), flush=True)
     print("read again:", measured(load, out), flush=True)
     for strategy in ("all_previous", "relevance"):
-        told = measured(encode, out, strategy, asked.encode, asked.processes)
-        print(f"{strategy}, {asked.processes} processes:", told, flush=True)
+        figures = measured(encode, out, strategy, asked.encode, asked.processes)
+        print(f"{strategy}, {asked.processes} processes:", figures, flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def prepare(data: Path, out: Path, *, max_length: int, count: int) -> None:
         material,
         material.splits.train,
         settings=settings,
-        ablation=prompt_variants.choose(ABLATION, {}),
+        variant=prompt_variants.choose(ABLATION, {}),
         encoder=Encoder(_tokenizer(data), WORDINGS[material.language], max_length),
         limit=count,
     )

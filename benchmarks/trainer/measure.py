@@ -183,9 +183,9 @@ def _rows(options: argparse.Namespace) -> list[Row]:
 
 
 def _wanted(row: Row, options: argparse.Namespace) -> bool:
-    told = f"{row.shape} {row.name}"
-    return all(word in told for word in options.match) and not any(
-        word in told for word in options.skip
+    words = f"{row.shape} {row.name}"
+    return all(word in words for word in options.match) and not any(
+        word in words for word in options.skip
     )
 
 

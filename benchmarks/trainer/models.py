@@ -21,11 +21,11 @@ def random_model(config: Any, hardware: Any, device: str, *, stage: int) -> Any:
     return model
 
 
-def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
+def prepare_model(ready: Any, notes: list[str]) -> tuple[Any, bool]:
     """
     The model of a `runner.Ready`, and whether rows carry their samples' bounds.
 
-    What was chosen, and why not something faster, is added to `told`.
+    What was chosen, and why not something faster, is added to `notes`.
     """
     from berth_trainer.model import chunked_loss, fused_layers, prepare, varlen_attention
 
@@ -37,15 +37,15 @@ def dressed(ready: Any, told: list[str]) -> tuple[Any, bool]:
         if ready.hardware.cuda and training.compile != "off":
             trouble = fused_layers.compiler_trouble(device)
         fused_layers.install(model, compiled=not trouble)
-        told.append(f"layers: {f'not compiled, {trouble}' if trouble else 'compiled'}")
+        notes.append(f"layers: {f'not compiled, {trouble}' if trouble else 'compiled'}")
     if training.loss_chunk:
         chunked_loss.install(model, training.loss_chunk)
     if ready.settings.lora.quantize == "4bit":
         quantize(model, device)
     able = bool(training.pack_tokens) and not ready.block_mask
-    bounds = able and varlen_attention.choose(model, device)
-    told.append(f"attention: {'by bounds' if bounds else 'mask'}")
-    return prepare.dressed(model, ready.settings), bounds
+    bounds = able and varlen_attention.enable(model, device)
+    notes.append(f"attention: {'by bounds' if bounds else 'mask'}")
+    return prepare.prepare_model(model, ready.settings), bounds
 
 
 def quantize(model: Any, device: str) -> None:

@@ -114,18 +114,18 @@ class Team:
                 connection.send((row, left, port))
         until = time.perf_counter() + left + GRACE_S
         waiting = {connection: rank for rank, connection in enumerate(self.connections)}
-        told: dict[int, Result | None] = {}
+        answers: dict[int, Result | None] = {}
         while waiting and (rest := until - time.perf_counter()) > 0:
             for ready in wait(list(waiting), rest):
                 rank = next(rank for one, rank in waiting.items() if one is ready)
                 del waiting[self.connections[rank]]
-                answer = told[rank] = self._answer(rank, row)
+                answer = answers[rank] = self._answer(rank, row)
                 if answer.failure:
                     until = min(until, time.perf_counter() + LAST_WORDS_S)
-        told |= dict.fromkeys(waiting.values())
-        if not any(told.values()):
+        answers |= dict.fromkeys(waiting.values())
+        if not any(answers.values()):
             return Result(row, failure="no step ended within the time left")
-        return merged(told)
+        return merged(answers)
 
     def leave(self) -> None:
         """Let the ranks go; who stays, waiting for another, is killed."""
@@ -210,7 +210,7 @@ def _serve(
         leave(0)
     os.environ["MASTER_PORT"] = str(port)
     connection.send(run(row, loaded, deadline=time.perf_counter() + left, **how))
-    # No rank goes before all have told: the others may still talk to it.
+    # No rank goes before all have answered: the others may still talk to it.
     with suppress(EOFError, OSError):
         connection.recv()
     leave(0)

@@ -42,7 +42,7 @@ class Result:
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     setup: dict[str, Any] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failure: str = ""
     ranks_allocated: list[float] = field(default_factory=list)
     """`allocated` of each rank, where there are several."""
@@ -61,17 +61,17 @@ class Result:
             self.of_peak = round(share, 4)
 
 
-def merged(told: Mapping[int, Result | None]) -> Result:
+def merged(answers_by_rank: Mapping[int, Result | None]) -> Result:
     """
     One result from each rank's, in the order in which they came; None: it never answered.
 
     Times and losses are rank 0's, tokens and host memory the sum, the card's figures the most.
     Raises ValueError where there is nothing to merge.
     """
-    answers = {rank: result for rank, result in told.items() if result is not None}
+    answers = {rank: result for rank, result in answers_by_rank.items() if result is not None}
     if not answers:
         raise ValueError("no rank answered")
-    if len(told) == 1:
+    if len(answers_by_rank) == 1:
         return next(iter(answers.values()))
     of_ranks = [result for _, result in sorted(answers.items())]
     whole = replace(
@@ -82,9 +82,9 @@ def merged(told: Mapping[int, Result | None]) -> Result:
         phases=_most(of_ranks),
         host=round(sum(one.host for one in of_ranks), 1),
         ranks_allocated=[one.allocated for one in of_ranks],
-        failure=_failure(told),
+        failure=_failure(answers_by_rank),
     )
-    if len(of_ranks) == len(told):
+    if len(of_ranks) == len(answers_by_rank):
         whole.time(sum(one.tokens for one in of_ranks), whole.took_s)
     else:
         whole.tokens_per_s = whole.of_peak = 0.0
@@ -105,11 +105,15 @@ def _most(results: list[Result]) -> dict[str, float]:
     return phases
 
 
-def _failure(told: Mapping[int, Result | None]) -> str:
+def _failure(answers_by_rank: Mapping[int, Result | None]) -> str:
     """What went wrong, by rank, first the first; what all say alike is said once."""
-    failures = {rank: one.failure for rank, one in told.items() if one is not None and one.failure}
-    silent = [rank for rank, one in told.items() if one is None]
-    if not silent and len(failures) == len(told) and len(set(failures.values())) == 1:
+    failures = {
+        rank: one.failure
+        for rank, one in answers_by_rank.items()
+        if one is not None and one.failure
+    }
+    silent = [rank for rank, one in answers_by_rank.items() if one is None]
+    if not silent and len(failures) == len(answers_by_rank) and len(set(failures.values())) == 1:
         return next(iter(failures.values()))
     words = [f"rank {rank}: {failure}" for rank, failure in failures.items()]
     if silent and not failures:

@@ -94,16 +94,24 @@ def plan(small: str, large: str) -> list[Row]:
             "gradient_checkpointing": True,
             **other,
         }
-        told = [f"{tokens:,} tokens", f"stage {deepspeed['stage']}"]
-        told += ["QLoRA" if quantize == "4bit" else "LoRA"] if lora else []
-        told += [f"{key} {value}" for key, value in other.items()]
-        told += ["all offloaded"] if deepspeed["offload_param"] == "cpu" else (
+        words = [f"{tokens:,} tokens", f"stage {deepspeed['stage']}"]
+        words += ["QLoRA" if quantize == "4bit" else "LoRA"] if lora else []
+        words += [f"{key} {value}" for key, value in other.items()]
+        words += ["all offloaded"] if deepspeed["offload_param"] == "cpu" else (
             ["optimizer offloaded"] if deepspeed["offload_optimizer"] == "cpu" else [])  # fmt: skip
         hosted = deepspeed["offload_optimizer"] == "cpu"
         room = 9 if hosted else 33 if shape == small else 26 if lora else None
         rows.append(
             Row(
-                "plan", ", ".join(told), shape, keys, deepspeed, lora, steps=3, warm_up=1, room=room
+                "plan",
+                ", ".join(words),
+                shape,
+                keys,
+                deepspeed,
+                lora,
+                steps=3,
+                warm_up=1,
+                room=room,
             )
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clock import GIB, clock_callback, count_tokens, measure, quieten
-from models import dressed
+from models import prepare_model
 from phases import Phases
 from results import Result
 from rows import Row
@@ -114,7 +114,7 @@ def _run(
         accumulation=training.gradient_accumulation_steps,
     )
     packed = ready.packed
-    model, bounds = dressed(ready, result.told)
+    model, bounds = prepare_model(ready, result.notes)
     clock = clock_callback(deadline)
     trainer = PersonaTrainer(
         collate=Collate(0, max_length),
@@ -144,9 +144,9 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     from berth_trainer.memory import Budget, decide, read_shape
     from berth_trainer.memory.apply import uses_fused_layers
     from berth_trainer.memory.speed import tokens_per_s
-    from berth_trainer.model.hardware import look
+    from berth_trainer.model.hardware import detect_hardware
     from berth_trainer.training.ranks import ranks_from
-    from berth_trainer.training.session_data import most_learned
+    from berth_trainer.training.session_data import max_label_tokens
 
     keys = {key: value for key, value in row.training.items() if key != "attention"}
     document = {
@@ -164,7 +164,7 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
         "lora": row.lora,
     }
     settings = settings_from(document, source=Path("benchmark.json"))
-    hardware = look(settings, os.environ)
+    hardware = detect_hardware(settings, os.environ)
     config = config_of(row.shape, row.layers)
     shape = read_shape(config.to_dict())
     card = ranks_from(os.environ).local_rank
@@ -172,14 +172,14 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     fused = uses_fused_layers(settings, config, hardware)
     budget = Budget(gpu=total, host=1 << 50)
     decision = decide.decide(settings, shape, gpus=row.ranks, budget=budget, fused=fused)
-    result.told = [*decision.told, *decision.warnings]
+    result.notes = [*decision.notes, *decision.warnings]
     result.parameters = shape.parameters
     training = decision.settings.training
     packed = None
     if training.pack_tokens:
         rows = pack([int(length) for length in samples.lengths], training.pack_tokens)
         packed = PackedDataset(samples, rows)
-    decision = decision.knowing(most_learned(samples, packed, training.batch_size))
+    decision = decision.with_label_tokens(max_label_tokens(samples, packed, training.batch_size))
     result.plan, result.plan_fits = decision.need.allocated / GIB, not decision.warnings
     result.plan_host = round(decision.need.host / GIB, 1)
     step = decision.setup.tokens * training.gradient_accumulation_steps

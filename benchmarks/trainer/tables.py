@@ -46,8 +46,8 @@ def summary(results: list[Result]) -> None:
         times = f", {best / recipe:.0f} times the users' recipe" if recipe else ""
         print(f"best auto plan: {best:,.0f} tokens/s{times}")
     for result in results:
-        told = result.row.part == "speed" or "auto plan" in result.row.name
-        for sentence in result.told if told else ():
+        shown = result.row.part == "speed" or "auto plan" in result.row.name
+        for sentence in result.notes if shown else ():
             print(f"- {result.row.part}, {result.row.name}: {sentence}")
 
 

@@ -141,7 +141,7 @@ def start(tmp_path):
 def _environment(folder: Path) -> dict[str, str]:
     ours = ("BERTH_", "ACCELERATE_", "PYTEST_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    told = {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+    reported = {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     if DEVICES.startswith("sim:"):
-        told |= {"BERTH_DEVICES": "simulated", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    return {**kept, **ENVIRONMENT, **told}
+        reported |= {"BERTH_DEVICES": "simulated", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    return {**kept, **ENVIRONMENT, **reported}

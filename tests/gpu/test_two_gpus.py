@@ -107,11 +107,11 @@ def test_two_gpus_share_the_answers_of_the_test_split(config, start, workspace, 
     ]
     for run in runs:
         run.done()
-    told = lines_of(shared / "predictions.jsonl")
-    asked = [(line["dialogue"], line["turn"], line["person"]) for line in told]
+    reported = lines_of(shared / "predictions.jsonl")
+    asked = [(line["dialogue"], line["turn"], line["person"]) for line in reported]
     assert len(asked) > 2
     assert len(set(asked)) == len(asked)
-    assert told == lines_of(alone / "predictions.jsonl")
+    assert reported == lines_of(alone / "predictions.jsonl")
 
 
 def test_the_queue_runs_one_job_on_both_cards_then_two_beside_each_other(

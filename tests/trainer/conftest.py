@@ -45,8 +45,8 @@ def real_corpus() -> Path | None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what the corpus tests ran on: the sample passes where the real one might not."""
     found = real_corpus()
-    told = f"RealPersonaChat in {found}" if found else "the demo's own sample (BERTH_TEST_CORPUS names a real one)"  # fmt: skip
-    terminalreporter.write_line(f"trainer tests ran on {told}")
+    reported = f"RealPersonaChat in {found}" if found else "the demo's own sample (BERTH_TEST_CORPUS names a real one)"  # fmt: skip
+    terminalreporter.write_line(f"trainer tests ran on {reported}")
 
 
 @pytest.fixture(scope="session")

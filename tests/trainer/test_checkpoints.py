@@ -8,7 +8,7 @@ from berth_trainer.checkpoint import checkpoints
 from berth_trainer.checkpoint.resume import cut_metrics, decide, same_step
 from berth_trainer.config.arguments import parse_arguments
 from berth_trainer.config.settings import TrainingSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def save(output, step, *, ranks=2, whole=True, batch=None):
@@ -84,8 +84,10 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(tmp_path):
     found = beginning(tmp_path, "--resume")
 
     assert good == found.checkpoint
-    assert found.told[0] == "checkpoint-30 is not whole (its saving was cut short) and is not used."
-    assert f"resuming from {good} (step 20)." == found.told[1]
+    assert (
+        found.notes[0] == "checkpoint-30 is not whole (its saving was cut short) and is not used."
+    )
+    assert f"resuming from {good} (step 20)." == found.notes[1]
 
 
 def test_a_later_attempt_of_a_job_resumes_by_itself(tmp_path):
@@ -104,7 +106,7 @@ def test_a_new_run_sets_an_earlier_runs_checkpoints_aside(tmp_path):
     found = beginning(tmp_path)
 
     assert found.set_aside
-    assert "--resume goes on from them" in found.told[0]
+    assert "--resume goes on from them" in found.notes[0]
     aside = checkpoints.set_aside(tmp_path)
     assert steps(aside) == [20]
     assert steps(tmp_path) == []
@@ -121,7 +123,7 @@ def test_resume_without_a_whole_checkpoint_starts_from_the_beginning(tmp_path):
     found = beginning(tmp_path, attempt="42.2")
     assert found.checkpoint is None
     assert found.set_aside
-    assert "starts from the beginning" in found.told[-1]
+    assert "starts from the beginning" in found.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_another_number_of_ranks_keeps_the_samples_of_a_step(tmp_path, ranks, ba
 
     assert found.accumulation == kept
     assert found.converted == (ranks != 2)
-    assert any("as before" in line for line in found.told) == (kept is not None)
+    assert any("as before" in line for line in found.notes) == (kept is not None)
 
 
 def test_the_samples_of_a_step_stay_through_two_changes(tmp_path):
@@ -160,7 +162,7 @@ def test_ranks_that_cannot_share_a_step_are_refused_with_those_that_can(tmp_path
     """Eight samples a step are no whole number for three ranks."""
     save(tmp_path, 10, batch=checkpoints.Batch(samples=8, configured=4))
 
-    with pytest.raises(Problem, match=r"8 samples a step, which 3 ranks .* use 1, 2, 4, 8 GPUs"):
+    with pytest.raises(UserError, match=r"8 samples a step, which 3 ranks .* use 1, 2, 4, 8 GPUs"):
         beginning(tmp_path, "--resume", world_size=3, gradient_accumulation_steps=4)
 
 
@@ -170,9 +172,9 @@ def test_a_named_checkpoint_is_checked_too(tmp_path):
     assert foreign == beginning(tmp_path, "--resume_from_checkpoint", str(foreign)).checkpoint
 
     (foreign / "latest").unlink()
-    with pytest.raises(Problem, match="is not whole"):
+    with pytest.raises(UserError, match="is not whole"):
         beginning(tmp_path, "--resume_from_checkpoint", str(foreign))
-    with pytest.raises(Problem, match="is no folder"):
+    with pytest.raises(UserError, match="is no folder"):
         beginning(tmp_path, "--resume_from_checkpoint", str(tmp_path / "none"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from berth_trainer.config.config_file import SECTIONS, read_settings, settings_from
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 DOCUMENTED = {
     "model": {"path": "/models/gemma"},
@@ -52,7 +52,7 @@ def test_every_key_of_the_users_config_is_taken():
     assert settings.warnings == ()
     for key, value in DOCUMENTED["training"].items():
         assert value == getattr(settings.training, key), key
-    assert settings.ablations["profile_only"].name == "Profile only"
+    assert settings.prompt_variants["profile_only"].name == "Profile only"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_unknown_key_is_warned_of_with_the_near_one(document, hint):
     ],
 )
 def test_what_does_nothing_is_warned_of(document, said):
-    """A value that is allowed and cannot work as it reads is told before the run."""
+    """A value that is allowed and cannot work as it reads is reported before the run."""
     assert [said in text for text in read(document).warnings] == [True]
 
 
@@ -119,7 +119,7 @@ def test_what_does_nothing_is_warned_of(document, said):
 )
 def test_a_wrong_value_is_one_sentence(document, sentence):
     """It names the key, the file and what would be right."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(UserError) as caught:
         read(document)
 
     assert sentence in caught.value.sentence
@@ -130,7 +130,7 @@ def test_a_missing_file_names_the_near_one(tmp_path):
     """The commonest mistake is a path."""
     (tmp_path / "config_realpersonachat.json").write_text("{}")
 
-    with pytest.raises(Problem, match=r"did you mean .*config_realpersonachat\.json"):
+    with pytest.raises(UserError, match=r"did you mean .*config_realpersonachat\.json"):
         read_settings(tmp_path / "config_realpersonchat.json")
 
 

@@ -8,7 +8,7 @@ from berth_trainer.data.digitaltwin import PARTNER
 from berth_trainer.data.load import load_material, read_corpus
 from berth_trainer.data.records import Turn, merge_turns
 from berth_trainer.data.samples import make_samples, open_questions
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def item(*entries, name="小明"):
@@ -55,7 +55,7 @@ def test_realpersonachat_is_read_whole(corpus_folder):
         assert any("gender: " in line for line in lines)
 
 
-def test_the_target_of_a_twin_is_told_by_source_or_name(tmp_path):
+def test_the_target_of_a_twin_is_reported_by_source_or_name(tmp_path):
     """`source` is "user" in any case, or the profile's name; every other is the partner."""
     path = tmp_path / "train.json"
     entry = {
@@ -105,7 +105,7 @@ def test_data_that_are_not_there_name_their_key(corpus_folder, settings_of, key)
     """Which of the two paths is wrong need not be guessed."""
     settings = settings_of(train_path=corpus_folder, data={key: "nowhere"})
 
-    with pytest.raises(Problem, match=rf"data\.{key} .*nowhere does not exist"):
+    with pytest.raises(UserError, match=rf"data\.{key} .*nowhere does not exist"):
         load_material(settings)
 
 
@@ -113,7 +113,7 @@ def test_a_test_file_that_takes_everything_is_refused(workspace, settings_of):
     """The same file for training and testing leaves nothing to train on, and it is said so."""
     same = str(workspace / "data" / "digitaltwin" / "train.json")
 
-    with pytest.raises(Problem, match=r"stands in data\.test_path too"):
+    with pytest.raises(UserError, match=r"stands in data\.test_path too"):
         load_material(settings_of(train_path=same, data={"test_path": same}))
 
 
@@ -153,7 +153,7 @@ def test_a_broken_corpus_is_one_sentence(tmp_path, files, sentence):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
 
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(UserError) as caught:
         read_corpus(folder, "auto")
 
     assert sentence in caught.value.sentence

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from berth_trainer.data import json_array, tokens
+from berth_trainer.data import digitaltwin, tokens
 from berth_trainer.data.cache import Cache
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import IGNORED, Encoder
@@ -17,15 +17,15 @@ from berth_trainer.data.load import load_material, make_dataset
 from berth_trainer.data.packing import PackedDataset, pack
 from berth_trainer.data.prompt_variants import BUILT_IN, DEFAULT
 from berth_trainer.data.prompts import WORDINGS
-from berth_trainer.errors import Problem
-from berth_trainer.training.session_data import most_learned, tell_shortened
+from berth_trainer.errors import UserError
+from berth_trainer.training.session_data import log_shortened, max_label_tokens
 
 
 @pytest.fixture
 def make(settings_of, workspace, tokenizer, tmp_path):
     """The demo corpus from the cache under `tmp_path`: what is encoded, and what is cached."""
 
-    def made(*, ablation=DEFAULT, limit=40, length=192, processes=1, path=None, **sections):
+    def made(*, variant=DEFAULT, limit=40, length=192, processes=1, path=None, **sections):
         data = {"cache_folder": str(tmp_path / "cache"), **sections.pop("data", {})}
         settings = settings_of(
             train_path=path or workspace / "data" / "realpersonachat", data=data, **sections
@@ -33,7 +33,7 @@ def make(settings_of, workspace, tokenizer, tmp_path):
         material = load_material(settings)
         encoder = Encoder(tokenizer, WORDINGS["ja"], length)
         plain = make_dataset(material, material.splits.train, settings=settings,
-                             ablation=BUILT_IN[ablation], encoder=encoder, limit=limit)  # fmt: skip
+                             variant=BUILT_IN[variant], encoder=encoder, limit=limit)  # fmt: skip
         found = tokens.cached(plain, material.cache, tokenizer=tokenizer,
                               recipe=[length], processes=processes)  # fmt: skip
         return plain, found
@@ -68,9 +68,9 @@ def test_what_is_cached_is_what_would_be_encoded(make, monkeypatch, processes):
     assert found.lengths.tolist() == [len(plain[n]["input_ids"]) for n in range(len(plain))]
 
 
-@pytest.mark.parametrize(("length", "told"), [(96, True), (4096, False)])
-def test_a_start_tells_how_many_samples_are_shortened(make, capsys, monkeypatch, length, told):
-    """Counted where they are encoded, and so told at no cost by every later start too."""
+@pytest.mark.parametrize(("length", "reported"), [(96, True), (4096, False)])
+def test_a_start_tells_how_many_samples_are_shortened(make, capsys, monkeypatch, length, reported):
+    """Counted where they are encoded, and so reported at no cost by every later start too."""
     monkeypatch.delenv("RANK", raising=False)
     make(length=length)
     plain, found = make(length=length)
@@ -80,11 +80,11 @@ def test_a_start_tells_how_many_samples_are_shortened(make, capsys, monkeypatch,
         if (whole := plain.parts(n))
     )
 
-    tell_shortened(found, length)
+    log_shortened(found, length)
 
     said = f"{cut} of {len(found)} training samples are longer than training.max_length {length}"
-    assert (cut > 0) == told
-    assert (said in capsys.readouterr().out) == told
+    assert (cut > 0) == reported
+    assert (said in capsys.readouterr().out) == reported
 
 
 def test_the_plan_hears_how_much_a_micro_batch_learns_at_most(make):
@@ -94,9 +94,9 @@ def test_the_plan_hears_how_much_a_micro_batch_learns_at_most(make):
     rows = PackedDataset(found, pack(found.lengths.tolist(), 512))
 
     fullest = max(sum(learned[sample] for sample in row) for row in rows.rows)
-    assert most_learned(found, rows, 1) == fullest
-    assert most_learned(found, None, 3) == 3 * max(learned)
-    assert most_learned(plain, rows, 1) is None
+    assert max_label_tokens(found, rows, 1) == fullest
+    assert max_label_tokens(found, None, 3) == 3 * max(learned)
+    assert max_label_tokens(plain, rows, 1) is None
 
 
 def test_a_second_run_tokenises_nothing(make, encodings):
@@ -114,7 +114,7 @@ def test_a_second_run_tokenises_nothing(make, encodings):
 @pytest.mark.parametrize(
     "change",
     [
-        {"ablation": "profile_only"},
+        {"variant": "profile_only"},
         {"length": 128},
         {"limit": 30},
         {"history": {"strategy": "random"}},
@@ -255,7 +255,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(settings_of, workspace, 
         data={"cache_folder": str(tmp_path / "file" / "cache")},
     )
 
-    with pytest.raises(Problem, match=r"set data\.cache_folder"):
+    with pytest.raises(UserError, match=r"set data\.cache_folder"):
         load_material(settings)
 
 
@@ -275,13 +275,13 @@ def test_a_mapped_corpus_is_the_one_in_memory(settings_of, corpus_folder, tmp_pa
 @pytest.mark.parametrize("piece", [1, 3, 7, 1000])
 def test_items_of_a_list_come_one_by_one(monkeypatch, tmp_path, piece):
     """Wherever the pieces of the file end."""
-    monkeypatch.setattr(json_array, "_PIECE", piece)
+    monkeypatch.setattr(digitaltwin, "_PIECE", piece)
     expected = [{"a": [1, {"b": "c,]"}]}, 1234, 'x"y', [], None, -5.25, "終"]
     path = tmp_path / "list.json"
     path.write_text(f" {json.dumps(expected, indent=1, ensure_ascii=False)}\n", "utf-8")
 
     with path.open(encoding="utf-8") as text:
-        assert list(json_array.items(text)) == expected
+        assert list(digitaltwin.json_items(text)) == expected
 
 
 @pytest.mark.parametrize("broken", ['{"a": 1}', "[1 2]", "[1,", '[{"a": 1}', "", "[1, }"])
@@ -291,7 +291,7 @@ def test_what_is_no_list_is_refused(tmp_path, broken):
     path.write_text(broken)
 
     with path.open(encoding="utf-8") as text, pytest.raises(ValueError):
-        list(json_array.items(text))
+        list(digitaltwin.json_items(text))
 
 
 def test_an_encoder_of_another_tokenizer_has_its_own_entry(make, tokenizer):

@@ -3,7 +3,7 @@
 import pytest
 
 from berth_trainer.config.lenient_json import parse
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def test_comments_and_trailing_commas_are_welcome():
@@ -41,7 +41,7 @@ def test_text_inside_strings_is_left_alone():
 )
 def test_a_mistake_is_one_sentence_with_its_place(text, place):
     """The place is that of the file as the user sees it, comments counted."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(UserError) as caught:
         parse(text, "config.json")
 
     assert caught.value.sentence.startswith(f"config.json is not valid JSON at {place}: ")
@@ -50,5 +50,5 @@ def test_a_mistake_is_one_sentence_with_its_place(text, place):
 
 def test_a_key_that_stands_twice_is_refused():
     """JSON would silently take the last one."""
-    with pytest.raises(Problem, match="names the key 'a' twice"):
+    with pytest.raises(UserError, match="names the key 'a' twice"):
         parse('{"a": 1, "a": 2}', "config.json")

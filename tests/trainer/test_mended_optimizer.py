@@ -32,7 +32,7 @@ def test_each_group_counts_its_own_steps_and_has_its_own_decay(loaded):
     """Groups that share a counter would count every step twice."""
     engine = loaded()
 
-    universal.mend(engine, [0.1, 0.0])
+    universal.fix_optimizer(engine, [0.1, 0.0])
 
     first, second = steps_of(engine)
     first += 1
@@ -45,7 +45,7 @@ def test_the_counters_lie_where_an_optimizer_of_one_kernel_reads_them(loaded):
     fused, plain = loaded(fused=True), loaded()
 
     for engine in (fused, plain):
-        universal.mend(engine, [0.1, 0.0])
+        universal.fix_optimizer(engine, [0.1, 0.0])
 
     assert [one.device.type for one in steps_of(fused)] == ["meta", "meta"]
     assert [one.device.type for one in steps_of(plain)] == ["cpu", "cpu"]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model.hardware import Hardware
 from berth_trainer.model.loading import load_config, load_model, load_tokenizer
 
@@ -24,7 +24,7 @@ def test_a_folder_without_tokenizer_is_refused(model_folder):
         file.unlink()
 
     with pytest.raises(
-        Problem, match=r"holds no tokenizer that knows a word: copy tokenizer\.json"
+        UserError, match=r"holds no tokenizer that knows a word: copy tokenizer\.json"
     ):
         load_tokenizer(str(model_folder))
 
@@ -33,16 +33,16 @@ def test_a_broken_chat_template_is_one_sentence(model_folder):
     """It names the file to mend."""
     (model_folder / "chat_template.jinja").write_text("{% if %}")
 
-    with pytest.raises(Problem, match=r"the chat template of .* fails: .*Mend its chat_template"):
+    with pytest.raises(UserError, match=r"the chat template of .* fails: .*Mend its chat_template"):
         load_tokenizer(str(model_folder))
 
 
 def test_weights_that_are_cut_short_are_one_sentence(model_folder):
-    """A copy that broke off is told as that."""
+    """A copy that broke off is reported as that."""
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
 
-    with pytest.raises(Problem, match=r"cut short or damaged .*: copy or download them again"):
+    with pytest.raises(UserError, match=r"cut short or damaged .*: copy or download them again"):
         load_model(str(model_folder), load_config(str(model_folder)), CPU)
 
 
@@ -52,18 +52,18 @@ def test_weights_of_other_shapes_are_one_sentence(model_folder):
     document = json.loads(config.read_text())
     config.write_text(json.dumps(document | {"intermediate_size": 96}))
 
-    with pytest.raises(Problem, match=r"mlp\.down_proj\.weight, …\) do not have the shapes"):
+    with pytest.raises(UserError, match=r"mlp\.down_proj\.weight, …\) do not have the shapes"):
         load_model(str(model_folder), load_config(str(model_folder)), CPU)
 
 
 @pytest.mark.parametrize(
     "changed", ["{", '{"model_type": "gemma3_text", "num_hidden_layers": "x"}']
 )
-def test_a_folder_is_not_told_to_check_the_network(model_folder, changed):
+def test_a_folder_is_not_reported_to_check_the_network(model_folder, changed):
     """That advice is for names on the hub."""
     (model_folder / "config.json").write_text(changed)
 
-    with pytest.raises(Problem, match="cannot be loaded") as caught:
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
         load_config(str(model_folder))
 
     assert "network" not in caught.value.sentence

@@ -144,23 +144,23 @@ class _Model:
 def test_where_bounds_do_not_help_the_block_mask_stays_and_a_line_says_why(capsys, monkeypatch):
     """No GPU; scores that are capped; a kernel that refuses, or is wrong, on this card."""
     model = _Model()
-    assert not varlen_attention.choose(model, "cpu")
+    assert not varlen_attention.enable(model, "cpu")
     assert "there is no GPU" in capsys.readouterr().out
 
     def refuses(*given):
         raise RuntimeError("head dim 256 is not supported\nmore")
 
-    for difference, told in ((refuses, "head dim 256"), (lambda *_: 0.4, "off by 0.400")):
+    for difference, reported in ((refuses, "head dim 256"), (lambda *_: 0.4, "off by 0.400")):
         monkeypatch.setattr(varlen_attention, "_difference", difference)
-        assert not varlen_attention.choose(model, "cuda:0")
-        assert told in capsys.readouterr().out
+        assert not varlen_attention.enable(model, "cuda:0")
+        assert reported in capsys.readouterr().out
     monkeypatch.setattr(varlen_attention, "_difference", lambda *_: 0.004)
     model.config.attn_logit_softcapping = 50.0
-    assert not varlen_attention.choose(model, "cuda:0")
+    assert not varlen_attention.enable(model, "cuda:0")
     assert "caps its attention scores" in capsys.readouterr().out
     assert model.config._attn_implementation == "sdpa"
     model.config.attn_logit_softcapping = None
-    assert varlen_attention.choose(model, "cuda:0")
+    assert varlen_attention.enable(model, "cuda:0")
     assert model.config._attn_implementation == varlen_attention.NAME
 
 

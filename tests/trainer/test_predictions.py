@@ -36,7 +36,7 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
     document["predict"] = {"max_new_tokens": 6, "batch_size": 1}
     config = tmp_path / "config.json"
     config.write_text(json.dumps(document))
-    told, measured = [], []
+    reported, measured = [], []
     for name in ("one", "two"):
         words = ["--config", config, "--output_dir", tmp_path / name, "--predict", workspace / "model"]  # fmt: skip
         argv = [sys.executable, trainer_script, *words]
@@ -44,21 +44,21 @@ def test_predictions_are_shared_by_the_ranks(launch, trainer_script, workspace, 
             argv = ["torchrun", "--standalone", "--nproc-per-node=2", trainer_script, *words]
         run = launch(argv, cwd=tmp_path, log=tmp_path / f"log-{name}")
         assert run.wait() == 0, run.read()
-        told.append(lines_of(tmp_path / name / "predictions.jsonl"))
+        reported.append(lines_of(tmp_path / name / "predictions.jsonl"))
         measured.append(json.loads((tmp_path / name / "predictions_metrics.json").read_text()))
         assert "  bleu_4 " in run.read()
 
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
     numbers, words = zip(*map(apart, measured), strict=True)
     assert words[0] == words[1]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
-    assert measured[0]["answers"] == len(told[0]) - 1
+    assert measured[0]["answers"] == len(reported[0]) - 1
     assert {"bleu_1", "rouge_l", "f1", "distinct_2", "test_perplexity"} <= set(measured[0])
     point = lines_of(tmp_path / "one" / "metrics.jsonl")[-1]
     assert point["f1"] == measured[0]["f1"]
-    assert [line["reference"] is None for line in told[0]].count(True) == 1
-    assert told[0][-1]["reference"] is None
-    assert all(isinstance(line["prediction"], str) and line["answered"] for line in told[0])
+    assert [line["reference"] is None for line in reported[0]].count(True) == 1
+    assert reported[0][-1]["reference"] is None
+    assert all(isinstance(line["prediction"], str) and line["answered"] for line in reported[0])
 
 
 @pytest.mark.usefixtures("started_plainly")

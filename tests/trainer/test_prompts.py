@@ -18,14 +18,14 @@ def material_and_settings(corpus_folder, tmp_path_factory):
     return load_material(settings), settings
 
 
-def dataset_of(material_and_settings, ablation, tokenizer, limit=80, length=100_000):
+def dataset_of(material_and_settings, variant, tokenizer, limit=80, length=100_000):
     material, settings = material_and_settings
     wording = WORDINGS[material.language]
     return make_dataset(
         material,
         material.splits.train,
         settings=settings,
-        ablation=BUILT_IN[ablation],
+        variant=BUILT_IN[variant],
         encoder=Encoder(tokenizer, wording, length),
         limit=limit,
     )
@@ -34,7 +34,7 @@ def dataset_of(material_and_settings, ablation, tokenizer, limit=80, length=100_
 @pytest.mark.parametrize("key", BUILT_IN)
 def test_exactly_the_named_parts(key, material_and_settings, tokenizer):
     """In the text that the model reads: heading and content of named parts, nothing of others."""
-    ablation, wording = BUILT_IN[key], WORDINGS["ja"]
+    variant, wording = BUILT_IN[key], WORDINGS["ja"]
     whole = dataset_of(material_and_settings, "profile_and_history_and_context", tokenizer)
     dataset = dataset_of(material_and_settings, key, tokenizer)
     form = ChatFormat(tokenizer)
@@ -42,15 +42,15 @@ def test_exactly_the_named_parts(key, material_and_settings, tokenizer):
         everything = whole.parts(index)
         text = form.prompt(messages(dataset.parts(index), wording))
         for used, heading, lines in (
-            (ablation.use_profile, wording.profile, everything.profile),
-            (ablation.use_history, wording.history, everything.history),
-            (ablation.use_context, wording.context, [s.text for s in everything.context]),
+            (variant.use_profile, wording.profile, everything.profile),
+            (variant.use_history, wording.history, everything.history),
+            (variant.use_context, wording.context, [s.text for s in everything.context]),
         ):
             assert (heading in text) == (used and bool(lines))
             if used:
                 assert all(line.strip() in text for line in lines)
         telling = [line for line in everything.profile if len(line) > 8]
-        assert ablation.use_profile or not any(line in text for line in telling)
+        assert variant.use_profile or not any(line in text for line in telling)
 
 
 @pytest.mark.parametrize("key", BUILT_IN)
@@ -69,18 +69,18 @@ def test_the_ablations_share_their_samples(key, material_and_settings, tokenizer
 
 def test_an_empty_part_leaves_no_heading():
     """Sending a heading with nothing under it would teach the model nothing but the heading."""
-    told = messages(Parts(context=(Said(by_target=False, text="hi"),)), WORDINGS["en"])
+    reported = messages(Parts(context=(Said(by_target=False, text="hi"),)), WORDINGS["en"])
 
-    assert len(told) == 1
-    assert "[Profile]" not in told[0]["content"]
-    assert told[0]["content"].endswith("[Conversation]\nhi")
+    assert len(reported) == 1
+    assert "[Profile]" not in reported[0]["content"]
+    assert reported[0]["content"].endswith("[Conversation]\nhi")
 
 
 def test_roles_alternate_whoever_speaks_first():
     """Gemma's template refuses anything else, and the last word before the answer is the user's."""
     context = (Said(True, "a"), Said(False, "b"), Said(True, "c"), Said(False, "d"))
-    told = messages(Parts(profile=("p",), context=context), WORDINGS["en"])
+    reported = messages(Parts(profile=("p",), context=context), WORDINGS["en"])
 
-    assert [m["role"] for m in told] == ["user", "assistant", "user", "assistant", "user"]
-    assert [m["content"] for m in told[1:]] == ["a", "b", "c", "d"]
-    assert "- p" in told[0]["content"]
+    assert [m["role"] for m in reported] == ["user", "assistant", "user", "assistant", "user"]
+    assert [m["content"] for m in reported[1:]] == ["a", "b", "c", "d"]
+    assert "- p" in reported[0]["content"]

@@ -18,7 +18,7 @@ from berth_trainer.checkpoint.output_paths import make_writable
 from berth_trainer.config import deepspeed_config, training_arguments
 from berth_trainer.config.environment import concerns_the_user, plain_architectures, prepare
 from berth_trainer.config.settings import DeepSpeedSettings, TrainingSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
 from berth_trainer.model import zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware
@@ -75,9 +75,9 @@ def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
     assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
     assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=2), config) == 0
     assert zero3_leaf_layers.fetch_ahead(whole, PreTrainedConfig()) == 0
-    for ahead, told in ((layer, layer), (0, "auto")):
+    for ahead, reported in ((layer, layer), (0, "auto")):
         built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, fetch_ahead=ahead)
-        assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == told
+        assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == reported
 
 
 def test_the_deepspeed_file_lies_where_users_look(tmp_path):
@@ -228,8 +228,8 @@ def test_a_stop_leaves_a_marker_everywhere(tmp_path):
     mark_stopped([tmp_path / "a", tmp_path / "b"], step=7, checkpoint=tmp_path, by="SIGTERM")
 
     for name in "ab":
-        told = json.loads((tmp_path / name / "stopped.json").read_text())
-        assert {"step": 7, "checkpoint": str(tmp_path), "signal": "SIGTERM"} == told
+        reported = json.loads((tmp_path / name / "stopped.json").read_text())
+        assert {"step": 7, "checkpoint": str(tmp_path), "signal": "SIGTERM"} == reported
 
 
 def test_the_checklist_shows_and_keeps_what_is_not_as_asked(tmp_path, capsys, monkeypatch):
@@ -268,14 +268,14 @@ def test_log_lines_are_for_people():
 
 
 @pytest.mark.parametrize(
-    ("logs", "told"),
+    ("logs", "reported"),
     [
         ({"loss": math.nan, "grad_norm": 1.0}, "the loss at step 7 is not a finite number"),
         ({"loss": 2.0, "grad_norm": math.inf}, "the gradient's norm at step 7"),
         ({"eval_loss": math.inf}, "the evaluation loss at step 7"),
     ],
 )
-def test_a_diverged_run_is_warned_of_once(tmp_path, capsys, monkeypatch, logs, told):
+def test_a_diverged_run_is_warned_of_once(tmp_path, capsys, monkeypatch, logs, reported):
     """It would go on to its end and leave a model that looks like any other."""
     monkeypatch.delenv("RANK", raising=False)
     lines = MetricLines(MetricsFile([tmp_path]), vocabulary=None)
@@ -287,7 +287,7 @@ def test_a_diverged_run_is_warned_of_once(tmp_path, capsys, monkeypatch, logs, t
     lines.on_log(None, state, None, logs=logs)
 
     said = capsys.readouterr().err
-    assert said.count(told) == 1
+    assert said.count(reported) == 1
     assert "lower training.learning_rate" in said
 
 
@@ -296,7 +296,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(
-        Problem, match=r"file/out cannot be written \(Not a directory\).*--output_dir"
+        UserError, match=r"file/out cannot be written \(Not a directory\).*--output_dir"
     ):
         make_writable(tmp_path / "file" / "out")
 
@@ -384,8 +384,8 @@ def test_bf16_states_on_the_host_without_cpu_adam_are_one_sentence(settings_of):
     alone = ranks_from({})
     states = {"optimizer_states": "bf16"}
 
-    with pytest.raises(Problem, match="offload_optimizer to none, or the states to fp32"):
-        apply.settle(settings_of(training=states), Gemma3TextConfig(), cpu, alone)
+    with pytest.raises(UserError, match="offload_optimizer to none, or the states to fp32"):
+        apply.apply_plan(settings_of(training=states), Gemma3TextConfig(), cpu, alone)
 
     kept = settings_of(training=states, deepspeed={"offload_optimizer": "none"})
-    assert apply.settle(kept, Gemma3TextConfig(), cpu, alone) == (kept, None)
+    assert apply.apply_plan(kept, Gemma3TextConfig(), cpu, alone) == (kept, None)

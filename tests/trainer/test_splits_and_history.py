@@ -2,8 +2,8 @@
 
 import pytest
 
-from berth_trainer.config.settings import STRATEGIES, HistorySettings
-from berth_trainer.data.history import HistoryPool
+from berth_trainer.config.settings import STRATEGIES, DialogueHistorySettings
+from berth_trainer.data.dialogue_history import HistoryPool
 from berth_trainer.data.load import load_material
 from berth_trainer.data.records import Dialogue, Turn
 from berth_trainer.data.samples import make_samples
@@ -57,7 +57,7 @@ def test_held_out_fractions_are_kept_and_repeatable(material):
 def test_most_held_out_samples_have_history(material):
     """Held-out speakers keep several dialogues, else history ablations would measure nothing."""
     for part in (material.splits.validation, material.splits.test):
-        pool = HistoryPool(part, HistorySettings(), 42)
+        pool = HistoryPool(part, DialogueHistorySettings(), 42)
         samples = make_samples(part)
         bare = sum(1 for s in samples if not pool.choose(s.dialogue, s.index))
         assert bare <= len(samples) * 0.35
@@ -66,7 +66,7 @@ def test_most_held_out_samples_have_history(material):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_history_never_leaks(material, strategy):
     """Not from the dialogue that is predicted, not from another split, at most max_history."""
-    settings = HistorySettings(strategy=strategy, max_history=15)
+    settings = DialogueHistorySettings(strategy=strategy, max_history=15)
     for part in (material.splits.train[:60], material.splits.validation, material.splits.test):
         inside = {dialogue.id for dialogue in part}
         pool = HistoryPool(part, settings, 42)
@@ -82,7 +82,9 @@ def test_history_stands_in_time_order_and_is_repeatable(material, strategy):
     """Whatever picked it: the same sample gets the same history on every rank."""
     part = material.splits.train[:60]
     order = {dialogue.id: dialogue.order for dialogue in part}
-    first, second = (HistoryPool(part, HistorySettings(strategy=strategy), 42) for _ in range(2))
+    first, second = (
+        HistoryPool(part, DialogueHistorySettings(strategy=strategy), 42) for _ in range(2)
+    )
     for sample in make_samples(part, limit=60):
         chosen = first.choose(sample.dialogue, sample.index)
         assert list(chosen) == sorted(chosen, key=lambda remark: order[remark.dialogue])
@@ -92,7 +94,9 @@ def test_history_stands_in_time_order_and_is_repeatable(material, strategy):
 def pool_of(strategy, **options):
     dialogues = [talk(str(n), f"question {n}", f"remark {n}", when=n) for n in range(20)]
     now = talk("now", "hello there", "the target", when=30)
-    return HistoryPool([*dialogues, now], HistorySettings(strategy=strategy, **options), 1), now
+    return HistoryPool(
+        [*dialogues, now], DialogueHistorySettings(strategy=strategy, **options), 1
+    ), now
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_relevant_history_is_what_the_talk_is_about():
         talk("3", "仕事は", "病院で働いています", when=3),
     ]
     now = talk("now", "犬の散歩は好きですか", "はい", when=4)
-    settings = HistorySettings(strategy="relevance", max_history=1)
+    settings = DialogueHistorySettings(strategy="relevance", max_history=1)
 
     chosen = HistoryPool([*dialogues, now], settings, 1).choose(now, 1)
 
@@ -143,7 +147,7 @@ def test_an_exchange_recorded_twice_is_no_history_of_itself():
     twin = talk("twin", "where do you live?", "in Sapporo, near the tower", when=1)
     other = talk("other", "hello", "hi", when=0)
 
-    chosen = HistoryPool([now, twin, other], HistorySettings(), 1).choose(now, 1)
+    chosen = HistoryPool([now, twin, other], DialogueHistorySettings(), 1).choose(now, 1)
 
     assert [remark.text for remark in chosen] == ["hi"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from berth_trainer.config.arguments import parse_arguments
 from berth_trainer.config.launch_check import check_launch, single_gpu
-from berth_trainer.data.prompt_variants import BUILT_IN, Ablation, choose
-from berth_trainer.errors import Problem
+from berth_trainer.data.prompt_variants import BUILT_IN, PromptVariant, choose
+from berth_trainer.errors import UserError
 from berth_trainer.training.application import main
 from berth_trainer.training.ranks import ranks_from
 
@@ -58,7 +58,7 @@ def test_dashes_and_underscores_are_the_same():
 )
 def test_a_wrong_flag_is_one_sentence(words, sentence):
     """No usage dump, no traceback."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(UserError) as caught:
         parse_arguments(words.split())
 
     assert sentence in caught.value.sentence
@@ -67,7 +67,7 @@ def test_a_wrong_flag_is_one_sentence(words, sentence):
 
 def test_the_seven_ablations_name_their_parts():
     """Every non-empty choice of profile, history and context has its name."""
-    parts = {key: ablation.parts for key, ablation in BUILT_IN.items()}
+    parts = {key: variant.parts for key, variant in BUILT_IN.items()}
 
     assert len(set(parts.values())) == 7
     assert parts["profile_and_history_and_context"] == ("profile", "history", "context")
@@ -76,26 +76,26 @@ def test_the_seven_ablations_name_their_parts():
 
 def test_a_mistyped_ablation_names_the_near_one():
     """Hours of training on the wrong parts start with one letter."""
-    with pytest.raises(Problem, match=r"did you mean profile_and_history\?"):
+    with pytest.raises(UserError, match=r"did you mean profile_and_history\?"):
         choose("profile_and_histroy", {})
 
 
 def test_the_config_files_own_ablation_wins():
     """Their config files define the seven themselves."""
-    own = Ablation(
+    own = PromptVariant(
         "profile_only", "Only the profile", True, False, False
     )  # the flags in their order
 
     assert own is choose("profile_only", {"profile_only": own})
-    with pytest.raises(Problem, match="uses none"):
-        choose("empty", {"empty": Ablation("empty", "", False, False, False)})  # as above
+    with pytest.raises(UserError, match="uses none"):
+        choose("empty", {"empty": PromptVariant("empty", "", False, False, False)})  # as above
 
 
 def test_several_gpus_without_a_launcher_say_what_to_type():
     """One process cannot use several GPUs under ZeRO-3: the sentence holds both commands."""
     words = ["train.py", "--config", "my config.json", "--gpu_ids", "4,5"]
 
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(UserError) as caught:
         check_launch(parse_arguments(words[1:]), ranks_from({}), words)
 
     assert (
@@ -143,7 +143,9 @@ def test_a_missing_model_is_one_sentence(capsys, workspace, tmp_path):
 
 
 @pytest.mark.usefixtures("started_plainly")
-def test_out_of_memory_is_explained_and_told_to_the_queue(capsys, workspace, tmp_path, monkeypatch):
+def test_out_of_memory_is_explained_and_reported_to_the_queue(
+    capsys, workspace, tmp_path, monkeypatch
+):
     """Nobody is left alone with "CUDA out of memory": a sentence, failure.json, exit code 1."""
     import berth_trainer.training.session
 
@@ -162,11 +164,12 @@ def test_out_of_memory_is_explained_and_told_to_the_queue(capsys, workspace, tmp
 
     assert main(["--config", str(config), "--output_dir", str(out)]) == 1
 
-    told = json.loads((tmp_path / "failure.json").read_text())
-    assert told["kind"] == "oom_gpu"
+    reported = json.loads((tmp_path / "failure.json").read_text())
+    assert reported["kind"] == "oom_gpu"
     assert (
-        "training.batch_size to 1 and training.gradient_accumulation_steps to 2" in told["sentence"]
+        "training.batch_size to 1 and training.gradient_accumulation_steps to 2"
+        in reported["sentence"]
     )
     captured = capsys.readouterr()
-    assert f"error (rank 0): {told['sentence']}" in captured.err
+    assert f"error (rank 0): {reported['sentence']}" in captured.err
     assert "Traceback" not in captured.err

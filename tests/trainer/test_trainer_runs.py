@@ -152,8 +152,8 @@ def test_the_final_model_is_the_trained_one(launch, trainer_script, tuned, works
     for name, value in final.state_dict().items():
         assert torch.equal(value, expected[name]), name
     AutoTokenizer.from_pretrained(out / "final_model")
-    told = json.loads((out / "results.json").read_text())["test_loss"]
-    assert told == pytest.approx(plain_test_loss(config, final, workspace), abs=1e-4)
+    reported = json.loads((out / "results.json").read_text())["test_loss"]
+    assert reported == pytest.approx(plain_test_loss(config, final, workspace), abs=1e-4)
 
 
 def plain_test_loss(config, model, workspace):
@@ -172,7 +172,7 @@ def plain_test_loss(config, model, workspace):
     tokenizer = AutoTokenizer.from_pretrained(workspace / "model")
     encoder = Encoder(tokenizer, WORDINGS[material.language], settings.training.max_length)
     dataset = make_dataset(
-        material, material.splits.test, settings=settings, ablation=BUILT_IN[DEFAULT],
+        material, material.splits.test, settings=settings, variant=BUILT_IN[DEFAULT],
         encoder=encoder, limit=settings.data.max_eval_samples,
     )  # fmt: skip
     summed, tokens = 0.0, 0

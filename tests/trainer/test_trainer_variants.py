@@ -25,8 +25,8 @@ def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, t
         argv = command("torchrun", trainer_script, tmp_path, *words)
         run = launch(argv, cwd=tmp_path, log=tmp_path / f"log{chunk}")
         assert run.wait() == 0, run.read()
-        told = json.loads((out / "checklist.json").read_text())["checks"]
-        assert ("chunks of 4" in str(told)) == bool(chunk)
+        reported = json.loads((out / "checklist.json").read_text())["checks"]
+        assert ("chunks of 4" in str(reported)) == bool(chunk)
         curves.append([*losses(out / "metrics.jsonl").values(),
                        json.loads((out / "results.json").read_text())["test_loss"]])  # fmt: skip
     assert curves[0] == pytest.approx(curves[1], abs=3e-4)
@@ -35,7 +35,10 @@ def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, t
 def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, tmp_path):
     """Layers or modules at a time: the same losses to the last digit, and the checklist tells."""
     curves = []
-    for gather, told in (("layers", "layers, each as a whole"), ("modules", "module by module")):
+    for gather, reported in (
+        ("layers", "layers, each as a whole"),
+        ("modules", "module by module"),
+    ):
         config = tuned(max_steps=3, logging_steps=1, eval_steps=2, save_steps=0)
         document = json.loads(config.read_text())
         document["deepspeed"] = {"stage": 3, "gather": gather,
@@ -46,7 +49,7 @@ def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, t
         argv = command("torchrun", trainer_script, tmp_path, *words)
         run = launch(argv, cwd=tmp_path, log=tmp_path / f"log_{gather}")
         assert run.wait() == 0, run.read()
-        assert told in str(json.loads((out / "checklist.json").read_text())["checks"])
+        assert reported in str(json.loads((out / "checklist.json").read_text())["checks"])
         curves.append(losses(out / "metrics.jsonl"))
     assert curves[0] == curves[1]
 
@@ -68,8 +71,8 @@ def test_a_run_that_has_stopped_early_or_is_done_says_so(trainer_script, launch,
 
     stopped = train("stopped", 60, learning_rate=0.5)
     last = json.loads((out / "results.json").read_text())["steps"]
-    told = f"stopped early at step {last} of 60: no lower evaluation loss in 1 evaluations. The model goes back to checkpoint-{last - 1},"  # fmt: skip
-    assert told in stopped
+    reported = f"stopped early at step {last} of 60: no lower evaluation loss in 1 evaluations. The model goes back to checkpoint-{last - 1},"  # fmt: skip
+    assert reported in stopped
     best, final = (
         load_file(out / folder / "model.safetensors")
         for folder in (f"checkpoint-{last - 1}", "final_model")

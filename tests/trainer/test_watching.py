@@ -5,7 +5,7 @@ import json
 import pytest
 
 from berth_trainer.config.settings import ReportSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model.gpu_flops import bf16_peak, share_of_peak
 from berth_trainer.training import reports
 from berth_trainer.training.shutdown_deadline import left_for_saving, outlook
@@ -47,7 +47,7 @@ def test_a_missing_package_is_one_sentence(monkeypatch, tmp_path, settings, pack
     """It names the key and what to install."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
-    with pytest.raises(Problem, match=rf"report\.{package} needs .*pip install {package}"):
+    with pytest.raises(UserError, match=rf"report\.{package} needs .*pip install {package}"):
         reports.prepare(settings, {}, tmp_path, run="r")
 
 

@@ -136,15 +136,19 @@ def _write_realpersonachat(folder: Path) -> list[str]:
 
 def _write_digitaltwin(folder: Path) -> list[str]:
     """Each person's last dialogue goes to the test file. Returns every text."""
-    told: dict[int, list[list[tuple[int, str]]]] = {}
+    dialogues_of: dict[int, list[list[tuple[int, str]]]] = {}
     for asker, teller, lines in dialogues(CHINESE, topics=4, rounds=2, seed=2):
         spoken = [((asker, teller)[place % 2], text) for place, text in enumerate(lines)]
-        told.setdefault(teller, []).append(spoken)  # the teller speaks last
+        dialogues_of.setdefault(teller, []).append(spoken)  # the teller speaks last
     train = [
-        _twin(person, spoken[:-1]) for person, spoken in sorted(told.items()) if len(spoken) > 1
+        _twin(person, spoken[:-1])
+        for person, spoken in sorted(dialogues_of.items())
+        if len(spoken) > 1
     ]
     test = [
-        _twin(person, spoken[-1:]) for person, spoken in sorted(told.items()) if len(spoken) > 1
+        _twin(person, spoken[-1:])
+        for person, spoken in sorted(dialogues_of.items())
+        if len(spoken) > 1
     ]
     write_json(folder / "train.json", train)
     write_json(folder / "test_leaderboard.json", test)

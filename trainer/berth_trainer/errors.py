@@ -1,7 +1,7 @@
 """The one way in which bad input ends a run."""
 
 
-class Problem(Exception):  # noqa: N818  # the word users and docs know; a program error it is not
+class UserError(Exception):
     """
     Something the user can mend: the message is one sentence that says what and how.
 

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 
 from berth_trainer.training.application import main as run
-from berth_trainer.training.stop_signals import end_at_once
+from berth_trainer.training.stop_signals import exit_on_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """As `train_deepspeed.py --predict`, with the same flags and exit codes."""
     words = list(sys.argv[1:] if argv is None else argv)
     predicting = any(word == "--predict" or word.startswith("--predict=") for word in words)
-    end_at_once()
+    exit_on_interrupt()
     return run(words if predicting else [*words, "--predict"], program="berth-generate")

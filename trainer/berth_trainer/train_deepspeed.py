@@ -15,7 +15,7 @@ if __name__ == "__main__":
         sys.path[0] = str(Path(_HERE).parent)
 
     from berth_trainer.training.application import leave, main
-    from berth_trainer.training.stop_signals import end_at_once
+    from berth_trainer.training.stop_signals import exit_on_interrupt
 
-    end_at_once()
+    exit_on_interrupt()
     leave(main(program=sys.argv[0]))

@@ -8,7 +8,7 @@ from tests.trainer.memory.gemma3 import GEMMA3
 from berth_trainer.memory import Setup, estimate, read_shape
 from berth_trainer.memory.sizes import GIB
 
-FUSED = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, learned_tokens=100)
+FUSED = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, label_tokens=100)
 STOCK = replace(FUSED, fused=False)
 BARE = {"checkpointing": False}
 
@@ -16,10 +16,10 @@ BARE = {"checkpointing": False}
 @pytest.mark.parametrize(
     ("size", "setup", "measured_gib"),
     [
-        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=20, learned_tokens=136), 72.42),
-        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=23, learned_tokens=136), 70.01),
-        ("4b", replace(FUSED, tokens=16_384, checkpoint_layers=28, learned_tokens=257), 72.11),
-        ("4b", replace(STOCK, tokens=8192, checkpoint_layers=27, learned_tokens=136), 72.0),
+        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=20, label_tokens=136), 72.42),
+        ("4b", replace(FUSED, tokens=8192, checkpoint_layers=23, label_tokens=136), 70.01),
+        ("4b", replace(FUSED, tokens=16_384, checkpoint_layers=28, label_tokens=257), 72.11),
+        ("4b", replace(STOCK, tokens=8192, checkpoint_layers=27, label_tokens=136), 72.0),
         ("4b", replace(FUSED, tokens=8192), 63.45),
         ("4b", replace(FUSED, tokens=8192, checkpoint_layers=26), 67.59),
         ("4b", replace(STOCK, stage=3, tokens=8192), 63.46),
@@ -39,7 +39,7 @@ BARE = {"checkpointing": False}
         ("1b", replace(FUSED, stage=3, tokens=4096, offload_optimizer=True), 4.92),
         (
             "4b",
-            Setup(tokens=1024, offload_optimizer=True, offload_param=True, learned_tokens=32),
+            Setup(tokens=1024, offload_optimizer=True, offload_param=True, label_tokens=32),
             6.33,
         ),
     ],

@@ -142,7 +142,7 @@ PACKED = Setup(
     chunk_tokens=512,
     tokens=8192,
     span=1024,
-    learned_tokens=136,
+    label_tokens=136,
 )
 COMPILED = replace(PACKED, compiled=True)
 
@@ -169,7 +169,7 @@ def test_speed_follows_the_runs_it_was_fitted_to(size, setup, accumulation, meas
     assert speed == pytest.approx(measured, rel=within)
 
 
-def test_one_sample_a_micro_batch_is_told_to_be_slow():
+def test_one_sample_a_micro_batch_is_reported_to_be_slow():
     """The recipe that never runs out of memory made 295 to 357 tokens a second."""
     recipe = Setup(tokens=700, offload_optimizer=True, offload_param=True)
     assert tokens_per_s(read_shape(GEMMA3["4b"]), recipe, step_tokens=2800) < 600
@@ -232,7 +232,7 @@ def test_parts_add_up():
         (GEMMA3["1b"] | {"num_attention_heads": 8.5, "head_dim": None}, "num_attention_heads 8.5"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_a_sentence(config, word):
+def test_what_cannot_be_read_is_reported_in_a_sentence(config, word):
     """Unknown families and incomplete configurations are named."""
     with pytest.raises(ShapeError, match=word):
         read_shape(config)
@@ -253,10 +253,10 @@ def test_a_wrong_option_is_one_sentence(tmp_path, capsys, words, sentence):
     with pytest.raises(SystemExit, match="2"):
         main([str(tmp_path), *words])
 
-    told = capsys.readouterr().err
-    assert told.startswith("berth: ")
-    assert sentence in told
-    assert told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert reported.startswith("berth: ")
+    assert sentence in reported
+    assert reported.count("\n") == 1
 
 
 def test_a_reader_who_stops_early_is_no_fault(tmp_path):
@@ -296,8 +296,8 @@ def test_a_note_says_what_gb_were_taken_for(tmp_path, capsys, word, gib):
     (tmp_path / "config.json").write_text(json.dumps(GEMMA3["1b"]))
     main([str(tmp_path), "--gpu-memory", word, "--host-memory", "500GiB"])
     printed = capsys.readouterr()
-    told = word == "80GB"
-    assert ("80GB is 74.5 GiB" in printed.err, "81559MiB" in printed.err) == (told, told)
+    reported = word == "80GB"
+    assert ("80GB is 74.5 GiB" in printed.err, "81559MiB" in printed.err) == (reported, reported)
     main([str(tmp_path), "--gpu-memory", word, "--host-memory", "500GiB", "--json"])
     printed = capsys.readouterr()
     assert json.loads(printed.out)["budget"]["gpu"] / GIB == pytest.approx(gib)

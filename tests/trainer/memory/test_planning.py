@@ -1,11 +1,11 @@
-"""What a config leaves open is decided, what it says is kept, and what will not fit is told."""
+"""What a config leaves open is decided, what it says is kept, and what will not fit is reported."""
 
 from dataclasses import replace
 
 import pytest
 from tests.trainer.memory.gemma3 import GEMMA3
 
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import Budget, decide, estimate, read_shape
 from berth_trainer.memory.sizes import GIB
 from berth_trainer.training import oom_steps
@@ -27,7 +27,7 @@ def test_without_being_asked_nothing_changes(settings_of):
     settings = settings_of(training={"max_length": 1024})
     decision = decided(settings)
     assert decision.settings == settings
-    assert decision.told == ()
+    assert decision.notes == ()
 
 
 def test_auto_takes_the_fastest_that_fits_and_says_why(settings_of):
@@ -37,18 +37,18 @@ def test_auto_takes_the_fastest_that_fits_and_says_why(settings_of):
     chosen = decision.settings
     assert (chosen.deepspeed.stage, chosen.deepspeed.offload_optimizer) == (1, "none")
     assert not chosen.training.gradient_checkpointing
-    assert "ZeRO stage 1, no offload, no checkpointing" in decision.told[0]
+    assert "ZeRO stage 1, no offload, no checkpointing" in decision.notes[0]
     assert not decision.warnings
     assert H200.fits(decision.need)
 
 
-def test_knowing_what_is_learned_the_need_is_told_more_closely(settings_of):
+def test_knowing_what_is_learned_the_need_is_reported_more_closely(settings_of):
     """Answers of a hundred tokens need one piece of the head, not five hundred positions of it."""
     decision = decided(settings_of(training={"plan": "auto", "pack_tokens": 8192}), budget=H100)
-    closer = decision.knowing(100)
+    closer = decision.with_label_tokens(100)
     assert closer.need.allocated < decision.need.allocated
-    assert (closer.settings, closer.told) == (decision.settings, decision.told)
-    assert decision.knowing(None) == decision
+    assert (closer.settings, closer.notes) == (decision.settings, decision.notes)
+    assert decision.with_label_tokens(None) == decision
 
 
 def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
@@ -59,7 +59,7 @@ def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
     assert 0 < layers < 34
     fewer = replace(decision.setup, checkpoint_layers=layers - 1)
     assert not H100.fits(estimate(shape_of("4b"), fewer))
-    assert "needs" in decision.told[0]
+    assert "needs" in decision.notes[0]
 
 
 def test_length_rate_and_the_samples_of_a_step_stay(settings_of):
@@ -87,7 +87,7 @@ def test_what_stands_in_the_file_wins_with_a_warning(settings_of):
     assert "training.gradient_checkpointing true" in warning
 
 
-def test_a_micro_batch_that_is_too_large_is_told_to_shrink(settings_of):
+def test_a_micro_batch_that_is_too_large_is_reported_to_shrink(settings_of):
     """With the accumulation that keeps the samples of a step."""
     settings = settings_of(
         training={"max_length": 8192, "batch_size": 64, "gradient_accumulation_steps": 2},
@@ -110,7 +110,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
     )
     decision = decided(settings, "27b", budget=H100)
     assert decision.warnings
-    with pytest.raises(Problem, match=r"states alone take .* GiB a card"):
+    with pytest.raises(UserError, match=r"states alone take .* GiB a card"):
         decide.refuse_impossible(decision, H100)
 
 
@@ -130,10 +130,10 @@ def test_27b_on_four_and_eight_cards(settings_of):
 
 def test_a_global_batch_that_cannot_be_made_is_a_problem(settings_of):
     """Neither rounded nor overruled."""
-    with pytest.raises(Problem, match="multiple of 8"):
+    with pytest.raises(UserError, match="multiple of 8"):
         decide.with_global_batch(settings_of(training={"global_batch": 12, "batch_size": 2}), 4)
     both = {"global_batch": 16, "gradient_accumulation_steps": 2}
-    with pytest.raises(Problem, match="remove one of them"):
+    with pytest.raises(UserError, match="remove one of them"):
         decide.with_global_batch(settings_of(training=both), 4)
 
 
@@ -143,9 +143,9 @@ def test_four_bit_weights_leave_stage_3(settings_of):
     zero = decide.with_four_bit(settings).deepspeed
     assert (zero.stage, zero.offload_param, zero.offload_optimizer) == (1, "none", "none")
     given = settings_of(lora={"r": 16, "quantize": "4bit"}, deepspeed={"stage": 3})
-    with pytest.raises(Problem, match=r"set deepspeed.stage to 1"):
+    with pytest.raises(UserError, match=r"set deepspeed.stage to 1"):
         decide.with_four_bit(given)
-    with pytest.raises(Problem, match=r"set lora\.r"):
+    with pytest.raises(UserError, match=r"set lora\.r"):
         settings_of(lora={"quantize": "4bit"})
 
 
@@ -156,8 +156,8 @@ def test_each_step_of_the_ladder_needs_less_and_keeps_the_step(settings_of, step
         training={"batch_size": 4, "gradient_accumulation_steps": 2, "max_length": 4096, "gradient_checkpointing": False},
         deepspeed={"stage": 2, "offload_optimizer": "none", "offload_param": "none"},
     )  # fmt: skip
-    smaller, (told,) = oom_steps.apply(settings, steps)
-    assert "out of memory before, so:" in told
+    smaller, (reported,) = oom_steps.apply(settings, steps)
+    assert "out of memory before, so:" in reported
     training = smaller.training
     assert training.batch_size * training.gradient_accumulation_steps == 8
     before, after = (
@@ -174,10 +174,10 @@ def test_a_step_with_nothing_left_pulls_the_next_lever(settings_of):
         deepspeed={"stage": 3, "offload_optimizer": "none", "offload_param": "none"},
     )
     names = "halve_micro_batch,halve_micro_batch,offload,offload"
-    smaller, told = oom_steps.apply(settings, names)
+    smaller, reported = oom_steps.apply(settings, names)
     assert smaller.training.gradient_checkpointing
     assert (smaller.deepspeed.offload_optimizer, smaller.deepspeed.offload_param) == ("cpu", "cpu")
-    assert "nothing is left" in told[-1]
+    assert "nothing is left" in reported[-1]
 
 
 def test_packed_rows_are_halved_down_to_a_sample(settings_of):
@@ -186,6 +186,6 @@ def test_packed_rows_are_halved_down_to_a_sample(settings_of):
     smaller, _ = oom_steps.apply(settings, "halve_micro_batch")
     training = smaller.training
     assert (training.pack_tokens, training.gradient_accumulation_steps) == (2048, 2)
-    again, told = oom_steps.apply(smaller, "halve_micro_batch,nonsense")
+    again, reported = oom_steps.apply(smaller, "halve_micro_batch,nonsense")
     assert again.training.pack_tokens == 2048
-    assert "nonsense is unknown" in told[-1]
+    assert "nonsense is unknown" in reported[-1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 RECORD = "berth_complete.json"  # written last: a checkpoint with it is whole
 PREFIX = "checkpoint-"
@@ -63,7 +63,7 @@ def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None
     write_json(path / RECORD, written)
 
 
-def tell_saved(step: int) -> None:
+def report_saved(step: int) -> None:
     """
     Tell Berth, where it is there, that a checkpoint is whole: a warned job is stopped then.
 
@@ -79,8 +79,8 @@ def inspect(path: Path) -> Checkpoint:
     """Compare a checkpoint with its record."""
     step = _step(path) or 0
     try:
-        told = json.loads((path / RECORD).read_text("utf-8"))
-        files: dict[str, int] = told["files"]
+        recorded = json.loads((path / RECORD).read_text("utf-8"))
+        files: dict[str, int] = recorded["files"]
     except FileNotFoundError:
         return Checkpoint(path, step, "its saving was cut short")
     except (OSError, ValueError, KeyError, TypeError):
@@ -96,15 +96,15 @@ def inspect(path: Path) -> Checkpoint:
 
 def world_size_of(path: Path) -> int | None:
     """How many ranks wrote the checkpoint; None where its record does not say."""
-    told = _recorded(path, "world_size")
-    return told if isinstance(told, int) else None
+    recorded = _recorded(path, "world_size")
+    return recorded if isinstance(recorded, int) else None
 
 
 def batch_of(path: Path) -> Batch | None:
     """What a step of the checkpoint's run took; None where its record does not say."""
-    told = _recorded(path, "batch")
+    recorded = _recorded(path, "batch")
     try:
-        return Batch(int(told["samples"]), int(told["configured"]))
+        return Batch(int(recorded["samples"]), int(recorded["configured"]))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -133,13 +133,13 @@ def newest_whole(found: list[Checkpoint]) -> tuple[Checkpoint | None, list[Check
 def chosen(path: Path, world_size: int) -> Checkpoint:
     """A checkpoint that the user names. One without a record is judged by its parts."""
     if not path.is_dir():
-        raise Problem(f"--resume_from_checkpoint {path} is no folder.")
+        raise UserError(f"--resume_from_checkpoint {path} is no folder.")
     found = inspect(path)
     flaw = found.flaw
     if flaw and not (path / RECORD).exists():
         flaw = _missing_part(path, world_size)
     if flaw:
-        raise Problem(f"{path} is not whole ({flaw}): resume from an earlier checkpoint.")
+        raise UserError(f"{path} is not whole ({flaw}): resume from an earlier checkpoint.")
     return Checkpoint(path, found.step, None)
 
 

@@ -3,21 +3,21 @@
 import os
 from pathlib import Path
 
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 FINAL_MODEL = "final_model"
 FINAL_ADAPTER = "final_adapter"
 
 
 def make_writable(folder: Path) -> None:
-    """Make the output folder before anything is computed for it. Raises Problem."""
+    """Make the output folder before anything is computed for it. Raises UserError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         why = "" if os.access(folder, os.W_OK | os.X_OK) else "it is read-only for you"
     except OSError as error:
         why = error.strerror or str(error)
     if why:
-        raise Problem(
+        raise UserError(
             f"the output folder {folder} cannot be written ({why}): choose another with "
             "--output_dir."
         )

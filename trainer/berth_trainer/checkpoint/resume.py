@@ -8,20 +8,20 @@ from pathlib import Path
 from berth_trainer.checkpoint import checkpoints
 from berth_trainer.config.arguments import Arguments
 from berth_trainer.config.settings import TrainingSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StartPoint:
     """
-    `checkpoint` None means from the start; `told` are the sentences that say why.
+    `checkpoint` None means from the start; `notes` are the sentences that say why.
 
     `accumulation` is what keeps the samples per step where the number of ranks has changed;
     None: as the config file says. `converted`: the checkpoint was written by another number.
     """
 
     checkpoint: Path | None
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
     set_aside: bool = False  # an earlier run's checkpoints are in the way
     accumulation: int | None = None
     converted: bool = False
@@ -33,7 +33,7 @@ def decide(
     *,
     attempt: str | None,
     world_size: int,
-) -> Beginning:
+) -> StartPoint:
     """
     Resume where asked to, or where this is a later attempt of a Berth job.
 
@@ -48,13 +48,13 @@ def decide(
     newest, flawed = checkpoints.newest_whole(found)
     if not wanted:
         if not found:
-            return Beginning(None, ())
-        told = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts anew; --resume goes on from them instead."  # fmt: skip
-        return Beginning(None, (told,), set_aside=True)
+            return StartPoint(None, ())
+        note = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts anew; --resume goes on from them instead."  # fmt: skip
+        return StartPoint(None, (note,), set_aside=True)
     skipped = tuple(f"{item.path.name} is not whole ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
     if newest is None:
-        told = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
-        return Beginning(None, (*skipped, told), set_aside=bool(found))
+        note = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
+        return StartPoint(None, (*skipped, note), set_aside=bool(found))
     return _resumed(newest, skipped, world_size)
 
 
@@ -66,46 +66,46 @@ def cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
 
 
-def same_step(beginning: Beginning, training: TrainingSettings, world_size: int) -> Beginning:
+def same_step(start: StartPoint, training: TrainingSettings, world_size: int) -> StartPoint:
     """
     The beginning with the accumulation that keeps the checkpoint's samples per step.
 
     `training` is what the run has settled on. Where the user has changed batch size times
-    accumulation since the checkpoint, that is the user's will and stays. Raises Problem where
+    accumulation since the checkpoint, that is the user's will and stays. Raises UserError where
     this number of ranks cannot share a step evenly.
     """
-    path, accumulation = beginning.checkpoint, training.gradient_accumulation_steps
+    path, accumulation = start.checkpoint, training.gradient_accumulation_steps
     written_by = checkpoints.world_size_of(path) if path else None
     if path is None or written_by is None:
-        return beginning
+        return start
     configured = training.batch_size * accumulation
     batch = checkpoints.batch_of(path) or checkpoints.Batch(written_by * configured, configured)
     if batch.configured != configured:
-        return beginning
+        return start
     kept, left = divmod(batch.samples, world_size * training.batch_size)
     if left or not kept:
         fitting = [n for n in range(1, 65) if batch.samples % (n * training.batch_size) == 0]
-        raise Problem(
+        raise UserError(
             f"{path} was trained with {batch.samples} samples a step, which {world_size} ranks of "
             f"training.batch_size {training.batch_size} cannot share evenly: use "
             f"{', '.join(map(str, fitting))} GPUs, or start over with --no_resume."
         )
     if kept == accumulation:
-        return beginning
-    told = (
+        return start
+    note = (
         f"training.gradient_accumulation_steps is {kept} instead of {accumulation}: "
         f"a step takes {batch.samples} samples as before."
     )
-    return replace(beginning, told=(*beginning.told, told), accumulation=kept)
+    return replace(start, notes=(*start.notes, note), accumulation=kept)
 
 
-def _resumed(found: checkpoints.Checkpoint, told: tuple[str, ...], world_size: int) -> Beginning:
-    told = (*told, f"resuming from {found.path} (step {found.step}).")
+def _resumed(found: checkpoints.Checkpoint, notes: tuple[str, ...], world_size: int) -> StartPoint:
+    notes = (*notes, f"resuming from {found.path} (step {found.step}).")
     written_by = checkpoints.world_size_of(found.path)
     converted = written_by is not None and written_by != world_size
     if converted:
-        told = (*told, f"it was written by {written_by} ranks and this run has {world_size}.")
-    return Beginning(found.path, told, converted=converted)
+        notes = (*notes, f"it was written by {written_by} ranks and this run has {world_size}.")
+    return StartPoint(found.path, notes, converted=converted)
 
 
 def _number_of(attempt: str | None) -> int:
@@ -115,8 +115,8 @@ def _number_of(attempt: str | None) -> int:
 
 def _step_of(line: str) -> float:
     try:
-        told: Mapping[str, object] = json.loads(line)
-        step = told["step"]
+        entry: Mapping[str, object] = json.loads(line)
+        step = entry["step"]
     except (ValueError, KeyError, TypeError):
         return float("inf")
     return step if isinstance(step, int | float) else float("inf")

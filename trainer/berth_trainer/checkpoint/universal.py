@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.errors import Problem
-from berth_trainer.training.file_lock import alone
-from berth_trainer.training.ranks import say
+from berth_trainer.errors import UserError
+from berth_trainer.training.file_lock import locked
+from berth_trainer.training.ranks import log0
 
 LATEST = "latest_universal"  # DeepSpeed reads it; written last, so what it names is whole
 _BUILDING = "universal.building"
@@ -20,13 +20,13 @@ def convert(checkpoint: Path) -> None:
     Write the checkpoint's universal form beside its shards, once, whichever rank comes first.
 
     It holds 12 bytes for each trained parameter, and while it is made twice that. Raises
-    Problem where DeepSpeed cannot make it.
+    UserError where DeepSpeed cannot make it.
     """
-    with alone(checkpoint / ".universal.lock"):
+    with locked(checkpoint / ".universal.lock"):
         if (checkpoint / LATEST).exists():
             return
         shards = checkpoint / (checkpoint / "latest").read_text("utf-8").strip()
-        say(f"{checkpoint} is made fit for another number of ranks.")
+        log0(f"{checkpoint} is made fit for another number of ranks.")
         building = checkpoint / _BUILDING
         shutil.rmtree(building, ignore_errors=True)
         made = building / f"{shards.name}_universal"
@@ -41,7 +41,7 @@ def convert(checkpoint: Path) -> None:
         )  # fmt: skip
         if done.returncode:
             last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
-            raise Problem(
+            raise UserError(
                 f"{checkpoint} cannot be converted for another number of ranks ({last}): start "
                 "with as many GPUs as wrote it."
             )
@@ -64,7 +64,7 @@ def forget(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint / name, ignore_errors=True)
 
 
-def mend(engine: Any, weight_decays: list[float]) -> None:
+def fix_optimizer(engine: Any, weight_decays: list[float]) -> None:
     """
     Repair what loading a universal checkpoint leaves wrong in a ZeRO-3 optimizer.
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from berth_trainer.config.suggestions import did_you_mean
 from berth_trainer.data import prompt_variants
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +41,13 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     found, unknown = parser.parse_known_args([_underscored(word) for word in argv])
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  # argparse has no public list of its options
-        raise Problem(
+        raise UserError(
             f"{unknown[0]} is not a flag of the trainer"
             f"{did_you_mean(unknown[0].split('=')[0], known)}; see --help."
         )
     chosen = found.resume_from_checkpoint
     if found.no_resume and (found.resume or chosen is not None):
-        raise Problem("--no_resume contradicts --resume; give one of them.")
+        raise UserError("--no_resume contradicts --resume; give one of them.")
     return Arguments(
         config=Path(found.config),
         ablation_config=found.ablation_config,
@@ -64,7 +64,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Problem(f"{message[:1].upper()}{message[1:]}; see --help.")
+        raise UserError(f"{message[:1].upper()}{message[1:]}; see --help.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,14 +117,14 @@ def _gpu_ids(text: str | None) -> tuple[int, ...] | None:
         return None
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isdecimal() for word in words):
-        raise Problem(f"--gpu_ids {text} should be GPU indices joined by commas, as in 0,1,2,3.")
+        raise UserError(f"--gpu_ids {text} should be GPU indices joined by commas, as in 0,1,2,3.")
     numbers = tuple(int(word) for word in words)
     if len(set(numbers)) != len(numbers):
-        raise Problem(f"--gpu_ids {text} names a GPU twice; name each once.")
+        raise UserError(f"--gpu_ids {text} names a GPU twice; name each once.")
     return numbers
 
 
 def _at_least_one(flag: str, value: int | None) -> int | None:
     if value is not None and value < 1:
-        raise Problem(f"{flag} {value} should be 1 or more.")
+        raise UserError(f"{flag} {value} should be 1 or more.")
     return value

@@ -10,7 +10,7 @@ from berth_trainer.config import lenient_json
 from berth_trainer.config.settings import (
     DataSettings,
     DeepSpeedSettings,
-    HistorySettings,
+    DialogueHistorySettings,
     LoraSettings,
     ModelSettings,
     PredictSettings,
@@ -19,13 +19,13 @@ from berth_trainer.config.settings import (
     TrainingSettings,
 )
 from berth_trainer.config.suggestions import did_you_mean, nearest
-from berth_trainer.data.prompt_variants import Ablation
-from berth_trainer.errors import Problem
+from berth_trainer.data.prompt_variants import PromptVariant
+from berth_trainer.errors import UserError
 
 SECTIONS: Mapping[str, type[Any]] = {
     "model": ModelSettings,
     "data": DataSettings,
-    "history": HistorySettings,
+    "history": DialogueHistorySettings,
     "training": TrainingSettings,
     "deepspeed": DeepSpeedSettings,
     "lora": LoraSettings,
@@ -37,20 +37,20 @@ _Section = TypeVar("_Section")
 
 
 def read_settings(path: Path) -> Settings:
-    """Read and check the config file; raises Problem with one sentence where it is wrong."""
+    """Read and check the config file; raises UserError with one sentence where it is wrong."""
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.json")])
         hint = f" (did you mean {path.parent / near}?)" if near else ""
-        raise Problem(f"--config {path} does not exist{hint}.") from None
+        raise UserError(f"--config {path} does not exist{hint}.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"--config {path} cannot be read: {error}.") from error
+        raise UserError(f"--config {path} cannot be read: {error}.") from error
     return settings_from(lenient_json.parse(text, str(path)), source=path.absolute())
 
 
 def settings_from(document: Any, *, source: Path) -> Settings:
-    """Check a parsed config file. Unknown keys are warned of, wrong values are Problems."""
+    """Check a parsed config file. Unknown keys are warned of, wrong values are UserErrors."""
     reader = _Reader(source.name)
     tree = reader.object(document, "")
     reader.warn_of_unknown(tree, "", [*SECTIONS, "ablation_configs"])
@@ -58,13 +58,13 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         source=source,
         model=reader.section(tree, "model", ModelSettings),
         data=reader.section(tree, "data", DataSettings),
-        history=reader.section(tree, "history", HistorySettings),
+        history=reader.section(tree, "history", DialogueHistorySettings),
         training=reader.section(tree, "training", TrainingSettings),
         deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
         lora=reader.section(tree, "lora", LoraSettings),
         predict=reader.section(tree, "predict", PredictSettings),
         report=reader.section(tree, "report", ReportSettings),
-        ablations=reader.ablations(tree.get("ablation_configs", {})),
+        prompt_variants=reader.prompt_variants(tree.get("ablation_configs", {})),
         given=frozenset(reader.given),
     )
     for key, value in (
@@ -72,9 +72,9 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         ("data.train_path", settings.data.train_path),
     ):
         if not value:
-            raise Problem(f"{source.name} lacks {key}; add it.")
+            raise UserError(f"{source.name} lacks {key}; add it.")
     if settings.data.validation_fraction + settings.data.test_fraction > 0.9:
-        raise Problem(
+        raise UserError(
             f"{source.name}: data.validation_fraction and data.test_fraction leave too little "
             "to train on; keep their sum at 0.9 or less."
         )
@@ -89,19 +89,19 @@ def settings_from(document: Any, *, source: Path) -> Settings:
         reader.warnings.append(f"training.learning_rate in {source.name} is 0: nothing is learned.")
     settings = replace(settings, warnings=tuple(reader.warnings))
     if training.pack_tokens and training.pack_tokens < training.max_length:
-        raise Problem(
+        raise UserError(
             f"{source.name}: training.pack_tokens {training.pack_tokens} is less than "
             f"training.max_length {training.max_length}, so a sample may not fit; make it as large."
         )
     if training.pack_tokens and training.batch_size != 1:
-        raise Problem(
+        raise UserError(
             f"{source.name}: training.pack_tokens makes one row of many samples, so "
             "training.batch_size should be 1; raise pack_tokens instead."
         )
     if training.early_stopping_patience:
         _check_early_stopping(settings)
     if settings.lora.quantize != "none" and not settings.lora.r:
-        raise Problem(
+        raise UserError(
             f"{source.name}: lora.quantize freezes the weights in 4 bits, so there must be adapters "
             "to train; set lora.r, as to 16."
         )
@@ -116,7 +116,7 @@ def _check_early_stopping(settings: Settings) -> None:
         ("data.validation_fraction", settings.data.validation_fraction),
     ):
         if not value:
-            raise Problem(
+            raise UserError(
                 f"{settings.source.name}: training.early_stopping_patience stops by the evaluation "
                 f"loss and goes back to the best checkpoint, but {key} is 0; set it to more, or "
                 "the patience to 0."
@@ -132,7 +132,7 @@ class _Reader:
     def object(self, value: Any, key: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
             where = f"{key} in {self.name}" if key else self.name
-            raise Problem(f"{where} should be an object in braces, not {_shown(value)}.")
+            raise UserError(f"{where} should be an object in braces, not {_shown(value)}.")
         return value  # pyright: ignore[reportUnknownVariableType]  # JSON keys are strings
 
     def section(self, tree: Mapping[str, Any], key: str, kind: type[_Section]) -> _Section:
@@ -151,30 +151,32 @@ class _Reader:
         wanted: type[Any] = type(item.default)
         checked = _as_type(value, wanted)
         if checked is None:
-            raise Problem(f"{key} in {self.name} should be {_NAMES[wanted]}, not {_shown(value)}.")
+            raise UserError(
+                f"{key} in {self.name} should be {_NAMES[wanted]}, not {_shown(value)}."
+            )
         choices, least, most = (item.metadata[limit] for limit in ("choices", "least", "most"))
         if choices and checked not in choices:
             hint = did_you_mean(checked, choices) if isinstance(checked, str) else ""
             allowed = ", ".join(str(choice) for choice in choices)
-            raise Problem(f"{key} in {self.name} is {_shown(value)}{hint}; it can be {allowed}.")
+            raise UserError(f"{key} in {self.name} is {_shown(value)}{hint}; it can be {allowed}.")
         if isinstance(checked, float) and not math.isfinite(checked):
-            raise Problem(f"{key} in {self.name} should be a finite number, not {_shown(value)}.")
+            raise UserError(f"{key} in {self.name} should be a finite number, not {_shown(value)}.")
         if least is not None and checked < least:
-            raise Problem(
+            raise UserError(
                 f"{key} in {self.name} is {_shown(value)}; it should be {least:g} or more."
             )
         if most is not None and checked > most:
-            raise Problem(
+            raise UserError(
                 f"{key} in {self.name} is {_shown(value)}; it should be {most:g} or less."
             )
         return checked
 
-    def ablations(self, value: Any) -> dict[str, Ablation]:
-        found: dict[str, Ablation] = {}
+    def prompt_variants(self, value: Any) -> dict[str, PromptVariant]:
+        found: dict[str, PromptVariant] = {}
         for key, entry in self.object(value, "ablation_configs").items():
             where = f"ablation_configs.{key}"
             if "/" in key or key in {"", ".", ".."}:
-                raise Problem(
+                raise UserError(
                     f"{where} in {self.name} cannot be the name of an output folder; give it a "
                     "name without a slash."
                 )
@@ -182,11 +184,11 @@ class _Reader:
             self.warn_of_unknown(flags, f"{where}.", ABLATION_KEYS)
             for flag in ABLATION_KEYS[:3]:
                 if not isinstance(flags.get(flag, False), bool):
-                    raise Problem(
+                    raise UserError(
                         f"{where}.{flag} in {self.name} should be true or false, "
                         f"not {_shown(flags[flag])}."
                     )
-            found[key] = Ablation(
+            found[key] = PromptVariant(
                 key=key,
                 name=str(flags.get("name", key)),
                 use_profile=flags.get("use_profile", False),

@@ -81,10 +81,10 @@ def quieten_transformers() -> None:
     No report of missing weights either: the trainer refuses such a model in one sentence. And not
     accelerate's word that DeepSpeed's accumulation is used, which is as it should be.
     """
-    from transformers.utils import logging as told
+    from transformers.utils import logging as transformers_logging
 
     if not sys.stderr.isatty():
-        told.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
     # A filter: with the level raised transformers warns of layers that it need not divide.
     for name in ("transformers.modeling_utils", "accelerate.accelerator"):
         logging.getLogger(name).addFilter(concerns_the_user)

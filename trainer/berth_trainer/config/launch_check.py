@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from berth_trainer.config.arguments import Arguments
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.training.ranks import Ranks
 
 _OWN_FLAGS = ("--gpu_ids", "--gpu-ids", "--max_gpus", "--max-gpus")
@@ -18,7 +18,7 @@ def check_launch(arguments: Arguments, ranks: Ranks, argv: Sequence[str]) -> Non
     chosen = (arguments.gpu_ids or tuple(range(asked)))[:asked]
     rest = shlex.join(_without_gpu_flags(argv))
     include = ",".join(str(index) for index in chosen)
-    raise Problem(
+    raise UserError(
         f"{asked} GPUs need a launcher that starts one process for each: type "
         f"`berth submit -- deepspeed --num_gpus={asked} {rest}`, or without the queue "
         f"`deepspeed --include localhost:{include} {rest}`."

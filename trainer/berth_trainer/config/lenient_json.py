@@ -3,24 +3,24 @@
 import json
 from typing import Any
 
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def parse(text: str, name: str) -> Any:
     """
-    Parse `text`; `name` stands in the sentence of the Problem raised where it is not JSON.
+    Parse `text`; `name` stands in the sentence of the UserError raised where it is not JSON.
 
     Comments and trailing commas are blanked in place, so line and column stay true.
     """
     try:
         return json.loads(_blank_extras(text.removeprefix("\ufeff")), object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise Problem(
+        raise UserError(
             f"{name} is not valid JSON at line {error.lineno}, column {error.colno}: "
             f"{_plainly(error.msg)}."
         ) from error
     except _TwiceError as error:
-        raise Problem(f"{name} names the key {error} twice in one object; keep one.") from error
+        raise UserError(f"{name} names the key {error} twice in one object; keep one.") from error
 
 
 def _plainly(message: str) -> str:

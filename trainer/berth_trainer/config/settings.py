@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 
 ATTENTIONS = ("auto", "sdpa", "flash_attention_3", "flash_attention_2", "eager")
 DATASETS = ("auto", "realpersonachat", "digitaltwin")
@@ -46,7 +46,7 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistorySettings:
+class DialogueHistorySettings:
     strategy: str = knob("all_previous", choices=STRATEGIES)
     max_history: int = knob(15, least=1)
     count: int = knob(5, least=1)
@@ -81,7 +81,7 @@ class TrainingSettings:
     optimizer_states: str = knob("fp32", choices=("fp32", "bf16", "8bit"))
     fused_layers: str = knob("auto", choices=("auto", "on", "off"))
     compile: str = knob("auto", choices=("auto", "on", "off"))
-    loss_chunk: int = knob(512, least=0)  # learned positions a piece; 0: the stock loss
+    loss_chunk: int = knob(512, least=0)  # label tokens a piece; 0: the stock loss
     dataloader_num_workers: int = knob(0, least=0)
     seed: int = knob(42, least=0)
 
@@ -125,13 +125,13 @@ class Settings:
     source: Path
     model: ModelSettings
     data: DataSettings
-    history: HistorySettings
+    history: DialogueHistorySettings
     training: TrainingSettings
     deepspeed: DeepSpeedSettings
     lora: LoraSettings
     predict: PredictSettings
     report: ReportSettings
-    ablations: Mapping[str, Ablation]
+    prompt_variants: Mapping[str, PromptVariant]
     warnings: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
     """The keys that stand in the file, as `training.batch_size`: nothing overrules those."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
-from berth_trainer.errors import Problem
-from berth_trainer.training.file_lock import alone
-from berth_trainer.training.ranks import say, warn
+from berth_trainer.errors import UserError
+from berth_trainer.training.file_lock import locked
+from berth_trainer.training.ranks import log0, warn
 
 _RECORD = "whole.json"  # written last: sizes and checksums of the files beside it
 _BLOCK = 64 << 20
@@ -33,17 +33,17 @@ class Cache:
         The entry's folder, built where it is not there or no longer what was written.
 
         `build` fills an empty folder. One process builds; who else needs the entry waits for
-        it. Raises Problem where the cache cannot be written.
+        it. Raises UserError where the cache cannot be written.
         """
         path = self.root / name
         if self._sound(path):
             return path
         try:
-            with alone(self.root / f".{name}.lock"):
+            with locked(self.root / f".{name}.lock"):
                 if not self._sound(path):
                     self._build(path, build)
         except OSError as error:
-            raise Problem(
+            raise UserError(
                 f"the data cache {self.root} cannot be written ({error.strerror or error}): set "
                 "data.cache_folder to a folder with room, or to none."
             ) from error
@@ -80,12 +80,12 @@ class Cache:
             # Who reads it goes on: a mapped file stays until it is let go.
             shutil.rmtree(path, ignore_errors=True)
             too_much -= entries[path]
-            say(f"data cache: {path.name} is deleted to stay under {self.limit >> 30} GiB.")
+            log0(f"data cache: {path.name} is deleted to stay under {self.limit >> 30} GiB.")
 
     def _sound(self, path: Path) -> bool:
         try:
-            told: dict[str, Any] = json.loads((path / _RECORD).read_text("utf-8"))["files"]
-            if any(not _matches(path / name, sums) for name, sums in told.items()):
+            recorded: dict[str, Any] = json.loads((path / _RECORD).read_text("utf-8"))["files"]
+            if any(not _matches(path / name, sums) for name, sums in recorded.items()):
                 return False
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -107,13 +107,13 @@ class Progress:
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, total
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def reached(self, count: int) -> None:
         now = time.monotonic()
-        if now - self._told < self.EVERY_S or not count:
+        if now - self._printed < self.EVERY_S or not count:
             return
-        self._told = now
+        self._printed = now
         rate = count / (now - self._began)
         left = (self._total - count) / rate
         # From whichever rank does the work, which need not be the first.
@@ -138,9 +138,9 @@ def _checksums(file: Path) -> dict[str, Any]:
     return {"size": size, "crc32": list(_blocks(file, range(-(-size // _BLOCK))))}
 
 
-def _matches(file: Path, told: dict[str, Any]) -> bool:
-    if file.stat().st_size != told["size"]:
+def _matches(file: Path, recorded: dict[str, Any]) -> bool:
+    if file.stat().st_size != recorded["size"]:
         return False
-    sums: list[int] = told["crc32"]
+    sums: list[int] = recorded["crc32"]
     step = max(1, -(-len(sums) // _CHECKED))
     return sums[::step] == list(_blocks(file, range(0, len(sums), step)))

@@ -20,8 +20,8 @@ class ChatFormat:
             return self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-        told = "".join(f"{_LABELS[m['role']]}: {m['content']}\n" for m in messages)
-        return f"{self._start}{told}{_LABELS['assistant']}:"
+        turns = "".join(f"{_LABELS[m['role']]}: {m['content']}\n" for m in messages)
+        return f"{self._start}{turns}{_LABELS['assistant']}:"
 
     def completion(self, messages: list[Message], prompt: str, answer: str) -> str:
         """The answer with the mark that ends a turn, as the template writes it."""

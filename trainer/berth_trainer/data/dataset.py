@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from berth_trainer.data.dialogue_history import HistoryPool
 from berth_trainer.data.encode import Encoded, Encoder
-from berth_trainer.data.history import HistoryPool
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.prompts import Parts, parts_of
 from berth_trainer.data.samples import Sample, Samples
 from berth_trainer.data.store import Array
@@ -19,7 +19,7 @@ class PersonaDataset:
     samples: Samples
     pool: HistoryPool
     profiles: Mapping[str, tuple[str, ...]]
-    ablation: Ablation
+    variant: PromptVariant
     encoder: Encoder
     more: Sequence[Sample] = ()  # beside those of the corpus: questions without an answer
 
@@ -42,7 +42,7 @@ class PersonaDataset:
         """The parts of item `index`, whole, before they are fitted."""
         sample = self.sample(index)
         profile = self.profiles.get(sample.target.speaker, ())
-        return parts_of(sample, self.ablation, profile=profile, pool=self.pool)
+        return parts_of(sample, self.variant, profile=profile, pool=self.pool)
 
     def speakers(self) -> Array:
         """The target of each sample, as a number."""

@@ -1,21 +1,23 @@
 """Reads the digital-twin format: one JSON list of people with recorded dialogues."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from berth_trainer.data import json_array
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 PARTNER = "partner"
+_PIECE = 1 << 20  # characters
+_BLANK = " \t\r\n"
 
 
 def open_digitaltwin(path: Path) -> Source:
     """A file, or `train.json` of a folder; the person of an item is its only target."""
     file = path / "train.json" if path.is_dir() else path
     if not file.is_file():
-        raise Problem(
+        raise UserError(
             f"{path} holds neither train.json, as digital-twin data do, nor dialogues/ and "
             "interlocutors.json, as RealPersonaChat does; set data.train_path to the folder that "
             "does, and data.dataset to auto."
@@ -40,7 +42,7 @@ def _read(file: Path, profiles: Profiles) -> Iterator[Dialogue]:
                     yield Dialogue(key, merge_turns(said), (person,), (float(count), key))
                     count += 1
         except (KeyError, TypeError, AttributeError) as error:
-            raise Problem(
+            raise UserError(
                 f"item {number} of {file} does not follow the digital-twin format: "
                 f"{_missing(error)}."
             ) from error
@@ -59,8 +61,8 @@ def _profile(user: dict[str, Any]) -> tuple[str, ...]:
     lines = [f"{key}: {_flat(value)}" for key, value in user["profile"].items() if value]
     personality: dict[str, Any] = user.get("personality") or {}
     lines += str(personality.get("unstructured") or "").splitlines()
-    for scale, told in (personality.get("structured") or {}).items():
-        for name, dimension in (told.get("dimensions") or {}).items():
+    for scale, entry in (personality.get("structured") or {}).items():
+        for name, dimension in (entry.get("dimensions") or {}).items():
             score, text = dimension.get("score", ""), dimension.get("description", "")
             lines.append(f"{scale} / {name}: {score} {text}".rstrip())
     return tuple(line.strip() for line in lines if line.strip())
@@ -78,10 +80,59 @@ def _items(file: Path) -> Iterator[Any]:
     try:
         with file.open(encoding="utf-8") as text:
             found = False
-            for item in json_array.items(text):
+            for item in json_items(text):
                 found = True
                 yield item
     except (OSError, ValueError) as error:
-        raise Problem(f"{file} cannot be read as JSON: {error}.") from error
+        raise UserError(f"{file} cannot be read as JSON: {error}.") from error
     if not found:
-        raise Problem(f"{file} should hold a list of items in the digital-twin format.")
+        raise UserError(f"{file} should hold a list of items in the digital-twin format.")
+
+
+def json_items(text: TextIO) -> Iterator[Any]:
+    """
+    Yield each item as soon as it is read; no more than one and a piece of text is in memory.
+
+    Raises ValueError where the text is no JSON list.
+    """
+    decoder = json.JSONDecoder()
+    held = _filled(text, "").lstrip("\ufeff")
+    if not held.startswith("["):
+        raise ValueError("it does not begin with [")
+    held, first = held[1:], True
+    while True:
+        held = _filled(text, held)
+        if held[:1] == "]":
+            return
+        if not first:
+            if held[:1] != ",":
+                raise ValueError(f"a comma or ] is missing before {held[:20]!r}")
+            held = _filled(text, held[1:])
+        more = _PIECE
+        while True:
+            try:
+                item, end = decoder.raw_decode(held)
+            except ValueError:
+                piece = text.read(more)
+                if not piece:
+                    raise
+                held, more = held + piece, more * 2  # twice as much each time: linear altogether
+                continue
+            # A number may go on in the next piece: what ends an item must be there.
+            if held[end:].lstrip(_BLANK)[:1] not in {",", "]"} and (piece := text.read(_PIECE)):
+                held += piece
+                continue
+            break
+        yield item
+        held, first = held[end:], False
+
+
+def _filled(text: TextIO, held: str) -> str:
+    """Without blanks in front, and not empty unless the text is over."""
+    held = held.lstrip(_BLANK)
+    while not held:
+        piece = text.read(_PIECE)
+        if not piece:
+            raise ValueError("the list does not end")
+        held = piece.lstrip(_BLANK)
+    return held

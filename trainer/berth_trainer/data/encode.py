@@ -56,12 +56,14 @@ class Encoder:
         """The token that ends an answer; None where no token does."""
         asked = messages(Parts(), self.wording)
         prompt = self._format.prompt(asked)
-        bare, told = (self._ids(self._format.completion(asked, prompt, text)) for text in ("", "A"))
+        bare, filled = (
+            self._ids(self._format.completion(asked, prompt, text)) for text in ("", "A")
+        )
         # What follows the answer is what both endings share, from its first token on.
         shared = 0
-        while shared < min(len(bare), len(told)) and bare[-1 - shared] == told[-1 - shared]:
+        while shared < min(len(bare), len(filled)) and bare[-1 - shared] == filled[-1 - shared]:
             shared += 1
-        return told[-shared] if shared else None
+        return filled[-shared] if shared else None
 
     def _fit(self, parts: Parts, room: int) -> tuple[list[int], Parts]:
         while True:

@@ -14,16 +14,16 @@ from berth_trainer.config.settings import Settings
 from berth_trainer.data import store
 from berth_trainer.data.cache import Cache, Progress, default_root
 from berth_trainer.data.dataset import PersonaDataset
+from berth_trainer.data.dialogue_history import HistoryPool
 from berth_trainer.data.digitaltwin import open_digitaltwin
 from berth_trainer.data.encode import Encoder
-from berth_trainer.data.history import HistoryPool
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.realpersonachat import is_realpersonachat, open_realpersonachat
 from berth_trainer.data.records import Dialogue, Profiles, Source
 from berth_trainer.data.samples import make_samples
 from berth_trainer.data.splits import Splits, split, without
 from berth_trainer.data.store import Dialogues, Store
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 _VERSION = 1  # of the corpus entries in the cache
 NO_CACHE = "none"
@@ -73,7 +73,7 @@ def load_material(settings: Settings) -> Material:
     tests = read_corpus(_located(settings, "test_path"), data.dataset, cache)
     rest = without(corpus.dialogues, tests.dialogues)
     if not len(rest) and len(corpus.dialogues):
-        raise Problem(
+        raise UserError(
             "every dialogue of data.train_path stands in data.test_path too, so none is left to "
             "train on; point them at different data, or leave out data.test_path."
         )
@@ -96,10 +96,10 @@ def read_corpus(path: Path, dataset: str, cache: Cache | None = None) -> Corpus:
         dialogues = store.in_memory(source.read(profiles))
         return Corpus(source.name, source.language, dialogues, profiles)
     folder = cache.entry(f"corpus-{_manifest(source)}", lambda into: _write(source, into))
-    told = json.loads((folder / "corpus.json").read_text("utf-8"))
+    facts = json.loads((folder / "corpus.json").read_text("utf-8"))
     columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in store.COLUMNS}
-    found = Store(_mapped(folder / "dialogues.jsonl"), columns, tuple(told["speakers"]), told["digest"])  # fmt: skip
-    profiles = {name: tuple(lines) for name, lines in told["profiles"].items()}
+    found = Store(_mapped(folder / "dialogues.jsonl"), columns, tuple(facts["speakers"]), facts["digest"])  # fmt: skip
+    profiles = {name: tuple(lines) for name, lines in facts["profiles"].items()}
     return Corpus(source.name, source.language, store.every(found), profiles)
 
 
@@ -108,7 +108,7 @@ def make_dataset(
     dialogues: Sequence[Dialogue],
     *,
     settings: Settings,
-    ablation: Ablation,
+    variant: PromptVariant,
     encoder: Encoder,
     limit: int,
 ) -> PersonaDataset:
@@ -117,16 +117,16 @@ def make_dataset(
         samples=make_samples(dialogues, limit=limit),
         pool=HistoryPool(dialogues, settings.history, settings.training.seed),
         profiles=material.corpus.profiles,
-        ablation=ablation,
+        variant=variant,
         encoder=encoder,
     )
 
 
 def _located(settings: Settings, key: str) -> Path:
-    """Where `data.<key>` lies. Raises Problem where there is nothing."""
+    """Where `data.<key>` lies. Raises UserError where there is nothing."""
     path = settings.locate(getattr(settings.data, key))
     if not path.exists():
-        raise Problem(f"data.{key} {path} does not exist; set it to your data.")
+        raise UserError(f"data.{key} {path} does not exist; set it to your data.")
     return path
 
 
@@ -143,7 +143,7 @@ def _manifest(source: Source) -> str:
         try:
             found = file.stat()
         except FileNotFoundError:
-            raise Problem(f"{file} does not exist; set data.train_path to your data.") from None
+            raise UserError(f"{file} does not exist; set data.train_path to your data.") from None
         digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -164,8 +164,8 @@ def _write(source: Source, into: Path) -> None:
         built = store.build(source.read(profiles), write)
     for name, values in built.columns.items():
         np.save(into / f"{name}.npy", values)
-    told = {"speakers": built.speakers, "digest": built.digest, "profiles": profiles}
-    write_json(into / "corpus.json", told)
+    facts = {"speakers": built.speakers, "digest": built.digest, "profiles": profiles}
+    write_json(into / "corpus.json", facts)
 
 
 def _mapped(file: Path) -> Any:
@@ -174,7 +174,7 @@ def _mapped(file: Path) -> Any:
 
 def _checked(splits: Splits, settings: Settings) -> Splits:
     if not make_samples(splits.train, limit=1):
-        raise Problem(
+        raise UserError(
             f"{settings.data.train_path} leaves no dialogue to train on: it needs turns of a "
             "target person that follow a partner's."
         )

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from berth_trainer.config.suggestions import did_you_mean
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Ablation:
+class PromptVariant:
     """`key` is what is typed, `name` what is shown."""
 
     key: str
@@ -28,8 +28,8 @@ class Ablation:
         return tuple(part for part, used in flags.items() if used)
 
 
-def _built_in(key: str) -> Ablation:
-    return Ablation(
+def _built_in(key: str) -> PromptVariant:
+    return PromptVariant(
         key=key,
         name=key,
         use_profile="profile" in key,
@@ -38,7 +38,7 @@ def _built_in(key: str) -> Ablation:
     )
 
 
-BUILT_IN: Mapping[str, Ablation] = {
+BUILT_IN: Mapping[str, PromptVariant] = {
     key: _built_in(key)
     for key in (
         "profile_only",
@@ -53,17 +53,17 @@ BUILT_IN: Mapping[str, Ablation] = {
 DEFAULT = "profile_and_history_and_context"
 
 
-def choose(key: str, own: Mapping[str, Ablation]) -> Ablation:
+def choose(key: str, own: Mapping[str, PromptVariant]) -> PromptVariant:
     """The ablation called `key`: the config file's own definition wins over the built-in one."""
     known = {**BUILT_IN, **own}
     found = known.get(key)
     if found is None:
-        raise Problem(
+        raise UserError(
             f"--ablation_config {key} is not known{did_you_mean(key, known)}; "
             f"known are {', '.join(known)}."
         )
     if not found.parts:
-        raise Problem(
+        raise UserError(
             f"ablation_configs.{key} uses none of profile, history and context: "
             "set at least one of use_profile, use_history, use_context to true."
         )

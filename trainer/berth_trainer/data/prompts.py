@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth_trainer.data.history import HistoryPool
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.dialogue_history import HistoryPool
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.samples import Sample
 
 Message = dict[str, str]
@@ -68,17 +68,17 @@ class Parts:
 
 
 def parts_of(
-    sample: Sample, ablation: Ablation, *, profile: tuple[str, ...], pool: HistoryPool
+    sample: Sample, variant: PromptVariant, *, profile: tuple[str, ...], pool: HistoryPool
 ) -> Parts:  # fmt: skip
     """The parts that the ablation names, whole."""
     speaker = sample.target.speaker
     return Parts(
-        profile=profile if ablation.use_profile else (),
+        profile=profile if variant.use_profile else (),
         history=tuple(remark.text for remark in pool.choose(sample.dialogue, sample.index))
-        if ablation.use_history
+        if variant.use_history
         else (),
         context=tuple(Said(turn.speaker == speaker, turn.text) for turn in sample.context)
-        if ablation.use_context
+        if variant.use_context
         else (),
     )
 

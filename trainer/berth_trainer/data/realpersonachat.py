@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def is_realpersonachat(path: Path) -> bool:
@@ -16,15 +16,15 @@ def is_realpersonachat(path: Path) -> bool:
 
 
 def open_realpersonachat(path: Path) -> Source:
-    """Both speakers of each dialogue are targets. Raises Problem where it is no such folder."""
+    """Both speakers of each dialogue are targets. Raises UserError where it is no such folder."""
     if not is_realpersonachat(path):
-        raise Problem(
+        raise UserError(
             f"{path} is no RealPersonaChat folder: it should hold dialogues/ and "
             "interlocutors.json; set data.train_path to the folder that does."
         )
     files = sorted((path / "dialogues").glob("*.json"))
     if not files:
-        raise Problem(f"{path / 'dialogues'} holds no *.json file.")
+        raise UserError(f"{path / 'dialogues'} holds no *.json file.")
     people = path / "interlocutors.json"
     return Source(
         "realpersonachat", "ja", [people, *files], lambda profiles: _read(people, files, profiles)
@@ -34,12 +34,12 @@ def open_realpersonachat(path: Path) -> Source:
 def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialogue]:
     known: dict[str, Any] = _load(people)
     if not isinstance(known, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is the user's file
-        raise Problem(f"{people} should be an object that holds each speaker under his name.")
+        raise UserError(f"{people} should be an object that holds each speaker under his name.")
     for file in files:
         dialogue = _dialogue(_load(file), file)
         for speaker in dialogue.targets:
             if speaker not in known:
-                raise Problem(
+                raise UserError(
                     f"{people} lacks the speaker {speaker}, who has a part in {file}; the two do "
                     "not belong together."
                 )
@@ -47,7 +47,7 @@ def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialo
                 try:
                     profiles[speaker] = _profile(known[speaker])
                 except (TypeError, ValueError, AttributeError) as error:
-                    raise Problem(
+                    raise UserError(
                         f"the speaker {speaker} in {people} does not follow RealPersonaChat's "
                         f"format: {error}."
                     ) from error
@@ -61,7 +61,7 @@ def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:
         begun = min((_seconds(u.get("timestamp")) for u in record["utterances"]), default=_NEVER)
     except (KeyError, TypeError, AttributeError) as error:
         why = f"it lacks the field {error}" if isinstance(error, KeyError) else str(error)
-        raise Problem(f"{file} is no RealPersonaChat dialogue: {why}.") from error
+        raise UserError(f"{file} is no RealPersonaChat dialogue: {why}.") from error
     turns = merge_turns(said)
     targets = tuple(dict.fromkeys(turn.speaker for turn in turns))
     return Dialogue(name, turns, targets, (begun, name.zfill(8)))
@@ -85,8 +85,8 @@ def _profile(person: dict[str, Any]) -> tuple[str, ...]:
         lines.append("、".join(f"{key}: {value}" for key, value in about.items()))
     scores: dict[str, Any] = person.get("personality") or {}
     for scale, names in groupby(scores, key=lambda name: name.partition("_")[0]):
-        told = [f"{_trait(name)} {float(scores[name]):.2f}" for name in names]
-        lines.append(f"{scale}: {'、'.join(told)}")
+        scored = [f"{_trait(name)} {float(scores[name]):.2f}" for name in names]
+        lines.append(f"{scale}: {'、'.join(scored)}")
     return tuple(line for line in lines if line)
 
 
@@ -98,4 +98,4 @@ def _load(file: Path) -> Any:
     try:
         return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise Problem(f"{file} cannot be read as JSON: {error}.") from error
+        raise UserError(f"{file} cannot be read as JSON: {error}.") from error

@@ -32,7 +32,7 @@ class Source:
     A corpus on disk, not yet read. `files` is all that its content depends on.
 
     `read` yields the dialogues one by one and fills in the profiles on the way; it raises
-    Problem where a file is not what it should be.
+    UserError where a file is not what it should be.
     """
 
     name: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from berth_trainer.data.store import Array, Dialogues, numbered
+from berth_trainer.data.store import Array, Dialogues, as_ints
 
 PER_SPEAKER = 4  # a held-out speaker keeps some dialogues together: history must exist there too
 
@@ -27,7 +27,7 @@ def split(dialogues: Dialogues, *, validation: float, test: float, seed: int) ->
     leave most held-out speakers with a single dialogue, hence without history. Dialogues
     with the same words (a record that stands twice) always share a split.
     """
-    group = _twins(dialogues)  # of each dialogue, numbered in time order
+    group = _twins(dialogues)  # of each dialogue, as_ints in time order
     total = int(group.max()) + 1 if len(group) else 0
     free = np.ones(total, bool)
     held: list[Array] = []
@@ -75,7 +75,7 @@ def _by_speaker(dialogues: Dialogues, group: Array) -> dict[int, Array]:
     spoken = speaker >= 0
     pairs = np.unique(np.stack([speaker[spoken], group[owner[spoken]]]), axis=1)
     speakers, begins = np.unique(pairs[0], return_index=True)
-    return dict(zip(numbered(speakers), np.split(pairs[1], begins[1:]), strict=True))
+    return dict(zip(as_ints(speakers), np.split(pairs[1], begins[1:]), strict=True))
 
 
 def _count(fraction: float, total: int) -> int:

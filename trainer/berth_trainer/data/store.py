@@ -164,6 +164,6 @@ def as_dialogues(dialogues: Sequence[Dialogue]) -> Dialogues:
     return dialogues if isinstance(dialogues, Dialogues) else in_memory(dialogues)
 
 
-def numbered(values: Array) -> list[int]:
+def as_ints(values: Array) -> list[int]:
     """Plain ints, which index lists and dictionaries."""
     return cast("list[int]", values.tolist())

@@ -15,7 +15,15 @@ from typing import Any, cast
 
 import numpy as np
 
-from berth_trainer.data import chat_format, encode, history, prompts, samples, similarity, store
+from berth_trainer.data import (
+    chat_format,
+    dialogue_history,
+    encode,
+    prompts,
+    samples,
+    similarity,
+    store,
+)
 from berth_trainer.data.cache import Cache, Progress
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import IGNORED
@@ -36,7 +44,7 @@ class TokenDataset:
     tokens: Array
     begins: Array
     lengths: Array
-    answers: Array  # how many tokens at the end are learned
+    answers: Array  # how many tokens at the end are labels
     shortened: Array | None = None  # whether parts of the prompt had to go; None: unknown
 
     def __len__(self) -> int:
@@ -84,17 +92,17 @@ def cached(
 def _key(dataset: PersonaDataset, tokenizer: Any, recipe: Any) -> str:
     """Changes with the words, the choice of samples, the tokenizer, the settings and the code."""
     digest = blake2b(digest_size=16)
-    told = [
+    key = [
         _VERSION,
         dataset.selection(),
-        astuple(dataset.ablation),
+        astuple(dataset.variant),
         recipe,
         _tokenizer_digest(tokenizer),
     ]
-    digest.update(json.dumps(told, sort_keys=True).encode())
+    digest.update(json.dumps(key, sort_keys=True).encode())
     profiles = sorted((name, list(lines)) for name, lines in dataset.profiles.items())
     digest.update(json.dumps(profiles).encode())
-    for module in (prompts, chat_format, encode, history, samples, similarity, store):
+    for module in (prompts, chat_format, encode, dialogue_history, samples, similarity, store):
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()
 
@@ -102,8 +110,8 @@ def _key(dataset: PersonaDataset, tokenizer: Any, recipe: Any) -> str:
 def _tokenizer_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     whole = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab()))
-    told = [whole, str(tokenizer.chat_template), str(tokenizer.special_tokens_map)]
-    return blake2b("\x1f".join(told).encode(), digest_size=16).hexdigest()
+    parts = [whole, str(tokenizer.chat_template), str(tokenizer.special_tokens_map)]
+    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _estimate(dataset: PersonaDataset, kind: np.dtype[Any]) -> float:
@@ -129,10 +137,10 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
     progress, done, at = Progress("encoding", count), 0, 0
     with (into / "tokens.bin").open("wb") as file:
         results = _encoded_by(dataset, tasks, kind, processes if count >= _FEW else 1)
-        for task, (data, sizes, learned, cut) in zip(tasks, results, strict=True):
+        for task, (data, sizes, labelled, cut) in zip(tasks, results, strict=True):
             file.write(data)
             begins[task] = at + np.cumsum(sizes) - sizes
-            lengths[task], answers[task], shortened[task] = sizes, learned, cut
+            lengths[task], answers[task], shortened[task] = sizes, labelled, cut
             at += int(sizes.sum())
             done += len(task)
             progress.reached(done)
@@ -173,13 +181,13 @@ def _encode_task(task: Array) -> _Part:
 
 def _encode(dataset: PersonaDataset, task: Array, kind: np.dtype[Any]) -> _Part:
     pieces: list[Array] = []
-    learned: list[int] = []
+    labelled: list[int] = []
     cut: list[bool] = []
     for index in task.tolist():
         item = dataset.encoded(index)
         pieces.append(np.array(item.input_ids, kind))
-        learned.append(sum(1 for label in item.labels if label != IGNORED))
+        labelled.append(sum(1 for label in item.labels if label != IGNORED))
         cut.append(item.shortened)
     sizes = np.array([len(piece) for piece in pieces], np.int32)
-    columns = sizes, np.array(learned, np.int32), np.array(cut, np.bool_)
+    columns = sizes, np.array(labelled, np.int32), np.array(cut, np.bool_)
     return np.concatenate(pieces).tobytes(), *columns

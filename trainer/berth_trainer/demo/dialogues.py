@@ -129,11 +129,11 @@ def dialogues(
         lines = list(phrases.greeting)
         for topic in sorted(draw.sample(range(len(phrases.topics)), topics)):
             question, answer, reply = phrases.topics[topic]
-            told = phrases.people[teller]
+            slots = phrases.people[teller]
             mine = phrases.people[asker][_TOPIC_KEYS[topic]]
             # The asker's reply and next question are one turn, so that speakers alternate.
             asked = question if len(lines) == 2 else f"{lines.pop()}{question}"
-            lines += [asked, answer.format(**told), reply.format(**told, mine=mine)]
+            lines += [asked, answer.format(**slots), reply.format(**slots, mine=mine)]
         lines[-1] += phrases.farewell[0]
         lines.append(phrases.farewell[1])
         found.append((asker, teller, lines))

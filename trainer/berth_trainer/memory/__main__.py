@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from berth_trainer.memory.estimate import Setup
+from berth_trainer.memory.estimate import Setup, setup_json
 from berth_trainer.memory.search import LENGTHS, MARGIN, STAGES, Budget, Row, choose, plan
 from berth_trainer.memory.shape import ModelShape, ShapeError, read_shape
 from berth_trainer.memory.sizes import GIB, host_memory, is_decimal, parse_size
@@ -190,9 +190,13 @@ def _as_json(
     return {
         "model": asdict(shape),
         "budget": asdict(budget),
-        "chosen": None if chosen is None else asdict(chosen),
-        "rows": [asdict(row) for row in rows],
+        "chosen": None if chosen is None else _row_json(chosen),
+        "rows": [_row_json(row) for row in rows],
     }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return asdict(row) | {"setup": setup_json(row.setup)}
 
 
 def _piped() -> int:

@@ -1,54 +1,53 @@
 """The plan of this very run: what it will need here, said before anything is loaded."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.config.settings import Settings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import Budget, ModelShape, ShapeError, decide, read_shape
 from berth_trainer.memory.decide import Decision
-from berth_trainer.memory.estimate import CONTEXT_BYTES
+from berth_trainer.memory.estimate import CONTEXT_BYTES, setup_json
 from berth_trainer.memory.sizes import GIB, host_memory
 from berth_trainer.model.hardware import Hardware
 from berth_trainer.training import oom_steps
-from berth_trainer.training.ranks import Ranks, say, warn
+from berth_trainer.training.ranks import Ranks, log0, warn
 
 FILE = "plan.json"
 
 
-def settle(
+def apply_plan(
     settings: Settings, config: Any, hardware: Hardware, ranks: Ranks
 ) -> tuple[Settings, Decision | None]:
     """
     The settings to run with, and the plan where there is a GPU and a formula for the model.
 
     Every rank comes to the same, from what is the same on every rank: a card's total memory and
-    the box's. Prints what was decided and why. Raises Problem for what cannot run at all.
+    the box's. Prints what was decided and why. Raises UserError for what cannot run at all.
     """
     settings = decide.with_four_bit(settings)
     _check_packages(settings, hardware)
-    for sentence in hardware.told:
-        say(sentence)
+    for sentence in hardware.notes:
+        log0(sentence)
     decision: Decision | None = None
     shape = _shape(config) if hardware.cuda else None
     if shape is None:
         settings = decide.with_global_batch(settings, ranks.world_size)
         if settings.training.plan == "auto":
             why = "this kind of model has no memory formula" if hardware.cuda else "there is no GPU"
-            say(f"plan: {why}, so the keys are taken as they stand.")
+            log0(f"plan: {why}, so the keys are taken as they stand.")
     else:
         decision, settings = _decide(settings, shape, config, hardware, ranks)
-    settings, told = oom_steps.apply(settings, os.environ.get(oom_steps.STEPS_VARIABLE, ""))
-    for sentence in told:
-        say(sentence)
+    settings, notes = oom_steps.apply(settings, os.environ.get(oom_steps.STEPS_VARIABLE, ""))
+    for sentence in notes:
+        log0(sentence)
     _check_host_adam(settings, hardware)
     return settings, decision
 
 
-def leave_word(decision: Decision, folders: list[Path]) -> None:
+def write_plan(decision: Decision, folders: list[Path]) -> None:
     """Write `plan.json`, for whoever compares it with what the run then took."""
     need = decision.need
     word = {
@@ -56,8 +55,8 @@ def leave_word(decision: Decision, folders: list[Path]) -> None:
         "allocated_gib": round(need.allocated / GIB, 2),
         "host_gib": round(need.host / GIB, 1),
         "parts_gib": {name: round(size / GIB, 2) for name, size in need.parts.items()},
-        "setup": asdict(decision.setup),
-        "told": list(decision.told),
+        "setup": setup_json(decision.setup),
+        "told": list(decision.notes),
         "warnings": list(decision.warnings),
     }
     for folder in folders:
@@ -69,7 +68,7 @@ def uses_fused_layers(settings: Settings, config: Any, hardware: Hardware) -> bo
     asked = settings.training.fused_layers
     known = config.get_text_config().model_type in decide.FUSED_KINDS
     if asked == "on" and not known:
-        raise Problem(
+        raise UserError(
             f"training.fused_layers is on, but the layers of {config.model_type} are not known; "
             "set it to auto."
         )
@@ -90,8 +89,8 @@ def _decide(
         budget=budget,
         fused=uses_fused_layers(settings, config, hardware),
     )
-    for sentence in decision.told:
-        say(sentence)
+    for sentence in decision.notes:
+        log0(sentence)
     for sentence in decision.warnings:
         warn(sentence)
     decide.refuse_impossible(decision, budget)
@@ -108,7 +107,7 @@ def _shape(config: Any) -> ModelShape | None:
     try:
         return read_shape(config.to_dict())
     except ShapeError as error:
-        say(f"no memory plan: {error}")
+        log0(f"no memory plan: {error}")
         return None
 
 
@@ -119,25 +118,25 @@ def _check_packages(settings: Settings, hardware: Hardware) -> None:
     four_bit = settings.lora.quantize == "4bit"
     key = "training.optimizer_states 8bit" if eight_bit else "lora.quantize 4bit"
     if (eight_bit or four_bit) and find_spec("bitsandbytes") is None:
-        raise Problem(
+        raise UserError(
             f"{key} needs the bitsandbytes package: `pip install 'gpuberth[quantized]'` adds it."
         )
     if eight_bit and not hardware.cuda:
-        raise Problem(f"{key} needs a GPU; set it to fp32.")
+        raise UserError(f"{key} needs a GPU; set it to fp32.")
     if eight_bit and settings.deepspeed.offload_optimizer == "cpu":
-        raise Problem(f"{key} lives on the GPU; set deepspeed.offload_optimizer to none.")
+        raise UserError(f"{key} lives on the GPU; set deepspeed.offload_optimizer to none.")
     if settings.training.optimizer_states == "bf16" and hardware.precision != "bf16":
-        raise Problem(
+        raise UserError(
             "training.optimizer_states bf16 needs weights in bf16; set model.dtype to bf16, or the "
             "states to fp32."
         )
 
 
 def _check_host_adam(settings: Settings, hardware: Hardware) -> None:
-    """After the plan, which may have taken the optimizer off the host. Raises Problem."""
+    """After the plan, which may have taken the optimizer off the host. Raises UserError."""
     bf16 = settings.training.optimizer_states == "bf16"
     if bf16 and settings.deepspeed.offload_optimizer == "cpu" and not hardware.cpu_adam:
-        raise Problem(
+        raise UserError(
             "training.optimizer_states bf16 on the host needs DeepSpeed's CPU Adam, which cannot be "
             "built here; set deepspeed.offload_optimizer to none, or the states to fp32."
         )

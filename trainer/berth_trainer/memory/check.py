@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from berth_trainer.config.config_file import read_settings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import Budget, ShapeError, decide, read_shape
 
 
@@ -22,19 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the sentences; always 0, so that a fault here never stops a submit."""
     options = _parser().parse_args(arguments)
     try:
-        told = sentences(
+        warnings = sentences(
             options.config,
             gpus=options.gpus,
             budget=Budget(gpu=options.gpu_memory, host=options.host_memory),
         )
-    except (Problem, ShapeError, OSError):
-        told = []
-    print(json.dumps(told))
+    except (UserError, ShapeError, OSError):
+        warnings = []
+    print(json.dumps(warnings))
     return 0
 
 
 def sentences(config: Path, *, gpus: int, budget: Budget) -> list[str]:
-    """What a run with this config file should be told. Raises Problem, ShapeError, OSError."""
+    """What a run with this config file should be told. Raises UserError, ShapeError, OSError."""
     settings = decide.with_four_bit(read_settings(config))
     shape = read_shape(settings.locate(settings.model.path))
     fused = settings.training.fused_layers != "off" and shape.kind in decide.FUSED_KINDS

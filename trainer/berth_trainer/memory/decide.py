@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from berth_trainer.config.settings import Settings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import Budget, Estimate, ModelShape, Row, Setup, choose, estimate, plan
 from berth_trainer.memory.estimate import CONTEXT_BYTES
 from berth_trainer.memory.search import OFFLOADS, STAGES, verdict
@@ -26,18 +26,18 @@ _TOO_LARGE = 1.03
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`settings` to run with; `told` and `warnings` for the log; `need` of the run as decided."""
+    """`settings` to run with; `notes` and `warnings` for the log; `need` of the run as decided."""
 
     settings: Settings
     shape: ModelShape
     setup: Setup
     need: Estimate
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def knowing(self, learned_tokens: int | None) -> Decision:
+    def with_label_tokens(self, label_tokens: int | None) -> Decision:
         """The same with the need once it is known how much of a micro-batch is learned."""
-        setup = replace(self.setup, learned_tokens=learned_tokens)
+        setup = replace(self.setup, label_tokens=label_tokens)
         return replace(self, setup=setup, need=estimate(self.shape, setup))
 
 
@@ -72,13 +72,13 @@ def row_tokens(settings: Settings) -> int:
 def with_four_bit(settings: Settings) -> Settings:
     """
     For QLoRA a ZeRO stage below 3, where the file leaves it open: 4-bit weights cannot be divided
-    among ranks, nor offloaded. Raises Problem where the file asks for both.
+    among ranks, nor offloaded. Raises UserError where the file asks for both.
     """
     if settings.lora.quantize == "none":
         return settings
     zero, given = settings.deepspeed, settings.given
     if "deepspeed.stage" in given and zero.stage == 3:
-        raise Problem(
+        raise UserError(
             "lora.quantize keeps the whole model in 4 bits on every card, which ZeRO stage 3 cannot "
             "divide; set deepspeed.stage to 1."
         )
@@ -91,20 +91,20 @@ def with_four_bit(settings: Settings) -> Settings:
 
 
 def with_global_batch(settings: Settings, gpus: int) -> Settings:
-    """Accumulation such that a step has `training.global_batch` samples. Raises Problem."""
+    """Accumulation such that a step has `training.global_batch` samples. Raises UserError."""
     training = settings.training
     if not training.global_batch:
         return settings
     at_once = training.batch_size * gpus
     if training.global_batch % at_once:
-        raise Problem(
+        raise UserError(
             f"training.global_batch {training.global_batch} cannot be made of {gpus} GPUs with "
             f"training.batch_size {training.batch_size}: use a multiple of {at_once}."
         )
     accumulation = training.global_batch // at_once
     given = "training.gradient_accumulation_steps" in settings.given
     if given and training.gradient_accumulation_steps != accumulation:
-        raise Problem(
+        raise UserError(
             f"training.global_batch {training.global_batch} means {accumulation} accumulation "
             f"steps here, but training.gradient_accumulation_steps says "
             f"{training.gradient_accumulation_steps}; remove one of them."
@@ -116,7 +116,7 @@ def decide(
     settings: Settings, shape: ModelShape, *, gpus: int, budget: Budget, fused: bool
 ) -> Decision:
     """
-    The plan of a run on `gpus` cards of `budget`. Raises Problem where it cannot run at all.
+    The plan of a run on `gpus` cards of `budget`. Raises UserError where it cannot run at all.
 
     With `training.plan` manual nothing changes, and a warning says where the run will not fit and
     what would. With auto the fastest set-up that fits is taken among those the file leaves open.
@@ -129,15 +129,15 @@ def decide(
     if row is None:
         row = min(rows, key=lambda one: one.need.gpu)
     decided = _taken(settings, row, gpus)
-    told = (_reason(settings, row, rows), *_hints(settings))
-    return _judged(decided, shape, gpus, budget, fused, told)
+    notes = (_reason(settings, row, rows), *_hints(settings))
+    return _judged(decided, shape, gpus, budget, fused, notes)
 
 
 def refuse_impossible(decision: Decision, budget: Budget) -> None:
-    """Raise Problem where the model's states alone are more than a card has."""
+    """Raise UserError where the model's states alone are more than a card has."""
     states = decision.need.parts["model states"]
     if states + CONTEXT_BYTES > budget.gpu * _TOO_LARGE:
-        raise Problem(
+        raise UserError(
             f"The model's states alone take {states / GIB:.1f} GiB a card and this one has "
             f"{budget.gpu / GIB:.1f}: use more GPUs, deepspeed.offload_optimizer cpu, or lora.r."
         )
@@ -149,17 +149,17 @@ def _judged(
     gpus: int,
     budget: Budget,
     fused: bool,  # noqa: FBT001
-    told: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> Decision:
     try:
         setup = setup_of(settings, shape, gpus=gpus, fused=fused)
         need = estimate(shape, setup)
     except ValueError as error:
-        raise Problem(f"{error} Change deepspeed.stage, or lora.quantize.") from None
+        raise UserError(f"{error} Change deepspeed.stage, or lora.quantize.") from None
     warnings: tuple[str, ...] = ()
     if not budget.fits(need):
         warnings = (_will_not_fit(settings, shape, setup, need, budget),)
-    return Decision(settings, shape, setup, need, told, warnings)
+    return Decision(settings, shape, setup, need, notes, warnings)
 
 
 def _will_not_fit(
@@ -218,7 +218,7 @@ def _open_rows(
     if fixed_layers:
         rows = [_with_layers(row, shape, budget, training.checkpoint_layers) for row in rows]
     if not rows:
-        raise Problem(
+        raise UserError(
             "deepspeed.stage, deepspeed.offload_param and lora.quantize contradict each other: "
             "parameters are offloaded under stage 3 only, 4-bit weights live below it."
         )

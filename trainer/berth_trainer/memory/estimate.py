@@ -19,8 +19,8 @@ GPU. docs/trainer.md compares the sum with measured runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from berth_trainer.memory.shape import ModelShape
 from berth_trainer.memory.sizes import GIB
@@ -77,7 +77,7 @@ class Setup:
     """Tokens of one micro-batch on one GPU, padding included."""
     span: int | None = None
     """The longest sample, in tokens, where attention goes by samples; absent: the micro-batch."""
-    learned_tokens: int | None = None
+    label_tokens: int | None = None
     """How many of `tokens` the loss counts at most; absent: all of them."""
     lora_parameters: int | None = None
     """Trained scalars with LoRA; absent for full fine-tuning."""
@@ -89,6 +89,13 @@ class Setup:
         if not self.checkpointing:
             return 0
         return layers if self.checkpoint_layers is None else min(self.checkpoint_layers, layers)
+
+
+def setup_json(setup: Setup) -> dict[str, Any]:
+    """Return the set-up as `plan.json` and `berth plan --json` write it."""
+    facts = asdict(setup)
+    facts["learned_tokens"] = facts.pop("label_tokens")
+    return facts
 
 
 @dataclass(frozen=True)
@@ -216,13 +223,13 @@ def _head_gradient(shape: ModelShape, setup: Setup) -> int:
 
 
 def _loss(shape: ModelShape, setup: Setup) -> int:
-    learned = setup.tokens if setup.learned_tokens is None else setup.learned_tokens
+    labels = setup.tokens if setup.label_tokens is None else setup.label_tokens
     if setup.loss == "stock":
         return 12 * setup.tokens * shape.vocabulary
-    chunk = min(setup.chunk_tokens, learned)
+    chunk = min(setup.chunk_tokens, labels)
     head = _head_gradient(shape, setup)
     first = max(12 * chunk * shape.vocabulary, 2 * chunk * shape.vocabulary + head)
-    return first if learned <= setup.chunk_tokens else head + first
+    return first if labels <= setup.chunk_tokens else head + first
 
 
 def _last_gradients(shape: ModelShape, setup: Setup) -> int:

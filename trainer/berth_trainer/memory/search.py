@@ -89,8 +89,8 @@ def plan(  # noqa: PLR0913 - one parameter per thing that varies
             need = estimate(shape, setup)
             speed = tokens_per_s(shape, setup, micro_batch=batch, step_tokens=step_tokens)
             fits = budget.fits(need, margin)
-            told = verdict(need, budget, setup, margin)
-            rows.append(Row(setup, length, batch, need, fits, speed, told))
+            words = verdict(need, budget, setup, margin)
+            rows.append(Row(setup, length, batch, need, fits, speed, words))
     return sorted(rows, key=lambda row: (-row.tokens_per_s, row.need.gpu))
 
 

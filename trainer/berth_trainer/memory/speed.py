@@ -49,14 +49,14 @@ def tokens_per_s(
 def _micro_batch_s(shape: ModelShape, setup: Setup, micro_batch: int) -> float:
     """
     Forward and backward pass. 2 FLOP a weight and token forward, 4 backward, 2 again; of the head
-    only what is learned, where the loss comes in chunks.
+    only label tokens, where the loss comes in chunks.
     """
     again = setup.recomputed(shape.layers) / shape.layers
     backward = 2 if setup.lora_parameters is not None else 4
-    whole = setup.loss == "stock" or setup.learned_tokens is None
-    learned = setup.tokens if whole else min(setup.tokens, setup.learned_tokens or 0)
+    whole = setup.loss == "stock" or setup.label_tokens is None
+    labels = setup.tokens if whole else min(setup.tokens, setup.label_tokens or 0)
     linears = (2 + backward + 2 * again) * shape.linears * setup.tokens
-    matrix = (linears + 6 * shape.embedding * learned) / _MATRIX_FLOPS
+    matrix = (linears + 6 * shape.embedding * labels) / _MATRIX_FLOPS
     seen = min(setup.span or setup.tokens, setup.tokens / max(1, micro_batch))
     pairs = (3.5 + again) * 4 * seen * setup.tokens * shape.queries * shape.layers
     kind = "compiled" if setup.fused and setup.compiled else "fused" if setup.fused else "stock"

@@ -2,7 +2,7 @@
 The loss without the logits.
 
 With a vocabulary of 262,208 the stock loss of a 4,096-token micro-batch takes 12 GiB for logits
-and their copies. Here the head sees only the positions that are learned, a few hundred at a
+and their copies. Here the head sees only the positions that have a label, a few hundred at a
 time, and each piece is computed again in the backward pass.
 """
 
@@ -63,7 +63,7 @@ def chunk_of(model: Any) -> int:
 
 def _summed_loss(model: Any, hidden: Any, labels: Any, chunk: int) -> tuple[Any, Any]:
     """
-    The sum over learned positions, and their number.
+    The sum over label tokens, and their number.
 
     Each call of the head is a collective under ZeRO-3, and ranks hold different numbers of
     positions: they agree on the largest number of chunks, and those with fewer add chunks that
@@ -73,18 +73,18 @@ def _summed_loss(model: Any, hidden: Any, labels: Any, chunk: int) -> tuple[Any,
     from torch.utils.checkpoint import checkpoint
 
     following = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]
-    learned = following != IGNORED
-    chosen, answers = hidden[learned], following[learned]
+    labelled = following != IGNORED
+    chosen, answers = hidden[labelled], following[labelled]
     filler = hidden.reshape(-1, hidden.shape[-1])[:1]
-    unlearned = answers.new_full((1,), IGNORED)
+    ignored = answers.new_full((1,), IGNORED)
     total = hidden.new_zeros((), dtype=torch.float32)
     for number in range(_agreed(-(-len(answers) // chunk), hidden.device)):
         start = number * chunk
         inside = start < len(answers)
         part = chosen[start : start + chunk] if inside else filler
-        right = answers[start : start + chunk] if inside else unlearned
+        right = answers[start : start + chunk] if inside else ignored
         total = total + checkpoint(_part, model, part, right, use_reentrant=False)
-    return total, learned.sum().clamp(min=1)
+    return total, labelled.sum().clamp(min=1)
 
 
 def _part(model: Any, hidden: Any, answers: Any) -> Any:

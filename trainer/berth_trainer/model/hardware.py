@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from berth_trainer.config.environment import simulated
 from berth_trainer.config.settings import Settings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class Hardware:
     precision: str
     attention: str
     cpu_adam: bool
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """Why something faster is not used, in sentences for the log."""
 
 
-def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
+def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
     """
     Decide device, precision and attention; imports torch.
 
-    Sets DS_ACCELERATOR where there is no GPU. Raises Problem where the config file asks for
+    Sets DS_ACCELERATOR where there is no GPU. Raises UserError where the config file asks for
     what this machine lacks.
     """
     import torch
@@ -44,8 +44,8 @@ def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
     dtype = settings.model.dtype
     precision = dtype if dtype != "auto" else "bf16" if able else "fp32"
     if cuda and precision == "bf16" and not able:
-        raise Problem("model.dtype is bf16, which this GPU does not compute; set it to fp32.")
-    attention, told = _attention(settings.model.attention, cuda=cuda, precision=precision)
+        raise UserError("model.dtype is bf16, which this GPU does not compute; set it to fp32.")
+    attention, notes = _attention(settings.model.attention, cuda=cuda, precision=precision)
     compilers = all(shutil.which(name) for name in ("g++", "ninja"))
     offloaded = settings.deepspeed.offload_optimizer == "cpu"
     if cuda and offloaded and not compilers:
@@ -53,12 +53,12 @@ def look(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
             "DeepSpeed's CPU Adam needs g++ and ninja to be built; torch's own is used, which is "
             "several times slower."
         )
-        told += (why,)
-    return Hardware(cuda, precision, attention, cuda and compilers, told)
+        notes += (why,)
+    return Hardware(cuda, precision, attention, cuda and compilers, notes)
 
 
 def _attention(asked: str, *, cuda: bool, precision: str) -> tuple[str, tuple[str, ...]]:
-    """The attention to ask transformers for, and why not a faster one. Raises Problem."""
+    """The attention to ask transformers for, and why not a faster one. Raises UserError."""
     import torch
 
     able = cuda and precision == "bf16"
@@ -72,7 +72,7 @@ def _attention(asked: str, *, cuda: bool, precision: str) -> tuple[str, tuple[st
         if fits and importlib.util.find_spec(package) is not None
     ]
     if asked.startswith("flash_attention") and asked not in installed:
-        raise Problem(
+        raise UserError(
             f"model.attention is {asked}, which needs the flash-attn package of that version, a "
             "CUDA GPU that it supports and bf16; set it to sdpa or auto."
         )

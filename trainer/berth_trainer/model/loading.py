@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.config.settings import Settings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model.hardware import Hardware
-from berth_trainer.training.ranks import say, warn
+from berth_trainer.training.ranks import log0, warn
 
 # A multimodal Gemma-3 checkpoint read as a text model: without the mapping every weight stays
 # random, and transformers only logs it.
@@ -18,16 +18,18 @@ _PROBE = "Hello, こんにちは"  # any tokenizer has a token for some of it
 
 
 def model_name(settings: Settings) -> str:
-    """A local folder that holds a model, or a name for the hub. Raises Problem early."""
+    """A local folder that holds a model, or a name for the hub. Raises UserError early."""
     given = settings.model.path
     path = settings.locate(given)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise Problem(f"model.path {path} holds no config.json; point it at a model's folder.")
+            raise UserError(
+                f"model.path {path} holds no config.json; point it at a model's folder."
+            )
         return str(path)
     looks_local = given.startswith((".", "/", "~")) or given.count("/") != 1
     if looks_local or path.exists():
-        raise Problem(f"model.path {path} does not exist; set it to a model's folder.")
+        raise UserError(f"model.path {path} does not exist; set it to a model's folder.")
     return given
 
 
@@ -43,7 +45,9 @@ def load_config(name: str) -> Any:
             if is_local(name)
             else " Set it to a local folder, or check the name and the network."
         )
-        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}{mend}") from error
+        raise UserError(
+            f"model.path {name} cannot be loaded: {_first_line(error)}{mend}"
+        ) from error
 
 
 def load_tokenizer(name: str) -> Any:
@@ -53,11 +57,13 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError) as error:
-        raise Problem(f"model.path {name} has no usable tokenizer: {_first_line(error)}") from error
+        raise UserError(
+            f"model.path {name} has no usable tokenizer: {_first_line(error)}"
+        ) from error
     known = set(tokenizer(_PROBE, add_special_tokens=False)["input_ids"])
     if known <= set(tokenizer.all_special_ids):
         # transformers makes an empty one up where the files are missing, and says nothing.
-        raise Problem(
+        raise UserError(
             f"model.path {name} holds no tokenizer that knows a word: copy tokenizer.json (or "
             "tokenizer.model) and tokenizer_config.json from the model that it comes from."
         )
@@ -77,18 +83,18 @@ def _check_chat_template(name: str, tokenizer: Any) -> None:
             [{"role": "user", "content": _PROBE}], tokenize=False, add_generation_prompt=True
         )
     except TemplateError as error:
-        raise Problem(
+        raise UserError(
             f"the chat template of model.path {name} fails: {_first_line(error)} Mend its "
             "chat_template.jinja, or remove it to train on plain “User: …” lines."
         ) from error
 
 
 def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
-    """The length to train with; raises Problem where tokenizer and model do not fit."""
+    """The length to train with; raises UserError where tokenizer and model do not fit."""
     text = config.get_text_config()
     vocabulary = int(text.vocab_size)
     if len(tokenizer) > vocabulary:
-        raise Problem(
+        raise UserError(
             f"the tokenizer of {settings.model.path} has {len(tokenizer)} tokens and the model "
             f"only {vocabulary}; use the tokenizer that belongs to the model."
         )
@@ -107,7 +113,7 @@ def load_model(
     Load a causal language model; call it after TrainingArguments, which arms zero.Init.
 
     `four_bit_on` names the device to hold the linear layers in 4 bits (nf4, scales quantised
-    again). Raises Problem where a weight is not in the checkpoint: training would start from noise.
+    again). Raises UserError where a weight is not in the checkpoint: training would start from noise.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -116,7 +122,7 @@ def load_model(
     options: dict[str, Any] = {
         "dtype": dtype,
         "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # they are told below, in one sentence
+        "ignore_mismatched_sizes": True,  # reported below in one sentence
     }
     if hardware.attention != "auto":
         options["attn_implementation"] = hardware.attention
@@ -134,17 +140,17 @@ def load_model(
     if config.model_type == "gemma3":
         from transformers import Gemma3ForCausalLM
 
-        say("The checkpoint is a multimodal Gemma-3: its text part alone is trained.")
+        log0("The checkpoint is a multimodal Gemma-3: its text part alone is trained.")
         kind, config = Gemma3ForCausalLM, config.get_text_config()
         options["key_mapping"] = GEMMA3_TEXT_KEYS
-    with _told_in_a_sentence(name):
+    with _as_user_error(name):
         model, info = kind.from_pretrained(name, config=config, **options)
     missing = sorted(set(info["missing_keys"]) - tied_keys(model))
     mismatched = sorted(info.get("mismatched_keys") or ())
     if mismatched:
         raise _misfit(name, mismatched[0][0])
     if missing:
-        raise Problem(
+        raise UserError(
             f"{name} lacks {len(missing)} of the model's weights ({missing[0]}, …): they would "
             "start from noise; use a complete checkpoint of this kind of model."
         )
@@ -156,8 +162,8 @@ def load_model(
 
 
 @contextlib.contextmanager
-def _told_in_a_sentence(name: str) -> Generator[None]:
-    """What loading raises as a Problem, where it is about the files and not about memory."""
+def _as_user_error(name: str) -> Generator[None]:
+    """What loading raises as a UserError, where it is about the files and not about memory."""
     from pickle import UnpicklingError
 
     from safetensors import SafetensorError
@@ -167,22 +173,22 @@ def _told_in_a_sentence(name: str) -> Generator[None]:
     except (OSError, ValueError) as error:
         if _is_memory(error):
             raise
-        raise Problem(f"model.path {name} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"model.path {name} cannot be loaded: {_first_line(error)}") from error
     except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
         text = str(error)
-        if "size mismatch" in text:  # under ZeRO-3 it is raised, else only told afterwards
+        if "size mismatch" in text:  # under ZeRO-3 it is raised, otherwise only reported afterwards
             key = text.partition("size mismatch for ")[2].partition(":")[0]
             raise _misfit(name, key) from error
         if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text:
             raise
-        raise Problem(
+        raise UserError(
             f"the weights in model.path {name} are cut short or damaged "
             f"({text.partition('. ')[0]}): copy or download them again."
         ) from error
 
 
-def _misfit(name: str, key: str) -> Problem:
-    return Problem(
+def _misfit(name: str, key: str) -> UserError:
+    return UserError(
         f"weights in {name} ({key}, …) do not have the shapes that its config.json says: use the "
         "config.json that belongs to the weights."
     )
@@ -212,8 +218,8 @@ def forbid_network_for_local(name: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    told = error.__cause__ if type(error).__name__.startswith("Strict") else None  # a wrapper's
-    line = str(told or error).strip().partition("\n")[0].strip()
+    inner = error.__cause__ if type(error).__name__.startswith("Strict") else None  # a wrapper's
+    line = str(inner or error).strip().partition("\n")[0].strip()
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.config.settings import LoraSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model.hardware import Hardware
 
 
@@ -32,7 +32,7 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
                 if type(module).__name__ == "Linear"
             }
         )
-        raise Problem(
+        raise UserError(
             f"lora.target_modules {settings.target_modules} fits no layer of the model; it can be "
             f"all-linear, or some of {', '.join(layers)}."
         ) from error

@@ -7,7 +7,7 @@ from berth_trainer.model import activation_checkpointing, zero3_leaf_layers
 from berth_trainer.model.lora import add_adapter
 
 
-def dressed(model: Any, settings: Settings) -> Any:
+def prepare_model(model: Any, settings: Settings) -> Any:
     """The model with its adapter, with layers that are recomputed, and that are gathered whole."""
     training = settings.training
     if settings.lora.r:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from berth_trainer.training.ranks import say
+from berth_trainer.training.ranks import log0
 
 NAME = "berth_varlen"
 """Under this name transformers knows the function, once `register` was called."""
@@ -31,7 +31,7 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def choose(model: Any, device: str) -> bool:
+def enable(model: Any, device: str) -> bool:
     """
     Let `model` use it for packed rows, where it works here; a line says so, or why not.
 
@@ -42,12 +42,12 @@ def choose(model: Any, device: str) -> bool:
         return False  # asked for by name, or the model knows only that one
     reason = _misfit(config, device)
     if reason:
-        say(f"packed rows: block mask with sdpa, because {reason}.")
+        log0(f"packed rows: block mask with sdpa, because {reason}.")
         return False
     register()
     for one in {id(model.config): model.config, id(config): config}.values():
         one._attn_implementation = NAME  # noqa: SLF001  # as above
-    say("packed rows: flash attention by the samples' bounds, no mask.")
+    log0("packed rows: flash attention by the samples' bounds, no mask.")
     return True
 
 

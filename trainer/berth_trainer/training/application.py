@@ -24,7 +24,7 @@ from berth_trainer.config.launch_check import check_launch, single_gpu
 from berth_trainer.config.settings import Settings
 from berth_trainer.data import prompt_variants
 from berth_trainer.data.load import Material, load_material
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model.loading import forbid_network_for_local, load_config, model_name
 from berth_trainer.training import failures
 from berth_trainer.training.ranks import Ranks, ranks_from, warn
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
         share_the_cpu_as_equals()
     try:
         return _run(words, ranks, program or "train_deepspeed.py")
-    except Problem as problem:
-        if ranks.first:
+    except UserError as problem:
+        if ranks.is_main:
             print(f"error: {problem.sentence}", file=sys.stderr, flush=True)
             # Launchers end a log with words of their own; the queue is told the reason itself.
             failures.note(
@@ -63,26 +63,26 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     settings = read_settings(arguments.config)
     for text in settings.warnings:
         warn(text)
-    ablation = prompt_variants.choose(arguments.ablation_config, settings.ablations)
+    variant = prompt_variants.choose(arguments.ablation_config, settings.prompt_variants)
     check_launch(arguments, ranks, [program, *words])
     name = model_name(settings)
     material = load_material(settings)
-    output_dir = (arguments.output_dir or Path("outputs") / ablation.key).absolute()
+    output_dir = (arguments.output_dir or Path("outputs") / variant.key).absolute()
     trained = arguments.predict_with or output_dir / FINAL_MODEL
     if arguments.predict and (trained / "adapter_config.json").is_file():
-        raise Problem(
+        raise UserError(
             f"{trained} is an adapter alone: give --predict the {FINAL_MODEL} folder beside it, "
             "which has it worked in."
         )
     if arguments.predict and not (trained / "config.json").is_file():
-        raise Problem(
+        raise UserError(
             f"{trained} holds no model to predict with: train first, or give --predict a model's "
             "folder."
         )
     make_writable(output_dir)
-    beginning = resume.Beginning(None, ())
+    start = resume.StartPoint(None, ())
     if not arguments.predict:
-        beginning = resume.decide(
+        start = resume.decide(
             arguments,
             output_dir,
             attempt=os.environ.get("BERTH_ATTEMPT"),
@@ -97,23 +97,23 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     quieten_transformers()
     if arguments.predict:
         return _guarded(
-            lambda: _predict(settings, ablation, ranks, material, trained, output_dir),
+            lambda: _predict(settings, variant, ranks, material, trained, output_dir),
             settings,
             ranks,
         )
-    if beginning.converted and beginning.checkpoint:
-        universal.convert(beginning.checkpoint)  # before the ranks meet: it takes its time
+    if start.converted and start.checkpoint:
+        universal.convert(start.checkpoint)  # before the ranks meet: it takes its time
     from berth_trainer.memory import apply
-    from berth_trainer.model.hardware import look
+    from berth_trainer.model.hardware import detect_hardware
     from berth_trainer.training.session import Session  # imports torch
 
-    config, hardware = load_config(name), look(settings, os.environ)
-    settings, decision = apply.settle(settings, config, hardware, ranks)
-    beginning = resume.same_step(beginning, settings.training, ranks.world_size)
+    config, hardware = load_config(name), detect_hardware(settings, os.environ)
+    settings, decision = apply.apply_plan(settings, config, hardware, ranks)
+    start = resume.same_step(start, settings.training, ranks.world_size)
     session = Session(
         settings=settings,
         decision=decision,
-        ablation=ablation,
+        variant=variant,
         ranks=ranks,
         output_dir=output_dir,
         model_name=name,
@@ -124,7 +124,7 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     )
 
     def train() -> int:
-        stopped = session.run(material, beginning)
+        stopped = session.run(material, start)
         session.close()
         return STOPPED if stopped else 0
 
@@ -133,7 +133,7 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
 
 def _predict(
     settings: Settings,
-    ablation: prompt_variants.Ablation,
+    variant: prompt_variants.PromptVariant,
     ranks: Ranks,
     material: Material,
     trained: Path,
@@ -143,7 +143,7 @@ def _predict(
 
     predict(
         settings=settings,
-        ablation=ablation,
+        variant=variant,
         ranks=ranks,
         material=material,
         model=trained,
@@ -155,7 +155,7 @@ def _predict(
 def _guarded(work: Callable[[], int], settings: Settings, ranks: Ranks) -> int:
     try:
         return work()
-    except Problem:
+    except UserError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here, then leaves
         _report_failure(error, settings, ranks)

@@ -13,7 +13,7 @@ from berth_trainer.checkpoint import checkpoints, universal
 from berth_trainer.training import shutdown_deadline
 from berth_trainer.training.checklist import Asked, read_back, report
 from berth_trainer.training.metrics import MetricsFile
-from berth_trainer.training.ranks import Ranks, meet, say, warn, world_size
+from berth_trainer.training.ranks import Ranks, barrier, log0, warn, world_size
 from berth_trainer.training.stop_signals import SAVE, STOP, StopSignals
 
 
@@ -25,7 +25,7 @@ class StartupChecklist(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del state, control
-        if self._ranks.first:
+        if self._ranks.is_main:
             checks = read_back(
                 self._asked,
                 engine=self._engine(),
@@ -43,7 +43,7 @@ class Progress(ProgressCallback):
         line = log_line(state.global_step, state.max_steps, logs or {})
         if state.is_world_process_zero and line:
             bar = self.training_bar
-            bar.write(line) if bar is not None else say(line)
+            bar.write(line) if bar is not None else log0(line)
 
 
 class MetricLines(TrainerCallback):
@@ -66,20 +66,20 @@ class MetricLines(TrainerCallback):
                     f"the first loss {logs['loss']:.2f} is that of untrained weights "
                     f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
                 )
-        self._tell_divergence(state.global_step, logs)
+        self._warn_of_divergence(state.global_step, logs)
         values: dict[str, float] = {}
         for name, value in logs.items():
             values[_NAMES.get(name) or str(name)] = value
         values["max_steps"] = state.max_steps
         self._file.write(state.global_step, values)
 
-    def _tell_divergence(self, step: int, logs: Mapping[str, Any]) -> None:
+    def _warn_of_divergence(self, step: int, logs: Mapping[str, Any]) -> None:
         """Once: a run that has diverged goes on to its end and would pass for a good one."""
         lost = [name for name in ("loss", "grad_norm", "eval_loss") if not _finite(logs.get(name))]
         if lost and not self._diverged:
             self._diverged = True
             warn(
-                f"{_TOLD[lost[0]]} at step {step} is not a finite number: if it stays so, the "
+                f"{_PHRASES[lost[0]]} at step {step} is not a finite number: if it stays so, the "
                 "run learns nothing more; lower training.learning_rate or raise "
                 "training.warmup_steps."
             )
@@ -100,7 +100,7 @@ class StopWithCheckpoint(TrainerCallback):
         wish = self._signals.agree(args.device)
         if wish >= SAVE:
             control.should_save = True
-            say(
+            log0(
                 f"signal received: saving a checkpoint at step {state.global_step}"
                 f"{', then stopping' if wish == STOP else ''}."
             )
@@ -110,15 +110,15 @@ class StopWithCheckpoint(TrainerCallback):
                 waited_s=time.monotonic() - since if since else 0.0,
                 warned=wish == SAVE,
             )
-            expected = shutdown_deadline.outlook(self._last_saving(), left)
+            expected = shutdown_deadline.saving_forecast(self._last_saving(), left)
             if expected:
-                say(f"checkpoint: {expected}")
+                log0(f"checkpoint: {expected}")
         if wish == STOP:
             control.should_training_stop = True
             control.should_evaluate = False  # the grace period is short
 
 
-class OnOtherRanks(TrainerCallback):
+class ConvertedCheckpoint(TrainerCallback):
     """After a checkpoint of another number of ranks was read: mend the optimizer, free the disk."""
 
     def __init__(self, checkpoint: Path, *, trainer: Any, ranks: Ranks) -> None:
@@ -126,13 +126,13 @@ class OnOtherRanks(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control, kwargs
-        universal.mend(self._trainer.engine(), self._trainer.weight_decays)
-        meet()
-        if self._ranks.first:
+        universal.fix_optimizer(self._trainer.engine(), self._trainer.weight_decays)
+        barrier()
+        if self._ranks.is_main:
             universal.forget(self._checkpoint)
 
 
-class WholeCheckpoints(TrainerCallback):
+class CheckpointRecorder(TrainerCallback):
     """Declares a checkpoint whole once all ranks have written, then deletes the oldest."""
 
     def __init__(self, *, keep: int, ranks: Ranks, batch: checkpoints.Batch) -> None:
@@ -141,16 +141,16 @@ class WholeCheckpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control, kwargs
-        meet()
+        barrier()
         self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
-        if self._ranks.first:
+        if self._ranks.is_main:
             checkpoints.record(
                 self.last,
                 step=state.global_step,
                 world_size=world_size(),
                 batch=self._batch,
             )
-            checkpoints.tell_saved(state.global_step)
+            checkpoints.report_saved(state.global_step)
             best = state.best_model_checkpoint
             checkpoints.rotate(
                 Path(args.output_dir), keep=self._keep, best=Path(best) if best else None
@@ -166,13 +166,13 @@ def log_line(step: int, total: int, logs: dict[str, Any]) -> str:
         )
     if "loss" not in logs:
         return ""
-    told = [f"step {step}/{total}", f"loss {logs['loss']:.4f}"]
+    parts = [f"step {step}/{total}", f"loss {logs['loss']:.4f}"]
     for name, shown in _SHOWN.items():
         if isinstance(logs.get(name), int | float):
-            told.append(shown.format(logs[name]))
+            parts.append(shown.format(logs[name]))
     if isinstance(logs.get("time_left_s"), int | float):
-        told.append(f"{logs['time_left_s'] / 60:.1f} min left")
-    return "  ".join(told)
+        parts.append(f"{logs['time_left_s'] / 60:.1f} min left")
+    return "  ".join(parts)
 
 
 _SHOWN = {
@@ -184,7 +184,11 @@ _SHOWN = {
     "epoch": "epoch {:.2f}",
 }
 _NAMES: dict[str, str] = {"eval_perplexity": "perplexity"}
-_TOLD = {"loss": "the loss", "grad_norm": "the gradient's norm", "eval_loss": "the evaluation loss"}
+_PHRASES = {
+    "loss": "the loss",
+    "grad_norm": "the gradient's norm",
+    "eval_loss": "the evaluation loss",
+}
 
 
 def _finite(value: object) -> bool:

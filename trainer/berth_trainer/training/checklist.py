@@ -9,7 +9,7 @@ from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.model import fused_layers, zero3_leaf_layers
 from berth_trainer.model.activation_checkpointing import decoder_layers
 from berth_trainer.model.chunked_loss import chunk_of
-from berth_trainer.training.ranks import say, warn
+from berth_trainer.training.ranks import log0, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
 
 def report(checks: Sequence[Check], output_dir: Path) -> None:
     """Print the list on rank 0, warn of each line that is not as asked, keep it as JSON."""
-    say("start-up checklist")
+    log0("start-up checklist")
     for check in checks:
-        told = check.found + (f" ({check.remark})" if check.remark else "")
-        said = "" if check.true else f", asked for {check.asked}"
-        say(f"  {'✓' if check.true else '✗'} {check.item}: {told}{said}")
+        found = check.found + (f" ({check.remark})" if check.remark else "")
+        asked = "" if check.true else f", asked for {check.asked}"
+        log0(f"  {'✓' if check.true else '✗'} {check.item}: {found}{asked}")
     for check in checks:
         if not check.true:
             warn(f"{check.item} is {check.found}, but {check.asked} was asked for.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Generator[None]:
+def locked(path: Path) -> Generator[None]:
     """
     Hold the lock file `path`; who comes second waits here.
 

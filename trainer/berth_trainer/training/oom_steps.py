@@ -17,21 +17,21 @@ def apply(settings: Settings, steps: str) -> tuple[Settings, tuple[str, ...]]:
     Returns the smaller settings and a sentence for each step; a step that has nothing left to
     turn says so and the next lever is pulled in its place.
     """
-    told: list[str] = []
+    notes: list[str] = []
     for name in [step.strip() for step in steps.split(",") if step.strip()]:
         wanted = _LEVERS.get(name)
         if wanted is None:
-            told.append(f"out of memory before: the step {name} is unknown and skipped.")
+            notes.append(f"out of memory before: the step {name} is unknown and skipped.")
             continue
         for lever in (wanted, *(other for other in _LEVERS.values() if other is not wanted)):
             turned = lever(settings)
             if turned is not None:
                 settings, what = turned
-                told.append(f"out of memory before, so: {what}.")
+                notes.append(f"out of memory before, so: {what}.")
                 break
         else:
-            told.append(f"out of memory before, and nothing is left to turn for {name}.")
-    return settings, tuple(told)
+            notes.append(f"out of memory before, and nothing is left to turn for {name}.")
+    return settings, tuple(notes)
 
 
 Turned = tuple[Settings, str] | None

@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from transformers import Trainer
 
-from berth_trainer.data.order import SameOnAnyRanks
 from berth_trainer.memory.estimate import SUB_GROUP
 from berth_trainer.model.gpu_flops import bf16_peak, share_of_peak
 from berth_trainer.training.evaluation import Evaluation, evaluate
+from berth_trainer.training.sampler import RankIndependentSampler
 
 Items = Sequence[dict[str, list[int]]]
 
@@ -78,7 +78,9 @@ class PersonaTrainer(Trainer):
             * self.args.gradient_accumulation_steps
             * self.args.world_size
         )
-        return SameOnAnyRanks(len(cast("Items", samples)), per_step=per_step, seed=self.args.seed)
+        return RankIndependentSampler(
+            len(cast("Items", samples)), per_step=per_step, seed=self.args.seed
+        )
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         if not self._began:

@@ -13,16 +13,16 @@ from berth_trainer.data.collate import Collate
 from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.prompts import WORDINGS
 from berth_trainer.data.samples import open_questions
 from berth_trainer.model import chunked_loss
-from berth_trainer.model.hardware import look
+from berth_trainer.model.hardware import detect_hardware
 from berth_trainer.model.loading import fit_to_model, load_config, load_model, load_tokenizer
 from berth_trainer.training import text_metrics
 from berth_trainer.training.evaluation import evaluate
 from berth_trainer.training.metrics import MetricsFile
-from berth_trainer.training.ranks import Ranks, meet, say
+from berth_trainer.training.ranks import Ranks, barrier, log0
 
 PREDICTIONS = "predictions.jsonl"
 METRICS = "predictions_metrics.json"
@@ -31,7 +31,7 @@ METRICS = "predictions_metrics.json"
 def predict(
     *,
     settings: Settings,
-    ablation: Ablation,
+    variant: PromptVariant,
     ranks: Ranks,
     material: Material,
     model: Path,
@@ -47,12 +47,12 @@ def predict(
     import torch
     from torch import distributed
 
-    hardware = look(settings, os.environ)
+    hardware = detect_hardware(settings, os.environ)
     config = load_config(str(model))
     tokenizer = load_tokenizer(str(model))
     length = fit_to_model(settings, config, tokenizer)
     encoder = Encoder(tokenizer, WORDINGS[material.language], length)
-    dataset = _questions(settings, ablation, material, encoder)
+    dataset = _questions(settings, variant, material, encoder)
     if ranks.world_size > 1:
         distributed.init_process_group("gloo")  # results alone travel, and those are text
     device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"
@@ -68,28 +68,28 @@ def predict(
     if ranks.world_size > 1:
         gathered = [{} for _ in range(ranks.world_size)]
         distributed.all_gather_object(gathered, answers)
-    told = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
+    answered = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
     judged = evaluate(
         loaded,
-        [dataset[index] for index in told],
+        [dataset[index] for index in answered],
         collate=Collate(tokenizer.pad_token_id, length),
         batch_size=settings.training.eval_batch_size or settings.training.batch_size,
         device=device,
     )
-    if ranks.first:
+    if ranks.is_main:
         every = {index: text for share in gathered for index, text in share.items()}
         _write(path, dataset, every)
         found = text_metrics.measure(
-            [every[index] for index in told],
-            [dataset.sample(index).target.text for index in told],
+            [every[index] for index in answered],
+            [dataset.sample(index).target.text for index in answered],
             material.language,
         )
-        if told:
+        if answered:
             found |= {"test_loss": judged.loss, "test_perplexity": judged.perplexity}
-        _tell(found, ablation, output_dir, count=len(told))
-    say(f"{len(dataset):,} answers are in {path}")
+        _tell(found, variant, output_dir, count=len(answered))
+    log0(f"{len(dataset):,} answers are in {path}")
     if ranks.world_size > 1:
-        meet()  # a rank that leaves while another still talks to it ends in an abort
+        barrier()  # a rank that leaves while another still talks to it ends in an abort
         distributed.destroy_process_group()
     return path
 
@@ -139,16 +139,16 @@ class _Answerer:
         return [text.strip() for text in texts]
 
 
-def _tell(found: dict[str, float], ablation: Ablation, output_dir: Path, *, count: int) -> None:
+def _tell(found: dict[str, float], variant: PromptVariant, output_dir: Path, *, count: int) -> None:
     """Print the measures as a table, and write them where runs are compared."""
-    word = {"ablation": ablation.key, "answers": count, **found}
+    word = {"ablation": variant.key, "answers": count, **found}
     write_json(output_dir / METRICS, word)
     if not found:
-        say("The test split holds every answer back: there is nothing to compare with.")
+        log0("The test split holds every answer back: there is nothing to compare with.")
         return
-    say(f"{ablation.name}: {count:,} answers against what was said")
+    log0(f"{variant.name}: {count:,} answers against what was said")
     for name, value in found.items():
-        say(f"  {name:<17}{value:>10.4f}")
+        log0(f"  {name:<17}{value:>10.4f}")
     run_dir = os.environ.get("BERTH_RUN_DIR")
     folders = [output_dir, *([Path(run_dir)] if run_dir else [])]
     MetricsFile(folders).write(_steps(output_dir), found)
@@ -163,7 +163,7 @@ def _steps(output_dir: Path) -> int:
 
 
 def _questions(
-    settings: Settings, ablation: Ablation, material: Material, encoder: Encoder
+    settings: Settings, variant: PromptVariant, material: Material, encoder: Encoder
 ) -> PersonaDataset:
     """The test samples, up to the usual limit, and every question whose answer is held back."""
     held = material.splits.test
@@ -171,7 +171,7 @@ def _questions(
         material,
         held,
         settings=settings,
-        ablation=ablation,
+        variant=variant,
         encoder=encoder,
         limit=settings.data.max_eval_samples,
     )

@@ -18,7 +18,7 @@ class Ranks:
     launched: bool
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
 
@@ -34,19 +34,19 @@ def ranks_from(environment: Mapping[str, str]) -> Ranks:
     )
 
 
-def say(text: str) -> None:
+def log0(text: str) -> None:
     """Print a line on rank 0, at once: the log is what the user watches."""
-    if _is_first():
+    if _is_main():
         _print(text, sys.stdout)
 
 
 def warn(text: str) -> None:
     """Print a warning line on rank 0."""
-    if _is_first():
+    if _is_main():
         _print(f"warning: {text}", sys.stderr)
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every rank is here; nothing where there is a single process."""
     import torch  # this module is imported before it
     from torch import distributed
@@ -77,7 +77,7 @@ def _print(text: str, stream: TextIO) -> None:
     stream.flush()
 
 
-def _is_first() -> bool:
+def _is_main() -> bool:
     return os.environ.get("RANK", "0") in {"", "0"}
 
 

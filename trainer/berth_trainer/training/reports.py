@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from berth_trainer.config.settings import ReportSettings
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 
 
 def prepare(
@@ -14,7 +14,7 @@ def prepare(
     """
     What to give transformers as `report_to`; sets the variables that say where to write.
 
-    `run` is the name that W&B shows. Raises Problem where a package is missing.
+    `run` is the name that W&B shows. Raises UserError where a package is missing.
     """
     wanted: list[str] = []
     if settings.tensorboard:
@@ -33,7 +33,7 @@ def prepare(
 
 def _check(package: str, key: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise Problem(
+        raise UserError(
             f"{key} needs the package {package}: `pip install {package}` into the environment that "
             f"runs the trainer, or turn {key} off."
         )

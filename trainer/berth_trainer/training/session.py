@@ -14,9 +14,9 @@ from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material
 from berth_trainer.data.packing import CollatePacked, PackedDataset
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.prompts import WORDINGS
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
 from berth_trainer.memory.decide import Decision
 from berth_trainer.memory.sizes import GIB
@@ -30,12 +30,12 @@ from berth_trainer.model.loading import (
     parameter_count,
 )
 from berth_trainer.model.lora import merge
-from berth_trainer.model.prepare import dressed
+from berth_trainer.model.prepare import prepare_model
 from berth_trainer.training import reports
 from berth_trainer.training.checklist import Asked
 from berth_trainer.training.metrics import MetricsFile
-from berth_trainer.training.ranks import Ranks, meet, say
-from berth_trainer.training.session_data import Data, most_learned, packed_rows, prepare_data
+from berth_trainer.training.ranks import Ranks, barrier, log0
+from berth_trainer.training.session_data import Data, max_label_tokens, packed_rows, prepare_data
 from berth_trainer.training.stop_signals import MARKER, StopSignals, mark_stopped
 
 
@@ -44,7 +44,7 @@ class Session:
     """Everything a run needs to know. Every rank holds the same, but for `ranks`."""
 
     settings: Settings
-    ablation: Ablation
+    variant: PromptVariant
     ranks: Ranks
     output_dir: Path
     model_name: str
@@ -54,15 +54,15 @@ class Session:
     asked_gpus: int | None
     decision: Decision | None = None  # the memory plan, where there is one
 
-    def run(self, material: Material, beginning: resume.Beginning) -> bool:
+    def run(self, material: Material, start: resume.StartPoint) -> bool:
         """Train, save, evaluate. True where a signal stopped it after a whole checkpoint."""
-        for sentence in beginning.told:
-            say(sentence)
+        for sentence in start.notes:
+            log0(sentence)
         config, hardware = self.config, self.hardware
         tokenizer = load_tokenizer(self.model_name)
         length = fit_to_model(self.settings, config, tokenizer)
         encoder = Encoder(tokenizer, WORDINGS[material.language], length)
-        data = prepare_data(material, self.settings, self.ablation, encoder)
+        data = prepare_data(material, self.settings, self.variant, encoder)
         zero = deepspeed_config.build(
             self.settings.deepspeed,
             cuda=hardware.cuda,
@@ -70,37 +70,37 @@ class Session:
             world_size=self.ranks.world_size,
             states=self.settings.training.optimizer_states,
             fetch_ahead=zero3_leaf_layers.fetch_ahead(self.settings.deepspeed, config),
-            universal=beginning.converted,
+            universal=start.converted,
         )
-        if self.ranks.first:
-            self._prepare_folder(beginning)
+        if self.ranks.is_main:
+            self._prepare_folder(start)
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
         prepare_deepspeed(hardware)
-        trainer, signals, keeper = self._trainer(
-            data, tokenizer, config, hardware, zero, length, beginning
+        trainer, signals, recorder = self._trainer(
+            data, tokenizer, config, hardware, zero, length, start
         )
         self._introduce(data, trainer, length)
         try:
             trainer.train(
-                resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None
+                resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None
             )
         finally:
             signals.restore()
-        done = checkpoints.inspect(beginning.checkpoint).step if beginning.checkpoint else None
+        done = checkpoints.inspect(start.checkpoint).step if start.checkpoint else None
         if done == trainer.state.global_step and not signals.stopped:
-            say(f"all {done} steps had been taken already: nothing was left to train.")
+            log0(f"all {done} steps had been taken already: nothing was left to train.")
         if signals.stopped:
-            self._leave_word(trainer, keeper.last, signals)
+            self._mark_stopped(trainer, recorder.last, signals)
             return True
-        self._tell_early_stop(trainer)
+        self._log_early_stop(trainer)
         self._finish(trainer, data)
-        if self.ranks.first:
+        if self.ranks.is_main:
             final = self.output_dir / FINAL_MODEL
             if self.settings.lora.r:
                 adapter = self.output_dir / FINAL_ADAPTER
                 merge(adapter, self.model_name, config=config, hardware=hardware, into=final)
             tokenizer.save_pretrained(str(final))
-            say(f"finished: the model is in {final}")
+            log0(f"finished: the model is in {final}")
         return False
 
     def close(self) -> None:
@@ -108,21 +108,21 @@ class Session:
         from torch import distributed
 
         if distributed.is_initialized():
-            meet()
+            barrier()
             distributed.destroy_process_group()
 
-    def _prepare_folder(self, beginning: resume.Beginning) -> None:
+    def _prepare_folder(self, start: resume.StartPoint) -> None:
         """Make the output folder; checkpoints of an earlier run move aside, never away."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
         (self.output_dir / MARKER).unlink(missing_ok=True)
-        if beginning.set_aside:
+        if start.set_aside:
             aside = checkpoints.set_aside(self.output_dir)
-            say(f"checkpoints of the earlier run are in {aside}.")
+            log0(f"checkpoints of the earlier run are in {aside}.")
         metrics = self.output_dir / "metrics.jsonl"
-        if beginning.checkpoint is None:
+        if start.checkpoint is None:
             metrics.unlink(missing_ok=True)
         else:
-            resume.cut_metrics(metrics, checkpoints.inspect(beginning.checkpoint).step)
+            resume.cut_metrics(metrics, checkpoints.inspect(start.checkpoint).step)
 
     def _trainer(
         self,
@@ -132,23 +132,23 @@ class Session:
         hardware: Hardware,
         zero: dict[str, Any],
         length: int,
-        beginning: resume.Beginning,
+        start: resume.StartPoint,
     ) -> Any:
         from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
         from berth_trainer.training.callbacks import (
+            CheckpointRecorder,
+            ConvertedCheckpoint,
             MetricLines,
-            OnOtherRanks,
             Progress,
             StartupChecklist,
             StopWithCheckpoint,
-            WholeCheckpoints,
         )
         from berth_trainer.training.persona_trainer import PersonaTrainer
 
         training = self.settings.training
         evaluating = bool(training.eval_steps) and len(data.validation) > 0
-        accumulation = beginning.accumulation or training.gradient_accumulation_steps
+        accumulation = start.accumulation or training.gradient_accumulation_steps
         arguments = training_arguments.build(
             training,
             output_dir=self.output_dir,
@@ -159,7 +159,7 @@ class Session:
             accumulation=accumulation,
         )
         arguments.report_to = reports.prepare(
-            self.settings.report, os.environ, self.output_dir, run=self.ablation.key
+            self.settings.report, os.environ, self.output_dir, run=self.variant.key
         )
         set_seed(training.seed)  # the Trainer seeds too late for a model made before it
         device = f"cuda:{self.ranks.local_rank}" if hardware.cuda else "cpu"
@@ -174,11 +174,11 @@ class Session:
             else None
         )
         decision = self._planned(data, packed)
-        bounds = packed is not None and varlen_attention.choose(model, device)
-        model = dressed(model, self.settings)
+        bounds = packed is not None and varlen_attention.enable(model, device)
+        model = prepare_model(model, self.settings)
         untrained = bool(getattr(config, "untrained", False))
         signals = StopSignals()
-        keeper = WholeCheckpoints(
+        recorder = CheckpointRecorder(
             keep=training.save_total_limit,
             ranks=self.ranks,
             batch=checkpoints.Batch(
@@ -186,7 +186,7 @@ class Session:
                 configured=training.batch_size * training.gradient_accumulation_steps,
             ),
         )
-        metrics = MetricsFile(self._metric_folders()) if self.ranks.first else None
+        metrics = MetricsFile(self._metric_folders()) if self.ranks.is_main else None
         trainer = PersonaTrainer(
             collate=Collate(tokenizer.pad_token_id, length),
             pad_id=tokenizer.pad_token_id,
@@ -200,7 +200,7 @@ class Session:
             eval_dataset=data.validation if evaluating else None,
             callbacks=[
                 MetricLines(metrics, None if untrained else config.get_text_config().vocab_size),
-                keeper,
+                recorder,
             ],
         )
         for replaced in (ProgressCallback, PrinterCallback):
@@ -210,22 +210,22 @@ class Session:
         trainer.add_callback(
             StartupChecklist(self._asked(hardware), engine=trainer.engine, ranks=self.ranks)
         )
-        if beginning.converted and beginning.checkpoint:
+        if start.converted and start.checkpoint:
             trainer.add_callback(
-                OnOtherRanks(beginning.checkpoint, trainer=trainer, ranks=self.ranks)
+                ConvertedCheckpoint(start.checkpoint, trainer=trainer, ranks=self.ranks)
             )
         if evaluating and training.early_stopping_patience:
             trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
-        return trainer, signals, keeper
+        return trainer, signals, recorder
 
     def _planned(self, data: Data, packed: PackedDataset | None) -> Decision | None:
         """The plan with what the data tell, in `plan.json` too."""
         if self.decision is None:
             return None
-        learned = most_learned(data.train, packed, self.settings.training.batch_size)
-        decision = self.decision.knowing(learned)
-        if self.ranks.first:
-            apply.leave_word(decision, self._metric_folders())
+        learned = max_label_tokens(data.train, packed, self.settings.training.batch_size)
+        decision = self.decision.with_label_tokens(learned)
+        if self.ranks.is_main:
+            apply.write_plan(decision, self._metric_folders())
         return decision
 
     def _install_fused_layers(
@@ -241,10 +241,10 @@ class Session:
         elif wish != "off":
             trouble = "there is no GPU" if not hardware.cuda else compiler_trouble(device)
             if wish == "on" and trouble:
-                raise Problem(f"training.compile is on, but torch.compile fails here: {trouble}.")
+                raise UserError(f"training.compile is on, but torch.compile fails here: {trouble}.")
         fused_layers.install(model, compiled=not trouble)
         how = f"not compiled, because {trouble}" if trouble else "each compiled to one kernel"
-        say(f"norms and gated blocks keep little for the backward pass; {how}.")
+        log0(f"norms and gated blocks keep little for the backward pass; {how}.")
 
     def _asked(self, hardware: Hardware) -> Asked:
         zero = self.settings.deepspeed
@@ -265,26 +265,26 @@ class Session:
 
     def _introduce(self, data: Data, trainer: Any, length: int) -> None:
         count = parameter_count(trainer.model)
-        say(f"ablation {self.ablation.name}: prompts carry {', '.join(self.ablation.parts)}.")
-        say(
+        log0(f"prompt variant {self.variant.name}: prompts carry {', '.join(self.variant.parts)}.")
+        log0(
             f"{len(data.train):,} samples to train on, {len(data.validation):,} to validate, "
             f"{len(data.test):,} to test; {count:,} parameters; at most {length:,} tokens a sample."
         )
 
-    def _leave_word(self, trainer: Any, checkpoint: Path | None, signals: StopSignals) -> None:
+    def _mark_stopped(self, trainer: Any, checkpoint: Path | None, signals: StopSignals) -> None:
         step = trainer.state.global_step
-        say(f"stopped at step {step}; {checkpoint} is whole, --resume goes on from it.")
-        if self.ranks.first:
+        log0(f"stopped at step {step}; {checkpoint} is whole, --resume goes on from it.")
+        if self.ranks.is_main:
             mark_stopped(
                 self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
             )
 
-    def _tell_early_stop(self, trainer: Any) -> None:
+    def _log_early_stop(self, trainer: Any) -> None:
         state, patience = trainer.state, self.settings.training.early_stopping_patience
         if not patience or state.global_step >= state.max_steps:
             return
         best = Path(state.best_model_checkpoint or "").name
-        say(
+        log0(
             f"stopped early at step {state.global_step} of {state.max_steps}: no lower evaluation "
             f"loss in {patience} evaluations. The model goes back to {best}, loss "
             f"{state.best_metric or 0:.4f}."
@@ -295,7 +295,7 @@ class Session:
         name = FINAL_ADAPTER if self.settings.lora.r else FINAL_MODEL
         trainer.save_model(str(self.output_dir / name))
         results: dict[str, Any] = {
-            "ablation": self.ablation.key,
+            "ablation": self.variant.key,
             "steps": trainer.state.global_step,
         }
         if len(data.test):
@@ -304,14 +304,14 @@ class Session:
                 "test_loss": tested["test_loss"],
                 "test_perplexity": tested["test_perplexity"],
             }
-            say(
+            log0(
                 f"test: loss {tested['test_loss']:.4f}, perplexity {tested['test_perplexity']:.2f} "
                 f"over {tested['test_tokens']:,.0f} tokens"
             )
         evaluated = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
         if evaluated:
             results["best_eval_loss"] = min(evaluated)
-        if self.ranks.first:
+        if self.ranks.is_main:
             write_json(self.output_dir / "results.json", results)
 
 

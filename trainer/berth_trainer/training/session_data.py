@@ -10,13 +10,13 @@ from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import PackedDataset, measure, pack
-from berth_trainer.data.prompt_variants import Ablation
+from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.records import Dialogue
-from berth_trainer.data.store import numbered
+from berth_trainer.data.store import as_ints
 from berth_trainer.data.tokens import TokenDataset, cached
-from berth_trainer.errors import Problem
+from berth_trainer.errors import UserError
 from berth_trainer.model import chunked_loss
-from berth_trainer.training.ranks import Ranks, say
+from berth_trainer.training.ranks import Ranks, log0
 
 Encoded = PersonaDataset | TokenDataset
 
@@ -31,7 +31,7 @@ class Data:
 
 
 def prepare_data(
-    material: Material, settings: Settings, ablation: Ablation, encoder: Encoder
+    material: Material, settings: Settings, variant: PromptVariant, encoder: Encoder
 ) -> Data:
     """The splits under one ablation; encodes what the cache does not hold yet."""
     limits, splits = settings.data, material.splits
@@ -41,7 +41,7 @@ def prepare_data(
             material,
             dialogues,
             settings=settings,
-            ablation=ablation,
+            variant=variant,
             encoder=encoder,
             limit=limit,
         )
@@ -56,7 +56,7 @@ def prepare_data(
         )
 
     train = dataset(splits.train, limits.max_train_samples)
-    tell_shortened(train, encoder.max_length)
+    log_shortened(train, encoder.max_length)
     return Data(
         train=train,
         validation=dataset(splits.validation, limits.max_eval_samples),
@@ -64,36 +64,36 @@ def prepare_data(
     )
 
 
-def tell_shortened(samples: Encoded, length: int) -> None:
+def log_shortened(samples: Encoded, length: int) -> None:
     """Ablations whose parts do not fit compare something else than their names say."""
     known = samples.shortened if isinstance(samples, TokenDataset) else None
     cut = 0 if known is None else int(known.sum())
     if cut:
-        say(
+        log0(
             f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
             f"{length}: what does not fit is left out."
         )
 
 
 def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:
-    """Rows of `budget` tokens. Raises Problem for a model that might mix the samples up."""
+    """Rows of `budget` tokens. Raises UserError for a model that might mix the samples up."""
     if not chunked_loss.is_able(model):
-        raise Problem(
+        raise UserError(
             f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
             "set it to 0."
         )
     lengths = (
-        numbered(samples.lengths)
+        as_ints(samples.lengths)
         if isinstance(samples, TokenDataset)
         else measure(samples, rank=ranks.rank, world_size=ranks.world_size)
     )
     rows = pack(lengths, budget)
     fill = sum(lengths) / (len(rows) * budget)
-    say(f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full.")
+    log0(f"{len(samples):,} samples in {len(rows):,} rows of {budget:,} tokens, {fill:.1%} full.")
     return PackedDataset(samples, rows)
 
 
-def most_learned(samples: Encoded, packed: PackedDataset | None, batch_size: int) -> int | None:
+def max_label_tokens(samples: Encoded, packed: PackedDataset | None, batch_size: int) -> int | None:
     """
     How many positions of one micro-batch the loss counts at most.
 

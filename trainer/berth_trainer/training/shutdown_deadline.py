@@ -23,7 +23,7 @@ def left_for_saving(
     return None if given is None else given - waited_s
 
 
-def outlook(last_saving_s: float | None, left_s: float | None) -> str:
+def saving_forecast(last_saving_s: float | None, left_s: float | None) -> str:
     """A sentence about the saving that is to come; empty where nothing is known."""
     if left_s is None:
         return ""
@@ -46,7 +46,7 @@ def _number(text: str | None) -> float | None:
 
 def _numbers(file: Path) -> dict[str, float]:
     try:
-        told: dict[str, object] = json.loads(file.read_text("utf-8"))
+        record: dict[str, object] = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {name: float(value) for name, value in told.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in record.items() if isinstance(value, int | float)}

@@ -12,7 +12,7 @@ from berth_trainer.checkpoint.atomic_file import write_json
 NOTHING, SAVE, STOP = 0, 1, 2
 
 
-def end_at_once() -> None:
+def exit_on_interrupt() -> None:
     """For a program's start: until `install` Ctrl-C ends it as TERM does, without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 
-class SameOnAnyRanks:
+class RankIndependentSampler:
     """
     Every sample once in an epoch, in an order that seed and epoch alone decide.
 

@@ -8,10 +8,10 @@ from hashlib import blake2b
 
 import numpy as np
 
-from berth_trainer.config.settings import HistorySettings
+from berth_trainer.config.settings import DialogueHistorySettings
 from berth_trainer.data.records import Dialogue, Turn
 from berth_trainer.data.similarity import Similarity
-from berth_trainer.data.store import Array, as_dialogues, hashed, numbered
+from berth_trainer.data.store import Array, as_dialogues, as_ints, hashed
 
 _KEPT_SPEAKERS = 16  # whose similarities stay in memory: samples come speaker by speaker
 
@@ -34,7 +34,9 @@ class HistoryPool:
     kept as places in the store, and read when they are chosen.
     """
 
-    def __init__(self, dialogues: Sequence[Dialogue], settings: HistorySettings, seed: int) -> None:
+    def __init__(
+        self, dialogues: Sequence[Dialogue], settings: DialogueHistorySettings, seed: int
+    ) -> None:
         self._settings = settings
         self._seed = seed
         self._dialogues = as_dialogues(dialogues)
@@ -89,20 +91,20 @@ class HistoryPool:
             return ()
         if self._settings.strategy == "random":
             draw = random.Random(f"{self._seed}/{dialogue.id}/{index}")  # noqa: S311  # repeatable on every rank
-            picked = sorted(draw.sample(numbered(found), kept))
+            picked = sorted(draw.sample(as_ints(found), kept))
         elif self._settings.strategy == "relevance" and index > 0:
             number = self._numbers[speaker]
             scores = self._scores(number, dialogue.turns[:index])[found - self._begins[number]]
             best = np.argsort(scores, kind="stable")[len(found) - kept :]
-            picked = numbered(np.sort(found[best]))
+            picked = as_ints(np.sort(found[best]))
         else:
-            picked = numbered(found[len(found) - kept :])
+            picked = as_ints(found[len(found) - kept :])
         return tuple(map(self._remark, picked))
 
     def digest(self) -> str:
         """The same where the same dialogues are chosen from in the same way."""
-        told = f"{self._dialogues.store.digest} {astuple(self._settings)} {self._seed}"
-        digest = blake2b(told.encode(), digest_size=16)
+        key = f"{self._dialogues.store.digest} {astuple(self._settings)} {self._seed}"
+        digest = blake2b(key.encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self._dialogues.chosen).tobytes())
         return digest.hexdigest()
 
