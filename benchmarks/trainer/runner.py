@@ -101,7 +101,7 @@ def _run(
         cpu_adam=hardware.cpu_adam and cpu_adam,
         world_size=row.ranks,
         states=training.optimizer_states,
-        fetch_ahead=zero3_leaf_layers.fetch_ahead(ready.settings.deepspeed, ready.config),
+        prefetch=zero3_leaf_layers.prefetch_size(ready.settings.deepspeed, ready.config),
     )
     prepare_deepspeed(hardware)
     arguments = training_arguments.build(
@@ -142,9 +142,9 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
     from berth_trainer.config.config_file import settings_from
     from berth_trainer.data.packing import PackedDataset, pack
     from berth_trainer.memory import Budget, decide, read_shape
-    from berth_trainer.memory.apply import uses_fused_layers
     from berth_trainer.memory.speed import tokens_per_s
     from berth_trainer.model.hardware import detect_hardware
+    from berth_trainer.model.prepare import uses_fused_layers
     from berth_trainer.training.ranks import ranks_from
     from berth_trainer.training.session_data import max_label_tokens
 

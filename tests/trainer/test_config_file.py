@@ -76,7 +76,7 @@ def test_an_unknown_key_is_warned_of_with_the_near_one(document, hint):
     ("document", "said"),
     [
         (changed(training={"learning_rate": 0}), "is 0: nothing is learned"),
-        (changed(deepspeed={"stage": 2, "offload_param": "cpu"}), "does nothing in stage 2"),
+        (changed(deepspeed={"stage": 2, "offload_param": "cpu"}), "has no effect in stage 2"),
     ],
 )
 def test_what_does_nothing_is_warned_of(document, said):
@@ -98,7 +98,7 @@ def test_what_does_nothing_is_warned_of(document, said):
         (changed(history={"strategy": "relevant"}), "(did you mean relevance?)"),
         (changed(ablation_configs={"x": {"use_profile": "yes"}}), "should be true or false"),
         (changed(training={"pack_tokens": 64}), "training.pack_tokens 64 is less than"),
-        (changed(training={"pack_tokens": 4096, "batch_size": 2}), "batch_size should be 1"),
+        (changed(training={"pack_tokens": 4096, "batch_size": 2}), "batch_size must be 1"),
         (
             changed(training={"learning_rate": -1}),
             "learning_rate in config.json is -1; it should be 0 or more",

@@ -53,4 +53,4 @@ def test_fewer_recomputed_layers_and_fused_ones_under_zero_3(run):
     zero = {"stage": 3, "param_persistence_threshold": 1, **none}
     log, _ = run(fused_layers="on", checkpoint_layers=1, zero=zero)
     assert "activation checkpointing: partly on (1 of 3 layers)" in log
-    assert "norms and gated blocks keep little" in log
+    assert "fused norms and gated blocks" in log

@@ -71,12 +71,14 @@ def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
     whole = DeepSpeedSettings(stage=3)
     layer = sum(one.numel() for one in Gemma3ForCausalLM(config).model.layers[0].parameters())
 
-    assert zero3_leaf_layers.fetch_ahead(whole, config) == pytest.approx(layer, rel=1e-3)
-    assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
-    assert zero3_leaf_layers.fetch_ahead(DeepSpeedSettings(stage=2), config) == 0
-    assert zero3_leaf_layers.fetch_ahead(whole, PreTrainedConfig()) == 0
+    assert zero3_leaf_layers.prefetch_size(whole, config) == pytest.approx(layer, rel=1e-3)
+    assert (
+        zero3_leaf_layers.prefetch_size(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
+    )
+    assert zero3_leaf_layers.prefetch_size(DeepSpeedSettings(stage=2), config) == 0
+    assert zero3_leaf_layers.prefetch_size(whole, PreTrainedConfig()) == 0
     for ahead, reported in ((layer, layer), (0, "auto")):
-        built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, fetch_ahead=ahead)
+        built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, prefetch=ahead)
         assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == reported
 
 

@@ -1,8 +1,10 @@
 """No split sees another, and history never tells what is to be predicted."""
 
+from typing import get_args
+
 import pytest
 
-from berth_trainer.config.settings import STRATEGIES, DialogueHistorySettings
+from berth_trainer.config.settings import DialogueHistorySettings, Strategy
 from berth_trainer.data.dialogue_history import HistoryPool
 from berth_trainer.data.load import load_material
 from berth_trainer.data.records import Dialogue, Turn
@@ -63,7 +65,7 @@ def test_most_held_out_samples_have_history(material):
         assert bare <= len(samples) * 0.35
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_history_never_leaks(material, strategy):
     """Not from the dialogue that is predicted, not from another split, at most max_history."""
     settings = DialogueHistorySettings(strategy=strategy, max_history=15)
@@ -77,7 +79,7 @@ def test_history_never_leaks(material, strategy):
             assert all(remark.dialogue in inside for remark in chosen)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_history_stands_in_time_order_and_is_repeatable(material, strategy):
     """Whatever picked it: the same sample gets the same history on every rank."""
     part = material.splits.train[:60]

@@ -8,7 +8,7 @@ from berth_trainer.config.settings import ReportSettings
 from berth_trainer.errors import UserError
 from berth_trainer.model.gpu_flops import bf16_peak, share_of_peak
 from berth_trainer.training import reports
-from berth_trainer.training.shutdown_deadline import left_for_saving, outlook
+from berth_trainer.training.shutdown_deadline import left_for_saving, saving_forecast
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_the_grace_is_what_the_queue_gives(tmp_path, stop, variables, warned, ex
 )
 def test_what_will_not_fit_is_said(last, left, said):
     """From how long the last saving took."""
-    assert said in outlook(last, left)
+    assert said in saving_forecast(last, left)

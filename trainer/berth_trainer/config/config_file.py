@@ -1,10 +1,12 @@
 """From the config file's text to settings, with sentences where it is wrong."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import Field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from berth_trainer.config import lenient_json
 from berth_trainer.config.settings import (
@@ -32,8 +34,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "predict": PredictSettings,
     "report": ReportSettings,
 }
-ABLATION_KEYS = ("use_profile", "use_history", "use_context", "name")
-_Section = TypeVar("_Section")
+VARIANT_KEYS = ("use_profile", "use_history", "use_context", "name")
 
 
 def read_settings(path: Path) -> Settings:
@@ -50,62 +51,66 @@ def read_settings(path: Path) -> Settings:
 
 
 def settings_from(document: Any, *, source: Path) -> Settings:
-    """Check a parsed config file. Unknown keys are warned of, wrong values are UserErrors."""
+    """Check a parsed config file. Unknown keys are warnings, wrong values raise UserError."""
     reader = _Reader(source.name)
     tree = reader.object(document, "")
     reader.warn_of_unknown(tree, "", [*SECTIONS, "ablation_configs"])
     settings = Settings(
         source=source,
-        model=reader.section(tree, "model", ModelSettings),
-        data=reader.section(tree, "data", DataSettings),
-        history=reader.section(tree, "history", DialogueHistorySettings),
-        training=reader.section(tree, "training", TrainingSettings),
-        deepspeed=reader.section(tree, "deepspeed", DeepSpeedSettings),
-        lora=reader.section(tree, "lora", LoraSettings),
-        predict=reader.section(tree, "predict", PredictSettings),
-        report=reader.section(tree, "report", ReportSettings),
+        **{key: reader.section(tree, key, kind) for key, kind in SECTIONS.items()},
         prompt_variants=reader.prompt_variants(tree.get("ablation_configs", {})),
         given=frozenset(reader.given),
     )
-    for key, value in (
-        ("model.path", settings.model.path),
-        ("data.train_path", settings.data.train_path),
-    ):
-        if not value:
-            raise UserError(f"{source.name} lacks {key}; add it.")
-    if settings.data.validation_fraction + settings.data.test_fraction > 0.9:
-        raise UserError(
-            f"{source.name}: data.validation_fraction and data.test_fraction leave too little "
-            "to train on; keep their sum at 0.9 or less."
-        )
-    training, zero = settings.training, settings.deepspeed
-    alone = {"deepspeed.stage", "deepspeed.offload_param"} <= settings.given
-    if alone and zero.stage < 3 and zero.offload_param == "cpu":
-        reader.warnings.append(
-            f"deepspeed.offload_param cpu in {source.name} needs stage 3 and does nothing in stage "
-            f"{zero.stage}."
-        )
-    if not training.learning_rate:
-        reader.warnings.append(f"training.learning_rate in {source.name} is 0: nothing is learned.")
-    settings = replace(settings, warnings=tuple(reader.warnings))
-    if training.pack_tokens and training.pack_tokens < training.max_length:
-        raise UserError(
-            f"{source.name}: training.pack_tokens {training.pack_tokens} is less than "
-            f"training.max_length {training.max_length}, so a sample may not fit; make it as large."
-        )
-    if training.pack_tokens and training.batch_size != 1:
-        raise UserError(
-            f"{source.name}: training.pack_tokens makes one row of many samples, so "
-            "training.batch_size should be 1; raise pack_tokens instead."
-        )
-    if training.early_stopping_patience:
+    _check_required(settings)
+    _check_packing(settings)
+    if settings.training.early_stopping_patience:
         _check_early_stopping(settings)
     if settings.lora.quantize != "none" and not settings.lora.r:
         raise UserError(
             f"{source.name}: lora.quantize freezes the weights in 4 bits, so there must be adapters "
-            "to train; set lora.r, as to 16."
+            "to train; set lora.r, for example to 16."
         )
-    return settings
+    return replace(settings, warnings=(*reader.warnings, *_without_effect(settings)))
+
+
+def _check_required(settings: Settings) -> None:
+    name, data = settings.source.name, settings.data
+    for key, value in (("model.path", settings.model.path), ("data.train_path", data.train_path)):
+        if not value:
+            raise UserError(f"{name} lacks {key}; add it.")
+    if data.validation_fraction + data.test_fraction > 0.9:
+        raise UserError(
+            f"{name}: data.validation_fraction and data.test_fraction leave too little "
+            "to train on; keep their sum at 0.9 or less."
+        )
+
+
+def _check_packing(settings: Settings) -> None:
+    name, training = settings.source.name, settings.training
+    if training.pack_tokens and training.pack_tokens < training.max_length:
+        raise UserError(
+            f"{name}: training.pack_tokens {training.pack_tokens} is less than "
+            f"training.max_length {training.max_length}, so a sample may not fit; set it to at "
+            "least as many."
+        )
+    if training.pack_tokens and training.batch_size != 1:
+        raise UserError(
+            f"{name}: training.pack_tokens makes one row of many samples, so "
+            "training.batch_size must be 1; raise pack_tokens instead."
+        )
+
+
+def _without_effect(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each value that is valid and has no effect."""
+    name, zero = settings.source.name, settings.deepspeed
+    explicit = {"deepspeed.stage", "deepspeed.offload_param"} <= settings.given
+    if explicit and zero.stage < 3 and zero.offload_param == "cpu":
+        yield (
+            f"deepspeed.offload_param cpu in {name} needs stage 3 and has no effect in stage "
+            f"{zero.stage}."
+        )
+    if not settings.training.learning_rate:
+        yield f"training.learning_rate in {name} is 0: nothing is learned."
 
 
 def _check_early_stopping(settings: Settings) -> None:
@@ -135,41 +140,16 @@ class _Reader:
             raise UserError(f"{where} should be an object in braces, not {_shown(value)}.")
         return value  # pyright: ignore[reportUnknownVariableType]  # JSON keys are strings
 
-    def section(self, tree: Mapping[str, Any], key: str, kind: type[_Section]) -> _Section:
+    def section(self, tree: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
         given = self.object(tree.get(key, {}), key)
-        knobs = {item.name: item for item in fields(kind)}  # pyright: ignore[reportArgumentType]  # every section is a dataclass
-        self.warn_of_unknown(given, f"{key}.", list(knobs))
-        self.given.update(f"{key}.{name}" for name in given if name in knobs)
-        values = {
-            name: self.value(value, f"{key}.{name}", knobs[name])
-            for name, value in given.items()
-            if name in knobs
-        }
-        return kind(**values)
-
-    def value(self, value: Any, key: str, item: Field[Any]) -> Any:
-        wanted: type[Any] = type(item.default)
-        checked = _as_type(value, wanted)
-        if checked is None:
-            raise UserError(
-                f"{key} in {self.name} should be {_NAMES[wanted]}, not {_shown(value)}."
-            )
-        choices, least, most = (item.metadata[limit] for limit in ("choices", "least", "most"))
-        if choices and checked not in choices:
-            hint = did_you_mean(checked, choices) if isinstance(checked, str) else ""
-            allowed = ", ".join(str(choice) for choice in choices)
-            raise UserError(f"{key} in {self.name} is {_shown(value)}{hint}; it can be {allowed}.")
-        if isinstance(checked, float) and not math.isfinite(checked):
-            raise UserError(f"{key} in {self.name} should be a finite number, not {_shown(value)}.")
-        if least is not None and checked < least:
-            raise UserError(
-                f"{key} in {self.name} is {_shown(value)}; it should be {least:g} or more."
-            )
-        if most is not None and checked > most:
-            raise UserError(
-                f"{key} in {self.name} is {_shown(value)}; it should be {most:g} or less."
-            )
-        return checked
+        known = {item.name for item in fields(kind)}
+        self.warn_of_unknown(given, f"{key}.", known)
+        values = {name: value for name, value in given.items() if name in known}
+        self.given.update(f"{key}.{name}" for name in values)
+        try:
+            return kind(**values)
+        except ValidationError as error:
+            raise UserError(_sentence(error.errors()[0], key, self.name)) from None
 
     def prompt_variants(self, value: Any) -> dict[str, PromptVariant]:
         found: dict[str, PromptVariant] = {}
@@ -181,8 +161,8 @@ class _Reader:
                     "name without a slash."
                 )
             flags = self.object(entry, where)
-            self.warn_of_unknown(flags, f"{where}.", ABLATION_KEYS)
-            for flag in ABLATION_KEYS[:3]:
+            self.warn_of_unknown(flags, f"{where}.", VARIANT_KEYS)
+            for flag in VARIANT_KEYS[:3]:
                 if not isinstance(flags.get(flag, False), bool):
                     raise UserError(
                         f"{where}.{flag} in {self.name} should be true or false, "
@@ -216,17 +196,27 @@ def _hint(key: str, prefix: str, known: Any) -> str:
     return f" (did you mean {everywhere[near]}.{near}?)" if near else ""
 
 
-_NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+_WANTED = {
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+}
 
 
-def _as_type(value: Any, wanted: type[Any]) -> Any:
-    if wanted is bool or isinstance(value, bool):  # true is an int to Python, not to people
-        return value if wanted is bool and isinstance(value, bool) else None
-    if wanted is float and isinstance(value, int | float):
-        return float(value)
-    if wanted is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, wanted) else None
+def _sentence(error: ErrorDetails, section: str, file: str) -> str:
+    """Return what pydantic found wrong with a value as one sentence."""
+    value, limits = error["input"], error.get("ctx", {})
+    key, shown = f"{section}.{error['loc'][0]} in {file}", _shown(value)
+    if error["type"] == "literal_error":
+        choices = str(limits["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        return f"{key} is {shown}{hint}; it can be {', '.join(choices)}."
+    for limit, words in (("ge", "or more"), ("le", "or less")):
+        if limit in limits:
+            return f"{key} is {shown}; it should be {limits[limit]:g} {words}."
+    return f"{key} should be {_WANTED.get(error['type'], 'different')}, not {shown}."
 
 
 def _shown(value: Any) -> str:

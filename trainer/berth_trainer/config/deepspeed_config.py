@@ -1,4 +1,4 @@
-"""The DeepSpeed configuration of a run, written where the user can read it."""
+"""DeepSpeed configuration of a run, written to a file that the user can read."""
 
 from pathlib import Path
 from typing import Any
@@ -14,50 +14,24 @@ def build(
     cpu_adam: bool,
     world_size: int = 2,
     states: str = "fp32",
-    fetch_ahead: int = 0,
+    prefetch: int = 0,
     universal: bool = False,
 ) -> dict[str, Any]:
     """
-    The configuration; every key that TrainingArguments decides as well is "auto".
+    Return the configuration; every key that TrainingArguments sets as well is "auto".
 
-    `universal`: the run begins with a checkpoint that was converted to that format.
-
-    Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is
-    one. `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's
-    own must be compiled first. On one rank nothing travels: overlapping and copying gradients
-    into buckets would cost time and memory and buy nothing. `states` bf16 keeps master weights,
-    gradients and Adam's moments in bf16. `fetch_ahead`: how many scalars stage 3 gathers before
-    they are needed; 0: as few as DeepSpeed takes by itself.
+    Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is one.
+    `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's own must be
+    compiled first. `states` bf16 keeps master weights, gradients and Adam's moments in bf16.
+    `prefetch`: how many scalars stage 3 gathers before they are needed; 0: DeepSpeed's default.
+    `universal`: the run starts from a checkpoint in DeepSpeed's universal format.
     """
-    travels = world_size > 1
-    bucketed = travels or settings.stage == 3 or settings.offload_optimizer == "cpu"
-    zero: dict[str, Any] = {
-        "stage": settings.stage,
-        "overlap_comm": cuda and travels,
-        "contiguous_gradients": travels or settings.stage == 3,
-        # Where gradients are copied into a bucket it is there whole; else this is how often they
-        # are looked at.
-        "reduce_bucket_size": "auto" if bucketed else 200_000_000,
-    }
-    if settings.offload_optimizer == "cpu":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
-    if settings.stage == 3:
-        if settings.offload_param == "cpu":
-            zero["offload_param"] = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
-        zero |= {
-            "sub_group_size": 1_000_000_000,
-            "stage3_prefetch_bucket_size": fetch_ahead or "auto",
-            "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
-            "stage3_max_live_parameters": 1_000_000_000,
-            "stage3_max_reuse_distance": 1_000_000_000,
-            "stage3_gather_16bit_weights_on_model_save": True,
-        }
     bf16: dict[str, Any] = {"enabled": "auto"}
     if states == "bf16":
         bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
     return {
         "bf16": bf16,
-        "zero_optimization": zero,
+        "zero_optimization": _zero(settings, cuda=cuda, world_size=world_size, prefetch=prefetch),
         "zero_force_ds_cpu_optimizer": cpu_adam,
         "gradient_clipping": "auto",
         "train_batch_size": "auto",
@@ -69,12 +43,48 @@ def build(
     }
 
 
+def _zero(
+    settings: DeepSpeedSettings, *, cuda: bool, world_size: int, prefetch: int
+) -> dict[str, Any]:
+    """
+    Return the `zero_optimization` section.
+
+    A single rank communicates nothing: overlapping and copying gradients into buckets would cost
+    time and memory and gain nothing.
+    """
+    several = world_size > 1
+    bucketed = several or settings.stage == 3 or settings.offload_optimizer == "cpu"
+    on_host = {"device": "cpu", "pin_memory": cuda and settings.pin_memory}
+    zero: dict[str, Any] = {
+        "stage": settings.stage,
+        "overlap_comm": cuda and several,
+        "contiguous_gradients": several or settings.stage == 3,
+        # A bucket is allocated whole where gradients are copied into it; elsewhere the size only
+        # decides how often they are reduced.
+        "reduce_bucket_size": "auto" if bucketed else 200_000_000,
+    }
+    if settings.offload_optimizer == "cpu":
+        zero["offload_optimizer"] = dict(on_host)
+    if settings.stage == 3:
+        if settings.offload_param == "cpu":
+            zero["offload_param"] = dict(on_host)
+        zero |= {
+            "sub_group_size": 1_000_000_000,
+            "stage3_prefetch_bucket_size": prefetch or "auto",
+            "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
+            "stage3_max_live_parameters": 1_000_000_000,
+            "stage3_max_reuse_distance": 1_000_000_000,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        }
+    return zero
+
+
 def config_path(output_dir: Path, stage: int) -> Path:
     return output_dir / "deepspeed_config" / f"ds_config_zero{stage}.json"
 
 
 def write(output_dir: Path, stage: int, config: dict[str, Any]) -> Path:
-    """Write the configuration atomically and say where it lies. For rank 0."""
+    """Write the configuration atomically and return its path. For rank 0."""
     path = config_path(output_dir, stage)
     write_json(path, config)
     return path

@@ -1,124 +1,127 @@
-"""The config file's sections as typed settings; docs/trainer.md explains each key."""
+"""Typed sections of the config file; docs/trainer.md explains each key."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from berth_trainer.data.prompt_variants import PromptVariant
 
-ATTENTIONS = ("auto", "sdpa", "flash_attention_3", "flash_attention_2", "eager")
-DATASETS = ("auto", "realpersonachat", "digitaltwin")
-STRATEGIES = ("all_previous", "fixed_ratio", "fixed_count", "random", "relevance")
+
+def _integer(value: Any) -> Any:
+    """Return 3.0 as 3, which JSON does not distinguish, and refuse true, which Python counts as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a whole number")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def knob(
-    default: Any,
-    *,
-    choices: tuple[Any, ...] = (),
-    least: float | None = None,
-    most: float | None = None,
-) -> Any:
-    """A setting with its default and what the config file may say instead."""
-    limits = {"choices": choices, "least": least, "most": most}
-    return field(default=default, metadata=limits)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_Integer = BeforeValidator(_integer)
+Count = Annotated[int, _Integer, Field(ge=0)]
+Positive = Annotated[int, _Integer, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Strategy = Literal["all_previous", "fixed_ratio", "fixed_count", "random", "relevance"]
+HeldOut = Annotated[float, Field(ge=0.0, le=0.5)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ModelSettings:
-    path: str = knob("")
-    attention: str = knob("auto", choices=ATTENTIONS)
-    dtype: str = knob("auto", choices=("auto", "bf16", "fp32"))
+    path: str = ""
+    attention: Literal["auto", "sdpa", "flash_attention_3", "flash_attention_2", "eager"] = "auto"
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class DataSettings:
-    dataset: str = knob("auto", choices=DATASETS)
-    train_path: str = knob("")
-    test_path: str = knob("")
-    language: str = knob("auto", choices=("auto", "ja", "zh", "en"))
-    validation_fraction: float = knob(0.05, least=0.0, most=0.5)
-    test_fraction: float = knob(0.05, least=0.0, most=0.5)
-    max_train_samples: int = knob(0, least=0)  # 0: all
-    max_eval_samples: int = knob(500, least=0)  # 0: all
-    cache_folder: str = knob("")  # "": the user's cache folder; none: no cache
-    cache_gib: int = knob(100, least=1)
+    dataset: Literal["auto", "realpersonachat", "digitaltwin"] = "auto"
+    train_path: str = ""
+    test_path: str = ""
+    language: Literal["auto", "ja", "zh", "en"] = "auto"
+    validation_fraction: HeldOut = 0.05
+    test_fraction: HeldOut = 0.05
+    max_train_samples: Count = 0  # 0: all
+    max_eval_samples: Count = 500  # 0: all
+    cache_folder: str = ""  # "": the user's cache folder; none: no cache
+    cache_gib: Positive = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class DialogueHistorySettings:
-    strategy: str = knob("all_previous", choices=STRATEGIES)
-    max_history: int = knob(15, least=1)
-    count: int = knob(5, least=1)
-    ratio: float = knob(0.3, least=0.0, most=1.0)
+    strategy: Strategy = "all_previous"
+    max_history: Positive = 15
+    count: Positive = 5
+    ratio: Fraction = 0.3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class TrainingSettings:
-    num_epochs: float = knob(3.0, least=0.0)
-    max_steps: int = knob(0, least=0)  # 0: num_epochs decides
-    batch_size: int = knob(1, least=1)
-    eval_batch_size: int = knob(0, least=0)  # 0: batch_size
-    plan: str = knob("manual", choices=("manual", "auto"))  # auto: what the file leaves open
-    global_batch: int = knob(0, least=0)  # samples a step over all GPUs; 0: what the rest makes
-    gradient_accumulation_steps: int = knob(1, least=1)
-    learning_rate: float = knob(2e-5, least=0.0)
-    lr_scheduler: str = knob(
-        "linear", choices=("linear", "cosine", "constant", "constant_with_warmup")
-    )
-    max_length: int = knob(2048, least=32)
-    pack_tokens: int = knob(0, least=0)  # tokens of a packed row; 0: one row for each sample
-    warmup_steps: int = knob(0, least=0)
-    weight_decay: float = knob(0.0, least=0.0)
-    max_grad_norm: float = knob(1.0, least=0.0)
-    logging_steps: int = knob(10, least=1)
-    eval_steps: int = knob(100, least=0)  # 0: never
-    save_steps: int = knob(500, least=0)  # 0: only when stopped
-    save_total_limit: int = knob(2, least=1)
-    early_stopping_patience: int = knob(0, least=0)  # 0: off
-    gradient_checkpointing: bool = knob(default=True)
-    checkpoint_layers: int = knob(0, least=0)  # how many of the first are recomputed; 0: all
-    optimizer_states: str = knob("fp32", choices=("fp32", "bf16", "8bit"))
-    fused_layers: str = knob("auto", choices=("auto", "on", "off"))
-    compile: str = knob("auto", choices=("auto", "on", "off"))
-    loss_chunk: int = knob(512, least=0)  # label tokens a piece; 0: the stock loss
-    dataloader_num_workers: int = knob(0, least=0)
-    seed: int = knob(42, least=0)
+    num_epochs: NonNegative = 3.0
+    max_steps: Count = 0  # 0: num_epochs decides
+    batch_size: Positive = 1
+    eval_batch_size: Count = 0  # 0: batch_size
+    plan: Literal["manual", "auto"] = "manual"  # auto: what the file leaves open
+    global_batch: Count = 0  # samples a step over all GPUs; 0: what the rest makes
+    gradient_accumulation_steps: Positive = 1
+    learning_rate: NonNegative = 2e-5
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    max_length: Annotated[int, _Integer, Field(ge=32)] = 2048
+    pack_tokens: Count = 0  # tokens of a packed row; 0: one row for each sample
+    warmup_steps: Count = 0
+    weight_decay: NonNegative = 0.0
+    max_grad_norm: NonNegative = 1.0
+    logging_steps: Positive = 10
+    eval_steps: Count = 100  # 0: never
+    save_steps: Count = 500  # 0: only when stopped
+    save_total_limit: Positive = 2
+    early_stopping_patience: Count = 0  # 0: off
+    gradient_checkpointing: bool = True
+    checkpoint_layers: Count = 0  # how many of the first are recomputed; 0: all
+    optimizer_states: Literal["fp32", "bf16", "8bit"] = "fp32"
+    fused_layers: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    loss_chunk: Count = 512  # label tokens a piece; 0: the stock loss
+    dataloader_num_workers: Count = 0
+    seed: Count = 42
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class DeepSpeedSettings:
-    stage: int = knob(3, choices=(1, 2, 3))
-    offload_optimizer: str = knob("cpu", choices=("cpu", "none"))
-    offload_param: str = knob("cpu", choices=("cpu", "none"))
-    pin_memory: bool = knob(default=True)
-    param_persistence_threshold: int = knob(0, least=0)  # 0: ten times the hidden size
-    gather: str = knob("layers", choices=("layers", "modules"))  # at a time, under stage 3
+    stage: Annotated[Literal[1, 2, 3], _Integer] = 3
+    offload_optimizer: Literal["cpu", "none"] = "cpu"
+    offload_param: Literal["cpu", "none"] = "cpu"
+    pin_memory: bool = True
+    param_persistence_threshold: Count = 0  # 0: ten times the hidden size
+    gather: Literal["layers", "modules"] = "layers"  # at a time, under stage 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class PredictSettings:
-    max_new_tokens: int = knob(128, least=1)
-    batch_size: int = knob(8, least=1)
-    temperature: float = knob(0.0, least=0.0)  # 0: always the likeliest token
+    max_new_tokens: Positive = 128
+    batch_size: Positive = 8
+    temperature: NonNegative = 0.0  # 0: always the likeliest token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class ReportSettings:
-    tensorboard: bool = knob(default=False)
-    wandb: str = knob("off", choices=("off", "online", "offline"))
+    tensorboard: bool = False
+    wandb: Literal["off", "online", "offline"] = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class LoraSettings:
-    r: int = knob(0, least=0)  # 0: train the whole model
-    alpha: int = knob(16, least=1)
-    dropout: float = knob(0.0, least=0.0, most=0.9)
-    target_modules: str = knob("all-linear")
-    quantize: str = knob("none", choices=("none", "4bit"))  # of the frozen weights: QLoRA
+    r: Count = 0  # 0: train the whole model
+    alpha: Positive = 16
+    dropout: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    target_modules: str = "all-linear"
+    quantize: Literal["none", "4bit"] = "none"  # of the frozen weights: QLoRA
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole config file. `source` is where it lies; relative paths start there."""
 

@@ -12,6 +12,7 @@ from berth_trainer.memory.decide import Decision
 from berth_trainer.memory.estimate import CONTEXT_BYTES, setup_json
 from berth_trainer.memory.sizes import GIB, host_memory
 from berth_trainer.model.hardware import Hardware
+from berth_trainer.model.prepare import uses_fused_layers
 from berth_trainer.training import oom_steps
 from berth_trainer.training.ranks import Ranks, log0, warn
 
@@ -61,18 +62,6 @@ def write_plan(decision: Decision, folders: list[Path]) -> None:
     }
     for folder in folders:
         write_json(folder / FILE, word)
-
-
-def uses_fused_layers(settings: Settings, config: Any, hardware: Hardware) -> bool:
-    """Whether berth_trainer.model.fused_layers will be used. `auto`: on a GPU, for known models."""
-    asked = settings.training.fused_layers
-    known = config.get_text_config().model_type in decide.FUSED_KINDS
-    if asked == "on" and not known:
-        raise UserError(
-            f"training.fused_layers is on, but the layers of {config.model_type} are not known; "
-            "set it to auto."
-        )
-    return asked == "on" or (asked == "auto" and known and hardware.cuda)
 
 
 def _decide(

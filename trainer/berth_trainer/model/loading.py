@@ -112,17 +112,47 @@ def load_model(
     """
     Load a causal language model; call it after TrainingArguments, which arms zero.Init.
 
-    `four_bit_on` names the device to hold the linear layers in 4 bits (nf4, scales quantised
-    again). Raises UserError where a weight is not in the checkpoint: training would start from noise.
+    `four_bit_on` names the device that holds the linear layers in 4 bits (nf4, double
+    quantization). Raises UserError where a weight is not in the checkpoint: training would start
+    from random values.
     """
-    import torch
     from transformers import AutoModelForCausalLM
+
+    options = _loading_options(hardware, four_bit_on)
+    kind: Any = AutoModelForCausalLM
+    if config.model_type == "gemma3":
+        from transformers import Gemma3ForCausalLM
+
+        log0("The checkpoint is a multimodal Gemma-3: only its text part is trained.")
+        kind, config = Gemma3ForCausalLM, config.get_text_config()
+        options["key_mapping"] = GEMMA3_TEXT_KEYS
+    with _as_user_error(name):
+        model, info = kind.from_pretrained(name, config=config, **options)
+    mismatched = sorted(info.get("mismatched_keys") or ())
+    if mismatched:
+        raise _misfit(name, mismatched[0][0])
+    missing = sorted(set(info["missing_keys"]) - tied_keys(model))
+    if missing:
+        raise UserError(
+            f"{name} lacks {len(missing)} of the model's weights ({missing[0]}, …): they would "
+            "start from random values; use a complete checkpoint of this kind of model."
+        )
+    if "key_mapping" in options:
+        # save_pretrained would map the names back, and no text model loads those.
+        model._weight_conversions = None  # noqa: SLF001  # transformers has no public switch that the Trainer's saving honours
+    model.config.use_cache = False  # a cache is for generation and conflicts with checkpointing
+    return model
+
+
+def _loading_options(hardware: Hardware, four_bit_on: str | None) -> dict[str, Any]:
+    """Return the options of `from_pretrained`."""
+    import torch
 
     dtype = torch.bfloat16 if hardware.precision == "bf16" else torch.float32
     options: dict[str, Any] = {
         "dtype": dtype,
         "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # reported below in one sentence
+        "ignore_mismatched_sizes": True,  # load_model reports them in one sentence
     }
     if hardware.attention != "auto":
         options["attn_implementation"] = hardware.attention
@@ -136,29 +166,7 @@ def load_model(
             bnb_4bit_compute_dtype=dtype,
         )
         options["device_map"] = {"": four_bit_on}
-    kind: Any = AutoModelForCausalLM
-    if config.model_type == "gemma3":
-        from transformers import Gemma3ForCausalLM
-
-        log0("The checkpoint is a multimodal Gemma-3: its text part alone is trained.")
-        kind, config = Gemma3ForCausalLM, config.get_text_config()
-        options["key_mapping"] = GEMMA3_TEXT_KEYS
-    with _as_user_error(name):
-        model, info = kind.from_pretrained(name, config=config, **options)
-    missing = sorted(set(info["missing_keys"]) - tied_keys(model))
-    mismatched = sorted(info.get("mismatched_keys") or ())
-    if mismatched:
-        raise _misfit(name, mismatched[0][0])
-    if missing:
-        raise UserError(
-            f"{name} lacks {len(missing)} of the model's weights ({missing[0]}, …): they would "
-            "start from noise; use a complete checkpoint of this kind of model."
-        )
-    if "key_mapping" in options:
-        # save_pretrained would map the names back, and no text model loads those.
-        model._weight_conversions = None  # noqa: SLF001  # transformers has no public switch that the Trainer's saving honours
-    model.config.use_cache = False  # a cache is for generation and fights checkpointing
-    return model
+    return options
 
 
 @contextlib.contextmanager

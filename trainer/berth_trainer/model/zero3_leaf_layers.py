@@ -18,7 +18,7 @@ def by_layers(settings: DeepSpeedSettings) -> bool:
     return settings.stage == 3 and settings.gather == "layers"
 
 
-def fetch_ahead(settings: DeepSpeedSettings, config: Any) -> int:
+def prefetch_size(settings: DeepSpeedSettings, config: Any) -> int:
     """Scalars of one decoder layer of a model with that configuration; 0 where it is unknown."""
     if not by_layers(settings):
         return 0

@@ -1,10 +1,11 @@
-"""One run from flags to final model."""
+"""Entry point of a run, from the flags to the exit code."""
 
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     """
     Run and return the exit code: 0 done, 1 failed, 2 bad input, 143 stopped and saved.
 
-    `program` is what the user typed to reach this, for sentences that say what to type.
+    `program` is the command that the user typed; error messages quote it.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     ranks = ranks_from(os.environ)
@@ -47,125 +48,156 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     except UserError as problem:
         if ranks.is_main:
             print(f"error: {problem.sentence}", file=sys.stderr, flush=True)
-            # Launchers end a log with words of their own; the queue is told the reason itself.
+            # Launchers print messages of their own after this one: give the queue the reason directly.
             failures.note(
                 failures.Failure("exit", problem.sentence), os.environ.get("BERTH_RUN_DIR")
             )
         elif ranks.world_size > 1:
-            # A launcher kills all ranks as soon as one has left: rank 0 shall speak before that.
+            # A launcher kills all ranks as soon as one has exited: give rank 0 time to print.
             time.sleep(10)
         return problem.exit_code
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Flags, config file and corpus of a run, read and checked before torch is imported."""
+
+    arguments: Arguments
+    settings: Settings
+    variant: prompt_variants.PromptVariant
+    ranks: Ranks
+    material: Material
+    model_name: str
+    output_dir: Path
+
+    @property
+    def trained(self) -> Path:
+        """Folder of the model to predict with."""
+        return self.arguments.predict_with or self.output_dir / FINAL_MODEL
+
+
 def _run(words: list[str], ranks: Ranks, program: str) -> int:
-    # What needs no torch comes first: a typo is answered in a tenth of a second.
+    # What needs no torch comes first, so that a typo is answered at once.
+    run = _read(words, ranks, program)
+    if run.arguments.predict:
+        _check_trained(run.trained)
+    make_writable(run.output_dir)
+    if run.arguments.predict:
+        _prepare_process(run)
+        return _guarded(lambda: _predict(run), run)
+    start = resume.decide(
+        run.arguments,
+        run.output_dir,
+        attempt=os.environ.get("BERTH_ATTEMPT"),
+        world_size=ranks.world_size,
+    )
+    _prepare_process(run)
+    return _train(run, start)
+
+
+def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
     arguments = parse_arguments(words)
     settings = read_settings(arguments.config)
     for text in settings.warnings:
         warn(text)
     variant = prompt_variants.choose(arguments.ablation_config, settings.prompt_variants)
     check_launch(arguments, ranks, [program, *words])
-    name = model_name(settings)
-    material = load_material(settings)
-    output_dir = (arguments.output_dir or Path("outputs") / variant.key).absolute()
-    trained = arguments.predict_with or output_dir / FINAL_MODEL
-    if arguments.predict and (trained / "adapter_config.json").is_file():
+    return _Run(
+        arguments=arguments,
+        settings=settings,
+        variant=variant,
+        ranks=ranks,
+        model_name=model_name(settings),
+        material=load_material(settings),
+        output_dir=(arguments.output_dir or Path("outputs") / variant.key).absolute(),
+    )
+
+
+def _check_trained(folder: Path) -> None:
+    """Raise UserError where the folder holds no whole model."""
+    if (folder / "adapter_config.json").is_file():
         raise UserError(
-            f"{trained} is an adapter alone: give --predict the {FINAL_MODEL} folder beside it, "
-            "which has it worked in."
+            f"{folder} holds only an adapter: give --predict the {FINAL_MODEL} folder beside it, "
+            "into which the adapter is merged."
         )
-    if arguments.predict and not (trained / "config.json").is_file():
+    if not (folder / "config.json").is_file():
         raise UserError(
-            f"{trained} holds no model to predict with: train first, or give --predict a model's "
+            f"{folder} holds no model to predict with: train first, or give --predict a model's "
             "folder."
         )
-    make_writable(output_dir)
-    start = resume.StartPoint(None, ())
-    if not arguments.predict:
-        start = resume.decide(
-            arguments,
-            output_dir,
-            attempt=os.environ.get("BERTH_ATTEMPT"),
-            world_size=ranks.world_size,
-        )
-    card = single_gpu(arguments, ranks, os.environ)
-    if card is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
-    prepare(os.environ, ranks, cores=usable_cores())
-    forbid_network_for_local(name)
+
+
+def _prepare_process(run: _Run) -> None:
+    """Set the environment before torch is imported."""
+    gpu = single_gpu(run.arguments, run.ranks, os.environ)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    prepare(os.environ, run.ranks, cores=usable_cores())
+    forbid_network_for_local(run.model_name)
     quieten_warnings()
     quieten_transformers()
-    if arguments.predict:
-        return _guarded(
-            lambda: _predict(settings, variant, ranks, material, trained, output_dir),
-            settings,
-            ranks,
-        )
+
+
+def _train(run: _Run, start: resume.StartPoint) -> int:
     if start.converted and start.checkpoint:
-        universal.convert(start.checkpoint)  # before the ranks meet: it takes its time
-    from berth_trainer.memory import apply
+        universal.convert(start.checkpoint)  # before the first collective: it takes minutes
+    from berth_trainer.memory.apply import apply_plan
     from berth_trainer.model.hardware import detect_hardware
     from berth_trainer.training.session import Session  # imports torch
 
-    config, hardware = load_config(name), detect_hardware(settings, os.environ)
-    settings, decision = apply.apply_plan(settings, config, hardware, ranks)
-    start = resume.same_step(start, settings.training, ranks.world_size)
+    config, hardware = load_config(run.model_name), detect_hardware(run.settings, os.environ)
+    settings, decision = apply_plan(run.settings, config, hardware, run.ranks)
+    start = resume.same_step(start, settings.training, run.ranks.world_size)
+    run = replace(run, settings=settings)
     session = Session(
         settings=settings,
         decision=decision,
-        variant=variant,
-        ranks=ranks,
-        output_dir=output_dir,
-        model_name=name,
+        variant=run.variant,
+        ranks=run.ranks,
+        output_dir=run.output_dir,
+        model_name=run.model_name,
         config=config,
         hardware=hardware,
-        max_steps=arguments.max_steps or settings.training.max_steps,
-        asked_gpus=_asked_gpus(arguments),
+        max_steps=run.arguments.max_steps or settings.training.max_steps,
+        asked_gpus=_asked_gpus(run.arguments),
     )
 
     def train() -> int:
-        stopped = session.run(material, start)
+        stopped = session.run(run.material, start)
         session.close()
         return STOPPED if stopped else 0
 
-    return _guarded(train, settings, ranks)
+    return _guarded(train, run)
 
 
-def _predict(
-    settings: Settings,
-    variant: prompt_variants.PromptVariant,
-    ranks: Ranks,
-    material: Material,
-    trained: Path,
-    output_dir: Path,
-) -> int:
+def _predict(run: _Run) -> int:
     from berth_trainer.training.prediction import predict  # imports torch
 
     predict(
-        settings=settings,
-        variant=variant,
-        ranks=ranks,
-        material=material,
-        model=trained,
-        output_dir=output_dir,
+        settings=run.settings,
+        variant=run.variant,
+        ranks=run.ranks,
+        material=run.material,
+        model=run.trained,
+        output_dir=run.output_dir,
     )
     return 0
 
 
-def _guarded(work: Callable[[], int], settings: Settings, ranks: Ranks) -> int:
+def _guarded(work: Callable[[], int], run: _Run) -> int:
     try:
         return work()
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here, then leaves
-        _report_failure(error, settings, ranks)
-        if ranks.world_size > 1:
-            leave(FAILED)  # here: freeing what the error holds may already wait for other ranks
+    except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here
+        _report_failure(error, run.settings, run.ranks)
+        if run.ranks.world_size > 1:
+            leave(FAILED)  # at once: freeing what the error holds may already wait for other ranks
         return FAILED
 
 
 def _asked_gpus(arguments: Arguments) -> int | None:
-    """The flags' number, else the size of the lease where this is a job of the queue."""
+    """Return the number that the flags ask for, else the size of the lease in a Berth job."""
     uuids = [uuid for uuid in os.environ.get("BERTH_GPU_UUIDS", "").split(",") if uuid]
     return arguments.asked_gpus or len(uuids) or None
 
@@ -182,10 +214,10 @@ def _report_failure(error: Exception, settings: Settings, ranks: Ranks) -> None:
 
 def leave(code: int) -> NoReturn:
     """
-    End the process at once.
+    Exit without the interpreter's clean-up.
 
-    An orderly end of the interpreter would wait for ranks that wait for this one, and with
-    torch's groups still open it can end in an abort, which turns any code into a crash.
+    A normal exit would wait for ranks that wait for this one, and with torch's process groups still
+    open it can end in an abort, which turns any exit code into a crash.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Answers of a trained model to the test split, for people and for leaderboards."""
+"""Predictions: the answers of a trained model to the test split, and their metrics."""
 
 import json
 import os
@@ -38,13 +38,12 @@ def predict(
     output_dir: Path,
 ) -> Path:
     """
-    Write `predictions.jsonl`: a line for each test sample, in their order; and how near the
-    answers come to the references in `predictions_metrics.json` and `metrics.jsonl`.
+    Write `predictions.jsonl`, one line per test sample in order, and the metrics of the answers
+    in `predictions_metrics.json` and `metrics.jsonl`.
 
     The ranks share the samples and each holds the whole model, so it must fit on one GPU.
-    Where the data hold the answer back, `reference` is null.
+    Where the data withhold the answer, `reference` is null.
     """
-    import torch
     from torch import distributed
 
     hardware = detect_hardware(settings, os.environ)
@@ -54,47 +53,57 @@ def predict(
     encoder = Encoder(tokenizer, WORDINGS[material.language], length)
     dataset = _questions(settings, variant, material, encoder)
     if ranks.world_size > 1:
-        distributed.init_process_group("gloo")  # results alone travel, and those are text
+        distributed.init_process_group("gloo")  # only results are exchanged, and those are text
     device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"
     loaded = load_model(str(model), config, hardware)
     if settings.training.loss_chunk and chunked_loss.is_able(loaded):
         chunked_loss.install(loaded, settings.training.loss_chunk)
-    answerer = _Answerer(loaded, tokenizer, encoder, device)
-    mine = list(range(ranks.rank, len(dataset), ranks.world_size))
-    with torch.inference_mode():
-        answers = dict(answerer.answers(dataset, mine, settings.predict))
-    path = output_dir / PREDICTIONS
-    gathered: list[dict[int, str]] = [answers]
-    if ranks.world_size > 1:
-        gathered = [{} for _ in range(ranks.world_size)]
-        distributed.all_gather_object(gathered, answers)
-    answered = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
+    generator = _Generator(loaded, tokenizer, encoder, device)
+    answers = _all_answers(generator, dataset, settings.predict, ranks)
+    known = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
     judged = evaluate(
         loaded,
-        [dataset[index] for index in answered],
+        [dataset[index] for index in known],
         collate=Collate(tokenizer.pad_token_id, length),
         batch_size=settings.training.eval_batch_size or settings.training.batch_size,
         device=device,
     )
+    path = output_dir / PREDICTIONS
     if ranks.is_main:
-        every = {index: text for share in gathered for index, text in share.items()}
-        _write(path, dataset, every)
+        _write(path, dataset, answers)
         found = text_metrics.measure(
-            [every[index] for index in answered],
-            [dataset.sample(index).target.text for index in answered],
+            [answers[index] for index in known],
+            [dataset.sample(index).target.text for index in known],
             material.language,
         )
-        if answered:
+        if known:
             found |= {"test_loss": judged.loss, "test_perplexity": judged.perplexity}
-        _tell(found, variant, output_dir, count=len(answered))
+        _report(found, variant, output_dir, count=len(known))
     log0(f"{len(dataset):,} answers are in {path}")
     if ranks.world_size > 1:
-        barrier()  # a rank that leaves while another still talks to it ends in an abort
+        barrier()  # a rank that exits while another still talks to it ends in an abort
         distributed.destroy_process_group()
     return path
 
 
-class _Answerer:
+def _all_answers(
+    generator: "_Generator", dataset: PersonaDataset, settings: PredictSettings, ranks: Ranks
+) -> dict[int, str]:
+    """Return the answer to each sample; the ranks share the work. A collective."""
+    import torch
+    from torch import distributed
+
+    mine = list(range(ranks.rank, len(dataset), ranks.world_size))
+    with torch.inference_mode():
+        answers = dict(generator.answers(dataset, mine, settings))
+    if ranks.world_size == 1:
+        return answers
+    gathered: list[dict[int, str]] = [{} for _ in range(ranks.world_size)]
+    distributed.all_gather_object(gathered, answers)
+    return {index: text for share in gathered for index, text in share.items()}
+
+
+class _Generator:
     def __init__(self, model: Any, tokenizer: Any, encoder: Encoder, device: str) -> None:
         self._model = model.to(device).eval()
         self._model.config.use_cache = True
@@ -107,7 +116,7 @@ class _Answerer:
     def answers(
         self, dataset: PersonaDataset, indices: Sequence[int], settings: PredictSettings
     ) -> Iterator[tuple[int, str]]:
-        """Pairs of index and answer, a batch at a time."""
+        """Yield pairs of index and answer, a batch at a time."""
         for start in range(0, len(indices), settings.batch_size):
             batch = indices[start : start + settings.batch_size]
             prompts = [
@@ -139,12 +148,14 @@ class _Answerer:
         return [text.strip() for text in texts]
 
 
-def _tell(found: dict[str, float], variant: PromptVariant, output_dir: Path, *, count: int) -> None:
-    """Print the measures as a table, and write them where runs are compared."""
-    word = {"ablation": variant.key, "answers": count, **found}
-    write_json(output_dir / METRICS, word)
+def _report(
+    found: dict[str, float], variant: PromptVariant, output_dir: Path, *, count: int
+) -> None:
+    """Print the metrics as a table, and write them where runs are compared."""
+    facts = {"ablation": variant.key, "answers": count, **found}
+    write_json(output_dir / METRICS, facts)
     if not found:
-        log0("The test split holds every answer back: there is nothing to compare with.")
+        log0("The test split withholds every answer: there is nothing to compare with.")
         return
     log0(f"{variant.name}: {count:,} answers against what was said")
     for name, value in found.items():
@@ -155,7 +166,7 @@ def _tell(found: dict[str, float], variant: PromptVariant, output_dir: Path, *, 
 
 
 def _steps(output_dir: Path) -> int:
-    """How long the model was trained: the point of the curve where its answers belong."""
+    """Return the steps of training: the point of the curve where the metrics belong."""
     try:
         return int(json.loads((output_dir / "results.json").read_text("utf-8"))["steps"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -165,7 +176,7 @@ def _steps(output_dir: Path) -> int:
 def _questions(
     settings: Settings, variant: PromptVariant, material: Material, encoder: Encoder
 ) -> PersonaDataset:
-    """The test samples, up to the usual limit, and every question whose answer is held back."""
+    """Return the test samples, up to the limit, and every question whose answer is withheld."""
     held = material.splits.test
     dataset = make_dataset(
         material,
@@ -179,7 +190,7 @@ def _questions(
 
 
 def _write(path: Path, dataset: PersonaDataset, answers: dict[int, str]) -> None:
-    """Whole or not at all: a leaderboard file cut short would pass for a complete one."""
+    """Write the file atomically: a leaderboard file cut short would pass for a complete one."""
     lines: list[str] = []
     for index in range(len(dataset)):
         sample = dataset.sample(index)
