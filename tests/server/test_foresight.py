@@ -30,7 +30,7 @@ def test_a_dry_run_and_a_submit_say_what_is_missing_and_what_would_fit(api, run)
     """The same sentence in both; it names the cards, the need, its largest part and the mend."""
     spec = run()
     (told,) = api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"]
-    assert "It will probably not fit on 4 cards of 80 GiB: it needs" in told
+    assert "It will probably not fit on 4 GPUs of 80 GiB: it needs" in told
     assert "model states" in told
     assert "deepspeed.offload_optimizer cpu" in told
     job = api.post("/api/v1/jobs", json=spec).json()

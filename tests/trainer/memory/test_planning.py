@@ -83,7 +83,7 @@ def test_what_stands_in_the_file_wins_with_a_warning(settings_of):
     assert (chosen.training.batch_size, chosen.deepspeed.stage) == (4, 2)
     assert not chosen.training.gradient_checkpointing
     (warning,) = decision.warnings
-    assert "It will probably not fit on a card of 80 GiB: it needs" in warning
+    assert "It will probably not fit on a GPU of 80 GiB: it needs" in warning
     assert "training.gradient_checkpointing true" in warning
 
 
@@ -110,7 +110,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
     )
     decision = decided(settings, "27b", budget=H100)
     assert decision.warnings
-    with pytest.raises(UserError, match=r"states alone take .* GiB a card"):
+    with pytest.raises(UserError, match=r"states alone take .* GiB per GPU"):
         decide.refuse_impossible(decision, H100)
 
 

@@ -1,9 +1,8 @@
 """
-What a run will need, and with `training.plan` auto what it leaves open, decided.
+Decide what a run leaves open with `training.plan` auto, and estimate what it needs.
 
-Pure: settings, a model's shape and a budget in, settings and sentences out. What stands in the
-config file is never overruled, and length, learning rate and the samples of a step are never
-decided here at all.
+Pure: settings, a model's shape and a budget in, settings and sentences out. A key of the config
+file is never overruled, and length, learning rate and the samples of a step are never decided here.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ from berth_trainer.memory import Budget, Estimate, ModelShape, Row, Setup, choos
 from berth_trainer.memory.estimate import CONTEXT_BYTES
 from berth_trainer.memory.search import OFFLOADS, STAGES, verdict
 from berth_trainer.memory.sizes import GIB
+from berth_trainer.memory.wording import changes, hints, reason
 
 FUSED_KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
-"""Model types of which berth_trainer.model.fused_layers knows every norm and gated block."""
+"""Model types whose norms and gated blocks berth_trainer.model.fused_layers knows."""
 _TOO_LARGE = 1.03
-"""How far above a card's memory the states alone must lie for a run to be refused."""
+"""How far above a GPU's memory the states alone must lie for a run to be refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`settings` to run with; `notes` and `warnings` for the log; `need` of the run as decided."""
+    """`settings` to run with, `notes` and `warnings` for the log, `need` of the run as decided."""
 
     settings: Settings
     shape: ModelShape
@@ -36,20 +36,73 @@ class Decision:
     warnings: tuple[str, ...] = ()
 
     def with_label_tokens(self, label_tokens: int | None) -> Decision:
-        """The same with the need once it is known how much of a micro-batch is learned."""
+        """Estimate again, knowing how many tokens of a micro-batch count in the loss."""
         setup = replace(self.setup, label_tokens=label_tokens)
         return replace(self, setup=setup, need=estimate(self.shape, setup))
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A run to plan: settings and model on `gpus` GPUs of `budget`, with `fused` layers or not."""
+
+    settings: Settings
+    shape: ModelShape
+    gpus: int
+    budget: Budget
+    fused: bool
+
+    def setup(self, settings: Settings | None = None) -> Setup:
+        return setup_of(settings or self.settings, self.shape, gpus=self.gpus, fused=self.fused)
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of an optimizer step over all GPUs."""
+        training = self.settings.training
+        own = training.batch_size * training.gradient_accumulation_steps * self.gpus
+        return max(self.gpus, training.global_batch or own)
+
+    def with_given(self, given: frozenset[str]) -> _Case:
+        """Return the case with only these keys taken from the file."""
+        return replace(self, settings=replace(self.settings, given=given))
+
+
+def decide(
+    settings: Settings, shape: ModelShape, *, gpus: int, budget: Budget, fused: bool
+) -> Decision:
+    """
+    Return the plan of a run on `gpus` GPUs of `budget`. Raises UserError where it cannot run.
+
+    With `training.plan` manual nothing changes, and a warning says where the run will not fit and
+    what would. With auto the fastest set-up that fits is taken among those the file leaves open.
+    """
+    case = _Case(settings, shape, gpus, budget, fused)
+    if settings.training.plan == "manual":
+        return _judge(replace(case, settings=with_global_batch(settings, gpus)))
+    rows = _open_rows(case)
+    row = choose(rows) or min(rows, key=lambda one: one.need.gpu)
+    notes = (reason(settings, row, rows), *hints(settings))
+    return _judge(replace(case, settings=_taken(case, row)), notes)
+
+
+def refuse_impossible(decision: Decision, budget: Budget) -> None:
+    """Raise UserError where the model's states alone are larger than a GPU."""
+    states = decision.need.parts["model states"]
+    if states + CONTEXT_BYTES > budget.gpu * _TOO_LARGE:
+        raise UserError(
+            f"The model's states alone take {states / GIB:.1f} GiB per GPU and this one has "
+            f"{budget.gpu / GIB:.1f}: use more GPUs, deepspeed.offload_optimizer cpu, or lora.r."
+        )
+
+
 def setup_of(settings: Settings, shape: ModelShape, *, gpus: int, fused: bool) -> Setup:
-    """The settings as the memory plan sees them. Raises ValueError for impossible ones."""
+    """Return the settings as the memory plan sees them. Raises ValueError for impossible ones."""
     training, zero, lora = settings.training, settings.deepspeed, settings.lora
     return Setup(
         gpus=gpus,
-        stage=zero.stage,  # pyright: ignore[reportArgumentType]  # checked when read
+        stage=zero.stage,
         offload_optimizer=zero.offload_optimizer == "cpu",
         offload_param=zero.offload_param == "cpu" and zero.stage == 3,
-        states=training.optimizer_states,  # pyright: ignore[reportArgumentType]  # as stage
+        states=training.optimizer_states,
         checkpointing=training.gradient_checkpointing,
         checkpoint_layers=training.checkpoint_layers or None,
         fused=fused,
@@ -64,23 +117,23 @@ def setup_of(settings: Settings, shape: ModelShape, *, gpus: int, fused: bool) -
 
 
 def row_tokens(settings: Settings) -> int:
-    """Tokens of one micro-batch at most."""
+    """Return the most tokens that a micro-batch holds."""
     training = settings.training
     return training.pack_tokens or training.batch_size * training.max_length
 
 
 def with_four_bit(settings: Settings) -> Settings:
     """
-    For QLoRA a ZeRO stage below 3, where the file leaves it open: 4-bit weights cannot be divided
-    among ranks, nor offloaded. Raises UserError where the file asks for both.
+    Return the settings with a ZeRO stage below 3 for QLoRA, unless the file sets one: 4-bit weights
+    can be neither partitioned nor offloaded. Raises UserError where the file asks for both.
     """
     if settings.lora.quantize == "none":
         return settings
     zero, given = settings.deepspeed, settings.given
     if "deepspeed.stage" in given and zero.stage == 3:
         raise UserError(
-            "lora.quantize keeps the whole model in 4 bits on every card, which ZeRO stage 3 cannot "
-            "divide; set deepspeed.stage to 1."
+            "lora.quantize keeps the whole model in 4 bits on every GPU, which ZeRO stage 3 cannot "
+            "partition; set deepspeed.stage to 1."
         )
     optimizer = zero.offload_optimizer if "deepspeed.offload_optimizer" in given else "none"
     stage = zero.stage if "deepspeed.stage" in given else 1
@@ -91,7 +144,7 @@ def with_four_bit(settings: Settings) -> Settings:
 
 
 def with_global_batch(settings: Settings, gpus: int) -> Settings:
-    """Accumulation such that a step has `training.global_batch` samples. Raises UserError."""
+    """Set the accumulation so that a step has `training.global_batch` samples. Raises UserError."""
     training = settings.training
     if not training.global_batch:
         return settings
@@ -112,168 +165,111 @@ def with_global_batch(settings: Settings, gpus: int) -> Settings:
     return _training(settings, gradient_accumulation_steps=accumulation)
 
 
-def decide(
-    settings: Settings, shape: ModelShape, *, gpus: int, budget: Budget, fused: bool
-) -> Decision:
-    """
-    The plan of a run on `gpus` cards of `budget`. Raises UserError where it cannot run at all.
-
-    With `training.plan` manual nothing changes, and a warning says where the run will not fit and
-    what would. With auto the fastest set-up that fits is taken among those the file leaves open.
-    """
-    if settings.training.plan == "manual":
-        settings = with_global_batch(settings, gpus)
-        return _judged(settings, shape, gpus, budget, fused, ())
-    rows = _open_rows(settings, shape, gpus, budget, fused)
-    row = choose(rows)
-    if row is None:
-        row = min(rows, key=lambda one: one.need.gpu)
-    decided = _taken(settings, row, gpus)
-    notes = (_reason(settings, row, rows), *_hints(settings))
-    return _judged(decided, shape, gpus, budget, fused, notes)
-
-
-def refuse_impossible(decision: Decision, budget: Budget) -> None:
-    """Raise UserError where the model's states alone are more than a card has."""
-    states = decision.need.parts["model states"]
-    if states + CONTEXT_BYTES > budget.gpu * _TOO_LARGE:
-        raise UserError(
-            f"The model's states alone take {states / GIB:.1f} GiB a card and this one has "
-            f"{budget.gpu / GIB:.1f}: use more GPUs, deepspeed.offload_optimizer cpu, or lora.r."
-        )
-
-
-def _judged(
-    settings: Settings,
-    shape: ModelShape,
-    gpus: int,
-    budget: Budget,
-    fused: bool,  # noqa: FBT001
-    notes: tuple[str, ...],
-) -> Decision:
+def _judge(case: _Case, notes: tuple[str, ...] = ()) -> Decision:
+    """Estimate the case as it stands, with a warning where it will not fit."""
     try:
-        setup = setup_of(settings, shape, gpus=gpus, fused=fused)
-        need = estimate(shape, setup)
+        setup = case.setup()
+        need = estimate(case.shape, setup)
     except ValueError as error:
         raise UserError(f"{error} Change deepspeed.stage, or lora.quantize.") from None
-    warnings: tuple[str, ...] = ()
-    if not budget.fits(need):
-        warnings = (_will_not_fit(settings, shape, setup, need, budget),)
-    return Decision(settings, shape, setup, need, notes, warnings)
+    fits = case.budget.fits(need)
+    warnings = () if fits else (_will_not_fit(case, setup, need),)
+    return Decision(case.settings, case.shape, setup, need, notes, warnings)
 
 
-def _will_not_fit(
-    settings: Settings, shape: ModelShape, setup: Setup, need: Estimate, budget: Budget
-) -> str:
-    """One sentence: how much is needed, of what, and the nearest set-up that would fit."""
-    cards = "a card" if setup.gpus == 1 else f"{setup.gpus} cards"
-    card = f"{cards} of {budget.gpu / GIB:.0f} GiB"
-    free = replace(
-        settings, given=settings.given & {"training.batch_size", "training.global_batch"}
-    )
-    row = choose(_open_rows(free, shape, setup.gpus, budget, setup.fused)) or choose(
-        _open_rows(
-            replace(free, given=frozenset()), shape, setup.gpus, budget, setup.fused
-        )  # a smaller micro-batch
-    )
-    mend = "use more GPUs, LoRA, or a shorter training.max_length"
-    if row is not None:
-        mend = f"{_changes(settings, row)} would fit" if _changes(settings, row) else mend
-    return f"It will probably not fit on {card}: it {verdict(need, budget, setup)}; {mend}."
+def _will_not_fit(case: _Case, setup: Setup, need: Estimate) -> str:
+    """Say how much is needed, of what, and the nearest set-up that would fit."""
+    gpus = "a GPU" if case.gpus == 1 else f"{case.gpus} GPUs"
+    size = f"{gpus} of {case.budget.gpu / GIB:.0f} GiB"
+    batch = case.settings.given & {"training.batch_size", "training.global_batch"}
+    row = choose(_open_rows(case.with_given(batch)))
+    if row is None:  # with a smaller micro-batch, then
+        row = choose(_open_rows(case.with_given(frozenset())))
+    keys = changes(case.settings, row) if row else ""
+    fix = f"{keys} would fit" if keys else "use more GPUs, LoRA, or a shorter training.max_length"
+    return f"It will probably not fit on {size}: it {verdict(need, case.budget, setup)}; {fix}."
 
 
-def _open_rows(
-    settings: Settings,
-    shape: ModelShape,
-    gpus: int,
-    budget: Budget,
-    fused: bool,  # noqa: FBT001
-) -> list[Row]:
-    """Every set-up that agrees with what stands in the file, fastest first."""
+def _open_rows(case: _Case) -> list[Row]:
+    """Return every set-up that agrees with the keys of the file, fastest first."""
+    settings = case.settings
     training, zero, given = settings.training, settings.deepspeed, settings.given
-    base = setup_of(_quiet(settings), shape, gpus=gpus, fused=fused)
+    # Rows replace stage and offloads: the base must only not contradict itself.
+    plain = replace(zero, stage=1, offload_optimizer="none", offload_param="none")
+    base = case.setup(replace(settings, deepspeed=plain))
     stages: Sequence[int] = (zero.stage,) if "deepspeed.stage" in given else STAGES
-    offloads = [
-        (optimizer, param)
-        for optimizer, param in OFFLOADS
-        if ("deepspeed.offload_optimizer" not in given or optimizer == (zero.offload_optimizer == "cpu"))
-        and ("deepspeed.offload_param" not in given or param == (zero.offload_param == "cpu") or (not param and stages != (3,)))
-    ] or [(zero.offload_optimizer == "cpu", zero.offload_param == "cpu")]  # fmt: skip
-    fixed_layers = bool(training.checkpoint_layers)
-    fixed = "training.gradient_checkpointing" in given or fixed_layers
+    fixed_layers = training.checkpoint_layers
+    fixed = "training.gradient_checkpointing" in given or bool(fixed_layers)
+    length = training.pack_tokens or training.max_length
     rows: list[Row] = []
-    for batch in _batches(settings, gpus):
-        length = training.pack_tokens or training.max_length
+    for batch in _micro_batches(case):
         rows += plan(
-            shape,
-            budget,
+            case.shape,
+            case.budget,
             base,
             lengths=(length,),
             micro_batches=(batch,),
             stages=stages,
-            offloads=offloads,
+            offloads=_open_offloads(settings, stages),
             checkpointing=(training.gradient_checkpointing,) if fixed else (False, True),
-            step_tokens=_step_samples(settings, gpus) // gpus * length,
+            step_tokens=case.step_samples // case.gpus * length,
         )
     if fixed_layers:
-        rows = [_with_layers(row, shape, budget, training.checkpoint_layers) for row in rows]
+        rows = [_with_layers(case, row, fixed_layers) for row in rows]
     if not rows:
         raise UserError(
             "deepspeed.stage, deepspeed.offload_param and lora.quantize contradict each other: "
-            "parameters are offloaded under stage 3 only, 4-bit weights live below it."
+            "parameters can be offloaded only under stage 3, and 4-bit weights need a stage below 3."
         )
     return sorted(rows, key=lambda row: (-row.tokens_per_s, row.need.gpu))
 
 
-def _with_layers(row: Row, shape: ModelShape, budget: Budget, layers: int) -> Row:
+def _open_offloads(settings: Settings, stages: Sequence[int]) -> list[tuple[bool, bool]]:
+    """Return the pairs of optimizer and parameter offload that the file leaves open."""
+    zero, given = settings.deepspeed, settings.given
+    asked = (zero.offload_optimizer == "cpu", zero.offload_param == "cpu")
+
+    def is_open(optimizer: bool, param: bool) -> bool:  # noqa: FBT001 - as OFFLOADS has them
+        if "deepspeed.offload_optimizer" in given and optimizer != asked[0]:
+            return False
+        below_3 = not param and tuple(stages) != (3,)
+        return "deepspeed.offload_param" not in given or param == asked[1] or below_3
+
+    return [pair for pair in OFFLOADS if is_open(*pair)] or [asked]
+
+
+def _with_layers(case: _Case, row: Row, layers: int) -> Row:
     setup = replace(row.setup, checkpoint_layers=layers)
-    need = estimate(shape, setup)
+    need = estimate(case.shape, setup)
     return replace(
         row,
         setup=setup,
         need=need,
-        fits=budget.fits(need),
-        verdict=verdict(need, budget, setup),
+        fits=case.budget.fits(need),
+        verdict=verdict(need, case.budget, setup),
     )
 
 
-def _quiet(settings: Settings) -> Settings:
-    """Settings whose stage and offloads cannot contradict anything: rows replace them."""
-    return replace(
-        settings,
-        deepspeed=replace(
-            settings.deepspeed, stage=1, offload_optimizer="none", offload_param="none"
-        ),
-    )
-
-
-def _step_samples(settings: Settings, gpus: int) -> int:
-    training = settings.training
-    own = training.batch_size * training.gradient_accumulation_steps * gpus
-    return max(gpus, training.global_batch or own)
-
-
-def _batches(settings: Settings, gpus: int) -> list[int]:
-    """The micro-batches that make the same samples a step."""
-    training = settings.training
+def _micro_batches(case: _Case) -> list[int]:
+    """Return the micro-batches that make the same samples per step."""
+    training = case.settings.training
     keys = {"training.batch_size", "training.gradient_accumulation_steps"}
-    if training.pack_tokens or settings.given & keys:
+    if training.pack_tokens or case.settings.given & keys:
         return [training.batch_size]
-    mine = _step_samples(settings, gpus) // gpus
+    mine = case.step_samples // case.gpus
     return [batch for batch in range(1, min(mine, 64) + 1) if mine % batch == 0]
 
 
-def _taken(settings: Settings, row: Row, gpus: int) -> Settings:
-    """The settings with the row's choices in them."""
-    setup, training = row.setup, settings.training
-    batch = training.batch_size if training.pack_tokens else row.micro_batch
-    accumulation = max(1, _step_samples(settings, gpus) // (batch * gpus))
+def _taken(case: _Case, row: Row) -> Settings:
+    """Return the settings with the row's choices."""
+    settings, setup = case.settings, row.setup
+    batch = settings.training.batch_size if settings.training.pack_tokens else row.micro_batch
     changed = _training(
         settings,
         gradient_checkpointing=setup.checkpointing,
         checkpoint_layers=setup.checkpoint_layers or 0,
         batch_size=batch,
-        gradient_accumulation_steps=accumulation,
+        gradient_accumulation_steps=max(1, case.step_samples // (batch * case.gpus)),
     )
     zero = replace(
         settings.deepspeed,
@@ -281,92 +277,8 @@ def _taken(settings: Settings, row: Row, gpus: int) -> Settings:
         offload_optimizer="cpu" if setup.offload_optimizer else "none",
         offload_param="cpu" if setup.offload_param else "none",
     )
-    return with_global_batch(replace(changed, deepspeed=zero), gpus)
+    return with_global_batch(replace(changed, deepspeed=zero), case.gpus)
 
 
-def _training(settings: Settings, **changes: object) -> Settings:
-    return replace(settings, training=replace(settings.training, **changes))  # pyright: ignore[reportArgumentType]  # names of the section
-
-
-def _reason(settings: Settings, row: Row, rows: Sequence[Row]) -> str:
-    """Why this row: what the next faster one lacked."""
-    chosen = (
-        f"plan: {_words(row)}: {row.need.gpu / GIB:.1f} GiB a card, about "
-        f"{row.tokens_per_s:,.0f} tokens/s expected"
-    )
-    if not row.fits:
-        return f"{chosen}; nothing that the file leaves open fits, this needs least."
-    faster = [one for one in rows if one.tokens_per_s > row.tokens_per_s]
-    if not faster:
-        kept = "" if not settings.given & _PLANNED else " (keys of the file were kept)"
-        return f"{chosen}; the fastest of {len(rows)} set-ups{kept}."
-    last = faster[-1]
-    return f"{chosen}; the next faster, {_words(last)}, {last.verdict}."
-
-
-_PLANNED = frozenset(
-    {
-        "training.batch_size",
-        "training.gradient_checkpointing",
-        "training.checkpoint_layers",
-        "deepspeed.stage",
-        "deepspeed.offload_optimizer",
-        "deepspeed.offload_param",
-    }
-)
-
-
-def _words(row: Row) -> str:
-    setup = row.setup
-    offload = (
-        "optimizer and parameters offloaded"
-        if setup.offload_param
-        else "optimizer offloaded"
-        if setup.offload_optimizer
-        else "no offload"
-    )
-    if not setup.checkpointing:
-        recomputed = "no checkpointing"
-    elif setup.checkpoint_layers is None:
-        recomputed = "checkpointing"
-    else:
-        recomputed = f"the first {setup.checkpoint_layers} layers checkpointed"
-    return f"ZeRO stage {setup.stage}, {offload}, {recomputed}, micro-batches of {setup.tokens:,} tokens"
-
-
-def _hints(settings: Settings) -> tuple[str, ...]:
-    """What would be faster still but changes what a step holds, so it is the user's to ask for."""
-    if settings.training.pack_tokens:
-        return ()
-    hint = (
-        "plan: packing (training.pack_tokens, as 8192) keeps a GPU far busier than single samples; "
-        "it is not switched on by itself, because a step then holds as many samples as fit."
-    )
-    return (hint,)
-
-
-def _changes(settings: Settings, row: Row) -> str:
-    """The keys to change for this row, as they would be written."""
-    training, zero, setup = settings.training, settings.deepspeed, row.setup
-    wanted: list[tuple[str, object, object]] = [
-        ("deepspeed.stage", zero.stage, setup.stage),
-        ("deepspeed.offload_optimizer", zero.offload_optimizer,
-         "cpu" if setup.offload_optimizer else "none"),
-        ("training.gradient_checkpointing", training.gradient_checkpointing, setup.checkpointing),
-    ]  # fmt: skip
-    if setup.stage == 3:
-        param = "cpu" if setup.offload_param else "none"
-        wanted.append(("deepspeed.offload_param", zero.offload_param, param))
-    if setup.checkpointing and setup.checkpoint_layers != (training.checkpoint_layers or None):
-        wanted.append(("training.checkpoint_layers", None, setup.checkpoint_layers or 0))
-    if row.micro_batch != training.batch_size and not training.pack_tokens:
-        wanted.append(("training.batch_size", training.batch_size, row.micro_batch))
-        if not training.global_batch:  # as many samples a step as before
-            old = training.gradient_accumulation_steps
-            more = old * training.batch_size // row.micro_batch
-            wanted.append(("training.gradient_accumulation_steps", old, more))
-    return ", ".join(f"{key} {_json(new)}" for key, old, new in wanted if old != new)
-
-
-def _json(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _training(settings: Settings, **changed: object) -> Settings:
+    return replace(settings, training=replace(settings.training, **changed))  # pyright: ignore[reportArgumentType]  # names of the section

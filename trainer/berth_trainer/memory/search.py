@@ -124,7 +124,7 @@ def verdict(need: Estimate, budget: Budget, setup: Setup, margin: float = MARGIN
         largest = max((p for p in need.parts if p != "CUDA context"), key=need.parts.__getitem__)
         kept = f" less {margin * 100:.0f} %" if margin else ""
         return (
-            f"needs {need.gpu / GIB:.1f} GiB a card of {budget.gpu / GIB:.1f}{kept}, "
+            f"needs {need.gpu / GIB:.1f} GiB per GPU of {budget.gpu / GIB:.1f}{kept}, "
             f"{need.parts[largest] / GIB:.1f} of it {largest}"
         )
     what = (
