@@ -1,14 +1,15 @@
 """
-Reading and rewriting of command lines: pure functions, one file per launcher.
+FlagCommand lines, read and rewritten: pure functions, one file per launcher.
 
-`read` says what a command is and how many GPUs it asks for; `rewrite` makes it safe for the
-GPUs and the port it was given, and lists every change. Nothing here opens a file, starts a
-process or looks at the environment.
+`read` returns a command's launcher and the GPUs that it asks for; `rewrite` confines it to its
+leased GPUs and port, and lists every change. Nothing here opens a file, starts a
+process or readers at the environment.
 """
 
 from berth.commands.accelerate import NEUTRAL_ACCELERATE_CONFIG
 from berth.commands.describing import describe
-from berth.commands.model import CommandError, CommandView, LeaseFacts, Rewritten, Runtime
+from berth.commands.errors import CommandError
+from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
 from berth.commands.rewriting import rewrite
 

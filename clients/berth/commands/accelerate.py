@@ -1,5 +1,5 @@
 """
-`accelerate launch …`.
+The accelerate launcher, `accelerate launch …`.
 
 An old `accelerate config` in the user's home overrides CUDA_VISIBLE_DEVICES, port and
 precision, so a configuration file is always named: the user's, else a neutral one.
@@ -7,9 +7,9 @@ precision, so a configuration file is always named: the user's, else a neutral o
 
 from __future__ import annotations
 
-from berth.commands import cards
-from berth.commands.call import Call, Reading, Share
-from berth.commands.model import CommandError
+from berth.commands import gpu_request
+from berth.commands.call import Call, FlagReading, LeaseSlice
+from berth.commands.errors import CommandError
 from berth.commands.options import Options
 from berth.commands.words import Word, word
 
@@ -22,8 +22,8 @@ num_machines: 1
 num_processes: 1
 use_cpu: false
 """
-"""A configuration that decides nothing. It names no precision on purpose: accelerate would
-hold that against the precision of a DeepSpeed file."""
+"""A configuration that sets nothing. It names no precision on purpose: accelerate would
+compare that with the precision of a DeepSpeed file."""
 
 OPTIONS = Options(
     switches=frozenset(
@@ -75,7 +75,7 @@ OPTIONS = Options(
     others_take_values=True,
 )
 
-_MEETING_FLAGS = frozenset(
+_RENDEZVOUS_FLAGS = frozenset(
     {
         "num_machines",
         "machine_rank",
@@ -88,137 +88,135 @@ _MEETING_FLAGS = frozenset(
 _OWN_WAYS = ("cpu", "use_deepspeed", "use_fsdp", "use_megatron_lm", "use_parallelism_config")
 
 
-def look(call: Call) -> Reading:
-    """Say how many ranks the call asks for; refuse what needs more than this box."""
-    given = call.given
+def read_flags(call: Call) -> FlagReading:
+    """Read how many ranks the call asks for; refuse a call that needs other machines."""
+    parsed = call.parsed
     _refuse(call)
-    if given.has("help"):
-        return Reading()
-    if given.script is None:
+    if parsed.has("help"):
+        return FlagReading()
+    if parsed.script is None:
         raise CommandError(
             "The accelerate command names no script; write it after the options, "
             "like accelerate launch --num_processes=4 train.py."
         )
     warnings: list[str] = []
-    number, ids = given.last("num_processes"), given.last("gpu_ids")
-    wish = cards.Wish()
+    number, ids = parsed.last("num_processes"), parsed.last("gpu_ids")
+    request = gpu_request.GpuRequest()
     if ids and ids.value:
-        wish = cards.index_list(ids.value.text, ids.shown)
+        request = gpu_request.index_list(ids.value.text, ids.shown)
     if number and number.value:
-        asked = cards.count(number.value.text, number.shown)
+        asked = gpu_request.count(number.value.text, number.shown)
         if asked.count is not None:
-            if wish.count is not None and wish.count != asked.count:
+            if request.count is not None and request.count != asked.count:
                 warnings.append(
-                    f"{number.shown} and {wish.said} disagree; Berth goes by {number.shown}."
+                    f"{number.shown} and {request.said} disagree; Berth uses {number.shown}."
                 )
-            indices = wish.indices if wish.count == asked.count else None
-            wish = cards.Wish(asked.count, indices, asked.said)
-    if given.has("cpu") and (wish.count or 0) > 1:
+            indices = request.indices if request.count == asked.count else None
+            request = gpu_request.GpuRequest(asked.count, indices, asked.said)
+    if parsed.has("cpu") and (request.count or 0) > 1:
         warnings.append(
             "With --cpu accelerate starts a single process whatever --num_processes says; "
             "leave --cpu out to get one rank per GPU."
         )
-    return Reading(wish=wish, warnings=tuple(warnings))
+    return FlagReading(request=request, warnings=tuple(warnings))
 
 
 def _refuse(call: Call) -> None:
     for name, most in (("num_machines", 1), ("machine_rank", 0)):
-        flag = call.given.last(name)
+        flag = call.parsed.last(name)
         if flag and flag.value and flag.value.text.isdecimal() and int(flag.value.text[:9]) > most:
             raise CommandError(
-                f"{flag.shown} asks for several machines and Berth runs on this box only; "
+                f"{flag.shown} asks for several machines, but Berth runs on this box only; "
                 "leave it out."
             )
     for name in ("tpu", "tpu_cluster", "mpirun_hostfile", "deepspeed_hostfile"):
-        flag = call.given.last(name)
+        flag = call.parsed.last(name)
         if flag:
-            raise CommandError(
-                f"{flag.shown} needs other machines than this box with its GPUs; leave it out."
-            )
+            raise CommandError(f"{flag.shown} needs machines other than this box; leave it out.")
 
 
-def rewrite(call: Call, share: Share) -> list[Word]:
-    """Start one rank per leased card, meeting on the leased port, under a known configuration."""
-    python = call.interpreter or share.python
+def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+    """Start one rank per leased GPU, with rendezvous on the leased port and a known configuration."""
+    python = call.interpreter or leased.python
     module = "accelerate.commands.launch"
     out = [word(python), *call.interpreter_options, word("-m"), word(module)]
     if call.module != module:
-        share.note(
+        leased.note(
             " ".join(part.raw for part in call.program),
             f"{python} -m {module}",
             "The same launcher, run by the interpreter of the job's environment.",
         )
-    if not call.given.has("help"):
-        out.extend(_ranks(call, share))
-    dropped = _MEETING_FLAGS | {"num_processes", "gpu_ids", "config_file", "multi_gpu"}
+    if not call.parsed.has("help"):
+        out.extend(_ranks(call, leased))
+    dropped = _RENDEZVOUS_FLAGS | {"num_processes", "gpu_ids", "config_file", "multi_gpu"}
     for flag in call.flags:
         if flag.name not in dropped:
             out.extend(flag.words)
-    script = call.given.script
-    return [*out, *([script] if script else []), *call.given.arguments]
+    script = call.parsed.script
+    return [*out, *([script] if script else []), *call.parsed.arguments]
 
 
-def _ranks(call: Call, share: Share) -> list[Word]:
-    given = call.given
-    said = given.last("num_processes")
-    asked = cards.count(said.value.text, "").count if said and said.value else None
-    number = len(share.visible) or asked or 1
-    out = [*_config(call, share), word(f"--num_processes={number}"), word("--num_machines=1")]
+def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
+    parsed = call.parsed
+    said = parsed.last("num_processes")
+    asked = gpu_request.count(said.value.text, "").count if said and said.value else None
+    number = len(leased.visible) or asked or 1
+    out = [*_config(call, leased), word(f"--num_processes={number}"), word("--num_machines=1")]
     if asked != number:
-        share.note(
+        leased.note(
             said.shown if said else "",
             f"--num_processes={number}",
-            f"One rank for each GPU that the job was given ({share.cards}).",
+            f"One rank for each GPU that the job was given ({leased.gpu_names}).",
         )
-    ids = given.last("gpu_ids")
-    # Named even if it was not: a configuration file of the user's may name cards.
+    ids = parsed.last("gpu_ids")
+    # Named even if it was not: a configuration file of the user's may name GPUs.
     out.append(word("--gpu_ids=all"))
     if ids:
-        share.note(
+        leased.note(
             ids.shown,
             "--gpu_ids=all",
-            f"All that the job can see: it was given {share.cards}.",
+            f"Every GPU that the job can see: it was given {leased.gpu_names}.",
         )
-    port = share.port or 0
-    meeting = [
+    port = leased.port or 0
+    rendezvous = [
         "--machine_rank=0",
         "--main_process_ip=127.0.0.1",
         f"--main_process_port={port}",
         "--rdzv_backend=static",
     ]
-    written = [flag.shown for flag in call.flags if flag.name in _MEETING_FLAGS]
-    if written != ["--num_machines=1", *meeting]:
-        share.note(
+    written = [flag.shown for flag in call.flags if flag.name in _RENDEZVOUS_FLAGS]
+    if written != ["--num_machines=1", *rendezvous]:
+        leased.note(
             " ".join(written),
             f"--main_process_port={port}",
-            "The ranks meet on this box, on a port that no other job has.",
+            "Rendezvous on this box, on a port that no other job has.",
         )
-    return [*out, *map(word, meeting), *_several(call, share, number)]
+    return [*out, *map(word, rendezvous), *_several(call, leased, number)]
 
 
-def _config(call: Call, share: Share) -> list[Word]:
-    own = call.given.last("config_file")
+def _config(call: Call, leased: LeaseSlice) -> list[Word]:
+    own = call.parsed.last("config_file")
     if own:
         return list(own.words)
-    flag = f"--config_file={share.accelerate_config}"
-    share.note(
+    flag = f"--config_file={leased.accelerate_config}"
+    leased.note(
         "",
         flag,
-        "Without it an `accelerate config` saved earlier would choose cards, port and precision; "
+        "Without it an `accelerate config` saved earlier would choose GPUs, port and precision; "
         "to use yours, name it with --config_file.",
     )
     return [word(flag)]
 
 
-def _several(call: Call, share: Share, number: int) -> list[Word]:
+def _several(call: Call, leased: LeaseSlice, number: int) -> list[Word]:
     """Say --multi_gpu when it is needed: without it accelerate starts one process."""
-    given = call.given
-    own = given.last("multi_gpu")
-    decided = given.has(*_OWN_WAYS) or (given.has("config_file") and not own)
+    parsed = call.parsed
+    own = parsed.last("multi_gpu")
+    decided = parsed.has(*_OWN_WAYS) or (parsed.has("config_file") and not own)
     if decided or number < 2:
         if own:
-            share.note(own.shown, "", f"The job was given {share.cards}.")
+            leased.note(own.shown, "", f"The job was given {leased.gpu_names}.")
         return []
     if not own:
-        share.note("", "--multi_gpu", "Without it accelerate starts a single process.")
+        leased.note("", "--multi_gpu", "Without it accelerate starts a single process.")
     return [word("--multi_gpu")]

@@ -1,11 +1,11 @@
-"""One launcher call: a simple command, taken apart into what starts it and what it is given."""
+"""Launcher call: a simple command, split into its launcher, its options and its script."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from berth.commands.cards import Wish
-from berth.commands.options import Flag, Given
+from berth.commands.gpu_request import GpuRequest
+from berth.commands.options import Flag, ParsedArgs
 from berth.commands.words import Word
 from berth.gpunames import named, ranges
 from berth.protocol.jobs import Change
@@ -31,7 +31,7 @@ class Call:
     """The launcher's module when it was named by `python -m`."""
     nohup: bool = False
     """Whether `nohup` stood before it."""
-    given: Given = field(default_factory=lambda: Given((), None, ()))
+    parsed: ParsedArgs = field(default_factory=lambda: ParsedArgs((), None, ()))
     start: int = 0
     end: int = 0
     """Where it stands in a shell text."""
@@ -40,31 +40,31 @@ class Call:
     background: bool = False
     """Whether `&` follows it."""
     indices: tuple[int, ...] | None = None
-    """The cards it names, settled between its parts."""
+    """The GPUs it names, settled between its parts."""
 
     @property
     def flags(self) -> tuple[Flag, ...]:
         """The launcher's own options."""
-        return self.given.flags
+        return self.parsed.flags
 
     @property
     def runs_module(self) -> bool:
         """Whether what stands in the script's place is a module or a program."""
-        return self.given.has("module", "no_python")
+        return self.parsed.has("module", "no_python")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What a launcher's file says about a call."""
+class FlagReading:
+    """What a call asks for by its launcher's own flags."""
 
-    wish: Wish = field(default_factory=Wish)
+    request: GpuRequest = field(default_factory=GpuRequest)
     """The launcher's own flags."""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What reading found out and rewriting needs."""
+class CallParts:
+    """The parts of a command, as reading found them and rewriting needs them."""
 
     calls: tuple[Call, ...] = ()
     source: str | None = None
@@ -78,17 +78,17 @@ class Parts:
     changes: tuple[Change, ...] = ()
     """What reading already took out."""
     named: tuple[int, ...] = ()
-    """All cards that any of the calls names, ascending."""
+    """Every GPU that one of the calls names, ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """The part of a lease that one call gets: nearly always all of it."""
+class LeaseSlice:
+    """The GPUs and the port that one call gets: nearly always the whole lease."""
 
     visible: tuple[int, ...]
     """Values for CUDA_VISIBLE_DEVICES."""
     indices: tuple[int, ...]
-    """The box's indices of the same cards."""
+    """The box's indices of the same GPUs."""
     port: int | None
     python: str
     """The interpreter of the job's environment."""
@@ -98,15 +98,15 @@ class Share:
     """Filled while rewriting."""
 
     @property
-    def cards(self) -> str:
-        """The cards for people, both numberings where they differ."""
+    def gpu_names(self) -> str:
+        """The GPUs for people, in both numberings where they differ."""
         names = named(self.indices)
         if self.visible != self.indices:
             names += f", which the job counts as {ranges(self.visible)}"
         return names
 
     def note(self, what: str, became: str, why: str) -> None:
-        """Write down one change, unless nothing changed or it is written down already."""
+        """Add one change, unless nothing changed or it is listed already."""
         change = Change(what=what, became=became, why=why)
         if what != became and change not in self.changes:
             self.changes.append(change)

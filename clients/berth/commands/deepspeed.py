@@ -1,16 +1,16 @@
 """
-`deepspeed …`: started through its own middle process, `deepspeed.launcher.launch`.
+The DeepSpeed launcher, `deepspeed …`, started through its own `deepspeed.launcher.launch`.
 
-The `deepspeed` command deletes CUDA_VISIBLE_DEVICES and counts cards from 0, ignores
+The `deepspeed` command deletes CUDA_VISIBLE_DEVICES and counts GPUs from 0, ignores
 MASTER_PORT, leaves its ranks alive on TERM and exits 0 when its middle process is killed
-(measured with 0.19.8). The middle process takes cards and port as arguments.
+(measured with 0.19.8). The middle process takes GPUs and port as arguments.
 """
 
 from __future__ import annotations
 
-from berth.commands import cards
-from berth.commands.call import Call, Reading, Share
-from berth.commands.model import CommandError
+from berth.commands import gpu_request
+from berth.commands.call import Call, FlagReading, LeaseSlice
+from berth.commands.errors import CommandError
 from berth.commands.options import Flag, Options
 from berth.commands.words import Word, word
 
@@ -57,7 +57,7 @@ _SHORT = {"H": "hostfile", "i": "include", "e": "exclude", "q": "quiet", "h": "h
 OPTIONS = Options(_SWITCHES | {"save_pid"}, _VALUED, _SHORT)
 LAUNCH_OPTIONS = Options(_SWITCHES, _VALUED | {"save_pid"}, _SHORT)
 
-_CARD_FLAGS = frozenset(
+_GPU_FLAGS = frozenset(
     {"num_gpus", "num_accelerators", "include", "exclude", "num_nodes", "world_info"}
 )
 _NETWORK_FLAGS = frozenset(
@@ -66,37 +66,37 @@ _NETWORK_FLAGS = frozenset(
 _BOX_ONLY = "Berth runs on this box only"
 
 
-def look(call: Call) -> Reading:
-    """Say how many cards the call asks for; refuse what needs more than this box."""
-    given = call.given
+def read_flags(call: Call) -> FlagReading:
+    """Read how many GPUs the call asks for; refuse a call that needs other machines."""
+    parsed = call.parsed
     _refuse(call)
-    if given.has("help"):
-        return Reading()
-    if given.script is None:
+    if parsed.has("help"):
+        return FlagReading()
+    if parsed.script is None:
         raise CommandError(
             "The deepspeed command names no script; write it after the options, "
             "like deepspeed --num_gpus=4 train.py."
         )
-    include, exclude = given.last("include"), given.last("exclude")
-    number = given.last("num_gpus", "num_accelerators")
-    packed = given.last("world_info")
+    include, exclude = parsed.last("include"), parsed.last("exclude")
+    number = parsed.last("num_gpus", "num_accelerators")
+    packed = parsed.last("world_info")
     if include and include.value:
         if include.value.literal:
-            return Reading(wish=cards.inclusion(include.value.text, include.shown))
-        return Reading(wish=cards.Wish(said=include.shown))
+            return FlagReading(request=gpu_request.inclusion(include.value.text, include.shown))
+        return FlagReading(request=gpu_request.GpuRequest(said=include.shown))
     if number and number.value:
-        return Reading(wish=cards.count(number.value.text, number.shown))
+        return FlagReading(request=gpu_request.count(number.value.text, number.shown))
     if packed and packed.value:
-        return Reading(wish=cards.world_info(packed.value.text, "--world_info"))
+        return FlagReading(request=gpu_request.world_info(packed.value.text, "--world_info"))
     if exclude:
-        said = f"{exclude.shown} says which cards not to take, but not how many to take"
-        return Reading(warnings=(f"{said}; say how many GPUs the job needs.",))
-    return Reading()
+        said = f"{exclude.shown} excludes GPUs but does not say how many to use"
+        return FlagReading(warnings=(f"{said}; set `gpus` on the job.",))
+    return FlagReading()
 
 
 def _refuse(call: Call) -> None:
-    given = call.given
-    for name, mend in (
+    parsed = call.parsed
+    for name, fix in (
         ("hostfile", "leave the hostfile out"),
         ("launcher", "leave --launcher out"),
         ("force_multi", "leave --force_multi out"),
@@ -104,56 +104,56 @@ def _refuse(call: Call) -> None:
         ("enable_elastic_training", "leave --enable_elastic_training out"),
         ("venv_script", "name the environment as the job's python instead"),
     ):
-        flag = given.last(name)
+        flag = parsed.last(name)
         if flag:
             raise CommandError(
-                f"{flag.shown} is for runs over several machines and {_BOX_ONLY}; {mend}."
+                f"{flag.shown} is for runs over several machines, but {_BOX_ONLY}; {fix}."
             )
     for name, most in (("num_nodes", 1), ("node_rank", 0)):
-        flag = given.last(name)
+        flag = parsed.last(name)
         if flag and flag.value and flag.value.text.isdecimal() and int(flag.value.text[:9]) > most:
             raise CommandError(
-                f"{flag.shown} asks for several machines and {_BOX_ONLY}; leave it out."
+                f"{flag.shown} asks for several machines, but {_BOX_ONLY}; leave it out."
             )
-    tuning = given.last("autotuning")
+    tuning = parsed.last("autotuning")
     if tuning:
         raise CommandError(
-            f"{tuning.shown} makes deepspeed start runs of its own on cards it picks itself; "
-            "leave it out and use `berth plan` to choose batch and offload."
+            f"{tuning.shown} makes deepspeed start runs of its own on GPUs that it chooses; "
+            "leave it out, and let `berth plan` choose batch and offload."
         )
 
 
-def rewrite(call: Call, share: Share) -> list[Word]:
-    """Start the middle process with the leased cards and port."""
-    if call.given.has("help"):
-        return _start(call, share, "deepspeed.launcher.runner") + _kept(call)
-    if not share.visible:
+def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+    """Start the middle process with the leased GPUs and port."""
+    if call.parsed.has("help"):
+        return _start(call, leased, "deepspeed.launcher.runner") + _kept(call)
+    if not leased.visible:
         raise CommandError(
             "deepspeed starts one rank per GPU and this job has none; submit it with gpus 1 or more."
         )
-    if share.port is None:
+    if leased.port is None:
         raise CommandError("The attempt was given no rendezvous port; retry the job.")
     opaque = [flag.shown for flag in call.flags if not flag.known and not flag.words[0].literal]
     if opaque:
         # What hides in the variable may be --num_gpus, which the middle process refuses.
         return [*call.program, *(w for flag in call.flags for w in flag.words), *_script(call)]
-    out = _start(call, share, "deepspeed.launcher.launch")
-    out.append(word(f"--world_info={cards.encode_world_info(share.visible)}"))
+    out = _start(call, leased, "deepspeed.launcher.launch")
+    out.append(word(f"--world_info={gpu_request.encode_world_info(leased.visible)}"))
     out.append(word("--master_addr=127.0.0.1"))
-    out.append(word(f"--master_port={share.port}"))
+    out.append(word(f"--master_port={leased.port}"))
     out.extend(_kept(call))
-    _note_cards(call, share)
+    _note_gpus(call, leased)
     return out + _script(call)
 
 
-def _start(call: Call, share: Share, module: str) -> list[Word]:
-    python = call.interpreter or share.python
+def _start(call: Call, leased: LeaseSlice, module: str) -> list[Word]:
+    python = call.interpreter or leased.python
     options = [option for option in call.interpreter_options if option.text != "-u"]
     if call.module != module:
-        share.note(
+        leased.note(
             " ".join(part.raw for part in call.program),
             f"{python} -u -m {module}",
-            "The deepspeed command ignores CUDA_VISIBLE_DEVICES and counts cards from 0, leaves "
+            "The deepspeed command ignores CUDA_VISIBLE_DEVICES and counts GPUs from 0, leaves "
             "its ranks running when it is stopped, and reports success when its middle process "
             "is killed; the middle process itself, started directly, does none of this.",
         )
@@ -163,7 +163,7 @@ def _start(call: Call, share: Share, module: str) -> list[Word]:
 def _kept(call: Call) -> list[Word]:
     kept: list[Word] = []
     for flag in call.flags:
-        if flag.name not in _CARD_FLAGS | _NETWORK_FLAGS | {"master_port"}:
+        if flag.name not in _GPU_FLAGS | _NETWORK_FLAGS | {"master_port"}:
             kept.extend(_spelled_out(flag))
     return kept
 
@@ -178,30 +178,30 @@ def _spelled_out(flag: Flag) -> list[Word]:
 
 
 def _script(call: Call) -> list[Word]:
-    script = call.given.script
-    return [*([script] if script else []), *call.given.arguments]
+    script = call.parsed.script
+    return [*([script] if script else []), *call.parsed.arguments]
 
 
-def _note_cards(call: Call, share: Share) -> None:
-    exact = f"--world_info={cards.encode_world_info(share.visible)}"
-    said = [flag for flag in call.flags if flag.name in _CARD_FLAGS]
+def _note_gpus(call: Call, leased: LeaseSlice) -> None:
+    exact = f"--world_info={gpu_request.encode_world_info(leased.visible)}"
+    said = [flag for flag in call.flags if flag.name in _GPU_FLAGS]
     if [flag.shown for flag in said] != [exact]:
-        share.note(
+        leased.note(
             " ".join(flag.shown for flag in said),
-            f"--world_info=…  ({share.cards})",
-            f"The job was given {share.cards}, one rank on each.",
+            f"--world_info=…  ({leased.gpu_names})",
+            f"The job was given {leased.gpu_names}, one rank on each.",
         )
-    port = call.given.last("master_port")
-    share.note(
+    port = call.parsed.last("master_port")
+    leased.note(
         port.shown if port else "",
-        f"--master_port={share.port}",
-        "Every attempt has a rendezvous port of its own, so two runs cannot fight over one.",
+        f"--master_port={leased.port}",
+        "Every attempt has a rendezvous port of its own, so two runs cannot collide on one.",
     )
     network = [flag for flag in call.flags if flag.name in _NETWORK_FLAGS]
     if [flag.shown for flag in network] not in ([], ["--master_addr=127.0.0.1"]):
-        share.note(
+        leased.note(
             " ".join(flag.shown for flag in network),
             "",
-            "It concerns runs over several machines or finding the launcher again; "
-            "this one stays on the box and Berth watches it.",
+            "It is for runs over several machines or for finding the launcher again; "
+            "this run stays on the box, and Berth supervises it.",
         )

@@ -1,4 +1,4 @@
-"""What a command was read as, in sentences: for the dry run and for `berth submit`."""
+"""Description of a command as it was read, for the dry run and for `berth submit`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _STARTS = {
 
 
 def describe(view: CommandView) -> list[str]:
-    """Say how the command was understood, one sentence each, warnings last."""
+    """Describe how the command was read, in sentences, warnings last."""
     out = [f"{_STARTS[view.launcher]}{_script(view)}."]
     if view.gpus_wanted is None:
-        out.append("It does not say how many GPUs it wants.")
+        out.append("It does not say how many GPUs it needs.")
     elif view.gpu_indices_wanted:
         out.append(
             f"It asks for {_gpus(view.gpus_wanted)} and names {named(view.gpu_indices_wanted)}; "
-            "it gets as many, of Berth's choosing."
+            "it gets as many, chosen by Berth."
         )
     else:
         out.append(f"It asks for {_gpus(view.gpus_wanted)}.")

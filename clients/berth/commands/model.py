@@ -1,19 +1,12 @@
-"""What a command asks for, what it is given, and what becomes of it."""
+"""Commands as read and as rewritten, and the lease and runtime they are rewritten for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from berth.commands.call import CallParts
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
-
-if TYPE_CHECKING:
-    from berth.commands.call import Parts
-
-
-class CommandError(ValueError):
-    """A command that Berth cannot run as it stands; the message names the mend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +22,7 @@ class CommandView:
     gpus_wanted: int | None = None
     """How many GPUs the command asks for; None when it does not say."""
     gpu_indices_wanted: tuple[int, ...] | None = None
-    """The cards it names, where it names any (only their number counts)."""
+    """The GPUs it names, where it names any (only their number counts)."""
     script_path: str | None = None
     """The training script as written, relative to the job's folder; None where there is none
     or several, or where it cannot be known (a module, a `cd` before it)."""
@@ -41,7 +34,7 @@ class CommandView:
     """One sentence each, for the user."""
     text: str = ""
     """The command as one line, secrets masked."""
-    parts: Parts | None = field(default=None, repr=False, compare=False)
+    parts: CallParts | None = field(default=None, repr=False, compare=False)
     """What `rewrite` needs; private to this package."""
 
 
@@ -56,12 +49,12 @@ class LeaseFacts:
     port: int | None
     """The leased rendezvous port."""
     simulated: bool = False
-    """No real GPUs: the ranks meet over gloo."""
+    """No real GPUs: the ranks use gloo."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What the worker has at hand to start the command with."""
+    """The interpreter and the files that the worker starts the command with."""
 
     python: str
     """Path of the interpreter of the job's environment."""
@@ -75,7 +68,7 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
-    """A command made safe for its lease."""
+    """A command confined to its lease."""
 
     argv: tuple[str, ...] = field(repr=False)
     """What to execute, complete; shell text stands in it as `/bin/bash -c TEXT`."""

@@ -1,4 +1,4 @@
-"""A launcher's own options: which exist, which take a value, and where the script begins."""
+"""Parser of a launcher's own options: which exist, which take a value, where the script begins."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A launcher's words, taken apart."""
+class ParsedArgs:
+    """A launcher's words, split into options, script and arguments."""
 
     flags: tuple[Flag, ...]
     script: Word | None
@@ -45,7 +45,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Options:
-    """What one launcher's argument parser knows."""
+    """The options that one launcher's parser accepts."""
 
     switches: frozenset[str]
     valued: frozenset[str] = frozenset()
@@ -67,7 +67,7 @@ class Options:
         candidates = [full for full in known if full.startswith(name)]
         return candidates[0] if len(candidates) == 1 else None
 
-    def take_apart(self, words: Sequence[Word]) -> Given:
+    def parse(self, words: Sequence[Word]) -> ParsedArgs:
         """Split a launcher's words into its options, the script and the script's arguments."""
         flags: list[Flag] = []
         rest = list(words)
@@ -81,7 +81,7 @@ class Options:
             flag = self._read(rest)
             flags.append(flag)
             rest = rest[len(flag.words) :]
-        return Given(tuple(flags), rest[0] if rest else None, tuple(rest[1:]))
+        return ParsedArgs(tuple(flags), rest[0] if rest else None, tuple(rest[1:]))
 
     def _is_option(self, first: Word, following: Sequence[Word]) -> bool:
         if first.startswith("-") and first.text != "-":

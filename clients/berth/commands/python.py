@@ -1,9 +1,9 @@
-"""`python train.py`, and the flags by which a script itself takes cards."""
+"""Plain Python, `python train.py`, and the flags by which a script itself chooses GPUs."""
 
 from __future__ import annotations
 
-from berth.commands import cards
-from berth.commands.call import Call, Share
+from berth.commands import gpu_request
+from berth.commands.call import Call, LeaseSlice
 from berth.commands.words import Word, word
 
 BARE = frozenset({"python", "python3"})
@@ -12,38 +12,38 @@ BARE = frozenset({"python", "python3"})
 _IDS, _MOST = "--gpu_ids", "--max_gpus"
 
 
-def rewrite(call: Call, share: Share) -> list[Word]:
+def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
     """Run the script in the job's environment."""
-    python = call.interpreter or share.python
+    python = call.interpreter or leased.python
     out = [word(python), *call.interpreter_options]
-    share.note(
+    leased.note(
         call.program[0].text,
         python,
         "The interpreter of the job's environment.",
     )
-    script = call.given.script
-    return [*out, *([script] if script else []), *call.given.arguments]
+    script = call.parsed.script
+    return [*out, *([script] if script else []), *call.parsed.arguments]
 
 
-def script_wish(arguments: tuple[Word, ...]) -> cards.Wish:
-    """How many cards a script's own --gpu_ids and --max_gpus ask for: the smaller counts."""
-    wish = cards.Wish()
+def script_request(arguments: tuple[Word, ...]) -> gpu_request.GpuRequest:
+    """Return what a script's own --gpu_ids and --max_gpus ask for: the smaller of the two."""
+    request = gpu_request.GpuRequest()
     for name, value, said in _own_flags(arguments):
         if name == _IDS:
-            asked = cards.index_list(value, said)
+            asked = gpu_request.index_list(value, said)
             if asked.count is not None:
-                wish = asked
+                request = asked
     for name, value, said in _own_flags(arguments):
         if name == _MOST:
-            most = cards.count(value, said)
-            if most.count is not None and (wish.count is None or most.count < wish.count):
-                wish = cards.Wish(most.count, None, said)
-    return wish
+            most = gpu_request.count(value, said)
+            if most.count is not None and (request.count is None or most.count < request.count):
+                request = gpu_request.GpuRequest(most.count, None, said)
+    return request
 
 
-def rewrite_arguments(arguments: tuple[Word, ...], share: Share) -> tuple[Word, ...]:
-    """Point a script's own --gpu_ids and --max_gpus at the leased cards."""
-    if not share.visible:
+def rewrite_arguments(arguments: tuple[Word, ...], leased: LeaseSlice) -> tuple[Word, ...]:
+    """Point a script's own --gpu_ids and --max_gpus at the leased GPUs."""
+    if not leased.visible:
         return arguments
     out: list[Word] = []
     at = 0
@@ -55,16 +55,16 @@ def rewrite_arguments(arguments: tuple[Word, ...], share: Share) -> tuple[Word, 
             continue
         taken = arguments[at : at + width]
         if name == _MOST:
-            values = [str(len(share.visible))]
+            values = [str(len(leased.visible))]
         elif width > 2:
-            values = [str(card) for card in share.visible]
+            values = [str(index) for index in leased.visible]
         else:
-            values = [cards.joined(share.visible)]
+            values = [gpu_request.joined(leased.visible)]
         new = [word(f"{name}={values[0]}")] if equals else [word(name), *map(word, values)]
-        share.note(
+        leased.note(
             " ".join(part.raw for part in taken),
             " ".join(part.raw for part in new),
-            f"The script chooses cards itself; the job was given {share.cards}.",
+            f"The script chooses GPUs itself; the job was given {leased.gpu_names}.",
         )
         out.extend(new)
         at += width
@@ -90,7 +90,7 @@ def _own_flags(arguments: tuple[Word, ...]) -> list[tuple[str, str, str]]:
 
 
 def _flag_at(arguments: tuple[Word, ...], at: int) -> tuple[int, str, bool]:
-    """How many words the flag at this place takes, its name, and whether written with =."""
+    """Return the flag's width in words, its name, and whether it is written with =."""
     text = arguments[at].text
     for name in (_IDS, _MOST):
         if text.startswith(f"{name}="):

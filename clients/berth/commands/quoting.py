@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from berth.commands.model import CommandError
+from berth.commands.errors import CommandError
 
 _PARAMETER = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9@*#?$!_-])")
 _ESCAPED_IN_DOUBLE = frozenset('$`"\\')

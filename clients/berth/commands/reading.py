@@ -1,4 +1,4 @@
-"""`read`: what a command is and how many GPUs it asks for."""
+"""Reader of commands: `read` returns a command's launcher, script and GPUs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth.commands import cards, masking
-from berth.commands.call import Call, Parts
-from berth.commands.cards import Wish
-from berth.commands.model import CommandError, CommandView
-from berth.commands.recognise import look, recognise
-from berth.commands.shell import BUILTINS, Survey, opaque, refuse_dashes, survey
-from berth.commands.wishes import RANKED, decide
+from berth.commands import gpu_request, masking
+from berth.commands.call import Call, CallParts
+from berth.commands.errors import CommandError
+from berth.commands.gpu_count import RANKED, decide
+from berth.commands.gpu_request import GpuRequest
+from berth.commands.model import CommandView
+from berth.commands.recognise import read_flags, recognise
+from berth.commands.shell import BUILTINS, ScriptScan, opaque, refuse_dashes, scan_script
 from berth.commands.words import Word, split, word
 from berth.commands.wrappers import is_assignment, name_and_value
 from berth.protocol.jobs import Change
@@ -49,7 +50,7 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
     """
     Read a command (argument list, or a line as it would be typed) or a shell script.
 
-    Raises CommandError, one sentence that names the mend, for what cannot be run here.
+    Raises CommandError, one sentence that names the fix, for a command that cannot run here.
     """
     if script is not None:
         return _read_script(script)
@@ -58,7 +59,7 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
     if not command:
         raise CommandError(_EMPTY)
     if any("\0" in each for each in command):
-        raise CommandError("The command holds a NUL character; take it out.")
+        raise CommandError("The command contains a NUL character; remove it.")
     if len(command) == 1 and re.match(r"\s*[^\s/]+\s+\S", command[0]):
         # A whole line in a list of one: no program is called "deepspeed --num_gpus=4 train.py",
         # but a file may be called "./my run.sh".
@@ -68,11 +69,11 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
 
 def _read_line(line: str) -> CommandView:
     if "\0" in line:
-        raise CommandError("The command holds a NUL character; take it out.")
+        raise CommandError("The command contains a NUL character; remove it.")
     if len(line) > _LONGEST_LINE:
         raise CommandError(
-            "The command is longer than 128 KiB, the most a program can be given in one "
-            "argument; submit it as a script."
+            "The command is longer than 128 KiB, the longest argument that a program can take"
+            "; submit it as a script."
         )
     text, warnings = _tidy(line)
     segments = split(text)
@@ -89,7 +90,7 @@ def _read_line(line: str) -> CommandView:
                 what="&",
                 became="",
                 why="Berth already runs the job in the background; "
-                "with & it would leave Berth's sight.",
+                "with & it would escape Berth's supervision.",
             )
         )
     only = segments[0]
@@ -115,13 +116,13 @@ def _tidy(line: str) -> tuple[str, list[str]]:
     text = line.replace("\r\n", "\n").replace("\r", "\n")
     text = text.replace("\u00a0", " ").replace("\u200b", "").replace("\ufeff", "")
     if _BROKEN_CONTINUATION.search(text):
-        warnings.append("A backslash was followed by blanks; it was read as the end of a line.")
+        warnings.append("A backslash followed by spaces was read as the end of a line.")
         text = _BROKEN_CONTINUATION.sub("\\\\\n", text)
     text = _PROMPT.sub("", text).strip()
     while text.endswith("\\"):
         text = text[:-1].rstrip()
     if re.search("[“”‘’]", text):  # noqa: RUF001 - those quotes are meant
-        warnings.append("The command holds typographic quotes; a shell knows only ' and \".")
+        warnings.append("The command contains typographic quotes; a shell knows only ' and \".")
     return text, warnings
 
 
@@ -149,30 +150,30 @@ def _read_words(
             )
         warnings = (*warnings, opaque(call))
     refuse_dashes(call)
-    reading = look(call)
+    reading = read_flags(call)
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     environment = (
-        Wish()
+        GpuRequest()
         if visible is None
-        else cards.visible_devices(visible, f"CUDA_VISIBLE_DEVICES={visible}")
+        else gpu_request.visible_devices(visible, f"CUDA_VISIBLE_DEVICES={visible}")
     )
-    wish, disagreements = decide(call, reading.wish, environment)
+    request, disagreements = decide(call, reading.request, environment)
     argv = [*call.wrapper, *_behind(words, call)]
     return CommandView(
         launcher=call.launcher,
         argv=tuple(each.text for each in argv),
         assignments=outer,
-        gpus_wanted=wish.count,
-        gpu_indices_wanted=wish.indices or None,
+        gpus_wanted=request.count,
+        gpu_indices_wanted=request.indices or None,
         script_path=_script_path(call),
-        script_args=tuple(each.text for each in call.given.arguments),
+        script_args=tuple(each.text for each in call.parsed.arguments),
         warnings=(*warnings, *recognised.warnings, *reading.warnings, *disagreements),
         text=masking.line(words),
-        parts=Parts(
+        parts=CallParts(
             calls=(call,),
             assignments=call.assignments,
             changes=changes,
-            named=wish.indices or (),
+            named=request.indices or (),
         ),
     )
 
@@ -184,7 +185,7 @@ def _behind(words: Sequence[Word], call: Call) -> Sequence[Word]:
 
 
 def _script_path(call: Call) -> str | None:
-    script = call.given.script
+    script = call.parsed.script
     if script is None or not script.literal or call.runs_module:
         return None
     return script.text if call.launcher in RANKED | {Launcher.PYTHON} else None
@@ -192,7 +193,7 @@ def _script_path(call: Call) -> str | None:
 
 def _shell_with_text(call: Call) -> tuple[str, tuple[Word, ...], tuple[Word, ...]] | None:
     """Take `bash -lc TEXT …` apart; None for a shell that runs a file."""
-    arguments = call.given.arguments
+    arguments = call.parsed.arguments
     for at, each in enumerate(arguments):
         if not each.startswith("-") and not (at and arguments[at - 1].text == "-o"):
             return None
@@ -206,22 +207,22 @@ def _read_script(script: str) -> CommandView:
     if not script.strip():
         raise CommandError("The script is empty; write what to run.")
     if "\0" in script:
-        raise CommandError("The script holds a NUL character; take it out.")
+        raise CommandError("The script contains a NUL character; remove it.")
     return _read_shell(_Text(source=script.replace("\r\n", "\n"), lenient=True))
 
 
 def _read_shell(text: _Text) -> CommandView:
     assignments = text.call.assignments if text.call else ()
     outer = dict(name_and_value(each) for each in assignments)
-    found = _survey(text, outer)
-    wish = found.wish
+    found = _scan(text, outer)
+    request = found.request
     visible = outer.get("CUDA_VISIBLE_DEVICES")
-    if wish.count is None and visible is not None:
-        wish = cards.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
+    if request.count is None and visible is not None:
+        request = gpu_request.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
     shell, changes = text.shell, text.changes
     if found.piped_to_tee and shell is _BASH and not text.lenient:
         shell = _BASH_PIPEFAIL
-        why = "Otherwise the job would end with the exit code of tee: a failed run would look fine."
+        why = "Without it the job would end with the exit code of tee, and a failed run would look successful."
         changes = (*changes, Change(what="", became="set -o pipefail", why=why))
     single = found.starting[0] if len(found.starting) == 1 and not found.moved else None
     whole = (*shell, word(text.source), *text.arguments)
@@ -233,14 +234,14 @@ def _read_shell(text: _Text) -> CommandView:
         launcher=Launcher.SHELL,
         argv=tuple(each.text for each in whole),
         assignments=outer,
-        gpus_wanted=wish.count,
-        gpu_indices_wanted=wish.indices or None,
+        gpus_wanted=request.count,
+        gpu_indices_wanted=request.indices or None,
         script_path=_script_path(single) if single else None,
-        script_args=tuple(each.text for each in single.given.arguments) if single else (),
+        script_args=tuple(each.text for each in single.parsed.arguments) if single else (),
         is_shell=True,
         warnings=(*text.warnings, *found.warnings),
         text=shown,
-        parts=Parts(
+        parts=CallParts(
             calls=tuple(found.calls),
             source=text.source,
             shell=shell,
@@ -252,17 +253,15 @@ def _read_shell(text: _Text) -> CommandView:
     )
 
 
-def _survey(text: _Text, outer: dict[str, str]) -> Survey:
+def _scan(text: _Text, outer: dict[str, str]) -> ScriptScan:
     if len(text.source) > _LONGEST_SCRIPT:
-        # Reading takes some microseconds a character, and a server has others to serve.
-        return Survey(warnings=["Berth does not look into so long a script, it runs as it is."])
+        # FlagReading takes microseconds per character, in which the server answers nobody else.
+        return ScriptScan(warnings=["The script is too long for Berth to read; it runs unchanged."])
     try:
         split(text.source)
     except CommandError as error:
         if not text.lenient:
             raise
-        # bash knows more than we do: extended globs, case patterns, arithmetic.
-        return Survey(
-            warnings=[f"Berth cannot look into this script ({error}) and runs it as it is."]
-        )
-    return survey(text.source, outer)
+        # bash knows more than this reader: extended globs, case patterns, arithmetic.
+        return ScriptScan(warnings=[f"Berth cannot read this script ({error}); it runs unchanged."])
+    return scan_script(text.source, outer)

@@ -1,4 +1,4 @@
-"""Which launcher a simple command is, and its parts."""
+"""Recognition of launchers: the launcher of a simple command, and its parts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from berth.commands import accelerate, deepspeed, torchrun
-from berth.commands.call import Call, Reading
-from berth.commands.options import Given, Options
+from berth.commands.call import Call, FlagReading
+from berth.commands.options import Options, ParsedArgs
 from berth.commands.python import BARE
 from berth.commands.words import Word
 from berth.commands.wrappers import Peeled, peel, program_name
 from berth.protocol.states import Launcher
 
 BUNDLED = "train_deepspeed.py"
-"""Name of the script that Berth brings along."""
+"""Name of the training script that ships with Berth."""
 
 _PYTHON = re.compile(r"python(?:\d+(?:\.\d+)*)?t?")
 _PYTHON_VALUED = frozenset({"-W", "-X", "--check-hash-based-pycs"})
@@ -27,10 +27,10 @@ _DEEPSPEED = frozenset({"deepspeed", "deepspeed.pt", "ds"})
 _SHARED_BIN = re.compile(r"(?:/usr|/usr/local|.*/\.local)/bin")
 _ELSEWHERE = {
     "sudo": "`sudo` drops the variables that keep a job to its GPUs; leave it out.",
-    "srun": "`srun` asks Slurm for GPUs of its own; leave it out, Berth starts the job itself.",
+    "srun": "`srun` asks Slurm for GPUs; leave it out, because Berth starts the job itself.",
     "sbatch": "`sbatch` hands the job to Slurm; submit the script itself to Berth.",
-    "mpirun": "Berth does not change what `mpirun` starts; prefer torchrun or deepspeed.",
-    "mpiexec": "Berth does not change what `mpiexec` starts; prefer torchrun or deepspeed.",
+    "mpirun": "Berth cannot adjust commands that `mpirun` starts; prefer torchrun or deepspeed.",
+    "mpiexec": "Berth cannot adjust commands that `mpiexec` starts; prefer torchrun or deepspeed.",
     "docker": "Berth cannot choose the GPUs of a container; give it "
     '`--gpus "device=$BERTH_GPU_UUIDS"` yourself.',
     "tmux": "Leave `tmux` out: Berth keeps the job running when you log out.",
@@ -49,7 +49,7 @@ _NEEDS_LAUNCH = frozenset({"accelerate", "accelerate.commands.accelerate_cli"})
 
 @dataclass(frozen=True)
 class Recognised:
-    """A call with what is to be said about its program."""
+    """A call with the warnings about its program."""
 
     call: Call
     warnings: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
             assignments=tuple(peeled.assignments),
             wrapper=tuple(peeled.wrapper),
             program=(program,),
-            given=Given((), None, tuple(rest)),
+            parsed=ParsedArgs((), None, tuple(rest)),
         )
     else:
         call = _launcher(peeled, (program,), rest, inner or _sibling(program.text))
@@ -89,14 +89,14 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
     return Recognised(replace(call, nohup=peeled.nohup is not None))
 
 
-def look(call: Call) -> Reading:
-    """What the launcher's own flags say; raises CommandError for what cannot run here."""
-    looks = {
-        Launcher.DEEPSPEED: deepspeed.look,
-        Launcher.ACCELERATE: accelerate.look,
-        Launcher.TORCHRUN: torchrun.look,
+def read_flags(call: Call) -> FlagReading:
+    """Read the launcher's own flags. Raises CommandError for a call that cannot run here."""
+    readers = {
+        Launcher.DEEPSPEED: deepspeed.read_flags,
+        Launcher.ACCELERATE: accelerate.read_flags,
+        Launcher.TORCHRUN: torchrun.read_flags,
     }
-    return looks[call.launcher](call) if call.launcher in looks else Reading()
+    return readers[call.launcher](call) if call.launcher in readers else FlagReading()
 
 
 def _other(peeled: Peeled) -> Call:
@@ -135,7 +135,7 @@ def _launcher(
         program=program,
         interpreter=interpreter,
         interpreter_options=options,
-        given=table.take_apart(rest),
+        parsed=table.parse(rest),
     )
 
 
@@ -166,12 +166,12 @@ def _python(
         program=(program,),
         interpreter=interpreter,
         interpreter_options=tuple(options),
-        given=Given((), None, tuple(rest)) if flagged else _script(rest),
+        parsed=ParsedArgs((), None, tuple(rest)) if flagged else _script(rest),
     )
 
 
-def _script(rest: list[Word]) -> Given:
-    return Given((), rest[0] if rest else None, tuple(rest[1:]))
+def _script(rest: list[Word]) -> ParsedArgs:
+    return ParsedArgs((), rest[0] if rest else None, tuple(rest[1:]))
 
 
 def _module(
@@ -204,7 +204,7 @@ def _module(
         interpreter=interpreter,
         interpreter_options=tuple(extra),
         module=module,
-        given=_table(launcher, module).take_apart(arguments),
+        parsed=_table(launcher, module).parse(arguments),
     )
 
 

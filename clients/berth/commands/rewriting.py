@@ -1,11 +1,11 @@
-"""`rewrite`: the same command, kept to its lease."""
+"""Rewriter of commands: `rewrite` confines a command to its lease."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from berth.commands import accelerate, cards, deepspeed, masking, python, torchrun
-from berth.commands.call import Call, Parts, Share
+from berth.commands import accelerate, deepspeed, gpu_request, masking, python, torchrun
+from berth.commands.call import Call, CallParts, LeaseSlice
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
 from berth.commands.recognise import BUNDLED
@@ -27,12 +27,12 @@ _OWNED_PREFIXES = ("PET_", "BERTH_")
 
 def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten:
     """
-    Make a command safe for its lease, and list every change.
+    Confine a command to its lease, and list every change.
 
     Raises CommandError when the lease cannot serve the command (deepspeed without a GPU).
     """
-    parts = view.parts or read(list(view.argv)).parts or Parts()
-    share = Share(
+    parts = view.parts or read(list(view.argv)).parts or CallParts()
+    leased = LeaseSlice(
         visible=lease.visible,
         indices=lease.indices,
         port=lease.port,
@@ -42,14 +42,14 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         changes=list(parts.changes),
     )
     if parts.source is None:
-        argv, text = _plain(parts.calls[0], share, runtime), None
+        argv, text = _plain(parts.calls[0], leased, runtime), None
     else:
-        text = _spliced(parts, share, runtime, sole=view.script_path is not None)
+        text = _spliced(parts, leased, runtime, sole=view.script_path is not None)
         argv = [*parts.shell, word(text), *parts.shell_arguments]
-    own = _own_environment(parts.assignments, share)
+    own = _own_environment(parts.assignments, leased)
     unseen = text is not None or view.launcher not in _REWRITERS
-    env = own | _environment(share, unseen=unseen)
-    shown = [assignment("CUDA_VISIBLE_DEVICES", cards.joined(lease.visible))]
+    env = own | _environment(leased, unseen=unseen)
+    shown = [assignment("CUDA_VISIBLE_DEVICES", gpu_request.joined(lease.visible))]
     shown += [assignment(name, value) for name, value in own.items()]
     after = masking.line([*shown, *(argv if text is None else parts.shell)])
     if text is not None:
@@ -58,7 +58,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
     return Rewritten(
         argv=tuple(each.text for each in argv),
         env=env,
-        changes=tuple(share.changes),
+        changes=tuple(leased.changes),
         before=view.text,
         after=after,
         launcher=view.launcher,
@@ -66,7 +66,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
     )
 
 
-def _environment(share: Share, *, unseen: bool) -> dict[str, str]:
+def _environment(leased: LeaseSlice, *, unseen: bool) -> dict[str, str]:
     """
     Keep launchers to the lease where their command line cannot.
 
@@ -75,72 +75,74 @@ def _environment(share: Share, *, unseen: bool) -> dict[str, str]:
     """
     env = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": cards.joined(share.visible),
-        "PET_STANDALONE": "1" if unseen or share.port is None else "0",
+        "CUDA_VISIBLE_DEVICES": gpu_request.joined(leased.visible),
+        "PET_STANDALONE": "1" if unseen or leased.port is None else "0",
         "PET_NNODES": "1:1",
         "PET_NODE_RANK": "0",
         "PET_MASTER_ADDR": "127.0.0.1",
         "PET_RDZV_ENDPOINT": "",
         "PET_RDZV_BACKEND": "static",
     }
-    if share.port is not None:
+    if leased.port is not None:
         env |= {
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(share.port),
-            "PET_MASTER_PORT": str(share.port),
+            "MASTER_PORT": str(leased.port),
+            "PET_MASTER_PORT": str(leased.port),
         }
     return env
 
 
-def _own_environment(assignments: tuple[Word, ...], share: Share) -> dict[str, str]:
+def _own_environment(assignments: tuple[Word, ...], leased: LeaseSlice) -> dict[str, str]:
     """The command's own assignments without those that Berth decides."""
     own: dict[str, str] = {}
     for each in assignments:
         name, value = name_and_value(each)
         if _owned(name):
-            share.note(each.raw, _became(name, share), _why(name, share))
+            leased.note(each.raw, _became(name, leased), _why(name, leased))
         else:
             own[name] = value
     return own
 
 
-def _plain(call: Call, share: Share, runtime: Runtime) -> list[Word]:
-    _note_nohup(call, share)
-    return [*call.wrapper, *_program(call, share, runtime)]
+def _plain(call: Call, leased: LeaseSlice, runtime: Runtime) -> list[Word]:
+    _note_nohup(call, leased)
+    return [*call.wrapper, *_program(call, leased, runtime)]
 
 
-def _note_nohup(call: Call, share: Share) -> None:
+def _note_nohup(call: Call, leased: LeaseSlice) -> None:
     if call.nohup:
-        share.note("nohup", "", "Berth keeps the job running when you log out.")
+        leased.note("nohup", "", "Berth keeps the job running when you log out.")
 
 
-def _program(call: Call, share: Share, runtime: Runtime, *, sole: bool = True) -> list[Word]:
+def _program(call: Call, leased: LeaseSlice, runtime: Runtime, *, sole: bool = True) -> list[Word]:
     rewriter = _REWRITERS.get(call.launcher)
     if rewriter is None:
-        return [*call.program, *call.given.arguments]
-    given = call.given
-    script = given.script
+        return [*call.program, *call.parsed.arguments]
+    parsed = call.parsed
+    script = parsed.script
     bundled = runtime.bundled_trainer
     if script and sole and bundled and not runtime.script_exists and not call.runs_module:
         name = program_name(script)
         if name == BUNDLED:
-            share.note(
+            leased.note(
                 script.raw,
                 bundled,
-                "There is no such file in the job's folder; Berth's bundled trainer runs instead.",
+                "The job's folder has no such file; Berth's bundled trainer runs instead.",
             )
             script = word(bundled)
-    arguments = python.rewrite_arguments(given.arguments, share)
-    return rewriter(replace(call, given=replace(given, script=script, arguments=arguments)), share)
+    arguments = python.rewrite_arguments(parsed.arguments, leased)
+    return rewriter(
+        replace(call, parsed=replace(parsed, script=script, arguments=arguments)), leased
+    )
 
 
-def _spliced(parts: Parts, share: Share, runtime: Runtime, *, sole: bool) -> str:
+def _spliced(parts: CallParts, leased: LeaseSlice, runtime: Runtime, *, sole: bool) -> str:
     """The shell text with its calls rewritten where they stand."""
     text = parts.source or ""
     pieces: list[str] = []
     at = 0
     for call in parts.calls:
-        part = _part_of(call, parts.named, share)
+        part = _part_of(call, parts.named, leased)
         words = _shell_words(call, part, runtime, sole=sole)
         pieces.append(text[at : call.start])
         if words is None:
@@ -155,64 +157,66 @@ def _inner(call: Call) -> list[str]:
     return [call.redirects] if call.redirects else []
 
 
-def _part_of(call: Call, named: tuple[int, ...], share: Share) -> Share:
-    """The cards of one call where a text deals out several sets of cards to its calls."""
+def _part_of(call: Call, named: tuple[int, ...], leased: LeaseSlice) -> LeaseSlice:
+    """Return the GPUs of one call where a text names several sets of GPUs."""
     wanted = call.indices
-    if not wanted or set(wanted) == set(named) or not share.visible:
-        return share
-    places = sorted({named.index(each) % len(share.visible) for each in wanted if each in named})
+    if not wanted or set(wanted) == set(named) or not leased.visible:
+        return leased
+    places = sorted({named.index(each) % len(leased.visible) for each in wanted if each in named})
     return replace(
-        share,
-        visible=tuple(share.visible[place] for place in places),
-        indices=tuple(share.indices[place] for place in places),
+        leased,
+        visible=tuple(leased.visible[place] for place in places),
+        indices=tuple(leased.indices[place] for place in places),
     )
 
 
-def _shell_words(call: Call, share: Share, runtime: Runtime, *, sole: bool) -> list[Word] | None:
+def _shell_words(
+    call: Call, leased: LeaseSlice, runtime: Runtime, *, sole: bool
+) -> list[Word] | None:
     """The words of one call in a shell text, or None when they stay as they are."""
     name = call.program[0].text if call.program else ""
     if name in {"export", "declare", "typeset", "local", "readonly", "unset"}:
-        return _declared(call, name, share)
-    assigned = _assigned(list(call.assignments), share)
+        return _declared(call, name, leased)
+    assigned = _assigned(list(call.assignments), leased)
     if call.launcher not in _REWRITERS:
         if assigned == list(call.assignments) and not call.nohup:
             return None
-        words = [*assigned, *call.wrapper, *call.program, *call.given.arguments]
-        _note_nohup(call, share)
+        words = [*assigned, *call.wrapper, *call.program, *call.parsed.arguments]
+        _note_nohup(call, leased)
         return words or [word(":")]
-    _note_nohup(call, share)
-    return [*assigned, *call.wrapper, *_program(call, share, runtime, sole=sole)]
+    _note_nohup(call, leased)
+    return [*assigned, *call.wrapper, *_program(call, leased, runtime, sole=sole)]
 
 
-def _declared(call: Call, name: str, share: Share) -> list[Word] | None:
+def _declared(call: Call, name: str, leased: LeaseSlice) -> list[Word] | None:
     """`export CUDA_VISIBLE_DEVICES=4,5` and `unset CUDA_VISIBLE_DEVICES`."""
     operands = list(call.program[1:])
     if name == "unset":
         kept = [each for each in operands if not _owned(each.text)]
         for each in operands:
             if each not in kept:
-                share.note(f"unset {each.raw}", "", _why(each.text, share))
+                leased.note(f"unset {each.raw}", "", _why(each.text, leased))
     else:
-        kept = _assigned(operands, share)
+        kept = _assigned(operands, leased)
     if kept == operands:
         return None
     return [*call.assignments, call.program[0], *kept] if kept else [word(":")]
 
 
-def _assigned(words: list[Word], share: Share) -> list[Word]:
+def _assigned(words: list[Word], leased: LeaseSlice) -> list[Word]:
     kept: list[Word] = []
     for each in words:
         name, _ = name_and_value(each)
         if not is_assignment(each) or not _owned(name):
             kept.append(each)
             continue
-        counts_from_0 = share.visible == tuple(range(len(share.visible)))
+        counts_from_0 = leased.visible == tuple(range(len(leased.visible)))
         if name == "CUDA_VISIBLE_DEVICES" and not each.literal and counts_from_0:
             # `for i in 0 1 2 3; do CUDA_VISIBLE_DEVICES=$i …`: right inside a fence.
             kept.append(each)
             continue
-        became = _became(name, share)
-        share.note(each.raw, became, _why(name, share))
+        became = _became(name, leased)
+        leased.note(each.raw, became, _why(name, leased))
         if became:
             kept.append(assignment(*became.split("=", 1)))
     return kept
@@ -222,21 +226,21 @@ def _owned(name: str) -> bool:
     return name in _OWNED or name.startswith(_OWNED_PREFIXES)
 
 
-def _became(name: str, share: Share) -> str:
+def _became(name: str, leased: LeaseSlice) -> str:
     if name == "CUDA_VISIBLE_DEVICES":
-        return f"{name}={cards.joined(share.visible)}"
+        return f"{name}={gpu_request.joined(leased.visible)}"
     if name == "CUDA_DEVICE_ORDER":
         return f"{name}=PCI_BUS_ID"
     if name == "MASTER_ADDR":
         return f"{name}=127.0.0.1"
-    if name == "MASTER_PORT" and share.port is not None:
-        return f"{name}={share.port}"
+    if name == "MASTER_PORT" and leased.port is not None:
+        return f"{name}={leased.port}"
     return ""
 
 
-def _why(name: str, share: Share) -> str:
+def _why(name: str, leased: LeaseSlice) -> str:
     if name == "CUDA_VISIBLE_DEVICES":
-        return f"The job was given {share.cards}."
+        return f"The job was given {leased.gpu_names}."
     if name == "CUDA_DEVICE_ORDER":
         return "Berth counts GPUs in the order of the PCI bus, as nvidia-smi does."
     if name.startswith("MASTER_"):

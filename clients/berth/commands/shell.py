@@ -1,5 +1,5 @@
 """
-Shell text: lines with pipes, &&, redirections or expansions, and whole scripts.
+Scan of shell text: lines with pipes, &&, redirections or expansions, and whole scripts.
 
 The text keeps its meaning. Launcher calls in it that can be read are rewritten where they
 stand; what cannot be read is left alone and kept in bounds by the environment.
@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from berth.commands import cards
+from berth.commands import gpu_request
 from berth.commands.call import Call
-from berth.commands.cards import Wish
-from berth.commands.model import CommandError
-from berth.commands.recognise import look, recognise
-from berth.commands.wishes import RANKED, decide
+from berth.commands.errors import CommandError
+from berth.commands.gpu_count import RANKED, decide
+from berth.commands.gpu_request import GpuRequest
+from berth.commands.recognise import read_flags, recognise
 from berth.commands.words import Segment, Word, split
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
 from berth.protocol.states import Launcher
@@ -41,12 +41,12 @@ _PLAIN_VALUE = re.compile(r"[\w.,:/@%+=-]*")
 
 
 @dataclass
-class Survey:
-    """What a shell text holds."""
+class ScriptScan:
+    """The launcher calls, requests and warnings found in a shell text."""
 
     calls: list[Call] = field(default_factory=list[Call])
     """Everything in it that may have to be changed, in order."""
-    wishes: list[Wish] = field(default_factory=list[Wish])
+    requests: list[GpuRequest] = field(default_factory=list[GpuRequest])
     warnings: list[str] = field(default_factory=list[str])
     moved: bool = False
     """Whether a `cd` stands before the first launcher."""
@@ -60,35 +60,35 @@ class Survey:
 
     @property
     def named(self) -> tuple[int, ...]:
-        """All cards that the text names."""
-        found = {index for wish in self.wishes for index in wish.indices or ()}
+        """Every GPU that the text names."""
+        found = {index for request in self.requests for index in request.indices or ()}
         return tuple(sorted(found))
 
     @property
-    def wish(self) -> Wish:
-        """What the whole text asks for: the most that one call does, and every card named."""
-        counts = [wish.count for wish in self.wishes if wish.count is not None]
+    def request(self) -> GpuRequest:
+        """The GPUs that the whole text asks for: the most of any one call, and at least every GPU named."""
+        counts = [request.count for request in self.requests if request.count is not None]
         if not counts:
-            return Wish()
+            return GpuRequest()
         most = max(*counts, len(self.named))
-        return Wish(most, self.named if len(self.named) == most else None)
+        return GpuRequest(most, self.named if len(self.named) == most else None)
 
     def warn(self, sentence: str) -> None:
-        """Say something once."""
+        """Add a warning unless it is there already."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
 
-def survey(source: str, outer: Mapping[str, str]) -> Survey:
+def scan_script(source: str, outer: Mapping[str, str]) -> ScriptScan:
     """
-    Look through a shell text; `outer` holds what is assigned before the shell.
+    Scan a shell text; `outer` holds the variables assigned before the shell.
 
     Raises CommandError for text that is never closed and for calls that cannot run here.
     """
-    found = Survey()
+    found = ScriptScan()
     segments = split(source)
     variables = dict(outer)
-    exported = _visible(variables, Wish())
+    exported = _visible(variables, GpuRequest())
     activated = False
     for at, segment in enumerate(segments):
         words = _command_words(segment)
@@ -105,9 +105,9 @@ def survey(source: str, outer: Mapping[str, str]) -> Survey:
             exported = _visible(variables, exported)
             named = {name_and_value(each)[0] for each in resolved if is_assignment(each)}
             activated = activated or "PATH" in named
-            said = exported if "CUDA_VISIBLE_DEVICES" in named else Wish()
+            said = exported if "CUDA_VISIBLE_DEVICES" in named else GpuRequest()
             found.calls.append(replace(call, indices=said.indices))
-            found.wishes.append(said)
+            found.requests.append(said)
             continue
         activated = activated or name in _ACTIVATES
         if name in {"cd", "pushd"} and not found.starting:
@@ -118,37 +118,37 @@ def survey(source: str, outer: Mapping[str, str]) -> Survey:
     return found
 
 
-def _take(found: Survey, call: Call, exported: Wish) -> None:
+def _take(found: ScriptScan, call: Call, exported: GpuRequest) -> None:
     inline = dict(name_and_value(each) for each in call.assignments if each.literal)
     if call.launcher not in RANKED | {Launcher.PYTHON}:
         if call.launcher is Launcher.SHELL:
             found.warn(opaque(call))
-        said = _visible(inline, Wish())
-        found.wishes.append(said)
+        said = _visible(inline, GpuRequest())
+        found.requests.append(said)
         found.calls.append(replace(call, indices=said.indices))
         return
     refuse_dashes(call)
-    reading = look(call)
-    wish, warnings = decide(call, reading.wish, _visible(inline, exported))
+    reading = read_flags(call)
+    request, warnings = decide(call, reading.request, _visible(inline, exported))
     for sentence in (*reading.warnings, *warnings, *_opaque_options(call)):
         found.warn(sentence)
-    found.wishes.append(wish)
-    found.calls.append(replace(call, indices=wish.indices))
+    found.requests.append(request)
+    found.calls.append(replace(call, indices=request.indices))
 
 
 def opaque(call: Call) -> str:
     """The warning for a shell script in a file."""
-    files = [each.text for each in call.given.arguments if not each.startswith("-")]
+    files = [each.text for each in call.parsed.arguments if not each.startswith("-")]
     name = files[0] if files else call.program[-1].text
     return (
-        f"Berth does not look into {name}: inside it deepspeed flags such as --num_gpus and "
-        "--master_port stay as they are; submit the launcher's line itself to be safe."
+        f"Berth does not read {name}: deepspeed flags in it, such as --num_gpus and "
+        "--master_port, stay unchanged; submit the launcher's own command line to have them set."
     )
 
 
 def refuse_dashes(call: Call) -> None:
-    """Refuse options whose dash was made typographic by a chat or a word processor."""
-    script = call.given.script
+    """Refuse options with a typographic dash, as chats and word processors write them."""
+    script = call.parsed.script
     if script and script.text[:1] in {"–", "—", "−"}:  # noqa: RUF001 - those dashes are meant
         raise CommandError(
             f"{script.text} begins with a typographic dash; write it with two hyphens, "
@@ -158,29 +158,29 @@ def refuse_dashes(call: Call) -> None:
 
 def _opaque_options(call: Call) -> list[str]:
     return [
-        f"Berth cannot see which options {flag.words[0].raw} holds; write them out, so that "
-        "cards and port can be set."
+        f"Berth cannot see which options {flag.words[0].raw} holds; write them out so that "
+        "GPUs and port can be set."
         for flag in call.flags
         if not flag.known and not flag.words[0].literal
     ]
 
 
-def _about_place(found: Survey, call: Call, segments: list[Segment], at: int) -> None:
+def _about_place(found: ScriptScan, call: Call, segments: list[Segment], at: int) -> None:
     if call.launcher not in RANKED | {Launcher.PYTHON}:
         return
     segment = segments[at]
     for redirect in segment.redirects:
         if redirect.keeps_output and redirect.target != "/dev/null":
             found.warn(
-                f"The output goes into {redirect.target}, so Berth's own log stays empty; "
-                f"leave `{redirect.raw}` out to follow it with `berth logs -f`."
+                f"The output goes to {redirect.target}, so the job's log stays empty; "
+                f"remove `{redirect.raw}` to follow it with `berth logs -f`."
             )
     following = segments[at + 1] if at + 1 < len(segments) else None
     if segment.operator in {"|", "|&"} and following and following.words:
         found.piped_to_tee |= following.words[0].text == "tee"
 
 
-def _about_all(found: Survey, segments: list[Segment]) -> None:
+def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
     ranked = [call for call in found.calls if call.launcher in RANKED]
     if len(ranked) > 1 and any(call.background for call in ranked):
         found.warn(
@@ -190,8 +190,8 @@ def _about_all(found: Survey, segments: list[Segment]) -> None:
     waits = any(segment.words and segment.words[0].text == "wait" for segment in segments)
     if not waits and any(call.background for call in found.starting):
         found.warn(
-            "It leaves a run in the background and Berth ends the job with its shell; "
-            "take out the `&` or end with `wait`."
+            "It leaves a run in the background, and the job ends when its shell ends; "
+            "remove the `&` or end with `wait`."
         )
 
 
@@ -240,8 +240,8 @@ def _learn(words: list[Word], variables: dict[str, str]) -> None:
                 variables.pop(name, None)
 
 
-def _visible(variables: Mapping[str, str], otherwise: Wish) -> Wish:
+def _visible(variables: Mapping[str, str], otherwise: GpuRequest) -> GpuRequest:
     value = variables.get("CUDA_VISIBLE_DEVICES")
     if value is None:
         return otherwise
-    return cards.visible_devices(value, f"CUDA_VISIBLE_DEVICES={value}")
+    return gpu_request.visible_devices(value, f"CUDA_VISIBLE_DEVICES={value}")

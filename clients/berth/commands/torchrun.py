@@ -1,16 +1,16 @@
 """
-`torchrun …` and `python -m torch.distributed.run|launch …`.
+The torchrun launcher, `torchrun …` and `python -m torch.distributed.run|launch …`.
 
 Static rendezvous on the leased port: the agent itself binds it and the ranks use the agent's
-store, in every torch from 2.0 to 2.13. A c10d rendezvous would join a stranger's store when
+store, in every torch from 2.0 to 2.13. A c10d rendezvous would join another job's store when
 the port is taken; static fails instead.
 """
 
 from __future__ import annotations
 
-from berth.commands import cards
-from berth.commands.call import Call, Reading, Share
-from berth.commands.model import CommandError
+from berth.commands import gpu_request
+from berth.commands.call import Call, FlagReading, LeaseSlice
+from berth.commands.errors import CommandError
 from berth.commands.options import Options
 from berth.commands.words import Word, word
 
@@ -58,7 +58,7 @@ OPTIONS = Options(
     short={"m": "module", "r": "redirects", "t": "tee", "h": "help"},
 )
 
-_MEETING_FLAGS = frozenset(
+_RENDEZVOUS_FLAGS = frozenset(
     {
         "standalone",
         "rdzv_backend",
@@ -71,31 +71,31 @@ _MEETING_FLAGS = frozenset(
 )
 
 
-def look(call: Call) -> Reading:
-    """Say how many ranks the call asks for; refuse what needs more than this box."""
-    given = call.given
-    nodes = given.last("nnodes")
+def read_flags(call: Call) -> FlagReading:
+    """Read how many ranks the call asks for; refuse a call that needs other machines."""
+    parsed = call.parsed
+    nodes = parsed.last("nnodes")
     if nodes and nodes.value and _most_nodes(nodes.value.text) > 1:
         raise CommandError(
-            f"{nodes.shown} asks for several machines and Berth runs on this box only; leave it out."
+            f"{nodes.shown} asks for several machines, but Berth runs on this box only; leave it out."
         )
-    rank = given.last("node_rank")
+    rank = parsed.last("node_rank")
     if rank and rank.value and rank.value.text.isdecimal() and int(rank.value.text[:9]) > 0:
         raise CommandError(
-            f"{rank.shown} is for runs over several machines and Berth runs on this box only; "
+            f"{rank.shown} is for runs over several machines, but Berth runs on this box only; "
             "leave it out."
         )
-    if given.has("help"):
-        return Reading()
-    if given.script is None:
+    if parsed.has("help"):
+        return FlagReading()
+    if parsed.script is None:
         raise CommandError(
             "The torchrun command names no script; write it after the options, "
             "like torchrun --nproc-per-node=4 train.py."
         )
-    ranks = given.last("nproc_per_node")
+    ranks = parsed.last("nproc_per_node")
     if ranks and ranks.value:
-        return Reading(wish=cards.count(ranks.value.text, ranks.shown))
-    return Reading()
+        return FlagReading(request=gpu_request.count(ranks.value.text, ranks.shown))
+    return FlagReading()
 
 
 def _most_nodes(text: str) -> int:
@@ -103,52 +103,52 @@ def _most_nodes(text: str) -> int:
     return max((int(part[:9]) for part in parts if part.isdecimal()), default=1)
 
 
-def rewrite(call: Call, share: Share) -> list[Word]:
-    """Start one rank per leased card, meeting on the leased port."""
-    python = call.interpreter or share.python
+def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+    """Start one rank per leased GPU, with rendezvous on the leased port."""
+    python = call.interpreter or leased.python
     module = call.module or "torch.distributed.run"
     out = [word(python), *call.interpreter_options, word("-m"), word(module)]
     if call.module is None:
-        share.note(
+        leased.note(
             " ".join(part.raw for part in call.program),
             f"{python} -m {module}",
             "The same launcher, run by the interpreter of the job's environment.",
         )
-    if not call.given.has("help"):
-        out.extend(_ranks(call, share))
-    dropped = _MEETING_FLAGS | {"nproc_per_node"}
+    if not call.parsed.has("help"):
+        out.extend(_ranks(call, leased))
+    dropped = _RENDEZVOUS_FLAGS | {"nproc_per_node"}
     for flag in call.flags:
         if flag.name not in dropped:
             out.extend(flag.words)
-    script = call.given.script
-    return [*out, *([script] if script else []), *call.given.arguments]
+    script = call.parsed.script
+    return [*out, *([script] if script else []), *call.parsed.arguments]
 
 
-def _ranks(call: Call, share: Share) -> list[Word]:
-    said = call.given.last("nproc_per_node")
-    asked = cards.count(said.value.text, "").count if said and said.value else None
-    number = len(share.visible) or asked or 1
+def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
+    said = call.parsed.last("nproc_per_node")
+    asked = gpu_request.count(said.value.text, "").count if said and said.value else None
+    number = len(leased.visible) or asked or 1
     became = f"--nproc-per-node={number}"
     if not (said and asked == number):
-        share.note(
+        leased.note(
             said.shown if said else "",
             became,
-            f"One rank for each GPU that the job was given ({share.cards}).",
+            f"One rank for each GPU that the job was given ({leased.gpu_names}).",
         )
-    if share.port is None:
-        meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    if leased.port is None:
+        rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     else:
-        meeting = [
+        rendezvous = [
             "--rdzv-backend=static",
             "--master-addr=127.0.0.1",
-            f"--master-port={share.port}",
+            f"--master-port={leased.port}",
         ]
-    whole = ["--nnodes=1", "--node-rank=0", *meeting]
-    written = [flag.shown for flag in call.flags if flag.name in _MEETING_FLAGS]
+    whole = ["--nnodes=1", "--node-rank=0", *rendezvous]
+    written = [flag.shown for flag in call.flags if flag.name in _RENDEZVOUS_FLAGS]
     if written != whole:
-        share.note(
+        leased.note(
             " ".join(written),
-            " ".join(meeting),
-            "The ranks meet on this box, on a port that no other job has.",
+            " ".join(rendezvous),
+            "Rendezvous on this box, on a port that no other job has.",
         )
     return [word(became), *map(word, whole)]

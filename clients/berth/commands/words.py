@@ -1,4 +1,4 @@
-"""Words of a shell text, with the place each one stands at, read as bash reads them."""
+"""Tokenizer of shell text: words with their positions, as bash reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-from berth.commands.model import CommandError
+from berth.commands.errors import CommandError
 from berth.commands.quoting import skip_quoted, unquote
 
 _BLANK = " \t"

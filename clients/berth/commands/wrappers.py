@@ -1,4 +1,4 @@
-"""Programs that start another program: `nohup`, `nice -n 5`, `conda run -n twin`, `env A=B`."""
+"""Wrapper programs, which start another program: `nohup`, `nice -n 5`, `conda run -n twin`, `env A=B`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from berth.commands.model import CommandError
+from berth.commands.errors import CommandError
 from berth.commands.words import Word
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -90,8 +90,8 @@ def peel(words: Sequence[Word]) -> Peeled:
     """
     Take assignments and wrappers off a simple command.
 
-    `nohup` is taken off for good. Raises CommandError for `env -i`, which would clear what
-    keeps the job to its GPUs.
+    `nohup` is taken off for good. Raises CommandError for `env -i`, which would clear the
+    variables that keep the job to its GPUs.
     """
     peeled = Peeled([], [], list(words))
     while peeled.rest:

@@ -1,4 +1,4 @@
-"""GPU counts and lists as users write them: `4,5`, `localhost:4,5`, `GPU-uuid`, `gpu`."""
+"""GPU requests: the counts and lists that users write, `4,5`, `localhost:4,5`, `GPU-uuid`, `gpu`."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
-from berth.commands.model import CommandError
+from berth.commands.errors import CommandError
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What one flag or variable asks for."""
+class GpuRequest:
+    """The GPUs that one flag or variable asks for."""
 
     count: int | None = None
     indices: tuple[int, ...] | None = None
     said: str = ""
-    """Where it was said, as the user wrote it."""
+    """The flag or variable, as the user wrote it."""
 
 
-def visible_devices(value: str, said: str) -> Wish:
+def visible_devices(value: str, said: str) -> GpuRequest:
     """Read CUDA_VISIBLE_DEVICES: indices, UUIDs or MIG names; empty or -1 means none."""
     names = [name.strip() for name in value.split(",") if name.strip()]
     if value.strip() == "-1" or not names:
-        return Wish(0, (), said)
+        return GpuRequest(0, (), said)
     if all(name.isdecimal() for name in names):
         indices = tuple(dict.fromkeys(_index(name) for name in names))
-        return Wish(len(indices), indices, said)
+        return GpuRequest(len(indices), indices, said)
     if all(name.startswith(("GPU-", "MIG-")) for name in names):
-        return Wish(len(set(names)), None, said)
-    return Wish(None, None, said)
+        return GpuRequest(len(set(names)), None, said)
+    return GpuRequest(None, None, said)
 
 
-def index_list(value: str, said: str) -> Wish:
+def index_list(value: str, said: str) -> GpuRequest:
     """Read a plain list, `4,5`; anything else (`all`, `auto`, a variable) says nothing."""
     names = [name.strip() for name in value.replace(" ", ",").split(",") if name.strip()]
     if names and all(name.isdecimal() for name in names):
         indices = tuple(dict.fromkeys(_index(name) for name in names))
-        return Wish(len(indices), indices, said)
-    return Wish(None, None, said)
+        return GpuRequest(len(indices), indices, said)
+    return GpuRequest(None, None, said)
 
 
-def count(value: str, said: str) -> Wish:
+def count(value: str, said: str) -> GpuRequest:
     """Read a number; anything else (`gpu`, `auto`, -1, a variable) says nothing."""
     text = value.strip()
     if text.isdecimal() and 0 < _index(text) <= 1024:
-        return Wish(_index(text), None, said)
-    return Wish(None, None, said)
+        return GpuRequest(_index(text), None, said)
+    return GpuRequest(None, None, said)
 
 
-def inclusion(value: str, said: str) -> Wish:
+def inclusion(value: str, said: str) -> GpuRequest:
     """
     Read deepspeed's `--include localhost:4,5`.
 
@@ -59,42 +59,42 @@ def inclusion(value: str, said: str) -> Wish:
     """
     if "@" in value:
         raise CommandError(
-            f"{said} names several machines and Berth runs on this box only; "
-            "write the cards as localhost:0,1."
+            f"{said} names several machines, but Berth runs on this box only; "
+            "write the GPUs as localhost:0,1."
         )
     host, colon, slots = value.partition(":")
     if host.strip() not in {"localhost", "127.0.0.1"}:
         raise CommandError(
-            f"{said} names the machine {host!r} and Berth runs on this box only; "
+            f"{said} names the machine {host!r}, but Berth runs on this box only; "
             "write localhost instead."
         )
     if not colon:
-        return Wish(None, None, said)
-    wish = index_list(slots, said)
-    if wish.count is None:
+        return GpuRequest(None, None, said)
+    request = index_list(slots, said)
+    if request.count is None:
         raise CommandError(
-            f"{said} is not a list of cards; write them with commas, localhost:4,5,6,7."
+            f"{said} is not a list of GPUs; write it with commas, localhost:4,5,6,7."
         )
-    return wish
+    return request
 
 
-def world_info(value: str, said: str) -> Wish:
+def world_info(value: str, said: str) -> GpuRequest:
     """Read the --world_info of `deepspeed.launcher.launch`; unreadable says nothing."""
     try:
         decoded: object = json.loads(base64.urlsafe_b64decode(value))
     except (ValueError, binascii.Error, RecursionError):
-        return Wish(None, None, said)
+        return GpuRequest(None, None, said)
     if not isinstance(decoded, dict):
-        return Wish(None, None, said)
+        return GpuRequest(None, None, said)
     hosts = list(cast("dict[str, object]", decoded).values())
-    cards: object = hosts[0] if len(hosts) == 1 else None
-    if not isinstance(cards, list):
-        return Wish(None, None, said)
-    return index_list(",".join(str(card) for card in cast("list[object]", cards)), said)
+    slots: object = hosts[0] if len(hosts) == 1 else None
+    if not isinstance(slots, list):
+        return GpuRequest(None, None, said)
+    return index_list(",".join(str(slot) for slot in cast("list[object]", slots)), said)
 
 
 def encode_world_info(visible: tuple[int, ...]) -> str:
-    """Write the --world_info that starts one rank on each of these cards."""
+    """Write the --world_info that starts one rank on each of these GPUs."""
     return base64.urlsafe_b64encode(json.dumps({"localhost": list(visible)}).encode()).decode()
 
 
