@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from berth.cli import durations, ids, text
 from berth.cli.failure import Failure
 from berth.cli.table import Column, render
-from berth.cli.terminal_filter import Harmless
+from berth.terminal import OutputFilter
 
 
 class TestText:
@@ -105,13 +105,13 @@ class TestHarmless:
 
     def test_only_colour_and_cursor_moves_stay(self):
         """Titles, clipboard, queries and other screens are left out."""
-        assert Harmless().filter(self.HOSTILE) == self.CALM
+        assert OutputFilter().filter(self.HOSTILE) == self.CALM
 
     @given(st.lists(st.integers(0, len(HOSTILE)), max_size=8))
     def test_it_does_not_matter_where_pieces_are_cut(self, cuts):
         """A sequence that arrives in two pieces is the same sequence."""
         edges = [0, *sorted(cuts), len(self.HOSTILE)]
-        harmless = Harmless()
+        harmless = OutputFilter()
         pieces = [harmless.filter(self.HOSTILE[a:b]) for a, b in itertools.pairwise(edges)]
         assert b"".join(pieces) == self.CALM
 
@@ -119,7 +119,7 @@ class TestHarmless:
     def test_text_without_escapes_is_untouched(self, data):
         """Letters of any encoding pass."""
         plain = bytes(byte for byte in data if byte >= 0x20 and byte != 0x7F)
-        assert Harmless().filter(plain) == plain
+        assert OutputFilter().filter(plain) == plain
 
 
 class TestMoments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berth.cli.gpu_list import card_names
+from berth.cli.gpu_list import gpu_names
 from berth.gpunames import named, ranges
 
 
@@ -27,5 +27,5 @@ def test_neighbours_are_told_as_one_run(indices, words):
 
 def test_what_a_verb_prints_can_be_typed_again():
     """A range copied from a sentence names the same cards on the command line."""
-    assert card_names([ranges([0, 1, 2, 5])]) == card_names(["0", "1,2", "5"])
-    assert card_names(["0-2", ",", "5"]) == ["0", "1", "2", "5"]
+    assert gpu_names([ranges([0, 1, 2, 5])]) == gpu_names(["0", "1,2", "5"])
+    assert gpu_names(["0-2", ",", "5"]) == ["0", "1", "2", "5"]

@@ -24,7 +24,7 @@ def in_flags(sentence: str) -> str:
 
 
 @contextlib.contextmanager
-def told_in_flags(*, wanted: bool) -> Generator[None]:
+def fields_as_flags(*, wanted: bool) -> Generator[None]:
     """Where `wanted`, what the server refuses in here names options instead of fields."""
     from berth.sdk.errors import InvalidRequest
 

@@ -9,8 +9,8 @@ import typer
 
 from berth.cli import failure, jobtext
 from berth.cli.session import connect, note, print_json_line
-from berth.cli.terminal_filter import Harmless
-from berth.cli.wait_notices import Meanwhile
+from berth.cli.wait_notices import WaitNotices
+from berth.terminal import OutputFilter
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job
@@ -25,7 +25,7 @@ class Printer:
 
     def __init__(self, *, raw: bool, as_json: bool) -> None:
         self._as_json = as_json
-        self._harmless = Harmless() if not raw and sys.stdout.isatty() else None
+        self._filter = OutputFilter() if not raw and sys.stdout.isatty() else None
 
     def write(self, piece: LogPiece) -> None:
         """Write one piece at once."""
@@ -33,7 +33,7 @@ class Printer:
             text = piece.data.decode(errors="replace")
             print_json_line({"attempt": piece.attempt, "offset": piece.offset, "text": text})
             return
-        data = piece.data if self._harmless is None else self._harmless.filter(piece.data)
+        data = piece.data if self._filter is None else self._filter.filter(piece.data)
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -45,7 +45,7 @@ def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
     printer = Printer(raw=False, as_json=as_json)
     try:
         with connect(patience=PATIENCE_S) as client:
-            meanwhile = None if as_json else Meanwhile(client, submitted)
+            meanwhile = None if as_json else WaitNotices(client, submitted)
             for piece in client.follow_log(job_id, meanwhile=meanwhile):
                 printer.write(piece)
             (job,) = client.wait(job_id)

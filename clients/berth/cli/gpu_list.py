@@ -15,7 +15,7 @@ GpuNames = Annotated[
 _RANGE = re.compile(r"(\d{1,4})[-\N{EN DASH}](\d{1,4})")
 
 
-def card_names(words: list[str]) -> list[str]:
+def gpu_names(words: list[str]) -> list[str]:
     """Every card named, ranges written out, each once; UUIDs as they are."""
     names: list[str] = []
     for part in (part.strip() for word in words for part in word.split(",")):

@@ -21,7 +21,7 @@ Option = typer.Option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class JobOptions:
     """What the user asked for, as the options say it."""
 
     command: Annotated[
@@ -245,19 +245,19 @@ def _stands_alone(word: str) -> str | None:
     return None
 
 
-def takes_asked(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb `f(asked, …)` into one that typer gives each field of `Asked` as an option."""
-    hints = get_type_hints(Asked, include_extras=True)
+def with_job_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Make a verb `f(options, …)` into one that typer gives each field of `JobOptions` as an option."""
+    hints = get_type_hints(JobOptions, include_extras=True)
     own = [
         parameter
         for name, parameter in inspect.signature(verb, eval_str=True).parameters.items()
-        if name != "asked"
+        if name != "options"
     ]
-    names = [field.name for field in fields(Asked)]
+    names = [field.name for field in fields(JobOptions)]
 
     def typed(**values: Any) -> None:
-        asked = Asked(**{name: values.pop(name) for name in names})
-        verb(asked, **values)
+        options = JobOptions(**{name: values.pop(name) for name in names})
+        verb(options, **values)
 
     parameters = [
         inspect.Parameter(
@@ -266,7 +266,7 @@ def takes_asked(verb: Callable[..., None]) -> Callable[..., None]:
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
             annotation=hints[field.name],
         )
-        for field in fields(Asked)
+        for field in fields(JobOptions)
     ]
     parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     typed.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess] - read by inspect, which typer asks

@@ -16,29 +16,20 @@ import typer
 
 from berth.cli.error_handling import HEADINGS, BerthGroup
 from berth.cli.job_options import SpecCommand
-from berth.cli.verbs import (
-    ablate,
+from berth.cli.verbs.ablations import ablate, compare
+from berth.cli.verbs.box import doctor, down, gpus, plan, status, token, top, up, web
+from berth.cli.verbs.jobs import (
     cancel,
     change,
-    compare,
-    doctor,
-    down,
-    gpus,
     hold,
     logs,
     ls,
-    plan,
     release,
     retry,
     run,
     show,
-    status,
     submit,
-    token,
-    top,
-    up,
     wait,
-    web,
     why,
 )
 

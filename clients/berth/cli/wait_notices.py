@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from berth.sdk.client import Client
 
 
-class Meanwhile:
+class WaitNotices:
     """Tells how an attempt ended, what the job waits for, and where the next attempt starts."""
 
     def __init__(self, client: Client, told: Job | None = None) -> None:

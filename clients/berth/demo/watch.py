@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 
@@ -18,12 +17,12 @@ from berth.gpunames import named, ranges
 from berth.protocol.gpus import Box, Gpu
 from berth.protocol.jobs import Job
 from berth.protocol.states import HolderKind
+from berth.terminal import shown, strip
 
 COLOURS = ("cyan", "magenta")
 LOG_LINES = 9
 _REFRESH_S = 0.4
 _BARS = "▁▂▃▄▅▆▇█"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass
@@ -56,7 +55,7 @@ def _live(client: Client, views: list[RunView], console: Console) -> None:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             box = client.gpus()
-            _look(client, views)
+            _refresh(client, views)
             live.update(_screen(box, views, time.monotonic() - began), refresh=True)
             if all(view.job.state.is_final for view in views):
                 return
@@ -67,7 +66,7 @@ def _plain(client: Client, views: list[RunView], console: Console) -> None:
     """One line per change, for pipes and CI."""
     said: dict[int, str] = {}
     while True:
-        _look(client, views)
+        _refresh(client, views)
         for view in views:
             line = _line(view)
             if said.get(view.job.id) != line:
@@ -87,7 +86,7 @@ def _line(view: RunView) -> str:
     return line
 
 
-def _look(client: Client, views: list[RunView]) -> None:
+def _refresh(client: Client, views: list[RunView]) -> None:
     for view in views:
         if view.job.state.is_final:
             continue
@@ -101,7 +100,7 @@ def _look(client: Client, views: list[RunView]) -> None:
         for point in points:
             view.step = max(view.step, int(point.get("step") or 0))
             view.steps = int(point.get("max_steps") or view.steps)
-        view.tail = [_ANSI.sub("", line.rpartition("\r")[2]) for line in lines]
+        view.tail = [strip(shown(line)) for line in lines]
 
 
 def _screen(box: Box, views: list[RunView], seconds: float) -> RenderableType:
@@ -151,7 +150,7 @@ def _run(view: RunView) -> Panel:
 
 def sparkline(values: list[float], width: int) -> str:
     """The last `width` values as a line of bars, lowest to highest."""
-    shown = values[-width:]
-    low, high = min(shown), max(shown)
+    last = values[-width:]
+    low, high = min(last), max(last)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in shown)
+    return "".join(_BARS[round((value - low) * scale)] for value in last)

@@ -8,7 +8,7 @@ import typer
 
 from berth.cli import failure, text
 from berth.cli.session import AsJson, connect, note, print_json
-from berth.cli.verbs import gpus
+from berth.cli.verbs.box import gpus
 
 if TYPE_CHECKING:
     from berth.sdk.address import Address

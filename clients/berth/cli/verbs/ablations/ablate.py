@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from berth.cli import ablation_check, job_options, jobfile, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
-from berth.cli.verbs.compare import Best, Metric, caps_text, list_all, show_one
+from berth.cli.verbs.ablations.compare import Best, Metric, caps_text, list_all, show_one
 from berth.sdk.matrix import MatrixError, expand
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def submit(
     except MatrixError as error:
         raise Failure(str(error)) from None
     for cell in spec["cells"]:
-        cell["job"] = job_options.Asked().completed(cell["job"])
+        cell["job"] = job_options.JobOptions().completed(cell["job"])
     if dry_run:
         ablation_check.check(spec, where)
         print_json(spec) if as_json else print(ablation_check.listed(spec))

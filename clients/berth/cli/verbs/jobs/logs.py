@@ -9,7 +9,7 @@ import typer
 from berth.cli import ids, jobtext, text
 from berth.cli.following import PATIENCE_S, Printer
 from berth.cli.session import AsJson, connect, note
-from berth.cli.wait_notices import Meanwhile
+from berth.cli.wait_notices import WaitNotices
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job
@@ -52,7 +52,7 @@ def logs(
         if not follow:
             return
         if not found.state.is_final:
-            meanwhile = None if as_json else Meanwhile(client)
+            meanwhile = None if as_json else WaitNotices(client)
             until = "job" if number is None else "attempt"
             for piece in client.follow_log(
                 job_id, offset=offset, attempt=attempt, until=until, meanwhile=meanwhile

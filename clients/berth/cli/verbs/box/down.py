@@ -23,7 +23,7 @@ _ACTIVE = ("starting", "running", "stopping")
 _GRACE_S = 15.0
 
 
-class JobsGo(StrEnum):
+class RunningJobs(StrEnum):
     """What becomes of the jobs that run."""
 
     ON = "leave"
@@ -34,11 +34,11 @@ class JobsGo(StrEnum):
 def down(
     *,
     jobs: Annotated[
-        JobsGo,
+        RunningJobs,
         typer.Option(
             help="What becomes of running jobs: leave them, cancel them, or wait for their end."
         ),
-    ] = JobsGo.ON,
+    ] = RunningJobs.ON,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -73,24 +73,24 @@ def _alive(home: Home, name: str) -> identity.Identity | None:
     return identity.alive(home.supervisor_pid if name == "keeper" else home.pid(name))
 
 
-def _settle_jobs(home: Home, jobs: JobsGo, *, quiet: bool) -> list[int]:
+def _settle_jobs(home: Home, jobs: RunningJobs, *, quiet: bool) -> list[int]:
     """Do to the running jobs what was asked for; the ids of those that go on."""
     from berth.sdk.client import Client
     from berth.sdk.errors import BerthError
 
     try:
         with Client(f"unix://{home.socket}", patience=0.0) as client:
-            if jobs is not JobsGo.ON:
+            if jobs is not RunningJobs.ON:
                 _end_jobs(client, jobs, quiet=quiet)
             return sorted(job.id for job in client.jobs(state=_ACTIVE))
     except BerthError as error:
-        if jobs is not JobsGo.ON:
+        if jobs is not RunningJobs.ON:
             raise
         note(f"berth: {error}")
         return _running_attempts(home)
 
 
-def _end_jobs(client: Client, jobs: JobsGo, *, quiet: bool) -> None:
+def _end_jobs(client: Client, jobs: RunningJobs, *, quiet: bool) -> None:
     """
     Cancel, or wait for, what runs, while no queued job takes the freed GPUs.
 
@@ -105,9 +105,9 @@ def _end_jobs(client: Client, jobs: JobsGo, *, quiet: bool) -> None:
         client.drain(uuid, DRAINED_BY_DOWN)
     try:
         if not quiet:
-            doing = "Cancelling" if jobs is JobsGo.CANCEL else "Waiting for"
+            doing = "Cancelling" if jobs is RunningJobs.CANCEL else "Waiting for"
             note(f"{doing} {text.plural(len(running), 'job')}: {text.indices(running)}.")
-        for job_id in running if jobs is JobsGo.CANCEL else ():
+        for job_id in running if jobs is RunningJobs.CANCEL else ():
             client.cancel(job_id)
         client.wait(running)
     except BaseException:

@@ -9,10 +9,10 @@ import typer
 
 from berth.cli import text
 from berth.cli.durations import moment
-from berth.cli.gpu_list import GpuNames, card_names
+from berth.cli.gpu_list import GpuNames, gpu_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
-from berth.cli.verbs.reserve import reservation_lines, reservations, reserve, unreserve, whom
+from berth.cli.verbs.box.reserve import reservation_lines, reservations, reserve, unreserve, whom
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box, Gpu, Holder
@@ -76,7 +76,7 @@ def drain(
     """Let no new job onto GPUs, until a time if one is given; what runs there goes on."""
     end = moment(until) if until else None
     with connect() as client:
-        drained = [client.drain(name, reason, until=end) for name in card_names(gpu)]
+        drained = [client.drain(name, reason, until=end) for name in gpu_names(gpu)]
     when = f" until {text.clock(end)}" if end else ""
     _tell(drained, f"takes no new job{when}", as_json=as_json)
 
@@ -85,7 +85,7 @@ def drain(
 def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
     """Let jobs onto GPUs again."""
     with connect() as client:
-        undrained = [client.undrain(name) for name in card_names(gpu)]
+        undrained = [client.undrain(name) for name in gpu_names(gpu)]
     _tell(undrained, "takes jobs again", as_json=as_json)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from berth.cli import following
 from berth.cli.failure import Failure
-from berth.cli.flags import told_in_flags
-from berth.cli.job_options import Asked, takes_asked
+from berth.cli.flags import fields_as_flags
+from berth.cli.job_options import JobOptions, with_job_options
 from berth.cli.session import AsJson, connect, note, print_json_line
-from berth.cli.verbs.submit import submitted
+from berth.cli.verbs.jobs.submit import submitted
 
 
-@takes_asked
-def run(asked: Asked, *, as_json: AsJson = False) -> None:
+@with_job_options
+def run(options: JobOptions, *, as_json: AsJson = False) -> None:
     """
     Submit a job, follow its log and leave with its exit code.
 
@@ -19,13 +19,13 @@ def run(asked: Asked, *, as_json: AsJson = False) -> None:
 
     berth run --gpus 1 -- python train.py
     """
-    specs = asked.specs()
+    specs = options.specs()
     if len(specs) != 1:
         raise Failure("`berth run` runs one job; submit the list with `berth submit` instead.")
-    with told_in_flags(wanted=asked.is_typed and not as_json), connect() as client:
+    with fields_as_flags(wanted=options.is_typed and not as_json), connect() as client:
         job = client.submit(specs[0])
     if as_json:
         print_json_line(job)
     else:
-        note(submitted(job, asked))
+        note(submitted(job, options))
     following.follow_to_the_end(job, as_json=as_json)

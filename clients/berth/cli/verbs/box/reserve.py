@@ -9,7 +9,7 @@ import typer
 from berth.cli import text
 from berth.cli.durations import moment
 from berth.cli.failure import Failure
-from berth.cli.gpu_list import GpuNames, card_names
+from berth.cli.gpu_list import GpuNames, gpu_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
 from berth.gpunames import named, ranges
@@ -64,7 +64,7 @@ def reserve(
     starts = moment(begin) if begin else None
     with connect() as client:
         made = client.reserve(
-            card_names(gpu),
+            gpu_names(gpu),
             users=_words(users),
             groups=_words(group),
             starts_at=starts,

@@ -9,10 +9,10 @@ import typer
 
 from berth.cli import following, jobtext, text
 from berth.cli.failure import Failure
-from berth.cli.flags import told_in_flags
-from berth.cli.job_options import Asked, takes_asked
+from berth.cli.flags import fields_as_flags
+from berth.cli.job_options import JobOptions, with_job_options
 from berth.cli.session import AsJson, connect, note, print_json
-from berth.cli.verbs.why import facts, helps
+from berth.cli.verbs.jobs.why import facts, helps
 
 if TYPE_CHECKING:
     from berth.protocol.dryrun import DryRun, SubmittedJobs
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from berth.sdk.client import Client
 
 
-@takes_asked
+@with_job_options
 def submit(
-    asked: Asked,
+    options: JobOptions,
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, submit nothing.")
@@ -44,8 +44,8 @@ def submit(
 
     berth submit jobs.yaml
     """
-    specs = asked.specs()
-    with told_in_flags(wanted=asked.is_typed and not as_json), connect() as client:
+    specs = options.specs()
+    with fields_as_flags(wanted=options.is_typed and not as_json), connect() as client:
         if dry_run:
             _dry_run(client, specs, as_json=as_json)
         elif len(specs) == 1:
@@ -54,7 +54,7 @@ def submit(
                 print_json(job)
             else:
                 say = note if follow else print
-                say(submitted(job, asked))
+                say(submitted(job, options))
             if follow:
                 following.follow_to_the_end(job, as_json=as_json)
             elif wait:
@@ -71,11 +71,11 @@ def submit(
                 following.wait_to_the_end(jobs.ids, quiet=as_json)
 
 
-def submitted(job: Job, asked: Asked) -> str:
+def submitted(job: Job, options: JobOptions) -> str:
     """What became of the submit: the sentence, what will run, what was noticed, how to go on."""
     lines = [text.style(text.sentence(jobtext.submitted(job)), "bold")]
     facts = [("runs", jobtext.command_line(job)), ("in", job.workdir)]
-    python = asked.python_note()
+    python = options.python_note()
     if python and job.python and python.startswith(job.python):
         facts.append(("python", python))
     facts += [("note", warning) for warning in job.warnings]

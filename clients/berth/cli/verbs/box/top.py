@@ -11,7 +11,8 @@ import typer
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import connect
-from berth.cli.verbs import gpus, ls
+from berth.cli.verbs.box import gpus
+from berth.cli.verbs.jobs import ls
 
 _JOBS = 200
 

@@ -1,0 +1,1 @@
+"""Verbs for ablations: submitting a matrix of runs and comparing them."""

@@ -1,0 +1,1 @@
+"""Verbs for the box: daemons, GPUs, reservations, sign-in and checks."""

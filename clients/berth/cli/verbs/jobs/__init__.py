@@ -1,0 +1,1 @@
+"""Verbs that submit, change and show jobs."""
