@@ -1,4 +1,4 @@
-"""GPUs as sentences name them."""
+"""Names of GPUs in sentences, from their indices."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_adding_says_what_was_there(fake, berth):
     fake.answer("POST", URL, (201, {"id": "study", "ids": [5], "skipped": 1}))
 
     assert (
-        "1 run of study: jobs 5; 1 were there already."
+        "1 run of study: jobs 5; 1 already existed."
         in berth("ablate", "study.yaml", "--add").stdout
     )
     assert fake.bodies(URL)[0]["add"] is True
@@ -76,7 +76,7 @@ def test_a_dry_run_reads_the_command_where_no_gpus_are_given(berth):
     Path("study.yaml").write_text(
         "base: {command: 'deepspeed --num_gpus=4 t.py --seed {seed}'}\nseeds: 2\n"
     )
-    assert "their GPU-hours are not known" in berth("ablate", "study.yaml", "--dry-run").stdout
+    assert "their GPU-hours are unknown" in berth("ablate", "study.yaml", "--dry-run").stdout
     Path("study.yaml").write_text(
         "base: {command: 'deepspeed --num_gpus=4 t.py --seed {seed}', time_limit: 1h}\nseeds: 2\n"
     )
@@ -122,7 +122,7 @@ def test_show_puts_runs_side_by_side_below_the_caps(fake, wire, berth):
     shown = berth("ablate", "show", "study").stdout
 
     assert "at most 2 at once; 3.5 of 40 GPU-hours used" in shown
-    assert "worse than the median in eval_loss from step 100 on" in shown
+    assert "eval_loss is worse than the median from step 100 on" in shown
     assert shown == berth("compare", "study").stdout
 
 
@@ -178,7 +178,7 @@ def test_set_changes_and_lifts_caps(fake, berth):
 
     assert "3.5 of 40 GPU-hours used" in done.stdout
     assert fake.bodies(f"{URL}/study") == [{"max_running": None, "max_gpu_hours": 40.0}]
-    assert "Say what to change" in berth("ablate", "set", "study").stderr
+    assert "Name what to change" in berth("ablate", "set", "study").stderr
     assert "takes a number or `none`" in berth("ablate", "set", "x", "--max-running", "few").stderr
 
 

@@ -16,7 +16,7 @@ class TestActs:
 
         output = berth("cancel", "1-2").output
 
-        assert "Job 1 is being stopped; it has 1m to end by itself." in output
+        assert "Job 1 is being stopped; it has 1m to exit by itself." in output
         assert "Job 2 is cancelled." in output
 
     def test_one_refusal_does_not_keep_the_others(self, fake, wire, berth):
@@ -38,7 +38,7 @@ class TestActs:
 
         assert result.exit_code == 4
         assert result.stdout == "Job 8 is cancelled.\n"
-        assert result.stderr == "berth: There are no jobs 9-30; `berth ls` shows which there are.\n"
+        assert result.stderr == "berth: There are no jobs 9-30; `berth ls` lists the jobs.\n"
         assert "There is no job 9;" in berth("cancel", "8-9").stderr
 
     @pytest.mark.parametrize("verb", ["release", "retry"])
@@ -84,7 +84,7 @@ class TestWait:
         result = berth("wait", "42", "--timeout", "0.1s")
 
         assert result.exit_code == 124
-        assert "goes on" in result.stderr
+        assert "keeps running" in result.stderr
 
 
 class TestAccess:
@@ -97,7 +97,7 @@ class TestAccess:
 
         assert berth("token", "create", "laptop", "--expires-in", "90d").stdout == "berth_s3\n"
         assert "laptop" in berth("token", "ls").output
-        assert "does not work any more" in berth("token", "revoke", "1").output
+        assert "is revoked" in berth("token", "revoke", "1").output
 
     def test_web_prints_the_link(self, fake, wire, berth):
         """The link is the first line."""

@@ -61,7 +61,7 @@ class TestGpus:
     def test_a_worker_that_is_silent_is_told(self, box, berth):
         """An old picture says that it is old."""
         box["stale"] = True
-        assert "does not report" in berth("gpus").output
+        assert "is not reporting" in berth("gpus").output
 
     def test_drain_and_undrain(self, fake, wire, berth):
         """Several at once, with the reason."""
@@ -70,10 +70,11 @@ class TestGpus:
         fake.answer("POST", "/api/v1/gpus/2/undrain", wire.gpu(2))
 
         assert (
-            "GPU 3 takes no new job." in berth("gpus", "drain", "2", "3", "--reason", "fan").output
+            "GPU 3 accepts no new job."
+            in berth("gpus", "drain", "2", "3", "--reason", "fan").output
         )
         assert fake.bodies("/api/v1/gpus/3/drain") == [{"reason": "fan"}]
-        assert "GPU 2 takes jobs again." in berth("gpus", "undrain", "2").output
+        assert "GPU 2 accepts jobs again." in berth("gpus", "undrain", "2").output
         assert json.loads(berth("gpus", "--json").stderr)["error"]["exit_code"] == 4
 
 

@@ -51,7 +51,7 @@ def test_shared_parts_by_anchor():
         ("command: a\ngpus: 1\ncommand: b", "line 3: 'command' is given twice"),
         ("env:\n  A: 1\n  A: 2", "line 3: 'A' is given twice"),
         ("command: [a", "line 1"),
-        ("command: 'a", "no YAML"),
+        ("command: 'a", "not valid YAML"),
         ("", "write one job"),
         ("[]", "write one job"),
         ("just words", "write one job"),
@@ -59,8 +59,8 @@ def test_shared_parts_by_anchor():
         ("command: !!python/object/apply:os.system [ls]", "tag"),
         ("command: &x [*x]", "contains itself"),
         ("? [a, b]\n: 1", "a key must be a word"),
-        ("command: a\n---\ncommand: b", "no YAML"),
-        ("a: \x00", "no YAML"),
+        ("command: a\n---\ncommand: b", "not valid YAML"),
+        ("a: \x00", "not valid YAML"),
     ],
 )
 def test_mistakes_are_named_with_their_line(yaml, sentence):

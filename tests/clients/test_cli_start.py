@@ -108,7 +108,7 @@ def test_json_errors_are_json(env):
         (["lss"], "Did you mean 'ls'?"),
         (["ls", "--stat", "queued"], "--state"),
         (["show"], "JOB"),
-        (["logs", "x"], "no job id"),
+        (["logs", "x"], "not a job id"),
         (["down", "--jobs", "kill"], "cancel"),
     ],
 )

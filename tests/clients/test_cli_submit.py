@@ -220,20 +220,20 @@ def test_a_dry_run_submits_nothing(fake, berth):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "Say what to run"),
-        (["nowhere.yaml"], "There is no file nowhere.yaml"),
-        (["--script", "nowhere.sh"], "There is no script nowhere.sh"),
+        ([], "There is no command to run"),
+        (["nowhere.yaml"], "The file nowhere.yaml does not exist"),
+        (["--script", "nowhere.sh"], "The script nowhere.sh does not exist"),
         (["--script", "x.sh", "--", "true"], "not both"),
         (["-e", "A", "--", "true"], "'A' is not of the form NAME=VALUE"),
         (["-l", "A", "--", "true"], "KEY=VALUE"),
         (["--env-pass", "NOT_SET_ANYWHERE", "--", "true"], "NOT_SET_ANYWHERE is not set"),
-        (["--depends-on", "x", "--", "true"], "'x' is no job id"),
-        (["--after-time", "soon", "--", "true"], "'soon' is no time"),
-        (["--python", "no-such-python", "--", "true"], "no interpreter 'no-such-python'"),
+        (["--depends-on", "x", "--", "true"], "'x' is not a job id"),
+        (["--after-time", "soon", "--", "true"], "'soon' is not a time"),
+        (["--python", "no-such-python", "--", "true"], "No interpreter 'no-such-python'"),
         (["--gpus", "x", "--", "true"], "write a whole number"),
         (["--gpu", "4", "--", "true"], "--gpus"),
-        (["job.yaml", "more"], "stands alone"),
-        (["python train.py", "more"], "one line stands alone; leave out 'more'"),
+        (["job.yaml", "more"], "takes no further words"),
+        (["python train.py", "more"], "one line takes no further words; remove 'more'"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(fake, berth, words, sentence, tmp_path, monkeypatch):
@@ -316,7 +316,7 @@ class TestRun:
         result = berth("run", "--", "true")
 
         assert result.exit_code == 130
-        assert "Job 42 goes on" in result.stderr
+        assert "Job 42 keeps running" in result.stderr
         assert not fake.sent(f"{JOBS}/42/cancel")
 
 

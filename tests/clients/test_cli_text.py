@@ -99,7 +99,7 @@ class TestTable:
         assert all(text.width(line) <= 40 for line in table.splitlines())
 
 
-class TestHarmless:
+class TestOutputFilter:
     HOSTILE = b"a\x1b[31mred\x1b[0m\r50%\x1b[A\x1b[K\x1b]0;title\x07b\x1b]52;c;eA==\x1b\\c\x1b[6nd\x1b[?1049he\x1bcf\x00g\n"
     CALM = b"a\x1b[31mred\x1b[0m\r50%\x1b[A\x1b[Kbcdefg\n"
 
@@ -111,8 +111,8 @@ class TestHarmless:
     def test_it_does_not_matter_where_pieces_are_cut(self, cuts):
         """A sequence that arrives in two pieces is the same sequence."""
         edges = [0, *sorted(cuts), len(self.HOSTILE)]
-        harmless = OutputFilter()
-        pieces = [harmless.filter(self.HOSTILE[a:b]) for a, b in itertools.pairwise(edges)]
+        filtered = OutputFilter()
+        pieces = [filtered.filter(self.HOSTILE[a:b]) for a, b in itertools.pairwise(edges)]
         assert b"".join(pieces) == self.CALM
 
     @given(st.binary())
@@ -139,7 +139,7 @@ class TestMoments:
 
     def test_no_such_clock_time_is_refused(self):
         """25:00 is no length of a day and an hour."""
-        with pytest.raises(Failure, match="'25:00' is no time"):
+        with pytest.raises(Failure, match="'25:00' is not a time"):
             durations.moment("25:00")
 
     def test_a_clock_is_the_next_such_time(self):

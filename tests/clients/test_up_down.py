@@ -96,7 +96,7 @@ def test_up_twice_is_up_once(lab):
 
     words = lab.run("up", "--detach")
 
-    assert f"Berth was up already (pid {pids[0]})." in words
+    assert f"Berth was already up (pid {pids[0]})." in words
     assert str(lab.home.socket) in words
     assert [lab.pid(name) for name in ("keeper", "server", "worker")] == pids
 
@@ -241,7 +241,7 @@ def test_down_leaves_jobs_alone_and_up_takes_them_up(lab, until):
     }
     assert lab.pid("server") is lab.pid("worker") is lab.pid("keeper") is None
     assert "was not up" in lab.run("down")
-    assert f"1 job goes on: {job}" in lab.run("down")
+    assert f"1 job continues to run: {job}" in lab.run("down")
     lab.run("ls", code=3)
 
     (lab.home.folder / "end").touch()

@@ -1,4 +1,4 @@
-"""The cells of an ablation before they are submitted: are they in order, what do they ask for."""
+"""Check and listing of an ablation's cells before they are submitted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from berth.cli.failure import Failure
 
 
 def check(spec: dict[str, Any], where: str) -> None:
-    """Raise Failure for what the server would not read."""
+    """Raise Failure for a spec that the server would refuse."""
     from pydantic import ValidationError
 
     from berth.protocol.ablations import AblationSpec
@@ -24,19 +24,19 @@ def check(spec: dict[str, Any], where: str) -> None:
 
 
 def listed(spec: dict[str, Any]) -> str:
-    """The cells, one a line, and what they ask for together."""
+    """List the cells, one per line, and the total that they ask for."""
     jobs = [cell["job"] for cell in spec["cells"]]
     lines = [f"{text.clean(job['name'])}: {text.clean(_words(job))}" for job in jobs]
     runs = text.plural(len(jobs), "run")
-    lines.append(text.style(f"{runs} of {text.clean(spec['name'])}{_asked(jobs)}.", "bold"))
+    lines.append(text.style(f"{runs} of {text.clean(spec['name'])}{_gpu_hours(jobs)}.", "bold"))
     most = spec.get("max_gpu_hours")
     if most is not None:
-        lines.append(f"Nothing more starts once {most:g} GPU-hours are used.")
+        lines.append(f"No further run starts after {most:g} GPU-hours.")
     return "\n".join(lines)
 
 
-def _asked(jobs: list[dict[str, Any]]) -> str:
-    """How many GPU-hours the time limits allow."""
+def _gpu_hours(jobs: list[dict[str, Any]]) -> str:
+    """Return the GPU-hours that the time limits allow, as a phrase."""
     limits = [_limit(job) for job in jobs]
     hours = sum(
         _gpus(job) * limit.total_seconds() / 3600.0
@@ -45,10 +45,10 @@ def _asked(jobs: list[dict[str, Any]]) -> str:
     )
     open_ended = limits.count(None)
     if open_ended == len(jobs):
-        return " without a time limit, so that their GPU-hours are not known"
+        return ", without a time limit, so their GPU-hours are unknown"
     rest = f", and {open_ended} without a time limit" if open_ended else ""
     if any(job.get("share") for job in jobs):
-        rest += "; less for shares, which count as their part of the card"
+        rest += "; less for shares, which count as their part of the GPU"
     return f", at most {hours:.4g} GPU-hours by their time limits{rest}"
 
 

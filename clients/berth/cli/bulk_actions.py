@@ -1,4 +1,4 @@
-"""What `cancel`, `hold`, `release` and `retry` share: one act on several jobs."""
+"""One action on several jobs: the common part of `cancel`, `hold`, `release` and `retry`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Act = Literal["cancel", "hold", "release", "retry"]
 
 def act(words: list[str], verb: Act, *, as_json: bool) -> None:
     """
-    Do it to every job, tell each result, and leave with 4 when any was refused.
+    Apply the action to every job, print each result, and exit with 4 if any was refused.
 
-    A refusal does not keep the others from being done.
+    A refusal does not stop the others.
     """
     from berth.sdk.errors import NotFound, Refused
 
@@ -47,21 +47,21 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
             if len(missing) == 1
             else f"are no jobs {text.indices(missing)}"
         )
-        note(f"berth: There {which}; `berth ls` shows which there are.")
+        note(f"berth: There {which}; `berth ls` lists the jobs.")
     if as_json:
         print_json(done[0] if len(numbers) == 1 else done)
     else:
         for job in done:
-            print(_told(job, verb))
+            print(_result(job, verb))
     if refused:
         raise typer.Exit(failure.REFUSED)
 
 
-def _told(job: Job, verb: Act) -> str:
+def _result(job: Job, verb: Act) -> str:
     if verb == "cancel":
         if job.state.is_final:
             return f"Job {job.id} is {job.state.value}."
-        return f"Job {job.id} is being stopped; it has {text.span(job.grace)} to end by itself."
+        return f"Job {job.id} is being stopped; it has {text.span(job.grace)} to exit by itself."
     if verb == "hold":
         return f"Job {job.id} is held; `berth release {job.id}` queues it again."
     return text.sentence(jobtext.submitted(job))

@@ -9,7 +9,7 @@ from berth.cli.failure import Failure
 
 
 def seconds(word: str, *, least: float = 0.0) -> float:
-    """`90`, `90s`, `1h30m` as seconds; shorter than `least` seconds is refused."""
+    """Read `90`, `90s`, `1h30m` as seconds; less than `least` seconds is refused."""
     from berth.units import parse_duration
 
     try:
@@ -26,7 +26,7 @@ _CLOCK = re.compile(r"[0-9]+:[0-9]+")
 
 def moment(word: str, now: datetime | None = None) -> datetime:
     """
-    A moment: `22:00` (the first after `now`), `2026-11-24T22:00` (local time unless it names a
+    Read a moment: `22:00` (the first after `now`), `2026-11-24T22:00` (local time unless it names a
     zone), or a duration from `now` like `2h` or `+2h`.
     """
     local = (now or datetime.now(UTC)).astimezone()
@@ -43,8 +43,10 @@ def moment(word: str, now: datetime | None = None) -> datetime:
         pass
     from berth.units import parse_duration
 
-    unknown = Failure(f"{word!r} is no time; write like 22:00, 2026-11-24T22:00, or 2h from now.")
-    # As a duration 25:00 would be a day and an hour from now, which nobody means by it.
+    unknown = Failure(
+        f"{word!r} is not a time; write it like 22:00, 2026-11-24T22:00, or 2h from now."
+    )
+    # As a duration 25:00 would be a day and an hour from now, which is never meant.
     if _CLOCK.fullmatch(word):
         raise unknown
     try:

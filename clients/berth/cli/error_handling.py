@@ -1,7 +1,7 @@
 """
-How the command ends: every error is one sentence and an exit code, never a traceback.
+Error handling: every error ends in one sentence and an exit code, never a traceback.
 
-0 fine, 1 the job failed, 2 usage, 3 nobody answers, 4 refused, 124 waited too long,
+0 success, 1 the job failed, 2 usage, 3 no server answers, 4 refused, 124 waited too long,
 130 interrupted. `run` and `wait` give the job's own code, see docs/cli.md.
 """
 
@@ -19,11 +19,11 @@ from typer.core import TyperGroup
 from berth.cli import failure
 
 HEADINGS: dict[str, str] = {}
-"""Under which heading of the help a verb stands; filled where the verbs are added."""
+"""Help heading of each verb; filled where the verbs are added."""
 
 
 class BerthGroup(TyperGroup):
-    """The top-level group; turns whatever a verb raises into a sentence and a code."""
+    """The top-level group; turns an exception into a sentence and a code."""
 
     def main(
         self,
@@ -51,7 +51,7 @@ class BerthGroup(TyperGroup):
         except (Exception, typer.Abort) as error:
             if os.environ.get("BERTH_DEBUG"):
                 raise
-            code = _tell(error, as_json=_wants_json(argv))
+            code = _report(error, as_json=_wants_json(argv))
         if standalone_mode:
             _flush()
             sys.exit(code)
@@ -68,7 +68,7 @@ class BerthGroup(TyperGroup):
 
 
 def _flush() -> None:
-    """Write out what is left, and be quiet when nobody reads it any more (`berth ls | head`)."""
+    """Write out the rest; stay quiet when the pipe is closed (`berth ls | head`)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -81,7 +81,7 @@ def _wants_json(argv: list[str]) -> bool:
     return "--json" in argv[:end]
 
 
-def _tell(error: BaseException, *, as_json: bool) -> int:
+def _report(error: BaseException, *, as_json: bool) -> int:
     sentence, code, problem = _describe(error)
     if as_json:
         facts: dict[str, Any] = {"detail": sentence, **problem, "exit_code": code}
@@ -101,7 +101,7 @@ def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
         return _usage(error), failure.USAGE, {}
     if isinstance(error, typer.Abort):
         return "Nothing was done.", failure.INTERRUPTED, {}
-    # Imported only now: a command that ends well, or wrongly typed, does not need it.
+    # Imported late: a successful or mistyped command does not need it.
     from berth.sdk import errors
 
     if isinstance(error, errors.BerthError):
@@ -114,7 +114,7 @@ def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
         return str(error), code, problem
     where = f"{type(error).__name__}: {error}".splitlines()[0]
     return (
-        f"Berth's own command line failed ({where}); please report it with what BERTH_DEBUG=1 shows.",
+        f"The berth command itself failed ({where}); please report it with the output of BERTH_DEBUG=1.",
         failure.FAULT,
         {},
     )
@@ -129,13 +129,13 @@ _PLAINER = (
     ("Input should be greater than or equal to", "write at least"),
     ("Input should be less than or equal to", "write at most"),
 )
-"""What Typer says of wrong numbers, and what people say."""
+"""Typer's words for wrong numbers, and plainer ones."""
 
 
 def _usage(error: typer.TyperException) -> str:
     sentence = " ".join(error.format_message().split())
-    for typers, plain in _PLAINER:
-        sentence = sentence.replace(typers, plain)
+    for original, plain in _PLAINER:
+        sentence = sentence.replace(original, plain)
     context = getattr(error, "ctx", None)
     if context is None:
         return sentence

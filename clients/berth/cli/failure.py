@@ -1,4 +1,4 @@
-"""What a verb raises to end the command with one sentence and an exit code."""
+"""Failure: the exception with which a verb ends the command, and the exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals that speak of a job's fields, told to people who typed options."""
+"""Translation of refused fields into the options that the user typed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _QUOTED = re.compile(rf"'({_NAMES})'")
 
 
 def in_flags(sentence: str) -> str:
-    """`time_limit: …` as `--time-limit: …`, and `'workdir'` as `--workdir`."""
+    """Rewrite `time_limit: …` as `--time-limit: …`, and `'workdir'` as `--workdir`."""
     begun = _AT_THE_START.sub(lambda found: _FLAGS[found[1]], sentence)
     return _QUOTED.sub(lambda found: _FLAGS[found[1]], begun)
 
 
 @contextlib.contextmanager
 def fields_as_flags(*, wanted: bool) -> Generator[None]:
-    """Where `wanted`, what the server refuses in here names options instead of fields."""
+    """Where `wanted`, make the server's refusals in this block name options instead of fields."""
     from berth.sdk.errors import InvalidRequest
 
     try:
@@ -37,5 +37,5 @@ def fields_as_flags(*, wanted: bool) -> Generator[None]:
             one.model_copy(update={"field": in_flags(one.field), "problem": in_flags(one.problem)})
             for one in error.problem.fields
         ]
-        told = error.problem.model_copy(update={"fields": fields})
-        raise InvalidRequest(in_flags(str(error)), told) from error
+        renamed = error.problem.model_copy(update={"fields": fields})
+        raise InvalidRequest(in_flags(str(error)), renamed) from error

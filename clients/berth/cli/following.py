@@ -1,4 +1,4 @@
-"""Follow a job's log, or wait for jobs, to the end."""
+"""Following of a job's log, and waiting for jobs, to the end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from berth.protocol.jobs import Job
     from berth.sdk.logs import LogPiece
 
-# A server that is restarted or upgraded meanwhile is no reason to stop following.
+# Long enough to outlast a restart or an upgrade of the server.
 PATIENCE_S = 300.0
 
 
 class Printer:
-    """Writes pieces of a log to stdout: as they are, made harmless for a terminal, or as JSON."""
+    """Writes pieces of a log to stdout: as they are, filtered for a terminal, or as JSON."""
 
     def __init__(self, *, raw: bool, as_json: bool) -> None:
         self._as_json = as_json
@@ -40,7 +40,7 @@ class Printer:
 
 
 def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
-    """Print the log until the job has ended, tell how it ended, and leave with its code."""
+    """Print the log until the job has ended, report how, and exit with its code."""
     job_id = submitted.id
     printer = Printer(raw=False, as_json=as_json)
     try:
@@ -51,7 +51,7 @@ def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
             (job,) = client.wait(job_id)
     except KeyboardInterrupt:
         note(
-            f"\nJob {job_id} goes on; follow it with `berth logs -f {job_id}`, end it with `berth cancel {job_id}`."
+            f"\nJob {job_id} keeps running; follow it with `berth logs -f {job_id}`, or cancel it with `berth cancel {job_id}`."
         )
         raise typer.Exit(failure.INTERRUPTED) from None
     if as_json:
@@ -62,7 +62,7 @@ def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
 
 
 def wait_to_the_end(job_ids: list[int], *, quiet: bool) -> NoReturn:
-    """Wait until the jobs have ended; leave with the one job's code, or 1 if any of several failed."""
+    """Wait until the jobs have ended; exit with the one job's code, or 1 if any of several failed."""
     with connect(patience=PATIENCE_S) as client:
         ended = client.wait(job_ids)
     if not quiet:

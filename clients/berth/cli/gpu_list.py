@@ -1,4 +1,4 @@
-"""Cards as people name them: `3`, `0-3`, `0,2`, a UUID."""
+"""GPU lists as people write them: `3`, `0-3`, `0,2`, a UUID."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 
 GpuNames = Annotated[
     list[str],
-    typer.Argument(metavar="GPU...", help="Index or UUID; several may be named, also like 0-3."),
+    typer.Argument(metavar="GPU", help="Indices or UUIDs; ranges like 0-3."),
 ]
-# The dash is as the other verbs print it: what was copied from there is understood.
+# The en dash is the one that other verbs print, so copied ranges work.
 _RANGE = re.compile(r"(\d{1,4})[-\N{EN DASH}](\d{1,4})")
 
 
 def gpu_names(words: list[str]) -> list[str]:
-    """Every card named, ranges written out, each once; UUIDs as they are."""
+    """Return every GPU named, ranges written out, each once; UUIDs as they are."""
     names: list[str] = []
     for part in (part.strip() for word in words for part in word.split(",")):
         if not part:

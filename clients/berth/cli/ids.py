@@ -15,7 +15,7 @@ _MOST = 10_000
 
 
 def complete(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of recent jobs with their names, for the shell; nothing when no server answers."""
+    """Return ids of recent jobs with their names, for shell completion; nothing without a server."""
     from berth.cli.session import connect
     from berth.sdk.errors import BerthError
 
@@ -40,31 +40,33 @@ JobId = Annotated[
 JobIds = Annotated[
     list[str],
     typer.Argument(
-        metavar="JOB...", help="Job ids; 40-44 means all of them.", autocompletion=complete
+        metavar="JOB", help="Job ids, or ranges of them like 40-44.", autocompletion=complete
     ),
 ]
 
 
 def one(word: str) -> tuple[int, int | None]:
-    """Job id and attempt number, if one is named."""
+    """Return the job id, and the attempt number if one is named."""
     match = _ONE.fullmatch(word)
     if match is None:
         raise Failure(
-            f"{word!r} is no job id; write a number like 42, or 42.1 for its first attempt."
+            f"{word!r} is not a job id; write a number like 42, or 42.1 for its first attempt."
         )
     return int(match[1]), int(match[2]) if match[2] else None
 
 
 def several(words: list[str]) -> list[int]:
-    """The job ids in the order given, each once."""
+    """Return the job ids in the order given, each once."""
     found: dict[int, None] = {}
     for word in words:
         match = _RANGE.fullmatch(word)
         if match is None:
-            raise Failure(f"{word!r} is no job id; write numbers like 42, or 40-44 for several.")
+            raise Failure(f"{word!r} is not a job id; write numbers like 42, or 40-44 for several.")
         first = int(match[1])
         last = int(match[2] or first)
         if last < first or last - first >= _MOST:
-            raise Failure(f"{word!r} is no range of job ids; write the smaller number first.")
+            raise Failure(
+                f"{word!r} is not a range of job ids; write the smaller number first, and at most 10,000 ids."
+            )
         found.update(dict.fromkeys(range(first, last + 1)))
     return list(found)

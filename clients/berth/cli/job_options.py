@@ -1,4 +1,4 @@
-"""The options that describe a job, the same for `submit` and `run`, and the spec they make."""
+"""Options that describe a job, the same for `submit` and `run`, and the spec they make."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Option = typer.Option
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """What the user asked for, as the options say it."""
+    """The job as its options describe it."""
 
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND...",
+            metavar="COMMAND",
             help="The command with its arguments, or one quoted line as you would type it, "
             "or a job file (.yaml, .json; - for standard input).",
         ),
@@ -39,7 +39,7 @@ class JobOptions:
             "-g",
             metavar="N",
             min=0,
-            help="How many GPUs; default: what the command asks for.",
+            help="Number of GPUs; default: the number that the command asks for.",
         ),
     ] = None
     name: Annotated[str | None, Option("--name", metavar="NAME", help="Short name for lists.")] = (
@@ -48,22 +48,22 @@ class JobOptions:
     time_limit: Annotated[
         str | None,
         Option(
-            "--time-limit", "-t", metavar="DURATION", help="Longest run time, like 12h or 1h30m."
+            "--time-limit", "-t", metavar="DURATION", help="Maximum run time, like 12h or 1h30m."
         ),
     ] = None
     gpu_memory: Annotated[
         str | None,
         Option(
             metavar="SIZE",
-            help="Least memory of each card, like 40GiB; with --share, the part of the card.",
+            help="Minimum memory of each GPU, like 40GiB; with --share, the part of one GPU.",
         ),
     ] = None
     share: Annotated[
         bool,
-        Option("--share", help="Take only --gpu-memory of one card, beside other jobs."),
+        Option("--share", help="Use only --gpu-memory of one GPU, shared with other jobs."),
     ] = False
     priority: Annotated[
-        int | None, Option("--priority", "-p", metavar="N", help="Higher starts first.")
+        int | None, Option("--priority", "-p", metavar="N", help="Higher priority starts first.")
     ] = None
     script: Annotated[
         str | None,
@@ -74,7 +74,9 @@ class JobOptions:
     ] = None
     workdir: Annotated[
         str | None,
-        Option("--workdir", "-C", metavar="FOLDER", help="Folder to run in; default: here."),
+        Option(
+            "--workdir", "-C", metavar="FOLDER", help="Folder to run in; default: the current one."
+        ),
     ] = None
     python: Annotated[
         str | None,
@@ -89,68 +91,75 @@ class JobOptions:
     ] = None
     env_pass: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help="Pass this shell's variable on; may be repeated."),
+        Option(metavar="NAME", help="Pass on this variable of the shell; may be repeated."),
     ] = None
     depends_on: Annotated[
         list[str] | None,
-        Option(metavar="JOB", help="Start after these have succeeded, like 41 or 40,41."),
+        Option(metavar="JOB", help="Start after these jobs have succeeded, like 41 or 40,41."),
     ] = None
     after_time: Annotated[
         str | None,
-        Option(metavar="WHEN", help="Not before 22:00, 2026-11-24T22:00 or 2h from now."),
+        Option(
+            metavar="WHEN", help="Start no earlier than 22:00, 2026-11-24T22:00, or 2h from now."
+        ),
     ] = None
     label: Annotated[
-        list[str] | None, Option("--label", "-l", metavar="KEY=VALUE", help="May be repeated.")
+        list[str] | None,
+        Option("--label", "-l", metavar="KEY=VALUE", help="Set a label; may be repeated."),
     ] = None
     hold: Annotated[bool, Option("--hold", help="Submit as held; `berth release` queues it.")] = (
         False
     )
     retries: Annotated[
-        int | None, Option(metavar="N", min=0, help="How many more attempts after a failed one.")
+        int | None,
+        Option(metavar="N", min=0, help="Number of further attempts after a failed one."),
     ] = None
     on_oom: Annotated[
         str | None,
         Option(
             metavar="STEPS",
-            help="After a GPU out-of-memory: halve_micro_batch,checkpointing,offload.",
+            help="Steps to retry with after a GPU out-of-memory: halve_micro_batch,checkpointing,offload.",
         ),
     ] = None
     grace: Annotated[
-        str | None, Option(metavar="DURATION", help="Time between TERM and KILL, like 60s.")
+        str | None, Option(metavar="DURATION", help="Time between SIGTERM and SIGKILL, like 60s.")
     ] = None
     warn_before: Annotated[
         str | None,
-        Option(metavar="DURATION", help="How long before the time limit SIGUSR1 is sent, like 5m."),
+        Option(metavar="DURATION", help="Send SIGUSR1 this long before the time limit, like 5m."),
     ] = None
     preemptible: Annotated[
-        bool, Option("--preemptible", help="May be stopped and requeued in favour of others.")
+        bool,
+        Option(
+            "--preemptible", help="Allow the job to be stopped and requeued in favour of others."
+        ),
     ] = False
     snapshot: Annotated[
         bool,
-        Option("--snapshot", help="Run the git work tree as it is now, whatever is edited later."),
+        Option("--snapshot", help="Run the git work tree as it is now, unaffected by later edits."),
     ] = False
     notify: Annotated[
         list[str] | None,
-        Option(metavar="URL", help="Webhook to tell about the end; may be repeated."),
+        Option(metavar="URL", help="URL to POST to when the job ends; may be repeated."),
     ] = None
 
     def specs(self) -> list[dict[str, Any]]:
-        """The job specs that this makes, options above what stands in a job file."""
+        """Return the job specs; options take precedence over a job file."""
         bases = self._bases()
         options = self._options()
         return [self._complete({**base, **options}, base) for base in bases]
 
     def completed(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """A spec from elsewhere, with folder and environment as a submit fills them in."""
+        """Return a spec completed with folder and environment, as `submit` does."""
         return self._complete(spec, spec)
 
     @property
     def is_typed(self) -> bool:
-        """Whether the whole job was typed: nothing of it stands in a job file."""
+        """Whether the whole job was typed, without a job file."""
         return not (self.command and len(self.command) == 1 and jobfile.is_one(self.command[0]))
 
     def python_note(self) -> str | None:
-        """How the interpreter was chosen, when the options did not say it."""
+        """Return the interpreter chosen by default, with the reason."""
         found = None if self.python else _active_python()
         return None if found is None else f"{found} (the active environment)"
 
@@ -161,7 +170,9 @@ class JobOptions:
                 raise Failure("Give a command or --script, not both.")
             return [_script(self.script)]
         if not words:
-            raise Failure("Say what to run, like: berth submit --gpus 4 -- deepspeed train.py")
+            raise Failure(
+                "There is no command to run; write one, like: berth submit --gpus 4 -- deepspeed train.py"
+            )
         if len(words) == 1:
             if words[0] == "-":
                 return jobfile.read("-", sys.stdin.read())
@@ -210,10 +221,10 @@ class JobOptions:
 
 class SpecCommand(TyperCommand):
     """
-    A command whose options stand before the job's command line, which may have its own options.
+    A command whose options come before the job's command line, which may have its own options.
 
-    After a job file, or a command quoted as one line, nothing more of the command comes, so that
-    options may stand behind as well.
+    After a job file, or a command quoted as one line, no further words of the command follow, so
+    options may come after it as well.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -221,7 +232,7 @@ class SpecCommand(TyperCommand):
         self.allow_interspersed_args = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and once more with options allowed behind what stands alone."""
+        """Parse; parse again with trailing options allowed where the first word is a whole job."""
         again = list(args)
         rest = super().parse_args(ctx, args)
         words = ctx.params.get("command") or []
@@ -232,12 +243,12 @@ class SpecCommand(TyperCommand):
             rest = super().parse_args(ctx, again)
             words = ctx.params.get("command") or []
             if len(words) > 1:
-                raise Failure(f"{alone} stands alone; leave out {' '.join(words[1:])!r}.")
+                raise Failure(f"{alone} takes no further words; remove {' '.join(words[1:])!r}.")
         return rest
 
 
 def _stands_alone(word: str) -> str | None:
-    """What the first word is when it is a whole job by itself; None for a program's name."""
+    """Describe the first word if it is a whole job by itself; None for a program's name."""
     if jobfile.is_one(word):
         return "A job file"
     if len(word.split()) > 1 and not Path(word).exists():
@@ -282,7 +293,7 @@ def _script(path: str) -> dict[str, Any]:
     try:
         return {"script": Path(path).read_text(encoding="utf-8"), "name": Path(path).stem}
     except FileNotFoundError:
-        raise Failure(f"There is no script {path}; check the path.") from None
+        raise Failure(f"The script {path} does not exist; check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"The script {path} cannot be read: {error}.") from error
 
@@ -296,17 +307,17 @@ def _active_python() -> str | None:
 
 
 def _python_path(word: str) -> str:
-    # A bare name like python3.11 is found on this shell's PATH, not on the worker's.
+    # A bare name like python3.11 is looked up on this shell's PATH, not on the worker's.
     if "/" not in word and not Path(word).exists():
         import shutil
 
         found = shutil.which(word)
         if found is None:
             raise Failure(
-                f"There is no interpreter {word!r} on PATH; give its path or its environment's folder."
+                f"No interpreter {word!r} is on PATH; give its path or its environment's folder."
             )
         return found
-    # Not resolved: a virtual environment's python is a link, and where it stands is what counts.
+    # Not resolved: a virtual environment's python is a link, and its location is what counts.
     return str(Path(word).expanduser().absolute())
 
 

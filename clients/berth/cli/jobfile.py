@@ -2,7 +2,7 @@
 Job files: YAML (or JSON, which is YAML) with one job or a list of jobs.
 
 YAML surprises people: `no` becomes false, `1e-4` a string, `12:00:00` a number of seconds and
-a key given twice silently wins. Here a field that takes text gets the text as it stands in the
+a key given twice silently wins. Here a text field gets the text as written in the
 file, numbers are read as YAML 1.2 reads them, and a key given twice is refused.
 """
 
@@ -32,24 +32,24 @@ def is_one(word: str) -> bool:
     """
     Whether a word names a job file, rather than being a command quoted as one line.
 
-    Many commands end with a file of their own (`train.py --config config.json`), so that a word
-    with blanks is a job file only where there is one of just that name.
+    Many commands end with a file of their own (`train.py --config config.json`), so a word with
+    blanks is a job file only if a file of exactly that name exists.
     """
     return word.endswith(SUFFIXES) and (len(word.split()) == 1 or Path(word).is_file())
 
 
 def read(path: str, text: str | None = None) -> list[dict[str, Any]]:
-    """The jobs of a file, at least one. `text` stands for the file's content (standard input)."""
+    """Return the jobs of a file, at least one. `text` replaces the file's content (standard input)."""
     value = _load(path, text, {0: _TEXT})
     jobs: list[Any] = value if isinstance(value, list) else [value]
     if not jobs or not all(isinstance(job, dict) for job in jobs):
         where = _where(path, text)
-        raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of such.")
+        raise Failure(f"{where}: write one job as `command: …` with its fields, or a list of jobs.")
     return jobs
 
 
 def read_matrix(path: str, text: str | None = None) -> dict[str, Any]:
-    """An ablation's file as it stands; words of the matrix are text as they are written."""
+    """Return an ablation's file as data; values of the matrix stay text as written."""
     value = _load(
         path, text, {0: {"name", "matrix", "seeds", "include", "exclude"}, 1: _TEXT | {"metric"}}
     )
@@ -70,13 +70,13 @@ def _load(path: str, text: str | None, texts: dict[int, set[str]]) -> Any:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise Failure(f"There is no file {path}; check the path.") from None
+            raise Failure(f"The file {path} does not exist; check the path.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"{path} cannot be read: {error}.") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise Failure(f"{where}{_position(error)}: this is no YAML: {_problem(error)}.") from error
+        raise Failure(f"{where}{_position(error)}: not valid YAML: {_problem(error)}.") from error
     return None if node is None else _Reader(where, texts).value(node, as_text=False, depth=0)
 
 
@@ -132,7 +132,7 @@ class _Reader:
 
     def _check_tag(self, node: yaml.Node) -> None:
         if node.tag.removeprefix(_PLAIN_TAGS) not in _KNOWN_TAGS:
-            raise self._failure(node, f"the tag {node.tag} is not known; leave it out")
+            raise self._failure(node, f"the tag {node.tag} is unknown; leave it out")
 
     def _failure(self, node: yaml.Node, problem: str) -> Failure:
         return Failure(f"{self._where} line {node.start_mark.line + 1}: {problem}.")

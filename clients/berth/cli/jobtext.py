@@ -1,4 +1,4 @@
-"""Sentences and cells about jobs, the same in every verb."""
+"""Wording of jobs: sentences and table cells, the same in every verb."""
 
 from __future__ import annotations
 

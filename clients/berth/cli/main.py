@@ -1,8 +1,8 @@
 """
 The `berth` command.
 
-Starting must stay cheap: this module and the verbs import typer and the standard library
-alone; what speaks to the server is imported when a verb runs. A test holds to that.
+Start-up must stay cheap: this module and the verbs import typer and the standard library
+alone; the client is imported when a verb runs. A test checks that.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         wait.wait,
     ),
     "The box": (up.up, down.down, doctor.doctor, plan.plan, web.web),
-    "Look": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
+    "Inspect": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:
@@ -92,7 +92,7 @@ for heading, verbs in _VERBS.items():
         HEADINGS[name] = heading
 for name, group, heading in (
     ("ablate", ablate.app, "Jobs"),
-    ("gpus", gpus.app, "Look"),
+    ("gpus", gpus.app, "Inspect"),
     ("token", token.app, "The box"),
 ):
     app.add_typer(group, name=name)

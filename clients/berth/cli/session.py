@@ -1,4 +1,4 @@
-"""The verbs' way to the server, and what they share in showing its answers."""
+"""Connection to the server, and output of its answers, as every verb uses them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also for error
 
 
 def connect(*, patience: float = 20.0) -> Client:
-    """A client for the server that the environment names."""
-    # Imported here: httpx2 and pydantic take a quarter of a second, --help must not.
+    """Return a client for the server that the environment names."""
+    # Imported here: httpx2 and pydantic take a quarter of a second, which --help must not.
     from berth.sdk.client import Client
 
     return Client(patience=patience)
@@ -28,17 +28,17 @@ def connect(*, patience: float = 20.0) -> Client:
 def print_json(
     value: BaseModel | Sequence[BaseModel] | dict[str, Any] | list[dict[str, Any]],
 ) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document to stdout."""
     print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
 
 def print_json_line(value: BaseModel | dict[str, Any]) -> None:
-    """One JSON document on one line at once, for streams."""
+    """Print one JSON document on one line, flushed, for streams."""
     print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
 
 
 def note(sentence: str) -> None:
-    """Something to know beside the output: goes to stderr."""
+    """Print a remark to stderr, apart from the output."""
     print(sentence, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Wait until Berth can take jobs, and say where it is; or say why it cannot."""
+"""Start-up of Berth: wait until it accepts jobs, then print where it is, or why it does not start."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from berth.sdk.client import Client
 
 DRAINED_BY_DOWN = "berth down --jobs; `berth up` takes it back"
-"""Why GPUs are drained between `berth down --jobs cancel|wait` and the next `berth up`."""
+"""The drain reason between `berth down --jobs cancel|wait` and the next `berth up`."""
 
 _LOGS = (*DAEMONS, "up")
 _LOOK_S = 0.05
-_HOPELESS = 4
+_MOST_FAILURES = 4
 _TAIL_LINES = 6
 _TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
 class Up:
-    """A Berth that takes jobs."""
+    """A Berth that accepts jobs."""
 
     home: Path
     socket: Path
@@ -53,7 +53,7 @@ class Up:
         """For people."""
         fence = self.box.fence.value if self.box.fence else "unknown"
         if self.box.source == "simulated":
-            fence = "none is needed: the GPUs are simulated"
+            fence = "not needed: the GPUs are simulated"
         models = sorted({gpu.name for gpu in self.box.gpus})
         source = " (simulated)" if self.box.source == "simulated" else ""
         found = text.plural(len(self.box.gpus), "GPU")
@@ -69,14 +69,14 @@ class Up:
 
 
 _FENCES = {
-    "namespace": "namespace: a job cannot see the GPUs of others",
-    "cgroup": "cgroup: a job cannot open the GPUs of others",
+    "namespace": "namespace: a job cannot see other jobs' GPUs",
+    "cgroup": "cgroup: a job cannot open other jobs' GPUs",
     "advisory": "advisory: environment variables and the audit keep jobs apart",
 }
 
 
 def boxwide_is_up(home: Home) -> bool:
-    """Whether the box has a Berth of root's beside this home; two would fight over its GPUs."""
+    """Whether root runs a Berth for the box beside this home; two would compete for its GPUs."""
     if os.environ.get("BERTH_HOME") or home == homes.BOX_HOME:
         return False
     return identity.alive(homes.BOX_HOME.pid("server")) is not None
@@ -86,13 +86,13 @@ def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
     """
     Return when jobs can be submitted and the worker has reported.
 
-    Raises Failure with the daemons' last words when the supervisor is gone, a daemon fails to start
-    again and again, or the time is over.
+    Raises Failure with the ends of the daemons' logs when the supervisor is gone, a daemon fails
+    to start repeatedly, or the time is over.
     """
     from berth.sdk.errors import BerthError
 
     deadline = time.monotonic() + timeout_s
-    # Daemons take longer to say anything than it takes to get here: what stands there is old.
+    # Daemons need longer than this to write anything: what is there now is old.
     old = {name: _size(home.log(name)) for name in _LOGS}
     while True:
         try:
@@ -103,11 +103,11 @@ def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
                     return Up(home.folder, home.socket, _link(client), box)
         except BerthError:
             pass
-        reason = _hopeless(home)
+        reason = _start_failure(home)
         if reason is None and time.monotonic() > deadline:
-            reason = f"Berth cannot take jobs after {timeout_s:g} s"
+            reason = f"Berth does not accept jobs after {timeout_s:g} s"
         if reason is not None:
-            raise Failure(f"{reason}.{_last_words(home, old)}", UNREACHABLE)
+            raise Failure(f"{reason}.{_log_ends(home, old)}", UNREACHABLE)
         time.sleep(_LOOK_S)
 
 
@@ -126,7 +126,7 @@ def _link(client: Client) -> str | None:
         return None
 
 
-def _hopeless(home: Home) -> str | None:
+def _start_failure(home: Home) -> str | None:
     if identity.alive(home.supervisor_pid) is None:
         return "The supervisor of server and worker has ended"
     try:
@@ -134,13 +134,13 @@ def _hopeless(home: Home) -> str | None:
     except (OSError, ValueError):
         return None
     for name, facts in state.items():
-        if facts.get("failures", 0) >= _HOPELESS:
+        if facts.get("failures", 0) >= _MOST_FAILURES:
             return f"The {name} does not start: it {facts['last_end']}"
     return None
 
 
-def _last_words(home: Home, old: dict[str, int]) -> str:
-    """The ends of the logs of those that do not run, if they said anything lately."""
+def _log_ends(home: Home, old: dict[str, int]) -> str:
+    """Return the ends of the logs of daemons that do not run, if they wrote anything new."""
     parts: list[str] = []
     for name in _LOGS:
         running = name in DAEMONS and identity.alive(home.pid(name)) is not None
@@ -161,11 +161,11 @@ def _tail(path: Path, after: int) -> str:
     try:
         with path.open("rb") as stream:
             stream.seek(max(after, _size(path) - _TAIL_BYTES))
-            words = stream.read().decode(errors="replace")
+            text_read = stream.read().decode(errors="replace")
     except OSError:
         return ""
-    # A daemon that was started again and again has said the same again and again.
-    lines = list(dict.fromkeys(words.splitlines()[-_TAIL_LINES:]))
+    # A daemon that was restarted repeatedly has written the same lines repeatedly.
+    lines = list(dict.fromkeys(text_read.splitlines()[-_TAIL_LINES:]))
     return "\n".join(f"  {line}" for line in lines)
 
 
@@ -183,7 +183,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print(up.lines())
-    print("Ctrl-C stops server and worker; jobs that run go on.", flush=True)
+    print("Ctrl-C stops server and worker; running jobs continue.", flush=True)
     return 0
 
 

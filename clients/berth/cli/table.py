@@ -1,4 +1,4 @@
-"""A table that fits the terminal and stays plain when it goes into a pipe."""
+"""Table layout: fits the terminal, plain in a pipe."""
 
 from __future__ import annotations
 

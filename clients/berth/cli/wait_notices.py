@@ -1,4 +1,4 @@
-"""What a followed job does while there is no log to show: told on stderr."""
+"""Notices on stderr about a followed job while it has no log to show."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class WaitNotices:
-    """Tells how an attempt ended, what the job waits for, and where the next attempt starts."""
+    """Prints how an attempt ended, what the job waits for, and where the next attempt starts."""
 
-    def __init__(self, client: Client, told: Job | None = None) -> None:
-        """`told` is the job as the user knows it already: that is not said again."""
+    def __init__(self, client: Client, known: Job | None = None) -> None:
+        """`known` is the job as the user has seen it: that is not repeated."""
         self._client = client
         self._ended = 0
-        self._waits = None if told is None else _waits(told)
+        self._waits = None if known is None else _waits(known)
 
     def __call__(self, job: Job) -> None:
-        """Say what is new about the job since the last call."""
+        """Print what is new about the job since the last call."""
         for attempt in job.attempts:
             if attempt.number > self._ended and attempt.state.value == "ended":
                 self._ended = attempt.number
@@ -38,7 +38,7 @@ class WaitNotices:
             note(text.sentence(jobtext.submitted(job)))
 
     def _end(self, job: Job, attempt: Attempt) -> str:
-        """The event's sentence: it says how the attempt ended, and how many tries are left."""
+        """Return the event's sentence: how the attempt ended, and how many tries are left."""
         newest = self._client.events(job=job.id, newest=True, limit=20).events
         again = [
             event.message

@@ -1,1 +1,1 @@
-"""`berth up`: start server and worker and keep them running. Standard library only."""
+"""Supervision of the daemons, as `berth up` starts it. Standard library only."""

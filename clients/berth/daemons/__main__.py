@@ -1,4 +1,4 @@
-"""`python -m berth.daemons`: keep the daemons of BERTH_HOME running. `berth up` starts this."""
+"""Entry point of the supervisor, `python -m berth.daemons`, which `berth up` starts."""
 
 from __future__ import annotations
 

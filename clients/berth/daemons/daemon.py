@@ -1,4 +1,4 @@
-"""One daemon: how it is started, watched, started again and stopped."""
+"""Daemon: start, watch, restart and stop of one daemon process."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from berth.backoff import Backoff
 from berth.daemons import identity
 from berth.daemons.identity import Identity
 from berth.home import Home
 
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 30.0
-# Whoever ran for so long did not fail to start: the pauses begin anew.
+# A daemon that ran this long did not fail to start: the pauses begin again.
 _STEADY_S = 20.0
 _LOG_BYTES = 20 << 20
 
 
 class Daemon:
-    """A daemon that is kept running. Nothing here blocks but `stop`."""
+    """A daemon that is kept running. Only `stop` blocks."""
 
     def __init__(
         self,
         name: str,
         home: Home,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         command: list[str] | None = None,
     ) -> None:
         self.name = name
@@ -41,11 +40,12 @@ class Daemon:
         """A pidfd: readable when the daemon has ended."""
         self.due: float | None = 0.0
         """When to start it, on the monotonic clock; None while it runs."""
-        self._tell = tell
+        self._report = report
         # -P: a user's folder with a module named like one of ours must not be imported.
         self._command = command or [sys.executable, "-P", "-m", f"berth_{name}"]
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0.0
+        self._backoff = Backoff(0.1, 30.0)
 
     def start(self) -> None:
         """Start it, or take over one that already runs for this home."""
@@ -80,20 +80,20 @@ class Daemon:
             self._watch(who)
 
     def ended(self) -> None:
-        """Note the end of the daemon and plan its next start."""
+        """Note the end of the daemon and schedule its next start."""
         how = "ended"
         if self._process is not None:
             code = self._process.wait()
-            how = f"was killed by signal {-code}" if code < 0 else f"left with code {code}"
+            how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         self._forget()
         self._failed(how)
 
     def stop(self, grace_s: float) -> None:
-        """Ask it to leave, and kill it when it outlasts the grace."""
+        """Send SIGTERM, and SIGKILL when it outlasts the grace."""
         self.due = None
         who = self.who
         if who is not None and who.send(signal.SIGTERM) and not who.wait(grace_s):
-            self._tell(f"The {self.name} did not leave within {grace_s:g} s and is killed.")
+            self._report(f"The {self.name} did not stop within {grace_s:g} s and is killed.")
             who.send(signal.SIGKILL)
             who.wait(5.0)
         if self._process is not None:
@@ -103,12 +103,13 @@ class Daemon:
     def _failed(self, how: str) -> None:
         if time.monotonic() - self._began >= _STEADY_S:
             self.failures = 0
-        pause = min(_FIRST_PAUSE_S * 2**self.failures, _LONGEST_PAUSE_S)
+            self._backoff.reset()
+        pause = self._backoff.next_s()
         self.failures += 1
         self.last_end = how
         self.due = time.monotonic() + pause
-        self._tell(
-            f"The {self.name} {how}; it is started again in {pause:g} s. Its log is {self.home.log(self.name)}."
+        self._report(
+            f"The {self.name} {how}; it is restarted in {pause:g} s. Its log is {self.home.log(self.name)}."
         )
 
     def _watch(self, who: Identity) -> None:

@@ -1,5 +1,5 @@
 """
-Who a process is: pid, start time and boot, because a pid alone is used again.
+Process identity: pid, start time and boot, because pids are reused.
 
 Written to pid files as one line of JSON: `{"pid": …, "start_ticks": …, "boot_id": …}`.
 """

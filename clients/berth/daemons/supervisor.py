@@ -1,8 +1,8 @@
 """
 Supervisor of the daemons: starts server and worker, restarts them, stops them in order.
 
-It sleeps until a signal, the end of a daemon or the time of a planned start. Jobs do not depend
-on it, nor on the daemons: killing all three leaves them running.
+It sleeps until a signal, the end of a daemon or the time of a scheduled start. Jobs depend
+neither on it nor on the daemons: killing all three leaves them running.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DaemonSupervisor:
 
     def __init__(self, home: Home, daemons: Sequence[Daemon] | None = None) -> None:
         self._home = home
-        self._daemons = list(daemons or [Daemon(name, home, _tell) for name in DAEMONS])
+        self._daemons = list(daemons or [Daemon(name, home, _log) for name in DAEMONS])
         self._stop = False
 
     def run(self, announce: Sequence[str] = ()) -> int:
@@ -44,7 +44,7 @@ class DaemonSupervisor:
         self._home.make()
         lock = Lock(self._home.supervisor_pid)
         if not lock.take():
-            _tell("Berth is already up in this home.")
+            _log("Berth is already up in this home.")
             return ALREADY_UP
         try:
             self._supervise(announce)
@@ -124,6 +124,6 @@ class DaemonSupervisor:
         self._stop = True
 
 
-def _tell(sentence: str) -> None:
+def _log(sentence: str) -> None:
     stamp = time.strftime("%H:%M:%S")
     print(f"{stamp} {sentence}", file=sys.stderr, flush=True)

@@ -29,13 +29,13 @@ COMMANDS = (
         " --ablation_config profile_and_history_and_context --output_dir outputs/all_three_parts"
     ),
 )
-"""What two users of the box typed, unchanged. Both would take port 29500."""
+"""Two users' commands, unchanged. Both would use port 29500."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return 0 when both runs succeeded."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="folder for everything")
     parser.add_argument("--gpus", help="as BERTH_GPUS: nvml, sim:8 (default: real ones if eight)")
     parser.add_argument("--keep", action="store_true", help="leave Berth running at the end")
     options = parser.parse_args(arguments)
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         with Client(stage.url) as client:
             return _play(stage, client, console, keep=options.keep)
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Stopping both runs and Berth; `make demo` begins anew.")
+        console.print("\nInterrupted. Stopping both runs and Berth; `make demo` starts again.")
         stage.tear_down(jobs="cancel")
         return 130
     except (StageError, BerthError) as error:
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _play(stage: Stage, client: Client, console: Console, *, keep: bool) -> int:
-    console.print("\nTwo users submit over REST what they would have typed:")
+    console.print("\nTwo users submit over REST the commands they would have typed:")
     for command in COMMANDS:
         console.print(f"  [bold]$ {command}[/bold]", soft_wrap=True)
     submitted = client.submit(
@@ -70,7 +70,7 @@ def _play(stage: Stage, client: Client, console: Console, *, keep: bool) -> int:
     ended = watch(client, ids, console)
     report(client, ended, stage, console)
     if keep:
-        console.print(f"Berth goes on: {stage.sign_in_link()}")
+        console.print(f"Berth keeps running: {stage.sign_in_link()}")
         console.print(f"Stop it with: BERTH_HOME={stage.home} .venv/bin/berth down")
     else:
         stage.tear_down(jobs="cancel")

@@ -1,4 +1,4 @@
-"""The end of the demo: both runs side by side, and where everything lies."""
+"""The end of the demo: both runs side by side, and the locations of everything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def report(client: Client, jobs: list[Job], stage: Stage, console: Console) -> N
             console.print(f"[red]Job {job.id} {job.state.value}: {job.message}[/red]")
     _print_together(jobs, console)
     _print_changes(jobs, console)
-    console.print("\nWhere everything lies")
+    console.print("\nLocations")
     for job in jobs:
         attempt = job.attempts[-1] if job.attempts else None
         if attempt is not None:
@@ -77,10 +77,10 @@ def _print_changes(jobs: list[Job], console: Console) -> None:
         launch = job.attempts[-1].launch if job.attempts else None
         if launch is None or not launch.changes:
             continue
-        console.print(f"\nWhat made job {job.id} safe")
+        console.print(f"\nChanges that made job {job.id} safe")
         for change in launch.changes:
             console.print(
-                f"  {change.what or '(nothing)'} → {change.became or '(taken out)'}: {change.why}",
+                f"  {change.what or '(nothing)'} → {change.became or '(removed)'}: {change.why}",
                 soft_wrap=True,
                 markup=False,
             )

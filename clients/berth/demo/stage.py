@@ -1,4 +1,4 @@
-"""Everything the demo stands on: its folder, the workspace, the daemons."""
+"""Stage of the demo: its folder, the workspace, the daemons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path, sun_path without its 
 
 
 class StageError(Exception):
-    """The demo cannot go on; the message is one sentence for the user."""
+    """The demo cannot continue; the message is one sentence for the user."""
 
 
 class Stage:
@@ -55,7 +55,7 @@ class Stage:
             with _Step(self._console, f"Looking for {WANTED_GPUS} GPUs through NVML") as step:
                 found = self._real_gpus()
                 gpus = "nvml" if found >= WANTED_GPUS else f"sim:{WANTED_GPUS}"
-                step.say(f"{found} here" + ("" if gpus == "nvml" else ", so eight simulated ones"))
+                step.say(f"{found} found" + ("" if gpus == "nvml" else ", so eight simulated ones"))
         self._listen = f"127.0.0.1:{_port(8787)}"
         with _Step(self._console, "Starting server and worker: berth up --detach"):
             self._berth("up", "--detach", BERTH_GPUS=gpus, BERTH_LISTEN=self._listen)
@@ -113,7 +113,7 @@ class Stage:
             check=False,
         )
         if done.returncode:
-            lines = done.stdout.strip().splitlines() or ["it said nothing"]
+            lines = done.stdout.strip().splitlines() or ["no output"]
             shown = " ".join(command[1:4])
             raise StageError(f"`{shown}` failed with {done.returncode}: " + "\n".join(lines[-15:]))
 

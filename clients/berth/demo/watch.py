@@ -27,7 +27,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass
 class RunView:
-    """What is shown of one run."""
+    """One run as it is shown."""
 
     job: Job
     colour: str
@@ -38,7 +38,7 @@ class RunView:
 
 
 def watch(client: Client, ids: list[int], console: Console) -> list[Job]:
-    """Show the runs until all have ended; the jobs as they ended."""
+    """Show the runs until all have ended; return the ended jobs."""
     views = [
         RunView(client.job(job_id), COLOURS[number % len(COLOURS)])
         for number, job_id in enumerate(ids)

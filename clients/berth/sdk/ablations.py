@@ -1,4 +1,4 @@
-"""The part of the client that makes, compares and changes ablations."""
+"""Client calls for ablations: make, compare, change."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class AblationCalls(Calls):
         """
         Make the jobs of an ablation, all or none, in one transaction.
 
-        `plan` is what an ablation's file holds (`name`, `base`, `matrix`, …), or an
-        `AblationSpec` with its cells written out. With `add` only cells that the ablation of
-        this name has not yet are made. Raises `MatrixError` for a plan that makes no sense, and
+        `plan` is the content of an ablation's file (`name`, `base`, `matrix`, …), or an
+        `AblationSpec` with its cells written out. With `add`, only cells that the ablation
+        of this name lacks are made. Raises `MatrixError` for an invalid plan, and
         `Conflict` for a name that is taken.
         """
         if isinstance(plan, Mapping):
@@ -47,15 +47,15 @@ class AblationCalls(Calls):
         return parse(AblationMade, answer.content)
 
     def ablations(self) -> AblationList:
-        """All ablations, those with the newest jobs first."""
+        """Return all ablations, newest jobs first."""
         return self._get(AblationList, _URL)
 
     def ablation(self, name: str) -> Ablation:
-        """The jobs whose label `ablation` is this name, with what each reached."""
+        """Return the jobs whose label `ablation` is this name, with what each has reached."""
         return self._get(Ablation, _path(name))
 
     def change_ablation(self, name: str, patch: AblationPatch | Mapping[str, Any]) -> Ablation:
-        """Set the caps or the early-stop rule of an ablation; None lifts one."""
+        """Set the caps or the early-stop rule of an ablation; None removes one."""
         answer = self._channel.request(
             "PATCH", _path(name), content=as_json(patch), repeatable=True
         )

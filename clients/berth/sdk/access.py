@@ -1,4 +1,4 @@
-"""The part of the client that deals with identity: who is calling, tokens, sign-in links."""
+"""Client calls for identity: the caller, tokens, sign-in links."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from berth.sdk.calls import Calls
 
 
 class AccessCalls(Calls):
-    """Who is calling, and how somebody afar proves who they are."""
+    """The caller's identity, and tokens for remote callers."""
 
     def me(self) -> Me:
-        """Who the server takes the caller for."""
+        """Return the caller as the server identifies them."""
         return self._get(Me, "/api/v1/me")
 
     def tokens(self) -> TokenList:
-        """The caller's tokens, without their secrets; an admin sees everybody's."""
+        """Return the caller's tokens, without their secrets; an admin sees all users'."""
         return self._get(TokenList, "/api/v1/tokens")
 
     def create_token(self, name: str, *, expires_in: str | float | None = None) -> NewToken:
@@ -29,13 +29,13 @@ class AccessCalls(Calls):
         return self._post(NewToken, "/api/v1/tokens", request, repeatable=False)
 
     def revoke_token(self, token_id: int) -> None:
-        """Make a token stop working at once."""
+        """Revoke a token at once."""
         self._channel.request("DELETE", f"/api/v1/tokens/{token_id}", repeatable=True)
 
     def login_link(self) -> LoginLink:
         """
-        A link that signs one browser in as the caller, once, within a few minutes.
+        Return a link that signs one browser in as the caller, once, within a few minutes.
 
-        Only given over the unix socket.
+        Only available over the unix socket.
         """
         return self._post(LoginLink, "/api/v1/login-links")

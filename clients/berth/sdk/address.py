@@ -1,4 +1,4 @@
-"""Where the server is: a unix socket of this box, or a URL with a token."""
+"""Address of the server: a unix socket of this box, or a URL with a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from berth import home as homes
 
 @dataclass(frozen=True)
 class Address:
-    """How to reach a server. The token never shows in a repr."""
+    """Address of a server. The token never appears in a repr."""
 
     base_url: str
     """Scheme and host; a placeholder host with a unix socket."""
@@ -27,10 +27,10 @@ class Address:
 
 def resolve(url: str | None = None, token: str | None = None) -> Address:
     """
-    Choose the server to speak to, without touching the network.
+    Choose the server, without touching the network.
 
     In order: `url`, `BERTH_URL`, the unix socket under this user's Berth home, and, when
-    neither that nor `BERTH_HOME` is there, the box's socket under /var/lib/berth. A url may be
+    neither that nor `BERTH_HOME` exists, the box's socket under /var/lib/berth. A url may be
     `http(s)://host:port` or `unix:///path/to/berth.sock`.
     """
     url = url or os.environ.get("BERTH_URL") or None

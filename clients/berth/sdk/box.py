@@ -1,4 +1,4 @@
-"""The part of the client that deals with the box: GPUs, events, health."""
+"""Client calls for the box: GPUs, events, health."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class BoxCalls(Calls):
     """GPUs, events and the server itself."""
 
     def gpus(self) -> Box:
-        """The box and its GPUs with their holders, as the worker saw them last."""
+        """Return the box and its GPUs with their holders, as the worker last saw them."""
         return self._get(Box, "/api/v1/gpus")
 
     def drain(
         self, gpu: str | int, reason: str | None = None, *, until: datetime | None = None
     ) -> Gpu:
         """
-        Let no new job onto a GPU (UUID or index), until a time if one is given.
+        Start no new jobs on a GPU (UUID or index), until a time if one is given.
 
-        What runs there goes on.
+        Running jobs continue.
         """
         path = f"/api/v1/gpus/{quote(str(gpu), safe='')}/drain"
-        wish = {"reason": reason} if until is None else {"reason": reason, "until": until}
-        return self._post(Gpu, path, DrainRequest.model_validate(wish))
+        body = {"reason": reason} if until is None else {"reason": reason, "until": until}
+        return self._post(Gpu, path, DrainRequest.model_validate(body))
 
     def undrain(self, gpu: str | int) -> Gpu:
-        """Let jobs onto a GPU (UUID or index) again."""
+        """Allow new jobs on a GPU (UUID or index) again."""
         return self._post(Gpu, f"/api/v1/gpus/{quote(str(gpu), safe='')}/undrain")
 
     def reservations(self) -> ReservationList:
-        """The reservations that are not over, soonest first."""
+        """Return current and future reservations, soonest first."""
         return self._get(ReservationList, "/api/v1/reservations")
 
     def reserve(
@@ -58,7 +58,7 @@ class BoxCalls(Calls):
 
         For admins. Not repeated when the connection breaks.
         """
-        wish = {
+        body = {
             "gpus": [str(gpu) for gpu in gpus],
             "users": list(users),
             "groups": list(groups),
@@ -66,10 +66,10 @@ class BoxCalls(Calls):
             "ends_at": ends_at.isoformat(),
             "reason": reason,
         }
-        return self._post(Reservation, "/api/v1/reservations", wish, repeatable=False)
+        return self._post(Reservation, "/api/v1/reservations", body, repeatable=False)
 
     def unreserve(self, reservation_id: int) -> Reservation:
-        """Take a reservation back; the GPUs are everybody's again at once. For admins."""
+        """Delete a reservation; its GPUs are open to all users at once. For admins."""
         return self._delete(Reservation, f"/api/v1/reservations/{reservation_id}")
 
     def events(
@@ -80,7 +80,7 @@ class BoxCalls(Calls):
         job: int | None = None,
         newest: bool = False,
     ) -> EventPage:
-        """Events after the one with id `after`, oldest first; with `newest` the last `limit`."""
+        """Return events after the one with id `after`, oldest first; with `newest` the last `limit`."""
         params = {
             "after": after,
             "limit": limit,
@@ -91,7 +91,7 @@ class BoxCalls(Calls):
 
     def follow_events(self, *, after: int | None = None, job: int | None = None) -> Iterator[Event]:
         """
-        Events as they happen, none missed and none twice, across restarts of the server.
+        Yield events as they happen, none missed and none twice, across restarts of the server.
 
         Starts after the event with id `after`, or with the next one. Never ends by itself;
         raises `Unreachable` when the server stays away longer than the client's patience.
@@ -116,17 +116,17 @@ class BoxCalls(Calls):
                 patience.spend(error)
 
     def health(self) -> Health:
-        """What the server says about itself. Raises `Unreachable` while it cannot start jobs."""
+        """Return the server's health. Raises `Unreachable` while it cannot start jobs."""
         return self._get(Health, "/readyz")
 
     def liveness(self) -> Health:
-        """What the server says about itself as soon as it answers, able to start jobs or not."""
+        """Return the server's health as soon as it answers, able to start jobs or not."""
         return self._get(Health, "/healthz")
 
     def settings(self) -> ServerSettings:
-        """The server's settings in force and who set each."""
+        """Return the server's settings in force and the origin of each."""
         return self._get(ServerSettings, "/api/v1/settings")
 
     def users(self) -> UserList:
-        """Who has what on the box."""
+        """Return the users of the box with what each has."""
         return self._get(UserList, "/api/v1/users")

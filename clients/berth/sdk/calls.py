@@ -1,4 +1,4 @@
-"""What the parts of the client share: one channel and the way answers become models."""
+"""Base of the client's calls: one channel, and answers parsed into models."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Calls:
         return parse(model, answer.content)
 
     def _delete(self, model: type[M], path: str) -> M:
-        """Not repeated: what is gone would be told as unknown."""
+        """Send DELETE. Not repeated: a deleted thing would be reported as unknown."""
         answer = self._channel.request("DELETE", path, repeatable=False)
         return parse(model, answer.content)
 
 
 def as_json(value: BaseModel | Mapping[str, Any]) -> bytes:
-    """A request body; of a model only what was set, for the server's defaults are those that count."""
+    """Return a request body; of a model only the fields set, so that the server's defaults apply."""
     if isinstance(value, BaseModel):
         return value.model_dump_json(exclude_unset=True).encode()
     return json.dumps(value, ensure_ascii=False, default=str).encode()

@@ -1,4 +1,4 @@
-"""One connection to the server: requests with retries, streams, problems made into errors."""
+"""Channel to the server: requests with retries, streams, problems raised as errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Channel:
     ) -> None:
         """
         `timeout_s` bounds the wait for each piece of an answer. `patience_s` bounds how long a
-        repeatable request is tried again after its connection broke.
+        repeatable request is retried after its connection broke.
         """
         self.address = address
         self.patience_s = patience_s
@@ -121,8 +121,8 @@ class Channel:
             raise self._unreachable(error) from error
 
     def _may_come_back(self, error: httpx2.TransportError) -> bool:
-        # Refused at once: somebody must be there who starts the server again. The supervisor's
-        # pid file tells, so that a command without any server fails quickly.
+        # Refused at once: it comes back only if a supervisor restarts it. The supervisor's pid
+        # file tells, so that a command without any server fails quickly.
         if not isinstance(error, httpx2.ConnectError):
             return True
         if self.address.socket is None:
@@ -135,7 +135,7 @@ class Channel:
             error, httpx2.ConnectTimeout
         ):
             return Silent(
-                f"The server at {where} did not answer in time; look at `berth status` and its log."
+                f"The server at {where} did not answer in time; check `berth status` and its log."
             )
         if self.address.socket is None:
             return Unreachable(
@@ -145,21 +145,21 @@ class Channel:
         while cause is not None:
             if isinstance(cause, PermissionError):
                 return Unreachable(
-                    f"The socket {where} may not be opened by you; ask its owner to make it and its folder accessible."
+                    f"You may not open the socket {where}; ask its owner to make it and its folder accessible."
                 )
             cause = cause.__cause__ or cause.__context__
         return Unreachable(f"No Berth server answers at {where}; start it with `berth up`.")
 
 
 def problem_error(response: httpx2.Response) -> BerthError:
-    """The error for an answer that is not a success; its body has been read."""
+    """Return the error for an unsuccessful answer whose body has been read."""
     kind = by_status(response.status_code)
     try:
         problem = Problem.model_validate_json(response.content)
     except ValueError:
         return ServerTrouble(
             f"The server answered {response.status_code} to {response.request.method} "
-            f"{response.request.url.path} without saying why; its log knows more."
+            f"{response.request.url.path} without a reason; see its log."
         )
     return kind(problem.detail or problem.title, problem)
 

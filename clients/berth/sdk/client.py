@@ -1,4 +1,4 @@
-"""`berth.Client`: everything the server can do, typed."""
+"""Client of the server: every call, typed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from berth.sdk.logs import LogCalls
 
 class Client(LogCalls, AblationCalls, AccessCalls):
     """
-    A door to one Berth server; safe to share between threads, closed by `close` or `with`.
+    Client of one Berth server; safe to share between threads, closed by `close` or `with`.
 
     Without arguments it finds the server as the CLI does: `BERTH_URL` and `BERTH_TOKEN`, else
-    the unix socket under `BERTH_HOME`, else the box's socket. Making a client touches nothing;
-    the first call connects. Every method raises `berth.BerthError`: `Unreachable` when nobody
-    answers, `Refused` (with `.problem`) when the server says no.
+    the unix socket under `BERTH_HOME`, else the box's socket. Creating a client touches
+    nothing; the first call connects. Every method raises `berth.BerthError`: `Unreachable` when
+    no server answers, `Refused` (with `.problem`) when the server refuses.
     """
 
     def __init__(
@@ -37,8 +37,7 @@ class Client(LogCalls, AblationCalls, AccessCalls):
         `url` is `http(s)://host:port` or `unix:///path/to/berth.sock`.
 
         `timeout` (seconds) bounds the wait for each piece of an answer. `patience` (seconds)
-        bounds how long calls that may be repeated are tried again while a server that was there
-        is being restarted. `transport` replaces the network, for tests.
+        bounds how long repeatable calls are retried while a server is being restarted. `transport` replaces the network, for tests.
         """
         self._channel = Channel(
             resolve(url, token), timeout_s=timeout, patience_s=patience, transport=transport
@@ -46,7 +45,7 @@ class Client(LogCalls, AblationCalls, AccessCalls):
 
     @property
     def address(self) -> Address:
-        """Where this client looks for its server."""
+        """The address of this client's server."""
         return self._channel.address
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong. `str(error)` is always one sentence that says what to do."""
+"""Errors of the SDK. `str(error)` is always one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class BerthError(Exception):
 
 
 class Unreachable(BerthError):  # noqa: N818 - reads as what happened: except berth.Unreachable
-    """Nobody answers at the address, or the connection broke and stayed broken."""
+    """No server answers at the address, or the connection broke and stayed broken."""
 
 
 class Silent(Unreachable):
-    """The server is there and did not answer in time."""
+    """The server exists but did not answer in time."""
 
 
 class Refused(BerthError):  # noqa: N818 - see Unreachable
-    """The server answered that it will not do this. `problem` says why."""
+    """The server refused the request. `problem` says why."""
 
 
 class InvalidRequest(Refused):
@@ -36,7 +36,7 @@ class InvalidRequest(Refused):
 
 
 class Unauthorized(Refused):
-    """Who is calling is not known: no token, or one that is not valid any more."""
+    """The caller is unknown: no token, or one that is no longer valid."""
 
 
 class Forbidden(Refused):
@@ -44,23 +44,23 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """There is no such thing."""
+    """The thing asked for does not exist."""
 
 
 class Conflict(Refused):
-    """The thing is in a state in which this cannot be done."""
+    """The thing is in a state that does not allow this."""
 
 
 class ServerTrouble(BerthError):  # noqa: N818 - see Unreachable
-    """The server failed at something that it should have been able to do."""
+    """The server failed at a valid request."""
 
 
 class WaitTimeout(BerthError):  # noqa: N818 - see Unreachable
-    """The time given to wait is over; the jobs go on."""
+    """The time to wait is over; the jobs keep running."""
 
 
 def by_status(status: int) -> type[BerthError]:
-    """The class of error for an HTTP status of 400 or more."""
+    """Return the class of error for an HTTP status of 400 or more."""
     known: dict[int, type[BerthError]] = {
         401: Unauthorized,
         403: Forbidden,

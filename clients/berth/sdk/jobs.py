@@ -1,4 +1,4 @@
-"""The part of the client that submits, looks at and changes jobs."""
+"""Client calls for jobs: submit, read, change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGE = 500
 
 
 class JobCalls(Calls):
-    """Submit, look at and change jobs."""
+    """Submit, read and change jobs."""
 
     @overload
     def submit(self, spec: Spec, *, idempotency_key: str | None = None) -> Job: ...
@@ -34,7 +34,7 @@ class JobCalls(Calls):
         Submit one job, or a list of jobs of which all or none are taken.
 
         When it returns, the jobs are on the server's disk. The request carries an idempotency
-        key (made up unless given), so that it is sent again after a broken connection and each
+        key (generated unless given), so that it is sent again after a broken connection and each
         job is still made once. A list answers with the ids in its order. A `workdir` is not
         filled in here: without one the server takes the user's home. Raises `InvalidRequest`,
         whose `problem.fields` names the field.
@@ -53,11 +53,11 @@ class JobCalls(Calls):
         return parse(Job if single else SubmittedJobs, answer.content)
 
     def dry_run(self, spec: Spec) -> DryRun:
-        """What would happen to a spec if it were submitted now; writes nothing."""
+        """Return what would happen to a spec if it were submitted now; writes nothing."""
         return self._post(DryRun, "/api/v1/jobs/dry-run", spec)
 
     def job(self, job_id: int) -> Job:
-        """One job with its attempts. Raises `NotFound`."""
+        """Return one job with its attempts. Raises `NotFound`."""
         return self._get(Job, f"/api/v1/jobs/{job_id}")
 
     def jobs(
@@ -69,7 +69,7 @@ class JobCalls(Calls):
         limit: int | None = None,
     ) -> Iterator[Job]:
         """
-        Jobs, newest first, fetched page by page as they are asked for.
+        Yield jobs, newest first, fetched page by page as needed.
 
         `state` is one state or several, `label` is `"key=value"` or a mapping of which every
         pair must hold, `limit` the most jobs to give.
@@ -93,11 +93,11 @@ class JobCalls(Calls):
                 left -= len(page.jobs)
 
     def counts(self, *, user: str | None = None) -> JobCounts:
-        """How many jobs are in each state."""
+        """Return the number of jobs in each state."""
         return self._get(JobCounts, "/api/v1/jobs/counts", {"user": user})
 
     def cancel(self, job_id: int) -> Job:
-        """End a job: a pending one at once, a running one by TERM, its grace, then KILL."""
+        """Cancel a job; a running one gets SIGTERM, then SIGKILL after its grace."""
         return self._post(Job, f"/api/v1/jobs/{job_id}/cancel")
 
     def hold(self, job_id: int) -> Job:
@@ -105,7 +105,7 @@ class JobCalls(Calls):
         return self._post(Job, f"/api/v1/jobs/{job_id}/hold")
 
     def release(self, job_id: int) -> Job:
-        """Let a held job start when its turn comes."""
+        """Return a held job to the queue."""
         return self._post(Job, f"/api/v1/jobs/{job_id}/release")
 
     def retry(self, job_id: int) -> Job:
@@ -121,8 +121,8 @@ class JobCalls(Calls):
 
     def explain(self, job_id: int, *, against: int | None = None) -> Explanation:
         """
-        Why a job is where it is, and when it should start.
+        Return why a job is where it is, and when it should start.
 
-        In line it is put beside the job `against`, or beside the one just ahead of it.
+        A queued job is compared with the job `against`, or with the one just ahead of it.
         """
         return self._get(Explanation, f"/api/v1/jobs/{job_id}/explain", {"against": against})

@@ -1,4 +1,4 @@
-"""The part of the client that reads what jobs write: logs and metrics."""
+"""Client calls for the output of jobs: logs and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class LogPiece:
-    """Some bytes of an attempt's log, exactly as the job wrote them."""
+    """Piece of an attempt's log, byte for byte as the job wrote it."""
 
     attempt: str
     """`42.1`."""
@@ -31,7 +31,7 @@ class LogPiece:
 
     @property
     def end(self) -> int:
-        """The offset after the piece: follow from there to go on."""
+        """The offset after the piece, from which to continue."""
         return self.offset + len(self.data)
 
 
@@ -42,7 +42,7 @@ class LogCalls(WaitingCalls):
         self, job_id: int, *, offset: int = 0, limit: int | None = None, attempt: int | None = None
     ) -> bytes:
         """
-        Bytes of a log, exactly as written, from `offset`: at most `limit`, else to its present end.
+        Return bytes of a log, exactly as written, from `offset`: at most `limit`, else to its present end.
 
         A negative offset counts from the end. `attempt` is the attempt's number, default the
         last one. Raises `NotFound` while the job has no attempt.
@@ -64,10 +64,10 @@ class LogCalls(WaitingCalls):
         self, job_id: int, *, attempt: int | None = None, lines: int | None = None
     ) -> Iterator[LogPiece]:
         """
-        The log up to its present end, piece by piece; with `lines` only its last so many lines.
+        Yield the log up to its present end, piece by piece; with `lines` only its last lines.
 
-        Gives at least one piece, perhaps an empty one, so that the last one's `end` is where
-        `follow_log` goes on.
+        Yields at least one piece, perhaps an empty one, so that `follow_log` can continue from the
+        last one's `end`.
         """
         piece = (
             self._log_piece(job_id, 0, _PIECE_BYTES, attempt)
@@ -83,7 +83,7 @@ class LogCalls(WaitingCalls):
     def log_lines(
         self, job_id: int, *, first: int = 0, count: int = 100, attempt: int | None = None
     ) -> LogLines:
-        """`count` lines from line `first`, counted from 0; a negative one counts from the end."""
+        """Return `count` lines from line `first`, counted from 0; a negative one counts from the end."""
         params = {"from": first, "count": count, "attempt": attempt}
         return self._get(LogLines, f"/api/v1/jobs/{job_id}/log/lines", params)
 
@@ -97,11 +97,11 @@ class LogCalls(WaitingCalls):
         meanwhile: Callable[[Job], None] | None = None,
     ) -> Iterator[LogPiece]:
         """
-        The log as the job writes it, byte for byte, until the job has ended.
+        Yield the log as the job writes it, byte for byte, until the job has ended.
 
         Waits for a job that has not started. Begins at `offset` of attempt number `attempt`,
-        default the last one, and goes on with those that follow a failed one; with
-        `until="attempt"` it ends with the first. Goes on at the right byte when the connection
+        default the last one, and continues with those that follow a failed one; with
+        `until="attempt"` it ends with the first. Continues at the right byte when the connection
         breaks or the server restarts; raises `Unreachable` when the server stays away longer
         than the client's patience.
 
@@ -125,7 +125,7 @@ class LogCalls(WaitingCalls):
     def metrics(
         self, job_id: int, *, attempt: int | None = None, max_points: int | None = None
     ) -> Metrics:
-        """What a run measured about itself, thinned to `max_points`."""
+        """Return the metrics of a run, thinned to `max_points`."""
         params = {"attempt": attempt, "max_points": max_points}
         return self._get(Metrics, f"/api/v1/jobs/{job_id}/metrics", params)
 
@@ -146,7 +146,7 @@ class LogCalls(WaitingCalls):
                         if message.event != "log":
                             continue
                         chunk = parse(LogChunk, message.data.encode())
-                        # After a break the very same attempt is taken up, not a newer one.
+                        # After a break the same attempt is continued, not a newer one.
                         number = int(chunk.attempt.partition(".")[2])
                         data = self._exact(job_id, chunk, offset, int(message.id), number)
                         if data:
@@ -184,8 +184,8 @@ class LogCalls(WaitingCalls):
             size *= 4
 
     def _exact(self, job_id: int, chunk: LogChunk, offset: int, end: int, number: int) -> bytes:
-        # The stream carries text. Bytes that are no UTF-8 stand there as U+FFFD, and those are
-        # fetched as they are.
+        # The stream carries text. Invalid UTF-8 appears as U+FFFD, so those bytes are fetched
+        # from the log itself.
         data = chunk.text.encode()
         if chunk.offset == offset and len(data) == end - offset and _REPLACEMENT not in chunk.text:
             return data

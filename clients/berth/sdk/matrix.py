@@ -1,4 +1,4 @@
-"""From the file of an ablation to its cells: parameters x values, as pure data."""
+"""Expansion of an ablation's file into its cells, parameters x values, as pure data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SEED = "seed"
 
 
 class MatrixError(ValueError):
-    """An ablation makes no sense; the message is one sentence that names the mend."""
+    """An invalid ablation; the message is one sentence that names the fix."""
 
 
 def expand(
     plan: Mapping[str, Any], *, name: str | None = None, where: str = "the ablation"
 ) -> dict[str, Any]:
     """
-    The AblationSpec of a plan as JSON data: one cell per combination that is not excluded.
+    Return the AblationSpec of a plan as JSON data: one cell per combination not excluded.
 
     `{key}` in command, script, workdir, name and values of env stands for the cell's value;
     `${key}` is left to the shell. `name` stands in for the plan's own, `where` names the plan
@@ -30,13 +30,13 @@ def expand(
     """
     for key in plan:
         if key not in _KEYS:
-            raise MatrixError(f"{where}: {key!r} is not known{_near(key, _KEYS)}")
+            raise MatrixError(f"{where}: {key!r} is unknown{_near(key, _KEYS)}")
     chosen = name or plan.get("name")
     if not isinstance(chosen, str) or not chosen:
-        raise MatrixError(f"{where}: `name` is missing; write what the ablation is called.")
+        raise MatrixError(f"{where}: `name` is missing; give the ablation a name.")
     base = plan.get("base")
     if not isinstance(base, dict):
-        raise MatrixError(f"{where}: `base` is missing; write the job that all runs share there.")
+        raise MatrixError(f"{where}: `base` is missing; write the job that all runs share.")
     job = cast("dict[str, Any]", base)
     matrix = _matrix(plan, where)
     cells = _cells(plan, matrix, where)
@@ -44,8 +44,8 @@ def expand(
     unused = [key for key in keys if not _uses(job, key)]
     if unused:
         raise MatrixError(
-            f"{where}: {{{unused[0]}}} stands nowhere in `base`, so that its runs would be the same; "
-            "put it into the command."
+            f"{where}: {{{unused[0]}}} appears nowhere in `base`, so its runs would be identical; "
+            "use it in the command."
         )
     caps = {key: plan[key] for key in _CAPS if plan.get(key) is not None}
     made = [{"values": cell, "job": _job(job, cell, chosen)} for cell in cells]
@@ -61,13 +61,13 @@ def _cells(
             _known_key("exclude", key, matrix, where)
             if word not in matrix[key]:
                 raise MatrixError(
-                    f"{where}: `exclude` names {key}: {word}, which `matrix` has not."
+                    f"{where}: `exclude` names {key}: {word}, which `matrix` does not have."
                 )
     count = 1
     for values in matrix.values():
         count *= len(values)
     if count > _MOST:
-        raise MatrixError(f"{where}: {count} combinations are too many; the most are {_MOST}.")
+        raise MatrixError(f"{where}: {count} combinations are too many; the limit is {_MOST}.")
     combinations = (
         dict(zip(matrix, values, strict=True)) for values in itertools.product(*matrix.values())
     )
@@ -77,11 +77,11 @@ def _cells(
     ]
     for one in _included(plan, matrix, where):
         if one in kept:
-            told = ", ".join(f"{key}: {word}" for key, word in one.items())
-            raise MatrixError(f"{where}: `include` names {told}, which is there already.")
+            repeated = ", ".join(f"{key}: {word}" for key, word in one.items())
+            raise MatrixError(f"{where}: `include` repeats {repeated}; remove it.")
         kept.append(one)
     if not kept:
-        raise MatrixError(f"{where}: `exclude` leaves no run; take something out of it.")
+        raise MatrixError(f"{where}: `exclude` leaves no run; remove an entry.")
     return kept
 
 
@@ -100,7 +100,7 @@ def _included(
             missing = [key for key in matrix if key not in cell]
             if missing:
                 raise MatrixError(
-                    f"{where}: an entry of `include` gives no {missing[0]}; each is a whole run with "
+                    f"{where}: an entry of `include` lacks {missing[0]}; each entry needs "
                     "a value for every key."
                 )
             found.append({key: cell[key] for key in (matrix or cell)})
@@ -115,7 +115,7 @@ def _job(base: dict[str, Any], values: dict[str, str], name: str) -> dict[str, A
 
 def _filled(value: Any, values: dict[str, str]) -> Any:
     if isinstance(value, str):
-        # A brace of the shell's own ${name}, or of anything else, stays.
+        # Braces of the shell's ${name}, and any others, stay.
         return re.sub(
             r"(?<!\$)\{(" + "|".join(map(re.escape, values)) + r")\}",
             lambda match: values[match[1]],
@@ -138,7 +138,7 @@ def _matrix(plan: Mapping[str, Any], where: str) -> dict[str, list[str]]:
         value = {}
     elif not isinstance(value, dict) or not value:
         raise MatrixError(
-            f"{where}: `matrix` is missing; write like `matrix: {{lr: [1e-4, 5e-5]}}`."
+            f"{where}: `matrix` is missing; write it like `matrix: {{lr: [1e-4, 5e-5]}}`."
         )
     matrix = {
         key: _words(values, f"matrix.{key}", key, where)
@@ -159,18 +159,20 @@ def _seeds(value: Any, where: str) -> list[str]:
         return _words(cast("Any", value), "seeds", "seeds", where)
     count = _word(value)
     if count is None or not count.isdecimal() or not 1 <= int(count) <= _MOST:
-        raise MatrixError(f"{where}: `seeds` is how many, like `seeds: 3`, or a list of them.")
+        raise MatrixError(
+            f"{where}: `seeds` must be a number of seeds, like `seeds: 3`, or a list."
+        )
     return [str(seed) for seed in range(int(count))]
 
 
 def _words(values: Any, path: str, key: str, where: str) -> list[str]:
     if not isinstance(values, list) or not values:
-        raise MatrixError(f"{where}: `{path}` is no list; write like `{key}: [1, 2]`.")
+        raise MatrixError(f"{where}: `{path}` is not a list; write it like `{key}: [1, 2]`.")
     words = [_word(one) for one in cast("list[Any]", values)]
     if None in words:
-        raise MatrixError(f"{where}: `{path}` may hold words and numbers only.")
+        raise MatrixError(f"{where}: `{path}` may contain only words and numbers.")
     if len(set(words)) < len(words):
-        raise MatrixError(f"{where}: `{path}` names a value twice; keep one of them.")
+        raise MatrixError(f"{where}: `{path}` contains a value twice; keep one of them.")
     return cast("list[str]", words)
 
 
@@ -193,7 +195,9 @@ def _mappings(plan: Mapping[str, Any], key: str, where: str) -> list[dict[str, s
             else {"": None}
         )
         if None in words.values():
-            raise MatrixError(f"{where}: `{key}` is a list of combinations, like `- {{seed: 2}}`.")
+            raise MatrixError(
+                f"{where}: `{key}` must be a list of combinations, like `- {{seed: 2}}`."
+            )
         found.append(cast("dict[str, str]", words))
     return found
 
@@ -201,7 +205,7 @@ def _mappings(plan: Mapping[str, Any], key: str, where: str) -> list[dict[str, s
 def _known_key(what: str, key: str, matrix: dict[str, list[str]], where: str) -> None:
     if key not in matrix:
         raise MatrixError(
-            f"{where}: `{what}` names {key!r}, which `matrix` has not{_near(key, list(matrix))}"
+            f"{where}: `{what}` names {key!r}, which `matrix` does not have{_near(key, list(matrix))}"
         )
 
 

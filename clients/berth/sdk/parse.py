@@ -1,4 +1,4 @@
-"""Answers into models, in a way that lets an older client live with a newer server."""
+"""Parser of answers, tolerant enough for an older client to work with a newer server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ M = TypeVar("M", bound=BaseModel)
 
 def parse(model: type[M], content: bytes) -> M:
     """
-    Read an answer. Fields that this client does not know are left out, not refused.
+    Parse an answer. Unknown fields are ignored, not refused.
 
-    Raises `ServerTrouble` when the answer is something else altogether.
+    Raises `ServerTrouble` when the answer is of another kind.
     """
     try:
         return model.model_validate_json(content, extra="ignore")
@@ -23,6 +23,6 @@ def parse(model: type[M], content: bytes) -> M:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ServerTrouble(
-            f"The server's answer is no {model.__name__} ({where}: {first['msg']}); "
+            f"The server's answer is not a {model.__name__} ({where}: {first['msg']}); "
             "client and server are probably of different versions."
         ) from error

@@ -1,4 +1,4 @@
-"""The part of the client that waits for jobs."""
+"""Client calls that wait for jobs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from berth.sdk.patience import Patience
 
 # The server sends a comment every 15 s; a stream that is silent for longer is broken.
 _QUIET_S = 45.0
-# A stream tells no time, so that the last seconds before a deadline are spent looking.
+# A stream has no clock, so the last seconds before a deadline are spent polling.
 _CLOSE_S = 10.0
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 class WaitingCalls(JobCalls, BoxCalls):
@@ -25,10 +25,10 @@ class WaitingCalls(JobCalls, BoxCalls):
 
     def wait(self, job_ids: int | Iterable[int], timeout: float | None = None) -> list[Job]:
         """
-        Block until every job has ended; the jobs in the order asked for.
+        Block until every job has ended; return the jobs in the order asked for.
 
-        Learns of the end from the stream of events, not by asking again and again. Raises
-        `WaitTimeout` after `timeout` seconds; the jobs go on.
+        Follows the stream of events instead of polling. Raises `WaitTimeout` after `timeout`
+        seconds; the jobs keep running.
         """
         ids = [job_ids] if isinstance(job_ids, int) else list(job_ids)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -44,17 +44,17 @@ class WaitingCalls(JobCalls, BoxCalls):
                 return [ended[job_id] for job_id in ids]
         left = [str(job_id) for job_id in ids if job_id not in ended]
         raise WaitTimeout(
-            f"Job {left[0]} has not ended after {timeout:g} s; it goes on."
+            f"Job {left[0]} has not ended after {timeout:g} s; it keeps running."
             if len(left) == 1
-            else f"Jobs {', '.join(left)} have not ended after {timeout:g} s; they go on."
+            else f"Jobs {', '.join(left)} have not ended after {timeout:g} s; they keep running."
         )
 
     def _changes(self, deadline: float | None) -> Iterator[int | None]:
         """
-        Ids of jobs that something happened to; None when anything may have. Ends at `deadline`.
+        Yield ids of jobs that changed; None when any may have. Ends at `deadline`.
 
-        The place in the event log is taken before the first look, so that nothing that happens
-        after a look is missed.
+        The position in the event log is taken before the first read, so that no later change is
+        missed.
         """
         last = self.events(limit=1, newest=True).last_id
         patience = Patience(self._channel.patience_s)
@@ -64,7 +64,7 @@ class WaitingCalls(JobCalls, BoxCalls):
             if left is not None and left <= 0:
                 return
             if left is not None and left <= _CLOSE_S:
-                time.sleep(min(_LOOK_S, left))
+                time.sleep(min(_POLL_S, left))
                 yield None
                 continue
             # Shorter than the server's comments, or the end of the silence would never be noticed.

@@ -1,8 +1,8 @@
 """
-Freezing a job's code: `capture` packs a git work tree as it is, `unpack` runs a job in it.
+Snapshots of a job's code: `capture` packs a git work tree as it is, `unpack` runs a job in it.
 
 Both are programs of the standard library alone, run as the job's user (`python -I -S -c TEXT`):
-what they read and write is what that user may. `unpack` is run by the job's own interpreter and
+they read and write only what that user may. `unpack` is run by the job's own interpreter and
 works on Python 3.8.
 """
 

@@ -1,11 +1,11 @@
 """
-`capture.py FOLDER MOST_BYTES [--measure]`: the git work tree around FOLDER as a tar on stdout.
+Capture of a git work tree, `capture.py FOLDER MOST_BYTES [--measure]`, as a tar on stdout.
 
 First comes `snapshot.json`, then `changes.diff` (everything that differs from the commit, new
 files included), then below `tree/` what git tracks or does not ignore, as it is on disk.
 Ignored files and folders become links to where they are, so that data is found and not copied.
 Nothing is written into the repository. With --measure only `snapshot.json` is written.
-Leaves with 3 and one sentence on stderr when there is nothing to freeze.
+Exits with 3 and one sentence on stderr when the folder cannot be frozen.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import tarfile
 import tempfile
 
 _REFUSED = 3
-# What Python makes anew: linked, it would be shared with code that is edited.
+# Caches that Python rewrites: linked, they would be shared with code that is edited.
 _SKIPPED_NAMES = ("__pycache__",)
 _SKIPPED_ENDS = (".pyc", ".pyo")
 
 
 class RefusedError(Exception):
-    """The folder cannot be frozen; the message names the mend."""
+    """The folder cannot be frozen; the message names the fix."""
 
 
 class Repository:
@@ -80,7 +80,7 @@ class Repository:
         with tempfile.TemporaryDirectory() as folder:
             index = os.path.join(folder, "index")  # noqa: PTH118 - a light start
             own = os.path.join(self.root, self.text("rev-parse", "--git-path", "index"))  # noqa: PTH118 - as above
-            # With its time: git reads again what was edited in the second in which that was written.
+            # Copied with its time: git reads files again that were edited in the second it was written.
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy2(own, index)
             if new:
@@ -114,7 +114,7 @@ class Repository:
                     f"with: git config --global --add safe.directory {self.folder}"
                 ) from None
             raise RefusedError(
-                f"{self.folder} is in no git work tree, so its code cannot be frozen; make one "
+                f"{self.folder} is not in a git work tree, so its code cannot be frozen; create one "
                 "(git init), or leave out 'snapshot'."
             ) from None
         return os.fsdecode(done.stdout).rstrip("\n")
@@ -124,7 +124,7 @@ def main(folder: str, most_bytes: int, *, measure: bool) -> None:
     """Write the archive, or only the facts."""
     repository = Repository(folder)
     untracked = repository.names("--others", "--exclude-standard")
-    # A repository inside this one is told as a folder: it is left where it is.
+    # A repository inside this one is listed as a folder: it stays where it is.
     nested = [name for name in untracked if name.endswith("/")]
     new = [name for name in untracked if not name.endswith("/")]
     files = _existing(
@@ -135,9 +135,9 @@ def main(folder: str, most_bytes: int, *, measure: bool) -> None:
     if total > most_bytes:
         name, largest = max(files, key=lambda file: file[1])
         raise RefusedError(
-            f"What git tracks or does not ignore in {repository.root} is {_size(total)} (the "
-            f"largest is {name}, {_size(largest)}), and a snapshot holds at most "
-            f"{_size(most_bytes)}; list data in .gitignore: what is ignored is linked, not copied."
+            f"The files in {repository.root} that git does not ignore take {_size(total)} (the "
+            f"largest is {name}, {_size(largest)}), but a snapshot holds at most "
+            f"{_size(most_bytes)}; list data in .gitignore: ignored files are linked, not copied."
         )
     commit = repository.maybe("rev-parse", "--verify", "--quiet", "HEAD")
     base = commit or repository.text("hash-object", "-t", "tree", os.devnull)
@@ -236,5 +236,5 @@ if __name__ == "__main__":
         sys.exit(_REFUSED)
     except subprocess.CalledProcessError as failure:
         said = os.fsdecode(failure.stderr).strip().splitlines()
-        print(f"git failed ({said[0] if said else 'it says nothing'}).", file=sys.stderr)
+        print(f"git failed ({said[0] if said else 'no message'}).", file=sys.stderr)
         sys.exit(_REFUSED)

@@ -1,9 +1,9 @@
 """
-`unpack.py ARCHIVE DIGEST FOLDER SUBDIR COMMAND...`: run a job in its frozen code.
+Unpacking of a job's frozen code, `unpack.py ARCHIVE DIGEST FOLDER SUBDIR COMMAND...`.
 
 Unpacks the archive into FOLDER/tree, unless an earlier attempt of the job has, puts the facts
-and the diff into the run directory, goes to SUBDIR of the tree and becomes COMMAND. What is
-wrong is one sentence in the job's log.
+and the diff into the run directory, goes to SUBDIR of the tree and becomes COMMAND. A
+failure is one sentence in the job's log.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def _check(archive: str, digest: str) -> None:
         for piece in iter(lambda: file.read(1 << 20), b""):
             found.update(piece)
     if found.hexdigest() != digest:
-        sys.exit(f"berth: The snapshot {archive} is not what was frozen; submit the job again.")
+        sys.exit(
+            f"berth: The snapshot {archive} differs from what was frozen; submit the job again."
+        )
 
 
 def _unpack(tar: tarfile.TarFile, folder: str) -> None:
@@ -80,4 +82,4 @@ if __name__ == "__main__":
     except FileNotFoundError as missing:
         sys.exit(f"berth: {missing.filename} does not exist; is it in the snapshot?")
     except (OSError, KeyError, tarfile.TarError) as error:
-        sys.exit(f"berth: The snapshot cannot be unpacked ({error}); see to the disk.")
+        sys.exit(f"berth: The snapshot cannot be unpacked ({error}); check the disk.")

@@ -15,7 +15,7 @@ _LONGEST_SOCKET_PATH = 107
 
 
 def findings(address: Address) -> Iterator[Finding]:
-    """Look at what runs, whether it answers and whether it is of this version."""
+    """Check which daemons run, whether the server answers, and its version."""
     if address.socket is not None:
         yield _socket_path(address)
         yield from _pids(Home(address.socket.parent.parent))
@@ -38,14 +38,14 @@ def _pids(home: Home) -> Iterator[Finding]:
     for name in DAEMONS:
         who = identity.alive(home.pid(name))
         if who is None:
-            yield warn(name, "It does not run.", "berth up")
+            yield warn(name, "Not running.", "berth up")
         else:
-            yield ok(name, f"Runs as pid {who.pid}.")
+            yield ok(name, f"Running as pid {who.pid}.")
     if identity.alive(home.pid("server")) and identity.alive(home.supervisor_pid) is None:
         yield warn(
             "keeper",
-            "Server and worker are not kept by `berth up`.",
-            "`berth up` takes them over, unless systemd or a container keeps them",
+            "`berth up` does not supervise server and worker.",
+            "run `berth up` to take them over, unless systemd or a container supervises them",
         )
 
 
@@ -62,7 +62,7 @@ def _server(address: Address) -> Iterator[Finding]:
         if address.socket is None:
             yield fail("server", str(error), "check BERTH_URL")
         else:
-            # Where it does not run that is told already, with its mend.
+            # A server that does not run is reported above, with its fix.
             if identity.alive(Home(address.socket.parent.parent).pid("server")):
                 yield warn("server", str(error), "`berth down`, then `berth up`")
             yield _port()
@@ -80,7 +80,7 @@ def _server(address: Address) -> Iterator[Finding]:
     else:
         yield ok("versions", f"Server and client are {health.version}.")
     for problem in health.problems:
-        yield warn("server", problem, "see the sentence")
+        yield warn("server", problem, "follow the sentence")
 
 
 def _port() -> Finding:

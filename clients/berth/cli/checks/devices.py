@@ -1,4 +1,4 @@
-"""GPUs and fence, asked from the worker's own code in a process of its own."""
+"""Checks of GPUs and fence, made by the worker's own code in a separate process."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TIMEOUT_S = 60
 
 
 def findings() -> Iterator[Finding]:
-    """Look at the driver, each GPU and the fence."""
+    """Check the driver, each GPU and the fence."""
     yield _driver()
-    told, problem = _ask(["-m", "berth_worker.devices"])
-    if told is None:
-        yield fail("gpus", f"The GPUs cannot be read: {problem}", "mend what the sentence names")
+    report, problem = _ask(["-m", "berth_worker.devices"])
+    if report is None:
+        yield fail("gpus", f"The GPUs cannot be read: {problem}", "fix what the sentence names")
         return
-    yield from _gpus(told["snapshot"])
-    yield _fence(told["fence"], simulated=told["snapshot"]["source"] == "simulated")
+    yield from _gpus(report["snapshot"])
+    yield _fence(report["fence"], simulated=report["snapshot"]["source"] == "simulated")
 
 
 def _driver() -> Finding:
@@ -52,21 +52,21 @@ def _gpus(box: dict[str, Any]) -> Iterator[Finding]:
         if problems:
             yield fail(name, " ".join(problems), f"berth gpus drain {gpu['index']}, then reset it")
         elif gpu["mig"]:
-            yield warn(name, "MIG is on: Berth places nothing there.", "nvidia-smi -mig 0")
+            yield warn(name, "MIG is on: Berth places no job there.", "nvidia-smi -mig 0")
         elif gpu["processes"]:
             pids = ", ".join(str(process["pid"]) for process in gpu["processes"])
-            yield ok(name, f"In use by pid {pids}; `berth gpus` says whose they are.")
+            yield ok(name, f"In use by pid {pids}; `berth gpus` shows whose they are.")
 
 
 def _fence(fence: dict[str, Any], *, simulated: bool) -> Finding:
     sentence = str(fence["sentence"])
     if fence["kind"] == "advisory" and not simulated:
-        return warn("fence", sentence, "run `berth up` as root, or do as the sentence says")
+        return warn("fence", sentence, "run `berth up` as root, or follow the sentence")
     return ok("fence", sentence)
 
 
 def _ask(arguments: list[str]) -> tuple[dict[str, Any] | None, str]:
-    """Run worker code and read its JSON; None and the last line it said when that fails."""
+    """Run worker code and read its JSON; None and its last line of output when that fails."""
     try:
         child = subprocess.run(
             [sys.executable, "-P", *arguments],

@@ -1,4 +1,4 @@
-"""Where state lies: file system, room, shared memory, limits."""
+"""Checks of the state folder's disk, of shared memory and of limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHM = "/dev/shm"  # noqa: S108 - not a temporary file: the size of shared memor
 
 
 def findings(home: Path, *, own: bool = True) -> Iterator[Finding]:
-    """Look at a home's disk, at shared memory and at limits; `own`: it is one to start in."""
+    """Check a home's disk, shared memory and limits; `own`: a Berth may be started in it."""
     there = next((folder for folder in (home, *home.parents) if folder.exists()), Path("/"))
     if own:
         yield _writable(home, there)
@@ -48,12 +48,12 @@ def findings(home: Path, *, own: bool = True) -> Iterator[Finding]:
 
 def _writable(home: Path, there: Path) -> Finding:
     if os.access(there, os.W_OK | os.X_OK):
-        made = "" if there == home else " (it will be made)"
+        made = "" if there == home else " (to be created)"
         return ok("home", f"{home}{made}.")
     return warn(
         "home",
-        f"{home} cannot be written by you, so that `berth up` cannot start here.",
-        "set BERTH_HOME to a folder of yours; using the box's Berth needs none",
+        f"You cannot write to {home}, so `berth up` cannot start here.",
+        "set BERTH_HOME to a folder of yours; to use the box's Berth you need none",
     )
 
 
@@ -62,20 +62,20 @@ def _file_system(home: Path, there: Path) -> Finding:
     if kind in _NETWORK:
         return fail(
             "file system",
-            f"{home} lies on {kind}: SQLite cannot keep its promises on a network file system.",
+            f"{home} is on {kind}: SQLite is not safe on a network file system.",
             "set BERTH_HOME to a folder on a local disk",
         )
     if kind in _MEMORY:
         return warn(
             "file system",
-            f"{home} lies in memory ({kind}): jobs and their logs are gone after a restart of the box.",
+            f"{home} is in memory ({kind}): jobs and their logs are lost when the box restarts.",
             "set BERTH_HOME to a folder on a local disk",
         )
-    return ok("file system", f"{home} lies on {kind}.")
+    return ok("file system", f"{home} is on {kind}.")
 
 
 def file_system(folder: Path) -> str:
-    """The type of the file system that holds a folder, as the kernel names it."""
+    """Return the type of a folder's file system, as the kernel names it."""
     wanted = str(folder.resolve())
     best, kind = "", "an unknown file system"
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
@@ -92,12 +92,14 @@ def _room(home: Path, there: Path) -> Finding:
     if free < _GIB:
         return fail(
             "disk",
-            f"{text.size(free)} are free for {home}: jobs will fail to write their logs.",
-            "make room, or move BERTH_HOME",
+            f"{text.size(free)} free for {home}: jobs will fail to write their logs.",
+            "free some space, or move BERTH_HOME",
         )
     if free < 20 * _GIB:
-        return warn("disk", f"{text.size(free)} are free for {home}.", "make room for logs in time")
-    return ok("disk", f"{text.size(free)} are free for {home}.")
+        return warn(
+            "disk", f"{text.size(free)} free for {home}.", "free some space for logs in time"
+        )
+    return ok("disk", f"{text.size(free)} free for {home}.")
 
 
 def _shared_memory() -> Finding:

@@ -1,4 +1,4 @@
-"""One line of `berth doctor`."""
+"""Finding of `berth doctor`: one line of its report."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, and how to mend it."""
+    """The thing checked, whether it is well, and how to fix it."""
 
     what: str
     level: Level
     sentence: str
-    mend: str | None = None
+    fix: str | None = None
 
     def facts(self) -> dict[str, str | None]:
         """For `--json`."""
-        return asdict(self)
+        facts = asdict(self)
+        return {**facts, "mend": facts.pop("fix")}
 
 
 def ok(what: str, sentence: str) -> Finding:
-    """All is well."""
+    """The thing checked is well."""
     return Finding(what, "ok", sentence)
 
 
-def warn(what: str, sentence: str, mend: str) -> Finding:
-    """Berth works, something is worse than it could be."""
-    return Finding(what, "warn", sentence, mend)
+def warn(what: str, sentence: str, fix: str) -> Finding:
+    """Berth works, but not as well as it could."""
+    return Finding(what, "warn", sentence, fix)
 
 
-def fail(what: str, sentence: str, mend: str) -> Finding:
+def fail(what: str, sentence: str, fix: str) -> Finding:
     """Berth, or jobs, will not work."""
-    return Finding(what, "fail", sentence, mend)
+    return Finding(what, "fail", sentence, fix)

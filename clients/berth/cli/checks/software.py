@@ -1,4 +1,4 @@
-"""Versions and packages: Python, Berth's parts, the NVML binding, compilers."""
+"""Checks of versions and packages: Python, Berth's parts, the NVML binding, compilers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS = {
 
 
 def findings() -> Iterator[Finding]:
-    """Look at what is installed in this environment."""
+    """Check what is installed in this environment."""
     yield ok("python", f"Python {platform.python_version()} at {sys.executable}.")
     yield from _parts()
     yield _binding()
@@ -55,7 +55,7 @@ def _binding() -> Finding:
     if old is not None:
         return fail(
             "nvml binding",
-            f"The deprecated package pynvml {old} is installed and takes the place of nvidia-ml-py.",
+            f"The deprecated package pynvml {old} is installed and shadows nvidia-ml-py.",
             "pip uninstall pynvml && pip install --force-reinstall nvidia-ml-py",
         )
     return ok("nvml binding", f"nvidia-ml-py {own}." if own else "Not needed by a client.")
@@ -65,7 +65,9 @@ def _builds() -> Iterator[Finding]:
     ninja = shutil.which("ninja")
     compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if ninja and compiler:
-        yield ok("builds", f"ninja and {compiler} are here: DeepSpeed can build its operators.")
+        yield ok(
+            "builds", f"ninja and {compiler} are installed: DeepSpeed can build its operators."
+        )
     else:
         missing = " and ".join(
             word for word, there in (("ninja", ninja), ("a C++ compiler", compiler)) if not there
@@ -82,7 +84,7 @@ def _builds() -> Iterator[Finding]:
         yield warn(
             "cuda toolkit",
             "nvcc is missing: DeepSpeed cannot build CUDA operators.",
-            "install the CUDA toolkit of torch's CUDA version, or use a DeepSpeed with built operators",
+            "install the CUDA toolkit of torch's CUDA version, or use a DeepSpeed with prebuilt operators",
         )
 
 

@@ -1,1 +1,1 @@
-"""One file per verb. What costs time to import is imported inside the functions."""
+"""Verbs of the command line, one file each; expensive imports stand inside the functions."""

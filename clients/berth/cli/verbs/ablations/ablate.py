@@ -1,4 +1,4 @@
-"""`berth ablate`: submit every run of a matrix, compare them, run failed ones again."""
+"""Verb `berth ablate`: submit every run of a matrix, compare them, rerun failed ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The ablation.")]
 
 
 class AblateGroup(TyperGroup):
-    """The verbs of ablations; `berth ablate FILE` leaves the word `submit` out."""
+    """Group of the ablation verbs; `berth ablate FILE` omits the word `submit`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; what names no verb is the file of a submit."""
+        """Parse; a first word that names no verb is the file to submit."""
         if not args or (args[0] not in self.commands and args[0] not in _HELP):
             args = ["submit", *args]
         return super().parse_args(ctx, args)
@@ -34,8 +34,8 @@ class AblateGroup(TyperGroup):
 
 app = typer.Typer(
     cls=AblateGroup,
-    help="Submit every run of a matrix; compare them, run failed ones again.",
-    epilog="`berth ablate FILE` submits; a file called like a verb is written ./show.",
+    help="Submit every run of a matrix; compare them, rerun failed ones.",
+    epilog="`berth ablate FILE` submits; write a file that is named like a verb as ./show.",
     rich_markup_mode=None,
 )
 
@@ -43,28 +43,35 @@ app = typer.Typer(
 @app.command()
 def submit(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="YAML with base and matrix; - for standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="YAML file with base and matrix; - for standard input."
+        ),
     ],
     *,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The ablation's name; default: the file's."),
+        typer.Option(
+            "--name", metavar="NAME", help="Name of the ablation; default: the file's name."
+        ),
     ] = None,
     add: Annotated[
         bool,
-        typer.Option("--add", help="Add the cells that an ablation of this name has not yet."),
+        typer.Option("--add", help="Add the cells that the ablation of this name lacks."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs and what they ask for, submit nothing.")
+        bool, typer.Option("--dry-run", help="Show the runs and what they ask for; submit nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """
-    Submit every run of a matrix, all or none; `berth ablate FILE` means the same.
+    Submit every run of a matrix, all or none.
+
+    `berth ablate FILE` is the same.
 
     The file holds `base`, a job with {key} in its command, and `matrix`, a list of values for
-    each key; `seeds`, `include`, `exclude`, `max_running`, `max_gpu_hours` and `early_stop` if
-    wanted.
+    each key. `seeds`, `include`, `exclude`, `max_running`, `max_gpu_hours` and `early_stop`
+    are optional.
     """
     content = sys.stdin.read() if file == "-" else None
     plan = jobfile.read_matrix(file, content)
@@ -82,18 +89,18 @@ def submit(
         return
     with connect() as client:
         made = client.ablate(spec, add=add)
-    print_json(made) if as_json else print(_told(made))
+    print_json(made) if as_json else print(_summary(made))
 
 
 @app.command()
 def show(name: Name, *, metric: Metric = None, best: Best = False, as_json: AsJson = False) -> None:
-    """Compare the runs of an ablation: what varies, and what each reached."""
+    """Compare the runs of an ablation."""
     show_one(name, metric, best=best, as_json=as_json)
 
 
 @app.command("ls")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the ablations, those with the newest jobs first."""
+    """List the ablations, newest jobs first."""
     list_all(as_json=as_json)
 
 
@@ -102,14 +109,14 @@ def rerun(
     name: Name,
     *,
     cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="Also those that somebody cancelled.")
+        bool, typer.Option("--cancelled", help="Also runs that were cancelled.")
     ] = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="Every one that has ended, also what succeeded.")
+        bool, typer.Option("--all", help="Every run that has ended, including successful ones.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue the failed runs again, under their own job ids."""
+    """Queue the failed runs again, under the same job ids."""
     with connect() as client:
         which = "all" if all_ else "cancelled" if cancelled else "failed"
         jobs = client.rerun_ablation(name, which)
@@ -126,14 +133,19 @@ def set_(
     *,
     max_running: Annotated[
         str | None,
-        typer.Option(metavar="N", help="At most so many of its jobs at once; none lifts the cap."),
+        typer.Option(
+            metavar="N", help="Maximum number of its jobs at once; `none` removes the cap."
+        ),
     ] = None,
     max_gpu_hours: Annotated[
         str | None,
-        typer.Option(metavar="HOURS", help="Nothing more of it starts after so many; or none."),
+        typer.Option(
+            metavar="HOURS",
+            help="Start no further run after this many GPU-hours; `none` removes the cap.",
+        ),
     ] = None,
     early_stop: Annotated[
-        str | None, typer.Option(metavar="none", help="`none` takes its early-stop rule away.")
+        str | None, typer.Option(metavar="none", help="`none` removes its early-stop rule.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -145,10 +157,10 @@ def set_(
         patch["max_gpu_hours"] = _number(max_gpu_hours, "--max-gpu-hours", whole=False)
     if early_stop is not None:
         if early_stop != "none":
-            raise Failure("--early-stop takes `none`; a new rule comes with a file and --add.")
+            raise Failure("--early-stop accepts only `none`; set a new rule with a file and --add.")
         patch["early_stop"] = None
     if not patch:
-        raise Failure("Say what to change, like --max-running 2 or --max-gpu-hours none.")
+        raise Failure("Name what to change, like --max-running 2 or --max-gpu-hours none.")
     with connect() as client:
         changed = client.change_ablation(name, patch)
     if as_json:
@@ -167,9 +179,9 @@ def _number(word: str, option: str, *, whole: bool) -> float | int | None:
         raise Failure(f"{option} takes a number or `none`, not {word!r}.") from None
 
 
-def _told(made: AblationMade) -> str:
+def _summary(made: AblationMade) -> str:
     name = text.clean(made.id)
-    skipped = f"; {made.skipped} were there already" if made.skipped else ""
+    skipped = f"; {made.skipped} already existed" if made.skipped else ""
     if not made.ids:
         return f"No new runs of {name}{skipped}."
     runs, jobs = text.plural(len(made.ids), "run"), text.indices(made.ids)

@@ -1,4 +1,4 @@
-"""`berth compare`: the runs of an ablation side by side."""
+"""Verb `berth compare`: the runs of an ablation side by side."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ if TYPE_CHECKING:
     from berth.protocol.ablations import AblationCaps, EarlyStop
     from berth.protocol.metrics import Ablation, AblationList, AblationRun
 
-# What people compare by, before the rest.
+# Metrics shown first.
 _FIRST = ("eval_loss", "perplexity", "bleu_4", "rouge_l", "f1", "eval_perplexity", "loss")
 _MOST_METRICS = 4
 
 
 Metric = Annotated[
-    list[str] | None, typer.Option("--metric", "-m", help="Show this metric; may be repeated.")
+    list[str] | None,
+    typer.Option("--metric", "-m", metavar="NAME", help="Show this metric; may be repeated."),
 ]
-Best = Annotated[bool, typer.Option("--best", help="The best value instead of the last.")]
+Best = Annotated[bool, typer.Option("--best", help="Show the best value instead of the last.")]
 
 
 def compare(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The ablation; without it all are listed."),
+        typer.Argument(metavar="NAME", help="The ablation; without it, list all."),
     ] = None,
     *,
     metric: Metric = None,
     best: Best = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the runs of an ablation; the same as `berth ablate show` and `berth ablate ls`."""
+    """Compare the runs of an ablation, like `berth ablate show` and `ls`."""
     if name is None:
         list_all(as_json=as_json)
     else:
@@ -43,7 +44,7 @@ def compare(
 
 
 def show_one(name: str, metric: list[str] | None, *, best: bool, as_json: bool) -> None:
-    """What varies in an ablation, and what each run reached."""
+    """Print what varies in an ablation, and what each run has reached."""
     with connect() as client:
         ablation = client.ablation(name)
     if as_json:
@@ -53,7 +54,7 @@ def show_one(name: str, metric: list[str] | None, *, best: bool, as_json: bool) 
 
 
 def list_all(*, as_json: bool) -> None:
-    """All ablations, those with the newest jobs first."""
+    """Print all ablations, newest jobs first."""
     with connect() as client:
         listed = client.ablations()
     print_json(listed) if as_json else print(_list(listed))
@@ -61,7 +62,7 @@ def list_all(*, as_json: bool) -> None:
 
 def _list(listed: AblationList) -> str:
     if not listed.ablations:
-        return "No ablations; `berth ablate FILE` makes one."
+        return "No ablations; `berth ablate FILE` creates one."
     columns = (
         Column("ABLATION", least=12),
         Column("RUNS", right=True),
@@ -83,7 +84,7 @@ def _list(listed: AblationList) -> str:
 
 
 def caps_text(caps: AblationCaps) -> str:
-    """Caps and rule in words: `at most 2 at once; 3.5 of 40 GPU-hours used`."""
+    """Describe caps and rule: `at most 2 at once; 3.5 of 40 GPU-hours used`."""
     parts: list[str] = []
     if caps.max_running is not None:
         parts.append(f"at most {caps.max_running} at once")
@@ -95,18 +96,16 @@ def caps_text(caps: AblationCaps) -> str:
 
 
 def rule_text(rule: EarlyStop) -> str:
-    """An early-stop rule in words."""
+    """Describe an early-stop rule."""
     after = f" from step {rule.after_step:g} on" if rule.after_step else ""
     better = "least" if rule.mode == "min" else "greatest"
     match rule.rule:
         case "median":
-            return f"stops early what is worse than the median in {rule.metric}{after}"
+            return f"stops runs early whose {rule.metric} is worse than the median{after}"
         case "margin":
-            return (
-                f"stops early what is {rule.margin:g} worse than the {better} {rule.metric}{after}"
-            )
+            return f"stops runs early whose {rule.metric} is {rule.margin:g} worse than the {better}{after}"
         case "target":
-            return f"stops all once {rule.metric} reaches {rule.target:g}{after}"
+            return f"stops all runs once {rule.metric} reaches {rule.target:g}{after}"
 
 
 def _metrics(ablation: Ablation) -> list[str]:

@@ -18,9 +18,9 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 def doctor(*, as_json: AsJson = False) -> None:
     """
-    Look for what would go wrong: driver, fence, disk, sockets, versions, compilers.
+    Check driver, fence, disk, sockets, versions and compilers for problems.
 
-    Leaves with 1 when anything fails.
+    Exits with 1 if any check fails.
     """
     found: list[Finding] = []
     for finding in _findings():
@@ -28,13 +28,13 @@ def doctor(*, as_json: AsJson = False) -> None:
         if not as_json:
             level = text.style(f"{finding.level:<4}", _COLOURS[finding.level])
             print(f"{level}  {finding.what:<13} {text.clean(finding.sentence)}", flush=True)
-            if finding.mend:
-                print(f"      {'':<13} mend: {text.clean(finding.mend)}", flush=True)
+            if finding.fix:
+                print(f"      {'':<13} fix: {text.clean(finding.fix)}", flush=True)
     bad = sum(finding.level == "fail" for finding in found)
     if as_json:
         print_json([finding.facts() for finding in found])
     elif not bad:
-        print("Nothing stands in the way.")
+        print("No problems that prevent jobs from running.")
     if bad:
         raise typer.Exit(failure.JOB_FAILED)
 
@@ -46,7 +46,7 @@ def _findings() -> Iterator[Finding]:
 
     server = address.resolve()
     own = homes.resolve().folder
-    # Who uses the box's Berth needs no home: what counts is the disk of the one that is used.
+    # A user of the box's Berth needs no home: the disk of the home in use counts.
     used = server.socket.parent.parent if server.socket else own
     yield from software.findings()
     yield from disk.findings(used, own=used == own)

@@ -1,4 +1,4 @@
-"""`berth down`: stop server and worker."""
+"""Verb `berth down`: stop server and worker."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _GRACE_S = 15.0
 
 
 class RunningJobs(StrEnum):
-    """What becomes of the jobs that run."""
+    """Treatment of running jobs."""
 
-    ON = "leave"
+    LEAVE = "leave"
     CANCEL = "cancel"
     WAIT = "wait"
 
@@ -36,22 +36,22 @@ def down(
     jobs: Annotated[
         RunningJobs,
         typer.Option(
-            help="What becomes of running jobs: leave them, cancel them, or wait for their end."
+            help="Running jobs: leave them running, cancel them, or wait for them to end."
         ),
-    ] = RunningJobs.ON,
+    ] = RunningJobs.LEAVE,
     as_json: AsJson = False,
 ) -> None:
     """
-    Stop server and worker. Running jobs go on unless told otherwise; queued ones stay queued.
+    Stop server and worker. By default running jobs continue; queued jobs stay queued.
 
     Does nothing when they do not run.
     """
     home = homes.resolve()
     if not _alive(home, "keeper") and boxwide_is_up(home):
-        raise Failure("This box's Berth is kept by root; only root can stop it.", REFUSED)
+        raise Failure("This box's Berth is run by root; only root can stop it.", REFUSED)
     were_up = [name for name in ("keeper", *DAEMONS) if _alive(home, name)]
     going_on = _settle_jobs(home, jobs, quiet=as_json) if were_up else _running_attempts(home)
-    # The supervisor first, or it would start again what is stopped below.
+    # The supervisor first, or it would restart the daemons stopped below.
     for name in ("keeper", "worker", "server"):
         who = _alive(home, name)
         if who is not None and who.send(signal.SIGTERM) and not who.wait(2 * _GRACE_S):
@@ -62,10 +62,10 @@ def down(
         return
     print("Berth is down." if were_up else "Berth was not up.")
     if going_on:
-        goes, them = ("goes", "it") if len(going_on) == 1 else ("go", "them")
+        continue_, them = ("continues", "it") if len(going_on) == 1 else ("continue", "them")
         print(
-            f"{text.plural(len(going_on), 'job')} {goes} on: {text.indices(going_on)}; "
-            f"`berth up` takes {them} up again."
+            f"{text.plural(len(going_on), 'job')} {continue_} to run: {text.indices(going_on)}; "
+            f"`berth up` takes {them} over again."
         )
 
 
@@ -74,17 +74,17 @@ def _alive(home: Home, name: str) -> identity.Identity | None:
 
 
 def _settle_jobs(home: Home, jobs: RunningJobs, *, quiet: bool) -> list[int]:
-    """Do to the running jobs what was asked for; the ids of those that go on."""
+    """Treat the running jobs as asked; return the ids of those that continue."""
     from berth.sdk.client import Client
     from berth.sdk.errors import BerthError
 
     try:
         with Client(f"unix://{home.socket}", patience=0.0) as client:
-            if jobs is not RunningJobs.ON:
+            if jobs is not RunningJobs.LEAVE:
                 _end_jobs(client, jobs, quiet=quiet)
             return sorted(job.id for job in client.jobs(state=_ACTIVE))
     except BerthError as error:
-        if jobs is not RunningJobs.ON:
+        if jobs is not RunningJobs.LEAVE:
             raise
         note(f"berth: {error}")
         return _running_attempts(home)
@@ -92,10 +92,10 @@ def _settle_jobs(home: Home, jobs: RunningJobs, *, quiet: bool) -> list[int]:
 
 def _end_jobs(client: Client, jobs: RunningJobs, *, quiet: bool) -> None:
     """
-    Cancel, or wait for, what runs, while no queued job takes the freed GPUs.
+    Cancel, or wait for, the running jobs, while no queued job takes the freed GPUs.
 
-    The GPUs stay drained, or the queue would start on them in the moment before the daemons
-    leave; `berth up` undrains them.
+    The GPUs stay drained, or queued jobs would start on them just before the daemons stop;
+    `berth up` undrains them.
     """
     running = sorted(job.id for job in client.jobs(state=_ACTIVE))
     if not running:
@@ -117,7 +117,7 @@ def _end_jobs(client: Client, jobs: RunningJobs, *, quiet: bool) -> None:
 
 
 def _running_attempts(home: Home) -> list[int]:
-    """Ids of jobs whose shim lives, told from the run directories alone."""
+    """Return the ids of jobs whose shim is alive, from the run directories alone."""
     return sorted(
         {
             int(record.parent.parent.name)

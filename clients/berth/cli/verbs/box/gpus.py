@@ -1,4 +1,4 @@
-"""`berth gpus`: who is on which card; drain, undrain, reserve."""
+"""Verb `berth gpus`: the holder of each GPU; drain, undrain, reserve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from berth.protocol.gpus import Box, Gpu, Holder
 
 app = typer.Typer(
-    help="Show who is on which GPU; drain, undrain and reserve them.", rich_markup_mode=None
+    help="Show the holder of each GPU; drain, undrain and reserve GPUs.", rich_markup_mode=None
 )
 
 _STYLES = {
@@ -46,7 +46,7 @@ for verb in (reserve, reservations, unreserve):
 
 @app.callback(invoke_without_command=True)
 def gpus(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show who is on which GPU, until when, and how busy it is."""
+    """Show the holder of each GPU, until when it holds it, and how busy it is."""
     if context.invoked_subcommand is not None:
         return
     with connect() as client:
@@ -62,40 +62,40 @@ def drain(
     gpu: GpuNames,
     *,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why, shown to everybody.")
+        str | None, typer.Option(metavar="TEXT", help="Reason, shown to all users.")
     ] = None,
     until: Annotated[
         str | None,
         typer.Option(
             metavar="WHEN",
-            help="When jobs may go there again by themselves: 18:00, 2026-11-26T18:00, 2h.",
+            help="End of the drain: 18:00, 2026-11-26T18:00, or 2h from now; default: until undrained.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let no new job onto GPUs, until a time if one is given; what runs there goes on."""
+    """Start no new jobs on GPUs; running jobs continue."""
     end = moment(until) if until else None
     with connect() as client:
         drained = [client.drain(name, reason, until=end) for name in gpu_names(gpu)]
     when = f" until {text.clock(end)}" if end else ""
-    _tell(drained, f"takes no new job{when}", as_json=as_json)
+    _report(drained, f"accepts no new job{when}", as_json=as_json)
 
 
 @app.command()
 def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
-    """Let jobs onto GPUs again."""
+    """Allow new jobs on GPUs again."""
     with connect() as client:
         undrained = [client.undrain(name) for name in gpu_names(gpu)]
-    _tell(undrained, "takes jobs again", as_json=as_json)
+    _report(undrained, "accepts jobs again", as_json=as_json)
 
 
 def rendered(box: Box) -> str:
-    """The box as lines: a sentence, a table, what stands behind it."""
+    """Render the box: a sentence, a table, facts about the box."""
     lines = [text.style(text.clean(box.sentence), "bold")]
     if box.stale and box.taken_at:
         seen = f"; last seen {text.ago(box.taken_at)}"
         lines.append(
-            text.style(f"The worker does not report{seen}: start it with `berth up`.", "red")
+            text.style(f"The worker is not reporting{seen}; start it with `berth up`.", "red")
         )
     if box.gpus:
         lines.append(render(_COLUMNS, [row for gpu in box.gpus for row in _rows(gpu)]))
@@ -112,7 +112,7 @@ def rendered(box: Box) -> str:
 
 
 def _rows(gpu: Gpu) -> list[list[Cell]]:
-    """A line per card; under a shared one a line per holder."""
+    """One row per GPU; under a shared one a row per holder."""
     if gpu.memory_leased_bytes is None:
         return [_row(gpu, _holder(gpu), gpu.holder)]
     left = gpu.memory_total_bytes - gpu.memory_leased_bytes
@@ -202,7 +202,7 @@ def _gib(count: int) -> str:
     return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
 
 
-def _tell(changed: list[Gpu], what: str, *, as_json: bool) -> None:
+def _report(changed: list[Gpu], what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(changed[0] if len(changed) == 1 else changed)
         return

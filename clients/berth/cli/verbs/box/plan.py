@@ -1,4 +1,4 @@
-"""`berth plan`: a memory plan for a model, made by the trainer."""
+"""Verb `berth plan`: a memory plan for a model, made by the trainer."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def plan(
     ] = None,
 ) -> None:
     """
-    Say what fits into GPU memory: ZeRO stage, batch, offload and checkpointing for a model.
+    Estimate what fits into GPU memory when training a model.
 
-    The options are the trainer's own, which is why this verb declares none.
+    The options are the trainer's own, so this verb declares none.
     """
     if importlib.util.find_spec("berth_trainer") is None:
         raise Failure(
@@ -32,5 +32,5 @@ def plan(
         )
     command = [sys.executable, "-P", "-m", "berth_trainer.memory", *(words or [])]
     sys.stdout.flush()
-    # In place of this process: the command line itself never imports the trainer.
+    # Replaces this process: the command line itself never imports the trainer.
     os.execv(command[0], command)  # noqa: S606 - an argv list, no shell

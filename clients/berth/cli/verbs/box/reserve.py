@@ -1,4 +1,4 @@
-"""`berth gpus reserve`, `reservations`, `unreserve`: cards set aside for somebody."""
+"""Verbs `berth gpus reserve`, `reservations`, `unreserve`: GPUs set aside for users or groups."""
 
 from __future__ import annotations
 
@@ -35,32 +35,40 @@ def reserve(
     *,
     users: Annotated[
         list[str] | None,
-        typer.Option("--for", metavar="USER", help="Whose jobs may start there; may be repeated."),
+        typer.Option(
+            "--for", metavar="USER", help="User whose jobs may start there; may be repeated."
+        ),
     ] = None,
     group: Annotated[
         list[str] | None,
         typer.Option(
-            "--for-group", metavar="GROUP", help="Whose members' jobs may; may be repeated."
+            "--for-group",
+            metavar="GROUP",
+            help="Unix group whose members' jobs may; may be repeated.",
         ),
     ] = None,
     begin: Annotated[
         str | None,
-        typer.Option("--from", metavar="WHEN", help="18:00, 2026-11-26T18:00 or 2h; default now."),
+        typer.Option(
+            "--from",
+            metavar="WHEN",
+            help="Begin: 18:00, 2026-11-26T18:00, or 2h from now; default: now.",
+        ),
     ] = None,
     end: Annotated[
         str,
         typer.Option(
             "--to",
             metavar="WHEN",
-            help="When it is over: the first 20:00 after its begin, a date, or 4h of length.",
+            help="End: the first 20:00 after the begin, a date, or a length like 4h.",
         ),
     ],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, shown to everybody.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, shown to all users.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Set GPUs aside for users or groups from a time to a time; what runs there goes on."""
+    """Reserve GPUs for users or groups; running jobs continue."""
     if not (users or group):
-        raise Failure("Say for whom: --for USER or --for-group GROUP.")
+        raise Failure("Name whom the GPUs are for: --for USER or --for-group GROUP.")
     starts = moment(begin) if begin else None
     with connect() as client:
         made = client.reserve(
@@ -68,15 +76,15 @@ def reserve(
             users=_words(users),
             groups=_words(group),
             starts_at=starts,
-            # `--from 08:00 --to 20:00` typed in the afternoon means tomorrow's evening, not today's.
+            # `--from 08:00 --to 20:00` typed in the afternoon means tomorrow evening, not today's.
             ends_at=moment(end, starts),
             reason=reason,
         )
-    _tell_reservation(made, "is made", as_json=as_json)
+    _print_reservation(made, "is created", as_json=as_json)
 
 
 def reservations(*, as_json: AsJson = False) -> None:
-    """Show the reservations that are not over."""
+    """List current and future reservations."""
     with connect() as client:
         found = client.reservations()
     if as_json:
@@ -94,14 +102,14 @@ def unreserve(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take a reservation back: the GPUs are everybody's again at once."""
+    """Delete a reservation; its GPUs are open to all users at once."""
     with connect() as client:
         gone = client.unreserve(reservation)
-    _tell_reservation(gone, "is deleted", as_json=as_json)
+    _print_reservation(gone, "is deleted", as_json=as_json)
 
 
 def reservation_lines(box: Box) -> list[str]:
-    """One line per reservation that is not over."""
+    """Return one line per current or future reservation."""
     found = {one.id: one for gpu in box.gpus for one in gpu.reservations}
     return [
         text.style(text.clean(f"reservation {one.id}: {_reserved_sentence(one)}"), "dim")
@@ -111,9 +119,9 @@ def reservation_lines(box: Box) -> list[str]:
 
 def _reserved_sentence(one: Reservation) -> str:
     reason = f" ({one.reason})" if one.reason else ""
-    cards = named(one.gpu_indices) if one.gpu_indices else "GPUs that are not there"
+    gpus = named(one.gpu_indices) if one.gpu_indices else "missing GPUs"
     return (
-        f"{cards} for {whom(one)} from {text.clock(one.starts_at)} to "
+        f"{gpus} for {whom(one)} from {text.clock(one.starts_at)} to "
         f"{text.clock(one.ends_at)}{reason}"
     )
 
@@ -139,7 +147,7 @@ def _words(given: list[str] | None) -> list[str]:
     return [part for word in given or [] for part in word.split(",") if part]
 
 
-def _tell_reservation(one: Reservation, what: str, *, as_json: bool) -> None:
+def _print_reservation(one: Reservation, what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(one)
     else:

@@ -1,4 +1,4 @@
-"""`berth status`: daemons, GPUs and queue on one screen."""
+"""Verb `berth status`: daemons, GPUs and queue on one screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def status(*, as_json: AsJson = False) -> None:
     """
     Show daemons, GPUs and queue on one screen.
 
-    Leaves with 3 when the server does not answer.
+    Exits with 3 when the server does not answer.
     """
     from berth.sdk.errors import Unreachable
 
@@ -45,11 +45,11 @@ def status(*, as_json: AsJson = False) -> None:
     print(gpus.rendered(box))
     print()
     parts = [f"{counts.get(state, 0)} {state}" for state in _ORDER if counts.get(state)]
-    print(f"Jobs: {', '.join(parts) or 'none waits or runs'}. `berth ls` lists them.")
+    print(f"Jobs: {', '.join(parts) or 'none queued or running'}. `berth ls` lists them.")
 
 
 def _daemons(address: Address) -> dict[str, Any]:
-    """What the pid files of a local home say; nothing for a server elsewhere."""
+    """Return the daemons' pids from a local home; nothing for a remote server."""
     if address.socket is None:
         return {}
     from berth.daemons import identity
@@ -66,6 +66,6 @@ def _print_daemons(address: Address, daemons: dict[str, Any]) -> None:
     for name in ("server", "worker"):
         if name in daemons:
             pid = daemons[name]["pid"]
-            kept = "" if daemons["keeper"]["pid"] else ", not kept by `berth up`"
-            running = text.style(f"runs as pid {pid}", "green") + kept
+            kept = "" if daemons["keeper"]["pid"] else ", not supervised by `berth up`"
+            running = text.style(f"running as pid {pid}", "green") + kept
             print(f"  {name:<7} {running if pid else text.style('down', 'red')}")

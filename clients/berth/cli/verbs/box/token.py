@@ -1,4 +1,4 @@
-"""`berth token`: tokens for use from other machines."""
+"""Verb `berth token`: tokens for use from other machines."""
 
 from __future__ import annotations
 
@@ -29,17 +29,15 @@ _COLUMNS = (
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for, like laptop.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token, like laptop.")],
     *,
     expires_in: Annotated[
         str | None,
-        typer.Option(
-            metavar="DURATION", help="How long it works, like 90d; default: until revoked."
-        ),
+        typer.Option(metavar="DURATION", help="Lifetime, like 90d; default: until revoked."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token that acts as you. It is shown this once."""
+    """Create a token that acts as you. It is shown only once."""
     from berth.cli.durations import seconds
 
     lifetime = None if expires_in is None else seconds(expires_in)
@@ -50,10 +48,10 @@ def create(
         return
     print(made.secret)
     text_until = (
-        f" It works until {text.clock(made.token.expires_at)}." if made.token.expires_at else ""
+        f" It is valid until {text.clock(made.token.expires_at)}." if made.token.expires_at else ""
     )
     typer.echo(
-        f"Put it into BERTH_TOKEN, beside BERTH_URL; it is not shown again.{text_until}", err=True
+        f"Set BERTH_TOKEN to it, with BERTH_URL; it is not shown again.{text_until}", err=True
     )
 
 
@@ -85,12 +83,12 @@ def revoke(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token stop working at once."""
+    """Revoke a token at once."""
     if not token_id.isdecimal():
-        raise Failure(f"{token_id!r} is no token id; `berth token ls` shows them.")
+        raise Failure(f"{token_id!r} is not a token id; `berth token ls` lists them.")
     with connect() as client:
         client.revoke_token(int(token_id))
     if as_json:
         print_json({"revoked": int(token_id)})
     else:
-        print(f"Token {token_id} does not work any more.")
+        print(f"Token {token_id} is revoked.")

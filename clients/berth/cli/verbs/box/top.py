@@ -1,4 +1,4 @@
-"""`berth top`: GPUs and jobs, live."""
+"""Verb `berth top`: GPUs and jobs, live."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def top(
     *,
     every: Annotated[
         str,
-        typer.Option("--every", "-d", metavar="DURATION", help="Time between looks, like 2s."),
+        typer.Option("--every", "-d", metavar="DURATION", help="Time between updates, like 2s."),
     ] = "1s",
 ) -> None:
     """Show GPUs and jobs, live, until Ctrl-C."""
     pause_s = seconds(every, least=0.2)
     if not sys.stdout.isatty():
         raise Failure(
-            "`berth top` needs a terminal; use `berth gpus --json` and `berth ls --json`."
+            "`berth top` needs a terminal; in a pipe use `berth gpus --json` and `berth ls --json`."
         )
     from rich.console import Console
     from rich.live import Live

@@ -1,4 +1,4 @@
-"""`berth up`: start server and worker and keep them running."""
+"""Verb `berth up`: start server and worker and keep them running."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from berth.cli.startup import Up, boxwide_is_up, wait_until_up
 from berth.daemons import identity
 from berth.home import Home
 
-# What each daemon cannot do without: the packages are there in the light install as well.
+# Modules that each daemon needs; the packages themselves are in the base install too.
 _NEEDS = {"server": ("berth_server", "uvicorn", "sqlmodel"), "worker": ("berth_worker", "psutil")}
 
 
@@ -30,47 +30,45 @@ def up(
         bool, typer.Option("--detach", "-d", help="Return when jobs can be submitted.")
     ] = False,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Longest wait for that, like 30s or 2m.")
+        str, typer.Option(metavar="DURATION", help="Maximum wait for that, like 30s or 2m.")
     ] = "60s",
     as_json: AsJson = False,
 ) -> None:
     """
-    Start server and worker and keep them running, in the foreground or with --detach.
+    Start server and worker and keep them running.
 
-    Does nothing when they run already. State lies in BERTH_HOME.
+    Stays in the foreground unless --detach is given. Does nothing when they already run. State is kept in BERTH_HOME.
     """
     timeout_s = seconds(timeout, least=1.0)
     home = homes.resolve()
     if boxwide_is_up(home):
-        print(
-            f"Berth is already up for this box at {homes.BOX_HOME.folder}; you can submit right away."
-        )
+        print(f"Berth is already up for this box at {homes.BOX_HOME.folder}; you can submit jobs.")
         return
     supervisor = identity.alive(home.supervisor_pid)
     if supervisor is not None:
-        _told(_wait(home, timeout_s), as_json=as_json, already=supervisor.pid)
+        _print_up(_wait(home, timeout_s), as_json=as_json, already=supervisor.pid)
         return
     _check_installed()
     try:
         home.make()
     except OSError as error:
         raise Failure(
-            f"Berth's state cannot be kept in {home.folder}: {error.strerror}; set BERTH_HOME to a folder of yours."
+            f"Berth cannot keep its state in {home.folder}: {error.strerror}; set BERTH_HOME to a folder of yours."
         ) from error
     os.environ["BERTH_HOME"] = str(home.folder)
     command = [sys.executable, "-P", "-m", "berth.daemons"]
     if detach:
         _detach(home, command)
         try:
-            told = _wait(home, timeout_s)
+            started = _wait(home, timeout_s)
         except Failure:
             _stop_supervisor(home)
             raise
-        _told(told, as_json=as_json)
+        _print_up(started, as_json=as_json)
         return
     announce = [sys.executable, "-P", "-m", "berth.cli.startup", str(timeout_s)]
     sys.stdout.flush()
-    # In place of this process: the supervisor needs none of what the command line has loaded.
+    # Replaces this process: the supervisor needs none of the command line's modules.
     os.execv(command[0], [*command, "--announce", *announce])  # noqa: S606 - an argv list, no shell
 
 
@@ -94,7 +92,7 @@ def _detach(home: Home, command: list[str]) -> None:
         )
     while identity.alive(home.supervisor_pid) is None:
         if process.poll() is not None:
-            raise Failure(f"Berth did not start; {home.log('up')} says why.", failure.UNREACHABLE)
+            raise Failure(f"Berth did not start; see {home.log('up')}.", failure.UNREACHABLE)
         time.sleep(0.01)
 
 
@@ -113,10 +111,10 @@ def _stop_supervisor(home: Home) -> None:
         supervisor.wait(30.0)
 
 
-def _told(up: Up, *, as_json: bool, already: int | None = None) -> None:
+def _print_up(up: Up, *, as_json: bool, already: int | None = None) -> None:
     if as_json:
         print_json({**up.facts(), "already_up": already is not None})
         return
     if already is not None:
-        print(f"Berth was up already (pid {already}).")
+        print(f"Berth was already up (pid {already}).")
     print(up.lines())

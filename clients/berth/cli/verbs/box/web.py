@@ -1,4 +1,4 @@
-"""`berth web`: sign in to the dashboard."""
+"""Verb `berth web`: sign in to the dashboard."""
 
 from __future__ import annotations
 
@@ -14,4 +14,6 @@ def web(*, as_json: AsJson = False) -> None:
         print_json(link)
     else:
         print(link.url)
-        print(f"It signs one browser in, once, and works until {text.clock(link.expires_at)}.")
+        print(
+            f"The link signs in one browser, once, and is valid until {text.clock(link.expires_at)}."
+        )

@@ -1,4 +1,4 @@
-"""`berth cancel`: end jobs."""
+"""Verb `berth cancel`: cancel jobs."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from berth.cli.session import AsJson
 
 
 def cancel(jobs: JobIds, *, as_json: AsJson = False) -> None:
-    """End jobs: a pending one at once, a running one by TERM, its grace, then KILL."""
+    """Cancel jobs; a running one gets SIGTERM, then SIGKILL after its grace."""
     act(jobs, "cancel", as_json=as_json)

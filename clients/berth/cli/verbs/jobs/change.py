@@ -1,4 +1,4 @@
-"""`berth set`: change jobs that have not started."""
+"""Verb `berth set`: change jobs that have not started."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def set_(
     job: ids.JobId,
     *,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", metavar="N", help="Higher starts first.")
+        int | None,
+        typer.Option("--priority", "-p", metavar="N", help="Higher priority starts first."),
     ] = None,
     time_limit: Annotated[
-        str | None, typer.Option("--time-limit", "-t", metavar="DURATION", help="Longest run time.")
+        str | None, typer.Option("--time-limit", "-t", metavar="DURATION", help="Maximum run time.")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Short name for lists.")
@@ -29,7 +30,7 @@ def set_(
     wanted: dict[str, Any] = {"priority": priority, "time_limit": time_limit, "name": name}
     patch = {key: value for key, value in wanted.items() if value is not None}
     if not patch:
-        raise Failure("Say what to change: --priority, --time-limit or --name.")
+        raise Failure("Name what to change: --priority, --time-limit or --name.")
     with connect() as client:
         changed = client.patch(ids.one(job)[0], patch)
     if as_json:

@@ -1,4 +1,4 @@
-"""`berth hold`: keep jobs from starting."""
+"""Verb `berth hold`: keep jobs from starting."""
 
 from __future__ import annotations
 

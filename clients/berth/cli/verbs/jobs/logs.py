@@ -1,4 +1,4 @@
-"""`berth logs`: what a job wrote."""
+"""Verb `berth logs`: the output of a job."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ def logs(
     job: ids.JobId,
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")
+        bool, typer.Option("--follow", "-f", help="Follow until the job has ended.")
     ] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, help="Only the last so many lines.")
+        int | None,
+        typer.Option("-n", "--lines", metavar="N", min=0, help="Print only the last N lines."),
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Every byte, also on a terminal that it could steer.")
+        bool, typer.Option("--raw", help="Print every byte, including terminal control sequences.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """
-    Print what a job wrote, byte for byte.
+    Print a job's output, byte for byte.
 
-    With --follow, stderr tells what the job does between its attempts and how it ended.
+    With --follow, stderr reports what the job does between its attempts and how it ended.
 
-    On a terminal, sequences that could do more than colour and move the cursor are left out.
+    On a terminal, control sequences other than colours and cursor moves are left out.
     """
     job_id, number = ids.one(job)
     printer = Printer(raw=raw, as_json=as_json)
@@ -48,7 +49,7 @@ def logs(
                 offset = piece.end
         elif not follow or found.state.is_final:
             why = found.message or found.reason or f"It is {found.state.value}."
-            note(f"Job {job_id} has written nothing: it has not started. {text.sentence(why)}")
+            note(f"Job {job_id} has no output: it has not started. {text.sentence(why)}")
         if not follow:
             return
         if not found.state.is_final:
@@ -64,7 +65,7 @@ def logs(
 
 
 def _end(job: Job, number: int | None) -> str:
-    """How what was followed has ended: the job, or the one attempt that was named."""
+    """Describe the end of the job, or of the one attempt that was named."""
     last = job.attempts[-1].number if job.attempts else None
     if number is None or (number == last and job.state.is_final):
         return jobtext.end_sentence(job)

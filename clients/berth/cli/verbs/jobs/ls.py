@@ -1,4 +1,4 @@
-"""`berth ls`: the jobs."""
+"""Verb `berth ls`: list of jobs."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ _COLUMNS = (
 def ls(
     *,
     state: Annotated[
-        list[str] | None, typer.Option("--state", "-s", help="Only this state; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--state", "-s", metavar="STATE", help="Only jobs in this state; may be repeated."
+        ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Ended jobs too, all of them.")
+        bool, typer.Option("--all", "-a", help="Include all ended jobs.")
     ] = False,
     mine: Annotated[bool, typer.Option("--mine", "-m", help="Only my own jobs.")] = False,
     user: Annotated[
@@ -46,17 +49,20 @@ def ls(
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", "-l", help="Only jobs with key=value; may be repeated."),
+        typer.Option(
+            "--label", "-l", metavar="KEY=VALUE", help="Only jobs with key=value; may be repeated."
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, help="At most so many.")
+        int | None,
+        typer.Option("-n", "--limit", metavar="N", min=1, help="Maximum number of jobs."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """
-    List jobs: those that have not ended, and the last ten that have.
+    List jobs: all that have not ended, and the last ten that have.
 
-    Running jobs come first, then the queue in the order in which it starts.
+    Running jobs come first, then the queue in its order of starting.
     """
     states = _checked(state or [])
     labels = _pairs(label or [])
@@ -68,16 +74,16 @@ def ls(
     elif jobs:
         print(rendered(jobs))
     else:
-        print("No jobs." if everything and not states else "No such jobs.")
+        print("No jobs." if everything and not states else "No matching jobs.")
 
 
 def rendered(jobs: list[Job]) -> str:
-    """The jobs as a table."""
+    """Render the jobs as a table."""
     return render(_COLUMNS, [_row(job) for job in jobs])
 
 
 def living(client: Client, limit: int) -> list[Job]:
-    """Jobs that have not ended: running ones first, then the queue as it starts."""
+    """Return jobs that have not ended: running ones first, then the queue in order."""
     return sorted(client.jobs(state=(*_ACTIVE, *_PENDING), limit=limit), key=_place)
 
 
@@ -119,12 +125,12 @@ def _checked(states: list[str]) -> list[str]:
     words = [word for state in states for word in state.split(",") if word]
     for word in words:
         if word not in _STATES:
-            raise Failure(f"{word!r} is no state; choose from {', '.join(_STATES)}.")
+            raise Failure(f"{word!r} is not a state; choose from {', '.join(_STATES)}.")
     return words
 
 
 def _pairs(labels: list[str]) -> dict[str, str]:
     for label in labels:
         if "=" not in label:
-            raise Failure(f"{label!r} is no label; write key=value.")
+            raise Failure(f"{label!r} is not a label; write key=value.")
     return {key: value for key, _, value in (label.partition("=") for label in labels)}

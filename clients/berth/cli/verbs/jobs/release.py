@@ -1,4 +1,4 @@
-"""`berth release`: let held jobs start."""
+"""Verb `berth release`: return held jobs to the queue."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from berth.cli.session import AsJson
 
 
 def release(jobs: JobIds, *, as_json: AsJson = False) -> None:
-    """Let held jobs start when their turn comes."""
+    """Return held jobs to the queue."""
     act(jobs, "release", as_json=as_json)

@@ -1,4 +1,4 @@
-"""`berth retry`: queue ended jobs again."""
+"""Verb `berth retry`: queue ended jobs again."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from berth.cli.session import AsJson
 
 
 def retry(jobs: JobIds, *, as_json: AsJson = False) -> None:
-    """Queue ended jobs again under their own ids, as a new attempt."""
+    """Queue ended jobs again, each under its own id, as a new attempt."""
     act(jobs, "retry", as_json=as_json)

@@ -1,4 +1,4 @@
-"""`berth run`: submit, follow, and leave with the job's exit code."""
+"""Verb `berth run`: submit, follow, and exit with the job's exit code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from berth.cli.verbs.jobs.submit import submitted
 @with_job_options
 def run(options: JobOptions, *, as_json: AsJson = False) -> None:
     """
-    Submit a job, follow its log and leave with its exit code.
+    Submit a job, follow its log and exit with its exit code.
 
-    The job does not end with this command: after Ctrl-C it goes on.
+    The job outlives this command: after Ctrl-C it keeps running.
 
     berth run --gpus 1 -- python train.py
     """

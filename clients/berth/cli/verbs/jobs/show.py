@@ -1,4 +1,4 @@
-"""`berth show`: everything about one job."""
+"""Verb `berth show`: details of one job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(job: ids.JobId, *, as_json: AsJson = False) -> None:
-    """Show everything about one job: what was asked, how it was started, how it ended."""
+    """Show one job in full: its spec, how it was started, how it ended."""
     number, attempt = ids.one(job)
     with connect() as client:
         found = client.job(number)
@@ -27,15 +27,15 @@ def show(job: ids.JobId, *, as_json: AsJson = False) -> None:
 
 
 def _only(job: Job, number: int) -> Job:
-    """The job with just one of its attempts."""
+    """Return the job with only one of its attempts."""
     attempts = [one for one in job.attempts if one.number == number]
     if not attempts:
-        raise Failure(f"Job {job.id} has no attempt {number}; it had {len(job.attempts)} so far.")
+        raise Failure(f"Job {job.id} has no attempt {number}; it has {len(job.attempts)} so far.")
     return job.model_copy(update={"attempts": attempts})
 
 
 def rendered(job: Job) -> str:
-    """The job as lines of `name  value`."""
+    """Render the job as lines of `name  value`."""
     state, colour = jobtext.state_cell(job)
     head = f"Job {job.id} {text.clean(job.name)}: {text.style(state, colour, 'bold')}"
     rest = jobtext.info(job)

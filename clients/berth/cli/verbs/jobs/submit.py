@@ -1,4 +1,4 @@
-"""`berth submit`: put jobs into the queue."""
+"""Verb `berth submit`: put jobs into the queue."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def submit(
     options: JobOptions,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, submit nothing.")
+        bool, typer.Option("--dry-run", help="Show what would happen; submit nothing.")
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Follow the log; leave with the job's exit code.")
+        bool, typer.Option("--follow", "-f", help="Follow the log; exit with the job's exit code.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the end; leave with the job's exit code.")
+        bool, typer.Option("--wait", "-w", help="Wait for the end; exit with the job's exit code.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +72,7 @@ def submit(
 
 
 def submitted(job: Job, options: JobOptions) -> str:
-    """What became of the submit: the sentence, what will run, what was noticed, how to go on."""
+    """Describe a submitted job: its state, what will run, warnings, next commands."""
     lines = [text.style(text.sentence(jobtext.submitted(job)), "bold")]
     facts = [("runs", jobtext.command_line(job)), ("in", job.workdir)]
     python = options.python_note()
@@ -99,10 +99,10 @@ def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> N
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
         return
-    print("\n".join(_would(answer) for answer in answers))
+    print("\n".join(_dry_run_text(answer) for answer in answers))
 
 
-def _would(answer: DryRun) -> str:
+def _dry_run_text(answer: DryRun) -> str:
     lines = [text.style(text.sentence(jobtext.without_forecast(answer.summary)), "bold")]
     lines += facts(answer.summary, answer.reasons)
     if answer.would_preempt:

@@ -1,4 +1,4 @@
-"""`berth wait`: block until jobs have ended."""
+"""Verb `berth wait`: block until jobs have ended."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def wait(
     *,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Longest wait, like 90s or 2h; then exit code 124."),
+        typer.Option(metavar="DURATION", help="Maximum wait, like 90s or 2h; then exit code 124."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """
     Block until jobs have ended.
 
-    Leaves with the job's own exit code; with several jobs 0 when all succeeded, else 1.
+    Exits with the job's own exit code; for several jobs with 0 if all succeeded, else 1.
     """
     numbers = ids.several(jobs)
-    # A server that is being restarted is no reason to give up a wait of hours.
+    # Long enough to outlast a restart of the server.
     with connect(patience=300.0) as client:
         ended = client.wait(numbers, timeout=None if timeout is None else seconds(timeout))
     if as_json:

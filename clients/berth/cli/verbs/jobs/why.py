@@ -1,4 +1,4 @@
-"""`berth why`: what a job waits for."""
+"""Verb `berth why`: explanation of a job's wait."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="JOB",
-        help="Put its points beside those of another job in line.",
+        help="Compare its points with those of another queued job.",
         autocompletion=ids.complete,
     ),
 ]
 
 
 def why(job: ids.JobId, *, against: Against = None, as_json: AsJson = False) -> None:
-    """Say what a job waits for, when it should start, and what gives it its place in line."""
+    """Explain what a job waits for, when it should start, and its place in the queue."""
     other = None if against is None else ids.one(against)[0]
     if other is not None and other == ids.one(job)[0]:
-        raise Failure("--against takes another job than the one that is asked about.")
+        raise Failure("--against takes a job other than the one asked about.")
     with connect() as client:
         explanation = client.explain(ids.one(job)[0], against=other)
     if as_json:
@@ -59,9 +59,7 @@ def side_by_side(explanation: Explanation, other: int) -> str:
     """The points of two jobs in line, part by part, and what decides between them."""
     own, compared = explanation.standing, explanation.compared
     if own is None or compared is None:
-        return (
-            f"Job {explanation.job_id} and job {other} are not both in line, so neither is ahead."
-        )
+        return f"Job {explanation.job_id} and job {other} are not both queued, so neither is ahead."
     theirs = {part.kind: part for part in compared.standing.parts}
     rows: list[list[table.Cell]] = [
         [
