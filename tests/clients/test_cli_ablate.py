@@ -92,7 +92,7 @@ def test_a_dry_run_reads_the_command_where_no_gpus_are_given(berth):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("max_runing: 1", "'max_runing' is not known; did you mean 'max_running'?"),
+        ("max_runing: 1", "'max_runing' is unknown; did you mean 'max_running'?"),
         ("early_stop: {rule: median, metrc: x}", "'metrc'; did you mean 'metric'?"),
         ("early_stop: {rule: best, metric: x}", "early_stop.rule"),
         ("max_gpu_hours: 0", "max_gpu_hours"),

@@ -201,11 +201,11 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
 
     fake.answer("GET", f"{JOBS}/41/explain", answer)
 
-    assert "another job" in berth("why", "41", "--against", "41").output
+    assert "a job other" in berth("why", "41", "--against", "41").output
     short = berth("why", "41").output
     assert "points: -7.37 (length -8.20, fit +0.83)" in short
     assert "Job 42 of ada is before job 41: it has 1.00 points more." in short
     lines = berth("why", "41", "--against", "42").output.splitlines()
     assert ["length", "-8.20", "-7.20", "length."] in [line.split() for line in lines]
     assert ["points", "-7.37", "-6.37"] in [line.split() for line in lines]
-    assert "not both in line" in berth("why", "41", "--against", "7").output
+    assert "not both queued" in berth("why", "41", "--against", "7").output

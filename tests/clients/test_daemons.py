@@ -145,7 +145,7 @@ def test_a_daemon_that_cannot_start_is_tried_ever_more_slowly(kept, until):
     supervisor.terminate()
     _, words = supervisor.communicate(timeout=20)
 
-    assert words.count("left with code 2") >= 2
+    assert words.count("exited with code 2") >= 2
     assert "in 0.1 s" in words
     assert "in 0.2 s" in words
 
