@@ -1,4 +1,4 @@
-"""The web application: all routes behind one gate."""
+"""Web application: all routes behind one authentication."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import problems, schema
-from berth_server.api.auth import Gate
+from berth_server.api.auth import Authentication
 from berth_server.api.context import Context
 from berth_server.api.routes import (
     ablations,
@@ -21,10 +21,8 @@ from berth_server.api.routes import (
     internal,
     jobs,
     live,
-    log_follow,
-    log_tail,
+    log_streams,
     logs,
-    metrics,
     prometheus,
     reservations,
     server,
@@ -36,7 +34,7 @@ from berth_server.web.static import Dashboard
 
 
 def create_app(context: Context) -> FastAPI:
-    """The application for one running server."""
+    """Return the application for one running server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -53,23 +51,22 @@ def create_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        # A slash too many is told as such: redirects lose the body of a POST in many clients.
+        responses=schema.ERRORS,
+        # A slash too many is an error: redirects lose the body of a POST in many clients.
         redirect_slashes=False,
     )
     app.state.context = context
     problems.install(app)
-    # Looked through in this order: those that are asked most come first.
+    # Matched in this order: the busiest come first.
     for module in (
         internal,
         submit,
         jobs,
         logs,
-        log_follow,
-        metrics,
+        log_streams,
         ablations,
         snapshots,
         dashboard,
-        log_tail,
         live,
         gpus,
         reservations,
@@ -82,7 +79,7 @@ def create_app(context: Context) -> FastAPI:
         app.include_router(module.router)
     schema.install(app)
     app.router.default = _elsewhere(app.router.not_found)
-    app.add_middleware(Gate, context=context)
+    app.add_middleware(Authentication, context=context)
     return app
 
 
@@ -91,7 +88,7 @@ def _takes_gzip(scope: Scope) -> bool:
 
 
 def _elsewhere(not_found: ASGIApp) -> ASGIApp:
-    """What no route has taken: the dashboard's pages and files, else nothing."""
+    """Return the fallback for paths without a route: the dashboard's pages and files."""
     dashboard = Dashboard()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,8 +1,8 @@
 """
-The gate that every request passes: who is it, and may a page of another site be behind it?
+Authentication of every request, and protection against requests forged by other sites.
 
-Identity is, in this order, the unix socket's peer, a bearer token, the dashboard's cookie.
-Only `/api` and `/internal` need one.
+The caller is, in this order, the unix socket's peer, the owner of a bearer token, or the owner
+of the dashboard's cookie. Only `/api` and `/internal` need one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api.context import CALLER, Context
 from berth_server.api.identity import PEER
-from berth_server.api.problems import REQUEST_ID, Wrong, problem
+from berth_server.api.problems import REQUEST_ID, ApiError, problem
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.auth.tokens import who
 
@@ -26,35 +26,35 @@ _OPEN = frozenset({"/api/v1/openapi.json"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="berth"'}
 
 
-class Gate:
-    """ASGI middleware in front of everything."""
+class Authentication:
+    """ASGI middleware in front of all routes."""
 
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
         self.context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass with its caller in the scope, or answer it here."""
+        """Pass a request on with its caller in the scope, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request_id = scope[REQUEST_ID] = secrets.token_hex(6)
         try:
             self._admit(scope)
-        except Wrong as wrong:
+        except ApiError as error:
             answer = problem(
-                wrong.status, wrong.sentence, request_id=request_id, headers=wrong.headers
+                error.status, error.sentence, request_id=request_id, headers=error.headers
             )
             await answer(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
-        """Put the caller into the scope. Raises Wrong."""
+        """Put the caller into the scope. Raises ApiError."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > _BODY_LIMIT:
-            raise Wrong(413, "The body is larger than 64 MiB; submit in several lists.")
+            raise ApiError(413, "The body is larger than 64 MiB; split it into several requests.")
         path: str = scope["path"]
         internal = path.startswith("/internal")
         if not (internal or path.startswith("/api")) or path in _OPEN:
@@ -62,9 +62,9 @@ class Gate:
         peer: int | None = scope.get(PEER)
         if internal:
             if peer is None:
-                raise Wrong(403, "The worker speaks over the unix socket only; use /api/v1.")
+                raise ApiError(403, "/internal is served on the unix socket only; use /api/v1.")
             if peer not in {0, os.geteuid()}:
-                raise Wrong(403, "Only the worker of this Berth may speak here; use /api/v1.")
+                raise ApiError(403, "/internal is for Berth's own worker only; use /api/v1.")
         if peer is not None:
             scope[CALLER] = Caller(peer, user_name(peer), "socket")
         else:
@@ -79,29 +79,29 @@ class Gate:
             if scheme.lower() == "bearer" and found is not None:
                 return found
             sentence = (
-                "This token does not work (revoked, expired or mistyped); make one with "
+                "This token does not work (revoked, expired or mistyped); create a new one with "
                 "`berth token create` on the box."
             )
-            raise Wrong(401, sentence, headers=_CHALLENGE)
+            raise ApiError(401, sentence, headers=_CHALLENGE)
         secret = cookie(headers.get(b"cookie", b"").decode("latin-1"))
         found = who(server, secret, "session") if secret else None
         if found is None:
             sentence = (
-                "Nobody knows who you are here; open the link that `berth web` prints on the box, "
-                "or send a token made with `berth token create` (BERTH_TOKEN)."
+                "You are not signed in; open the link that `berth web` prints on the box, or send a "
+                "token from `berth token create` (BERTH_TOKEN)."
             )
-            raise Wrong(401, sentence, headers=_CHALLENGE)
+            raise ApiError(401, sentence, headers=_CHALLENGE)
         if scope["method"] not in _SAFE and not _same_origin(headers):
             sentence = (
-                "A change with the dashboard's cookie must come from the dashboard's own page; "
-                "scripts use a token."
+                "Only the dashboard's own pages may make changes with its cookie; use a token in "
+                "scripts."
             )
-            raise Wrong(403, sentence)
+            raise ApiError(403, sentence)
         return found
 
 
 def cookie(header: str) -> str | None:
-    """The session secret in a Cookie header, if there is one."""
+    """Return the session secret in a Cookie header, if there is one."""
     for part in header.split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:
@@ -110,7 +110,7 @@ def cookie(header: str) -> str | None:
 
 
 def _same_origin(headers: dict[bytes, bytes]) -> bool:
-    """Browsers say where a change comes from; behind a proxy the forwarded host counts too."""
+    """Return whether our own page sent it; behind a proxy the forwarded host counts too."""
     site = headers.get(b"sec-fetch-site")
     if site is not None:
         return site == b"same-origin"

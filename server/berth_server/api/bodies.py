@@ -1,72 +1,70 @@
-"""
-Reading request bodies, and describing them in OpenAPI.
-
-The wire models are strict, so that they have to be read from the raw JSON: FastAPI's own way,
-parse first and validate the result, refuses enums and tuples.
-"""
+"""Request bodies: strict models, read from the JSON as it was sent."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from fastapi import Depends, Request
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
-from berth_server.api.problems import Wrong, invalid_body
+from berth_server.api.problems import ApiError, invalid_body
 
 M = TypeVar("M", bound=BaseModel)
 
 
-async def body_of(request: Request, model: type[M]) -> M:
-    """The body as a model. Raises Wrong."""
-    raw = await request.body()
-    if not raw.strip():
-        raise Wrong(400, f"The body is empty; send a {model.__name__} as JSON.")
-    return parse(raw, model)
+class _FromJson:
+    """
+    Has a model validate the bytes of the body.
+
+    FastAPI parses the JSON and validates the result. The wire models are strict, and in strict
+    Python an enum is no text and a tuple is no list, so that every such field would be refused.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def read(raw: Any, _inner: Any) -> Any:
+            return parse(raw, source)
+
+        return core_schema.no_info_wrap_validator_function(read, handler(source))
 
 
-async def body_or(request: Request, default: M) -> M:
-    """The body as a model of the same kind as `default`, or that when there is none."""
-    raw = await request.body()
-    return parse(raw, type(default)) if raw.strip() else default
+JsonBody = Annotated[M, _FromJson()]
+"""A body parameter: `patch: JsonBody[JobPatch]`."""
 
 
-async def no_body(request: Request) -> None:
-    """Accept nothing but an empty body or an empty object."""
-    raw = (await request.body()).strip()
-    if raw not in {b"", b"{}", b"null"}:
-        raise Wrong(422, "This request takes no body; leave it out.")
+class RawRequest(Request):
+    """Request whose JSON is left as it was sent; a body of white space is no body."""
+
+    async def body(self) -> bytes:
+        """Return the body's bytes."""
+        raw = await super().body()
+        return raw if raw.strip() else b""
+
+    async def json(self) -> Any:
+        """Return the body's bytes, for `JsonBody` to read."""
+        return await self.body()
 
 
 def parse(raw: bytes, model: type[M]) -> M:
-    """Bytes of JSON as a model. Raises Wrong."""
+    """Read bytes of JSON as a model. Raises ApiError."""
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
         raise invalid_body(error, model) from None
 
 
-def described(
-    *models: type[BaseModel], required: bool = True, many: bool = False
-) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads its body itself; `api.schema` adds the models."""
-    refs: list[dict[str, Any]] = [
-        {"$ref": f"#/components/schemas/{model.__name__}"} for model in models
-    ]
-    if many:
-        refs.append({"type": "array", "minItems": 1, "items": refs[0]})
-    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
-    return {
-        "requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}
-    }
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
 
 
-def header(name: str, description: str, **schema: Any) -> dict[str, Any]:
-    """A header that a route reads itself, for `parameters` of its `openapi_extra`."""
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
+RawBody = Annotated[bytes, Depends(_raw_body)]
+"""The bytes of the body, beside or instead of a model."""
+
+
+async def no_body(request: Request) -> None:
+    """Dependency of routes that take no body: it must be empty, or an empty object."""
+    raw = (await request.body()).strip()
+    if raw not in {b"", b"{}", b"null"}:
+        raise ApiError(422, "This request takes no body; leave it out.")

@@ -1,14 +1,14 @@
-"""What every route works with."""
+"""Application context: everything a route may need, and the parameters that hand it over."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
-from berth_server.api.file_watch import FileWatch
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
 from berth_server.service.gpus.telemetry import History
@@ -33,30 +33,39 @@ class Context:
     version: str
     accesses: Accesses = field(default_factory=Accesses)
     foresight: Foresight = field(default_factory=Foresight)
-    watch: FileWatch = field(default_factory=FileWatch)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
     logins: Logins = field(default_factory=Logins)
+    # Each search is a process of its own; more at once would cost the jobs their processors.
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server leaves: every stream says goodbye."""
+    """Set when the server stops: every stream ends with `bye`."""
     on_closing: Signal = field(default_factory=Signal)
     """Sent at the same moment."""
 
     def __post_init__(self) -> None:
-        """What lies under the home folder."""
+        """Open what lies under the home folder."""
         self.history = History(self.home / "history")
 
     def close(self) -> None:
-        """Tell every held request that the server leaves."""
+        """Tell every held request that the server stops."""
         self.closing.set()
         self.on_closing.send()
 
 
-def context(request: Request) -> Context:
-    """The running server, from a request."""
+# Coroutines, though they await nothing: FastAPI calls plain functions on a thread.
+async def _context(request: Request) -> Context:
     return request.app.state.context
 
 
-def caller(request: Request) -> Caller:
-    """Who is calling; the gate has made sure that there is somebody."""
-    return request.scope[CALLER]
+async def _server(request: Request) -> ServerState:
+    return request.app.state.context.server
+
+
+async def _caller(request: Request) -> Caller:
+    return request.scope[CALLER]  # set by `auth`, without which no request comes here
+
+
+App = Annotated[Context, Depends(_context)]
+Server = Annotated[ServerState, Depends(_server)]
+By = Annotated[Caller, Depends(_caller)]

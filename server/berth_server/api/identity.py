@@ -1,7 +1,7 @@
 """
-Who is calling, read off the connection.
+Identity of the peer, from the connection.
 
-On the unix socket the kernel tells the peer's uid. ASGI has no word for that, so the protocol
+On the unix socket the kernel knows the peer's uid. ASGI has no word for that, so the protocol
 class puts it into the scope of every request of the connection; TCP connections get nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Errors as problem+json: one sentence that names the mend, never a stack trace."""
+"""Errors as problem+json: one sentence that says what to do, never a stack trace."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ REQUEST_ID = "berth.request_id"
 log = structlog.get_logger()
 
 _KINDS: dict[int, tuple[str, str]] = {
-    400: ("berth:bad-request", "The request makes no sense"),
-    401: ("berth:unauthenticated", "Who you are is not known"),
-    403: ("berth:forbidden", "You may not do this"),
-    404: ("berth:not-found", "There is no such thing"),
-    405: ("berth:method-not-allowed", "This cannot be done here"),
-    409: ("berth:conflict", "Its state does not allow this"),
-    413: ("berth:too-large", "The request is too large"),
-    422: ("berth:invalid-request", "The request is not valid"),
-    500: ("berth:internal", "A fault of Berth"),
-    503: ("berth:unavailable", "Not now"),
+    400: ("berth:bad-request", "Bad request"),
+    401: ("berth:unauthenticated", "Not signed in"),
+    403: ("berth:forbidden", "Not allowed"),
+    404: ("berth:not-found", "Not found"),
+    405: ("berth:method-not-allowed", "Method not allowed"),
+    409: ("berth:conflict", "Conflict"),
+    413: ("berth:too-large", "Request too large"),
+    422: ("berth:invalid-request", "Invalid request"),
+    500: ("berth:internal", "Internal error"),
+    503: ("berth:unavailable", "Unavailable"),
 }
 _STATUS: dict[type[Refused], int] = {
     NotFound: 404,
@@ -48,8 +48,8 @@ _STATUS: dict[type[Refused], int] = {
 }
 
 
-class Wrong(Exception):  # noqa: N818 - reads as what happened: `raise Wrong(400, …)`
-    """A refusal that is about HTTP itself."""
+class ApiError(Exception):
+    """Refusal that is about HTTP itself, not about jobs."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ def problem(
     headers: dict[str, str] | None = None,
     kind: str | None = None,
 ) -> Response:
-    """The answer for an error."""
+    """Return the answer for an error."""
     known, title = _KINDS.get(status, ("about:blank", "Refused"))
     body = Problem(
         type=kind or known,
@@ -88,10 +88,10 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app an answer of this kind."""
+    """Make every error of the app a problem+json answer."""
     for kind, handler in (
         (Refused, _refused),
-        (Wrong, _wrong),
+        (ApiError, _api_error),
         (RequestValidationError, _parameters),
         (HTTPException, _http),
         (sqlite3.OperationalError, _store),
@@ -113,8 +113,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     )
 
 
-async def _wrong(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Wrong)
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
     return problem(
         error.status,
         error.sentence,
@@ -126,9 +126,10 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 async def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = [
-        FieldProblem(field=str(e["loc"][-1]), problem=plain(e["msg"])) for e in error.errors()
-    ]
+    errors = error.errors()
+    if any(e["type"] == "missing" and e["loc"] == ("body",) for e in errors):
+        return problem(400, "The body is empty; send a JSON object.", request_id=_id(request))
+    fields = [FieldProblem(field=str(e["loc"][-1]), problem=plain(e["msg"])) for e in errors]
     return problem(422, summary(fields), request_id=_id(request), fields=fields)
 
 
@@ -136,8 +137,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     sentence = {
-        404: f"There is nothing at {path}; the paths are listed at /api/v1/openapi.json.",
-        405: f"{request.method} is not possible on {path}; see the Allow header for what is.",
+        404: f"There is nothing at {path}; all paths are listed at /api/v1/openapi.json.",
+        405: f"{path} does not support {request.method}; see the Allow header for what it does.",
     }.get(error.status_code, f"{str(error.detail).rstrip('.')}.")
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, sentence, request_id=_id(request), headers=headers)
@@ -146,9 +147,9 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _store(request: Request, error: Exception) -> Response:
     log.error("store.failed", error=str(error), path=request.url.path)
     sentence = (
-        "The server's disk is full; make room under BERTH_HOME and try again."
+        "The server's disk is full; free space under BERTH_HOME and try again."
         if "full" in str(error)
-        else "The server's database could not be written; look at log/server.log and try again."
+        else "The server could not write its database; see log/server.log and try again."
     )
     return problem(503, sentence, request_id=_id(request))
 
@@ -157,18 +158,18 @@ async def _fault(request: Request, error: Exception) -> Response:
     # The error itself is logged by the server, with its traceback.
     del error
     request_id = _id(request)
-    sentence = f"Berth made a mistake; log/server.log has it under request {request_id}."
+    sentence = f"Internal error in Berth; see request {request_id} in log/server.log."
     return problem(500, sentence, request_id=request_id)
 
 
-def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> Wrong:
-    """What is wrong with a body, field by field."""
+def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> ApiError:
+    """Return the problems of a body, field by field."""
     errors = error.errors(include_url=False)
     if errors and errors[0]["type"] == "json_invalid":
         reason = str(errors[0].get("ctx", {}).get("error", "")).rstrip(".")
-        return Wrong(400, f"The body is not JSON ({reason}); mend it there.")
+        return ApiError(400, f"The body is not valid JSON: {reason}.")
     fields = field_problems(error, model)
-    return Wrong(422, summary(fields), fields)
+    return ApiError(422, summary(fields), fields)
 
 
 def _id(request: Request) -> str | None:

@@ -1,20 +1,19 @@
-"""Routes of identity: who am I, tokens, login of browsers."""
+"""Routes of identity: the caller, tokens, sign-in of browsers."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from berth.protocol.access import LoginLink, Me, NewToken, TokenList, TokenRequest
 from berth_server.api import routing
-from berth_server.api.answers import answer
 from berth_server.api.auth import COOKIE, cookie
-from berth_server.api.bodies import body_of, described, no_body
-from berth_server.api.context import Context, caller, context
-from berth_server.api.problems import Wrong
+from berth_server.api.bodies import JsonBody, no_body
+from berth_server.api.context import App, By, Context, Server
+from berth_server.api.problems import ApiError
 from berth_server.api.routes.jobs import MAX_ID
 from berth_server.service.auth import tokens
 from berth_server.service.auth.logins import LASTS_S
@@ -23,77 +22,69 @@ from berth_server.service.scheduling.cache import moment
 router = routing.router(tag="access")
 
 
-@router.get("/api/v1/me", response_model=Me, summary="Who the server takes you for")
-async def me(request: Request) -> Response:
-    """Your user, and how that is known."""
-    asking = caller(request)
-    return answer(Me(user=asking.user, uid=asking.uid, admin=asking.admin, via=asking.via))
+@router.get("/api/v1/me", summary="Show who you are")
+async def me(caller: By) -> Me:
+    """Your user, and how the server knows."""
+    return Me(user=caller.user, uid=caller.uid, admin=caller.admin, via=caller.via)
 
 
-@router.get("/api/v1/tokens", response_model=TokenList, summary="List tokens")
-async def list_tokens(request: Request) -> Response:
-    """Yours, newest first; everybody's for an admin. Secrets are not kept, so not shown."""
-    return answer(TokenList(tokens=tokens.listed(context(request).server, caller(request))))
+@router.get("/api/v1/tokens", summary="List tokens")
+async def list_tokens(server: Server, caller: By) -> TokenList:
+    """Yours, newest first; for an admin those of all users. Secrets are not stored."""
+    return TokenList(tokens=tokens.listed(server, caller))
 
 
-@router.post(
-    "/api/v1/tokens",
-    status_code=201,
-    response_model=NewToken,
-    summary="Make a token",
-    openapi_extra=described(TokenRequest),
-)
-async def make_token(request: Request) -> Response:
-    """For clients on other machines. The secret is told this once."""
-    wish = await body_of(request, TokenRequest)
+@router.post("/api/v1/tokens", status_code=201, summary="Create a token")
+async def make_token(
+    server: Server, caller: By, wish: JsonBody[TokenRequest], response: Response
+) -> NewToken:
+    """For clients on other machines. The secret is shown only once."""
+    response.headers["Cache-Control"] = "no-store"
     lasts = None if wish.expires_in is None else wish.expires_in.total_seconds()
-    made = tokens.on_create(context(request).server, caller(request), wish.name, lasts)
-    return answer(made, 201, {"Cache-Control": "no-store"})
+    return tokens.on_create(server, caller, wish.name, lasts)
 
 
 @router.delete("/api/v1/tokens/{token_id}", status_code=204, summary="Revoke a token")
 async def revoke_token(
-    request: Request,
+    server: Server,
+    caller: By,
     token_id: Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the token.", examples=[3])],
-) -> Response:
+) -> None:
     """It stops working at once."""
-    tokens.on_revoke(context(request).server, caller(request), token_id)
-    return Response(status_code=204)
+    tokens.on_revoke(server, caller, token_id)
 
 
 @router.post(
     "/api/v1/login-links",
     status_code=201,
-    response_model=LoginLink,
-    summary="Make a link that logs a browser in",
+    summary="Create a link that signs a browser in",
+    dependencies=[Depends(no_body)],
 )
-async def make_login_link(request: Request) -> Response:
+async def make_login_link(app: App, caller: By, response: Response) -> LoginLink:
     """Over the unix socket only. The link works once, within five minutes."""
-    await no_body(request)
-    room, asking = context(request), caller(request)
-    if asking.via != "socket":
-        raise Wrong(403, "Login links are made on the box itself; run `berth web` there.")
-    now = room.server.clock()
-    url = f"{_base_url(room)}/login?code={quote(room.logins.mint(asking, now))}"
-    link = LoginLink(url=url, expires_at=moment(now + LASTS_S))
-    return answer(link, 201, {"Cache-Control": "no-store"})
+    if caller.via != "socket":
+        raise ApiError(403, "Sign-in links are created on the box itself; run `berth web` there.")
+    response.headers["Cache-Control"] = "no-store"
+    now = app.server.clock()
+    url = f"{_base_url(app)}/login?code={quote(app.logins.mint(caller, now))}"
+    return LoginLink(url=url, expires_at=moment(now + LASTS_S))
 
 
-@router.get("/login", status_code=303, summary="Log a browser in by a link")
+@router.get("/login", status_code=303, summary="Sign a browser in by a link")
 async def login(
+    app: App,
     request: Request,
     code: Annotated[str, Query(max_length=200, description="The link's code.")],
 ) -> Response:
-    """Spends the link's code, sets the cookie and shows the dashboard."""
-    room = context(request)
-    asking = room.logins.spend(code, room.server.clock())
-    if asking is None:
-        raise Wrong(
+    """Uses up the link's code, sets the cookie and shows the dashboard."""
+    caller = app.logins.spend(code, app.server.clock())
+    if caller is None:
+        raise ApiError(
             401,
-            "This login link was used or is older than 5 minutes; run `berth web` for a new one.",
+            "This sign-in link was used or is older than 5 minutes; run `berth web` for a new one.",
         )
-    lasts = room.settings.session_days * 86400
-    made = tokens.on_create(room.server, asking, "a browser", lasts, "session")
+    lasts = app.settings.session_days * 86400
+    made = tokens.on_create(app.server, caller, "a browser", lasts, "session")
     response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
     response.set_cookie(
         COOKIE,
@@ -106,20 +97,20 @@ async def login(
     return response
 
 
-@router.post("/logout", status_code=204, summary="Log this browser out")
-async def logout(request: Request) -> Response:
-    """Forgets the cookie, here and in the browser."""
+@router.post("/logout", status_code=204, summary="Sign this browser out")
+async def logout(server: Server, request: Request) -> Response:
+    """Revokes the cookie, here and in the browser."""
     secret = cookie(request.headers.get("cookie", ""))
     if secret:
-        tokens.on_logout(context(request).server, secret)
+        tokens.on_logout(server, secret)
     response = Response(status_code=204)
     response.delete_cookie(COOKIE)
     return response
 
 
-def _base_url(room: Context) -> str:
-    if room.settings.public_url:
-        return room.settings.public_url.rstrip("/")
-    if room.settings.listen == "off":
-        raise Wrong(409, "This Berth listens on its unix socket alone; set BERTH_LISTEN first.")
-    return f"http://{room.settings.listen}"
+def _base_url(app: Context) -> str:
+    if app.settings.public_url:
+        return app.settings.public_url.rstrip("/")
+    if app.settings.listen == "off":
+        raise ApiError(409, "This server listens on its unix socket only; set BERTH_LISTEN first.")
+    return f"http://{app.settings.listen}"

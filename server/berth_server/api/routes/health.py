@@ -1,38 +1,36 @@
-"""Whether the server is well, at the root and open to everybody."""
+"""Routes of the server's health, at the root and open to everybody."""
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from berth.protocol.server import Health
 from berth_server.api import routing
-from berth_server.api.answers import answer
-from berth_server.api.context import context
+from berth_server.api.context import App
 
 router = routing.router(tag="health")
 
 
-@router.get("/healthz", response_model=Health, summary="The server answers")
-async def healthz(request: Request) -> Response:
+@router.get("/healthz", summary="Check that the server answers")
+async def healthz(app: App) -> Health:
     """200 as long as the process answers."""
-    return answer(Health(status="ok", version=context(request).version))
+    return Health(status="ok", version=app.version)
 
 
 @router.get(
     "/readyz",
-    response_model=Health,
-    summary="Jobs can start",
+    summary="Check that jobs can start",
     responses={503: {"model": Health, "description": "Jobs can be submitted, but none starts."}},
 )
-async def readyz(request: Request) -> Response:
+async def readyz(app: App, response: Response) -> Health:
     """503 while nothing can start, with the reason."""
-    room = context(request)
-    server = room.server
+    server = app.server
     problems: list[str] = []
-    if room.closing.is_set():
+    if app.closing.is_set():
         problems.append("The server is stopping.")
     if not server.worker_state.fresh(server.clock(), server.options.stale_after_s):
         problems.append("The worker does not report; start it with `berth up`.")
+    if problems:
+        response.status_code = 503
     status = "degraded" if problems else "ok"
-    health = Health(status=status, version=room.version, problems=problems)
-    return answer(health, 503 if problems else 200)
+    return Health(status=status, version=app.version, problems=problems)

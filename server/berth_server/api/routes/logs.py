@@ -1,47 +1,62 @@
-"""Routes of an attempt's log."""
+"""Routes of what an attempt wrote: its log, its metrics, its run directory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Response
+from starlette.responses import StreamingResponse
 
+from berth.protocol.dashboard import LogMarkers, LogMatches, RunFiles
 from berth.protocol.logs import LogLines
+from berth.protocol.metrics import Metrics
 from berth_server.api import routing
-from berth_server.api.answers import answer
-from berth_server.api.context import context
+from berth_server.api.context import App, Server
 from berth_server.api.routes.jobs import MAX_ID, JobId
-from berth_server.service.logs.pages import log_file, read_bytes
+from berth_server.service.errors import NotFound
+from berth_server.service.logs.metrics import metrics_of, read_metrics
+from berth_server.service.logs.pages import LogFile, log_file, read_bytes
+from berth_server.service.logs.run_list import list_files
+from berth_server.service.logs.search import search
 
-router = routing.router(prefix="/api/v1/jobs/{job_id}/log", tag="logs")
+router = routing.router(prefix="/api/v1/jobs/{job_id}", tag="logs")
+
+_PIECE = 1 << 20
+_BYTES = {200: {"content": {"application/octet-stream": {}}}}
 
 Number = Annotated[
     int | None,
-    Query(ge=1, le=MAX_ID, description="Number of the attempt; the newest without.", examples=[1]),
+    Query(
+        ge=1, le=MAX_ID, description="Number of the attempt; by default the newest.", examples=[1]
+    ),
 ]
 
 
-@router.get(
-    "",
-    summary="Read bytes of the log",
-    response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}},
-)
+async def _log(server: Server, job_id: JobId, attempt: Number = None) -> LogFile:
+    return log_file(server, job_id, attempt)
+
+
+Log = Annotated[LogFile, Depends(_log)]
+"""The log that `job_id` and `attempt` name; 404 where there is no such attempt."""
+
+
+@router.get("/log", summary="Read bytes of the log", response_class=Response, responses={**_BYTES})
 async def get_log(
-    request: Request,
+    log: Log,
     job_id: JobId,
-    attempt: Number = None,
     offset: Annotated[
         int, Query(ge=-MAX_ID, le=MAX_ID, description="First byte; negative counts from the end.")
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=16 << 20, description="Most bytes.")] = 1 << 20,
+    limit: Annotated[int, Query(ge=1, le=16 << 20, description="Maximum number of bytes.")] = 1
+    << 20,
 ) -> Response:
     """
-    Raw bytes of stdout and stderr. The headers tell where they lie: `Berth-Log-Offset`,
+    Raw bytes of stdout and stderr. The headers describe them: `Berth-Log-Offset`,
     `Berth-Log-Size`, `Berth-Attempt`, `Berth-Log-Complete`.
     """
-    log = log_file(context(request).server, job_id, attempt)
     piece = await anyio.to_thread.run_sync(read_bytes, log, offset, limit)
     headers = {
         "Berth-Log-Offset": str(piece.offset),
@@ -56,11 +71,10 @@ async def get_log(
     return Response(piece.data, 200, headers, "application/octet-stream")
 
 
-@router.get("/lines", response_model=LogLines, summary="Read lines of the log")
+@router.get("/log/lines", summary="Read lines of the log")
 async def get_lines(
-    request: Request,
-    job_id: JobId,
-    attempt: Number = None,
+    app: App,
+    log: Log,
     first: Annotated[
         int,
         Query(
@@ -71,17 +85,99 @@ async def get_lines(
             examples=[-100],
         ),
     ] = 0,
-    count: Annotated[int, Query(ge=1, le=10_000, description="Most lines.")] = 1000,
+    count: Annotated[int, Query(ge=1, le=10_000, description="Maximum number of lines.")] = 1000,
     *,
     as_shown: Annotated[
-        bool, Query(description="Only what a terminal shows of a line that writes over itself.")
+        bool, Query(description="Only what a terminal shows of a line that overwrites itself.")
     ] = False,
-) -> Response:
+) -> LogLines:
     """Lines of text; those longer than 64 KiB are cut."""
-    room = context(request)
-    log = log_file(room.server, job_id, attempt)
 
     def read() -> LogLines:
-        return room.lines.read(log, first, count, as_shown=as_shown)
+        return app.lines.read(log, first, count, as_shown=as_shown)
 
-    return answer(await anyio.to_thread.run_sync(read))
+    return await anyio.to_thread.run_sync(read)
+
+
+@router.get("/log/search", summary="Search the log")
+async def search_log(
+    app: App,
+    log: Log,
+    q: Annotated[str, Query(min_length=1, max_length=500, description="Text to look for.")],
+    *,
+    regex: Annotated[
+        bool, Query(description="Read `q` as a regular expression, as Python's `re` does.")
+    ] = False,
+    cursor: Annotated[
+        str | None, Query(max_length=40, description="`next` of the previous answer.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=5000, description="Maximum number of lines.")] = 1000,
+) -> LogMatches:
+    """Matching lines, case-insensitive. Searches for about a second; `next` continues."""
+
+    def look() -> LogMatches:
+        return search(log, q, regex=regex, cursor=cursor, limit=limit)
+
+    async with app.searches:
+        return await anyio.to_thread.run_sync(look)
+
+
+@router.get("/log/markers", summary="Find the lines worth jumping to")
+async def get_markers(app: App, log: Log) -> LogMarkers:
+    """The first traceback, the last checkpoint, and which ranks write."""
+    return await anyio.to_thread.run_sync(app.markers.read, log)
+
+
+@router.get(
+    "/log/download",
+    summary="Download the whole log",
+    response_class=Response,
+    responses={**_BYTES},
+)
+async def download_log(log: Log, job_id: JobId) -> Response:
+    """Every byte written so far, as a file to keep."""
+    handle = await anyio.to_thread.run_sync(log.open)
+    if handle is None:
+        raise NotFound(f"Job {job_id} has not written a log yet.")
+    size = os.fstat(handle).st_size
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": f'attachment; filename="berth-{log.attempt}.log"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_bytes(handle, size), 200, headers, "application/octet-stream")
+
+
+@router.get("/metrics", summary="Show the metrics of a run")
+async def get_metrics(
+    server: Server,
+    job_id: JobId,
+    attempt: Number = None,
+    max_points: Annotated[
+        int,
+        Query(ge=1, le=20_000, description="Maximum number of points; longer curves are thinned."),
+    ] = 2000,
+) -> Metrics:
+    """From `metrics.jsonl` of the run directory; without that from lines of the log."""
+    record, uid = metrics_of(server, job_id, attempt)
+    return await anyio.to_thread.run_sync(read_metrics, job_id, record, uid, max_points)
+
+
+@router.get("/files", summary="List the run directory")
+async def get_files(log: Log) -> RunFiles:
+    """Names, sizes and times; the log has a route of its own."""
+    return await anyio.to_thread.run_sync(list_files, log.attempt, log.run_dir)
+
+
+async def _bytes(handle: int, size: int) -> AsyncIterator[bytes]:
+    try:
+        place = 0
+        while place < size:
+            wanted = min(_PIECE, size - place)
+            piece = await anyio.to_thread.run_sync(os.pread, handle, wanted, place)
+            if not piece:
+                return
+            place += len(piece)
+            yield piece
+    finally:
+        os.close(handle)

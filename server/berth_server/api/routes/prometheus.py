@@ -1,10 +1,10 @@
-"""`/metrics`: the state at the moment of the scrape, in Prometheus' words."""
+"""`/metrics` for Prometheus: the state at the moment of the scrape."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastapi import Request, Response
+from fastapi import Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -12,30 +12,31 @@ from prometheus_client.registry import Collector
 
 from berth.protocol.states import HolderKind, JobState
 from berth_server.api import routing
-from berth_server.api.context import Context, context
+from berth_server.api.context import Server
 from berth_server.service.gpus.gpu_map import show_box
+from berth_server.service.state import ServerState
 from berth_server.store import events, jobs
 
 router = routing.router(tag="health")
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(request: Request) -> Response:
-    """Open to everybody; no user and no command is named in it."""
+async def metrics(server: Server) -> Response:
+    """Open to everybody; names no user and no command."""
     registry = CollectorRegistry()
-    registry.register(_State(context(request)))
+    registry.register(_State(server))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class _State(Collector):
-    """Reads the service when it is asked, and keeps nothing."""
+    """Collector that reads the state at each scrape and keeps nothing."""
 
-    def __init__(self, room: Context) -> None:
-        self._room = room
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics."""
-        server = self._room.server
+        """Return all metrics."""
+        server = self._server
         counts = jobs.counts(server.db.read)
         by_state = GaugeMetricFamily("berth_jobs", "Jobs in each state", labels=["state"])
         for state in JobState:
@@ -68,7 +69,7 @@ class _State(Collector):
             "berth_gpu_memory_total_bytes": ("Memory of the card", "memory_total_bytes"),
         }
         families = {n: GaugeMetricFamily(n, text, labels=names) for n, (text, _) in values.items()}
-        for gpu in show_box(self._room.server).gpus:
+        for gpu in show_box(self._server).gpus:
             labels = [str(gpu.index), gpu.uuid]
             for kind in HolderKind:
                 holder.add_metric([*labels, kind.value], int(gpu.holder.kind is kind))

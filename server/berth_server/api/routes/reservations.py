@@ -1,49 +1,43 @@
-"""Routes of reservations: GPUs set aside for somebody."""
+"""Routes of reservations: GPUs set aside for a user or a group."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Request, Response
+from fastapi import Path
 
 from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
 from berth_server.api import routing
-from berth_server.api.answers import answer
-from berth_server.api.bodies import body_of, described
-from berth_server.api.context import caller, context
+from berth_server.api.bodies import JsonBody
+from berth_server.api.context import By, Server
+from berth_server.api.routes.jobs import MAX_ID
 from berth_server.service.gpus.reservations import on_reserve, on_unreserve, show_reservations
 
 router = routing.router(prefix="/api/v1/reservations", tag="gpus")
 
 
-@router.get("", response_model=ReservationList, summary="List the reservations that are not over")
-async def list_reservations(request: Request) -> Response:
-    """Soonest first."""
-    return answer(show_reservations(context(request).server))
+@router.get("", summary="List the reservations that are not over")
+async def list_reservations(server: Server) -> ReservationList:
+    """The earliest first."""
+    return show_reservations(server)
 
 
-@router.post(
-    "",
-    response_model=Reservation,
-    status_code=201,
-    summary="Set GPUs aside for somebody",
-    openapi_extra=described(ReservationRequest),
-)
-async def reserve(request: Request) -> Response:
+@router.post("", status_code=201, summary="Reserve GPUs")
+async def reserve(server: Server, caller: By, wish: JsonBody[ReservationRequest]) -> Reservation:
     """
-    Jobs of others start there only if their time limit ends before it begins; what runs there
-    already goes on. For admins.
+    Jobs of others start there only if their time limit ends before the reservation begins; what
+    runs there goes on. For admins.
     """
-    wish = await body_of(request, ReservationRequest)
-    return answer(on_reserve(context(request).server, caller(request), wish), status=201)
+    return on_reserve(server, caller, wish)
 
 
-@router.delete("/{reservation_id}", response_model=Reservation, summary="Take a reservation back")
+@router.delete("/{reservation_id}", summary="Cancel a reservation")
 async def unreserve(
-    request: Request,
+    server: Server,
+    caller: By,
     reservation_id: Annotated[
-        int, Path(ge=1, le=2**63 - 1, description="Id of the reservation.", examples=[3])
+        int, Path(ge=1, le=MAX_ID, description="Id of the reservation.", examples=[3])
     ],
-) -> Response:
-    """The GPUs are everybody's again at once. Answers with what it was. For admins."""
-    return answer(on_unreserve(context(request).server, caller(request), reservation_id))
+) -> Reservation:
+    """The GPUs are free for all at once. Answers with what it was. For admins."""
+    return on_unreserve(server, caller, reservation_id)

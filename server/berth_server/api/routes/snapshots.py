@@ -1,15 +1,16 @@
-"""Routes of frozen code: the difference to its commit, and all of it."""
+"""Routes of a job's frozen code: its difference to the commit, and its archive."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Request, Response
+from fastapi import Depends, Response
 from starlette.responses import StreamingResponse
 
 from berth_server.api import routing
-from berth_server.api.context import caller, context
+from berth_server.api.context import By, Server
 from berth_server.api.routes.jobs import JobId
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs import lookup
@@ -19,15 +20,30 @@ from berth_server.service.jobs.present import snapshot_of
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 
+async def _archive(server: Server, caller: By, job_id: JobId) -> Path:
+    record = lookup.job(server.db.read, job_id)
+    code = snapshot_of(record)
+    if code is None:
+        raise NotFound(f"Job {job_id} was submitted without 'snapshot', so its code was not kept.")
+    # Code may be private, unlike what a job writes into its log.
+    caller.may_read_code(record)
+    archive = server.options.freezer.path(code.digest, record.uid)
+    if not archive.is_file():
+        raise NotFound(f"The archive of job {job_id} is missing from BERTH_HOME/snapshots.")
+    return archive
+
+
+Archive = Annotated[Path, Depends(_archive)]
+
+
 @router.get(
     "/{job_id}/snapshot/diff",
-    summary="How a job's code differs from its commit",
+    summary="Show how a job's code differs from its commit",
     response_class=Response,
     responses={200: {"content": {"text/x-diff": {}}}},
 )
-async def get_diff(request: Request, job_id: JobId) -> Response:
+async def get_diff(archive: Archive, job_id: JobId) -> Response:
     """As `git diff --binary`, new files included; empty where nothing differed. For its owner."""
-    archive = _archive(request, job_id)
     body = await anyio.to_thread.run_sync(diff_of, archive)
     return Response(body, 200, _named(f"berth-{job_id}.diff"), "text/x-diff; charset=utf-8")
 
@@ -38,25 +54,10 @@ async def get_diff(request: Request, job_id: JobId) -> Response:
     response_class=Response,
     responses={200: {"content": {"application/x-tar": {}}}},
 )
-async def get_archive(request: Request, job_id: JobId) -> Response:
+async def get_archive(archive: Archive, job_id: JobId) -> Response:
     """A tar with `snapshot.json`, `changes.diff` and the files below `tree/`. For its owner."""
-    archive = _archive(request, job_id)
     headers = _named(f"berth-{job_id}.tar")
     return StreamingResponse(pieces(archive), 200, headers, "application/x-tar")
-
-
-def _archive(request: Request, job_id: int) -> Path:
-    server = context(request).server
-    record = lookup.job(server.db.read, job_id)
-    code = snapshot_of(record)
-    if code is None:
-        raise NotFound(f"Job {job_id} was submitted without 'snapshot', so no code was kept.")
-    # Code may be private, unlike what a job writes into its log.
-    caller(request).may_read_code(record)
-    archive = server.options.freezer.path(code.digest, record.uid)
-    if not archive.is_file():
-        raise NotFound(f"The archive of job {job_id} is gone from BERTH_HOME/snapshots.")
-    return archive
 
 
 def _named(name: str) -> dict[str, str]:
