@@ -138,7 +138,7 @@ class TestCaps:
         assert desk.state(ids[0]) == "running"
         finish(desk, ids[0])
         assert states(desk, ids) == ["succeeded", "queued", "queued"]
-        assert "has used 2 of its 2 GPU-hours" in desk.explain(ids[1])
+        assert "has used 2 of 2 GPU-hours" in desk.explain(ids[1])
         shown = api.get(f"/api/v1/jobs/{ids[1]}/explain").json()
         assert shown.get("expected_start") is None
         with open_desk(tmp_path, desk.clock) as again:
