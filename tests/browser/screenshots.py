@@ -125,7 +125,7 @@ def _settle(page: Page, name: str) -> None:
             "CUDA_VISIBLE_DEVICES=0,1 deepspeed --num_gpus=2 --master_port 29500 train.py --config zero3.json"
         )
         page.get_by_label("Time limit").fill("6h")
-        page.get_by_label("Folder to run in").fill(
+        page.get_by_label("Working directory").fill(
             "/srv/ada/twin" if INSIDE in os.environ else "/tmp"
         )
         page.locator("[data-dry-run], [role=status].border-warn").first.wait_for()

@@ -18,15 +18,15 @@ from playwright.sync_api import Page, expect
 # Address, what its one h1 says, and text that shows that the content has come.
 SCREENS = [
     ("/", "GPUs free", "Running"),
-    ("/?gpu=0", "GPUs free", "Drain: no new job"),
-    ("/?reserve=true", "GPUs free", "Meanwhile only their jobs"),
+    ("/?gpu=0", "GPUs free", "Drain this GPU: no new jobs"),
+    ("/?reserve=true", "GPUs free", "During the reservation, only"),
     ("/queue", "Queue", "waits-for-gpus"),
     ("/queue?explain={queued}", "Queue", "Together"),
     ("/jobs", "Jobs", "trainer-one"),
     ("/jobs/{running}/log", "trainer-one", "INFO step"),
     ("/jobs/{running}/metrics", "trainer-one", "eval_loss"),
     ("/jobs/{running}/placement", "trainer-one", "that were free"),
-    ("/jobs/{ended}/attempts", "quick-one", "ended by itself"),
+    ("/jobs/{ended}/attempts", "quick-one", "exited"),
     ("/jobs/{running}/spec", "trainer-one", "job.yaml"),
     ("/jobs/{ended}/code", "quick-one", "changed file.*print"),
     ("/jobs/{ended}/timeline", "quick-one", "job.submitted"),
@@ -38,7 +38,7 @@ SCREENS = [
     ("/users", "Users", "GPU-hours"),
     ("/events", "Events", "job.submitted"),
     ("/settings", "Settings", "BERTH_HOME|listen"),
-    ("/nowhere", "There is no such page", "Back to the overview"),
+    ("/nowhere", "Page not found", "Back to the overview"),
 ]
 
 
@@ -109,7 +109,7 @@ def test_screen_is_accessible_in_both_themes_and_on_a_phone(
 ) -> None:
     """Axe finds nothing, light and dark, wide and narrow; nothing sticks out sideways."""
     page.goto(box.url + path.format(**jobs))
-    if title != "There is no such page":
+    if title != "Page not found":
         expect(page.get_by_role("heading", level=1)).to_contain_text(title)
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
     expect(page.locator("body")).to_contain_text(re.compile(content, re.DOTALL))
@@ -123,7 +123,7 @@ def test_screen_is_accessible_in_both_themes_and_on_a_phone(
 
 
 def test_what_opens_over_a_screen_is_accessible(page: Page, box: Box, jobs: dict[str, int]) -> None:
-    """The questions before something is done, the palette, the list of keys, an open sweep."""
+    """Confirmation dialogs, the command palette, the list of keys, an open ablation."""
     page.emulate_media(reduced_motion="reduce")
     page.goto(f"{box.url}/jobs/{jobs['queued']}/log")
     for button in ("Cancel", "Hold", "Change"):
@@ -138,8 +138,8 @@ def test_what_opens_over_a_screen_is_accessible(page: Page, box: Box, jobs: dict
         assert violations(page) == [], key
         page.keyboard.press("Escape")
     page.goto(f"{box.url}/submit")
-    page.get_by_text("Sweep: one job per combination").click()
-    page.get_by_text("Start time, grace, message at the end").click()
+    page.get_by_text("Ablation: one job per combination").click()
+    page.get_by_text("Start time, grace period, notification").click()
     expect(page.get_by_label("Not before")).to_be_visible()
     assert violations(page) == []
 

@@ -21,7 +21,7 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     long = box.submit("true", gpus=1, name="long", time_limit="40h")
     page.goto(f"{box.url}/queue")
     page.get_by_role("button", name=f"Explain job {long}").click()
-    why = page.get_by_role("dialog").get_by_role("region", name="Why this place")
+    why = page.get_by_role("dialog").get_by_role("region", name="Why this position")
     expect(why).to_contain_text(f"Job {short} of")
     expect(why).to_contain_text(re.compile(r"most of all for its length \(\+\d"))
     table = why.get_by_role("table")
@@ -30,9 +30,9 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     row = table.get_by_role("row", name=re.compile("^Length"))
     expect(row).to_contain_text(f"{length['points']:.2f}".replace("-", "\N{MINUS SIGN}"))
     expect(row).to_contain_text(length["sentence"])
-    why.get_by_label("Beside").select_option(str(urgent))
+    why.get_by_label("Compare with").select_option(str(urgent))
     expect(why).to_contain_text("its priority is 9, not 0")
-    why.get_by_text("Points, part by part").press("Enter")
+    why.get_by_text("Points in detail").press("Enter")
     expect(table).not_to_be_visible()
 
 
@@ -47,11 +47,11 @@ def test_a_placement_says_why_these_gpus(page: Page, box: Box) -> None:
     told = box.get(f"/jobs/{job}")["attempts"][0]["placement"]
     expect(why).to_have_attribute("data-placement", told["rule"])
     expect(why).to_contain_text(told["sentence"])
-    expect(why).to_contain_text("could choose from GPUs 2\N{EN DASH}7")
+    expect(why).to_contain_text("Free when it started: GPUs 2\N{EN DASH}7")
     box.call("POST", f"/jobs/{first}/cancel")
     box.wait_state(first, "cancelled")
     page.reload()
-    expect(why).to_contain_text("could choose from GPUs 2\N{EN DASH}7")
+    expect(why).to_contain_text("Free when it started: GPUs 2\N{EN DASH}7")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_code_is_frozen_on_the_page_and_shown_with_its_job(
     """Ticked in the form; commit, what differs line by line, and the archive on the job's page."""
     page.get_by_role("link", name="Submit a job", exact=True).first.click()
     page.get_by_label("Command, exactly as you would type it").fill("python train.py")
-    page.get_by_label("Folder to run in").fill(str(repository))
+    page.get_by_label("Working directory").fill(str(repository))
     page.get_by_label("GPUs", exact=True).fill("1")
     page.get_by_label(re.compile("Freeze the code")).check()
     expect(page.get_by_role("figure", name="Command line")).to_contain_text("--snapshot")
@@ -85,17 +85,17 @@ def test_code_is_frozen_on_the_page_and_shown_with_its_job(
     (repository / "train.py").write_text("print('third')\n")
 
     page.get_by_role("link", name="Code", exact=True).click()
-    facts = page.get_by_role("region", name="Frozen when it was submitted")
+    facts = page.get_by_role("region", name="Frozen at submission")
     commit = subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True)
     expect(facts).to_contain_text(commit.strip())
     expect(facts).to_contain_text("1 changed file, 1 new file")
-    diff = page.get_by_role("region", name="Difference to the commit")
+    diff = page.get_by_role("region", name="Diff against the commit")
     expect(diff).to_contain_text("-print('first')")
     expect(diff).to_contain_text("+print('second')")
     expect(diff).to_contain_text("+<b>new</b>")
     expect(diff).not_to_contain_text("third")
     with page.expect_download() as download:
-        page.get_by_role("link", name=re.compile("All of it")).click()
+        page.get_by_role("link", name=re.compile("Download all")).click()
     download.value.save_as(tmp_path / "code.tar")
     with tarfile.open(tmp_path / "code.tar") as tar:
         member = tar.extractfile("tree/train.py")
@@ -110,4 +110,4 @@ def test_a_job_without_frozen_code_says_how_to_have_it(page: Page, box: Box) -> 
     expect(page.get_by_role("link", name="Spec", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="Code", exact=True)).to_have_count(0)
     page.goto(f"{box.url}/jobs/{job}/code")
-    expect(page.locator("body")).to_contain_text("Its code was not frozen")
+    expect(page.locator("body")).to_contain_text("The code was not frozen")

@@ -21,7 +21,7 @@ END"""
 def _submit_form(page: Page, box: Box, command: str, **fields: str) -> None:
     page.get_by_role("link", name="Submit a job", exact=True).first.click()
     page.get_by_label("Command, exactly as you would type it").fill(command)
-    page.get_by_label("Folder to run in").fill(str(box.home))
+    page.get_by_label("Working directory").fill(str(box.home))
     for label, value in fields.items():
         page.get_by_label(label.replace("_", " "), exact=True).fill(value)
 
@@ -71,12 +71,12 @@ def test_cancel_says_what_is_lost_and_frees_the_gpus(page: Page, box: Box) -> No
     page.goto(f"{box.url}/jobs/{job}")
     page.get_by_role("button", name="Cancel", exact=True).click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("TERM now and KILL after 1s")
+    expect(dialog).to_contain_text("SIGTERM now and SIGKILL after 1s")
     expect(dialog).to_contain_text("GPUs 0\N{EN DASH}1 are free")
-    expect(dialog.get_by_role("button", name="Keep as it is")).to_be_focused()
+    expect(dialog.get_by_role("button", name="Go back")).to_be_focused()
     dialog.get_by_role("button", name=f"Cancel job {job}").click()
     expect(dialog).not_to_be_visible()
-    expect(page.get_by_label("Life of the job")).to_contain_text("cancelled")
+    expect(page.get_by_label("Job lifecycle")).to_contain_text("cancelled")
     expect(page.get_by_text(f"Attempt {job}.1 ended: cancelled")).to_be_visible()
     page.get_by_role("link", name="Overview", exact=True).click()
     expect(page.locator("[data-holder=free]")).to_have_count(8)
@@ -105,14 +105,14 @@ def test_hold_release_and_priority_from_the_page(page: Page, box: Box) -> None:
     page.goto(f"{box.url}/jobs/{job}")
     page.get_by_role("button", name="Hold", exact=True).click()
     page.get_by_role("button", name=f"Hold job {job}").click()
-    expect(page.get_by_label("Life of the job")).to_contain_text("held")
+    expect(page.get_by_label("Job lifecycle")).to_contain_text("held")
     page.get_by_role("button", name="Change", exact=True).click()
     page.get_by_label("Priority").fill("50")
     page.get_by_role("button", name=f"Change job {job}").click()
     expect(page.get_by_role("dialog")).not_to_be_visible()
     page.get_by_role("button", name="Release", exact=True).click()
     page.get_by_role("button", name=f"Release job {job}").click()
-    expect(page.get_by_label("Life of the job")).to_contain_text("queued")
+    expect(page.get_by_label("Job lifecycle")).to_contain_text("queued")
     assert box.get(f"/jobs/{job}")["priority"] == 50
 
 
@@ -122,10 +122,10 @@ def test_several_jobs_are_picked_and_cancelled_together(page: Page, box: Box) ->
         box.submit("sleep 300", name=name, labels={"set": "a" if name != "other" else "b"})
     page.goto(f"{box.url}/jobs?label=set%3Da&state=active,pending")
     expect(page.get_by_role("row")).to_have_count(3)
-    page.get_by_label("Pick all shown jobs").check()
-    page.get_by_role("toolbar", name="Picked jobs").get_by_role("button", name="Cancel").click()
+    page.get_by_label("Select all listed jobs").check()
+    page.get_by_role("toolbar", name="Selected jobs").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel 2 jobs").click()
-    expect(page.get_by_text("No job fits these filters")).to_be_visible()
+    expect(page.get_by_text("No jobs match these filters")).to_be_visible()
     page.get_by_role("button", name="Clear the filters").press("Enter")  # no key of the list's
     expect(page.get_by_role("row", name=re.compile("other"))).to_be_visible()
     assert len(box.get("/jobs?state=running,starting&label=set%3Db")["jobs"]) == 1
@@ -162,11 +162,11 @@ def test_two_ablations_are_compared_and_exported(page: Page, box: Box, tmp_path:
     assert (tmp_path / "rates.md").read_text().startswith("| job | name |")
 
 
-def test_a_sweep_becomes_one_job_per_combination(page: Page, box: Box) -> None:
+def test_an_ablation_becomes_one_job_per_combination(page: Page, box: Box) -> None:
     """Axes fill the command in; all runs share the ablation's label."""
     box.submit("sleep 300", gpus=8, name="all")
     _submit_form(page, box, "echo {lr} {seed}", GPUs="1", Name="grid")
-    page.get_by_text("Sweep: one job per combination").click()
+    page.get_by_text("Ablation: one job per combination").click()
     page.get_by_label("Axes").fill("lr=1e-4,3e-4\nseed=1,2")
     page.get_by_role("button", name="Submit 4 jobs").click()
     expect(page.get_by_role("row")).to_have_count(5)
@@ -237,7 +237,7 @@ def test_curves_come_from_the_log_of_any_hugging_face_trainer(page: Page, box: B
     expect(page.get_by_role("region", name="Training")).to_contain_text("in the log")
     expect(page.get_by_role("figure", name="learning_rate")).to_contain_text("5e-5")
     page.get_by_role("button", name="Table").click()
-    expect(page.get_by_role("region", name="Measured values")).to_contain_text("0.55")
+    expect(page.get_by_role("region", name="Metric values")).to_contain_text("0.55")
 
 
 def test_gpu_history_of_a_job_is_kept_after_its_end(page: Page, box: Box) -> None:

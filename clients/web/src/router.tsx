@@ -1,4 +1,4 @@
-/** Which address shows which screen. Filters live in the address, typed. */
+/** Routes: the screen for each address. Filters are typed search parameters. */
 import {
   createRootRoute,
   createRoute,

@@ -1,4 +1,4 @@
-/** Every call the dashboard makes, by name. */
+/** Client of the REST interface: one function per call. */
 import { request } from "./request";
 import type * as T from "./types";
 

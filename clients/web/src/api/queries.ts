@@ -1,4 +1,4 @@
-/** What screens read. The stream keeps these fresh; without it they poll every five seconds. */
+/** Queries that screens use. The event stream keeps them fresh; without it they poll every five seconds. */
 import { keepPreviousData, QueryClient, useQuery } from "@tanstack/react-query";
 import { liveState, useLive } from "@/live/live";
 import { api } from "./endpoints";
@@ -10,7 +10,7 @@ export const PENDING = ["queued", "waiting", "held"] as const;
 export const ACTIVE = ["starting", "running", "stopping"] as const;
 export const FINAL = ["succeeded", "failed", "cancelled"] as const;
 
-/** Poll only while the stream is not there to tell. */
+/** Poll only while the stream is down. */
 const whenStreamIsDown = () => (liveState().phase === "down" ? POLL_MS : false);
 
 export function makeQueryClient(): QueryClient {
@@ -70,7 +70,7 @@ export function useJob(id: number) {
   return useQuery({ queryKey: ["job", id], queryFn: ({ signal }) => api.job(id, signal) });
 }
 
-/** Why a job is where it is; in line beside `against`, or beside the job just ahead. */
+/** Explanation of a job's state; compared with `against`, or with the job just ahead. */
 export function useExplanation(id: number, against?: number) {
   return useQuery({
     queryKey: ["explain", id, against ?? null],

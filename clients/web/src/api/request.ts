@@ -1,4 +1,4 @@
-/** One door to the REST interface: JSON in, JSON out, problems as ApiError. */
+/** HTTP requests to the REST interface: JSON in, JSON out, problems as ApiError. */
 import type { Problem } from "./types";
 
 /** The server answered with a problem, or could not be reached (status 0). */
@@ -15,8 +15,7 @@ export class ApiError extends Error {
   }
 
   /**
-   * What is wrong with the field `name` or a part of it. What concerns several fields comes without
-   * a path: the sentence names in quotes the one that it stands beside.
+   * Problem of the field `name` or a part of it. One that concerns several fields comes without a path: its sentence names in quotes the field it is shown at.
    */
   of(name: string): string | undefined {
     return this.fields.find((f) =>
@@ -24,7 +23,7 @@ export class ApiError extends Error {
     )?.problem;
   }
 
-  /** The fields' problems that the sentence does not tell already. */
+  /** Problems of fields that the message does not contain already. */
   get furtherFields(): readonly { field: string; problem: string }[] {
     return this.fields.filter((f) => f.problem !== this.message);
   }
@@ -56,7 +55,7 @@ export async function request<T>(method: string, path: string, options: Options 
     answer = await fetch(`/api/v1${path}${queryString(options.query)}`, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server does not answer; on the box, `berth status` says why.");
+    throw new ApiError(0, "The server does not answer. Run `berth status` on the box to see why.");
   }
   if (!answer.ok) throw await problemOf(answer);
   if (options.text === true) return (await answer.text()) as T;
@@ -79,6 +78,9 @@ async function problemOf(answer: Response): Promise<ApiError> {
     const problem = (await answer.json()) as Problem;
     return new ApiError(answer.status, problem.detail, problem.fields ?? [], problem.request_id ?? null);
   } catch {
-    return new ApiError(answer.status, `The server answered ${answer.status} without a reason.`);
+    return new ApiError(
+      answer.status,
+      `The server answered with status ${answer.status} and no explanation.`,
+    );
   }
 }

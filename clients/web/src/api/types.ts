@@ -1,4 +1,4 @@
-/** The wire types under their own names; schema.d.ts is generated from the server's OpenAPI. */
+/** Types of the REST interface under short names; schema.d.ts is generated from OpenAPI. */
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];

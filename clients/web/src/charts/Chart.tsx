@@ -17,7 +17,7 @@ export interface Series {
 
 interface Props {
   title: string;
-  /** What the numbers are measured in; shown beside the title. */
+  /** Unit of the values, shown beside the title. */
   unit?: string;
   x: readonly number[];
   /** "time": x is unix seconds. */
@@ -146,7 +146,7 @@ function options(
       {
         label: xKind === "step" ? "step" : "time",
         value: (_u: uPlot, v: number | null) =>
-          v === null ? "newest" : xKind === "step" ? metric(v) : absolute(v * 1000),
+          v === null ? "last values" : xKind === "step" ? metric(v) : absolute(v * 1000),
       },
       ...series.map((s) => {
         const color = resolveColor(element, s.color);
@@ -157,7 +157,7 @@ function options(
           alpha: s.faint ? 0.3 : 1,
           spanGaps: true,
           points: { show: s.values.length < 60 && !s.faint, size: 4 },
-          // While no cursor is there the legend tells the newest value of each line.
+          // Without a cursor the legend shows the last value of each line.
           value: (_u: uPlot, v: number | null, _i: number, place: number | null) =>
             metric(place === null ? s.values.findLast((known) => known !== null) : v),
         };

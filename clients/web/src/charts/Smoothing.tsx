@@ -1,4 +1,4 @@
-/** How much a curve is smoothed: from 0, as measured, to nearly 1. */
+/** Slider for the smoothing of curves: from 0, as measured, to nearly 1. */
 export function Smoothing({ weight, onWeight }: { weight: number; onWeight: (weight: number) => void }) {
   return (
     <label className="flex items-center gap-1.5 text-xs text-muted">

@@ -41,7 +41,7 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
       }}
     >
       <Icon aria-hidden className="size-3.5" />
-      {copied === true ? "Copied" : copied === false ? "Not allowed here" : "Copy"}
+      {copied === true ? "Copied" : copied === false ? "Cannot copy" : "Copy"}
     </Button>
   );
 }

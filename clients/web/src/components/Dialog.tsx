@@ -18,7 +18,7 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
     const dialog = ref.current;
     if (!dialog || dialog.open) return;
     dialog.showModal();
-    // It focuses the first thing that can be; here the one that does no harm is meant.
+    // It would focus the first element that can be; the harmless one is meant.
     dialog.querySelector<HTMLElement>("[data-focus]")?.focus();
   }, []);
   return (
@@ -57,7 +57,7 @@ interface ConfirmProps {
   children?: ReactNode;
 }
 
-/** Asks before something is done, saying what will follow. Focus starts on "Keep as it is". */
+/** Confirmation dialog that states the consequence. Focus starts on the button that changes nothing. */
 export function ConfirmDialog({
   title,
   consequence,
@@ -76,7 +76,7 @@ export function ConfirmDialog({
       {error && <div className="mt-3">{error}</div>}
       <div className="mt-4 flex justify-end gap-2">
         <Button data-focus onClick={onClose}>
-          Keep as it is
+          Go back
         </Button>
         <Button kind={danger ? "danger" : "primary"} disabled={busy} onClick={onConfirm}>
           {action}

@@ -5,7 +5,7 @@ import { ApiError } from "@/api/request";
 import { Button } from "./Button";
 import { Told } from "./Told";
 
-/** Nothing is there, and what to do about it. `screen`: it stands for the whole screen. */
+/** Empty state with advice. `screen`: it stands for the whole screen. */
 export function EmptyState({
   title,
   children,
@@ -24,7 +24,7 @@ export function EmptyState({
   );
 }
 
-/** What went wrong, what to do, and the request's id to find it in the server's log. */
+/** Error message with the request's id, to find it in the server's log. */
 export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => void }) {
   const message = error instanceof Error ? error.message : "Something went wrong on this page.";
   const id = error instanceof ApiError ? error.requestId : null;
@@ -51,7 +51,7 @@ export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => v
   );
 }
 
-/** Holds the place of rows that are on their way. */
+/** Placeholder of rows that are loading. */
 export function Skeleton({ rows = 5, height = 32 }: { rows?: number; height?: number }) {
   return (
     <div role="status" aria-label="Loading" className="flex flex-col gap-2">

@@ -7,7 +7,7 @@ interface InputProps {
   "aria-invalid"?: true;
 }
 
-/** A labelled input with what to know about it, and what the server says is wrong with it. */
+/** Labelled input with a note, or with the error that the server reported for it. */
 export function Field({
   label,
   note,

@@ -6,7 +6,7 @@ interface Part {
   color?: string;
 }
 
-/** A bar of parts between 0 and 1, told to assistive technology as one sentence. */
+/** A bar of parts between 0 and 1, described to assistive technology by one label. */
 export function Bar({
   parts,
   label,

@@ -1,4 +1,4 @@
-/** Short messages: shown in a corner for a while, and spoken politely, at most one per 5 s. */
+/** Toast notifications: shown in a corner for a while, and announced to screen readers. */
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 interface Notice {

@@ -8,13 +8,13 @@ import { Told } from "./Told";
 const PARTS: Record<PointsKind, string> = {
   length: "Length",
   size: "Number of GPUs",
-  fit: "GPUs at hand",
-  age: "Wait",
+  fit: "Fit to free GPUs",
+  age: "Waiting time",
   fair_share: "Fair share",
 };
 const OFFERED = 100;
 
-/** What puts a job where it is in line: beside the job just ahead of it, or any other in line. */
+/** Score of a queued job part by part, compared with the job just ahead of it or any other. */
 export function ScoreBreakdown({ explanation, open = false }: { explanation: Explanation; open?: boolean }) {
   const id = explanation.job_id;
   const [against, setAgainst] = useState<number>();
@@ -23,17 +23,17 @@ export function ScoreBreakdown({ explanation, open = false }: { explanation: Exp
   const { standing, compared } = chosen;
   if (!standing) return null;
   return (
-    <section aria-label="Why this place" className="mt-4">
-      <h3 className="mb-1.5 text-xs font-semibold text-muted">Why this place?</h3>
+    <section aria-label="Why this position" className="mt-4">
+      <h3 className="mb-1.5 text-xs font-semibold text-muted">Why this position?</h3>
       {compared ? (
         <p className="mb-1.5">
           <Told text={compared.sentence} />
         </p>
       ) : (
-        <p className="mb-1.5">Nobody is ahead of it.</p>
+        <p className="mb-1.5">No job is ahead of it.</p>
       )}
       <details open={shown} onToggle={(event) => setShown(event.currentTarget.open)}>
-        <summary className="min-h-6 text-muted">Points, part by part</summary>
+        <summary className="min-h-6 text-muted">Points in detail</summary>
         {shown && <Points explanation={chosen} onAgainst={setAgainst} />}
       </details>
     </section>
@@ -47,14 +47,14 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
   if (!standing) return null;
   const theirs = compared?.standing;
   const others = line.filter((job) => job.id !== standing.job_id && job.position != null);
-  // The one that is shown is offered also where the list does not reach that far.
+  // The compared job is listed even where the list does not reach that far.
   const known = others.some((job) => job.id === theirs?.job_id);
   return (
     <div className="mt-1.5">
       {theirs && (
         <div className="mb-2 flex flex-wrap items-center gap-2">
           <label htmlFor={select} className="text-muted">
-            Beside
+            Compare with
           </label>
           <select
             id={select}
@@ -76,7 +76,7 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
           <caption className="sr-only">Points of job {standing.job_id} by part</caption>
           <thead className="text-left text-xs text-muted">
             <tr className="[&>th]:py-1 [&>th]:pr-4 [&>th]:font-medium">
-              <th scope="col">For</th>
+              <th scope="col">Part</th>
               <th scope="col" className="text-right whitespace-nowrap">
                 Job {standing.job_id}
               </th>
@@ -86,7 +86,7 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
                 </th>
               )}
               <th scope="col" className="max-sm:hidden">
-                Of job {standing.job_id}
+                Why
               </th>
             </tr>
           </thead>
@@ -97,7 +97,7 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
               </th>
               <td className="text-right tabular">{standing.priority}</td>
               {theirs && <td className="text-right tabular">{theirs.priority}</td>}
-              <td className="text-xs text-muted max-sm:hidden">It counts before all points.</td>
+              <td className="text-xs text-muted max-sm:hidden">Compared before the points.</td>
             </tr>
             {standing.parts.map((part) => (
               <tr key={part.kind} className="border-t border-line align-top">
@@ -116,11 +116,13 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
             ))}
             <tr className="border-t border-strong-line font-semibold">
               <th scope="row" className="text-left">
-                Together
+                Total
               </th>
               <td className="text-right tabular">{signed(standing.points)}</td>
               {theirs && <td className="text-right tabular">{signed(theirs.points)}</td>}
-              <td className="text-xs font-normal text-muted max-sm:hidden">More points start sooner.</td>
+              <td className="text-xs font-normal text-muted max-sm:hidden">
+                The job with more points starts first.
+              </td>
             </tr>
           </tbody>
         </table>

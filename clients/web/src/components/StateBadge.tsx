@@ -26,7 +26,7 @@ const LOOKS: Record<JobState, { icon: LucideIcon; look: string }> = {
   cancelled: { icon: Ban, look: "bg-sunken text-muted" },
 };
 
-/** State as icon, word and colour, and why it ended where that says more. */
+/** Badge of a job's state: icon, word and colour, and the outcome where it says more. */
 export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome"> }) {
   const { icon: Icon, look } = LOOKS[job.state];
   const why =

@@ -5,7 +5,7 @@ const watchers = new Set<() => void>();
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
 
-/** The time to the second, one timer for the whole page, still while it is hidden. */
+/** The current time to the second; one timer for the page, stopped while it is hidden. */
 export function useNow(): number {
   return useSyncExternalStore(watch, () => now);
 }
@@ -38,7 +38,7 @@ export function Ago({ time, none = "–" }: { time: string | number | null | und
   );
 }
 
-/** How long since `from`, running until `to` or now. */
+/** Time elapsed since `from`, until `to` or now. */
 export function Elapsed({
   from,
   to,

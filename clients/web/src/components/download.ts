@@ -1,4 +1,4 @@
-/** Hand the browser a file made here. */
+/** Download of a file made in the page. */
 export function download(name: string, text: string, type = "text/plain"): void {
   const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");

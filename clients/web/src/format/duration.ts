@@ -1,4 +1,4 @@
-/** Durations and times, as people read them. Seconds in, text out. */
+/** Formatting and parsing of durations and times. Seconds in, text out. */
 
 const UNITS: readonly (readonly [string, number])[] = [
   ["d", 86_400],

@@ -1,4 +1,4 @@
-/** Key strokes to actions: single keys and "g o" sequences, off while typing. */
+/** Keyboard shortcuts: single keys and "g o" sequences, off while typing. */
 
 export interface Action {
   /** What it does, as the palette and the help show it. */
@@ -10,7 +10,7 @@ export interface Action {
 
 const SEQUENCE_MS = 1_200;
 
-/** How a key event is written: "g", "Shift+G", "?", "Escape". Undefined with Ctrl, Alt or Meta. */
+/** Name of a key event: "g", "Shift+G", "?", "Escape". Undefined with Ctrl, Alt or Meta. */
 export function keyName(
   event: Pick<KeyboardEvent, "key" | "shiftKey" | "ctrlKey" | "altKey" | "metaKey">,
 ): string | undefined {
@@ -19,13 +19,13 @@ export function keyName(
   return event.shiftKey && letter ? `Shift+${event.key.toUpperCase()}` : event.key;
 }
 
-/** Whether keys typed there are text and not commands. */
+/** True when keys typed there are text and not commands. */
 export function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
   return target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
 }
 
-/** Whether Enter there belongs to what has the focus: it presses a button, follows a link. */
+/** True when Enter there belongs to the focused element: a button or a link. */
 export function isPressed(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.closest("a[href], button, summary") !== null;
 }

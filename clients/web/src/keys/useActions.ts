@@ -1,4 +1,4 @@
-/** Which actions the page offers now: a list that screens add to while they are shown. */
+/** Registry of the page's actions, to which screens add theirs while they are shown. */
 import { useEffect, useEffectEvent, useSyncExternalStore } from "react";
 import { isPressed, isTyping, KeyReader, keyName } from "./keys";
 import type { Action } from "./keys";

@@ -79,7 +79,7 @@ describe("the one stream", () => {
     expect(late.map((m) => m.type)).toEqual(["phase", "box"]);
   });
 
-  test("a broken stream is told at once, resumed after the last id, and everything refreshed", () => {
+  test("a broken stream is reported at once, resumed after the last id, and everything refreshed", () => {
     const { world, hub, page, got, phases } = rig();
     hub.show(page);
     world.current.onopen?.();
@@ -115,7 +115,7 @@ describe("the one stream", () => {
     expect(phases()).toContain("down");
   });
 
-  test("a new server instance makes pages ask anew even when nothing was seen to break", () => {
+  test("a new server instance makes pages fetch again even when no break was seen", () => {
     const { world, hub, page, got } = rig();
     hub.show(page);
     world.current.onopen?.();

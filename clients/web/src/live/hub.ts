@@ -1,5 +1,5 @@
 /**
- * Owns the one event stream of this browser and tells every page what arrives.
+ * Hub: owns this browser's one event stream and passes what arrives to every page.
  *
  * Browsers allow about six connections per host over HTTP/1.1, across all tabs: a stream per
  * tab would freeze the seventh. So a SharedWorker holds one hub for all of them.
@@ -45,7 +45,7 @@ export class Hub {
     this.since = environment.now();
   }
 
-  /** A page joins (or shows itself again); it is told the present state at once. */
+  /** A page joins (or shows itself again); it gets the current state at once. */
   show(listener: (message: FromHub) => void): void {
     const known = this.listeners.has(listener);
     this.listeners.set(listener, true);
@@ -104,13 +104,13 @@ export class Hub {
     const onEvent = (event: { data: string; lastEventId: string }) => {
       if (!alive()) return;
       if (event.lastEventId !== "") this.lastId = event.lastEventId;
-      this.tell({ type: "events", events: [JSON.parse(event.data) as BerthEvent] });
+      this.broadcast({ type: "events", events: [JSON.parse(event.data) as BerthEvent] });
     };
     source.addEventListener("event", onEvent);
     source.addEventListener("box", (event) => {
       if (!alive()) return;
       this.box = JSON.parse(event.data) as Box;
-      this.tell({ type: "box", box: this.box });
+      this.broadcast({ type: "box", box: this.box });
     });
     source.addEventListener("hello", (event) => {
       if (alive()) this.greeted(JSON.parse(event.data) as { instance?: string });
@@ -125,7 +125,7 @@ export class Hub {
 
   private greeted(hello: { instance?: string }): void {
     const instance = hello.instance ?? "";
-    if (this.instance !== "" && instance !== this.instance) this.tell({ type: "refresh" });
+    if (this.instance !== "" && instance !== this.instance) this.broadcast({ type: "refresh" });
     this.instance = instance;
     this.expectPings();
   }
@@ -134,7 +134,7 @@ export class Hub {
     this.failures = 0;
     if (this.phase === "live") return;
     this.setPhase("live");
-    if (this.broken) this.tell({ type: "refresh" });
+    if (this.broken) this.broadcast({ type: "refresh" });
     this.broken = false;
   }
 
@@ -161,15 +161,15 @@ export class Hub {
   private setPhase(phase: Phase): void {
     this.phase = phase;
     this.since = this.environment.now();
-    this.tell({ type: "phase", phase, since: this.since });
+    this.broadcast({ type: "phase", phase, since: this.since });
   }
 
-  private tell(message: FromHub): void {
+  private broadcast(message: FromHub): void {
     for (const listener of this.listeners.keys()) listener(message);
   }
 }
 
-/** The real surroundings: EventSource, the clock and timers of this thread. */
+/** The real environment: EventSource, the clock and timers of this thread. */
 export const browserEnvironment: Environment = {
   open: (url) => new EventSource(url) as unknown as Source,
   now: () => Date.now(),

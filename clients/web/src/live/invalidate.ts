@@ -1,4 +1,4 @@
-/** Which cached answers a batch of events makes old. */
+/** Query keys that a batch of events invalidates. */
 import type { BerthEvent } from "@/api/types";
 
 /** Query keys, each a prefix; without repetition. `boxIsPushed`: the map comes by itself. */

@@ -1,4 +1,4 @@
-/** Keeps the query cache true to the server while the page is open, and says whether it is. */
+/** Live updates: keep the query cache in step with the server, and report the connection's state. */
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 import type { BerthEvent } from "@/api/types";
@@ -31,13 +31,13 @@ export function retryNow(): void {
   send({ type: "retry" });
 }
 
-/** Be told of every event as it happens; returns what ends it. */
+/** Subscribe to events as they happen; returns the unsubscribe function. */
 export function onEvents(watcher: (events: BerthEvent[]) => void): () => void {
   eventWatchers.add(watcher);
   return () => eventWatchers.delete(watcher);
 }
 
-/** Be called whenever the server is there (again); returns what ends it. */
+/** Subscribe to the connection being (re)established; returns the unsubscribe function. */
 export function onLive(run: () => void): () => void {
   let before = state.phase;
   return watch(() => {

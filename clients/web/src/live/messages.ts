@@ -1,11 +1,11 @@
-/** What travels between the stream's owner (a SharedWorker, or the page itself) and the pages. */
+/** Messages between the stream's owner (a SharedWorker, or the page itself) and the pages. */
 import type { BerthEvent, Box } from "@/api/types";
 
 export type Phase = "connecting" | "live" | "down" | "paused";
 
 export type FromHub =
   | { type: "phase"; phase: Phase; /** ms since the epoch: when this phase began. */ since: number }
-  /** Something may have been missed: everything shown must be asked for anew. */
+  /** Something may have been missed: everything shown must be fetched again. */
   | { type: "refresh" }
   | { type: "events"; events: BerthEvent[] }
   | { type: "box"; box: Box };

@@ -1,4 +1,4 @@
-/** The SharedWorker: one hub for all pages of this browser. */
+/** SharedWorker with one hub for all pages of this browser. */
 import { browserEnvironment, Hub } from "./hub";
 import type { FromHub, ToHub } from "./messages";
 

@@ -4,13 +4,13 @@ import { Told } from "@/components/Told";
 import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
 
-/** How an ended attempt ended: never just silence. */
+/** Summary of how an attempt ended: outcome, exit code, duration, peak memory. */
 export function ExitSummary({
   attempt,
   message,
 }: {
   attempt: Attempt;
-  /** Where it is not told elsewhere on the screen. */ message: string | null;
+  /** Null where the screen shows it elsewhere. */ message: string | null;
 }) {
   const code = attempt.exit_code ?? null;
   const parts: string[] = [];

@@ -19,7 +19,7 @@ interface Props {
   onStep: (direction: 1 | -1) => void;
 }
 
-/** The search in the log: what to look for, how much was found, and the way from match to match. */
+/** Search bar of the log: query, number of matches, previous and next. */
 export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRegex, onStep }: Props) {
   return (
     <form
@@ -43,7 +43,7 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
       />
       <Toggle
         on={regex}
-        title="Read the search as a regular expression"
+        title="Search by regular expression"
         aria-label="Regular expression"
         onClick={onRegex}
       >
@@ -70,7 +70,7 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
           >
             <ChevronDown aria-hidden className="size-3.5" />
           </Button>
-          <Button small kind="quiet" aria-label="End the search" onClick={() => onText("")}>
+          <Button small kind="quiet" aria-label="Clear the search" onClick={() => onText("")}>
             <X aria-hidden className="size-3.5" />
           </Button>
         </>
@@ -82,7 +82,7 @@ export function FindBar({ text, asked, regex, find, at, box, onText, onAsk, onRe
 /** "3 of 17 lines", or why there is no number. */
 function describe(find: Find, at: number): string {
   if (find.error !== null) return find.error;
-  if (find.matches.length === 0) return find.busy ? "looking…" : "nothing found";
+  if (find.matches.length === 0) return find.busy ? "searching…" : "no matches";
   const place = at >= 0 ? `${at + 1} of ` : "";
   const number = `${count(find.matches.length)}${find.capped ? "+" : ""}`;
   return `${place}${number} ${find.matches.length === 1 ? "line" : "lines"}${find.busy ? "…" : ""}`;

@@ -26,7 +26,7 @@ interface Props {
   onFind: (q: string, regex: boolean) => void;
 }
 
-/** The log with its tools: follow, find, wrap, jump, download. */
+/** Log viewer with its toolbar: follow, find, wrap, jump, download. */
 export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props) {
   const growing = attempt !== undefined && attempt.state !== "ended";
   const { buffer, version, ready, error, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
@@ -93,7 +93,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
   ]);
 
   if (attempt === undefined) {
-    return <EmptyState title="No log yet">The log begins when the job starts.</EmptyState>;
+    return <EmptyState title="No log yet">The log starts with the job.</EmptyState>;
   }
   return (
     // oxlint-disable-next-line jsx-a11y/no-static-element-interactions -- takes Ctrl-F from within, offers nothing itself
@@ -160,7 +160,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
           href={logUrl(job.id, attempt.number)}
           download={`job-${attempt.id}.log`}
           className={buttonLook("plain", true)}
-          title="The whole log, bytes as written"
+          title="The whole log, byte for byte"
         >
           <Download aria-hidden className="size-3.5" />
           <span className="max-sm:sr-only">Download</span>
@@ -190,7 +190,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
         </div>
       ) : ready && buffer.total === 0 ? (
         <p className="flex-1 p-4 text-sm text-muted">
-          {growing ? "Nothing written yet." : "The job wrote nothing."}
+          {growing ? "No output yet." : "The job wrote no output."}
         </p>
       ) : (
         <LogView
@@ -251,7 +251,7 @@ function Ranks({
   );
 }
 
-/** How launchers mark the lines of a rank: "[rank3]:", "[default3]:". */
+/** Pattern of the marks that launchers put before the lines of a rank: "[rank3]:", "[default3]:". */
 function rankPattern(rank: number): string {
   return String.raw`^\[(rank|default)${rank}\]`;
 }

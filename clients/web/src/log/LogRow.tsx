@@ -17,7 +17,7 @@ interface Props {
 const STDERR_LOOK =
   /^\s*(Traceback \(most recent call last\)|[\w.]*(Error|Exception)\b.*:|\[rank\d+\]:?\s*(Traceback|\w*Error))/;
 
-/** One line: its number is the link to it, its text keeps the program's colours. */
+/** One log line: its number links to it, its text keeps the program's colours. */
 export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, ground, onMark }: Props) {
   return (
     <div

@@ -30,7 +30,7 @@ interface Props {
   handle: Ref<LogHandle>;
 }
 
-/** The window onto a log of any length. Draws only what is in view. */
+/** Virtual list of log lines of any number. Draws only what is in view. */
 export function LogView({
   buffer,
   version,

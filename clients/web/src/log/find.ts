@@ -1,4 +1,4 @@
-/** Finding in a log: the server looks, the page walks from match to match. */
+/** Search in a log: the server searches, the page steps from match to match. */
 import { useEffect, useRef, useState } from "react";
 import { api } from "@/api/endpoints";
 import type { LogMatch } from "@/api/types";

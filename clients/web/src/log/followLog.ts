@@ -1,4 +1,4 @@
-/** Follows the end of a growing log until the attempt has ended. */
+/** Follower of a growing log, by server-sent events, until the attempt has ended. */
 import { onLive } from "@/live/live";
 import type { LogBuffer, Slice } from "./buffer";
 

@@ -86,7 +86,7 @@ describe("the lines in memory", () => {
     expect(buffer.line(4)).toBe("long");
   });
 
-  test("a log that starts anew drops what was held of the old one", () => {
+  test("a log that starts again drops what was held of the old one", () => {
     const buffer = new LogBuffer(server(0).fetch, () => {});
     buffer.take({ first: 0, lines: ["old 0", "old 1", "old 2"], total: 3, size_bytes: 9, complete: false });
     buffer.take({ first: 0, lines: ["new 0"], total: 1, size_bytes: 3, complete: false });

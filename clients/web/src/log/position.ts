@@ -1,5 +1,5 @@
 /**
- * Where in a log the window stands, and how that maps to a scroll bar.
+ * Position of the window in a log, and its mapping to the scroll bar.
  *
  * Browsers cap the height of an element (Chromium: 33,554,428 px), and wrapped lines have no
  * known height before they are drawn. So the truth is a line and a fraction of it; small moves
@@ -24,7 +24,7 @@ export function scrollHeight(g: Geometry): number {
   return Math.max(g.viewport, Math.min(g.total * ROW_PX, TALLEST_PX));
 }
 
-/** Whether a scroll offset is a position one to one. */
+/** True when a scroll offset is a position one to one. */
 export function isExact(g: Geometry): boolean {
   return g.even && g.total * ROW_PX <= TALLEST_PX;
 }
@@ -59,7 +59,7 @@ export function moveBy(g: Geometry, top: number, px: number): number {
   return clamp(line + Math.max(0, within) / g.heightOf(line), endTop(g));
 }
 
-/** Where the window stands after the scroll bar went from `before` to `after`. */
+/** Position of the window after the scroll bar went from `before` to `after`. */
 export function onScroll(g: Geometry, top: number, before: number, after: number): number {
   const room = scrollHeight(g) - g.viewport;
   if (isExact(g)) return clamp(after / ROW_PX, endTop(g));

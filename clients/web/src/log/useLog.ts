@@ -1,4 +1,4 @@
-/** A log's lines for a component: opened at the end, followed while it grows. */
+/** Hook that opens a log at its end and follows it while it grows. */
 import { useEffect, useMemo, useReducer, useState } from "react";
 import { api } from "@/api/endpoints";
 import { LogBuffer } from "./buffer";

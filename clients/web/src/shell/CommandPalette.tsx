@@ -4,7 +4,7 @@ import { Dialog } from "@/components/Dialog";
 import { useAllActions } from "@/keys/useActions";
 import { Key } from "./HelpDialog";
 
-/** Ctrl-K: every action of the present screen by name; a number goes to that job. */
+/** Command palette (Ctrl-K): finds the screen's actions by name; a number goes to that job. */
 export function CommandPalette({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const [text, setText] = useState("");
@@ -72,9 +72,7 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
           </li>
         ))}
       </ul>
-      {offered.length === 0 && (
-        <p className="py-4 text-center text-sm text-muted">No action is called that.</p>
-      )}
+      {offered.length === 0 && <p className="py-4 text-center text-sm text-muted">No matching action.</p>}
     </Dialog>
   );
 }

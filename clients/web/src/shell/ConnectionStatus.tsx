@@ -9,7 +9,7 @@ const WORDS = {
   down: { icon: WifiOff, text: "stale", look: "text-bad" },
 } as const;
 
-/** Whether what is shown is the present. */
+/** State of the event stream: live, connecting, paused or stale. */
 export function ConnectionStatus() {
   const { phase, since } = useLive();
   const { icon: Icon, text, look } = WORDS[phase];

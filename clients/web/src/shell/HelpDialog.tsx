@@ -2,14 +2,14 @@ import { Dialog } from "@/components/Dialog";
 import { keysAreOn } from "@/keys/useActions";
 import { useAllActions } from "@/keys/useActions";
 
-/** Every key that works on the present screen. */
+/** List of the keyboard shortcuts of the current screen. */
 export function HelpDialog({ onClose }: { onClose: () => void }) {
   const actions = useAllActions().filter((a) => a.keys);
   return (
-    <Dialog title="Keys" onClose={onClose}>
+    <Dialog title="Keyboard shortcuts" onClose={onClose}>
       {!keysAreOn() && (
         <p className="mb-2 text-sm text-warn">
-          Single keys are switched off in Settings; Ctrl-K still opens the palette.
+          Single-key shortcuts are off in Settings; Ctrl-K still works.
         </p>
       )}
       <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-1.5 text-sm">

@@ -12,7 +12,7 @@ const SCREENS = [
   { to: "/settings", label: "Settings", icon: Settings },
 ] as const;
 
-/** The way to every screen: a rail at the side, on narrow windows a bar at the bottom. */
+/** Main navigation: a rail at the side, on narrow windows a bar at the bottom. */
 export function Navigation() {
   const counts = useCounts().data?.counts;
   const waiting = (counts?.queued ?? 0) + (counts?.waiting ?? 0) + (counts?.held ?? 0);
@@ -37,7 +37,7 @@ export function Navigation() {
               {(shown[to] ?? 0) > 0 && (
                 <span
                   className="ml-auto hidden rounded bg-sunken px-1.5 text-xs text-muted tabular lg:inline"
-                  title={`${shown[to]} jobs wait`}
+                  title={`${shown[to]} waiting`}
                 >
                   {shown[to]}
                   <span className="sr-only"> waiting</span>

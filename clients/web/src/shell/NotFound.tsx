@@ -3,7 +3,7 @@ import { EmptyState } from "@/components/Feedback";
 
 export function NotFound() {
   return (
-    <EmptyState screen title="There is no such page">
+    <EmptyState screen title="Page not found">
       <Link to="/" className="text-accent underline">
         Back to the overview
       </Link>

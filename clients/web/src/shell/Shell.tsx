@@ -13,7 +13,7 @@ import { SignIn } from "./SignIn";
 import { StaleBanner } from "./StaleBanner";
 import { TopBar } from "./TopBar";
 
-/** The frame around every screen: rail, top bar, stale banner, and the keys that work everywhere. */
+/** Layout around every screen: navigation, top bar, stale banner and global shortcuts. */
 export function Shell() {
   const me = useMe();
   const navigate = useNavigate();
@@ -22,7 +22,7 @@ export function Shell() {
   const [palette, setPalette] = useState(false);
 
   useActions([
-    { label: "Keyboard help", keys: "?", run: () => setHelp(true) },
+    { label: "Keyboard shortcuts", keys: "?", run: () => setHelp(true) },
     { label: "Submit a job", keys: "c", run: () => void navigate({ to: "/submit" }) },
     { label: "Search jobs", keys: "/", run: () => document.getElementById("search")?.focus() },
     { label: "Go to Overview", keys: "g o", run: () => void navigate({ to: "/" }) },
@@ -57,7 +57,7 @@ export function Shell() {
         href="#main"
         className="sr-only rounded bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2 focus:z-50"
       >
-        Skip to the content
+        Skip to content
       </a>
       <TopBar />
       <StaleBanner />
@@ -74,13 +74,13 @@ export function Shell() {
   );
 }
 
-/** Tell of own jobs that end, wherever on the page one is. */
+/** Notify of the user's own jobs that end. */
 function useEndNotifications(user: string | undefined): void {
   useEffect(() => {
     if (user === undefined) return;
     return onEvents((events) => {
       const ended = events.filter((e) => /^job\.(succeeded|failed|cancelled)$/.test(e.kind));
-      // When many end at once the list tells; three messages can be read.
+      // When many end at once, only three messages can be read.
       for (const event of ended.slice(-3)) {
         if (event.job_id == null) continue;
         void api.job(event.job_id).then(

@@ -2,7 +2,7 @@ import { useState } from "react";
 import { Button } from "@/components/Button";
 import { CodeBlock } from "@/components/Copy";
 
-/** Shown instead of everything to a browser that is not signed in. */
+/** Sign-in page for a browser that is not signed in. */
 export function SignIn({ reason }: { reason: string }) {
   const [link, setLink] = useState("");
   const [wrong, setWrong] = useState(false);
@@ -10,7 +10,7 @@ export function SignIn({ reason }: { reason: string }) {
     <main className="mx-auto flex min-h-dvh max-w-md flex-col justify-center px-4 py-10">
       <h1 className="mb-2 text-xl font-semibold">Sign in to Berth</h1>
       <p className="mb-4 text-sm text-muted">{reason}</p>
-      <p className="mb-2 text-sm">On the box, this prints a link that signs one browser in:</p>
+      <p className="mb-2 text-sm">Run this on the box to get a link that signs in one browser:</p>
       <CodeBlock text="berth web" label="Command" />
       <form
         className="mt-5"
@@ -24,7 +24,7 @@ export function SignIn({ reason }: { reason: string }) {
         }}
       >
         <label htmlFor="link" className="mb-1 block text-sm font-medium">
-          Or paste the link or its code here
+          Or paste the link or its code
         </label>
         <div className="flex gap-2">
           <input
@@ -45,7 +45,7 @@ export function SignIn({ reason }: { reason: string }) {
         </div>
         {wrong && (
           <p id="link-wrong" role="alert" className="mt-1 text-sm text-bad">
-            That is no sign-in link; it looks like http://…/login?code=…
+            This is not a sign-in link. A link looks like http://…/login?code=…
           </p>
         )}
       </form>

@@ -5,10 +5,10 @@ import { Ago, useNow } from "@/components/Time";
 import { absolute } from "@/format/duration";
 import { retryNow, useLive } from "@/live/live";
 
-/** Shorter breaks (a restart of the server) are mended before anybody could read a banner. */
+/** Shorter interruptions (a restart of the server) are over before a banner could be read. */
 const PATIENCE_MS = 1_500;
 
-/** Says since when the page is old: never silently old data. */
+/** Banner that says since when the data is out of date. */
 export function StaleBanner() {
   const { phase, since } = useLive();
   const now = useNow();
@@ -22,8 +22,8 @@ export function StaleBanner() {
       >
         <WifiOff aria-hidden className="size-4" />
         <span>
-          Stale since {absolute(since).slice(11)}: the server does not answer. Running jobs are not affected;
-          this page goes on by itself when it is back.
+          Stale since {absolute(since).slice(11)}: the server does not answer. Running jobs are not affected,
+          and this page reconnects by itself.
         </span>
         <Button small onClick={retryNow}>
           Try now
@@ -46,7 +46,7 @@ export function StaleBanner() {
               The worker last looked at the GPUs <Ago time={box.taken_at} />
             </>
           )}
-          : no job starts until it is back. On the box, <code>berth status</code> says why.
+          . No job starts until it reports. Run <code>berth status</code> on the box to see why.
         </span>
       </div>
     );

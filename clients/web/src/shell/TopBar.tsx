@@ -17,7 +17,7 @@ export function TopBar() {
       </Link>
       {box && (
         <div className="flex min-w-0 items-baseline gap-3 text-xs text-muted">
-          <span className="truncate font-medium text-ink" title="The box">
+          <span className="truncate font-medium text-ink" title="Host name of the box">
             {box.hostname}
           </span>
           {box.driver_version && (
@@ -26,7 +26,7 @@ export function TopBar() {
           {box.source === "simulated" && (
             <span
               className="hidden rounded bg-violet-soft px-1.5 py-0.5 whitespace-nowrap text-violet md:inline"
-              title="These GPUs are simulated: BERTH_GPUS says so"
+              title="These GPUs are simulated, as BERTH_GPUS says"
             >
               simulated GPUs
             </span>
@@ -79,7 +79,7 @@ function SearchBox() {
         onChange={(event) => setText(event.target.value)}
         aria-label="Search jobs by number or name"
         placeholder="Job number or name"
-        title="Press / to come here"
+        title="Press / to search"
         className="field w-40 pl-7 text-sm xl:w-56"
       />
     </form>

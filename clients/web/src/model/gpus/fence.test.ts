@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { fenceSentence } from "./fence";
 
-test("a fence that is only advisory names the mend, unless the GPUs are simulated", () => {
-  expect(fenceSentence({ fence: "advisory", source: "nvml" })).toContain("Run the worker as root");
+test("a fence that is only advisory names the fix, unless the GPUs are simulated", () => {
+  expect(fenceSentence({ fence: "advisory", source: "nvml" })).toContain("run the worker as root");
   expect(fenceSentence({ fence: "advisory", source: "simulated" })).toBe(
-    "None is needed: the GPUs are simulated.",
+    "Not needed: the GPUs are simulated.",
   );
   expect(fenceSentence({ fence: null, source: "nvml" })).toContain("until the worker reports");
 });

@@ -7,13 +7,13 @@ const one = (id: number, starts_at: string) =>
 const gpu = (...reservations: Reservation[]) => ({ reservations }) as unknown as Gpu;
 
 describe("reservations", () => {
-  test("one that covers several cards is told once, soonest first", () => {
+  test("one that covers several GPUs is listed once, soonest first", () => {
     const later = one(1, "2026-11-27T08:00:00Z");
     const sooner = one(2, "2026-11-26T08:00:00Z");
     expect(reservationsOf([gpu(later), gpu(later, sooner), gpu()]).map((r) => r.id)).toEqual([2, 1]);
   });
 
-  test("users and groups are told apart", () => {
+  test("users and groups are distinguished", () => {
     expect(whose({ ...one(1, ""), users: ["ada"], groups: ["vision"] })).toBe("ada, group vision");
   });
 

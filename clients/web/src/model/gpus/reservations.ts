@@ -1,7 +1,7 @@
-/** Cards set aside: whose they are, and which there are on the box. */
+/** Reservations of GPUs: list, owners, and times of their form. */
 import type { Gpu, Reservation } from "@/api/types";
 
-/** Every reservation that some card of the box is in, soonest first. */
+/** Every reservation of the box's GPUs, soonest first. */
 export function reservationsOf(gpus: readonly Gpu[]): Reservation[] {
   const all = new Map(gpus.flatMap((gpu) => gpu.reservations ?? []).map((one) => [one.id, one]));
   return [...all.values()].sort((a, b) => Date.parse(a.starts_at) - Date.parse(b.starts_at) || a.id - b.id);
@@ -10,7 +10,7 @@ export function reservationsOf(gpus: readonly Gpu[]): Reservation[] {
 /** "ada, bob, group vision". */
 export function whose(reservation: Reservation): string {
   const groups = (reservation.groups ?? []).map((group) => `group ${group}`);
-  return [...(reservation.users ?? []), ...groups].join(", ") || "nobody";
+  return [...(reservation.users ?? []), ...groups].join(", ") || "no user";
 }
 
 /** The names in a field, however they are separated. */

@@ -43,7 +43,7 @@ describe("islands", () => {
 describe("memory", () => {
   const held = { kind: "job", attempt: "42.1", sentence: "" } as Gpu["holder"];
 
-  test("what others use on a held card is told apart", () => {
+  test("memory used by others on a held GPU is counted apart", () => {
     const g = gpu(0, {
       holder: held,
       memory_used_bytes: 50,
@@ -56,7 +56,7 @@ describe("memory", () => {
     expect(otherProcesses(g).map((p) => p.pid)).toEqual([2]);
   });
 
-  test("jobs that share a card have their own parts", () => {
+  test("jobs that share a GPU have their own parts", () => {
     const g = gpu(0, {
       holder: held,
       holders: [held, { ...held, attempt: "43.1" }],
@@ -71,7 +71,7 @@ describe("memory", () => {
     expect(otherProcesses(g).map((p) => p.pid)).toEqual([3]);
   });
 
-  test("on a card without holder all use is others'", () => {
+  test("on a GPU without a holder all memory counts as others'", () => {
     expect(memoryParts(gpu(0, { memory_used_bytes: 9 })).others).toBe(9);
   });
 });

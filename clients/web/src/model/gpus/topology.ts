@@ -1,8 +1,8 @@
-/** The box's GPUs in the groups in which they are wired. */
+/** Topology of the box: GPUs grouped by NVLink and NUMA node, and their processes. */
 import type { Box, Gpu, Holder } from "@/api/types";
 
 export interface Island {
-  /** "NVLink NV18, NUMA node 0"; empty when the box does not tell or it is all one. */
+  /** "NVLink NV18, NUMA node 0"; empty when it is unknown or the box is one group. */
   label: string;
   gpus: Gpu[];
 }
@@ -51,7 +51,7 @@ export function jobsOn(gpu: Gpu): Holder[] {
   return all.filter((holder) => holder.attempt != null);
 }
 
-/** Memory of a GPU split into each holder's own and everybody else's, bytes. */
+/** Memory of a GPU in bytes: each holder's own, and all other. */
 export function memoryParts(gpu: Gpu): { own: number[]; others: number; total: number } {
   const holders = jobsOn(gpu);
   const processes = gpu.processes ?? [];
@@ -63,19 +63,19 @@ export function memoryParts(gpu: Gpu): { own: number[]; others: number; total: n
   const unleased = known ? otherProcesses(gpu).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0) : 0;
   const others = Math.min(unleased, gpu.memory_used_bytes);
   const rest = gpu.memory_used_bytes - others;
-  // The driver's own part of the card is counted to the first holder.
+  // The driver's own memory is counted to the first holder.
   const later = holders.slice(1).map((h) => memoryOf(h.attempt));
   const first = Math.max(0, rest - later.reduce((a, b) => a + b, 0));
   return { own: [first, ...later], others, total };
 }
 
-/** Processes on a GPU that are no holder's. */
+/** Processes on a GPU that belong to no holder. */
 export function otherProcesses(gpu: Gpu): NonNullable<Gpu["processes"]> {
   const own = new Set(jobsOn(gpu).map((holder) => holder.attempt));
   return (gpu.processes ?? []).filter((p) => !own.has(p.attempt ?? null));
 }
 
-/** "GPU 3", "GPUs 0–3, 6": cards by their indices, as a sentence names them. */
+/** "GPU 3", "GPUs 0–3, 6": GPUs by their indices, as a sentence names them. */
 export function named(indices: readonly number[]): string {
   return `${indices.length === 1 ? "GPU" : "GPUs"} ${ranges(indices)}`;
 }

@@ -1,4 +1,4 @@
-/** A `git diff --binary` taken apart by file, to be shown. */
+/** Parser of `git diff --binary` output, file by file. */
 
 export interface FileDiff {
   /** Where it is now, or was when it is gone. */

@@ -1,4 +1,4 @@
-/** Holders that let their GPUs idle, and when the next GPU should come free. */
+/** Idle jobs, and the time at which the next GPU comes free. */
 import type { Gpu, Job } from "@/api/types";
 import { at } from "./job";
 
@@ -6,7 +6,7 @@ const IDLE_PERCENT = 5;
 export const IDLE_MINUTES = 10;
 
 /**
- * Whether all GPUs of a running job were idle for ten minutes. `history` gives a GPU's
+ * True when all GPUs of a running job were idle for ten minutes. `history` gives a GPU's
  * utilisation per minute, newest last; what is not known does not count as idle.
  */
 export function isIdle(
@@ -30,7 +30,7 @@ export function isIdle(
 /** The first GPUs to come free by time limits: their indices and when; undefined when none will. */
 export function nextFree(gpus: readonly Gpu[]): { indices: number[]; at: number } | undefined {
   const ends = gpus.flatMap((gpu) => {
-    // A shared card is free when the last of those on it has gone.
+    // A shared GPU is free when the last job on it has ended.
     const holders = gpu.holders?.length ? gpu.holders : [gpu.holder];
     const all = holders.map((holder) => (holder.kind === "job" ? at(holder.until) : undefined));
     const known = all.filter((until) => until !== undefined);

@@ -29,7 +29,7 @@ describe("commands", () => {
     expect(shellQuote("")).toBe("''");
   });
 
-  test("a script is told by its first real line", () => {
+  test("a script is shown by its first real line", () => {
     expect(commandLine({ script: "#!/bin/bash\n\npython train.py\nmore" })).toBe("python train.py …");
     expect(commandLine({ script: "echo one\n" })).toBe("echo one");
   });
@@ -62,7 +62,7 @@ describe("what may be done", () => {
     expect(verbsFor(state)).toEqual(verbs);
   });
 
-  test("cancelling a running job says what is lost and which cards come free", () => {
+  test("cancelling a running job says what is lost and which GPUs come free", () => {
     const sentence = consequence("cancel", job({ state: "running", gpu_indices: [2, 3], grace: "90s" }), 0);
     expect(sentence).toContain("90s");
     expect(sentence).toContain("GPUs 2–3 are free");
@@ -73,7 +73,7 @@ describe("what may be done", () => {
     const saved = [{ number: 1, saved_at: "2026-11-24T10:00:00Z" }] as unknown as Job["attempts"];
     const running = job({ state: "running", ...(saved ? { attempts: saved } : {}) });
     expect(consequence("cancel", running, Date.parse("2026-11-24T10:03:00Z"))).toContain(
-      "work since the checkpoint of 3m ago is lost",
+      "Work since the checkpoint 3m ago is lost",
     );
   });
 });

@@ -1,4 +1,4 @@
-/** What the screens need to know about jobs beyond the wire: words, times, what may be done. */
+/** Jobs beyond their wire format: words, times, allowed actions, steps and colours. */
 import type { Attempt, Job, JobState, Outcome } from "@/api/types";
 import { parseDuration, relative } from "@/format/duration";
 import { named } from "@/model/gpus/topology";
@@ -8,14 +8,14 @@ export const ACTIVE_STATES: ReadonlySet<JobState> = new Set(["starting", "runnin
 export const PENDING_STATES: ReadonlySet<JobState> = new Set(["held", "waiting", "queued"]);
 
 export const OUTCOME_WORDS: Record<Outcome, string> = {
-  exit: "ended by itself",
+  exit: "exited",
   oom_gpu: "out of GPU memory",
   oom_host: "out of host memory",
   time_limit: "time limit reached",
   stalled: "stalled",
   lost: "supervision lost",
-  escaped: "ran on GPUs not its own",
-  launch_error: "could not be started",
+  escaped: "ran on GPUs outside its lease",
+  launch_error: "failed to start",
   preempted: "preempted",
   cancelled: "cancelled",
   dependency_failed: "a dependency failed",
@@ -23,7 +23,7 @@ export const OUTCOME_WORDS: Record<Outcome, string> = {
   early_stopped: "stopped early",
 };
 
-/** The command as one line, as people read it; scripts are told by their first line. */
+/** The command as one line; a script is shown by its first line. */
 export function commandLine(job: Pick<Job, "command" | "script">): string {
   if (Array.isArray(job.command)) return job.command.map(shellQuote).join(" ");
   if (job.command != null) return job.command;
@@ -47,7 +47,7 @@ export function runSeconds(job: Pick<Job, "started_at" | "ended_at">, now: numbe
   return start === undefined ? undefined : ((at(job.ended_at) ?? now) - start) / 1000;
 }
 
-/** When the running attempt's time limit ends, ms since the epoch. */
+/** End of the running attempt's time limit, ms since the epoch. */
 export function limitEnd(job: Pick<Job, "started_at" | "time_limit">): number | undefined {
   const start = at(job.started_at);
   const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
@@ -56,7 +56,7 @@ export function limitEnd(job: Pick<Job, "started_at" | "time_limit">): number | 
 
 export type Verb = "cancel" | "hold" | "release" | "retry";
 
-/** What may be asked of the job in its state; the server has the last word. */
+/** Actions that the job's state allows; the server has the last word. */
 export function verbsFor(state: JobState): Verb[] {
   if (state === "held") return ["release", "cancel"];
   if (state === "queued" || state === "waiting") return ["hold", "cancel"];
@@ -65,34 +65,34 @@ export function verbsFor(state: JobState): Verb[] {
   return ["retry"];
 }
 
-/** When the newest attempt last told of a whole checkpoint. */
+/** Time of the last complete checkpoint that the newest attempt reported. */
 export function savedAt(job: Pick<Job, "attempts">): string | undefined {
   return job.attempts?.at(-1)?.saved_at ?? undefined;
 }
 
-/** What pressing the button will do, in one sentence. */
+/** Consequence of an action, in one sentence or two. */
 export function consequence(
   verb: Verb,
   job: Pick<Job, "id" | "state" | "grace" | "gpu_indices" | "gpus" | "user" | "attempts">,
   now: number,
 ): string {
-  if (verb === "hold") return "It stays out of the queue until it is released, and loses no settings.";
-  if (verb === "release") return "It joins the queue again.";
-  if (verb === "retry") return "A new attempt is queued; log and records of earlier attempts stay.";
+  if (verb === "hold") return "It stays out of the queue until it is released. Its settings are kept.";
+  if (verb === "release") return "It returns to the queue.";
+  if (verb === "retry") return "A new attempt is queued. Logs and records of earlier attempts are kept.";
   if (PENDING_STATES.has(job.state))
     return "It leaves the queue and will not start. It can be retried later.";
-  const cards =
+  const freed =
     job.gpu_indices && job.gpu_indices.length > 0
-      ? ` ${named(job.gpu_indices)} ${job.gpu_indices.length > 1 ? "are" : "is"} free once its processes are gone.`
+      ? ` ${named(job.gpu_indices)} ${job.gpu_indices.length > 1 ? "are" : "is"} free when its processes are gone.`
       : "";
   const saved = at(savedAt(job));
-  const since = saved === undefined ? "the last checkpoint" : `the checkpoint of ${relative(saved, now)}`;
-  return `Its processes get TERM now and KILL after ${job.grace}; work since ${since} is lost.${cards}`;
+  const since = saved === undefined ? "the last checkpoint" : `the checkpoint ${relative(saved, now)}`;
+  return `Its processes get SIGTERM now and SIGKILL after ${job.grace}. Work since ${since} is lost.${freed}`;
 }
 
 export type Step = { name: string; at: number | undefined; status: "done" | "now" | "todo" };
 
-/** The job's life as steps: submitted, queued, starting, running, ended. */
+/** Lifecycle of the job as steps: submitted, queued, starting, running, ended. */
 export function steps(job: Job): Step[] {
   const attempt: Attempt | undefined = job.attempts?.at(-1);
   const started = at(job.started_at);

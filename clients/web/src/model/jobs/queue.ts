@@ -3,7 +3,7 @@ import type { Job } from "@/api/types";
 import { at, limitEnd } from "./job";
 import { parseDuration } from "@/format/duration";
 
-/** Jobs with a place first, by place; then those without one, oldest first. */
+/** Jobs with a position first, by position; then those without one, oldest first. */
 export function byPosition(jobs: readonly Job[]): Job[] {
   return [...jobs].sort((a, b) => (a.position ?? Infinity) - (b.position ?? Infinity) || a.id - b.id);
 }
@@ -17,7 +17,7 @@ export interface PlanBar {
   running: boolean;
 }
 
-/** What runs and what is expected to start, as bars over time, soonest first. */
+/** Running jobs and expected starts as bars over time, soonest first. */
 export function planBars(running: readonly Job[], queued: readonly Job[], now: number): PlanBar[] {
   const bars: PlanBar[] = running.map((job) => ({
     job,

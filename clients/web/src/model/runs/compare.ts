@@ -1,4 +1,4 @@
-/** Runs side by side: which parameters differ, which value is best, what seeds spread. */
+/** Comparison of runs: differing parameters, best values, spread over seeds. */
 import type { Ablation, Job } from "@/api/types";
 import { fixed, metric } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
@@ -75,10 +75,10 @@ export function spread(
   return { mean, deviation, n: there.length };
 }
 
-/** Why a cell is empty, in words. */
+/** Reason for an empty cell, in words. */
 export function missing(run: AblationRun): string {
   const { state, outcome } = run.job;
   if (state === "running" || state === "starting" || state === "stopping") return "not yet";
-  if (state === "succeeded") return "not measured";
+  if (state === "succeeded") return "not reported";
   return outcome && outcome !== "exit" ? OUTCOME_WORDS[outcome] : state;
 }

@@ -50,7 +50,7 @@ test("runs with different steps share one axis", () => {
   ]);
 });
 
-test("the direction of a metric is told by its name, or not at all", () => {
+test("the direction of a metric follows from its name, or is unknown", () => {
   expect(lessIsBetter("eval_loss")).toBe(true);
   expect(lessIsBetter("eval_accuracy")).toBe(false);
   expect(lessIsBetter("tokens_per_second")).toBe(false);

@@ -1,4 +1,4 @@
-/** Points of runs as columns to draw, smooth, align and export. */
+/** Metric points as columns, to draw, smooth, align and export. */
 import type { Metrics } from "@/api/types";
 
 export interface Columns {
@@ -66,7 +66,7 @@ export function align(lines: readonly { x: readonly number[]; y: readonly (numbe
   return { x, ys };
 }
 
-/** Whether less is better, told by the name; undefined when the name does not tell. */
+/** True when the metric's name says that lower is better; undefined when it says neither. */
 export function lessIsBetter(name: string): boolean | undefined {
   if (/loss|perplexity|ppl|error|wer|cer|latency|seconds|runtime|memory/i.test(name)) return true;
   if (/acc|f1|bleu|rouge|distinct|reward|per_s|throughput|score|precision|recall|auc|mfu/i.test(name))
@@ -81,7 +81,7 @@ export function byWeight(names: readonly string[]): string[] {
   return names.filter((name) => name !== "epoch").sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
-/** What a metric is measured in, where its name tells. */
+/** Unit of a metric, where its name gives one. */
 export function unitOf(name: string): string {
   const rate = /^(?:\w+[/_])?(\w+)_per_second$/.exec(name)?.[1];
   if (rate !== undefined) return `${rate}/s`;

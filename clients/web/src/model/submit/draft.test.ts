@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cells, draftOf, EMPTY, specOfDraft, sweep } from "./draft";
+import { cells, draftOf, EMPTY, specOfDraft, ablationSpecs } from "./draft";
 
 describe("the form", () => {
   test("what is left empty is not sent", () => {
@@ -51,7 +51,7 @@ describe("the form", () => {
   });
 });
 
-describe("a sweep", () => {
+describe("an ablation", () => {
   test("is the product of its axes", () => {
     expect(cells("lr=1e-4,3e-4\nseed=1,2")).toHaveLength(4);
     expect(cells("")).toEqual([]);
@@ -59,7 +59,7 @@ describe("a sweep", () => {
   });
 
   test("fills names into command and environment and labels each run", () => {
-    const [first] = sweep(
+    const [first] = ablationSpecs(
       { command: "t.py --lr {lr} --x {other}", env: { SEED: "{seed}" }, name: "a" },
       cells("lr=1e-4\nseed=7"),
       "abl",

@@ -1,4 +1,4 @@
-/** The submit form's fields, as typed, and what they mean. */
+/** Draft of the submit form: its fields as typed, and the specification they make. */
 import type { Job, JobSpec } from "@/api/types";
 import { commandLine } from "@/model/jobs/job";
 
@@ -54,7 +54,7 @@ export const EMPTY: Draft = {
   snapshot: false,
 };
 
-/** What will be sent. Throws Error with a sentence when a field makes no sense. */
+/** The specification to send. Throws Error with a sentence when a field is invalid. */
 export function specOfDraft(draft: Draft): JobSpec {
   const spec: JobSpec =
     draft.kind === "script" ? { script: draft.command } : { command: draft.command.trim() };
@@ -76,7 +76,7 @@ export function specOfDraft(draft: Draft): JobSpec {
   const labels = pairs("Labels", draft.labels.split(/[,\n]/));
   if (Object.keys(labels).length > 0) spec.labels = labels;
   const jobs = draft.dependsOn.split(/[\s,]+/).filter(Boolean);
-  if (jobs.length > 0) spec.depends_on = jobs.map((id) => whole("Starts after", id.replace(/^#/, "")) ?? 0);
+  if (jobs.length > 0) spec.depends_on = jobs.map((id) => whole("Start after", id.replace(/^#/, "")) ?? 0);
   if (draft.notBefore !== "") spec.not_before = new Date(draft.notBefore).toISOString();
   const addresses = draft.notify.split(/\s+/).filter(Boolean);
   if (addresses.length > 0) spec.notify = addresses;
@@ -135,7 +135,7 @@ export function draftOf(job: Job): Draft {
 }
 
 /**
- * The cells of a sweep: "lr=1e-4,3e-4" and "seed=1,2" make four sets of values. An empty list
+ * The cells of an ablation: "lr=1e-4,3e-4" and "seed=1,2" make four sets of values. An empty list
  * without any axis. Throws Error with a sentence when a line makes no sense.
  */
 export function cells(axes: string): Record<string, string>[] {
@@ -157,7 +157,7 @@ export function cells(axes: string): Record<string, string>[] {
 }
 
 /** One specification per cell: {name} in command and environment is replaced, labels say which is which. */
-export function sweep(spec: JobSpec, axes: Record<string, string>[], group: string): JobSpec[] {
+export function ablationSpecs(spec: JobSpec, axes: Record<string, string>[], group: string): JobSpec[] {
   return axes.map((cell) => {
     const fill = (text: string) =>
       text.replace(/\{(\w+)\}/g, (placeholder, name: string) => cell[name] ?? placeholder);

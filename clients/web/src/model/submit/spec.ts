@@ -13,7 +13,7 @@ const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
   hold: false,
 };
 
-/** What a user would write to get `job` again: without what Berth fills in by itself. */
+/** Specification that makes `job` again, without what Berth fills in by itself. */
 export function specOf(job: Job): JobSpec {
   const spec: JobSpec = { name: job.name, gpus: job.gpus, workdir: job.workdir };
   if (job.script != null) spec.script = job.script;

@@ -60,7 +60,7 @@ export function CompareCharts({ metric, runs, curves }: Props) {
         <>
           <Smoothing weight={weight} onWeight={setWeight} />
           <Toggle on={byTime} onClick={() => setByTime(!byTime)}>
-            by seconds
+            by time
           </Toggle>
           <Toggle on={logScale} onClick={() => setLogScale(!logScale)}>
             log scale
@@ -69,7 +69,7 @@ export function CompareCharts({ metric, runs, curves }: Props) {
       }
     >
       {series.length === 0 ? (
-        <EmptyState title={`No run has measured ${metric} yet`} />
+        <EmptyState title={`No run has reported ${metric} yet`} />
       ) : (
         <Chart
           title={metric}

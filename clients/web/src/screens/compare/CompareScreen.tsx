@@ -20,7 +20,7 @@ import { CompareTable } from "./CompareTable";
 import { Scatter } from "./Scatter";
 import { usePickedRuns } from "./usePickedRuns";
 
-/** Runs of one ablation, or jobs ticked in the list, side by side. */
+/** Comparison of the runs of an ablation, or of jobs selected in the list. */
 export function CompareScreen() {
   const { ablation, jobs, metric } = useSearch({ from: "/compare" });
   const navigate = useNavigate({ from: "/compare" });
@@ -54,7 +54,7 @@ export function CompareScreen() {
       ) : !runs ? (
         <Skeleton rows={4} height={60} />
       ) : runs.length === 0 ? (
-        <EmptyState title="No job carries this label" />
+        <EmptyState title="No jobs have this label" />
       ) : (
         <>
           {group.data?.caps && <Caps caps={group.data.caps} />}
@@ -96,26 +96,26 @@ export function CompareScreen() {
   );
 }
 
-/** What the runs may have together, and what of it they had. */
+/** Limits of the ablation, and its use of them. */
 function Caps({ caps }: { caps: AblationCaps }) {
   const rule = caps.early_stop;
   const parts = [
     caps.max_running == null
-      ? "no cap on runs at once"
+      ? "no limit on concurrent runs"
       : `at most ${plural(caps.max_running, "run")} at once`,
     caps.max_gpu_hours == null
       ? `${caps.used_gpu_hours.toFixed(1)} GPU-hours used`
       : `${caps.used_gpu_hours.toFixed(1)} of ${caps.max_gpu_hours} GPU-hours used`,
-    ...(rule ? [`runs are stopped early by the rule ${rule.rule} on ${rule.metric}`] : []),
+    ...(rule ? [`early stopping by rule ${rule.rule} on ${rule.metric}`] : []),
   ];
   return (
     <p className="mb-3 text-sm text-muted">
-      Made by {caps.user} <Ago time={caps.created_at} />: {parts.join(", ")}.
+      Created by {caps.user} <Ago time={caps.created_at} />: {parts.join(", ")}.
     </p>
   );
 }
 
-/** Brings every failed run back into the queue, after asking. `made`: as an ablation of this name. */
+/** Button that queues every failed run again, after confirmation. `made`: as an ablation of this name. */
 function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: string | undefined }) {
   const client = useQueryClient();
   const [asked, setAsked] = useState(false);
@@ -141,7 +141,7 @@ function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: strin
       {asked && (
         <ConfirmDialog
           title={`Retry ${plural(failed.length, "failed run")}?`}
-          consequence={`A new attempt is queued for ${failed.map((job) => `${job.id} ${job.name}`).join(", ")}; what they wrote stays.`}
+          consequence={`A new attempt is queued for ${failed.map((job) => `${job.id} ${job.name}`).join(", ")}. Their logs and files are kept.`}
           action={`Retry ${plural(failed.length, "run")}`}
           busy={retry.isPending}
           error={retry.isError && <ErrorMessage error={retry.error} />}
@@ -174,18 +174,18 @@ function AblationPicker() {
   const ablations = useAblations();
   return (
     <>
-      <PageHeader title="Compare" note="pick an ablation, or tick jobs in the list and press Compare" />
+      <PageHeader title="Compare" note="choose an ablation, or select jobs in the list and press Compare" />
       {ablations.isError && !ablations.data ? (
         <ErrorMessage error={ablations.error} retry={() => void ablations.refetch()} />
       ) : !ablations.data ? (
         <Skeleton rows={4} />
       ) : ablations.data.ablations.length === 0 ? (
-        <EmptyState title="No ablation yet">
+        <EmptyState title="No ablations yet">
           Jobs that share the label <code>ablation</code> appear here.{" "}
           <Link to="/submit" className="text-accent underline">
-            Submit a sweep
+            Submit an ablation
           </Link>
-          , or tick jobs in{" "}
+          , or select jobs in{" "}
           <Link to="/jobs" className="text-accent underline">
             the list
           </Link>

@@ -19,12 +19,12 @@ interface Props {
   onHide: (id: number) => void;
 }
 
-/** The value that counts: the best one where the name tells the direction, else the last. */
+/** Value shown in the table: the best where the metric's name gives a direction, else the last. */
 function valueOf(run: AblationRun, name: string): number | null {
   return (lessIsBetter(name) === undefined ? run.last[name] : run.best[name]) ?? run.last[name] ?? null;
 }
 
-/** What differs between the runs and what they reached, the best value of each metric marked. */
+/** Table of the runs: differing parameters and metrics, with the best values marked. */
 export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
   const [all, setAll] = useState(false);
   const columns = parameters(runs, all);
@@ -59,7 +59,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
   return (
     <Section
       title="Runs"
-      note="the best value reached; settings: the last"
+      note="metrics: best value; settings: last value"
       actions={
         <>
           <Toggle on={all} onClick={() => setAll(!all)}>
@@ -77,11 +77,11 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
     >
       <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Runs as a table">
         <table className="w-full text-sm">
-          <caption className="sr-only">Runs with what differs and what they reached</caption>
+          <caption className="sr-only">Runs with differing parameters and metrics</caption>
           <thead className="text-left text-xs text-muted">
             <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium [&>th]:whitespace-nowrap">
               <th>
-                <span className="sr-only">Drawn</span>
+                <span className="sr-only">Shown</span>
               </th>
               <th>Run</th>
               <th>State</th>
@@ -98,16 +98,16 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                     className="text-right"
                     title={
                       less === undefined
-                        ? "The name does not tell which is better"
+                        ? "The name does not say which direction is better"
                         : less
-                          ? "Less is better"
-                          : "More is better"
+                          ? "Lower is better"
+                          : "Higher is better"
                     }
                   >
                     {m}{" "}
                     {less !== undefined && (
                       <Arrow
-                        aria-label={less ? "less is better" : "more is better"}
+                        aria-label={less ? "lower is better" : "higher is better"}
                         className="inline size-3"
                       />
                     )}
@@ -123,7 +123,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                   <input
                     type="checkbox"
                     className="size-4"
-                    aria-label={`Draw job ${run.job.id}`}
+                    aria-label={`Show job ${run.job.id}`}
                     checked={!hidden.has(run.job.id)}
                     onChange={() => onHide(run.job.id)}
                   />

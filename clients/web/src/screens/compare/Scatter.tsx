@@ -19,9 +19,9 @@ function short(text: string, width: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
 }
 
-/** A parameter against a metric: which way it pulls. */
+/** Scatter plot of a metric over a parameter. */
 export function Scatter({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
-  // Drawn in the pixels that are there: a scaled drawing has letters nobody can read on a phone.
+  // Drawn in the pixels that are there: a scaled drawing has letters too small to read on a phone.
   const [holder, W] = useWidth(640);
   const columns = parameters(runs, false).filter((c) => c.name !== "ablation");
   const [chosen, setChosen] = useState("");

@@ -1,4 +1,4 @@
-/** Jobs named in the address, with their metrics, in the shape of an ablation's runs. */
+/** Jobs listed in the address with their metrics, as runs of an ablation. */
 import { useQueries } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
 import type { Metrics } from "@/api/types";

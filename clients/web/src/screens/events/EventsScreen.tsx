@@ -18,7 +18,7 @@ const KINDS = [
   ["session.", "Sign-ins"],
 ] as const;
 
-/** Everything that happened, newest first: who did what to what, and why. */
+/** Events, newest first: time, actor, job and message. */
 export function EventsScreen() {
   const search = useSearch({ from: "/events" });
   const navigate = useNavigate({ from: "/events" });
@@ -85,7 +85,7 @@ export function EventsScreen() {
               })
             }
           >
-            <option value="">anybody</option>
+            <option value="">anyone</option>
             {actors.map((actor) => (
               <option key={actor}>{actor}</option>
             ))}
@@ -102,7 +102,7 @@ export function EventsScreen() {
       ) : !events.data ? (
         <Skeleton rows={10} />
       ) : shown.length === 0 ? (
-        <EmptyState title="Nothing of this kind happened" />
+        <EmptyState title="No matching events" />
       ) : (
         <>
           <EventList events={shown} links />

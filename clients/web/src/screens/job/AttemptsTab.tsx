@@ -7,13 +7,13 @@ import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
 import { ranges } from "@/model/gpus/topology";
 
-/** Each try: where, when, how it ended, and its log. */
+/** Table of the attempts: GPUs, start, outcome, and a link to the log. */
 export function AttemptsTab({ job }: { job: Job }) {
   const attempts = [...(job.attempts ?? [])].reverse();
   if (attempts.length === 0)
     return (
-      <EmptyState title="Not tried yet">
-        Every try is listed here with where it ran and how it ended.
+      <EmptyState title="No attempts yet.">
+        Each attempt is listed here with its GPUs and how it ended.
       </EmptyState>
     );
   return (
@@ -26,7 +26,7 @@ export function AttemptsTab({ job }: { job: Job }) {
             <th>GPUs</th>
             <th className="max-sm:hidden">Started</th>
             <th>Ran</th>
-            <th>End</th>
+            <th>Outcome</th>
             <th className="text-right">Exit</th>
             <th className="text-right max-sm:hidden">Peak host memory</th>
             <th>Log</th>

@@ -18,37 +18,37 @@ const MOST_LINES = 3_000;
 /** A file with more lines is closed at first. */
 const LONG = 400;
 
-/** The code that the job runs: which commit, what differed from it, and all of it to take away. */
+/** Code that the job runs: commit, diff against it, and downloads of both. */
 export function CodeTab({ job }: { job: Job }) {
   const me = useMe().data;
   const code = job.snapshot;
   if (!code)
     return (
-      <EmptyState title="Its code was not frozen">
-        It runs the files of its folder as they are when it starts. Submitted with <code>snapshot</code>, the
-        git work tree is kept as it was at submit.
+      <EmptyState title="The code was not frozen">
+        The job runs the files in its folder as they are when it starts. Submit with <code>snapshot</code> to
+        keep the git work tree as it is then.
       </EmptyState>
     );
   const mine = !me || me.admin || me.user === job.user;
   return (
     <>
-      <Section title="Frozen when it was submitted">
+      <Section title="Frozen at submission">
         <Facts code={code} />
         {mine ? (
           <div className="mt-3 flex flex-wrap gap-2">
             <a href={snapshotUrl(job.id, "archive")} download className={buttonLook()}>
               <Download aria-hidden className="size-4" />
-              All of it, {bytes(code.bytes ?? 0)} (tar)
+              Download all, {bytes(code.bytes ?? 0)} (tar)
             </a>
             {(code.diff_bytes ?? 0) > 0 && (
               <a href={snapshotUrl(job.id, "diff")} download className={buttonLook()}>
                 <Download aria-hidden className="size-4" />
-                The difference, {bytes(code.diff_bytes)}
+                Download the diff, {bytes(code.diff_bytes)}
               </a>
             )}
           </div>
         ) : (
-          <p className="mt-3 text-sm text-muted">Only {job.user} and admins may read the code itself.</p>
+          <p className="mt-3 text-sm text-muted">Only {job.user} and admins can read the code.</p>
         )}
       </Section>
       {mine && <Difference job={job} code={code} />}
@@ -76,9 +76,9 @@ function Facts({ code }: { code: CodeSnapshot }) {
       </dd>
       <dt className="text-muted">Branch</dt>
       <dd>{code.branch ?? "none checked out"}</dd>
-      <dt className="text-muted">Differs by</dt>
-      <dd>{differs.join(", ") || "nothing: it is the commit"}</dd>
-      <dt className="text-muted">Taken from</dt>
+      <dt className="text-muted">Changes</dt>
+      <dd>{differs.join(", ") || "none"}</dd>
+      <dt className="text-muted">Source</dt>
       <dd className="wrap-anywhere">
         <code>{code.root}</code>
         {code.subdir && (
@@ -96,7 +96,7 @@ function Facts({ code }: { code: CodeSnapshot }) {
           <dt className="text-muted">Not frozen</dt>
           <dd className="wrap-anywhere">
             <code>{code.linked?.join(", ")}</code>
-            <span className="text-muted"> (ignored by git, so they are links to where they are)</span>
+            <span className="text-muted"> (ignored by git: links to the originals)</span>
           </dd>
         </>
       )}
@@ -115,20 +115,20 @@ function Difference({ job, code }: { job: Job; code: CodeSnapshot }) {
   if (size === 0) return null;
   if (size > MOST_BYTES)
     return (
-      <Section title="Difference to the commit">
-        <p className="text-sm text-muted">It is {bytes(size)} long: too much to be shown here.</p>
+      <Section title="Diff against the commit">
+        <p className="text-sm text-muted">The diff has {bytes(size)}, which is too large to show here.</p>
       </Section>
     );
   if (diff.isError)
     return (
-      <Section title="Difference to the commit">
+      <Section title="Diff against the commit">
         <ErrorMessage error={diff.error} retry={() => void diff.refetch()} />
       </Section>
     );
   if (!diff.data) return <Skeleton rows={4} />;
   const files = filesOf(diff.data);
   return (
-    <Section title="Difference to the commit" note={plural(files.length, "file")}>
+    <Section title="Diff against the commit" note={plural(files.length, "file")}>
       <div className="flex flex-col gap-2">
         {files.map((file) => (
           <FileChange key={file.path} file={file} />
@@ -156,7 +156,7 @@ function FileChange({ file }: { file: FileDiff }) {
       {shown.length > 0 && (
         <pre
           tabIndex={0}
-          aria-label={`Difference of ${file.path}`}
+          aria-label={`Diff of ${file.path}`}
           className="overflow-x-auto border-t border-line py-1 text-xs leading-5"
         >
           <code className="block w-max min-w-full">
@@ -182,7 +182,7 @@ function FileChange({ file }: { file: FileDiff }) {
       )}
       {file.lines.length > shown.length && (
         <p className="border-t border-line px-3 py-1 text-xs text-muted">
-          {count(file.lines.length - shown.length)} more lines; the download has them.
+          {count(file.lines.length - shown.length)} more lines; download the diff to see them.
         </p>
       )}
     </details>

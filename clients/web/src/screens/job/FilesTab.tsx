@@ -6,7 +6,7 @@ import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { Ago } from "@/components/Time";
 import { bytes } from "@/format/units";
 
-/** What lies in the attempt's run directory. */
+/** Files in the attempt's run directory. */
 export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const files = useQuery({
     queryKey: ["job", job.id, "files", attempt?.number],
@@ -14,7 +14,7 @@ export function FilesTab({ job, attempt }: { job: Job; attempt: Attempt | undefi
     enabled: attempt !== undefined,
   });
   if (!attempt)
-    return <EmptyState title="No files yet">The run directory is made when the job starts.</EmptyState>;
+    return <EmptyState title="No files yet">The run directory is created when the job starts.</EmptyState>;
   return (
     <div className="flex flex-col gap-3">
       <CodeBlock label="Run directory on the box" text={attempt.run_dir} />

@@ -36,7 +36,7 @@ export function GpuHistoryCharts({
   return (
     <Section
       title="GPUs"
-      note="utilisation only says that a kernel ran in the sample: read it beside memory and power"
+      note="utilisation only shows that a kernel ran: read it together with memory and power"
     >
       {history.isError && !data ? (
         <ErrorMessage error={history.error} retry={() => void history.refetch()} />
@@ -46,8 +46,8 @@ export function GpuHistoryCharts({
         <EmptyState
           title={
             growing
-              ? "The history begins in a moment"
-              : "Too short to have a history: GPUs are looked at every 5 seconds"
+              ? "The history starts in a moment"
+              : "Too short for a history: GPUs are sampled every 5 seconds"
           }
         />
       ) : (

@@ -14,7 +14,7 @@ import type { Verb } from "@/model/jobs/job";
 
 const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
 
-/** What may be done with the job, each asked for with what follows from it. */
+/** Buttons for what the job's state allows, each confirmed with its consequence. */
 export function JobActions({ job }: { job: Job }) {
   const client = useQueryClient();
   const me = useMe().data;
@@ -24,10 +24,10 @@ export function JobActions({ job }: { job: Job }) {
   const mine = !me || me.admin || me.user === job.user;
   const act = useMutation({
     mutationFn: (verb: Verb) => api.act(job.id, verb),
-    onSuccess: (next, verb) => {
+    onSuccess: (next) => {
       client.setQueryData(["job", job.id], next);
       void client.invalidateQueries({ queryKey: ["jobs"] });
-      notify(`${NAMES[verb]}: job ${job.id} is ${next.state}.`);
+      notify(`Job ${job.id} is now ${next.state}.`);
       setAsked(null);
     },
   });
@@ -37,7 +37,7 @@ export function JobActions({ job }: { job: Job }) {
   };
   const verbs = mine ? verbsFor(job.state) : [];
   useActions(verbs.map((verb) => ({ label: `${NAMES[verb]} this job`, run: () => ask(verb) })));
-  if (!mine) return <span className="text-xs text-muted">only {job.user} and admins may change it</span>;
+  if (!mine) return <span className="text-xs text-muted">only {job.user} and admins can change it</span>;
   return (
     <>
       {PENDING_STATES.has(job.state) && (
@@ -82,7 +82,7 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
     onSuccess: (next) => {
       client.setQueryData(["job", job.id], next);
       void client.invalidateQueries({ queryKey: ["jobs"] });
-      notify(`Job ${job.id} is changed.`);
+      notify(`Job ${job.id} was changed.`);
       onClose();
     },
   });
@@ -117,12 +117,12 @@ function ChangeDialog({ job, onClose }: { job: Job; onClose: () => void }) {
           />
         </label>
         <label className="flex flex-col gap-1">
-          Time limit (like 12h, 1h30m; empty: none; a shorter one lets it start sooner)
+          Time limit (such as 12h or 1h30m; empty for none; a shorter limit can start sooner)
           <input className="field" value={limit} onChange={(event) => setLimit(event.target.value)} />
         </label>
         {change.isError && <ErrorMessage error={change.error} />}
         <div className="flex justify-end gap-2">
-          <Button onClick={onClose}>Keep as it is</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit" disabled={change.isPending}>
             Change job {job.id}
           </Button>

@@ -26,7 +26,7 @@ export function JobHeader({ job }: { job: Job }) {
         <StateBadge job={job} />
         <div className="ml-auto flex flex-wrap items-center gap-2">
           <Link to="/submit" search={{ like: job.id }} className={buttonLook("plain", true)}>
-            Submit another like it
+            Submit a copy
           </Link>
           <JobActions job={job} />
         </div>

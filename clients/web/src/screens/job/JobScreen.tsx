@@ -25,7 +25,7 @@ const TABS = [
   ["files", "Files"],
 ] as const;
 
-/** One job: where it is in its life, what it says, what it measures, why it is where it is. */
+/** One job: header with state and reason, and tabs for log, metrics, placement and the rest. */
 export function JobScreen() {
   const { jobId, tab } = useParams({ from: "/jobs/$jobId/$tab" });
   const search = useSearch({ from: "/jobs/$jobId/$tab" });
@@ -41,7 +41,7 @@ export function JobScreen() {
 
   if (query.error instanceof ApiError && query.error.status === 404) {
     return (
-      <EmptyState screen title={`There is no job ${jobId}`}>
+      <EmptyState screen title={`Job ${jobId} does not exist`}>
         <Link to="/jobs" className="text-accent underline">
           All jobs
         </Link>
@@ -58,7 +58,7 @@ export function JobScreen() {
     <>
       <JobHeader job={job} />
       <div className="scrolls-sideways mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
-        <nav ref={parts} aria-label="Parts of the job">
+        <nav ref={parts} aria-label="Job details">
           <ul className="flex">
             {TABS.filter(([name]) => name !== "code" || job.snapshot != null || tab === name).map(
               ([name, label]) => (

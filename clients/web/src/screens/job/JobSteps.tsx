@@ -5,12 +5,12 @@ import { absolute, wallClock } from "@/format/duration";
 import { useNow } from "@/components/Time";
 import { steps } from "@/model/jobs/job";
 
-/** The job's life as steps; the present one is marked. */
+/** Lifecycle of the job as steps, with the current one marked. */
 export function JobSteps({ job }: { job: Job }) {
   const now = useNow();
   const bad = job.state === "failed";
   return (
-    <ol aria-label="Life of the job" className="mt-3 flex overflow-x-auto">
+    <ol aria-label="Job lifecycle" className="mt-3 flex overflow-x-auto">
       {steps(job).map((step, i) => (
         <li
           key={i}

@@ -12,15 +12,14 @@ import { byWeight, columns, smooth, toCsv, unitOf } from "@/model/runs/curves";
 import { jobColor } from "@/model/jobs/job";
 import { GpuHistoryCharts } from "./GpuHistoryCharts";
 
-/** What the run measures about itself, and how its GPUs were used. */
+/** Metrics of the run as charts or as a table, and the history of its GPUs. */
 export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const growing = attempt !== undefined && attempt.state !== "ended";
   const metrics = useMetrics(job.id, { ...(attempt ? { attempt: attempt.number } : {}), growing });
   const [weight, setWeight] = useState(0);
   const [byTime, setByTime] = useState(false);
   const [table, setTable] = useState(false);
-  if (!attempt)
-    return <EmptyState title="Nothing measured yet">Curves begin when the job starts.</EmptyState>;
+  if (!attempt) return <EmptyState title="No metrics yet">Curves appear when the job starts.</EmptyState>;
   const data = metrics.data;
   const cols = data && columns(data);
   const names = byWeight(data?.names ?? []);
@@ -77,9 +76,9 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
         ) : !data || !cols ? (
           <Skeleton rows={1} height={220} />
         ) : allGone ? (
-          <EmptyState title={growing ? "Nothing measured yet" : "This run measured nothing"}>
+          <EmptyState title={growing ? "No metrics yet" : "This run reported no metrics"}>
             Curves come from <code>metrics.jsonl</code> in the run directory (<code>BERTH_RUN_DIR</code>), or
-            by themselves from any Hugging Face Trainer's log.
+            from the log of any Hugging Face Trainer.
           </EmptyState>
         ) : table ? (
           <DataTable rows={rows()} />
@@ -115,19 +114,14 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
   );
 }
 
-/** The charts' twin for those who read numbers. */
+/** The charts' points as a table. */
 function DataTable({ rows }: { rows: readonly (readonly (string | number | null)[])[] }) {
   const [head = [], ...body] = rows;
   const shown = body.slice(-500);
   return (
-    <div
-      className="panel max-h-[70dvh] overflow-auto"
-      tabIndex={0}
-      role="region"
-      aria-label="Measured values"
-    >
+    <div className="panel max-h-[70dvh] overflow-auto" tabIndex={0} role="region" aria-label="Metric values">
       <table className="w-full text-sm tabular">
-        <caption className="sr-only">Measured values, the last {shown.length} rows</caption>
+        <caption className="sr-only">Metric values, the last {shown.length} rows</caption>
         <thead className="sticky top-0 bg-panel text-right text-xs text-muted">
           <tr>
             {head.map((name) => (

@@ -7,11 +7,11 @@ import { jobColor } from "@/model/jobs/job";
 import { islands, named } from "@/model/gpus/topology";
 import { lookOf } from "@/screens/overview/holders";
 
-/** Where on the box the attempt runs or ran, how those GPUs are joined, and what keeps it there. */
+/** Placement of the attempt: its GPUs on the box, the links between them, and its fence. */
 export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const box = useBox().data;
   if (!attempt)
-    return <EmptyState title="Not placed yet">Its GPUs are shown here once it has started.</EmptyState>;
+    return <EmptyState title="Not placed yet">Its GPUs are shown here when it has started.</EmptyState>;
   if (!box) return <Skeleton rows={3} />;
   const own = new Set(attempt.gpu_uuids);
   const color = jobColor(job.id);
@@ -28,7 +28,7 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
             <p>{attempt.placement.sentence}</p>
             {attempt.placement.free_indices.length > attempt.gpu_indices.length && (
               <p className="mt-0.5 text-xs text-muted">
-                When it started it could choose from {named(attempt.placement.free_indices)}.
+                Free when it started: {named(attempt.placement.free_indices)}.
               </p>
             )}
           </div>
@@ -52,7 +52,7 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
                     <span className="font-semibold tabular">{gpu.index}</span>
                     <span className="text-2xs">
                       {own.has(gpu.uuid)
-                        ? "its own"
+                        ? "this job"
                         : gpu.holder.kind === "job"
                           ? `job ${gpu.holder.job_id}`
                           : lookOf(gpu).word}
@@ -102,7 +102,7 @@ function Links({
   return (
     <Section
       title="Links between its GPUs"
-      note="NV18: 18 NVLinks; PIX, PXB, PHB, NODE, SYS: ever further over PCIe"
+      note="NV18: 18 NVLinks; PIX, PXB, PHB, NODE, SYS: increasingly far over PCIe"
     >
       <div
         className="panel inline-block max-w-full relative overflow-x-auto"
@@ -111,7 +111,7 @@ function Links({
         aria-label="Link matrix"
       >
         <table className="text-sm tabular">
-          <caption className="sr-only">How each pair of its GPUs is joined</caption>
+          <caption className="sr-only">Link between each pair of its GPUs</caption>
           <thead>
             <tr>
               <th className="px-3 py-1.5">

@@ -4,20 +4,20 @@ import { Section } from "@/components/Layout";
 import { commandLine } from "@/model/jobs/job";
 import { specOf, toCommand, toYaml } from "@/model/submit/spec";
 
-/** What was asked for, how it was really started, and how to ask for it again. */
+/** Specification as submitted, command as started, and how to submit it again. */
 export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefined }) {
   const spec = specOf(job);
   const launch = attempt?.launch;
   return (
     <div className="grid gap-x-6 xl:grid-cols-2">
       <div className="min-w-0">
-        <Section title="Asked for">
+        <Section title="As submitted">
           <CodeBlock
             label={job.script == null ? "Command" : "Script"}
             text={job.script ?? commandLine(job)}
           />
         </Section>
-        <Section title="Started as" note={launch ? `launcher: ${launch.launcher}` : ""}>
+        <Section title="As started" note={launch ? `launcher: ${launch.launcher}` : ""}>
           {launch ? (
             <>
               <CodeBlock label="Command as started" text={launch.after} />
@@ -25,20 +25,20 @@ export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefin
             </>
           ) : (
             <p className="text-sm text-muted">
-              Not started yet. What will be changed to make it safe is shown on the submit page's dry run.
+              Not started yet. The dry run on the submit page shows what will be changed.
             </p>
           )}
         </Section>
       </div>
       <div className="min-w-0">
-        <Section title="To run it again">
+        <Section title="Run it again">
           <div className="flex flex-col gap-3">
             <CodeBlock label="Command line" text={toCommand(spec)} />
             <CodeBlock label="job.yaml" text={toYaml(spec)} wrap={false} />
           </div>
           {Object.values(job.env ?? {}).includes("********") && (
             <p className="mt-2 text-xs text-muted">
-              Values of secret-looking variables are shown as stars; fill them in again.
+              Values that look like secrets are masked; enter them again.
             </p>
           )}
         </Section>
@@ -52,9 +52,9 @@ export function SpecTab({ job, attempt }: { job: Job; attempt: Attempt | undefin
   );
 }
 
-/** What differs between the command as typed and as started, and why. */
+/** List of changes between the command as typed and as started, with reasons. */
 export function Changes({ changes }: { changes: readonly { what: string; became: string; why: string }[] }) {
-  if (changes.length === 0) return <p className="mt-2 text-sm text-muted">Nothing had to be changed.</p>;
+  if (changes.length === 0) return <p className="mt-2 text-sm text-muted">No changes were needed.</p>;
   return (
     <ul className="mt-2 flex flex-col gap-2 text-sm">
       {changes.map((change) => (

@@ -13,8 +13,14 @@ import type { Verb } from "@/model/jobs/job";
 
 const VERBS: readonly Verb[] = ["cancel", "hold", "release", "retry"];
 const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
+const DONE: Record<Verb, string> = {
+  cancel: "Cancelled",
+  hold: "Held",
+  release: "Released",
+  retry: "Queued again:",
+};
 
-/** What may be done with the picked jobs together. Jobs whose state forbids it are left alone. */
+/** Toolbar of actions on the selected jobs. Jobs whose state forbids an action are skipped. */
 export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: () => void }) {
   const client = useQueryClient();
   const [asked, setAsked] = useState<Verb | null>(null);
@@ -25,12 +31,12 @@ export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
       const failed = results.filter((r) => r.status === "rejected");
       if (failed[0])
         throw new Error(
-          `${plural(failed.length, "job")} of ${results.length} refused: ${String((failed[0].reason as Error).message)}`,
+          `${failed.length} of ${plural(results.length, "job")} refused: ${String((failed[0].reason as Error).message)}`,
         );
       return results.length;
     },
     onSuccess: (done, verb) => {
-      notify(`${NAMES[verb]}: ${plural(done, "job")}.`);
+      notify(`${DONE[verb]} ${plural(done, "job")}.`);
       setAsked(null);
       onDone();
     },
@@ -41,10 +47,10 @@ export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
   return (
     <div
       role="toolbar"
-      aria-label="Picked jobs"
+      aria-label="Selected jobs"
       className="panel sticky top-12 z-20 mb-2 flex flex-wrap items-center gap-2 px-3 py-2"
     >
-      <span className="text-sm">{plural(jobs.length, "job")} picked</span>
+      <span className="text-sm">{plural(jobs.length, "job")} selected</span>
       {VERBS.map((verb) => (
         <Button
           key={verb}
@@ -83,7 +89,7 @@ export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
               {targets.length > 8 && ` and ${targets.length - 8} more`}.
               {asked === "cancel" &&
                 running > 0 &&
-                ` ${plural(running, "job runs", "jobs run")} now: work since the last checkpoint is lost.`}
+                ` ${plural(running, "job is", "jobs are")} running: work since the last checkpoint is lost.`}
             </>
           }
           action={`${NAMES[asked]} ${plural(targets.length, "job")}`}

@@ -9,7 +9,7 @@ interface Props {
   go: (change: { user?: string | undefined; label?: string | undefined; q?: string | undefined }) => void;
 }
 
-/** The filters in force, each with its way out, and a field to add one: "user:ada", "key=value", or a word. */
+/** Active filters, each with a button to remove it, and a field to add one: "user:ada", "key=value", or a word. */
 export function FilterChips({ search, me, go }: Props) {
   const [text, setText] = useState("");
   const chips = [

@@ -62,14 +62,14 @@ export function JobsScreen() {
       ) : pages.isPending ? (
         <Skeleton rows={10} />
       ) : jobs.length === 0 ? (
-        <EmptyState title={filtered ? "No job fits these filters" : "No job was ever submitted"}>
+        <EmptyState title={filtered ? "No jobs match these filters" : "No jobs yet"}>
           {filtered ? (
             <Button small onClick={() => void navigate({ search: {} })}>
               Clear the filters
             </Button>
           ) : (
             <>
-              Press <kbd>c</kbd>, or on the box: <code>berth submit --gpus 1 -- python train.py</code>
+              Press <kbd>c</kbd>, or run on the box: <code>berth submit --gpus 1 -- python train.py</code>
             </>
           )}
         </EmptyState>

@@ -17,7 +17,7 @@ interface Props {
   onLabel: (label: string) => void;
 }
 
-/** Jobs as rows; j and k move, Enter opens, x picks. */
+/** Jobs as rows; j and k move, Enter opens, x selects. */
 export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
   const navigate = useNavigate();
   const [at, setAt] = useState(-1);
@@ -36,7 +36,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
       keys: "Enter",
       run: () => current && void navigate({ to: "/jobs/$jobId", params: { jobId: String(current.id) } }),
     },
-    { label: "Pick the job", keys: "x", run: () => current && toggle(current.id) },
+    { label: "Select the job", keys: "x", run: () => current && toggle(current.id) },
   ]);
   useEffect(() => {
     if (at >= 0) rows.current?.rows[at]?.scrollIntoView({ block: "nearest" });
@@ -52,7 +52,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
               <input
                 type="checkbox"
                 className="size-4"
-                aria-label="Pick all shown jobs"
+                aria-label="Select all listed jobs"
                 checked={all}
                 onChange={() => onPick(all ? new Set() : new Set(jobs.map((j) => j.id)))}
               />
@@ -80,7 +80,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                 <input
                   type="checkbox"
                   className="size-4"
-                  aria-label={`Pick job ${job.id}`}
+                  aria-label={`Select job ${job.id}`}
                   checked={picked.has(job.id)}
                   onChange={() => toggle(job.id)}
                 />

@@ -35,7 +35,7 @@ export function readJobsSearch(search: Record<string, unknown>): JobsSearch {
   return found;
 }
 
-/** What to ask of the server. */
+/** Query parameters for the server. */
 export function toFilter(search: JobsSearch): JobFilter {
   const filter: JobFilter = {};
   if (search.state) filter.state = search.state.split(",").flatMap<string>((s) => [...(NAMED[s] ?? [s])]);

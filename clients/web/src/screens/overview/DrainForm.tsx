@@ -12,7 +12,7 @@ import { localTime, momentOf } from "@/model/gpus/reservations";
 
 type Verb = "drain" | "undrain";
 
-/** Let no new job onto a GPU, say why and until when; change that; let jobs on again. */
+/** Form to drain a GPU with reason and end, to change both, and to undrain it. */
 export function DrainForm({ gpu }: { gpu: Gpu }) {
   const client = useQueryClient();
   const { draining = false } = gpu;
@@ -25,7 +25,7 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
         : api.drain(gpu.uuid, reason.trim() || null, momentOf(until) ?? null),
     onSuccess: (_, verb) => {
       notify(
-        verb === "undrain" ? `GPU ${gpu.index} takes jobs again.` : `GPU ${gpu.index} takes no new job.`,
+        verb === "undrain" ? `GPU ${gpu.index} accepts jobs again.` : `GPU ${gpu.index} accepts no new jobs.`,
       );
       void client.invalidateQueries({ queryKey: ["box"] });
     },
@@ -42,8 +42,8 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
     >
       <p className="mb-2 text-sm">
         {draining
-          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new job starts on it`
-          : "Drain: no new job may start on it. A job that runs on it now goes on to its end"}
+          ? `Draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}. No new jobs start on it`
+          : "Drain this GPU: no new jobs start on it, and a running job finishes"}
         {draining && gpu.drain_until && (
           <>
             ; ends <Ago time={gpu.drain_until} />
@@ -52,7 +52,7 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
         .
       </p>
       <div className="grid gap-3 sm:grid-cols-2">
-        <Field label="Reason for draining" note="shown to everybody" error={wrong.reason}>
+        <Field label="Reason for draining" note="shown to everyone" error={wrong.reason}>
           {(input) => (
             <input
               {...input}
@@ -64,7 +64,7 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
             />
           )}
         </Field>
-        <Field label="Until" note="empty: until somebody lets jobs on again" error={wrong.until}>
+        <Field label="Until" note="empty: until you stop draining" error={wrong.until}>
           {(input) => (
             <input
               {...input}
@@ -78,11 +78,11 @@ export function DrainForm({ gpu }: { gpu: Gpu }) {
       </div>
       <div className="mt-3 flex flex-wrap gap-2">
         <Button type="submit" disabled={change.isPending}>
-          {draining ? "Change reason and end" : "Drain"}
+          {draining ? "Update" : "Drain"}
         </Button>
         {draining && (
           <Button disabled={change.isPending} onClick={() => change.mutate("undrain")}>
-            Let jobs on again
+            Stop draining
           </Button>
         )}
       </div>

@@ -16,7 +16,7 @@ interface Props {
   onLight: (jobId: number | null) => void;
 }
 
-/** One GPU: who is on it, until when, and how hard it works. Opens its details. */
+/** Card of one GPU: holder, time left, memory and utilisation. Opens its details. */
 export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
   const look = lookOf(gpu);
   const Icon = look.icon;
@@ -26,7 +26,7 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
   const holders = jobsOn(gpu);
   const memoryText = [
     `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB`,
-    ...(memory.others > 0 && job ? [`of which ${bytes(memory.others)} are others'`] : []),
+    ...(memory.others > 0 && job ? [`${bytes(memory.others)} of it used by others`] : []),
     ...(gpu.memory_leased_bytes == null ? [] : [`${bytes(gpu.memory_leased_bytes)} leased in shares`]),
   ].join(", ");
   const jobId = job?.job_id ?? null;

@@ -9,7 +9,7 @@ import { bytes, celsius, gib, percent, watts } from "@/format/units";
 import { DrainForm } from "./DrainForm";
 import { Reserved } from "./HolderLines";
 
-/** Everything about one GPU, and the switches that keep jobs off it. */
+/** Details of one GPU, with drain and reservation for admins. */
 export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
   const me = useMe().data;
   const facts: [string, string][] = [
@@ -24,7 +24,7 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
       "Power",
       gpu.power_limit_w == null ? watts(gpu.power_w) : `${watts(gpu.power_w)} of ${watts(gpu.power_limit_w)}`,
     ],
-    ["MIG", gpu.mig ? "on: nothing is placed here" : "off"],
+    ["MIG", gpu.mig ? "on: no jobs are placed here" : "off"],
   ];
   return (
     <Dialog title={`GPU ${gpu.index}`} onClose={onClose} wide>
@@ -57,14 +57,14 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
       <Processes gpu={gpu} />
       {me && !me.admin ? (
         <p className="border-t border-line pt-3 text-sm text-muted">
-          Draining or reserving a GPU is for admins of the box: root, or the user the server runs as.
+          Only admins (root and the user the server runs as) can drain or reserve a GPU.
         </p>
       ) : (
         <>
           <DrainForm key={`${gpu.draining}`} gpu={gpu} />
           <p className="mt-3 border-t border-line pt-3">
             <Link to="/" search={{ gpu: gpu.index, reserve: true }} className={buttonLook()}>
-              Reserve it for somebody
+              Reserve this GPU
             </Link>
           </p>
         </>
@@ -75,8 +75,7 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
 
 function Processes({ gpu }: { gpu: Gpu }) {
   const processes = gpu.processes ?? [];
-  if (processes.length === 0)
-    return <p className="mb-4 text-sm text-muted">The driver shows no process on it.</p>;
+  if (processes.length === 0) return <p className="mb-4 text-sm text-muted">No processes on this GPU.</p>;
   return (
     <div className="mb-4 relative overflow-x-auto" tabIndex={0} role="region" aria-label="Processes">
       <table className="w-full text-sm">
@@ -102,7 +101,7 @@ function Processes({ gpu }: { gpu: Gpu }) {
                 <Ago time={p.started_at} />
               </td>
               <td className="max-w-80 truncate" title={p.command ?? ""}>
-                <code className="text-xs">{p.command ?? "may not be read"}</code>
+                <code className="text-xs">{p.command ?? "not readable"}</code>
               </td>
             </tr>
           ))}

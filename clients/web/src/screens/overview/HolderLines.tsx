@@ -7,7 +7,7 @@ import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
 import { jobsOn, otherProcesses } from "@/model/gpus/topology";
 
-/** Who is on a GPU and until when; for whom it is set aside; who is there besides. */
+/** Holder of a GPU and its time left, reservation, and processes outside any lease. */
 export function HolderLines({ gpu }: { gpu: Gpu }) {
   const { holder } = gpu;
   if (holder.kind === "job") {
@@ -43,7 +43,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
       <span className="line-clamp-2 text-xs text-muted">
         {gpu.draining ? (
           <>
-            {gpu.drain_reason ?? "no new job may start here"}
+            {gpu.drain_reason ?? "no new jobs start here"}
             {gpu.drain_until && (
               <>
                 , ends <Ago time={gpu.drain_until} />
@@ -68,7 +68,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
 
 const SHOWN = 3;
 
-/** The jobs that share a card, each with what it uses of its part. */
+/** Jobs that share a GPU, each with its use of its share. */
 function Shares({ gpu }: { gpu: Gpu }) {
   const jobs = jobsOn(gpu);
   const rest = gpu.memory_total_bytes - (gpu.memory_leased_bytes ?? 0);
@@ -95,7 +95,7 @@ function Shares({ gpu }: { gpu: Gpu }) {
   );
 }
 
-/** For whom a card is set aside, and when. */
+/** Users of a reservation, and its start or end. */
 export function Reserved({ reservation }: { reservation: Reservation }) {
   return (
     <>

@@ -7,10 +7,10 @@ import { plural } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
 import { withoutForecast } from "@/model/sentence";
 
-/** The next five of the queue with when and why. */
+/** First five jobs of the queue, with expected start and reason. */
 export function NextUp({ jobs }: { jobs: readonly Job[] }) {
   const next = byPosition(jobs).slice(0, 5);
-  if (next.length === 0) return <EmptyState title="Nobody waits" />;
+  if (next.length === 0) return <EmptyState title="No jobs are waiting" />;
   return (
     <ol className="panel divide-y divide-line">
       {next.map((job) => (
@@ -18,7 +18,7 @@ export function NextUp({ jobs }: { jobs: readonly Job[] }) {
           <div className="flex flex-wrap items-baseline gap-x-3 max-sm:relative max-sm:pl-8">
             <span
               className="w-5 text-right max-sm:absolute max-sm:left-0 font-semibold tabular"
-              title="Place in the queue"
+              title="Position in the queue"
             >
               {job.position ?? "–"}
             </span>

@@ -22,10 +22,10 @@ import { useGpuHistory } from "./useGpuHistory";
 
 const ReserveDialog = lazy(() => import("./ReserveDialog").then((m) => ({ default: m.ReserveDialog })));
 
-/** The look of what may have changed since. */
+/** Style of content that may be out of date. */
 const OLD = "opacity-60 grayscale";
 
-/** When the next GPUs come free, beside a sentence that tells only of those that are. */
+/** Time at which the next GPUs come free, beside a sentence that counts those that are. */
 function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
   const now = useNow();
   const next = nextFree(gpus);
@@ -41,7 +41,7 @@ function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
   );
 }
 
-/** Which GPUs are free, who holds the rest and until when, when does mine start. */
+/** Overview: map of the GPUs, reservations, running jobs and the next to start. */
 export function OverviewScreen() {
   const box = useBox();
   const running = useRunning();
@@ -66,7 +66,7 @@ export function OverviewScreen() {
           box.data && (
             <span className="flex flex-wrap gap-x-4">
               <NextFree gpus={gpus} />
-              {box.data.fence && (
+              {box.data.fence && box.data.source !== "simulated" && (
                 <span title={fenceSentence(box.data)}>
                   fence: <span className="text-ink">{box.data.fence}</span>
                 </span>
@@ -79,9 +79,9 @@ export function OverviewScreen() {
         <Skeleton rows={2} height={190} />
       ) : gpus.length === 0 ? (
         <div className="mb-5">
-          <EmptyState title="No GPU has been seen yet">
-            The worker reports the GPUs once it runs; on the box, <code>berth status</code> says what it waits
-            for.
+          <EmptyState title="No GPUs reported yet">
+            The worker reports the GPUs when it runs. Run <code>berth status</code> on the box to see what it
+            waits for.
           </EmptyState>
         </div>
       ) : (

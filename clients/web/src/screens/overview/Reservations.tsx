@@ -16,7 +16,7 @@ import { useActions } from "@/keys/useActions";
 import { reservationsOf, whose } from "@/model/gpus/reservations";
 import { named } from "@/model/gpus/topology";
 
-/** Which cards are set aside for whom, and the way to set some aside. */
+/** List of reservations; admins add and remove them here. */
 export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
   const me = useMe().data;
   const admin = me?.admin === true;
@@ -27,7 +27,7 @@ export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
     admin
       ? [
           {
-            label: "Reserve GPUs for somebody",
+            label: "Reserve GPUs",
             run: () => void navigate({ search: { reserve: true }, resetScroll: false }),
           },
         ]
@@ -37,7 +37,7 @@ export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
   return (
     <Section
       title="Reservations"
-      note={all.length === 0 ? "no card is set aside" : ""}
+      note={all.length === 0 ? "no GPUs are reserved" : ""}
       actions={
         admin && (
           <Link to="/" search={{ reserve: true }} resetScroll={false} className={buttonLook("plain", true)}>
@@ -56,27 +56,28 @@ export function Reservations({ gpus }: { gpus: readonly Gpu[] }) {
               </span>
               <Window reservation={one} />
               {one.reason && <span className="min-w-0 wrap-anywhere text-muted">{one.reason}</span>}
-              <span className="text-xs text-muted">made by {one.made_by}</span>
+              <span className="text-xs text-muted">by {one.made_by}</span>
               {admin && (
                 <Button
                   small
                   className="ml-auto"
-                  aria-label={`Take back the reservation of ${named(one.gpu_indices)} for ${whose(one)}`}
+                  aria-label={`Remove the reservation of ${named(one.gpu_indices)} for ${whose(one)}`}
                   onClick={() => setLeaving(one)}
                 >
-                  Take back
+                  {" "}
+                  Remove{" "}
                 </Button>
               )}
             </li>
           ))}
         </ul>
       )}
-      {leaving && <TakeBack reservation={leaving} onClose={() => setLeaving(null)} />}
+      {leaving && <RemoveDialog reservation={leaving} onClose={() => setLeaving(null)} />}
     </Section>
   );
 }
 
-/** From when to when, and how that stands to now. */
+/** Start and end of a reservation, and the time until the next of them. */
 function Window({ reservation }: { reservation: Reservation }) {
   const now = useNow();
   const [from, to] = [Date.parse(reservation.starts_at), Date.parse(reservation.ends_at)];
@@ -85,28 +86,28 @@ function Window({ reservation }: { reservation: Reservation }) {
     <span className="tabular" title={`${absolute(from)} to ${absolute(to)}`}>
       {wallClock(from, now)} to {wallClock(to, now)}{" "}
       <span className={reservation.active ? "text-violet" : "text-muted"}>
-        {reservation.active ? "now, ends in" : "begins in"} {duration((edge - now) / 1000)}
+        {reservation.active ? "active, ends in" : "starts in"} {duration((edge - now) / 1000)}
       </span>
     </span>
   );
 }
 
-function TakeBack({ reservation, onClose }: { reservation: Reservation; onClose: () => void }) {
+function RemoveDialog({ reservation, onClose }: { reservation: Reservation; onClose: () => void }) {
   const client = useQueryClient();
-  const cards = plural((reservation.gpu_indices ?? []).length, "GPU");
+  const gpus = plural((reservation.gpu_indices ?? []).length, "GPU");
   const remove = useMutation({
     mutationFn: () => api.unreserve(reservation.id),
     onSuccess: () => {
-      notify(`${cards} are no longer reserved for ${whose(reservation)}.`);
+      notify(`Removed the reservation of ${gpus} for ${whose(reservation)}.`);
       void client.invalidateQueries({ queryKey: ["box"] });
       onClose();
     },
   });
   return (
     <ConfirmDialog
-      title={`Take back the reservation of ${named(reservation.gpu_indices)}?`}
-      consequence={`${cards} are everybody's again at once; jobs of ${whose(reservation)} that run there go on.`}
-      action="Take back"
+      title={`Remove the reservation of ${named(reservation.gpu_indices)}?`}
+      consequence={`Everyone can use ${gpus} again at once. Running jobs of ${whose(reservation)} continue.`}
+      action="Remove"
       danger
       busy={remove.isPending}
       error={remove.isError && <ErrorMessage error={remove.error} />}

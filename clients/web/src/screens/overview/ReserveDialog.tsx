@@ -13,19 +13,21 @@ import { localTime, momentOf, names, whose } from "@/model/gpus/reservations";
 
 const FIELDS = ["gpus", "users", "groups", "starts_at", "ends_at", "reason"] as const;
 
-/** Set cards aside for somebody, from a time to a time. What the server refuses stands at its field. */
+/** Form to reserve GPUs. What the server refuses is shown at its field. */
 export function ReserveDialog({
   gpus,
   picked,
   onClose,
 }: {
   gpus: readonly Gpu[];
-  /** The index of a card to begin with. */
+  /** Index of the GPU that is selected at first. */
   picked?: number | undefined;
   onClose: () => void;
 }) {
   const client = useQueryClient();
-  const [cards, setCards] = useState<ReadonlySet<number>>(new Set(picked === undefined ? [] : [picked]));
+  const [selected, setSelected] = useState<ReadonlySet<number>>(
+    new Set(picked === undefined ? [] : [picked]),
+  );
   const [users, setUsers] = useState("");
   const [groups, setGroups] = useState("");
   const [from, setFrom] = useState("");
@@ -35,7 +37,7 @@ export function ReserveDialog({
     mutationFn: () => {
       const starts_at = momentOf(from);
       return api.reserve({
-        gpus: gpus.filter((gpu) => cards.has(gpu.index)).map((gpu) => gpu.uuid),
+        gpus: gpus.filter((gpu) => selected.has(gpu.index)).map((gpu) => gpu.uuid),
         users: names(users),
         groups: names(groups),
         ...(starts_at === undefined ? {} : { starts_at }),
@@ -44,7 +46,7 @@ export function ReserveDialog({
       });
     },
     onSuccess: (made) => {
-      notify(`${plural(made.gpu_indices.length, "GPU")} are reserved for ${whose(made)}.`);
+      notify(`Reserved ${plural(made.gpu_indices.length, "GPU")} for ${whose(made)}.`);
       void client.invalidateQueries({ queryKey: ["box"] });
       onClose();
     },
@@ -52,9 +54,9 @@ export function ReserveDialog({
   const refusal = reserve.error instanceof ApiError ? reserve.error : undefined;
   const wrong = (name: (typeof FIELDS)[number]) => refusal?.of(name);
   const toggle = (index: number) => {
-    const next = new Set(cards);
+    const next = new Set(selected);
     if (!next.delete(index)) next.add(index);
-    setCards(next);
+    setSelected(next);
   };
   return (
     <Dialog title="Reserve GPUs" onClose={onClose}>
@@ -67,8 +69,8 @@ export function ReserveDialog({
         }}
       >
         <p className="text-sm text-muted">
-          Meanwhile only their jobs start on these cards. What runs there already goes on; before it begins,
-          others start there if their time limit ends in time.
+          During the reservation, only jobs of these users and groups start on the GPUs. Running jobs
+          continue. Until then, other jobs start there only if their time limit ends in time.
         </p>
         <fieldset>
           <legend className="mb-1 text-sm font-medium">GPUs</legend>
@@ -83,7 +85,7 @@ export function ReserveDialog({
                   data-focus={i === 0 || undefined}
                   className="size-4"
                   aria-label={`GPU ${gpu.index}`}
-                  checked={cards.has(gpu.index)}
+                  checked={selected.has(gpu.index)}
                   onChange={() => toggle(gpu.index)}
                 />
                 {gpu.index}
@@ -92,9 +94,11 @@ export function ReserveDialog({
             <Button
               small
               kind="quiet"
-              onClick={() => setCards(new Set(cards.size === gpus.length ? [] : gpus.map((g) => g.index)))}
+              onClick={() =>
+                setSelected(new Set(selected.size === gpus.length ? [] : gpus.map((g) => g.index)))
+              }
             >
-              {cards.size === gpus.length ? "None" : "All"}
+              {selected.size === gpus.length ? "None" : "All"}
             </Button>
           </div>
           {wrong("gpus") && <FieldError text={wrong("gpus") ?? ""} />}
@@ -112,7 +116,7 @@ export function ReserveDialog({
               />
             )}
           </Field>
-          <Field label="For groups" note="Unix groups of the box" error={wrong("groups")}>
+          <Field label="For groups" note="Unix groups on the box" error={wrong("groups")}>
             {(input) => (
               <input
                 {...input}
@@ -124,7 +128,7 @@ export function ReserveDialog({
               />
             )}
           </Field>
-          <Field label="From" note="empty: from now" error={wrong("starts_at")}>
+          <Field label="From" note="empty: now" error={wrong("starts_at")}>
             {(input) => (
               <input
                 {...input}
@@ -135,7 +139,7 @@ export function ReserveDialog({
               />
             )}
           </Field>
-          <Field label="To" note="your own time zone" error={wrong("ends_at")}>
+          <Field label="To" note="your time zone" error={wrong("ends_at")}>
             {(input) => (
               <input
                 {...input}
@@ -147,7 +151,7 @@ export function ReserveDialog({
             )}
           </Field>
         </div>
-        <Field label="Reason" note="shown to everybody whose jobs wait because of it" error={wrong("reason")}>
+        <Field label="Reason" note="shown to everyone whose jobs wait for it" error={wrong("reason")}>
           {(input) => (
             <input
               {...input}
@@ -161,9 +165,9 @@ export function ReserveDialog({
         </Field>
         {reserve.isError && !FIELDS.some(wrong) && <ErrorMessage error={reserve.error} />}
         <div className="flex justify-end gap-2">
-          <Button onClick={onClose}>Keep as it is</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit" disabled={reserve.isPending}>
-            Reserve {cards.size > 0 ? plural(cards.size, "GPU") : "GPUs"}
+            Reserve {selected.size > 0 ? plural(selected.size, "GPU") : "GPUs"}
           </Button>
         </div>
       </form>

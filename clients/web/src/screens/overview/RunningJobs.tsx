@@ -19,15 +19,15 @@ interface Props {
   onLight: (id: number | null) => void;
 }
 
-/** The jobs that hold GPUs now. */
+/** Table of the jobs that hold GPUs. */
 export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
   if (jobs.length === 0) {
     return (
-      <EmptyState title="Nothing runs">
+      <EmptyState title="No running jobs">
         <Link to="/submit" className="text-accent underline">
           Submit a job
         </Link>
-        , or on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
+        , or run on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
       </EmptyState>
     );
   }

@@ -1,4 +1,4 @@
-/** How each kind of holder looks and what it is called on the map. */
+/** Icon, colours and label of each kind of holder on the map. */
 import {
   Ban,
   CalendarClock,
@@ -70,7 +70,7 @@ const DRAINING: Look = {
 
 const RESERVED: Look = { ...DRAINING, word: "reserved", icon: CalendarClock };
 
-/** A free card that drains, or is set aside, is not free to everybody, so it does not look free. */
+/** A free GPU that drains or is reserved is not free for everyone, so it does not look free. */
 export function lookOf(gpu: Gpu): Look {
   const look = LOOKS[gpu.holder.kind];
   if (gpu.memory_leased_bytes != null) return { ...look, word: "shared", icon: ChartPie };

@@ -1,4 +1,4 @@
-/** The last hour of each GPU's utilisation, for the sparklines. */
+/** Utilisation of each GPU in the last hour, for the sparklines. */
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { api } from "@/api/endpoints";

@@ -13,7 +13,7 @@ import { named } from "@/model/gpus/topology";
 
 const ROWS = 24;
 
-/** The next hours as the scheduler sees them: who holds GPUs until when, who should start when. */
+/** Gantt chart of the next hours: running jobs, expected starts and reservations. */
 export function PlanChart({
   running,
   queued,
@@ -39,7 +39,7 @@ export function PlanChart({
   // Beside "now" and at the edge there is no room for a time.
   const ticks = roundTicks(now, span, 4).filter((t) => share(t) > 0.1 && share(t) < 0.9);
   return (
-    <Section title="Plan" note="from time limits; jobs that end early make everything sooner">
+    <Section title="Plan" note="based on time limits; when jobs end early, later jobs start sooner">
       <div className="panel overflow-hidden px-3 py-2">
         <div
           aria-hidden

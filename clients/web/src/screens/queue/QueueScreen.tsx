@@ -10,7 +10,7 @@ import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { Ago } from "@/components/Time";
 import { Told } from "@/components/Told";
-import { bytes, count, plural } from "@/format/units";
+import { bytes, plural } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
 import { reservationsOf } from "@/model/gpus/reservations";
 import { withoutForecast } from "@/model/sentence";
@@ -19,7 +19,7 @@ import { PlanChart } from "./PlanChart";
 
 const SHOWN = 300;
 
-/** Who starts next, when, and what each job waits for, in the scheduler's order. */
+/** Queue in the scheduler's order, with expected starts and reasons. */
 export function QueueScreen() {
   const queued = useQueue(SHOWN);
   const parked = useJobs({ state: ["held", "waiting"], limit: 200 });
@@ -39,8 +39,8 @@ export function QueueScreen() {
         note={
           queued.data &&
           (line.length === 0
-            ? "nobody waits"
-            : `${count(total)} in line${total > line.length ? `, the first ${line.length} shown` : ""}`)
+            ? "no jobs are waiting"
+            : `${plural(total, "job")} queued${total > line.length ? `, first ${line.length} shown` : ""}`)
         }
       />
       {queued.isError && !queued.data ? (
@@ -48,8 +48,8 @@ export function QueueScreen() {
       ) : !queued.data ? (
         <Skeleton rows={6} />
       ) : line.length === 0 && rest.length === 0 ? (
-        <EmptyState title="Nobody waits">
-          What is submitted now starts at once if enough GPUs are free.{" "}
+        <EmptyState title="No jobs are waiting">
+          A job submitted now starts at once if enough GPUs are free.{" "}
           <Link to="/submit" className="text-accent underline">
             Submit a job
           </Link>
@@ -57,10 +57,10 @@ export function QueueScreen() {
       ) : (
         <>
           {line.length > 0 && (
-            <QueueTable title="Waiting for GPUs" first="Place" jobs={line} explain={show} />
+            <QueueTable title="Waiting for GPUs" first="Position" jobs={line} explain={show} />
           )}
           {rest.length > 0 && (
-            <Section title="Not in line" note="held by hand, waiting for another job, or for their time">
+            <Section title="Held or waiting" note="on hold, waiting for another job, or for their start time">
               <QueueTable title="Held and waiting jobs" first="State" jobs={rest} explain={show} />
             </Section>
           )}
@@ -81,8 +81,8 @@ function QueueTable({
   explain,
 }: {
   title: string;
-  /** What the first column tells: the place in line, or why there is none. */
-  first: "Place" | "State";
+  /** First column: the position in the queue, or the state that keeps a job out of it. */
+  first: "Position" | "State";
   jobs: readonly Job[];
   explain: (id: number) => void;
 }) {
@@ -92,7 +92,7 @@ function QueueTable({
         <caption className="sr-only">{title}</caption>
         <thead className="text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
-            <th className={first === "Place" ? "text-right" : ""}>{first}</th>
+            <th className={first === "Position" ? "text-right" : ""}>{first}</th>
             <th>Job</th>
             <th className="max-sm:hidden">User</th>
             <th className="text-right max-sm:hidden">GPUs</th>
@@ -109,9 +109,12 @@ function QueueTable({
           {jobs.map((job) => (
             <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
               <td
-                className={clsx("max-sm:align-top", first === "Place" && "text-right font-semibold tabular")}
+                className={clsx(
+                  "max-sm:align-top",
+                  first === "Position" && "text-right font-semibold tabular",
+                )}
               >
-                {first === "Place" ? (job.position ?? "–") : <StateBadge job={job} />}
+                {first === "Position" ? (job.position ?? "–") : <StateBadge job={job} />}
               </td>
               <td className="max-sm:w-full max-sm:max-w-0 sm:max-w-64 sm:min-w-36">
                 <JobLink job={job} />

@@ -2,15 +2,15 @@ import { Link } from "@tanstack/react-router";
 import type { Gpu } from "@/api/types";
 import { Section } from "@/components/Layout";
 
-/** Which GPUs take jobs; the switch is on each GPU's own card. */
+/** List of GPUs, open or draining, with links to their details. */
 export function DrainTable({ gpus, admin }: { gpus: readonly Gpu[]; admin: boolean }) {
   return (
     <Section
       title="GPUs"
       note={
         admin
-          ? "open one to drain it or let jobs on again"
-          : "an admin can drain a GPU: root, or the user the server runs as"
+          ? "select a GPU to drain it or to stop draining"
+          : "only admins (root and the user the server runs as) can drain a GPU"
       }
     >
       <ul className="panel grid gap-x-6 px-4 py-2 text-sm sm:grid-cols-2 xl:grid-cols-4">
@@ -20,7 +20,7 @@ export function DrainTable({ gpus, admin }: { gpus: readonly Gpu[]; admin: boole
               GPU {gpu.index}
             </Link>
             <span className="truncate text-muted">
-              {gpu.draining ? `draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}` : "takes jobs"}
+              {gpu.draining ? `draining${gpu.drain_reason ? `: ${gpu.drain_reason}` : ""}` : "open"}
             </span>
           </li>
         ))}

@@ -13,7 +13,7 @@ import { Tokens } from "./Tokens";
 
 const ORIGINS = { default: "default", environment: "environment", "berth.toml": "berth.toml" } as const;
 
-/** How this server is set up, who may do what, and how this browser shows it. */
+/** Settings of the server, tokens, draining GPUs, and preferences of this browser. */
 export function SettingsScreen() {
   const settings = useSettings();
   const me = useMe().data;
@@ -26,7 +26,7 @@ export function SettingsScreen() {
           me && (
             <>
               signed in as {me.user}
-              {me.admin && ", an admin of the box"}
+              {me.admin && ", admin"}
             </>
           )
         }
@@ -53,7 +53,7 @@ export function SettingsScreen() {
             aria-label="Server settings"
           >
             <table className="w-full text-sm">
-              <caption className="sr-only">Settings in force and who set them</caption>
+              <caption className="sr-only">Settings and their origin</caption>
               <thead className="text-left text-xs text-muted">
                 <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
                   <th>Setting</th>

@@ -44,7 +44,7 @@ export function Tokens() {
         ) : !tokens.data ? (
           <Skeleton rows={2} />
         ) : tokens.data.tokens.length === 0 ? (
-          <p className="text-muted">No token yet.</p>
+          <p className="text-muted">No tokens yet.</p>
         ) : (
           <ul className="divide-y divide-line">
             {tokens.data.tokens.map((token) => (
@@ -52,10 +52,10 @@ export function Tokens() {
                 <span className="font-medium">{token.name}</span>
                 <span className="text-muted">{token.user}</span>
                 <span className="text-xs text-muted">
-                  made <Ago time={token.created_at} />, used <Ago time={token.last_used_at} none="never" />
+                  created <Ago time={token.created_at} />, used <Ago time={token.last_used_at} none="never" />
                   {token.expires_at != null && (
                     <>
-                      , ends <Ago time={token.expires_at} />
+                      , expires <Ago time={token.expires_at} />
                     </>
                   )}
                 </span>
@@ -74,10 +74,10 @@ export function Tokens() {
         )}
         {fresh && (
           <div className="mt-3">
-            <p className="mb-1 text-warn">This is the only time that the secret is shown.</p>
+            <p className="mb-1 text-warn">Copy the secret now: it is shown only once.</p>
             <CodeBlock label={`Token ${fresh.token.name}`} text={fresh.secret} />
             <Button small className="mt-2" onClick={() => setFresh(null)}>
-              I have copied it
+              Done
             </Button>
           </div>
         )}
@@ -98,7 +98,7 @@ export function Tokens() {
             className="field"
           />
           <Button type="submit" disabled={create.isPending}>
-            Make a token
+            Create token
           </Button>
         </form>
         {create.isError && (
@@ -110,7 +110,7 @@ export function Tokens() {
       {revoking && (
         <ConfirmDialog
           title={`Revoke ${revoking.name}?`}
-          consequence="Whatever uses this token is refused from now on. It cannot be brought back."
+          consequence="Programs that use this token lose access at once. This cannot be undone."
           action="Revoke"
           danger
           busy={revoke.isPending}

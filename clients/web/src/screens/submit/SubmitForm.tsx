@@ -39,7 +39,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           }
           note={
             draft.kind === "command"
-              ? "CUDA_VISIBLE_DEVICES=… in front, --num_gpus, ports: leave them, they are made safe"
+              ? "leave CUDA_VISIBLE_DEVICES=…, --num_gpus and ports as they are: Berth adjusts them"
               : undefined
           }
         >
@@ -62,17 +62,17 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           )}
         </Field>
         <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
-          <Field label="Folder to run in" note="absolute; your home by default">
+          <Field label="Working directory" note="absolute path; default: your home">
             {(input) => (
               <input {...input} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
             )}
           </Field>
-          <Field label="GPUs" note="by default as the command says">
+          <Field label="GPUs" note="default: as the command says">
             {(input) => (
               <input {...input} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
             )}
           </Field>
-          <Field label="Time limit" note="lets others plan, and you start sooner">
+          <Field label="Time limit" note="a shorter limit can start sooner">
             {(input) => <input {...input} className="field" placeholder="12h" {...text("timeLimit")} />}
           </Field>
         </div>
@@ -91,7 +91,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               />
             )}
           </Field>
-          <Field label="Memory per GPU, at least">
+          <Field label="Minimum memory per GPU">
             {(input) => <input {...input} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
           </Field>
           <Field label="Python environment">
@@ -109,12 +109,12 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
             )}
           </Field>
-          <Field label="Starts after jobs" note="numbers; all must have succeeded">
+          <Field label="Start after jobs" note="job numbers; all must succeed">
             {(input) => <input {...input} className="field" placeholder="41, 42" {...text("dependsOn")} />}
           </Field>
         </div>
         <div className="mt-3 grid gap-3 sm:grid-cols-2">
-          <Field label="Environment" note="NAME=value, one per line; not kept in this browser">
+          <Field label="Environment" note="NAME=value, one per line; not stored in this browser">
             {(input) => (
               <textarea
                 {...input}
@@ -146,7 +146,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               checked={draft.onOom}
               onChange={(event) => onChange({ onOom: event.target.checked })}
             />
-            Out of GPU memory: retry with less, same global batch
+            If GPU memory runs out, retry with less memory and the same global batch size
           </label>
           <label className="flex items-center gap-2">
             <input
@@ -164,7 +164,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               checked={draft.preemptible}
               onChange={(event) => onChange({ preemptible: event.target.checked })}
             />
-            May be stopped for a job of higher priority, and is queued again
+            Preemptible: a job of higher priority may stop it, and it is queued again
           </label>
           <label className="flex items-center gap-2">
             <input
@@ -173,7 +173,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               checked={draft.share}
               onChange={(event) => onChange({ share: event.target.checked })}
             />
-            Share one card: lease only the memory given above
+            Share one GPU: lease only the memory given above
           </label>
           <label className="flex items-center gap-2">
             <input
@@ -182,19 +182,19 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               checked={draft.snapshot}
               onChange={(event) => onChange({ snapshot: event.target.checked })}
             />
-            Freeze the code: run the folder's git work tree as it is now, whatever is edited later
+            Freeze the code: run the git work tree as it is now, whatever is edited later
           </label>
         </div>
         <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>
-          <summary className="min-h-6 text-sm text-muted">Start time, grace, message at the end</summary>
+          <summary className="min-h-6 text-sm text-muted">Start time, grace period, notification</summary>
           <div className="mt-2 grid gap-3 sm:grid-cols-3">
-            <Field label="Not before" note="your own time zone">
+            <Field label="Not before" note="your time zone">
               {(input) => <input {...input} type="datetime-local" className="field" {...text("notBefore")} />}
             </Field>
-            <Field label="Grace" note="from TERM to KILL, to save in">
+            <Field label="Grace period" note="from SIGTERM to SIGKILL, to save a checkpoint">
               {(input) => <input {...input} className="field" placeholder="1m" {...text("grace")} />}
             </Field>
-            <Field label="Tell these addresses" note="a POST when it ends">
+            <Field label="Notify URLs" note="get a POST when the job ends">
               {(input) => (
                 <input {...input} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
               )}
@@ -203,10 +203,10 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         </details>
       </fieldset>
       <details className="panel p-4" open={axes !== "" || undefined}>
-        <summary className="text-sm font-medium">Sweep: one job per combination</summary>
+        <summary className="text-sm font-medium">Ablation: one job per combination</summary>
         <p className="mt-2 text-sm text-muted">
           One axis per line, like <code>lr=1e-4,3e-4</code>. Write <code>{"{lr}"}</code> in the command or the
-          environment where the value goes; the jobs share the label <code>ablation</code> and can be compared
+          environment where the value goes. The jobs share the label <code>ablation</code> and can be compared
           on one page.
         </p>
         <Field label="Axes" note={runs > 0 ? plural(runs, "job") : undefined}>

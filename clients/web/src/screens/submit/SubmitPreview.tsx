@@ -22,11 +22,11 @@ interface Props {
   pending: boolean;
   runs: number;
   gpusEach: number | undefined;
-  /** The buttons: they stand under the verdict, before what only some want to read. */
+  /** Buttons, placed below the verdict and above the details. */
   children: ReactNode;
 }
 
-/** What would happen, and the same job as YAML and as a command line. */
+/** Dry run of the job, and the same job as YAML and as a command line. */
 export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpusEach, children }: Props) {
   if (wrong)
     return (
@@ -41,7 +41,8 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
     return (
       <>
         <p className="panel mb-3 px-4 py-6 text-center text-sm text-muted">
-          Type or paste a command: here appears when and where it would start, and how it will be made safe.
+          Type or paste a command. You will see here when and where it would start, and how it will be
+          adjusted.
         </p>
         {children}
       </>
@@ -59,21 +60,21 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
         )}
         {runs > 1 && gpusEach !== undefined && limit !== undefined && (
           <p className="mt-2 text-sm text-muted">
-            {plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in all
-            {spec.share ? "; a share counts as its part of the card, so less" : ""}.
+            {plural(runs, "job")}, at most {(runs * gpusEach * (limit / 3600)).toFixed(1)} GPU-hours in total{" "}
+            {spec.share ? ", less for a shared GPU" : ""}.
           </p>
         )}
       </Section>
       {children}
       {preview && !error && (
-        <Section title="How it will be started" note={`launcher: ${preview.launcher}`}>
+        <Section title="How it will start" note={`launcher: ${preview.launcher}`}>
           {preview.after != null && (
             <CodeBlock label="Command as started; the port is an example" text={preview.after} />
           )}
           <Changes changes={preview.changes ?? []} />
         </Section>
       )}
-      <Section title="The same without this page">
+      <Section title="Submit without this page">
         <div className="flex flex-col gap-3">
           <CodeBlock label="Command line" text={toCommand(spec)} />
           <CodeBlock label="job.yaml" text={toYaml(spec)} wrap={false} />
@@ -126,7 +127,7 @@ function place(preview: DryRun): string {
   return `, behind ${plural(preview.position - 1, "job")}`;
 }
 
-/** Why a submit would be refused, each field with what is wrong with it. */
+/** Reasons for which the submission would be refused, field by field. */
 function Refusal({ error }: { error: unknown }) {
   const fields = error instanceof ApiError ? error.furtherFields : [];
   return (

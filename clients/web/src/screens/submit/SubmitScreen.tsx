@@ -9,7 +9,7 @@ import { Button } from "@/components/Button";
 import { ErrorMessage } from "@/components/Feedback";
 import { PageHeader } from "@/components/Layout";
 import { plural } from "@/format/units";
-import { cells, draftOf, EMPTY, specOfDraft, sweep } from "@/model/submit/draft";
+import { ablationSpecs, cells, draftOf, EMPTY, specOfDraft } from "@/model/submit/draft";
 import type { Draft } from "@/model/submit/draft";
 import { SubmitForm } from "./SubmitForm";
 import { SubmitPreview } from "./SubmitPreview";
@@ -29,7 +29,7 @@ function keptDraft(): Draft {
   }
 }
 
-/** Fill in a form or paste the command; see what will happen before it does. */
+/** Form to submit a job or an ablation, with a dry run beside it. */
 export function SubmitScreen() {
   const { like } = useSearch({ from: "/submit" });
   const navigate = useNavigate();
@@ -58,7 +58,7 @@ export function SubmitScreen() {
   let wrong: string | undefined;
   try {
     if (draft.command.trim() !== "") spec = specOfDraft(draft);
-    if (spec) runs = sweep(spec, cells(axes), draft.name.trim() || "sweep");
+    if (spec) runs = ablationSpecs(spec, cells(axes), draft.name.trim() || "ablation");
   } catch (error) {
     wrong = error instanceof Error ? error.message : String(error);
     spec = undefined;
@@ -83,9 +83,7 @@ export function SubmitScreen() {
       key.current = newKey();
       void client.invalidateQueries({ queryKey: ["jobs"] });
       const [first] = jobs;
-      notify(
-        jobs.length === 1 ? `Job ${first?.id} is submitted.` : `${plural(jobs.length, "job")} are submitted.`,
-      );
+      notify(jobs.length === 1 ? `Submitted job ${first?.id}.` : `Submitted ${plural(jobs.length, "job")}.`);
       localStorage.removeItem(KEPT);
       if (jobs.length === 1 && first)
         void navigate({ to: "/jobs/$jobId", params: { jobId: String(first.id) } });
@@ -100,7 +98,7 @@ export function SubmitScreen() {
 
   return (
     <>
-      <PageHeader title={like === undefined ? "Submit a job" : `Submit another like job ${like}`} />
+      <PageHeader title={like === undefined ? "Submit a job" : `Submit a copy of job ${like}`} />
       <form
         className="grid gap-6 lg:grid-cols-[minmax(0,5fr)_minmax(0,4fr)]"
         onSubmit={(event) => {
@@ -137,7 +135,7 @@ export function SubmitScreen() {
                   : runs.length > 0
                     ? `Submit ${plural(runs.length, "job")}`
                     : draft.hold
-                      ? "Submit, held"
+                      ? "Submit on hold"
                       : "Submit"}
               </Button>
               <Button

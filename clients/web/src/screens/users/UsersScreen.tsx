@@ -5,7 +5,7 @@ import { PageHeader } from "@/components/Layout";
 import { Bar } from "@/components/Meter";
 import { count, percent } from "@/format/units";
 
-/** Who has how much of the box, now and in the last week. One's own row first. */
+/** Usage per user, now and in the last week; the reader's own row comes first. */
 export function UsersScreen() {
   const users = useUsers();
   const me = useMe().data?.user;
@@ -24,7 +24,7 @@ export function UsersScreen() {
         note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""}
       />
       {rows.length === 0 ? (
-        <EmptyState title="Nobody has submitted a job yet" />
+        <EmptyState title="No users yet" />
       ) : (
         <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Users">
           <table className="w-full text-sm">
@@ -38,14 +38,14 @@ export function UsersScreen() {
                 <th className="text-right">GPU-hours, 7 days</th>
                 <th
                   className="text-right max-sm:hidden"
-                  title="Held with a utilisation below 5 % in the mean of two minutes"
+                  title="GPU held with a mean utilisation below 5 % over two minutes"
                 >
-                  Of them idle
+                  Idle GPU-hours
                 </th>
                 <th className="text-right max-sm:hidden" title="Mean utilisation of the GPUs while held">
                   Busy
                 </th>
-                <th className="w-1/4 max-sm:hidden">Share of what was used</th>
+                <th className="w-1/4 max-sm:hidden">Share of GPU-hours</th>
               </tr>
             </thead>
             <tbody>
