@@ -23,7 +23,7 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     page.get_by_role("button", name=f"Explain job {long}").click()
     why = page.get_by_role("dialog").get_by_role("region", name="Why this position")
     expect(why).to_contain_text(f"Job {short} of")
-    expect(why).to_contain_text(re.compile(r"most of all for its length \(\+\d"))
+    expect(why).to_contain_text(re.compile(r"mostly for its expected length \(\+\d"))
     table = why.get_by_role("table")
     told = box.get(f"/jobs/{long}/explain")["standing"]
     length = next(part for part in told["parts"] if part["kind"] == "length")
