@@ -1,4 +1,4 @@
-"""The worker as a daemon: one per home, gone at once on SIGTERM, jobs untouched."""
+"""The worker daemon: one per home; exits at once on SIGTERM and leaves jobs running."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ from berth_worker.settings import Settings, SettingsError, load
 
 ALREADY_RUNS = 75
 _log = structlog.get_logger(__name__)
-_LOOK_EVERY_S = 1.0
+_SAMPLE_EVERY_S = 1.0
 
 
 def main() -> int:
-    """Run the daemon; its exit code."""
-    os.umask(0o022)  # jobs of others have to find their way to their run directories
+    """Run the daemon and return its exit code."""
+    os.umask(0o022)  # other users' jobs must reach their run directories
     try:
         settings = load()
-        _make_folders(settings)
+        settings.home.make()
     except (SettingsError, OSError) as error:
         print(f"berth worker: {error}", file=sys.stderr)
         return 2
     _log_to_stderr(settings.log_level)
-    lock = Lock(settings.pid_file)
+    pid_file = settings.home.pid("worker")
+    lock = Lock(pid_file)
     if not lock.take():
-        other = identity.read(settings.pid_file)
+        other = identity.read(pid_file)
         who = f" (pid {other.pid})" if other else ""
-        print(f"berth worker: one already runs for {settings.home}{who}.", file=sys.stderr)
+        print(f"berth worker: one already runs for {settings.home.folder}{who}.", file=sys.stderr)
         return ALREADY_RUNS
     try:
         return _run(settings)
@@ -65,13 +66,13 @@ def _run(settings: Settings) -> int:
             call()
 
     try:
-        devices = detect_devices(settings.gpus, settings.home, on_change)
+        devices = detect_devices(settings.gpus, settings.home.folder, on_change)
     except DevicesError as error:
         print(f"berth worker: {error}", file=sys.stderr)
         return 1
     fence = probe(simulated=devices.source == "simulated")
     _log.info("worker starts", action="worker.start", devices=devices.source, fence=fence.sentence)
-    # What was loaded so far stays: looking it over again and again is most of the idle cost.
+    # Loaded modules stay: scanning them in every collection is most of the idle cost.
     gc.collect()
     gc.freeze()
     try:
@@ -85,8 +86,8 @@ def _run(settings: Settings) -> int:
 async def _serve(
     settings: Settings, devices: Devices, fence: Fence, wake: list[Callable[[], None]]
 ) -> None:
-    starter = ShimLauncher()
-    starter.warm()
+    shim_launcher = ShimLauncher()
+    shim_launcher.warm()
     async with anyio.create_task_group() as tasks:
         sampler = Sampler(
             devices,
@@ -98,12 +99,12 @@ async def _serve(
         def report(fresh: bool) -> bytes:  # noqa: FBT001 - by position only
             return reporter.build(whole=fresh)
 
-        link = Link(settings.socket, report, boot.save)
+        link = Link(settings.home.socket, report, boot.save)
         supervisor = Supervisor(
             tasks,
-            lambda: HostContext(settings.home, fence, sampler.gpus, own),
+            lambda: HostContext(settings.home.folder, fence, sampler.gpus, own),
             sampler,
-            starter,
+            shim_launcher,
             link,
             rebooted=boot.is_new,
         )
@@ -121,16 +122,16 @@ async def _serve(
         await sampler.sample()
         tasks.start_soon(link.send_reports)
         tasks.start_soon(link.listen, supervisor.apply)
-        tasks.start_soon(_keep_looking, sampler, audit, supervisor, reporter, link, wake)
+        tasks.start_soon(_keep_sampling, sampler, audit, supervisor, reporter, link, wake)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
                 break
         tasks.cancel_scope.cancel()
         link.close()
-        starter.close()
+        shim_launcher.close()
 
 
-async def _keep_looking(
+async def _keep_sampling(
     sampler: Sampler,
     audit: LeaseAudit,
     supervisor: Supervisor,
@@ -138,23 +139,17 @@ async def _keep_looking(
     link: Link,
     wake: list[Callable[[], None]],
 ) -> None:
-    """Look at the devices every second, and at once when they ask for it."""
+    """Sample the devices every second, and at once when they ask for it."""
     loop = anyio.lowlevel.current_token()
     while True:
         asked = anyio.Event()
         wake[:] = [lambda asked=asked: anyio.from_thread.run_sync(asked.set, token=loop)]
-        with anyio.move_on_after(_LOOK_EVERY_S):
+        with anyio.move_on_after(_SAMPLE_EVERY_S):
             await asked.wait()
         audit.check(await sampler.sample())
         supervisor.check_checkpoints()
         if reporter.due:
             link.report_soon()
-
-
-def _make_folders(settings: Settings) -> None:
-    settings.home.mkdir(mode=0o755, parents=True, exist_ok=True)
-    settings.pid_file.parent.mkdir(mode=0o755, exist_ok=True)
-    (settings.home / "runs").mkdir(mode=0o755, exist_ok=True)
 
 
 def _version() -> str:
@@ -165,7 +160,7 @@ def _version() -> str:
 
 
 def _log_to_stderr(level: str) -> None:
-    """To stderr, which `berth up` leads into log/worker.log: colours for people, else JSON."""
+    """Log to stderr, which `berth up` sends to log/worker.log: colours on a terminal, else JSON."""
     tty = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -4,65 +4,54 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-_LEVELS = ("debug", "info", "warning", "error")
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from berth.home import Home, resolve
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message names it and the mend."""
+    """A setting is wrong; the message names it and the fix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that can be set."""
+class Settings(BaseModel):
+    """The worker's settings. Keys of the server in the same file are ignored."""
 
-    home: Path
-    """State folder, absolute."""
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    home: Home
     gpus: str = "auto"
     """`auto`, `nvml`, `sim:8`, `sim:8xH100-80GB`."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Minimum log level."""
 
-    @property
-    def socket(self) -> Path:
-        """Where the server listens."""
-        return self.home / "run" / "berth.sock"
-
-    @property
-    def pid_file(self) -> Path:
-        """Locked by the one worker of this home."""
-        return self.home / "run" / "worker.pid"
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @property
     def boot_file(self) -> Path:
-        """The boot in which a worker of this home last told the server what there is."""
-        return self.home / "run" / "worker.boot"
+        """Record of the boot in which a worker of this home last reported."""
+        return self.home.run / "worker.boot"
 
 
 def load() -> Settings:
-    """Read the settings. Raises SettingsError."""
-    home = _home()
-    in_file = _read(home / "berth.toml")
-    level = os.environ.get("BERTH_LOG_LEVEL") or str(in_file.get("log_level", "info"))
-    if level.lower() not in _LEVELS:
-        raise SettingsError(f"log_level is {level!r}; write one of {', '.join(_LEVELS)}.")
-    return Settings(
-        home=home,
-        gpus=os.environ.get("BERTH_GPUS") or str(in_file.get("gpus", "auto")),
-        log_level=level.lower(),
-    )
-
-
-def _home() -> Path:
-    chosen = os.environ.get("BERTH_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if os.geteuid() == 0:
-        return Path("/var/lib/berth")
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "berth"
+    """Read the settings of this user's home. Raises SettingsError."""
+    home = resolve()
+    values = _read(home.config) | {
+        name: value
+        for name in ("gpus", "log_level")
+        if (value := os.environ.get(f"BERTH_{name.upper()}"))
+    }
+    try:
+        return Settings.model_validate(values | {"home": home})
+    except ValidationError as error:
+        first = error.errors()[0]
+        expected = first.get("ctx", {}).get("expected", first["type"].partition("_")[0])
+        raise SettingsError(f"{first['loc'][0]} is {first['input']!r}; write {expected}.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -71,6 +60,6 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; mend or remove it.") from None
+        raise SettingsError(f"{path} cannot be read: {error}; fix or remove it.") from None
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
     return plain | cast("dict[str, Any]", values.get("worker", {}))

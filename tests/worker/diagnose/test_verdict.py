@@ -121,7 +121,7 @@ KNOWN = {
             "'outputs/checkpoint-10/trainer_state.json'"
         ),
         "exit",
-        "not whole",
+        "incomplete",
     ),
     "batch": (
         (
@@ -239,7 +239,7 @@ def test_progress_bars_and_colours_are_read_through():
 
 def test_silence_is_told():
     """An empty log gives a whole sentence all the same."""
-    assert judge(evidence(code=2)).message == "Exited with code 2 without a word in its log."
+    assert judge(evidence(code=2)).message == "Exited with code 2; its log says nothing."
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_kill_by_the_kernel_is_host_memory(text, how):
 def test_a_kill_without_a_witness_names_both_who_may_have_done_it():
     """Of a job that was over within 0.1 s the kernel's kills were not counted."""
     message = judge(evidence(memory_kills=0, number=signal.SIGKILL)).message
-    assert "somebody killed it, or the kernel did for want of memory" in message
+    assert "A user killed it, or the kernel did because memory was short" in message
 
 
 def test_a_neighbour_on_the_card_is_named():

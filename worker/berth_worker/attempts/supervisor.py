@@ -237,7 +237,7 @@ class Supervisor:
         with anyio.CancelScope() as attempt.scope:
             try:
                 await step(attempt)
-            except Exception:  # noqa: BLE001 - whatever it was, it is logged and tried anew
+            except Exception:  # noqa: BLE001 - logged and tried again
                 _log.exception(
                     "an attempt failed unexpectedly and is adopted again",
                     action="attempt.trouble",

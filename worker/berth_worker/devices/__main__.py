@@ -1,8 +1,8 @@
 """
 Print what the device layer sees, as JSON: `python -m berth_worker.devices [BERTH_GPUS]`.
 
-For finding out why a map looks as it does: one snapshot, the fence, and what a snapshot costs
-here. Running attempts are recognised by their environment alone.
+Helps to find out why the GPU map looks as it does: one snapshot, the fence and the cost of a
+snapshot. Running attempts are recognised by their environment alone.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def main() -> int:
     }
     devices.close()
     fence = probe(simulated=devices.source == "simulated")
-    told = {
+    seen = {
         "snapshot": snapshot.model_dump(mode="json"),
         "snapshot_cost": cost,
         "fence": {"kind": fence.kind.value, "sentence": fence.sentence},
         "masks": {gpu.index: fence.masks([gpu], snapshot.gpus) for gpu in snapshot.gpus},
     }
-    print(json.dumps(told, indent=2, ensure_ascii=False))
+    print(json.dumps(seen, indent=2, ensure_ascii=False))
     return 0
 
 

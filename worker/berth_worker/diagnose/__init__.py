@@ -1,4 +1,4 @@
-"""From exit record, log tail and kernel facts to an outcome and a sentence."""
+"""Diagnosis: exit record, log tail and kernel facts give an outcome and a sentence."""
 
 from berth_worker.diagnose.verdict import Evidence, Verdict, judge
 

@@ -1,12 +1,13 @@
-"""Reading the end of a log: the line that tells, and which rank failed first."""
+"""Reader of the end of a log: the decisive line and the rank that failed first."""
 
 from __future__ import annotations
 
 import re
 
+from berth import terminal
+
 _QUOTE_LENGTH = 200
-_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
-# What launchers say after a rank has failed; what the rank itself said stands before.
+# Lines of launchers after a rank has failed; the rank's own lines stand before them.
 _EPILOGUE = re.compile(
     r"failed \(exitcode: |ChildFailedError|exits with return code = |\] Killing subprocess \d"
     r"|Sending process \d+ closing signal|launcher subprocess has failed"
@@ -24,19 +25,19 @@ _ROOT_CAUSE = re.compile(r"Root Cause \(first observed failure\):.*?rank\s*:\s*(
 
 
 def first_failed_rank(text: str) -> int | None:
-    """The rank that torchrun's summary names as the first to fail."""
+    """Return the rank that torchrun's summary names as the first to fail."""
     found = _ROOT_CAUSE.search(text)
     return int(found[1]) if found else None
 
 
-def telling_line(text: str) -> str:
+def decisive_line(text: str) -> str:
     """
-    The line that tells most about a failure, shortened and without terminal codes.
+    Return the line that best explains a failure, shortened and without terminal codes.
 
-    The last error that a rank raised, else the last line it wrote; errors that only say that
-    another rank has gone, and what the launcher adds, come last. Empty when there is nothing.
+    The last error that a rank raised, else the last line it wrote. Errors that only report the
+    loss of another rank, and lines of the launcher, come last. Empty when there is no line.
     """
-    lines = [_CODES.sub("", line).strip() for line in re.split(r"[\r\n]+", text)]
+    lines = [terminal.strip(line).strip() for line in re.split(r"[\r\n]+", text)]
     lines = [line for line in lines if any(character.isalnum() for character in line)]
     end = next((i for i, line in enumerate(lines) if _EPILOGUE.search(line)), len(lines))
     own = lines[:end] or lines
@@ -50,15 +51,15 @@ def telling_line(text: str) -> str:
 
 
 def _ends_with(lines: list[str], error: str) -> bool:
-    """Whether an error stands near the end; otherwise the run survived it and went on."""
+    """Return whether an error stands near the end; otherwise the run survived it."""
     return any(error in line for line in lines[-60:])
 
 
 def shortened(line: str) -> str:
-    """At most 200 characters of a line."""
+    """Return at most 200 characters of a line."""
     return line if len(line) <= _QUOTE_LENGTH else line[: _QUOTE_LENGTH - 1] + "…"
 
 
 def plain(sentence: str) -> str:
-    """A sentence that somebody else wrote, as one line without terminal codes."""
-    return " ".join(_CODES.sub("", sentence).split())[:1000]
+    """Return a foreign sentence as one line without terminal codes."""
+    return " ".join(terminal.strip(sentence).split())[:1000]

@@ -1,8 +1,7 @@
 """
-What failures look like in a log, and what mends them.
+Failure signatures: patterns in a log, each with its outcome and fix.
 
-In order: what causes others stands before what follows from it, the particular before the
-general. The texts come from runs with torch 2.11 to 2.13, DeepSpeed 0.19 and transformers 5.
+In order: causes stand before their consequences, the particular before the general. The texts come from runs with torch 2.11 to 2.13, DeepSpeed 0.19 and transformers 5.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Signature:
     sentence: str
     """May hold `{1}`: the pattern's first group."""
     last_word: bool = False
-    """Counts only as the failure's own line: programs survive it, too, and go on."""
+    """Counts only as the decisive line: programs may survive the error and go on."""
 
 
 def _signature(
@@ -33,7 +32,7 @@ def _signature(
 
 _BATCH_ADVICE = (
     "halve the micro-batch and double the accumulation, turn on checkpointing or a chunked "
-    "loss, or take more GPUs (`berth plan` tells what fits)"
+    "loss, or take more GPUs (`berth plan` shows what fits)"
 )
 
 SIGNATURES: tuple[Signature, ...] = (
@@ -50,8 +49,8 @@ SIGNATURES: tuple[Signature, ...] = (
     _signature(
         r"CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation",
         (
-            "The driver had no GPU memory left to give; look with `berth gpus` who is on the "
-            "card, or make the job smaller."
+            "The GPU had no free memory; see with `berth gpus` which processes are on it, or "
+            "make the job smaller."
         ),
         Outcome.OOM_GPU,
     ),
@@ -72,7 +71,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"DefaultCPUAllocator: (can't|not enough) |^(\[rank\d+\]: )?MemoryError\b"
         r"|Cannot allocate memory",
         (
-            "The box had no host memory left to give; use less offload or fewer loader workers, "
+            "The box had no free host memory; use less offload or fewer loader workers, "
             "or share it with fewer jobs."
         ),
         Outcome.OOM_HOST,
@@ -93,15 +92,15 @@ SIGNATURES: tuple[Signature, ...] = (
     _signature(
         r"EADDRINUSE|[Aa]ddress already in use|failed to listen on any local network address",
         (
-            "The port it wanted to meet on was taken; use MASTER_PORT, which is the job's own, "
-            "or submit it again."
+            "The rendezvous port was taken; use MASTER_PORT, which is reserved for the job, or "
+            "submit it again."
         ),
     ),
     _signature(
         r"CUDA error: invalid device ordinal",
         (
-            "It asked for a GPU beyond those it has; count devices from 0 with LOCAL_RANK, and "
-            "ask for as many GPUs as it starts ranks."
+            "It used a GPU number beyond those it has; count devices from 0 with LOCAL_RANK, and "
+            "request as many GPUs as it starts ranks."
         ),
     ),
     _signature(
@@ -120,19 +119,19 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     _signature(
         r"No slot '\d+' specified on host|invalid literal for int\(\) with base 10: '(?:GPU|MIG)-",
-        "deepspeed was given devices it cannot read; leave --include out, Berth sets it.",
+        "deepspeed was given devices that it cannot parse; leave --include out, Berth sets it.",
     ),
     _signature(
         r"checkpoint being loaded used a DP world size of (\d+)|len\(self\.ckpt_list\) > 0"
         r"|world size of \d+ but the current world size is \d+",
         (
-            "The checkpoint was written by another number of GPUs; take the same number, or "
+            "The checkpoint was written with another number of GPUs; use the same number, or "
             "convert it to a universal checkpoint (deepspeed.checkpoint.ds_to_universal)."
         ),
     ),
     _signature(
         r"checkpoint-\d+/trainer_state\.json|Can't find a valid checkpoint",
-        "The checkpoint to resume from is not whole; resume from the one before it.",
+        "The checkpoint to resume from is incomplete; resume from the one before it.",
         last_word=True,
     ),
     _signature(
@@ -169,7 +168,7 @@ SIGNATURES: tuple[Signature, ...] = (
         r"exitcode\s*:\s*-11\b|return code = -11\b",
         (
             "A rank crashed in native code (SIGSEGV); most often an extension was built for "
-            "another torch: build it anew in this environment."
+            "another torch: rebuild it in this environment."
         ),
     ),
     _signature(

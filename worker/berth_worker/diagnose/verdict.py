@@ -1,4 +1,4 @@
-"""Why an attempt ended. Pure: from evidence to one outcome and one sentence."""
+"""Verdict on an ended attempt. Pure: evidence gives one outcome and one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
 from berth.units import format_duration
-from berth_worker.diagnose.reading import first_failed_rank, plain, telling_line
+from berth_worker.diagnose.reading import decisive_line, first_failed_rank, plain
 from berth_worker.diagnose.signatures import SIGNATURES
 
 _CLAIMS = {
@@ -30,7 +30,7 @@ _MUCH_GIB = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything known about an end."""
+    """Everything known about the end of an attempt."""
 
     desired: DesiredAttempt
     record: ExitRecord | None
@@ -39,25 +39,25 @@ class Evidence:
     failure: tuple[str | None, str | None] = (None, None)
     """Kind and sentence of the job's own diagnosis."""
     memory_kills: int = 0
-    """How often the kernel killed for want of memory while the attempt ran."""
+    """Number of the kernel's memory kills while the attempt ran."""
     free_bytes: int | None = None
-    """Free space where the job works; None when it cannot be told."""
+    """Free space where the job works; None when unknown."""
     own_pids: frozenset[int] = frozenset()
-    """Processes that the driver has shown for it."""
+    """Pids that the driver has listed for it."""
     rebooted: bool = False
     """With no record: the box has booted since the attempt began."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome, and the sentence that names the mend."""
+    """The outcome, and the sentence that names the fix."""
 
     outcome: Outcome
     message: str | None
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Say why an attempt ended."""
+    """Return why an attempt ended."""
     record = evidence.record
     if record is None:
         return _lost(evidence)
@@ -83,8 +83,8 @@ def _lost(evidence: Evidence) -> Verdict:
         )
     return Verdict(
         Outcome.LOST,
-        "The job's supervisor was killed, so nobody knows how the job would have ended; its "
-        "processes were ended too. Submit it again.",
+        "The job's supervisor was killed, so the job's result is unknown; its processes were "
+        "ended too. Submit it again.",
     )
 
 
@@ -92,7 +92,7 @@ def _stopped(desired: DesiredAttempt, record: ExitRecord) -> Verdict:
     if desired.action != "stop":
         return Verdict(
             Outcome.LOST,
-            "The job was told to end from outside of Berth, as when the box shuts down; "
+            "The job was stopped from outside Berth, for example by a shutdown of the box; "
             "submit it again.",
         )
     return Verdict(desired.stop_reason or Outcome.CANCELLED, _forced(desired, record))
@@ -132,7 +132,7 @@ def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
             "The kernel killed it because the box was out of memory; use less offload or fewer "
             "loader workers, or share the box with fewer jobs.",
         )
-    line = telling_line(text)
+    line = decisive_line(text)
     for signature in SIGNATURES:
         match = signature.pattern.search(line if signature.last_word else text)
         if match is not None:
@@ -144,12 +144,12 @@ def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
 
 
 def _about_memory(sentence: str, text: str, own_pids: frozenset[int]) -> str:
-    """Whose memory it was, and whether it was there in pieces."""
+    """Add to the sentence whose memory it was, or that it was fragmented."""
     for pid, memory in _NEIGHBOUR.findall(text):
         if own_pids and int(pid) not in own_pids:
             return (
-                f"The GPU's memory is full, and {memory} of it are held by pid {pid}, which does "
-                "not belong to the job; look with `berth gpus` who that is, then submit it again."
+                f"The GPU's memory is full, and pid {pid}, which does not belong to the job, "
+                f"holds {memory} of it; see with `berth gpus` whose it is, then submit it again."
             )
     fragments = [float(gib) for gib in _FRAGMENTS.findall(text)]
     if fragments and max(fragments) >= _MUCH_GIB:
@@ -166,34 +166,34 @@ def _unknown(evidence: Evidence, record: ExitRecord, text: str) -> Verdict:
     if evidence.free_bytes is not None and evidence.free_bytes < _FULL_DISK_BYTES:
         return Verdict(
             Outcome.DISK_FULL,
-            "It failed while its disk was full; free space, then start it again.",
+            "It failed while its disk was full; free space, then submit it again.",
         )
     if record.signal == signal.SIGSEGV or record.exit_code in _CRASHED_CODES:
         return Verdict(
             Outcome.EXIT,
             "It crashed in native code (SIGSEGV); most often an extension was built for another "
-            "torch: build it anew in this environment.",
+            "torch: rebuild it in this environment.",
         )
     return Verdict(Outcome.EXIT, _said(record, text))
 
 
 def _said(record: ExitRecord, text: str) -> str:
-    line = telling_line(text)
+    line = decisive_line(text)
     if not line and record.signal == signal.SIGKILL:
         # What the kernel killed within a job's first 0.1 s is not counted.
         return (
-            "Ended by SIGKILL without a word in its log: somebody killed it, or the kernel did for "
-            "want of memory (`dmesg` tells)."
+            "Ended by SIGKILL; its log says nothing. A user killed it, or the kernel did because "
+            "memory was short (see `dmesg`)."
         )
     if not line:
-        return f"{_how(record)} without a word in its log."
+        return f"{_how(record)}; its log says nothing."
     rank = first_failed_rank(text)
     who = "the log says" if rank is None else f"rank {rank} failed first"
     return f"{_how(record)}; {who}: {line}"
 
 
 def _how(record: ExitRecord) -> str:
-    """How the job's first process ended, as the beginning of a sentence."""
+    """Return the beginning of a sentence: the end of the job's first process."""
     number = record.signal
     if number is None:
         return f"Exited with code {record.exit_code}"

@@ -1,4 +1,4 @@
-"""What keeps an attempt off the GPUs that are not its own."""
+"""The fence, which keeps an attempt off GPUs outside its lease."""
 
 from berth_worker.fence.probe import APPLY, Fence, probe
 

@@ -1,11 +1,11 @@
 """
-Enter a fence: runs in the process that is about to become the job, between fork and exec.
+Entry into a fence: runs in the process that is about to become the job, between fork and exec.
 
 Standard library only, Python 3.8, no imports from Berth: the shim loads this file by its path
-(`python -I -S` knows no packages). `enter()` is the only door.
+(`python -I -S` knows no packages). `enter()` is the only entry point.
 
-What it does not do: make anything of root's impossible. A job that runs as root and wants out
-finds a way; the fence is against programs that recount GPUs, not against their owners.
+It cannot confine root: a job that runs as root and wants out finds a way. The fence stops programs
+that recount GPUs, not attackers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which fence is possible here: found out by putting one up in a child process."""
+"""Probe of the fence that is possible here: tries one in a child process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from berth_worker.fence import masks
 from berth_worker.fence.masks import HasUuid
 
 APPLY = Path(__file__).with_name("apply.py")
-"""The file that the shim executes to enter a fence."""
+"""The file that the shim loads to enter a fence."""
 
 # linux/capability.h. With these a job of root's could take the covers off (SYS_ADMIN), make
 # device files of its own (MKNOD), go through another process's root (SYS_PTRACE), open files
@@ -44,20 +44,20 @@ class Fence:
     """The fence that attempts get."""
 
     kind: FenceKind
-    """What is promised to users. With simulated GPUs `advisory`, whatever is possible."""
+    """The kind promised to users. With simulated GPUs always `advisory`."""
     can_mask: bool
-    """Whether device files can be masked."""
+    """True when device files can be masked."""
     user_namespace: bool
-    """Whether masking goes through a user namespace, because the worker is not root."""
+    """True when masking needs a user namespace, because the worker is not root."""
     drop_capabilities: tuple[int, ...]
     """Capability numbers that a job loses so that it cannot undo the masks."""
     simulated: bool
     """Attempts hold simulated GPUs: every real one is masked."""
     sentence: str
-    """Why it is this one and how to get a stronger one, for people."""
+    """The reason for this kind and the way to a stronger one, for people."""
 
     def masks(self, leased: Iterable[HasUuid], all_gpus: Sequence[GpuSnapshot]) -> list[str]:
-        """The paths to be covered by /dev/null for an attempt; empty where nothing can be."""
+        """Return the paths to cover with /dev/null for an attempt; empty where masking is impossible."""
         if not self.can_mask:
             return []
         return masks.every() if self.simulated else masks.others(leased, all_gpus)
@@ -90,7 +90,7 @@ def probe(*, simulated: bool = False) -> Fence:
 
 
 def _try(*, user_namespace: bool) -> str | None:
-    """Put up a fence in a child over a harmless device; the sentence why not, else None."""
+    """Mask a harmless device in a child process; return a sentence if that fails, else None."""
     command = [sys.executable, "-I", "-S", "-c", _PROBE]
     try:
         child = subprocess.run(
@@ -100,7 +100,7 @@ def _try(*, user_namespace: bool) -> str | None:
             timeout=_PROBE_TIMEOUT_S,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return f"the fence could not be tried ({error})."
+        return f"the fence could not be tested ({error})."
     if child.returncode == 0:
         return None
     if user_namespace:

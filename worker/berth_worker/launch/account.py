@@ -1,4 +1,4 @@
-"""As whom a job runs."""
+"""The user account that a job runs as."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Account:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the worker itself runs as this user."""
+        """True when the worker itself runs as this user."""
         return self.uid == os.geteuid()
 
 
 def account(uid: int | None) -> Account:
     """
-    The account that a job of `uid` runs as: its own when the worker is root, else the worker's.
+    Return the account that a job of `uid` runs as: its own if the worker is root, else the worker's.
 
     Raises LaunchError for a user that the box does not know.
     """
@@ -59,5 +59,5 @@ def account(uid: int | None) -> Account:
 
 @lru_cache(maxsize=64)
 def _entry(uid: int, _moment: int) -> pwd.struct_passwd:
-    """The box's entry of a user, asked for once in a moment: a directory service may be slow."""
+    """Return a user's passwd entry, cached for 10 s: a directory service may be slow."""
     return pwd.getpwuid(uid)

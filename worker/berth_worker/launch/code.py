@@ -1,4 +1,4 @@
-"""Running an attempt in code that was frozen at its submit."""
+"""Frozen code: an attempt runs in the code as it was at submit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from berth_worker.launch.error import LaunchError
 
 
 def folder(desired: DesiredAttempt) -> Path:
-    """Where the job's code lies: one for all its attempts, so that they find what it wrote."""
+    """Return the folder of the job's code, shared by its attempts, so that they find its files."""
     return Path(desired.run_dir).parent / "code"
 
 
@@ -20,16 +20,16 @@ def unpacking(
     desired: DesiredAttempt, frozen: FrozenCode, python: str, argv: list[str]
 ) -> list[str]:
     """
-    The command that unpacks the code, as the job's own first process, and becomes `argv`.
+    Return the command that unpacks the code, as the job's own first process, and executes `argv`.
 
-    It is run by the job's own interpreter, and as text: its user may not read Berth's files.
+    The job's own interpreter gets it as text: its user may not be allowed to read Berth's files.
     """
     program = [python, "-I", "-S", "-c", snapshots.UNPACK.read_text(encoding="utf-8")]
     return [*program, frozen.archive, frozen.digest, str(folder(desired)), frozen.subdir, *argv]
 
 
 def has(frozen: FrozenCode, script: str) -> bool:
-    """Whether the frozen code holds a script that is named relative to the job's folder."""
+    """Return whether the frozen code holds a script, named relative to the job's folder."""
     if script.startswith("/"):
         return Path(script).exists()
     path = os.path.normpath(f"{snapshots.TREE}/{frozen.subdir}/{script}")

@@ -1,4 +1,4 @@
-"""The variables a job sees; the table is in docs/architecture.md."""
+"""Environment variables of a job; the table is in docs/launching.md."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import Interpreter
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Of the daemon's own: where it was started must not decide where a job meets, what it may do,
-# or whose secrets it holds.
+# The daemon's own variables that jobs must not inherit: they would set a rendezvous, rights or
+# secrets by where the daemon was started.
 _DROPPED = frozenset(
     [
         "CUDA_VISIBLE_DEVICES",
@@ -68,7 +68,7 @@ _DROPPED = frozenset(
     ]
 )
 _DROPPED_PREFIXES = ("BERTH_", "PET_", "TORCHELASTIC_", "SLURM_", "OMPI_", "PMI_")
-# What another user's job is given of root's environment: how the box is set up, nothing more.
+# The part of root's environment that another user's job gets: the set-up of the box alone.
 _SHARED = frozenset(
     [
         "PATH",
@@ -102,7 +102,7 @@ _SHARED = frozenset(
 
 
 def base(own: Mapping[str, str], account: Account) -> dict[str, str]:
-    """The environment that a job starts from, before what its user asked for."""
+    """Return the environment that a job starts from, before its user's own variables."""
     if account.is_ours:
         kept = {
             name: value
@@ -123,14 +123,14 @@ def base(own: Mapping[str, str], account: Account) -> dict[str, str]:
 def defaults(
     interpreter: Interpreter, caches: Path, gpus: int, box_gpus: int, *, simulated: bool
 ) -> dict[str, str]:
-    """What is set where the user has not: `gpus` of the job, `box_gpus` of the box."""
+    """Return the defaults of variables, given the job's and the box's number of GPUs."""
     found = interpreter.variables() | {
         "PYTHONUNBUFFERED": "1",
         "TORCH_EXTENSIONS_DIR": str(caches / "torch_extensions"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }
     if gpus:
-        # Each rank its share of the processors; torch would take them all in every rank.
+        # Each rank gets its share of the processors; torch would use them all in every rank.
         share = len(os.sched_getaffinity(0)) // max(1, box_gpus)
         found["OMP_NUM_THREADS"] = str(max(1, share))
     if simulated:
@@ -139,17 +139,17 @@ def defaults(
 
 
 def with_interpreter(path: str, interpreter: Interpreter) -> str:
-    """PATH with the environment's own programs first."""
+    """Return PATH with the environment's own programs first."""
     own = interpreter.bin_folder
     return ":".join([own, *(part for part in path.split(":") if part and part != own)])
 
 
 def caches(home: Path, account: Account, interpreter: Interpreter) -> Path:
     """
-    The folder for what is compiled at run time, one per user and environment.
+    Return the folder for extensions compiled at run time, one per user and environment.
 
-    On the disk of BERTH_HOME, which is local: compilers lock files there, and what one
-    environment built another one cannot load. Made when missing. Raises LaunchError.
+    It lies on the local disk of BERTH_HOME: compilers lock files there, and one environment cannot
+    load what another one built. Made when missing. Raises LaunchError.
     """
     digest = hashlib.sha256(interpreter.path.encode()).hexdigest()[:12]
     folder = home / "cache" / f"{account.uid}-{digest}"
@@ -162,6 +162,6 @@ def caches(home: Path, account: Account, interpreter: Interpreter) -> Path:
             os.chown(folder, account.uid, account.gid)
     except OSError as error:
         raise LaunchError(
-            f"The cache folder {folder} cannot be made: {error.strerror}; see to the disk."
+            f"The cache folder {folder} cannot be made: {error.strerror}; check the disk."
         ) from None
     return folder

@@ -1,4 +1,4 @@
-"""Which Python a job runs in, and what belongs to it."""
+"""The Python interpreter that a job runs in, and its environment."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Interpreter:
 
     @property
     def bin_folder(self) -> str:
-        """Where its `torchrun` and `deepspeed` lie."""
+        """The folder of its `torchrun` and `deepspeed`."""
         return str(Path(self.path).parent)
 
     def variables(self) -> dict[str, str]:
-        """What activating its environment would set."""
+        """Return the variables that activating its environment would set."""
         folder = Path(self.path).parent.parent
         if (folder / "pyvenv.cfg").exists():
             return {"VIRTUAL_ENV": str(folder)}
@@ -37,7 +37,7 @@ class Interpreter:
 
 def resolve(python: str | None) -> Interpreter:
     """
-    The interpreter that a job's `python` means; without one, that which Berth runs in.
+    Return the interpreter that a job's `python` names; without one, Berth's own.
 
     Raises LaunchError.
     """
@@ -69,7 +69,7 @@ def resolve(python: str | None) -> Interpreter:
 
 @cache
 def bundled_trainer() -> str | None:
-    """Path of the trainer that comes with Berth; None where it is not installed."""
+    """Return the path of the trainer that comes with Berth; None where it is not installed."""
     # Only the folder is looked up: the worker must not import the trainer.
     spec = importlib.util.find_spec("berth_trainer")
     for folder in (spec.submodule_search_locations or ()) if spec else ():

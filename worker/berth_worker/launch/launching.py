@@ -18,16 +18,16 @@ def launch(
     desired: DesiredAttempt,
     folder: RunDir,
     host: HostContext,
-    starter: ShimLauncher,
+    shim_launcher: ShimLauncher,
     *,
     directly: bool,
 ) -> tuple[int, LaunchFacts]:
     """
-    Make the run directory ready and start the shim; its notice pipe (see `ShimLauncher.start`) and
-    the facts.
+    Prepare the run directory and start the shim; return its notice pipe (see
+    `ShimLauncher.start`) and the facts.
 
-    May be repeated: a shim that finds the attempt claimed leaves. Raises LaunchError for what
-    the user can mend, OSError for the box.
+    May be repeated: a shim that finds the attempt claimed exits. Raises LaunchError for what the
+    user can fix, OSError for the box.
     """
     launch_plan = plan(desired, host)
     folder.make()
@@ -38,8 +38,8 @@ def launch(
         folder.write(name, content, owner=owner)
     orders = launch_plan.launch | {"facts": launch_plan.facts.model_dump(mode="json")}
     folder.write("launch.json", json.dumps(orders).encode())
-    pipe = starter.start(folder.path / "launch.json", directly=directly)
-    # Nobody waits for this one: written while the job starts.
+    pipe = shim_launcher.start(folder.path / "launch.json", directly=directly)
+    # Nothing waits for this file: it is written while the job starts.
     with contextlib.suppress(OSError):
         folder.write("spec.json", desired.model_dump_json().encode())
     return pipe, launch_plan.facts

@@ -1,4 +1,4 @@
-"""How an attempt is started: everything its shim has to know, decided beforehand."""
+"""Launch plan of an attempt: everything its shim needs, decided beforehand."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _LONGEST_ARGUMENT_BYTES = 100_000  # the kernel takes 128 KiB
 
 @dataclass(frozen=True, slots=True)
 class HostContext:
-    """What the worker knows of the box it starts jobs on."""
+    """The box that jobs are started on, as the worker knows it."""
 
     home: Path
     fence: Fence
     gpus: Sequence[GpuSnapshot]
     """All GPUs of the box, as last seen."""
     environment: Mapping[str, str] = field(repr=False)
-    """The worker's own."""
+    """The worker's own environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """A start, ready to be written down."""
+    """The plan of one start, ready to be written down."""
 
     launch: dict[str, Any] = field(repr=False)
     """The content of launch.json, facts included."""
@@ -53,9 +53,9 @@ class LaunchPlan:
     owner: int
     """The uid that may read the files."""
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """What the command needs beside it in the run directory."""
+    """Files that the command needs in the run directory."""
     code: Path | None = None
-    """Folder, the user's own, into which frozen code is unpacked."""
+    """The user's own folder into which frozen code is unpacked."""
 
 
 def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
@@ -91,7 +91,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
     env |= sharing.variables(desired, host.gpus, interpreter)
     env |= desired.env
     env |= rewritten.env
-    env |= _owned(desired, host, visible)
+    env |= _reserved(desired, host, visible)
     return LaunchPlan(
         launch={
             "attempt": desired.attempt,
@@ -139,12 +139,12 @@ def _masks(desired: DesiredAttempt, host: HostContext) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _all_masks(fence: Fence) -> tuple[str, ...]:
-    # Looking for real GPUs behind simulated ones is most of a plan's time, and always the same.
+    # Listing the real GPUs behind simulated ones is most of a plan's time and never changes.
     return tuple(fence.masks((), ()))
 
 
 def _visible(desired: DesiredAttempt, host: HostContext, masks: Sequence[str]) -> tuple[int, ...]:
-    """CUDA counts what it sees from 0: behind masks the leased GPUs, else all of the box."""
+    """Return CUDA's numbers of the leased GPUs: from 0 behind masks, else the box's indices."""
     if masks and not host.fence.simulated:
         return tuple(range(len(desired.gpus)))
     return tuple(gpu.index for gpu in desired.gpus)
@@ -182,7 +182,7 @@ def _has(desired: DesiredAttempt, script: str) -> bool:
 
 
 def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]) -> list[str]:
-    """The words to execute; shell text too long for one goes into a file."""
+    """Return the argv; shell text too long for one argument goes into a file."""
     argv = list(rewritten.argv)
     text = rewritten.script
     if text is None or len(text.encode()) <= _LONGEST_ARGUMENT_BYTES or text not in argv:
@@ -193,8 +193,10 @@ def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]
     return [*argv[: at - 1], f"{desired.run_dir}/script.sh", *argv[at + 2 :]]
 
 
-def _owned(desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...]) -> dict[str, str]:
-    """What nobody else may set."""
+def _reserved(
+    desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...]
+) -> dict[str, str]:
+    """Return the variables that override those of the user."""
     owned = {
         "BERTH_JOB_ID": str(desired.job_id),
         "BERTH_ATTEMPT": desired.attempt,

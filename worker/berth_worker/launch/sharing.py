@@ -1,4 +1,4 @@
-"""What a job on a shared card is told, so that it keeps to its part by itself."""
+"""Memory limits that a job on a shared GPU gets in its environment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def variables(
     desired: DesiredAttempt, gpus: Sequence[GpuSnapshot], interpreter: Interpreter
 ) -> dict[str, str]:
     """
-    Soft caps for the frameworks that take them from the environment; empty for whole cards.
+    Return soft limits for frameworks that read them from the environment; empty for whole GPUs.
 
-    JAX would take three quarters of the card and TensorFlow all of it, whoever else is there.
-    A torch that does not know its option refuses to start, so it is only given to one that
-    names it in its own headers.
+    By default JAX takes three quarters of a GPU and TensorFlow all of it. A torch that does not
+    know the option refuses to start, so it is set only for one that names it in its headers.
     """
     if not desired.share or desired.gpu_memory is None or not desired.gpus:
         return {}
@@ -31,13 +30,13 @@ def variables(
     if total:
         fraction = f"{min(1.0, desired.gpu_memory / total):.4f}"
         found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = fraction
-        if _torch_takes_it(Path(interpreter.path).parent.parent):
+        if _torch_knows_option(Path(interpreter.path).parent.parent):
             found["PYTORCH_CUDA_ALLOC_CONF"] = f"{_OPTION}:{fraction}"
     return found
 
 
 @lru_cache(maxsize=64)
-def _torch_takes_it(environment: Path) -> bool:
+def _torch_knows_option(environment: Path) -> bool:
     for header in environment.glob(_WHERE):
         try:
             return f'"{_OPTION}"' in header.read_text(encoding="utf-8", errors="replace")

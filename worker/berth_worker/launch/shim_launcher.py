@@ -21,7 +21,7 @@ _PROGRAM = str(Path(shim.__file__).with_name("__main__.py"))
 
 class ShimLauncher:
     """
-    Starts one shim per attempt. Shims live on when the starter, or its process, dies.
+    Starts one shim per attempt. Shims outlive this object and its process.
 
     Any thread may call.
     """
@@ -54,7 +54,7 @@ class ShimLauncher:
 
     def start(self, launch_path: Path, *, directly: bool = False) -> int:
         """
-        Start the shim of a launch.json; the reading end of its notice pipe.
+        Start the shim of a launch.json; return the reading end of its notice pipe.
 
         `directly`: without the fork server, which may have lost the message before. The pipe
         says `began`, `ended` or `refused`, and closes when the shim exits. Raises OSError when
@@ -62,7 +62,7 @@ class ShimLauncher:
         """
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            # The shim's end blocks: its words must not be lost in a full pipe.
+            # The shim's end blocks: its messages must not be lost in a full pipe.
             os.set_blocking(writing, True)
             with self._lock:
                 self._reap()

@@ -1,8 +1,8 @@
 """
-HTTP to the server, over its unix socket.
+HTTP client for the server's unix socket.
 
-The standard library's client, kept open: a request costs 0.2 ms, and the worker needs no more
-of HTTP than two routes.
+The standard library's client, kept open: a request costs 0.2 ms, and the worker needs only two
+routes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 
 class ServerAwayError(Exception):
-    """The server cannot be reached, or went away while it was asked; ask again."""
+    """The server cannot be reached, or went away during a request; try again."""
 
 
 class ServerRefusedError(Exception):
-    """The server answered, but not with a yes; the message tells status and sentence."""
+    """The server answered with an error; the message holds status and sentence."""
 
 
 class Channel:
@@ -26,8 +26,8 @@ class Channel:
 
     def __init__(self, path: Path, timeout_s: float, *, again: bool = True) -> None:
         """
-        `timeout_s` is how long an answer may take. `again`: what fails on a kept connection is
-        sent once more on a new one, because it may have been closed while it lay idle.
+        `timeout_s` limits the wait for an answer. `again`: a request that fails on a kept
+        connection is sent once more on a new one, because an idle one may have been closed.
         """
         self._path = path
         self._again = again
@@ -35,10 +35,10 @@ class Channel:
         self._connection: _UnixConnection | None = None
         self._over = False
         self.connections = 0
-        """How often it had to connect; another number than before: perhaps another server."""
+        """Number of connections so far; when it grows, the server may have been restarted."""
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> bytes:
-        """Send one request; the body of the answer. Raises ServerAwayError, ServerRefusedError."""
+        """Send a request and return the body. Raises ServerAwayError, ServerRefusedError."""
         reused = self._connection is not None
         try:
             return self._ask(method, target, body)
@@ -66,7 +66,7 @@ class Channel:
         return content
 
     def interrupt(self) -> None:
-        """For good: end a request that another thread waits in; it raises ServerAwayError."""
+        """End for good: a request in another thread raises ServerAwayError."""
         self._over = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
@@ -74,7 +74,7 @@ class Channel:
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let the connection go; the next request makes another."""
+        """Close the connection; the next request opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

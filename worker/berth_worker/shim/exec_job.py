@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Enter = Callable[..., None]
 
-# Python ignores some signals from its start, and so would the job.
+# Python ignores some signals, and the job would inherit that.
 _DEFAULTS = [
     number
     for number in range(1, signal.SIGSYS + 1)
@@ -27,7 +27,7 @@ _DEFAULTS = [
 
 
 class CannotStartError(Exception):
-    """The job cannot be started; the message is the sentence for its user."""
+    """The job cannot be started; the message is a sentence for its user."""
 
 
 def is_plain(launch: dict[str, Any]) -> bool:
@@ -39,7 +39,7 @@ def is_plain(launch: dict[str, Any]) -> bool:
 
 def spawn(launch: dict[str, Any], log: int) -> int:
     """
-    Start the job without a copy of this process in between (2 ms less); its pid.
+    Start the job without a fork of this process in between (2 ms less); return its pid.
 
     Raises CannotStartError.
     """
@@ -68,7 +68,7 @@ def spawn(launch: dict[str, Any], log: int) -> int:
 
 
 def _program(name: str, env: dict[str, str]) -> str:
-    """Where a program lies: named by a path, or on the job's own PATH."""
+    """Return the path of a program that is named by a path or lies on the job's own PATH."""
     if "/" in name:
         return name
     refused: str | None = None
@@ -85,21 +85,21 @@ def _program(name: str, env: dict[str, str]) -> str:
 
 def fork(launch: dict[str, Any], log: int, enter: Enter | None) -> tuple[int, int]:
     """
-    Start the job through a copy of this process; its pid, and the pipe for its complaint.
+    Start the job through a fork of this process; return its pid and a pipe for an error.
 
-    The pipe closes without a word when the job's program starts, else it says one sentence.
+    The pipe closes empty when the job's program starts, else it carries one sentence.
     """
-    hearing, complaint = os.pipe()
+    reading, writing = os.pipe()
     child = os.fork()
     if child:
-        os.close(complaint)
-        return child, hearing
+        os.close(writing)
+        return child, reading
     try:
         _become(launch, log, enter)
     except CannotStartError as error:
-        os.write(complaint, str(error).encode(errors="replace"))
+        os.write(writing, str(error).encode(errors="replace"))
     except BaseException as error:  # noqa: BLE001 - a fork must never return into the shim
-        os.write(complaint, f"The attempt cannot be set up: {error!r}.".encode(errors="replace"))
+        os.write(writing, f"The attempt cannot be set up: {error!r}.".encode(errors="replace"))
     finally:
         os._exit(127)
 
@@ -147,7 +147,7 @@ def _enter_folder(cwd: str) -> None:
 
 
 def load_fence(path: str) -> Enter:
-    """The fence's door, from the file that holds it."""
+    """Load the fence's entry function from its file."""
     from importlib.machinery import SourceFileLoader
     from importlib.util import module_from_spec, spec_from_loader
 
@@ -161,13 +161,13 @@ def load_fence(path: str) -> Enter:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, without a full stop."""
+    """Return the text of an error, without a full stop."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.rstrip(".") or type(error).__name__
 
 
 def _why_not(error: Exception, launch: dict[str, Any]) -> str:
-    """Why a program could not be started, with the mend."""
+    """Return why a program could not be started, with the fix."""
     name = launch["argv"][0]
     code = error.errno if isinstance(error, OSError) else None
     path = name if name.startswith("/") else f"{launch['cwd']}/{name}"

@@ -1,4 +1,4 @@
-"""Reading and writing small files: the claim, what the kernel tells, the notice pipe."""
+"""Small files: the claim, files of the kernel, the notice pipe."""
 # pathlib's import would cost as much as the whole start of a shim.
 # ruff: noqa: PTH104, PTH108
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class AlreadyStartedError(Exception):
-    """Somebody has claimed the attempt before; it must not be started again."""
+    """The attempt has been claimed before; it must not be started again."""
 
 
 def claim(folder: str, mine: dict[str, Any]) -> None:
     """
-    Make `started`, which says who has the right to start the attempt, exclusively.
+    Create `started`, the claim of the one process that may start the attempt.
 
-    It appears with its content or not at all, so whoever finds it knows whom to look for.
+    It appears with its content or not at all, so that a reader always finds the claimant.
     Raises AlreadyStartedError, or OSError when nothing can be written.
     """
     name = f"{folder}/started"
@@ -41,7 +41,7 @@ def _write_new(path: str, text: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         fd = os.open(path, flags, 0o644)
-    except FileExistsError:  # left by a process of an earlier boot that had our pid
+    except FileExistsError:  # left by a process of an earlier boot with this pid
         os.unlink(path)
         fd = os.open(path, flags, 0o644)
     try:
@@ -51,7 +51,7 @@ def _write_new(path: str, text: bytes) -> None:
 
 
 def replace(path: str, text: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part."""
+    """Write a file atomically: readers see the old content or the new."""
     part = path + ".part"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     try:
@@ -62,7 +62,7 @@ def replace(path: str, text: bytes) -> None:
 
 
 def sync(path: str) -> None:
-    """Bring a file to the disk, and with it the folder entries made before it."""
+    """Flush a file to disk, and with it the folder entries made before it."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -75,7 +75,7 @@ def sync(path: str) -> None:
 
 
 def read(path: str) -> bytes:
-    """A whole file of the kernel's; empty when it cannot be read."""
+    """Return the content of a kernel file; empty when it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -94,7 +94,7 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, text: str) -> bool:
-    """Write to a file of the kernel's; False when it is refused."""
+    """Write to a kernel file; return False when that is refused."""
     try:
         fd = os.open(path, os.O_WRONLY)
     except OSError:
@@ -109,7 +109,7 @@ def write(path: str, text: str) -> bool:
 
 
 def tell(notice: int, word: str, text: str) -> bool:
-    """Say one line to the worker that started us; False when it is not there any more."""
+    """Send one line to the worker that started this shim; return False when it is gone."""
     if notice < 0:
         return False
     try:
@@ -120,28 +120,28 @@ def tell(notice: int, word: str, text: str) -> bool:
 
 
 class Usage:
-    """What the processes of an attempt used, summed up as they are reaped."""
+    """Resource usage of an attempt, summed up as its processes are reaped."""
 
     def __init__(self) -> None:
         self.max_rss_bytes = 0
-        """Of the largest of them."""
+        """The largest of any process."""
         self.user_s = 0.0
         self.system_s = 0.0
 
     def add(self, usage: resource.struct_rusage) -> None:
-        """Take in one reaped process and those that it reaped."""
+        """Add one reaped process and those that it reaped."""
         self.max_rss_bytes = max(self.max_rss_bytes, usage.ru_maxrss * 1024)
         self.user_s += usage.ru_utime
         self.system_s += usage.ru_stime
 
 
 def keep_from_jobs(fd: int) -> None:
-    """A descriptor that a job held would stay open when ours is closed, and tell nothing."""
+    """Keep a descriptor from jobs: in a job it would stay open after the shim has closed it."""
     if fd >= 0:
         os.set_inheritable(fd, False)  # noqa: FBT003 - by position only
 
 
 def now_text() -> str:
-    """The time as the protocol writes it: UTC, milliseconds."""
+    """Return the time as the protocol writes it: UTC, milliseconds."""
     now = time.time()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"

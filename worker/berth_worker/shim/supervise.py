@@ -47,7 +47,7 @@ class Shim:
         self._enter = enter
         self._me = me
         self._first = -1
-        self._complaint = -1
+        self._start_error = -1
         self._folder = ""
         self._launch: dict[str, Any] = {}
         self._notice = -1
@@ -56,7 +56,7 @@ class Shim:
         self._message: str | None = None
         self._facts: dict[str, Any] = {}
         self._status: int | None = None
-        self._note_at: float | None = None
+        self._shim_record_at: float | None = None
         self._warn_at: float | None = None
         self._limit_at: float | None = None
         self._termination = Termination("")
@@ -107,7 +107,7 @@ class Shim:
                 self._first = exec_job.spawn(launch, log)
                 self._begin()
             else:
-                self._first, self._complaint = exec_job.fork(launch, log, self._enter)
+                self._first, self._start_error = exec_job.fork(launch, log, self._enter)
             os.close(log)
         except exec_job.CannotStartError as error:
             self._fail(str(error))
@@ -121,9 +121,9 @@ class Shim:
             self._limit_at = now + limit_s
             # In a short job the default would warn before there is anything to save.
             self._warn_at = now + limit_s - min(launch.get("warn_before_s", 0.0), limit_s / 2)
-        self._note_at = now + _NOTE_AFTER_S
-        if self._complaint >= 0:
-            self._hear_complaint(timeout_ms=1000)
+        self._shim_record_at = now + _NOTE_AFTER_S
+        if self._start_error >= 0:
+            self._read_start_error(timeout_ms=1000)
 
     def _open_log(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -137,15 +137,15 @@ class Shim:
     def _fail(self, sentence: str) -> None:
         self._cause, self._message = "launch_error", sentence
 
-    def _hear_complaint(self, timeout_ms: int) -> None:
-        """See whether the job's program has started, or why it could not."""
+    def _read_start_error(self, timeout_ms: int) -> None:
+        """Read whether the job's program has started; the pipe gives the reason if it could not."""
         poll = select.poll()
-        poll.register(self._complaint, select.POLLIN)
+        poll.register(self._start_error, select.POLLIN)
         if not poll.poll(timeout_ms):
             return
-        sentence = os.read(self._complaint, 65536)
-        os.close(self._complaint)
-        self._complaint = -1
+        sentence = os.read(self._start_error, 65536)
+        os.close(self._start_error)
+        self._start_error = -1
         if sentence:
             self._fail(sentence.decode(errors="replace"))
         else:
@@ -162,12 +162,12 @@ class Shim:
         }
         files.tell(self._notice, "began", json.dumps(self._facts))
 
-    def _note(self) -> None:
-        """The job stays: write down who runs it, and hold the space for its record."""
-        self._note_at = None
+    def _write_shim_record(self) -> None:
+        """Write shim.json and reserve the space for the exit record: the job is not a short one."""
+        self._shim_record_at = None
         files.write("/proc/self/oom_score_adj", "-900")  # not before: the job would inherit it
         self._facts["oom_kills"] = process_tree.oom_kills()
-        # Should the disk be full: a later worker finds us through `started`.
+        # On a full disk a later worker finds this shim through `started`.
         with contextlib.suppress(OSError):
             files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
         self._record.hold_space()
@@ -177,10 +177,10 @@ class Shim:
     def _watch(self) -> None:
         while self._reap():
             now = time.monotonic()
-            if self._complaint >= 0:
-                self._hear_complaint(0)
-            if self._note_at is not None and now >= self._note_at and self._facts:
-                self._note()
+            if self._start_error >= 0:
+                self._read_start_error(0)
+            if self._shim_record_at is not None and now >= self._shim_record_at and self._facts:
+                self._write_shim_record()
             if self._status is not None and not self._termination.begun:
                 self._sweep(now)
             if self._warn_at is not None and now >= self._warn_at:
@@ -193,12 +193,12 @@ class Shim:
                 self._termination.go_on(now, by_itself=self._cause == "exit")
             received = signal.sigtimedwait(self_setup.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
-                self._stop("stopped", *self._asked_terms_s())
-        if self._complaint >= 0:
-            self._hear_complaint(0)
+                self._stop("stopped", *self._stop_terms_s())
+        if self._start_error >= 0:
+            self._read_start_error(0)
 
     def _reap(self) -> bool:
-        """Take in whatever has ended; False when nothing is left."""
+        """Reap every ended descendant; return False when none is left."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -212,10 +212,12 @@ class Shim:
                 self._warn_at = self._limit_at = None
 
     def _patience_s(self) -> float:
-        """How long until there is something to do that no signal announces."""
+        """Return the seconds until the next step that no signal announces."""
         now = time.monotonic()
-        moments = [at for at in (self._note_at, self._warn_at, self._limit_at) if at is not None]
-        if self._complaint >= 0:
+        moments = [
+            at for at in (self._shim_record_at, self._warn_at, self._limit_at) if at is not None
+        ]
+        if self._start_error >= 0:
             moments.append(now + 0.1)
         moments += self._termination.moments(now)
         return max(0.0, min(moments) - now) if moments else 3600.0
@@ -223,25 +225,25 @@ class Shim:
     # Ending
 
     def _sweep(self, now: float) -> None:
-        """The job's first process has ended by itself: whoever is left has to leave as well."""
+        """End the remaining processes of a job whose first process has ended by itself."""
         if self._status == 0 and signal_targets.ranks_left():
             self._message = (
-                "The launcher ended with exit code 0 while its ranks still ran; look in the log "
+                "The launcher exited with code 0 while its ranks still ran; look in the log "
                 "for what ended the process between them."
             )
             self._status = 1 << 8
         self._termination.sweep(now)
 
-    def _asked_terms_s(self) -> tuple[float, float]:
-        """Grace, and time to save after a warning."""
+    def _stop_terms_s(self) -> tuple[float, float]:
+        """Return the requested grace and the time to save after a warning, both in seconds."""
         try:
-            wish = json.loads(files.read(self._path("stop.json")))
-            return float(wish["grace_s"]), float(wish.get("warn_s", 0.0))
+            terms = json.loads(files.read(self._path("stop.json")))
+            return float(terms["grace_s"]), float(terms.get("warn_s", 0.0))
         except (ValueError, KeyError, TypeError, AttributeError):
             return float(self._launch["grace_s"]), 0.0
 
     def _stop(self, cause: str, grace_s: float, save_s: float = 0.0) -> None:
-        """Begin to end the job, after it has saved if it may, or hurry an end that has begun."""
+        """Begin the termination, or hurry one that has begun; `save_s` comes before TERM."""
         now = time.monotonic()
         if self._termination.begun:
             self._termination.hurry(now, grace_s, save_s)
@@ -256,7 +258,7 @@ class Shim:
     def _finish(self) -> None:
         """Report and record how the attempt ended."""
         if self._message:
-            self._say(self._message)
+            self._append_to_log(self._message)
         text = json.dumps(self._end())
         # The worker first: the server releases the GPUs while we write.
         heard = files.tell(self._notice, "ended", text)
@@ -264,8 +266,8 @@ class Shim:
         if not heard:  # the file is the only copy: it must survive a power cut
             files.sync(self._path("exit.json"))
 
-    def _say(self, sentence: str) -> None:
-        """Into the job's log, where its user looks."""
+    def _append_to_log(self, sentence: str) -> None:
+        """Append a sentence to the job's log, where its user looks."""
         with contextlib.suppress(OSError):
             log = self._open_log()
             os.write(log, sentence.encode() + b"\n")

@@ -136,7 +136,7 @@ class NvmlDevices:
         def run() -> None:
             try:
                 future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - handed to whoever asked
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
                 future.set_exception(error)
 
         self._requests.put(run)
