@@ -47,7 +47,7 @@ class Home:
 
     @property
     def supervisor_state(self) -> Path:
-        """How often each daemon was started, for `berth status` and `berth up`."""
+        """Restart counts of the daemons, for `berth status` and `berth up`."""
         return self.run / "up.json"
 
     def pid(self, daemon: str) -> Path:

@@ -1,5 +1,5 @@
 """
-What a running job can tell Berth, and learn from it. For use inside training scripts.
+Interface between a running job and Berth, for use inside training scripts.
 
     from berth import jobside
 
@@ -9,7 +9,7 @@ What a running job can tell Berth, and learn from it. For use inside training sc
 
 One file, standard library only, Python 3.8 or newer: it works in every environment, also
 copied beside a script. Outside Berth every call does nothing, so scripts need no conditions.
-Nothing here raises because of a full disk or a missing folder: telling must not end a run.
+Nothing here raises because of a full disk or a missing folder: reporting must not end a run.
 """
 
 # Python 3.8 runs this: no newer syntax or library.
@@ -85,11 +85,11 @@ def log_metrics(step: float, **numbers: Any) -> bool:
 
 def checkpoint_saved(step: float | None = None) -> bool:
     """
-    Tell Berth that a checkpoint is whole on disk. Returns whether it was noted.
+    Report that a checkpoint is complete on disk. Returns whether it was noted.
 
     Only rank 0 writes, the others do nothing: call it once all ranks have saved. When jobs
-    have to make room, those that lose least work since their last checkpoint are chosen, and
-    a job that was warned is stopped as soon as it tells of a new one.
+    must be preempted, those that lose the least work since their last checkpoint are chosen, and
+    a job that was warned is stopped as soon as it reports a new one.
     """
     folder = run_dir()
     if folder is None or _rank() != 0:
@@ -134,11 +134,11 @@ def on_warning(callback: Callable[[], object]) -> bool:
 
 def report_failure(kind: str, sentence: str) -> bool:
     """
-    Say why this job is about to fail, for the job's page. Returns whether it was noted.
+    Report why this job is about to fail, for the job's page. Returns whether it was noted.
 
     `kind` is one of Berth's outcomes (`oom_gpu`, `oom_host`, `disk_full`, …) or a word of your
-    own; `sentence` should name the mend. The first report of an attempt stands: what other
-    ranks say later is mostly a consequence.
+    own; `sentence` should name the fix. The first report of an attempt stands: later
+    reports of other ranks are mostly consequences.
     """
     folder = run_dir()
     if folder is None:

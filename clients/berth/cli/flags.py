@@ -25,7 +25,7 @@ def in_flags(sentence: str) -> str:
 
 @contextlib.contextmanager
 def fields_as_flags(*, wanted: bool) -> Generator[None]:
-    """Where `wanted`, make the server's refusals in this block name options instead of fields."""
+    """Make the server's refusals in this block name options instead of fields, if `wanted`."""
     from berth.sdk.errors import InvalidRequest
 
     try:

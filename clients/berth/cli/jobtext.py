@@ -31,7 +31,7 @@ def state_cell(job: Job) -> tuple[str, str]:
 
 
 def command_line(job: Job) -> str:
-    """What the job runs, on one line."""
+    """Return the job's command on one line."""
     if job.script is not None:
         lines = [line for line in job.script.splitlines() if line and not line.startswith("#!")]
         return (lines[0] if lines else "") + (" \N{HORIZONTAL ELLIPSIS}" if len(lines) > 1 else "")
@@ -41,7 +41,7 @@ def command_line(job: Job) -> str:
 
 
 def code(snapshot: CodeSnapshot) -> str:
-    """Which code a job runs: `9f2c1e7 (main) with 2 changed and 1 new file, frozen from …`."""
+    """Describe the code a job runs: `9f2c1e7 (main) with 2 changed and 1 new file, frozen from …`."""
     commit = snapshot.commit[:10] if snapshot.commit else "no commit"
     branch = f" ({snapshot.branch})" if snapshot.branch else ""
     changes = [
@@ -55,7 +55,7 @@ def code(snapshot: CodeSnapshot) -> str:
 
 
 def gpus_cell(job: Job) -> str:
-    """How many GPUs, and which while it holds them: `4 (0\N{EN DASH}3)`; of a share how much of it."""
+    """Return the number of GPUs, and their indices while held: `4 (0\N{EN DASH}3)`; of a share its memory."""
     count = text.size(job.gpu_memory) if job.share else str(job.gpus)
     if job.state.is_active and job.gpu_indices:
         return f"{count} ({ranges(job.gpu_indices)})"
@@ -104,7 +104,7 @@ def without_forecast(reason: str) -> str:
 
 
 def ending(job: Job) -> str:
-    """How an ended job ended, with how long it ran."""
+    """Describe how a job ended, and its run time."""
     parts: list[str] = []
     if job.outcome and job.outcome.value not in {"exit", "cancelled"}:
         parts.append(job.outcome.value.replace("_", " "))

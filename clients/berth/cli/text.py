@@ -76,7 +76,7 @@ def _steers(character: str) -> bool:
 
 
 def width(text: str) -> int:
-    """How many columns a text takes."""
+    """Return the number of columns that a text takes."""
     return sum(
         0
         if unicodedata.combining(c) or c == "\u200d"

@@ -49,5 +49,5 @@ class WaitNotices:
 
 
 def _waits(job: Job) -> str:
-    """What it waits for, without the times that differ at every look."""
+    """Return what it waits for, without the times that change constantly."""
     return f"{job.state.value} {jobtext.without_forecast(job.reason or '')}"

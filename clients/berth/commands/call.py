@@ -55,7 +55,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class FlagReading:
-    """What a call asks for by its launcher's own flags."""
+    """GPU request of a call by its launcher's own flags."""
 
     request: GpuRequest = field(default_factory=GpuRequest)
     """The launcher's own flags."""

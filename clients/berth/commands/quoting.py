@@ -40,7 +40,7 @@ def skip_quoted(text: str, at: int) -> tuple[int, bool]:
 
 
 def unquote(raw: str) -> str:
-    """What a word without expansions says: quotes and escapes removed, as bash does."""
+    """Return a word without expansions with quotes and escapes removed, as bash does."""
     out: list[str] = []
     at = 0
     while at < len(raw):

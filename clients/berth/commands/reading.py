@@ -255,7 +255,7 @@ def _read_shell(text: _Text) -> CommandView:
 
 def _scan(text: _Text, outer: dict[str, str]) -> ScriptScan:
     if len(text.source) > _LONGEST_SCRIPT:
-        # FlagReading takes microseconds per character, in which the server answers nobody else.
+        # Reading takes microseconds per character, during which the server cannot answer others.
         return ScriptScan(warnings=["The script is too long for Berth to read; it runs unchanged."])
     try:
         split(text.source)

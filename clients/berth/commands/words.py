@@ -73,12 +73,12 @@ class Segment:
 
     @property
     def start(self) -> int:
-        """Where its first word or redirection stands."""
+        """Position of its first word or redirection."""
         return min(part.start for part in (*self.words, *self.redirects))
 
     @property
     def end(self) -> int:
-        """Behind its last word or redirection."""
+        """Position after its last word or redirection."""
         return max(part.end for part in (*self.words, *self.redirects))
 
 

@@ -39,7 +39,7 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """Where the SDK finds this demo's server."""
+        """URL of this demo's server for the SDK."""
         return f"unix://{self.home}/run/berth.sock"
 
     def set_up(self, gpus: str | None) -> None:

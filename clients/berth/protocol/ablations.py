@@ -18,7 +18,7 @@ _BELONGS = {"margin": "margin", "target": "target", "least_runs": "median"}
 
 class EarlyStop(Wire):
     """
-    When runs of an ablation are stopped before their end.
+    Rule that stops runs of an ablation before their end.
 
     `median`: a run is stopped when its best value up to a step is worse than the median of the
     other runs' running averages up to that step (the median stopping rule of Golovin et al.,
@@ -28,17 +28,17 @@ class EarlyStop(Wire):
     """
 
     rule: Literal["median", "margin", "target"] = Field(examples=["median"])
-    """Which rule."""
+    """The rule."""
     metric: str = Field(min_length=1, max_length=200, examples=["eval_loss"])
     """The metric it looks at, as `metrics.jsonl` or the log names it."""
     mode: Literal["min", "max"] = "min"
     """Whether less or more of the metric is better."""
     after_step: float = Field(default=0.0, ge=0, examples=[500])
-    """`median`, `margin`: no run is stopped before it has come to this step."""
+    """`median`, `margin`: no run is stopped before it has reached this step."""
     least_runs: int = Field(default=3, ge=1, le=1000)
-    """`median`: how many other runs must have come as far before one is stopped."""
+    """`median`: number of other runs that must have reached the same step before one is stopped."""
     margin: float | None = Field(default=None, ge=0, examples=[0.2])
-    """`margin`: how much worse than the best is too much, in the metric's own unit."""
+    """`margin`: largest difference from the best that is tolerated, in the metric's own unit."""
     target: float | None = Field(default=None, examples=[1.8])
     """`target`: the value that is good enough."""
 
@@ -56,7 +56,7 @@ class EarlyStop(Wire):
 
 
 def _default(name: str) -> object:
-    """What a field is when nobody gives it; answers carry it, whatever the rule."""
+    """Return a field with a default that answers carry whatever the rule."""
     return EarlyStop.model_fields[name].default
 
 
@@ -64,48 +64,48 @@ class AblationCell(Wire):
     """One run of an ablation: its values, and the job with them filled in."""
 
     values: dict[Label, str] = Field(examples=[{"lr": "3e-4", "seed": "1"}])
-    """What sets it apart: become labels of the job. `ablation` is the ablation's own."""
+    """The values that distinguish it; they become labels of the job. `ablation` is the ablation's own."""
     job: JobSpec
     """The job."""
 
 
 class AblationSpec(Wire):
-    """Jobs to be made in one transaction, all or none, and what they may have together."""
+    """Jobs to be made in one transaction, all or none, with their common caps."""
 
     name: AblationId = Field(examples=["history"])
     """Its name, unique on the box; the label `ablation` of its jobs."""
     cells: list[AblationCell] = Field(min_length=1, max_length=10_000)
     """Its runs, in the order in which they are queued."""
     max_running: int | None = Field(default=None, ge=1, le=100_000, examples=[2])
-    """Most of its jobs at once; absent: no cap."""
+    """Maximum number of its jobs at once; absent: no cap."""
     max_gpu_hours: float | None = Field(default=None, gt=0, le=1e9, examples=[40])
-    """GPU-hours after which nothing more of it starts (what runs goes on); absent: no cap. A share
-    of a card counts as its part of the memory."""
+    """GPU-hours after which no further run starts (running ones continue); absent: no cap. A share
+    of a GPU counts as its part of the memory."""
     early_stop: EarlyStop | None = None
-    """When its runs are stopped before their end; absent: never."""
+    """Rule that stops runs before their end; absent: none."""
     add: bool = False
-    """Whether an ablation of this name may be there: then only the cells whose values it has
-    not yet are made, and the caps and the rule given here take the place of its own."""
+    """Whether an ablation of this name may exist: then only the cells that it lacks are made,
+    and the caps and the rule given here replace its own."""
 
 
 class AblationMade(Wire):
-    """What became of an AblationSpec."""
+    """Result of an AblationSpec."""
 
     id: str
     """The ablation's name."""
     ids: list[int] = Field(examples=[[42, 43, 44]])
     """Its new jobs, in the order of the cells."""
     skipped: int = 0
-    """With `add`: how many cells were there already."""
+    """With `add`: number of cells that already existed."""
     warnings: list[str] = Field(default_factory=list)
-    """What was noticed, one sentence each, without repetition."""
+    """Warnings, one sentence each, without repetition."""
 
 
 class AblationPatch(Wire):
-    """What may be changed of an ablation; null lifts a cap or the rule."""
+    """Changes to an ablation; null removes a cap or the rule."""
 
     max_running: int | None = Field(default=None, ge=1, le=100_000)
-    """New most jobs at once."""
+    """New maximum number of jobs at once."""
     max_gpu_hours: float | None = Field(default=None, gt=0, le=1e9)
     """New GPU-hours."""
     early_stop: EarlyStop | None = None
@@ -113,25 +113,25 @@ class AblationPatch(Wire):
 
 
 class RerunRequest(Wire):
-    """Which cells are queued again, under their own job ids."""
+    """Cells to queue again, under their own job ids."""
 
     which: Literal["failed", "cancelled", "all"] = "failed"
-    """`failed`: those that failed. `cancelled`: also those that somebody cancelled. `all`:
+    """`failed`: those that failed. `cancelled`: also those that were cancelled. `all`:
     every one that has ended, succeeded and stopped early ones too."""
 
 
 class AblationCaps(Wire):
-    """What the jobs of an ablation may have together, and what they had."""
+    """Common caps of an ablation's jobs, and their use so far."""
 
     user: str
-    """Who made it."""
+    """Its creator."""
     created_at: UtcTime
-    """When."""
+    """Time of creation."""
     max_running: int | None = None
-    """Most of its jobs at once."""
+    """Maximum number of its jobs at once."""
     max_gpu_hours: float | None = None
-    """GPU-hours after which nothing more of it starts."""
+    """GPU-hours after which no further run starts."""
     used_gpu_hours: float
-    """GPU-hours that its attempts have had so far; a share counts as its part of the card."""
+    """GPU-hours that its attempts have had so far; a share counts as its part of the GPU."""
     early_stop: EarlyStop | None = None
-    """When its runs are stopped before their end."""
+    """Rule that stops runs before their end."""

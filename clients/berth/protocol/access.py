@@ -1,4 +1,4 @@
-"""Who somebody is, and how they prove it from afar."""
+"""Identity of callers, tokens and sign-in links."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from berth.protocol.base import Duration, UtcTime, Wire
 
 
 class Me(Wire):
-    """Who the server takes the caller for."""
+    """The caller as the server identifies them."""
 
     user: str
     """Name of the user."""
     uid: int
     """Uid on the box."""
     admin: bool
-    """Whether every job may be changed, not only the own ones."""
+    """Whether the caller may change every job, not only their own."""
     via: Literal["socket", "token", "cookie"]
-    """How it was proved: the unix socket's peer, a bearer token, a browser's login."""
+    """The proof: the unix socket's peer, a bearer token, a browser's login."""
 
 
 class TokenRequest(Wire):
     """A new token for the caller's own use over TCP."""
 
     name: str = Field(min_length=1, max_length=100, examples=["laptop"])
-    """What it is for, shown in lists."""
+    """Its purpose, shown in lists."""
     expires_in: Duration | None = Field(default=None, examples=["90d"])
-    """How long it works; default: until it is revoked."""
+    """Lifetime; default: until it is revoked."""
 
 
 class Token(Wire):
@@ -37,28 +37,28 @@ class Token(Wire):
     id: int
     """To revoke it by."""
     name: str
-    """What its maker called it."""
+    """Its name."""
     user: str
-    """Whose identity it carries."""
+    """The user it acts as."""
     created_at: UtcTime
-    """When it was made."""
+    """Time of creation."""
     last_used_at: UtcTime | None = None
-    """To the minute."""
+    """Time of last use, to the minute."""
     expires_at: UtcTime | None = None
-    """When it stops working; absent: never by itself."""
+    """Expiry; absent: never."""
 
 
 class NewToken(Wire):
-    """A token with its secret, told this once: only a digest of it is kept."""
+    """A token with its secret, shown only once: only a digest of it is kept."""
 
     token: Token
-    """What lists show of it."""
+    """The token as lists show it."""
     secret: str = Field(repr=False, examples=["berth_…"])
     """Put it into BERTH_TOKEN, or into the header `Authorization: Bearer …`."""
 
 
 class TokenList(Wire):
-    """The caller's tokens; an admin sees everybody's."""
+    """The caller's tokens; an admin sees all users'."""
 
     tokens: list[Token]
     """Newest first."""

@@ -1,4 +1,4 @@
-"""Which way a metric is better, told by its name. Standard library only."""
+"""Direction of a metric, more or less is better, from its name. Standard library only."""
 
 from __future__ import annotations
 

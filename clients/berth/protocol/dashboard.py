@@ -1,4 +1,4 @@
-"""What the dashboard asks beyond jobs and GPUs: searching logs, history, files, its stream."""
+"""Dashboard models beyond jobs and GPUs: log search, telemetry, run files, the live stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Hello(Wire):
     """SSE event `hello`, the first of `/live/stream`."""
 
     instance: str
-    """Another one after each start of the server: what was shown must be asked for anew."""
+    """Differs after each start of the server: clients must then load everything again."""
     version: str
     """Version of the server."""
     last_event_id: int
@@ -28,14 +28,14 @@ class LogMatch(Wire):
 
 
 class LogMatches(Wire):
-    """Matching lines in order, as far as was looked within a second."""
+    """Matching lines in order, as far as one second of searching reached."""
 
     attempt: str | None = Field(default=None, examples=["42.1"])
     """Whose log was searched; absent while the job has no attempt yet."""
     matches: list[LogMatch]
     """At most `limit`, in order of lines."""
     next: str | None = Field(default=None, examples=["1048576:20123"])
-    """Pass as `cursor` to look on; absent when the whole log was looked at."""
+    """Pass as `cursor` to continue; absent when the whole log was searched."""
 
 
 class LogMarkers(Wire):
@@ -46,18 +46,18 @@ class LogMarkers(Wire):
     first_traceback: int | None = None
     """The first Python traceback: later ones are often its echo on other ranks."""
     last_checkpoint: int | None = None
-    """The last line that tells of a checkpoint."""
+    """The last line that mentions a checkpoint."""
     ranks: list[int] = Field(default_factory=list)
     """Ranks that prefix their lines, like `[rank3]:`, as seen in the log's first 8 MiB."""
 
 
 class GpuSeries(Wire):
-    """One GPU over time: a value per entry of `times`, null where nothing was seen."""
+    """One GPU over time: a value per entry of `times`, null where nothing was measured."""
 
     utilization_percent: list[float | None]
     """Share of each sample in which a kernel ran, percent."""
     memory_used_bytes: list[int | None]
-    """Memory in use by anybody, bytes."""
+    """Memory in use, bytes."""
     power_w: list[float | None]
     """Power drawn, watts."""
     temperature_c: list[float | None]
@@ -70,7 +70,7 @@ class GpuHistory(Wire):
     times: list[UtcTime]
     """Begin of each entry's step, oldest first."""
     step_s: float
-    """Seconds between entries; each is the mean of what was seen in its step."""
+    """Seconds between entries; each is the mean of its step's samples."""
     gpus: dict[str, GpuSeries]
     """By UUID."""
 
@@ -83,11 +83,11 @@ class RunFile(Wire):
     size_bytes: int
     """0 for folders."""
     modified_at: UtcTime
-    """When it was written last."""
+    """Time of the last write."""
 
 
 class RunFiles(Wire):
-    """What lies in an attempt's run directory, by name."""
+    """Files of an attempt's run directory, by name."""
 
     attempt: str | None = None
     """Whose directory it is; absent while the job has no attempt yet."""

@@ -1,4 +1,4 @@
-"""The box and its GPUs: what a device layer sees, and what everybody is shown."""
+"""The box and its GPUs, as a device layer sees them and as users are shown them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class GpuProcess(Wire):
     pid: int
     """Process id on the box."""
     user: str | None = None
-    """Name of its user; absent when it cannot be told."""
+    """Name of its user; absent when unknown."""
     command: str | None = None
     """Its command line, shortened; absent when it may not be read."""
     memory_bytes: int | None = None
-    """GPU memory it holds, bytes; absent when the driver does not tell."""
+    """GPU memory it holds, bytes; absent when the driver does not report it."""
     started_at: UtcTime | None = None
-    """When it was started."""
+    """Start time."""
     attempt: str | None = None
     """The attempt whose process tree it belongs to."""
 
@@ -31,7 +31,7 @@ class GpuHealth(Wire):
     """Whether a GPU can be trusted with a job."""
 
     ok: bool = True
-    """Nothing is known against it."""
+    """Whether no problem is known."""
     problems: tuple[str, ...] = ()
     """One sentence each: Xid errors, uncorrected ECC, remapped rows, fallen off the bus."""
 
@@ -48,9 +48,9 @@ class GpuSnapshot(Wire):
     pci_bus_id: str | None = None
     """Like `00000000:1B:00.0`."""
     name: str
-    """Model name as the driver tells it."""
+    """Model name as the driver reports it."""
     memory_total_bytes: int
-    """Memory of the card, bytes."""
+    """Memory of the GPU, bytes."""
     memory_used_bytes: int
     """Memory in use, bytes."""
     utilization_percent: int | None = None
@@ -60,22 +60,22 @@ class GpuSnapshot(Wire):
     power_w: float | None = None
     """Power drawn, watts."""
     power_limit_w: float | None = None
-    """Most power it may draw, watts."""
+    """Power limit, watts."""
     numa_node: int | None = None
     """NUMA node it is attached to."""
     mig: bool = False
-    """MIG mode is on; Berth places nothing there."""
+    """MIG mode is on; Berth places no job there."""
     health: GpuHealth = GpuHealth()
     """Whether it can be trusted with a job."""
     processes: tuple[GpuProcess, ...] = ()
-    """Who is on it, as the driver shows."""
+    """Processes on it, as the driver shows them."""
 
 
 class BoxSnapshot(Wire):
     """The box at one moment."""
 
     taken_at: UtcTime
-    """When the worker looked."""
+    """Time of the snapshot."""
     source: str
     """`nvml` or `simulated`."""
     driver_version: str | None = None
@@ -88,14 +88,14 @@ class BoxSnapshot(Wire):
     host_memory_total_bytes: int | None = None
     """The box's memory, bytes."""
     host_memory_available_bytes: int | None = None
-    """What of it is available, bytes."""
+    """Available part of it, bytes."""
 
 
 class Holder(Wire):
-    """Who is on a GPU."""
+    """Holder of a GPU: a job, other processes, or the reason why it is not free."""
 
     kind: HolderKind
-    """What kind of holder."""
+    """Kind of holder."""
     job_id: int | None = None
     """With `job`, and with a leased `leftover`: whose lease it is."""
     attempt: str | None = None
@@ -103,17 +103,17 @@ class Holder(Wire):
     job_name: str | None = None
     """Name of the job."""
     user: str | None = None
-    """Who it is; absent when it cannot be told."""
+    """Its user; absent when unknown."""
     since: UtcTime | None = None
-    """Since when."""
+    """Start of the hold."""
     until: UtcTime | None = None
-    """When its time limit ends, at the latest."""
+    """End of its time limit."""
     pids: tuple[int, ...] = ()
     """Its processes on this GPU."""
     memory_bytes: int | None = None
-    """The part of the card that it leases, bytes; absent for the whole card."""
+    """The part of the GPU that it leases, bytes; absent for the whole GPU."""
     memory_used_bytes: int | None = None
-    """What its processes hold of this GPU's memory, bytes; absent when nobody tells."""
+    """Memory of this GPU that its processes hold, bytes; absent when unknown."""
     sentence: str
     """For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB"."""
     sentence_parts: Message = Message()
@@ -124,36 +124,36 @@ class Gpu(GpuSnapshot):
     """One GPU with its holder: the snapshot's fields plus what the queue knows."""
 
     holder: Holder
-    """Who is on it, or why nobody may be; of several, the one who came first."""
+    """Its holder; of several, the first."""
     holders: list[Holder] = Field(default_factory=list)
-    """Everybody who holds it: several where jobs share the card, oldest first; empty when free."""
+    """All holders: several where jobs share the GPU, oldest first; empty when free."""
     memory_leased_bytes: int | None = None
-    """What the shares on it lease together, bytes; absent unless it is shared."""
+    """Total memory leased by shares on it, bytes; absent unless it is shared."""
     draining: bool = False
-    """No new job is let onto it."""
+    """No new job starts on it."""
     drain_reason: str | None = None
-    """Why, in the words of who drained it."""
+    """Reason given for the drain."""
     drain_until: UtcTime | None = None
-    """When jobs are let onto it again by themselves; absent: when somebody undrains it."""
+    """End of the drain; absent: until it is undrained."""
     reservations: list[Reservation] = Field(default_factory=list)
-    """For whom it is set aside, now or later, soonest first."""
+    """Current and future reservations of it, soonest first."""
 
 
 class Box(Wire):
-    """The whole box, as `GET /gpus` tells it."""
+    """The whole box, as `GET /gpus` returns it."""
 
     hostname: str
     """The box's name."""
     taken_at: UtcTime | None = None
-    """When the worker last looked; absent before it did."""
+    """Time of the last snapshot; absent before the first."""
     stale: bool = False
-    """The last look is older than 10 seconds: the worker is down or stuck."""
+    """The last snapshot is older than 10 seconds: the worker is down or stuck."""
     source: str | None = None
-    """`nvml` or `simulated`; absent before the worker looked."""
+    """`nvml` or `simulated`; absent before the first snapshot."""
     driver_version: str | None = None
     """Version of the NVIDIA driver."""
     fence: FenceKind | None = None
-    """What keeps jobs off other GPUs here; absent before the worker reported."""
+    """The fence in force; absent before the worker reported."""
     gpus: list[Gpu] = Field(default_factory=list)
     """In index order."""
     links: list[list[str]] = Field(default_factory=list)
@@ -165,9 +165,9 @@ class Box(Wire):
 
 
 class DrainRequest(Wire):
-    """Why no new job may go onto a GPU."""
+    """Request to drain a GPU."""
 
     reason: str | None = Field(default=None, max_length=500, examples=["new fan on Thursday"])
     """Shown beside the GPU until it is undrained."""
     until: UtcTime | None = Field(default=None, examples=["2026-11-26T18:00:00Z"])
-    """When jobs are let onto it again by themselves; default: when somebody undrains it."""
+    """End of the drain; default: until it is undrained."""

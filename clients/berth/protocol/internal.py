@@ -92,7 +92,7 @@ class DesiredAttempt(Wire):
 
 
 class DesiredState(Wire):
-    """Everything the worker should be busy with; whatever is not listed is forgotten."""
+    """Every attempt that the worker should handle; attempts not listed are forgotten."""
 
     generation: int
     """Increases with every change; pass the last one seen to wait for the next."""
@@ -101,7 +101,7 @@ class DesiredState(Wire):
 
 
 class ExitRecord(Wire):
-    """What the shim writes to exit.json: the truth about an attempt's end."""
+    """Content of exit.json, written by the shim: the authoritative end of an attempt."""
 
     attempt: str
     """Like `42.1`."""
@@ -128,7 +128,7 @@ class ExitRecord(Wire):
 
 
 class ObservedAttempt(Wire):
-    """What the worker knows of one attempt."""
+    """One attempt as the worker knows it."""
 
     attempt: str
     """Like `42.1`."""
@@ -139,15 +139,15 @@ class ObservedAttempt(Wire):
     started_at: UtcTime | None = None
     """When the job's first process was started."""
     saved_at: UtcTime | None = None
-    """When the job last told of a whole checkpoint."""
+    """Time of the job's last complete checkpoint."""
     launch: LaunchFacts | None = None
-    """How it was started; told at least once."""
+    """How it was started; reported at least once."""
     exit: ExitRecord | None = None
     """With `ended`, unless the outcome is `lost` or the attempt never started."""
     outcome: Outcome | None = None
     """With `ended`: the worker's diagnosis."""
     message: str | None = None
-    """With `ended`: one sentence that names the mend."""
+    """With `ended`: one sentence that names the fix."""
     gpus_clear: bool = False
     """With `ended`: no process of it is left and the driver shows its memory gone."""
 

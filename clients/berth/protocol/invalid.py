@@ -1,4 +1,4 @@
-"""What is wrong with data that came from outside, in sentences that name the mend."""
+"""Problems of invalid input, as sentences that name the fix."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _PLAINER = (
     ("Input should be a valid string", "write text"),
     ("Input should be '", "choose '"),
 )
-"""What pydantic says of values, and what people say."""
+"""Messages of pydantic, and plainer ones."""
 
 
 def field_problems(error: ValidationError, model: type[BaseModel] | None) -> list[FieldProblem]:
-    """Every problem of `model`'s data, field by field; unknown fields, often typos, first."""
+    """Return every problem of `model`'s data, field by field; unknown fields, often typos, first."""
     errors = error.errors(include_url=False)
     errors.sort(key=lambda one: one["type"] != "extra_forbidden")
     return [_field(one, model) for one in errors]
 
 
 def summary(fields: Sequence[FieldProblem]) -> str:
-    """One sentence: the first problem, and which others there are."""
+    """Return one sentence: the first problem, and the other fields with problems."""
     first = fields[0]
     text = first.problem.rstrip(".")
     place, _, within = first.field.partition(".")
@@ -45,7 +45,7 @@ def summary(fields: Sequence[FieldProblem]) -> str:
 
 
 def ordinal(index: int) -> str:
-    """Which one of a list people mean by an index from 0: `1st`, `2nd`, `13th`."""
+    """Return the ordinal of an index from 0: `1st`, `2nd`, `13th`."""
     number = index + 1
     teens = 10 < number % 100 < 20
     ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
@@ -53,7 +53,7 @@ def ordinal(index: int) -> str:
 
 
 def plain(message: str) -> str:
-    """A message of pydantic's, to stand inside a sentence."""
+    """Return a message of pydantic's, to stand inside a sentence."""
     text = message.removeprefix("Value error, ").strip()
     for words, plainer in _PLAINER:
         text = text.replace(words, plainer)
@@ -61,7 +61,7 @@ def plain(message: str) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence about a name that nobody knows: what may have been meant."""
+    """Return the end of a sentence about an unknown name: what may have been meant."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
@@ -84,7 +84,7 @@ def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
 
 
 def _owner(model: type[BaseModel] | None, path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model that a path within `model` leads to."""
+    """Return the model that a path within `model` leads to."""
     for part in path:
         if model is not None and isinstance(part, str) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation) or model

@@ -1,4 +1,4 @@
-"""What a user asks for (`JobSpec`) and what became of it (`Job`, `Attempt`)."""
+"""Jobs on the wire: the request (`JobSpec`) and its progress (`Job`, `Attempt`)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mask_secrets(env: dict[str, str]) -> dict[str, str]:
 
 
 class OomLadder(Wire):
-    """What to change before the next attempt when a run dies of GPU memory."""
+    """Changes to make before the next attempt after a GPU out-of-memory."""
 
     steps: tuple[Literal["halve_micro_batch", "checkpointing", "offload"], ...] = ()
     """Steps in order, one per retry; the global batch stays the same."""
@@ -190,7 +190,7 @@ class Change(Wire):
 
 
 class LaunchFacts(Wire):
-    """How an attempt was really started."""
+    """The start of an attempt as it really happened."""
 
     launcher: Launcher
     """What starts the ranks."""
@@ -342,7 +342,7 @@ class JobPage(Wire):
 
 
 class JobPatch(Wire):
-    """What may be changed while a job has not started."""
+    """Changes to a job that has not started."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     """New name."""
@@ -353,7 +353,7 @@ class JobPatch(Wire):
 
 
 class JobCounts(Wire):
-    """How many jobs are in each state."""
+    """Number of jobs in each state."""
 
     counts: dict[JobState, int]
     """Every state is there, with 0 where no job is in it."""

@@ -1,4 +1,4 @@
-"""What training runs measure about themselves."""
+"""Metrics of training runs, and ablations side by side."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Metrics(Wire):
     )
     """In the order written."""
     total: int
-    """How many points there are before thinning."""
+    """Number of points before thinning."""
 
 
 class AblationRun(Wire):
-    """One run of an ablation with what it reached."""
+    """One run of an ablation with its metrics."""
 
     job: Job
     """The job, labels included."""
@@ -69,7 +69,7 @@ class AblationSummary(Wire):
     id: str
     """Value of the label `ablation`."""
     jobs: int
-    """How many jobs have it."""
+    """Number of jobs that have it."""
     unfinished: int
     """Jobs that have not ended."""
     users: list[str]

@@ -13,7 +13,7 @@ PlacementRule = Literal["no_choice", "links", "rest_links", "small_cards", "lowe
 
 
 class Placement(Wire):
-    """What the planner compared when it chose an attempt's GPUs, as it was at that moment."""
+    """Facts that decided an attempt's GPUs, at the moment of the choice."""
 
     free_indices: list[int] = Field(examples=[[0, 1, 2, 3, 5]])
     """The box's indices of the GPUs that it could choose from, its own included."""

@@ -1,4 +1,4 @@
-"""Errors on the wire: problem+json (RFC 9457) with a sentence that names the mend."""
+"""Errors on the wire: problem+json (RFC 9457) with a sentence that names the fix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of a request."""
+    """Problem of one field of a request."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -30,6 +30,6 @@ class Problem(BaseModel):
     detail: str
     """One sentence that says what to do."""
     fields: list[FieldProblem] = []
-    """For invalid bodies: what is wrong where."""
+    """For invalid bodies: the problem of each field."""
     request_id: str | None = None
-    """Under which the server's log knows it."""
+    """Id of the error in the server's log."""

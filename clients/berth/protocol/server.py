@@ -17,7 +17,7 @@ class Health(Wire):
     version: str
     """Berth's version."""
     problems: list[str] = Field(default_factory=list)
-    """What is amiss, one sentence each, naming the mend."""
+    """Problems, one sentence each, naming the fix."""
 
 
 class Setting(Wire):
@@ -28,9 +28,9 @@ class Setting(Wire):
     value: str | int | float | bool | None
     """The value in force; null where nothing is set."""
     origin: Literal["default", "environment", "berth.toml"]
-    """Who set it."""
+    """Origin of the value."""
     description: str
-    """What it does."""
+    """Its meaning."""
     environment: str = Field(examples=["BERTH_LISTEN"])
     """The environment variable that sets it, empty where none does; in berth.toml it stands under
     `name`."""
@@ -46,7 +46,7 @@ class ServerSettings(Wire):
 
 
 class UserSummary(Wire):
-    """What one user has on the box."""
+    """Jobs and use of one user."""
 
     user: str
     """Name of the user."""
@@ -55,18 +55,18 @@ class UserSummary(Wire):
     pending: int
     """Jobs that are held, waiting or queued."""
     gpus: float
-    """GPUs held now; a share counts as its part of the card's memory."""
+    """GPUs held now; a share counts as its part of the GPU's memory."""
     gpu_hours_7d: float
-    """GPU-hours held in the last seven days; a share counts as its part of the card's memory."""
+    """GPU-hours held in the last seven days; a share counts as its part of the GPU's memory."""
     idle_gpu_hours_7d: float | None = None
-    """Of those, with a utilisation below 5 % in the mean of two minutes; absent where nobody saw
-    the GPUs meanwhile."""
+    """Of those, with a utilisation below 5 % in the mean of two minutes; absent where the GPUs
+    were not sampled."""
     utilization_percent_7d: float | None = None
     """Mean utilisation of the GPUs while held, percent; absent likewise."""
 
 
 class UserList(Wire):
-    """Everybody who ever submitted a job, busiest first."""
+    """Every user who ever submitted a job, busiest first."""
 
     users: list[UserSummary]
-    """Those with most GPUs, then with most use, first."""
+    """Users by GPUs held, then by use, most first."""

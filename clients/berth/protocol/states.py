@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is in its life. Why it ended is told by its `Outcome`."""
+    """State of a job. The reason for its end is its `Outcome`."""
 
     HELD = "held"
     WAITING = "waiting"
@@ -35,7 +35,7 @@ PENDING_STATES = frozenset({JobState.HELD, JobState.WAITING, JobState.QUEUED})
 
 
 class AttemptState(StrEnum):
-    """Where one attempt is in its life."""
+    """State of one attempt."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -44,7 +44,7 @@ class AttemptState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Why an attempt, and with its last attempt the job, ended."""
+    """Reason why an attempt, and with its last attempt the job, ended."""
 
     EXIT = "exit"
     OOM_GPU = "oom_gpu"
@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 
 
 class HolderKind(StrEnum):
-    """Who is on a GPU."""
+    """Kind of holder of a GPU."""
 
     FREE = "free"
     JOB = "job"
@@ -74,7 +74,7 @@ class HolderKind(StrEnum):
 
 class FenceKind(StrEnum):
     """
-    What keeps an attempt off other GPUs.
+    Mechanism that keeps an attempt off other GPUs.
 
     `namespace`: the other GPUs' device files are masked. `cgroup`: a device controller
     refuses them. `advisory`: only environment variables and the audit.
@@ -86,7 +86,7 @@ class FenceKind(StrEnum):
 
 
 class Launcher(StrEnum):
-    """What starts the ranks of a job."""
+    """Program that starts the ranks of a job."""
 
     DEEPSPEED = "deepspeed"
     ACCELERATE = "accelerate"

@@ -1,1 +1,1 @@
-"""What `berth doctor` looks at: one file per thing, each a generator of `Finding`s."""
+"""Checks of `berth doctor`, one module per subject."""
