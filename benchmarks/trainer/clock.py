@@ -1,4 +1,4 @@
-"""The time of each step, the tokens in it, and the memory of this process."""
+"""Step clock: time, tokens and memory of each step."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def clock_callback(deadline: float) -> Any:
 
 
 def any_rank(wish: bool, device: Any) -> bool:  # noqa: FBT001 - what all are asked for
-    """Whether it is so on any rank: one that stopped alone would leave the others waiting."""
+    """Return whether any rank wishes it: one that stopped alone would leave the others waiting."""
     import torch
     from torch import distributed
 

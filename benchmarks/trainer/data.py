@@ -1,5 +1,5 @@
 """
-What reading, dividing and encoding a large corpus takes: seconds, bytes and peak memory.
+Benchmark of reading, splitting and encoding a large corpus: seconds, bytes, peak memory.
 
     python benchmarks/trainer/data.py --out FOLDER [--dialogues 100000] [--encode 8000]
 

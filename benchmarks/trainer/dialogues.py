@@ -49,7 +49,7 @@ def prepare(data: Path, out: Path, *, max_length: int, count: int) -> None:
 
 
 def load(path: Path) -> TokenDataset:
-    """What `prepare` wrote, as the trainer's samples."""
+    """Return what `prepare` wrote, as the trainer's samples."""
     import numpy as np
 
     from berth_trainer.data.tokens import TokenDataset

@@ -1,5 +1,5 @@
 """
-What the trainer reaches on this machine: speed, plan against peak, the 27b shape, several ranks.
+Benchmark of the trainer: speed, plan against peak, the 27b shape, several ranks.
 
     python benchmarks/trainer/measure.py prepare --data FOLDER --samples FILE.npz
     python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed plan rejected 27b ranks]
@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cards
+import gpus
 from processes import Card, Processes
 from results import Result, as_json
 from tables import HEAD, line, summary
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     end = BEGAN + options.budget_s
     print(f"{HEAD}\n|{'---|' * 10}", flush=True)
     results: list[Result] = []
-    together = options.together and cards.size() / (1 << 30)
+    together = options.together and gpus.size() / (1 << 30)
     card = Card(together or 1)
 
     def measure(row: Row) -> None:
@@ -138,14 +138,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settle(options: argparse.Namespace) -> str:
     """Fill in what depends on the machine; a sentence where it lacks what was asked for."""
-    gpus = cards.count()
+    count = gpus.count()
     if options.only is None:
-        options.only = [part for part in PARTS if part != "ranks" or gpus > 1]
-    options.ranks = options.ranks or (2 if options.smoke else gpus)
+        options.only = [part for part in PARTS if part != "ranks" or count > 1]
+    options.ranks = options.ranks or (2 if options.smoke else count)
     if "ranks" in options.only and options.ranks < 2:
         return "The part ranks needs at least two GPUs; leave it out of --only."
-    if "ranks" in options.only and options.ranks > gpus and not options.smoke:
-        return f"--ranks {options.ranks} is more than the GPUs here; give at most {gpus}."
+    if "ranks" in options.only and options.ranks > count and not options.smoke:
+        return f"--ranks {options.ranks} is more than the GPUs here; give at most {count}."
     return ""
 
 
@@ -159,14 +159,14 @@ def _rows(options: argparse.Namespace) -> list[Row]:
         "plan": lambda: rows.plan(options.small, options.shape),
         "27b": lambda: rows.cut(
             options.large_cut,
-            options.cut_layers or cards.layers_that_fit(options.large_cut, gpus=1),
+            options.cut_layers or gpus.layers_that_fit(options.large_cut, gpus=1),
         ),
         "rejected": lambda: rows.rejected(options.shape),
         "ranks": lambda: rows.ranks(
             options.small,
             options.shape,
             options.large_cut,
-            cards.layers_that_fit(options.large_cut, gpus=options.ranks),
+            gpus.layers_that_fit(options.large_cut, gpus=options.ranks),
             options.ranks,
         ),
     }

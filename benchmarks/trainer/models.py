@@ -1,4 +1,4 @@
-"""Models with random weights, dressed as the trainer dresses those that it loads."""
+"""Models with random weights, prepared as the trainer prepares those that it loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a step the memory peaks: of torch's allocator, on this rank's GPU."""
+"""Memory peaks of torch's allocator in each phase of a step."""
 
 from __future__ import annotations
 

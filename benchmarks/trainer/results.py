@@ -1,4 +1,4 @@
-"""What a row gave, and what one row of several ranks gave altogether."""
+"""Results of a row, merged over its ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CARD_FLOPS = 790e12
 
 @dataclass
 class Result:
-    """What a row gave; memory in GiB of torch's allocator, 0 on a CPU."""
+    """Result of a row; memory in GiB of torch's allocator, 0 on a CPU."""
 
     row: Row
     tokens_per_s: float = 0.0
@@ -106,7 +106,7 @@ def _most(results: list[Result]) -> dict[str, float]:
 
 
 def _failure(answers_by_rank: Mapping[int, Result | None]) -> str:
-    """What went wrong, by rank, first the first; what all say alike is said once."""
+    """Return the failures by rank; one that all share stands once."""
     failures = {
         rank: one.failure
         for rank, one in answers_by_rank.items()

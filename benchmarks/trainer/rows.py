@@ -1,4 +1,4 @@
-"""What is measured, the most telling first."""
+"""Rows of the benchmark, most informative first."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def plan(small: str, large: str) -> list[Row]:
 
 
 def rejected(shape: str) -> list[Row]:
-    """What the plan says will not fit, run all the same."""
+    """Return rows that the plan says will not fit, to run all the same."""
     keys = {
         "gradient_accumulation_steps": 2,
         "compile": "off",
@@ -180,7 +180,7 @@ def cut(shape: str, layers: int, **other: Any) -> list[Row]:
 
 
 def ranks(small: str, large: str, cut_shape: str, layers: int, count: int) -> list[Row]:
-    """What only several cards show: divided states, gathers, buckets, and what they cost."""
+    """Return rows that need several GPUs: partitioned states, gathers, buckets, and their cost."""
 
     def row(shape: str, stage: int, tokens: int, how: str = "", **other: Any) -> Row:
         checkpointing = other.pop("checkpointing", True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clock import GIB, clock_callback, count_tokens, measure, quieten
+from gpus import own_device
 from models import prepare_model
 from phases import Phases
 from results import Result
@@ -53,7 +54,7 @@ def run(
 
 @dataclass(frozen=True)
 class Ready:
-    """What a row comes to on this machine."""
+    """A row as it runs on this machine."""
 
     settings: Any
     hardware: Any
@@ -64,14 +65,7 @@ class Ready:
 
     @property
     def device(self) -> str:
-        return own_card(cuda=self.hardware.cuda)
-
-
-def own_card(*, cuda: bool) -> str:
-    """The device of this rank, as launchers give them out."""
-    from berth_trainer.training.ranks import ranks_from
-
-    return f"cuda:{ranks_from(os.environ).local_rank}" if cuda else "cpu"
+        return own_device(cuda=self.hardware.cuda)
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""The table's lines, and what they say altogether."""
+"""Table of results and its summary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def line(r: Result) -> str:
 
 
 def summary(results: list[Result]) -> None:
-    """What the table says in a few lines."""
+    """Return the table's summary in a few lines."""
     planned = [r for r in results if r.allocated and not r.failure and r.row.trainer == "berth"]
     if planned:
         offs = [r.off for r in planned]

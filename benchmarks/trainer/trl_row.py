@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clock import clock_callback, count_tokens, measure, quieten
+from gpus import own_device
 from models import random_model
 from phases import Phases
-from runner import own_card
 from shapes import config_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(row: Any, samples: TokenDataset, out: Path, result: Any, *, deadline: fl
         use_cpu=not cuda,
         deepspeed=zero,
     )
-    model = random_model(config, hardware, own_card(cuda=cuda), stage=row.deepspeed["stage"])
+    model = random_model(config, hardware, own_device(cuda=cuda), stage=row.deepspeed["stage"])
     # Only the target turn is learned, as in ours.
     rows = Dataset.from_list(
         [

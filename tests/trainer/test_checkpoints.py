@@ -71,7 +71,7 @@ def test_an_incomplete_saving_is_not_declared_whole(tmp_path, lacking):
     path = save(tmp_path, 10, whole=False)
     (path / lacking).unlink()
 
-    with pytest.raises(RuntimeError, match="is not whole"):
+    with pytest.raises(RuntimeError, match="is incomplete"):
         checkpoints.record(path, step=10, world_size=2)
 
 
@@ -85,7 +85,7 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(tmp_path):
 
     assert good == found.checkpoint
     assert (
-        found.notes[0] == "checkpoint-30 is not whole (its saving was cut short) and is not used."
+        found.notes[0] == "checkpoint-30 is incomplete (its saving was cut short) and is not used."
     )
     assert f"resuming from {good} (step 20)." == found.notes[1]
 
@@ -106,7 +106,7 @@ def test_a_new_run_sets_an_earlier_runs_checkpoints_aside(tmp_path):
     found = beginning(tmp_path)
 
     assert found.set_aside
-    assert "--resume goes on from them" in found.notes[0]
+    assert "--resume continues from them" in found.notes[0]
     aside = checkpoints.set_aside(tmp_path)
     assert steps(aside) == [20]
     assert steps(tmp_path) == []
@@ -172,9 +172,9 @@ def test_a_named_checkpoint_is_checked_too(tmp_path):
     assert foreign == beginning(tmp_path, "--resume_from_checkpoint", str(foreign)).checkpoint
 
     (foreign / "latest").unlink()
-    with pytest.raises(UserError, match="is not whole"):
+    with pytest.raises(UserError, match="is incomplete"):
         beginning(tmp_path, "--resume_from_checkpoint", str(foreign))
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         beginning(tmp_path, "--resume_from_checkpoint", str(tmp_path / "none"))
 
 

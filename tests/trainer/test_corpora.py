@@ -113,7 +113,7 @@ def test_a_test_file_that_takes_everything_is_refused(workspace, settings_of):
     """The same file for training and testing leaves nothing to train on, and it is said so."""
     same = str(workspace / "data" / "digitaltwin" / "train.json")
 
-    with pytest.raises(UserError, match=r"stands in data\.test_path too"):
+    with pytest.raises(UserError, match=r"is in data\.test_path too"):
         load_material(settings_of(train_path=same, data={"test_path": same}))
 
 
@@ -126,8 +126,14 @@ def test_a_test_file_that_takes_everything_is_refused(workspace, settings_of):
         ({"train.json": "[]"}, "should hold a list of items"),
         ({"train.json": '[{"user_hash": "x"}]'}, "'user' is missing"),
         ({"interlocutors.json": "{}", "dialogues/1.json": "{}"}, "lacks the field"),
-        ({"interlocutors.json": "{}", "dialogues/1.json": "[1]"}, "is no RealPersonaChat dialogue"),
-        ({"interlocutors.json": "[]", "dialogues/1.json": "{}"}, "should be an object that holds"),
+        (
+            {"interlocutors.json": "{}", "dialogues/1.json": "[1]"},
+            "is not a RealPersonaChat dialogue",
+        ),
+        (
+            {"interlocutors.json": "[]", "dialogues/1.json": "{}"},
+            "should be an object with one entry per speaker",
+        ),
         (
             {
                 "interlocutors.json": '{"A": {"personality": {"x": "high"}}}',

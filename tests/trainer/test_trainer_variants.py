@@ -80,7 +80,7 @@ def test_a_run_that_has_stopped_early_or_is_done_says_so(trainer_script, launch,
     assert all(torch.equal(best[name], final[name]) for name in final)
 
     done = train("done", last, "--resume", learning_rate=0.5)
-    assert f"all {last} steps had been taken already" in done
+    assert f"all {last} steps had already been taken" in done
     assert max(losses(out / "metrics.jsonl")) == last
     assert json.loads((out / "results.json").read_text())["steps"] == last
 

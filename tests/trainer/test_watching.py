@@ -96,7 +96,7 @@ def test_the_grace_is_what_the_queue_gives(tmp_path, stop, variables, warned, ex
     [
         (4.0, 50.0, "the last one took 4 s and 50 s are left"),
         (90.0, 50.0, "90 s and only 50 s are left: it may be cut short"),
-        (None, 50.0, "50 s are left, and none was saved yet"),
+        (None, 50.0, "50 s are left; no checkpoint has been saved yet"),
         (4.0, None, ""),
     ],
 )

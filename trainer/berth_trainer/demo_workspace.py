@@ -1,5 +1,5 @@
 """
-Make a folder in which the trainer can be tried without any download.
+Demo workspace: a folder in which the trainer runs without any download.
 
 `python -m berth_trainer.demo_workspace OUT` writes a tiny random Gemma-3 model, a persona
 corpus in both formats and two config files. A folder that is whole already stays as it is.

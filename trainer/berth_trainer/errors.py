@@ -1,9 +1,9 @@
-"""The one way in which bad input ends a run."""
+"""The error with which bad input ends a run."""
 
 
 class UserError(Exception):
     """
-    Something the user can mend: the message is one sentence that says what and how.
+    Error that the user can fix: one sentence that says what is wrong and how to fix it.
 
     The program prints it on rank 0 alone and leaves with `exit_code`.
     """

@@ -1,4 +1,4 @@
-"""`berth-generate`: the answers of a trained model to the test split, and how good they are."""
+"""Entry point `berth-generate`: answers of a trained model to the test split, with metrics."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from berth_trainer.training.stop_signals import exit_on_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """As `train_deepspeed.py --predict`, with the same flags and exit codes."""
+    """Run `train_deepspeed.py --predict`, with the same flags and exit codes."""
     words = list(sys.argv[1:] if argv is None else argv)
     predicting = any(word == "--predict" or word.startswith("--predict=") for word in words)
     exit_on_interrupt()

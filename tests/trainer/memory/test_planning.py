@@ -115,7 +115,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
 
 
 def test_27b_on_four_and_eight_cards(settings_of):
-    """Four cards of 80 GB offload, eight need not; the warning of a manual run names the mend."""
+    """Four cards of 80 GB offload, eight need not; the warning of a manual run names the fix."""
     auto = settings_of(training={"plan": "auto", "max_length": 2048})
     assert decided(auto, "27b", gpus=4, budget=H100).settings.deepspeed.offload_optimizer == "cpu"
     assert decided(auto, "27b", gpus=8, budget=H100).settings.deepspeed.offload_optimizer == "none"
@@ -123,7 +123,7 @@ def test_27b_on_four_and_eight_cards(settings_of):
         deepspeed={"stage": 3, "offload_optimizer": "none", "offload_param": "none"}
     )
     (warning,) = decided(manual, "27b", gpus=4, budget=H100).warnings
-    assert "4 cards of 80 GiB" in warning
+    assert "4 GPUs of 80 GiB" in warning
     assert "deepspeed.offload_optimizer cpu" in warning
     assert not decided(manual, "27b", gpus=8, budget=H100).warnings
 
@@ -188,4 +188,4 @@ def test_packed_rows_are_halved_down_to_a_sample(settings_of):
     assert (training.pack_tokens, training.gradient_accumulation_steps) == (2048, 2)
     again, reported = oom_steps.apply(smaller, "halve_micro_batch,nonsense")
     assert again.training.pack_tokens == 2048
-    assert "nonsense is unknown" in reported[-1]
+    assert "unknown step nonsense" in reported[-1]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writes: a reader sees the whole file or none."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or are not used: the record, its check, resume and rotation."""
+"""Checkpoint records: verification, rotation, and the choice of one to resume from."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ SAVED = "saved.json"  # in the run directory
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder `checkpoint-<step>`; `flaw` says what it lacks, None where it is whole."""
+    """A checkpoint folder; `flaw` says what it lacks, None where it is complete."""
 
     path: Path
     step: int
@@ -29,7 +29,7 @@ class Checkpoint:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """
-    What a step of the run takes: `samples` of all ranks together.
+    Batch size of a run: `samples` of an optimizer step over all ranks.
 
     `configured` is batch size times accumulation as the config file has it; the accumulation
     really used differs after a resume on another number of ranks.
@@ -41,13 +41,13 @@ class Batch:
 
 def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None) -> None:
     """
-    Declare the checkpoint whole: flush every file to disk, then write names and sizes.
+    Mark the checkpoint complete: flush every file to disk, then write names and sizes.
 
-    Call it on rank 0 after all ranks have written. Raises RuntimeError where a part lacks.
+    Call it on rank 0 after all ranks have written. Raises RuntimeError where a part is missing.
     """
     missing = _missing_part(path, world_size)
     if missing:
-        raise RuntimeError(f"{path} is not whole after saving: {missing}")
+        raise RuntimeError(f"{path} is incomplete after saving: {missing}")
     sizes: dict[str, int] = {}
     for file in _files(path):
         with file.open("rb") as opened:
@@ -65,7 +65,7 @@ def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None
 
 def report_saved(step: int) -> None:
     """
-    Tell Berth, where it is there, that a checkpoint is whole: a warned job is stopped then.
+    Report a complete checkpoint to Berth, which then stops a job that it had warned.
 
     For rank 0. A full disk never ends a run.
     """
@@ -95,13 +95,13 @@ def inspect(path: Path) -> Checkpoint:
 
 
 def world_size_of(path: Path) -> int | None:
-    """How many ranks wrote the checkpoint; None where its record does not say."""
+    """Return the number of ranks that wrote the checkpoint, None where its record has none."""
     recorded = _recorded(path, "world_size")
     return recorded if isinstance(recorded, int) else None
 
 
 def batch_of(path: Path) -> Batch | None:
-    """What a step of the checkpoint's run took; None where its record does not say."""
+    """Return the batch size of the checkpoint's run, None where its record has none."""
     recorded = _recorded(path, "batch")
     try:
         return Batch(int(recorded["samples"]), int(recorded["configured"]))
@@ -117,13 +117,13 @@ def _recorded(path: Path, name: str) -> Any:
 
 
 def in_folder(output_dir: Path) -> list[Checkpoint]:
-    """Every checkpoint there, newest first, whole or not."""
+    """Return every checkpoint in the folder, newest first, complete or not."""
     found = [path for path in output_dir.glob(f"{PREFIX}*") if path.is_dir() and _step(path)]
     return sorted((inspect(path) for path in found), key=lambda item: item.step, reverse=True)
 
 
 def newest_whole(found: list[Checkpoint]) -> tuple[Checkpoint | None, list[Checkpoint]]:
-    """The newest whole checkpoint, and the flawed ones that are newer."""
+    """Return the newest complete checkpoint, and the incomplete ones that are newer."""
     for place, checkpoint in enumerate(found):
         if checkpoint.flaw is None:
             return checkpoint, found[:place]
@@ -131,15 +131,15 @@ def newest_whole(found: list[Checkpoint]) -> tuple[Checkpoint | None, list[Check
 
 
 def chosen(path: Path, world_size: int) -> Checkpoint:
-    """A checkpoint that the user names. One without a record is judged by its parts."""
+    """Return the checkpoint that the user names. One without a record is checked by its files."""
     if not path.is_dir():
-        raise UserError(f"--resume_from_checkpoint {path} is no folder.")
+        raise UserError(f"--resume_from_checkpoint {path} is not a folder.")
     found = inspect(path)
     flaw = found.flaw
     if flaw and not (path / RECORD).exists():
         flaw = _missing_part(path, world_size)
     if flaw:
-        raise UserError(f"{path} is not whole ({flaw}): resume from an earlier checkpoint.")
+        raise UserError(f"{path} is incomplete ({flaw}): resume from an earlier checkpoint.")
     return Checkpoint(path, found.step, None)
 
 
@@ -169,7 +169,7 @@ def rotate(output_dir: Path, *, keep: int, best: Path | None) -> list[Path]:
 
 
 def set_aside(output_dir: Path) -> Path | None:
-    """Move an earlier run's checkpoints out of the way of a new one; say where they went."""
+    """Move an earlier run's checkpoints out of the way of a new one; return their new folder."""
     found = in_folder(output_dir)
     if not found:
         return None
@@ -184,7 +184,7 @@ def set_aside(output_dir: Path) -> Path | None:
 
 
 def _missing_part(path: Path, world_size: int) -> str | None:
-    """What a checkpoint of this many ranks should hold and does not."""
+    """Return what a checkpoint of this many ranks lacks."""
     if not (path / "trainer_state.json").is_file():
         return "it lacks trainer_state.json"
     try:

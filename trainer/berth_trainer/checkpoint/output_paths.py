@@ -1,4 +1,4 @@
-"""What a run leaves under its output folder, where more than one module must know the name."""
+"""Names of a run's output folders that more than one module uses."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ FINAL_ADAPTER = "final_adapter"
 
 
 def make_writable(folder: Path) -> None:
-    """Make the output folder before anything is computed for it. Raises UserError."""
+    """Make the output folder before the run starts. Raises UserError where it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         why = "" if os.access(folder, os.W_OK | os.X_OK) else "it is read-only for you"

@@ -1,4 +1,4 @@
-"""Where a run begins: at the start, or at the last whole checkpoint of its folder."""
+"""Start point of a run: the beginning, or the last complete checkpoint of its folder."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from berth_trainer.errors import UserError
 @dataclass(frozen=True, slots=True)
 class StartPoint:
     """
-    `checkpoint` None means from the start; `notes` are the sentences that say why.
+    The start point of a run. `checkpoint` None: from the beginning; `notes` say why, for the log.
 
     `accumulation` is what keeps the samples per step where the number of ranks has changed;
     None: as the config file says. `converted`: the checkpoint was written by another number.
@@ -35,9 +35,9 @@ def decide(
     world_size: int,
 ) -> StartPoint:
     """
-    Resume where asked to, or where this is a later attempt of a Berth job.
+    Return where to start: resume if asked to, or on a later attempt of a Berth job.
 
-    Changes nothing on disk, so that every rank comes to the same answer.
+    Changes nothing on disk, so that every rank returns the same.
     """
     later_attempt = _number_of(attempt) > 1
     wanted = later_attempt if arguments.resume is None else arguments.resume
@@ -49,11 +49,11 @@ def decide(
     if not wanted:
         if not found:
             return StartPoint(None, ())
-        note = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts anew; --resume goes on from them instead."  # fmt: skip
+        note = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts from the beginning; --resume continues from them instead."  # fmt: skip
         return StartPoint(None, (note,), set_aside=True)
-    skipped = tuple(f"{item.path.name} is not whole ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
+    skipped = tuple(f"{item.path.name} is incomplete ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
     if newest is None:
-        note = f"{output_dir} holds no whole checkpoint: the run starts from the beginning."
+        note = f"{output_dir} holds no complete checkpoint: the run starts from the beginning."
         return StartPoint(None, (*skipped, note), set_aside=bool(found))
     return _resumed(newest, skipped, world_size)
 
@@ -68,7 +68,7 @@ def cut_metrics(path: Path, step: int) -> None:
 
 def same_step(start: StartPoint, training: TrainingSettings, world_size: int) -> StartPoint:
     """
-    The beginning with the accumulation that keeps the checkpoint's samples per step.
+    Return the start point with the accumulation that keeps the checkpoint's samples per step.
 
     `training` is what the run has settled on. Where the user has changed batch size times
     accumulation since the checkpoint, that is the user's will and stays. Raises UserError where
@@ -104,7 +104,7 @@ def _resumed(found: checkpoints.Checkpoint, notes: tuple[str, ...], world_size: 
     written_by = checkpoints.world_size_of(found.path)
     converted = written_by is not None and written_by != world_size
     if converted:
-        notes = (*notes, f"it was written by {written_by} ranks and this run has {world_size}.")
+        notes = (*notes, f"it was written by {written_by} ranks; this run has {world_size}.")
     return StartPoint(found.path, notes, converted=converted)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints on another number of ranks, through DeepSpeed's universal format."""
+"""Conversion of checkpoints for another number of ranks, to DeepSpeed's universal format."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def convert(checkpoint: Path) -> None:
         if (checkpoint / LATEST).exists():
             return
         shards = checkpoint / (checkpoint / "latest").read_text("utf-8").strip()
-        log0(f"{checkpoint} is made fit for another number of ranks.")
+        log0(f"{checkpoint} is being converted for another number of ranks.")
         building = checkpoint / _BUILDING
         shutil.rmtree(building, ignore_errors=True)
         made = building / f"{shards.name}_universal"
@@ -40,7 +40,7 @@ def convert(checkpoint: Path) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            last = (done.stdout.strip().splitlines() or ["nothing was said"])[-1]
+            last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
             raise UserError(
                 f"{checkpoint} cannot be converted for another number of ranks ({last}): start "
                 "with as many GPUs as wrote it."

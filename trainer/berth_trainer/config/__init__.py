@@ -1,1 +1,1 @@
-"""Flags, the config file, and the settings of transformers and DeepSpeed made from them."""
+"""Command line, config file, and the configuration of transformers and DeepSpeed."""

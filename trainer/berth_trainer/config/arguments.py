@@ -1,4 +1,4 @@
-"""The flags of `train_deepspeed.py`."""
+"""Command-line flags of `train_deepspeed.py`."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from berth_trainer.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """What was typed, checked as far as it can be without the config file."""
+    """Parsed flags, checked as far as possible without the config file."""
 
     config: Path
     ablation_config: str
@@ -28,7 +28,7 @@ class Arguments:
 
     @property
     def asked_gpus(self) -> int | None:
-        """How many GPUs the flags ask for; None where they are silent."""
+        """Number of GPUs that the flags ask for; None where they name none."""
         if self.gpu_ids is not None:
             wanted = len(self.gpu_ids)
             return min(wanted, self.max_gpus) if self.max_gpus else wanted
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE", help="JSON; // comments are welcome")
+    add("--config", required=True, metavar="FILE", help="JSON, with // comments if you like")
     add(
         "--ablation_config",
         default=prompt_variants.DEFAULT,
@@ -85,8 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu_ids", metavar="0,1", help="checked against what the launcher started")
     add("--max_gpus", type=int, metavar="N", help="checked against what the launcher started")
     add("--max_steps", type=int, metavar="N", help="stop after N optimizer steps")
-    add("--resume", action="store_true", help="go on from the last whole checkpoint, if any")
-    add("--no_resume", action="store_true", help="start over, also on a later attempt")
+    add("--resume", action="store_true", help="continue from the last complete checkpoint, if any")
+    add(
+        "--no_resume", action="store_true", help="start from the beginning, even on a later attempt"
+    )
     add(
         "--resume_from_checkpoint",
         nargs="?",
@@ -99,9 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="MODEL",
-        help="write answers to the test split, with final_model or with this model's folder",
+        help="answer the test split, with final_model or the model in this folder",
     )
-    add("--local_rank", type=int, default=0, help="given by the deepspeed launcher")
+    add("--local_rank", type=int, default=0, help="set by the deepspeed launcher")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""From the config file's text to settings, with sentences where it is wrong."""
+"""Config file reader: JSON to settings, with one sentence for each mistake."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -114,7 +114,7 @@ def _without_effect(settings: Settings) -> Iterator[str]:
 
 
 def _check_early_stopping(settings: Settings) -> None:
-    """It watches evaluations and goes back to a checkpoint: both must be there."""
+    """Raise UserError where early stopping lacks evaluations or checkpoints."""
     for key, value in (
         ("training.eval_steps", settings.training.eval_steps),
         ("training.save_steps", settings.training.save_steps),
@@ -123,7 +123,7 @@ def _check_early_stopping(settings: Settings) -> None:
         if not value:
             raise UserError(
                 f"{settings.source.name}: training.early_stopping_patience stops by the evaluation "
-                f"loss and goes back to the best checkpoint, but {key} is 0; set it to more, or "
+                f"loss and goes back to the best checkpoint, but {key} is 0; raise it, or set "
                 "the patience to 0."
             )
 

@@ -1,4 +1,4 @@
-"""Sets the variables that torch, deepspeed and their builds read while they are imported."""
+"""Environment variables that torch, DeepSpeed and their builds read at import."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ _FOREIGN = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_")
 
 
 def prepare(environment: MutableMapping[str, str], ranks: Ranks, *, cores: int) -> None:
-    """Make `environment` fit before anything heavy is imported; idempotent."""
+    """Set the variables before torch is imported; idempotent."""
     for name in [name for name in environment if name.startswith(_FOREIGN)]:
         del environment[name]
     environment["TOKENIZERS_PARALLELISM"] = "false"
@@ -44,7 +44,7 @@ def prepare(environment: MutableMapping[str, str], ranks: Ranks, *, cores: int) 
 
 
 def simulated(environment: Mapping[str, str]) -> bool:
-    """Whether the queue's GPUs are simulated, so that the run is to use the CPU."""
+    """Return whether the queue's GPUs are simulated, so that the run must use the CPU."""
     return environment.get("BERTH_DEVICES") == "simulated"
 
 
@@ -61,13 +61,13 @@ def share_the_cpu_as_equals() -> None:
 
 
 def plain_architectures(listed: str) -> str:
-    """`9.0a` as `9.0`: DeepSpeed's builds read each entry as a number and fail on a letter."""
+    """Strip letters, `9.0a` to `9.0`: DeepSpeed's builds read each entry as a number."""
     return re.sub(r"(\d+\.\d+)[a-z]", r"\1", listed)
 
 
 def quieten_warnings() -> None:
     """
-    DeepSpeed prints hundreds of FutureWarnings a run on recent torch versions; bitsandbytes,
+    Silence warnings that no user can act on. DeepSpeed prints hundreds of FutureWarnings; bitsandbytes,
     where it is installed, misses a kernel of the CPU's in every rank that never needs one.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -76,10 +76,10 @@ def quieten_warnings() -> None:
 
 def quieten_transformers() -> None:
     """
-    No bars for files in a log, where each leaves lines of its own; in a terminal they stay.
+    Hide progress bars of files in a log, where each leaves lines; in a terminal they stay.
 
-    No report of missing weights either: the trainer refuses such a model in one sentence. And not
-    accelerate's word that DeepSpeed's accumulation is used, which is as it should be.
+    No report of missing weights either: the trainer refuses such a model in one sentence. Nor
+    accelerate's note that DeepSpeed's accumulation is used, which is as it should be.
     """
     from transformers.utils import logging as transformers_logging
 

@@ -1,4 +1,4 @@
-"""Whether the way the program was started fits the GPUs that were asked for."""
+"""Check that the launcher fits the GPUs that were asked for."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _OWN_FLAGS = ("--gpu_ids", "--gpu-ids", "--max_gpus", "--max-gpus")
 
 
 def check_launch(arguments: Arguments, ranks: Ranks, argv: Sequence[str]) -> None:
-    """Several GPUs need a launcher, which starts one process for each: say what to type."""
+    """Raise UserError with the command to type where several GPUs lack a launcher."""
     asked = arguments.asked_gpus
     if ranks.launched or asked is None or asked < 2:
         return
@@ -26,7 +26,7 @@ def check_launch(arguments: Arguments, ranks: Ranks, argv: Sequence[str]) -> Non
 
 
 def single_gpu(arguments: Arguments, ranks: Ranks, environment: Mapping[str, str]) -> str | None:
-    """The CUDA_VISIBLE_DEVICES that `--gpu_ids 3` means without launcher and queue, else None."""
+    """Return CUDA_VISIBLE_DEVICES for `--gpu_ids 3` without launcher and queue, else None."""
     if ranks.launched or "BERTH_ATTEMPT" in environment or not arguments.gpu_ids:
         return None
     return str(arguments.gpu_ids[0])

@@ -1,4 +1,4 @@
-"""JSON as people write it: `//` and `/* */` comments and trailing commas are welcome."""
+"""JSON parser that accepts `//` and `/* */` comments and trailing commas."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from berth_trainer.errors import UserError
 
 def parse(text: str, name: str) -> Any:
     """
-    Parse `text`; `name` stands in the sentence of the UserError raised where it is not JSON.
+    Parse `text`. Raises UserError, with `name` in its sentence, where it is not JSON.
 
     Comments and trailing commas are blanked in place, so line and column stay true.
     """
@@ -43,7 +43,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _blank_extras(text: str) -> str:
-    """Comments become spaces (newlines stay); then commas right before a closing bracket go."""
+    """Replace comments and trailing commas by spaces; newlines stay."""
     out = list(text)
     place, end = 0, len(text)
     comma = -1  # the last comma with nothing but blanks and comments after it

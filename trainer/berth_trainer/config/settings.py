@@ -123,7 +123,7 @@ class LoraSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole config file. `source` is where it lies; relative paths start there."""
+    """Settings of a run. `source` is the config file; relative paths start at its folder."""
 
     source: Path
     model: ModelSettings
@@ -137,10 +137,10 @@ class Settings:
     prompt_variants: Mapping[str, PromptVariant]
     warnings: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
-    """The keys that stand in the file, as `training.batch_size`: nothing overrules those."""
+    """Keys that the file sets, like `training.batch_size`: nothing overrules those."""
 
     def locate(self, path: str) -> Path:
-        """A path of the config file: taken from the file's own folder, else from this one."""
+        """Return a path of the config file, relative to the file's folder, else to the current one."""
         given = Path(path).expanduser()
         beside = self.source.parent / given
         return given if given.is_absolute() or not beside.exists() else beside

@@ -1,4 +1,4 @@
-"""The config file's training section as transformers' TrainingArguments."""
+"""TrainingArguments of transformers, built from the config file's training section."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from berth_trainer.model.hardware import Hardware
 
 def save_steps(training: TrainingSettings) -> int:
     """
-    Early stopping goes back to the best checkpoint, so checkpoints must fall on evaluations:
-    `save_steps` rounded up to a multiple of `eval_steps`.
+    Return `save_steps`, with early stopping rounded up to a multiple of `eval_steps`:
+    the best checkpoint can only be one that was evaluated.
     """
     if not training.early_stopping_patience or not training.eval_steps or not training.save_steps:
         return training.save_steps
@@ -28,7 +28,7 @@ def build(
     accumulation: int,
 ) -> Any:
     """
-    TrainingArguments; building them tells transformers of ZeRO-3, so it comes before the model.
+    Return the TrainingArguments; building them arms ZeRO-3, so it comes before the model.
 
     `evaluating` False where there is nothing held out.
     """

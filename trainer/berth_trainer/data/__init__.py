@@ -1,1 +1,1 @@
-"""From a corpus on disk to encoded samples."""
+"""Corpora, prompts, encoding and packing."""

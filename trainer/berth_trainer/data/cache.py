@@ -1,4 +1,4 @@
-"""The data cache: folders that are whole or not there, made once for all ranks and jobs."""
+"""Data cache: atomic, checksummed folders, built once for all ranks and jobs."""
 
 import contextlib
 import json
@@ -23,16 +23,16 @@ _CHECKED = 64  # blocks of a file that are read again at each start: all up to 4
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A folder of entries, kept under `limit` bytes by deleting those unused for longest."""
+    """Cache folder, kept under `limit` bytes by deleting the least recently used entries."""
 
     root: Path
     limit: int
 
     def entry(self, name: str, build: Callable[[Path], None]) -> Path:
         """
-        The entry's folder, built where it is not there or no longer what was written.
+        Return the entry's folder; build it where it is missing or damaged.
 
-        `build` fills an empty folder. One process builds; who else needs the entry waits for
+        `build` fills an empty folder. One process builds; others that need the entry wait for
         it. Raises UserError where the cache cannot be written.
         """
         path = self.root / name
@@ -45,13 +45,13 @@ class Cache:
         except OSError as error:
             raise UserError(
                 f"the data cache {self.root} cannot be written ({error.strerror or error}): set "
-                "data.cache_folder to a folder with room, or to none."
+                "data.cache_folder to a folder with free space, or to none."
             ) from error
         return path
 
     def _build(self, path: Path, build: Callable[[Path], None]) -> None:
         if path.exists():
-            warn(f"{path} is damaged and is made again.")
+            warn(f"{path} is damaged and is built again.")
             shutil.rmtree(path)
         for left in self.root.glob(f".{path.name}.building.*"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -77,10 +77,10 @@ class Cache:
         for path in sorted(entries, key=lambda entry: (entry / _RECORD).stat().st_mtime):
             if too_much <= 0 or path == newest:
                 return
-            # Who reads it goes on: a mapped file stays until it is let go.
+            # Its readers go on: a mapped file stays until it is unmapped.
             shutil.rmtree(path, ignore_errors=True)
             too_much -= entries[path]
-            log0(f"data cache: {path.name} is deleted to stay under {self.limit >> 30} GiB.")
+            log0(f"data cache: {path.name} was deleted to stay under {self.limit >> 30} GiB.")
 
     def _sound(self, path: Path) -> bool:
         try:
@@ -89,19 +89,19 @@ class Cache:
                 return False
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        with contextlib.suppress(OSError):  # somebody else's cache: when it was used is theirs
+        with contextlib.suppress(OSError):  # another user's cache: its times are theirs
             os.utime(path / _RECORD)
         return True
 
 
 def default_root() -> Path:
-    """$XDG_CACHE_HOME/berth/data, or the like under the home folder."""
+    """Return $XDG_CACHE_HOME/berth/data, or ~/.cache/berth/data."""
     given = os.environ.get("XDG_CACHE_HOME")
     return (Path(given) if given else Path.home() / ".cache") / "berth" / "data"
 
 
 class Progress:
-    """A line each few seconds: how far, how fast, how long still."""
+    """Progress line every few seconds: count, rate, time left."""
 
     EVERY_S = 5.0
 
@@ -116,7 +116,7 @@ class Progress:
         self._printed = now
         rate = count / (now - self._began)
         left = (self._total - count) / rate
-        # From whichever rank does the work, which need not be the first.
+        # Printed by the rank that does the work, which need not be rank 0.
         print(
             f"{self._what}: {count:,} of {self._total:,}, {rate:,.0f} a second, "
             f"{left / 60:.1f} min left",

@@ -1,4 +1,4 @@
-"""Messages as text: the tokenizer's chat template, or a plain format where it has none."""
+"""Chat format: the tokenizer's chat template, or a plain format where it has none."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from berth_trainer.data.prompts import Message
 
 
 class ChatFormat:
-    """Renders a prompt and what completes it; the two joined are what the model reads."""
+    """Renders a prompt and its completion; joined, they are what the model reads."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -15,7 +15,7 @@ class ChatFormat:
         self._end: str = tokenizer.eos_token or ""
 
     def prompt(self, messages: list[Message]) -> str:
-        """Everything up to the place where the answer begins."""
+        """Render everything up to where the answer begins."""
         if self._templated:
             return self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
@@ -24,7 +24,7 @@ class ChatFormat:
         return f"{self._start}{turns}{_LABELS['assistant']}:"
 
     def completion(self, messages: list[Message], prompt: str, answer: str) -> str:
-        """The answer with the mark that ends a turn, as the template writes it."""
+        """Render the answer with its end-of-turn mark, as the template writes it."""
         if not self._templated:
             return f" {answer}{self._end}"
         whole: str = self._tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""Encoded samples as one padded batch."""
+"""Collator for padded batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

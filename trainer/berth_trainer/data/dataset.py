@@ -1,4 +1,4 @@
-"""Samples as a torch-style dataset, encoded when asked for."""
+"""Dataset that encodes samples on access."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from berth_trainer.data.store import Array
 
 @dataclass(frozen=True, slots=True)
 class PersonaDataset:
-    """One split under one ablation. Item i is the same on every rank and in every epoch."""
+    """One split with one prompt variant. Item i is the same on every rank and in every epoch."""
 
     samples: Samples
     pool: HistoryPool
@@ -35,19 +35,19 @@ class PersonaDataset:
         return self.samples[index] if index < own else self.more[index - own]
 
     def encoded(self, index: int) -> Encoded:
-        """Item `index` fitted into the encoder's length."""
+        """Return item `index`, fitted into the encoder's length."""
         return self.encoder.encode(self.parts(index), self.sample(index).target.text)
 
     def parts(self, index: int) -> Parts:
-        """The parts of item `index`, whole, before they are fitted."""
+        """Return the parts of item `index` before they are fitted."""
         sample = self.sample(index)
         profile = self.profiles.get(sample.target.speaker, ())
         return parts_of(sample, self.variant, profile=profile, pool=self.pool)
 
     def speakers(self) -> Array:
-        """The target of each sample, as a number."""
+        """Return the target speaker of each sample, as a number."""
         return self.samples.speaker
 
     def selection(self) -> Any:
-        """What tells this choice of samples and history from any other; plain data."""
+        """Return plain data that identifies this choice of samples and history."""
         return [self.samples.digest(), self.pool.digest()]

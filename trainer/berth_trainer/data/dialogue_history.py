@@ -1,4 +1,4 @@
-"""What a speaker said elsewhere, and which of it a prompt carries."""
+"""Dialogue history: a speaker's turns in other dialogues, and the choice for a prompt."""
 
 import random
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Remark:
 
 class HistoryPool:
     """
-    The remarks of every speaker of one split.
+    Remarks of every speaker of one split.
 
     It is built from that split's dialogues alone, and a request names the dialogue that is
     being predicted, whose remarks are left out: nothing can leak from either. Remarks are
@@ -56,7 +56,7 @@ class HistoryPool:
 
     def candidates(self, speaker: str, dialogue: Dialogue) -> Array:
         """
-        Where the speaker's remarks of other dialogues stand, in time order.
+        Return the positions of the speaker's remarks in other dialogues, in time order.
 
         A remark that repeats an exchange of `dialogue` word for word is the same event
         recorded twice, and left out as well.
@@ -78,7 +78,7 @@ class HistoryPool:
 
     def choose(self, dialogue: Dialogue, index: int) -> tuple[Remark, ...]:
         """
-        The remarks for predicting turn `index`, in time order, at most `max_history`.
+        Return the remarks for predicting turn `index`, in time order, at most `max_history`.
 
         all_previous: the latest; fixed_count: the latest `count`; fixed_ratio: the latest
         `ratio` of all; random: any, the same ones each time; relevance: those most like
@@ -102,7 +102,7 @@ class HistoryPool:
         return tuple(map(self._remark, picked))
 
     def digest(self) -> str:
-        """The same where the same dialogues are chosen from in the same way."""
+        """Return a digest that is equal where dialogues and strategy are equal."""
         key = f"{self._dialogues.store.digest} {astuple(self._settings)} {self._seed}"
         digest = blake2b(key.encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self._dialogues.chosen).tobytes())
@@ -135,5 +135,5 @@ _NOTHING = np.uint64(hashed(""))
 
 
 def _exchange(text: Array, answered: Array) -> Array:
-    """Both hashes as one; products of unsigned 64-bit numbers wrap around."""
+    """Combine two hashes; products of unsigned 64-bit numbers wrap around."""
     return text * np.uint64(0x9E3779B97F4A7C15) + answered

@@ -1,4 +1,4 @@
-"""Reads the digital-twin format: one JSON list of people with recorded dialogues."""
+"""Reader of the digital-twin format: one JSON list of people with recorded dialogues."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _BLANK = " \t\r\n"
 
 
 def open_digitaltwin(path: Path) -> Source:
-    """A file, or `train.json` of a folder; the person of an item is its only target."""
+    """Open a file, or a folder's `train.json`; the person of an item is its only target."""
     file = path / "train.json" if path.is_dir() else path
     if not file.is_file():
         raise UserError(
@@ -57,7 +57,7 @@ def _who(source: Any, person: str, names: set[str]) -> str:
 
 
 def _profile(user: dict[str, Any]) -> tuple[str, ...]:
-    """The profile's own keys first, then free text about the personality, then the scales."""
+    """Return the profile's keys, then free text about the personality, then the scales."""
     lines = [f"{key}: {_flat(value)}" for key, value in user["profile"].items() if value]
     personality: dict[str, Any] = user.get("personality") or {}
     lines += str(personality.get("unstructured") or "").splitlines()
@@ -128,7 +128,7 @@ def json_items(text: TextIO) -> Iterator[Any]:
 
 
 def _filled(text: TextIO, held: str) -> str:
-    """Without blanks in front, and not empty unless the text is over."""
+    """Return `held` without leading blanks, read on where it is empty."""
     held = held.lstrip(_BLANK)
     while not held:
         piece = text.read(_PIECE)

@@ -1,4 +1,4 @@
-"""Parts and target as token ids with labels, fitted into a length."""
+"""Encoder of prompt parts and target as token ids with labels, fitted into a length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """
-    Labels are IGNORED everywhere but on the target turn; `parts` is what was kept, and `shortened`
+    An encoded sample. Labels are IGNORED outside the target turn; `parts` is what was kept, `shortened`
     whether that is not all.
     """
 
@@ -49,11 +49,11 @@ class Encoder:
         return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept, kept != parts)
 
     def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
-        """The prompt alone, leaving that many tokens of the length free, but at most half."""
+        """Encode the prompt alone, leaving that many tokens free, but at most half the length."""
         return self._fit(parts, self.max_length - min(leaving, self.max_length // 2))[0]
 
     def end_of_turn(self) -> int | None:
-        """The token that ends an answer; None where no token does."""
+        """Return the token that ends an answer, None where no single token does."""
         asked = messages(Parts(), self.wording)
         prompt = self._format.prompt(asked)
         bare, filled = (
@@ -130,7 +130,7 @@ def _droppable(sizes: Sequence[int]) -> int:
 
 
 def _drop_oldest(sizes: Sequence[int], excess: int) -> int:
-    """How many to keep, counted from the end, so that at least `excess` goes; never none."""
+    """Return how many to keep, from the end, so that at least `excess` goes; at least one."""
     gone = 0
     for dropped, size in enumerate(sizes):
         if gone >= excess or dropped == len(sizes) - 1:

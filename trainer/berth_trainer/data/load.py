@@ -1,4 +1,4 @@
-"""From the data settings to the three datasets of a run."""
+"""Loading of corpora and splits by the data settings."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ NO_CACHE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """All dialogues of one source, in time order; `profiles` holds each target's lines."""
+    """A corpus in time order; `profiles` holds each target's lines."""
 
     name: str
     language: str
@@ -41,7 +41,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A corpus with its splits, before any tokenizer is known. `cache` None: there is none."""
+    """A corpus with its splits, before tokenizing. `cache` None: no cache is used."""
 
     corpus: Corpus
     splits: Splits
@@ -50,7 +50,7 @@ class Material:
 
 
 def cache_of(settings: Settings) -> Cache | None:
-    """The data cache that the config file asks for."""
+    """Return the data cache that the config file asks for, None where it asks for none."""
     given = settings.data.cache_folder
     if given == NO_CACHE:
         return None
@@ -59,7 +59,7 @@ def cache_of(settings: Settings) -> Cache | None:
 
 
 def load_material(settings: Settings) -> Material:
-    """Read and divide the corpus. A `data.test_path` of its own takes the test split's place."""
+    """Read and split the corpus. A `data.test_path` replaces the test split."""
     data = settings.data
     cache = cache_of(settings)
     corpus = read_corpus(_located(settings, "train_path"), data.dataset, cache)
@@ -74,7 +74,7 @@ def load_material(settings: Settings) -> Material:
     rest = without(corpus.dialogues, tests.dialogues)
     if not len(rest) and len(corpus.dialogues):
         raise UserError(
-            "every dialogue of data.train_path stands in data.test_path too, so none is left to "
+            "every dialogue of data.train_path is in data.test_path too, so none is left to "
             "train on; point them at different data, or leave out data.test_path."
         )
     found = split(rest, validation=data.validation_fraction, test=0.0, seed=seed)
@@ -86,7 +86,7 @@ def load_material(settings: Settings) -> Material:
 
 def read_corpus(path: Path, dataset: str, cache: Cache | None = None) -> Corpus:
     """
-    A corpus, memory-mapped from the cache, where it is written when it is read the first time.
+    Return a corpus, memory-mapped from the cache, which the first reading fills.
 
     `auto` tells the format by what lies at `path`. Without a cache its text is held in memory.
     """
@@ -112,7 +112,7 @@ def make_dataset(
     encoder: Encoder,
     limit: int,
 ) -> PersonaDataset:
-    """One split's dataset; its history comes from that split alone."""
+    """Return one split's dataset; its history comes from that split alone."""
     return PersonaDataset(
         samples=make_samples(dialogues, limit=limit),
         pool=HistoryPool(dialogues, settings.history, settings.training.seed),
@@ -123,7 +123,7 @@ def make_dataset(
 
 
 def _located(settings: Settings, key: str) -> Path:
-    """Where `data.<key>` lies. Raises UserError where there is nothing."""
+    """Return the path `data.<key>`. Raises UserError where it does not exist."""
     path = settings.locate(getattr(settings.data, key))
     if not path.exists():
         raise UserError(f"data.{key} {path} does not exist; set it to your data.")
@@ -137,7 +137,7 @@ def _open(path: Path, dataset: str) -> Source:
 
 
 def _manifest(source: Source) -> str:
-    """Changes when a file does. What is in the files decides later, by the store's digest."""
+    """Return a digest of names, sizes and times; the store's own digest covers the contents."""
     digest = blake2b(f"{_VERSION} {source.name}".encode(), digest_size=16)
     for file in source.files:
         try:

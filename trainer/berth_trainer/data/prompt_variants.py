@@ -1,4 +1,4 @@
-"""The seven ablations: which of profile, history and context a prompt carries."""
+"""Prompt variants: which of profile, history and context a prompt carries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from berth_trainer.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class PromptVariant:
-    """`key` is what is typed, `name` what is shown."""
+    """A prompt variant; `key` is what is typed, `name` what is shown."""
 
     key: str
     name: str
@@ -19,7 +19,7 @@ class PromptVariant:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts a prompt carries, in prompt order."""
+        """Names of the parts, in prompt order."""
         flags = {
             "profile": self.use_profile,
             "history": self.use_history,
@@ -54,7 +54,7 @@ DEFAULT = "profile_and_history_and_context"
 
 
 def choose(key: str, own: Mapping[str, PromptVariant]) -> PromptVariant:
-    """The ablation called `key`: the config file's own definition wins over the built-in one."""
+    """Return the variant called `key`; the config file's definition wins over a built-in one."""
     known = {**BUILT_IN, **own}
     found = known.get(key)
     if found is None:

@@ -1,4 +1,4 @@
-"""From a sample and an ablation to chat messages that carry exactly the named parts."""
+"""Prompts: chat messages of a sample that carry exactly the variant's parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The fixed words around the parts, in the language of the corpus."""
+    """Fixed words around the parts, in the language of the corpus."""
 
     instruction: str
     profile: str
@@ -49,7 +49,7 @@ WORDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A turn of the dialogue as the model sees it: by the person it is to be, or the partner."""
+    """A turn as the model sees it: by the person that it plays, or by the partner."""
 
     by_target: bool
     text: str
@@ -57,7 +57,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a prompt carries; a part that the ablation does not name is empty."""
+    """Parts of a prompt; a part that the variant does not name is empty."""
 
     profile: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Parts:
 def parts_of(
     sample: Sample, variant: PromptVariant, *, profile: tuple[str, ...], pool: HistoryPool
 ) -> Parts:  # fmt: skip
-    """The parts that the ablation names, whole."""
+    """Return the parts that the variant names, complete."""
     speaker = sample.target.speaker
     return Parts(
         profile=profile if variant.use_profile else (),
@@ -85,7 +85,7 @@ def parts_of(
 
 def messages(parts: Parts, wording: Wording) -> list[Message]:
     """
-    Chat messages that alternate user and assistant, beginning and ending with user.
+    Return chat messages that alternate user and assistant, from user to user.
 
     Profile and history stand in the first user message (many templates know no system role),
     the context as turns of its own: the target's as assistant, the partner's as user. An

@@ -1,4 +1,4 @@
-"""Reads RealPersonaChat: a folder with `dialogues/*.json` and `interlocutors.json`."""
+"""Reader of RealPersonaChat: a folder with `dialogues/*.json` and `interlocutors.json`."""
 
 import json
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ def is_realpersonachat(path: Path) -> bool:
 
 
 def open_realpersonachat(path: Path) -> Source:
-    """Both speakers of each dialogue are targets. Raises UserError where it is no such folder."""
+    """Open the folder; both speakers of a dialogue are targets. Raises UserError."""
     if not is_realpersonachat(path):
         raise UserError(
-            f"{path} is no RealPersonaChat folder: it should hold dialogues/ and "
+            f"{path} is not a RealPersonaChat folder: it should hold dialogues/ and "
             "interlocutors.json; set data.train_path to the folder that does."
         )
     files = sorted((path / "dialogues").glob("*.json"))
@@ -34,13 +34,13 @@ def open_realpersonachat(path: Path) -> Source:
 def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialogue]:
     known: dict[str, Any] = _load(people)
     if not isinstance(known, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is the user's file
-        raise UserError(f"{people} should be an object that holds each speaker under his name.")
+        raise UserError(f"{people} should be an object with one entry per speaker.")
     for file in files:
         dialogue = _dialogue(_load(file), file)
         for speaker in dialogue.targets:
             if speaker not in known:
                 raise UserError(
-                    f"{people} lacks the speaker {speaker}, who has a part in {file}; the two do "
+                    f"{people} lacks the speaker {speaker} of {file}; the two do "
                     "not belong together."
                 )
             if speaker not in profiles:
@@ -61,7 +61,7 @@ def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:
         begun = min((_seconds(u.get("timestamp")) for u in record["utterances"]), default=_NEVER)
     except (KeyError, TypeError, AttributeError) as error:
         why = f"it lacks the field {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{file} is no RealPersonaChat dialogue: {why}.") from error
+        raise UserError(f"{file} is not a RealPersonaChat dialogue: {why}.") from error
     turns = merge_turns(said)
     targets = tuple(dict.fromkeys(turn.speaker for turn in turns))
     return Dialogue(name, turns, targets, (begun, name.zfill(8)))
@@ -78,7 +78,7 @@ def _seconds(timestamp: Any) -> float:
 
 
 def _profile(person: dict[str, Any]) -> tuple[str, ...]:
-    """Persona sentences first, then demographics, then one line of scores per scale."""
+    """Return persona sentences, then demographics, then one line of scores per scale."""
     lines = [str(sentence).strip() for sentence in person.get("persona", [])]
     about: dict[str, Any] = person.get("demographic_information") or {}
     if about:

@@ -1,4 +1,4 @@
-"""What every corpus becomes: people, dialogues, turns."""
+"""Records that every corpus format is read into: dialogues and turns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker said before another spoke; consecutive utterances are one turn."""
+    """One speaker's words until another speaks; consecutive utterances are one turn."""
 
     speaker: str
     text: str
@@ -15,7 +15,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """`order` sorts dialogues in time; `targets` are the speakers a model learns to be."""
+    """A dialogue; `order` sorts by time, `targets` are the speakers that the model plays."""
 
     id: str
     turns: tuple[Turn, ...]

@@ -1,4 +1,4 @@
-"""Which turns a model learns to say."""
+"""Training samples: the turns that a model learns to say."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ class Sample:
 
     @property
     def context(self) -> tuple[Turn, ...]:
-        """The turns of the dialogue before the target, in order."""
+        """Turns of the dialogue before the target, in order."""
         return self.dialogue.turns[: self.index]
 
 
 class Samples(Sequence[Sample]):
-    """Samples as two arrays: the dialogue, and the turn of it."""
+    """Samples as two arrays: dialogue and turn."""
 
     def __init__(self, dialogues: Dialogues, owner: Array, place: Array, speaker: Array) -> None:
         self._dialogues, self._owner, self._place = dialogues, owner, place
@@ -51,13 +51,13 @@ class Samples(Sequence[Sample]):
         return (self[index] for index in range(len(self)))
 
     def spread(self, limit: int) -> "Samples":
-        """`limit` of them, spread evenly; all where there are not more."""
+        """Return `limit` samples, spread evenly, or all where there are fewer."""
         if not limit or limit >= len(self):
             return self
         return self._at(np.arange(limit) * len(self) // limit)
 
     def digest(self) -> str:
-        """The same for the same turns of the same corpus, whatever chose them."""
+        """Return a digest that is equal for the same turns of the same corpus."""
         chosen = self._dialogues.chosen[self._owner]
         digest = blake2b(self._dialogues.store.digest.encode(), digest_size=16)
         for numbers in (chosen, self._place):
@@ -70,7 +70,7 @@ class Samples(Sequence[Sample]):
 
 def make_samples(dialogues: Sequence[Dialogue], *, limit: int = 0) -> Samples:
     """
-    Every target turn that follows a partner's; the same for every ablation.
+    Return every target turn that follows a partner's; the same for every prompt variant.
 
     `limit` above 0 keeps that many, spread evenly over all of them.
     """
@@ -82,7 +82,7 @@ def make_samples(dialogues: Sequence[Dialogue], *, limit: int = 0) -> Samples:
 
 def open_questions(dialogues: Sequence[Dialogue]) -> list[Sample]:
     """
-    One sample for each dialogue that ends with the partner, whose answer is held back.
+    Return a sample for each dialogue that ends with the partner: the answer is withheld.
 
     Its target is an empty turn: nothing to learn from, only to predict.
     """

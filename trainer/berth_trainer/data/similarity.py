@@ -1,4 +1,4 @@
-"""How alike two short texts are, by their character n-grams: it works without spaces too."""
+"""TF-IDF similarity of short texts by character n-grams, which needs no spaces."""
 
 import math
 import unicodedata
@@ -14,7 +14,7 @@ SIZES = (2, 3)
 
 
 def grams(text: str) -> Counter[str]:
-    """Counts of the text's character pairs and triples, folded in width and case."""
+    """Count the text's character pairs and triples, folded in width and case."""
     folded = "".join(unicodedata.normalize("NFKC", text).lower().split())
     if len(folded) < SIZES[0]:
         return Counter([folded]) if folded else Counter()
@@ -25,7 +25,7 @@ def grams(text: str) -> Counter[str]:
 
 class Similarity:
     """
-    TF-IDF cosine over a fixed set of texts: what all of them share says little.
+    TF-IDF cosine over a fixed set of texts.
 
     Kept as an inverted index, from a gram to the texts that hold it: a question touches only
     the texts it has something in common with.
@@ -57,7 +57,7 @@ class Similarity:
         }
 
     def scores(self, query: str) -> Array:
-        """The cosine of `query` with each text, in the texts' order."""
+        """Return the cosine of `query` with each text, in the texts' order."""
         asked = {
             gram: (1 + math.log(count)) * self._weights.get(gram, self._rare)
             for gram, count in grams(query).items()

@@ -1,4 +1,4 @@
-"""Divides a corpus by dialogue, so that nothing of one split is seen in another."""
+"""Splitting of a corpus by dialogue, so that no split sees another."""
 
 import random
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PER_SPEAKER = 4  # a held-out speaker keeps some dialogues together: history mus
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Three sets of dialogues without overlap, each in time order."""
+    """Three disjoint sets of dialogues, each in time order."""
 
     train: Dialogues
     validation: Dialogues
@@ -52,13 +52,13 @@ def split(dialogues: Dialogues, *, validation: float, test: float, seed: int) ->
 
 
 def without(dialogues: Dialogues, others: Dialogues) -> Dialogues:
-    """The dialogues whose words do not stand among `others` (a test file of its own, say)."""
+    """Return the dialogues whose words are not among `others`, for example a separate test file."""
     fresh = ~np.isin(words_of(dialogues), words_of(others))
     return Dialogues(dialogues.store, dialogues.chosen[fresh])
 
 
 def words_of(dialogues: Dialogues) -> Array:
-    """What makes two records the same dialogue: the words in their order, hashed."""
+    """Return the hash of a dialogue's words: equal for two records of the same dialogue."""
     return dialogues.store.columns["words"][dialogues.chosen]
 
 
@@ -70,7 +70,7 @@ def _twins(dialogues: Dialogues) -> Array:
 
 
 def _by_speaker(dialogues: Dialogues, group: Array) -> dict[int, Array]:
-    """The groups in which each target speaks, in time order."""
+    """Return the groups in which each target speaks, in time order."""
     owner, _, speaker = dialogues.turns()
     spoken = speaker >= 0
     pairs = np.unique(np.stack([speaker[spoken], group[owner[spoken]]]), axis=1)
@@ -79,5 +79,5 @@ def _by_speaker(dialogues: Dialogues, group: Array) -> dict[int, Array]:
 
 
 def _count(fraction: float, total: int) -> int:
-    """At least one where something was asked for and there is enough to keep training."""
+    """Return the number held out: at least one where a fraction is asked for and data suffice."""
     return max(1, round(fraction * total)) if fraction > 0 and total >= 3 else 0

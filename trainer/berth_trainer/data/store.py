@@ -1,5 +1,5 @@
 """
-Dialogues as arrays, so that a million of them are not a hundred million Python objects.
+Column store of dialogues: a million of them without a hundred million Python objects.
 
 The words lie as one JSON line a dialogue in a buffer that may be a memory-mapped file; what
 splits, samples and history ask for lies in columns beside it. A `Dialogue` is made when it is
@@ -32,12 +32,12 @@ _KEPT_DIALOGUES = 4096
 
 
 def hashed(text: str) -> int:
-    """64 bits of a text, the same on every machine and in every run."""
+    """Return 64 hash bits of a text, the same on every machine and in every run."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def encoded(dialogue: Dialogue) -> bytes:
-    """A dialogue as one line of the buffer."""
+    """Return a dialogue as one line of the buffer."""
     turns = [(turn.speaker, turn.text) for turn in dialogue.turns]
     line = [dialogue.id, dialogue.targets, dialogue.order, turns]
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -51,7 +51,7 @@ def decoded(line: bytes) -> Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A corpus as it was read. `buffer` holds the lines, `columns` what COLUMNS names."""
+    """A corpus as columns; `buffer` holds the lines, `columns` what COLUMNS names."""
 
     buffer: Any
     columns: dict[str, Array]
@@ -102,19 +102,19 @@ _CODES = {np.int64: "q", np.int32: "i", np.uint64: "Q"}
 
 
 def in_memory(dialogues: Iterable[Dialogue]) -> "Dialogues":
-    """For few dialogues: everything here, nothing on disk."""
+    """Return a store in memory, for few dialogues."""
     lines: list[bytes] = []
     store = build(dialogues, lines.append)
     return every(Store(b"".join(lines), store.columns, store.speakers, store.digest))
 
 
 def every(store: Store) -> "Dialogues":
-    """All dialogues of a store."""
+    """Return all dialogues of a store."""
     return Dialogues(store, store.columns["in_time"])
 
 
 class Dialogues(Sequence[Dialogue]):
-    """Some dialogues of a store, in time order."""
+    """A selection of a store's dialogues, in time order."""
 
     def __init__(self, store: Store, chosen: Array) -> None:
         self.store, self.chosen = store, chosen
@@ -146,7 +146,7 @@ class Dialogues(Sequence[Dialogue]):
 
     def turns(self) -> tuple[Array, Array, Array]:
         """
-        Every turn: which dialogue of these it belongs to, its place there, its target or -1.
+        Return every turn: the index of its dialogue, its place there, its target or -1.
 
         In time order.
         """
@@ -160,10 +160,10 @@ class Dialogues(Sequence[Dialogue]):
 
 
 def as_dialogues(dialogues: Sequence[Dialogue]) -> Dialogues:
-    """The same dialogues as arrays; nothing to do where they are already."""
+    """Return the dialogues as a store's, converted where they are not yet."""
     return dialogues if isinstance(dialogues, Dialogues) else in_memory(dialogues)
 
 
 def as_ints(values: Array) -> list[int]:
-    """Plain ints, which index lists and dictionaries."""
+    """Return plain ints, which index lists and dictionaries."""
     return cast("list[int]", values.tolist())

@@ -1,4 +1,4 @@
-"""Encoded samples on disk: tokenised once, memory-mapped by every rank of every run."""
+"""Token cache: samples encoded once, memory-mapped by every rank of every run."""
 
 import ctypes
 import inspect
@@ -39,7 +39,7 @@ _VERSION = 2  # of the columns of an entry
 
 @dataclass(frozen=True, slots=True)
 class TokenDataset:
-    """Item i is the one that PersonaDataset would encode. Lengths are known without looking."""
+    """Memory-mapped dataset; item i equals PersonaDataset's. Lengths are known up front."""
 
     tokens: Array
     begins: Array
@@ -61,7 +61,7 @@ def cached(
     dataset: PersonaDataset, cache: Cache, *, tokenizer: Any, recipe: Any, processes: int
 ) -> TokenDataset | PersonaDataset:
     """
-    The same samples, from the cache; encoded by so many processes where they are not there.
+    Return the dataset from the cache, encoded by `processes` processes where it is missing.
 
     `recipe` is what else decides how a sample is encoded. Where the tokens would not fit, the
     dataset itself comes back, which encodes each sample whenever it is asked for.
@@ -75,7 +75,7 @@ def cached(
         if needed > room:
             warn(
                 f"the encoded samples would take {needed / 2**30:.1f} GiB and the data cache "
-                f"{cache.root} has room for {room / 2**30:.1f}: they are encoded again each time. "
+                f"{cache.root} has space for {room / 2**30:.1f}: they are encoded again on each access. "
                 "Raise data.cache_gib, or set data.cache_folder to a larger disk."
             )
             return dataset
@@ -90,7 +90,7 @@ def cached(
 
 
 def _key(dataset: PersonaDataset, tokenizer: Any, recipe: Any) -> str:
-    """Changes with the words, the choice of samples, the tokenizer, the settings and the code."""
+    """Return a digest of words, choice of samples, tokenizer, settings and code."""
     digest = blake2b(digest_size=16)
     key = [
         _VERSION,
@@ -115,7 +115,7 @@ def _tokenizer_digest(tokenizer: Any) -> str:
 
 
 def _estimate(dataset: PersonaDataset, kind: np.dtype[Any]) -> float:
-    """Bytes of the tokens, from a few samples spread over all."""
+    """Estimate the bytes of all tokens from a few samples."""
     places = range(0, len(dataset), max(1, len(dataset) // _PROBE))
     lengths = [len(dataset[place]["input_ids"]) for place in places]
     return sum(lengths) / len(lengths) * len(dataset) * kind.itemsize
@@ -168,7 +168,7 @@ _work: list[Any] = []
 
 
 def _become_encoder(dataset: PersonaDataset, kind: np.dtype[Any]) -> None:
-    """In a new process: know the work, and end with the parent, killed or not."""
+    """Set up a worker process, which ends with its parent, even a killed one."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _work[:] = [dataset, kind]

@@ -1,4 +1,4 @@
-"""A small persona-dialogue sample, written for this project and put together from templates."""
+"""Sample persona dialogues, written for this project and assembled from templates."""
 
 # ruff: noqa: RUF001  # full-width punctuation is what Japanese and Chinese are written with
 
@@ -12,7 +12,7 @@ Slots = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """One language: what a topic's question, answer and reply sound like, and the personas."""
+    """Templates of one language: question, answer and reply of each topic, and the personas."""
 
     greeting: tuple[str, str]
     farewell: tuple[str, str]
@@ -109,7 +109,7 @@ _TOPIC_KEYS = ("town", "job", "hobby", "food", "pet", "season", "drink")
 
 
 def persona(phrases: Phrases, person: int) -> list[str]:
-    """The sentences that describe a person."""
+    """Return the sentences that describe a person."""
     return [line.format(**phrases.people[person]) for line in phrases.persona]
 
 
@@ -117,7 +117,7 @@ def dialogues(
     phrases: Phrases, *, topics: int, rounds: int, seed: int
 ) -> list[tuple[int, int, list[str]]]:
     """
-    `rounds` dialogues for each pair of people, as (asker, teller, lines in turn).
+    Return `rounds` dialogues for each pair of people, as (asker, teller, lines in turn).
 
     The asker opens; each answer tells what the teller's persona says, each reply what the
     asker's own says, so that a model can learn persons from profile and history.

@@ -1,8 +1,8 @@
 """
-How much GPU and host memory a training run needs, from `config.json` alone.
+Memory plan of a training run: GPU and host memory, from `config.json` alone.
 
-Pure arithmetic: no torch, no weights, no GPU. `shape` reads a model's configuration, `estimate`
-gives peaks with their parts, `plan` walks over the possible set-ups and marks the one to take.
+No torch, no weights, no GPU. `shape` reads a model's configuration, `estimate`
+gives peaks with their parts, `search` ranks the possible set-ups, `decide` applies them to a
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plan of this very run: what it will need here, said before anything is loaded."""
+"""Apply the memory plan to the run that is starting, before the model is loaded."""
 
 import os
 from pathlib import Path
@@ -23,10 +23,10 @@ def apply_plan(
     settings: Settings, config: Any, hardware: Hardware, ranks: Ranks
 ) -> tuple[Settings, Decision | None]:
     """
-    The settings to run with, and the plan where there is a GPU and a formula for the model.
+    Return the settings to run with, and the plan where GPU and formula exist.
 
-    Every rank comes to the same, from what is the same on every rank: a card's total memory and
-    the box's. Prints what was decided and why. Raises UserError for what cannot run at all.
+    Every rank decides the same, from what is the same on every rank: a GPU's total memory and
+    the machine's. Prints what was decided and why. Raises UserError for what cannot run at all.
     """
     settings = decide.with_four_bit(settings)
     _check_packages(settings, hardware)
@@ -38,7 +38,7 @@ def apply_plan(
         settings = decide.with_global_batch(settings, ranks.world_size)
         if settings.training.plan == "auto":
             why = "this kind of model has no memory formula" if hardware.cuda else "there is no GPU"
-            log0(f"plan: {why}, so the keys are taken as they stand.")
+            log0(f"plan: {why}, so the keys are used as they stand.")
     else:
         decision, settings = _decide(settings, shape, config, hardware, ranks)
     settings, notes = oom_steps.apply(settings, os.environ.get(oom_steps.STEPS_VARIABLE, ""))
@@ -49,7 +49,7 @@ def apply_plan(
 
 
 def write_plan(decision: Decision, folders: list[Path]) -> None:
-    """Write `plan.json`, for whoever compares it with what the run then took."""
+    """Write `plan.json`, to compare with what the run then used."""
     need = decision.need
     word = {
         "gpu_gib": round(need.gpu / GIB, 2),
@@ -86,8 +86,8 @@ def _decide(
     wanted = decision.need.gpu - CONTEXT_BYTES
     if wanted > free and not decision.warnings:
         warn(
-            f"the plan needs {wanted / GIB:.1f} GiB and {free / GIB:.1f} of this card are free: "
-            "somebody else is on it."
+            f"the plan needs {wanted / GIB:.1f} GiB, but {free / GIB:.1f} of this GPU are free: "
+            "another process is using it."
         )
     return decision, decision.settings
 
@@ -113,7 +113,9 @@ def _check_packages(settings: Settings, hardware: Hardware) -> None:
     if eight_bit and not hardware.cuda:
         raise UserError(f"{key} needs a GPU; set it to fp32.")
     if eight_bit and settings.deepspeed.offload_optimizer == "cpu":
-        raise UserError(f"{key} lives on the GPU; set deepspeed.offload_optimizer to none.")
+        raise UserError(
+            f"{key} keeps its states on the GPU; set deepspeed.offload_optimizer to none."
+        )
     if settings.training.optimizer_states == "bf16" and hardware.precision != "bf16":
         raise UserError(
             "training.optimizer_states bf16 needs weights in bf16; set model.dtype to bf16, or the "
@@ -122,7 +124,7 @@ def _check_packages(settings: Settings, hardware: Hardware) -> None:
 
 
 def _check_host_adam(settings: Settings, hardware: Hardware) -> None:
-    """After the plan, which may have taken the optimizer off the host. Raises UserError."""
+    """Check after the plan, which may have moved the optimizer off the host. Raises UserError."""
     bf16 = settings.training.optimizer_states == "bf16"
     if bf16 and settings.deepspeed.offload_optimizer == "cpu" and not hardware.cpu_adam:
         raise UserError(

@@ -1,9 +1,9 @@
 """
-`python -m berth_trainer.memory.check --config FILE --gpus N --gpu-memory BYTES`: will this run fit?
+Memory check of a config file: `python -m berth_trainer.memory.check --config FILE --gpus N …`.
 
-For the queue, before a job waits: prints a JSON list of sentences, empty where the run fits or
-nothing can be said (a model on the hub, an unknown kind, a config file that is wrong: the run
-itself tells those). Imports no torch.
+For the queue, before a job waits: prints a JSON list of warnings, empty where the run fits or
+nothing is known (a model on the hub, an unknown kind, a wrong config file: the run
+itself reports those). Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from berth_trainer.memory import Budget, ShapeError, decide, read_shape
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the sentences; always 0, so that a fault here never stops a submit."""
+    """Print the warnings; always 0, so that a fault here never stops a submit."""
     options = _parser().parse_args(arguments)
     try:
         warnings = sentences(
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sentences(config: Path, *, gpus: int, budget: Budget) -> list[str]:
-    """What a run with this config file should be told. Raises UserError, ShapeError, OSError."""
+    """Return warnings for a run with this config file. Raises UserError, ShapeError, OSError."""
     settings = decide.with_four_bit(read_settings(config))
     shape = read_shape(settings.locate(settings.model.path))
     fused = settings.training.fused_layers != "off" and shape.kind in decide.FUSED_KINDS
@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--gpus", type=int, required=True)
-    parser.add_argument("--gpu-memory", type=int, required=True, help="of the smallest card, bytes")
-    parser.add_argument("--host-memory", type=int, default=1 << 60, help="of the box, bytes")
+    parser.add_argument("--gpu-memory", type=int, required=True, help="of the smallest GPU, bytes")
+    parser.add_argument("--host-memory", type=int, default=1 << 60, help="of the machine, bytes")
     return parser
 
 

@@ -1,5 +1,5 @@
 """
-Peak memory of one set-up, with its parts.
+Peak memory of a set-up, with its parts.
 
 The formula per GPU, N ranks, P parameters, T tokens in the micro-batch, L layers, h hidden:
 
@@ -51,7 +51,7 @@ _OPTIMIZER_BYTES: dict[str, float] = {"fp32": 12.0, "bf16": 6.0, "8bit": 6.1, "b
 
 @dataclass(frozen=True)
 class Setup:
-    """One way to run: everything that moves the peak."""
+    """A set-up: every choice that changes the peak."""
 
     gpus: int = 1
     stage: Literal[0, 1, 2, 3] = 3
@@ -68,9 +68,9 @@ class Setup:
     checkpoint_layers: int | None = None
     """How many layers, from the first, are recomputed; absent: all of them."""
     fused: bool = False
-    """Whether the layers keep little for the backward pass (`berth_trainer.model.fused_layers`)."""
+    """Use the layers of `berth_trainer.model.fused_layers`, which keep fewer activations."""
     compiled: bool = False
-    """Whether their arithmetic is compiled: as much memory, faster."""
+    """Compile the fused layers: the same memory, faster."""
     loss: Loss = "stock"
     chunk_tokens: int = 256
     tokens: int = 2048
@@ -85,7 +85,7 @@ class Setup:
     """QLoRA: the frozen linear layers in 4 bits."""
 
     def recomputed(self, layers: int) -> int:
-        """Of `layers`, how many are computed again in the backward pass."""
+        """Return how many of `layers` are recomputed in the backward pass."""
         if not self.checkpointing:
             return 0
         return layers if self.checkpoint_layers is None else min(self.checkpoint_layers, layers)
@@ -100,7 +100,7 @@ def setup_json(setup: Setup) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a set-up needs at its peak, bytes. `gpu` is per card, `host` for the whole box."""
+    """Peak memory in bytes; `gpu` is per GPU, `host` for the whole machine."""
 
     gpu: int
     host: int
@@ -109,7 +109,7 @@ class Estimate:
 
     @property
     def allocated(self) -> int:
-        """Of `gpu` what torch's allocator holds: without the CUDA context."""
+        """The part of `gpu` that torch's allocator holds: without the CUDA context."""
         return self.gpu - self.parts["CUDA context"]
 
 
@@ -150,7 +150,7 @@ def _trained(shape: ModelShape, setup: Setup) -> int:
 
 
 def _weights(shape: ModelShape, setup: Setup) -> float:
-    """bf16 weights of the whole model, and of the adapters."""
+    """Return the bytes of the weights of the whole model and its adapters, in bf16."""
     adapters = 2.0 * (setup.lora_parameters or 0)
     if setup.four_bit:
         return adapters + FOUR_BIT * shape.linears + 2.0 * (shape.parameters - shape.linears)
@@ -178,7 +178,7 @@ def _states(shape: ModelShape, setup: Setup) -> int:
 
 def _partition(shape: ModelShape, setup: Setup) -> int:
     """
-    The gradients of one rank's part of the parameters below stage 3: DeepSpeed makes the buffer
+    Return one rank's gradient partition below stage 3: DeepSpeed makes the buffer
     whole when the first of them is reduced, which on the last rank is at the very beginning of
     the backward pass. A parameter that lies in several parts counts whole in each: the embedding,
     which begins its group, in the last part that it reaches.
@@ -192,7 +192,7 @@ def _partition(shape: ModelShape, setup: Setup) -> int:
 
 
 def _largest(shape: ModelShape, setup: Setup) -> int:
-    """The largest trained tensor, in scalars."""
+    """Return the size of the largest trained tensor, in scalars."""
     if setup.lora_parameters is not None:
         return shape.hidden * shape.intermediate // shape.layers
     return shape.embedding
@@ -206,7 +206,7 @@ def _kept(shape: ModelShape, setup: Setup) -> int:
 
 def _backward(shape: ModelShape, setup: Setup) -> int:
     """
-    Beside what is kept, while the layers' backward pass runs.
+    Return what the layers' backward pass needs in addition to what is kept.
 
     A layer that is recomputed counts where all are: where some are not, those are the last ones,
     whose activations are gone by then. The gradients within a gated block of fused layers were
@@ -234,7 +234,7 @@ def _loss(shape: ModelShape, setup: Setup) -> int:
 
 def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     """
-    The end of the backward pass, where nothing is kept any more and the embedding, the largest
+    Return the need at the end of the backward pass, where nothing is kept and the embedding, the largest
     parameter, has its gradient: the head's and its own, and where gradients travel a copy in
     stage 2. On the way to the host the sum in fp32 and a copy: measured as 8 bytes of it in stage
     1, 10 in stage 2, 10 to 10.6 in stage 3, all but the first two gradients divided among the
@@ -255,7 +255,7 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
 
 def _alone(largest: int) -> int:
     """
-    A parameter that is a group of its own, as the embedding of the 27b shape, was measured with
+    Return one more gradient copy for a parameter that is a group of its own: the 27b embedding was measured with
     one copy more of its gradient, at the end of the backward pass as well as in the update.
     """
     return 2 * largest if largest > SUB_GROUP else 0
@@ -263,7 +263,7 @@ def _alone(largest: int) -> int:
 
 def _update(shape: ModelShape, setup: Setup) -> int:
     """
-    The fp32 gradient of one group of parameters, and its flat bf16 copy, alone with bf16 states.
+    Return the need of the update: a group's fp32 gradient, and its flat bf16 copy, alone with bf16 states.
     In stage 1 on several ranks the gradients that others update are gone by then.
     """
     if setup.offload_optimizer:
@@ -282,7 +282,7 @@ def _update(shape: ModelShape, setup: Setup) -> int:
 
 def _gathers(shape: ModelShape, setup: Setup) -> int:
     """
-    Weights that are whole for a while under stage 3: as many as may live at once, but the
+    Return the gathered weights under stage 3: as many as may live at once, but at least the
     embedding and a layer in any case. And buckets, two where communication overlaps.
     """
     buckets = 2 * 2 * shape.hidden**2 if setup.gpus > 1 else 0

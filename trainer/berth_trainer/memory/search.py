@@ -1,4 +1,4 @@
-"""Which set-ups fit a budget, and which of them to take."""
+"""Search over set-ups: which fit a budget, and which is the fastest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from berth_trainer.memory.sizes import GIB
 from berth_trainer.memory.speed import tokens_per_s
 
 MARGIN = 0.05
-"""Share of a card that the plan leaves free: the formula met measured runs within 3 %."""
+"""Share of a GPU that the plan leaves free: the formula met measured runs within 3 %."""
 STAGES = (1, 2, 3)
 """Stage 0 needs more memory than stage 1 and is no faster: it is planned only when named."""
 OFFLOADS = ((False, False), (True, False), (True, True))
@@ -22,19 +22,19 @@ MICRO_BATCHES = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Budget:
-    """What the box gives: bytes per card, bytes of host memory for the whole run."""
+    """Memory budget: bytes per GPU, and bytes of host memory for the whole run."""
 
     gpu: int
     host: int
 
     def fits(self, need: Estimate, margin: float = MARGIN) -> bool:
-        """Whether the need stays under the budget with `margin` of each card left free."""
+        """Return whether the need fits with `margin` of each GPU left free."""
         return need.gpu <= self.gpu * (1 - margin) and need.host <= self.host
 
 
 @dataclass(frozen=True)
 class Row:
-    """One set-up with what it needs."""
+    """A set-up with its need, speed and verdict."""
 
     setup: Setup
     length: int
@@ -61,7 +61,7 @@ def plan(  # noqa: PLR0913 - one parameter per thing that varies
     margin: float = MARGIN,
 ) -> list[Row]:
     """
-    Every stage, offload, checkpointing, length and micro-batch around `base`, fastest first.
+    Return a row for every stage, offload, checkpointing, length and micro-batch, fastest first.
 
     Where recomputing all layers fits and recomputing none does not, a row in between recomputes
     as few as fit. `step_tokens` is how many tokens one GPU sees per optimizer step.
@@ -95,7 +95,7 @@ def plan(  # noqa: PLR0913 - one parameter per thing that varies
 
 
 def choose(rows: Sequence[Row], length: int | None = None) -> Row | None:
-    """The fastest row that fits, of the given length only where one is named."""
+    """Return the fastest row that fits, of the given length if one is named."""
     wanted = (row for row in rows if row.fits and length in {None, row.length})
     return next(wanted, None)
 
@@ -103,7 +103,7 @@ def choose(rows: Sequence[Row], length: int | None = None) -> Row | None:
 def fewest_layers(
     shape: ModelShape, budget: Budget, setup: Setup, margin: float = MARGIN
 ) -> int | None:
-    """How few layers must be recomputed for `setup` to fit; None where all are not enough."""
+    """Return the fewest recomputed layers with which `setup` fits; None where all are not enough."""
     least, most = 0, shape.layers
     if not budget.fits(estimate(shape, _recomputing(setup, most)), margin):
         return None
@@ -117,7 +117,7 @@ def fewest_layers(
 
 
 def verdict(need: Estimate, budget: Budget, setup: Setup, margin: float = MARGIN) -> str:
-    """`fits`, or in words what is short and by how much."""
+    """Return `fits`, or what is short and by how much."""
     if budget.fits(need, margin):
         return "fits"
     if need.gpu > budget.gpu * (1 - margin):

@@ -1,4 +1,4 @@
-"""What memory depends on in a model: its counts and widths, read from `config.json`."""
+"""Model shape: the counts and widths in `config.json` on which memory depends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _KNOWN = {"gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2",
 
 
 class ShapeError(ValueError):
-    """A configuration that cannot be read; the message is one sentence that names the mend."""
+    """Configuration that cannot be read; the message is one sentence that names the fix."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The text part of a decoder-only model. Counts are of scalars, widths of elements."""
+    """Shape of a decoder-only model's text part. Counts are of scalars, widths of elements."""
 
     kind: str
     parameters: int
@@ -36,11 +36,11 @@ class ModelShape:
     intermediate: int
     vocabulary: int
     tied: bool
-    """Whether the head is the embedding."""
+    """True if the head is the embedding."""
 
     def activation_bytes(self, *, fused: bool = False) -> float:
         """
-        Bytes per token that one layer keeps for its backward pass (bf16, sdpa or flash).
+        Return bytes per token that one layer keeps for its backward pass (bf16, sdpa or flash).
 
         Stock layers: the weights of the three widths reproduce what saved-tensor hooks counted
         at the real widths of Gemma-3 1b, 4b and 27b, 98, 83 and 82 bytes times the hidden width.
@@ -67,7 +67,7 @@ class ModelShape:
 
     @property
     def norms_behind(self) -> bool:
-        """Whether attention and feed-forward block are each followed by a norm of their own."""
+        """True if attention and feed-forward block are each followed by a norm."""
         return self.kind in _NORMS_PER_LAYER
 
     @property
@@ -86,7 +86,7 @@ class ModelShape:
         return self.layers * layer
 
     def adapter_parameters(self, rank: int) -> int:
-        """Scalars of LoRA adapters of `rank` beside every linear layer of the decoder."""
+        """Return the scalars of LoRA adapters of `rank` on every linear layer of the decoder."""
         inputs = 6 * self.hidden + self.queries + self.intermediate
         outputs = self.attention + 2 * self.hidden + 2 * self.intermediate
         return self.layers * rank * (inputs - self.hidden + outputs)
@@ -97,7 +97,7 @@ def read_shape(source: Path | Mapping[str, Any]) -> ModelShape:
     Read a model's folder, its `config.json`, or the configuration itself.
 
     A multimodal Gemma-3 counts with its text part only, which is what the trainer loads.
-    Raises `ShapeError` for what is no configuration of a known decoder-only family.
+    Raises `ShapeError` for anything but a configuration of a known decoder-only family.
     """
     config = _text_part(_load(source) if isinstance(source, Path) else source)
     kind = str(config.get("model_type", "unknown"))
@@ -120,7 +120,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise ShapeError(f"{file} is not JSON: {error}.") from None
     if not isinstance(config, dict):
-        raise ShapeError(f"{file} is no model configuration: it holds no object.")
+        raise ShapeError(f"{file} is not a model configuration: it holds no object.")
     return config
 
 
@@ -147,7 +147,7 @@ _GEMMA3_DEFAULTS: dict[str, Any] = {
 
 
 def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """One size; where it is missing or null the default, KeyError without one."""
+    """Return one size, or the default where it is missing or null; KeyError without one."""
     value = config[name] if default is None else config.get(name) or default
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ShapeError(

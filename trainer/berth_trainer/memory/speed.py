@@ -1,9 +1,9 @@
 """
-How fast a set-up would be: a rough time model that orders rows, no promise.
+Speed model of a set-up: a rough estimate that orders rows, not a promise.
 
 Fitted to 35 runs of Gemma-3 of the 1b, 4b and 27b shapes on one and two H100 (docs/trainer.md):
 compiled and not, with some, all and no layers recomputed, all stages, with the optimizer on the
-host. A slower card shifts all rows alike.
+host. A slower GPU shifts all rows alike.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def tokens_per_s(
     shape: ModelShape, setup: Setup, *, micro_batch: int = 1, step_tokens: int = 32_768
 ) -> float:
     """
-    Of all cards together, padding counted as tokens.
+    Return tokens per second of all GPUs together, padding included.
 
     `step_tokens` is how many tokens one GPU sees per optimizer step (micro-batch times length
     times accumulation): offloading costs once a step, so it weighs less the larger that is.
@@ -48,7 +48,7 @@ def tokens_per_s(
 
 def _micro_batch_s(shape: ModelShape, setup: Setup, micro_batch: int) -> float:
     """
-    Forward and backward pass. 2 FLOP a weight and token forward, 4 backward, 2 again; of the head
+    Return seconds of a forward and backward pass. 2 FLOP a weight and token forward, 4 backward, 2 again; of the head
     only label tokens, where the loss comes in chunks.
     """
     again = setup.recomputed(shape.layers) / shape.layers
@@ -67,7 +67,7 @@ def _micro_batch_s(shape: ModelShape, setup: Setup, micro_batch: int) -> float:
 
 
 def _traffic_s(shape: ModelShape, setup: Setup) -> float:
-    """What moves in every micro-batch."""
+    """Return the seconds of communication in every micro-batch."""
     weights = 2.0 * shape.parameters
     moved = 0.0
     if setup.stage == 3:
@@ -87,12 +87,12 @@ def _reduced_s(shape: ModelShape, setup: Setup) -> float:
 
 
 def _others(setup: Setup) -> float:
-    """The part of what all cards hold that a card has from others."""
+    """Return the share of all data that a GPU receives from others."""
     return (setup.gpus - 1) / setup.gpus
 
 
 def _step_s(shape: ModelShape, setup: Setup) -> float:
-    """What happens once in an optimizer step."""
+    """Return the seconds of what happens once in an optimizer step."""
     trained = _trained(shape, setup)
     if setup.offload_optimizer:
         return (

@@ -1,1 +1,1 @@
-"""Loading a model and preparing it for training."""
+"""Models: loading, preparation, attention, loss and layers."""

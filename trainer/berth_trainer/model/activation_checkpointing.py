@@ -1,4 +1,4 @@
-"""Which layers compute their activations again in the backward pass."""
+"""Activation checkpointing of some or all decoder layers."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def enable(model: Any, layers: int) -> None:
 
 
 def decoder_layers(model: Any) -> list[Any]:
-    """The layers that can be recomputed, in order; the model around them carries a flag too."""
+    """Return the layers that can be recomputed, in order."""
     return [module for module in model.modules() if is_layer(module)]
 
 

@@ -1,5 +1,5 @@
 """
-The loss without the logits.
+Chunked cross-entropy loss, which never materialises all logits.
 
 With a vocabulary of 262,208 the stock loss of a 4,096-token micro-batch takes 12 GiB for logits
 and their copies. Here the head sees only the positions that have a label, a few hundred at a
@@ -20,7 +20,7 @@ ABLE = frozenset(
 
 
 def is_able(model: Any) -> bool:
-    """Whether the model's head is known to be plain enough."""
+    """Return whether the model's head is known to be plain enough."""
     return type(model).__name__ in ABLE
 
 
@@ -57,13 +57,13 @@ def install(model: Any, chunk: int) -> None:
 
 
 def chunk_of(model: Any) -> int:
-    """The chunk that `install` set; 0 where the stock loss is in place."""
+    """Return the chunk size that `install` set; 0 for the stock loss."""
     return int(getattr(model, "berth_loss_chunk", 0))
 
 
 def _summed_loss(model: Any, hidden: Any, labels: Any, chunk: int) -> tuple[Any, Any]:
     """
-    The sum over label tokens, and their number.
+    Return the summed loss over label tokens, and their number.
 
     Each call of the head is a collective under ZeRO-3, and ranks hold different numbers of
     positions: they agree on the largest number of chunks, and those with fewer add chunks that
@@ -98,7 +98,7 @@ def _part(model: Any, hidden: Any, answers: Any) -> Any:
 
 
 def _agreed(chunks: int, device: Any) -> int:
-    """The largest number of chunks among the ranks, at least one."""
+    """Return the largest number of chunks among the ranks, at least one."""
     import torch
     from torch import distributed
 

@@ -1,5 +1,5 @@
 """
-Norms and gated blocks that keep little and read little.
+Fused norms and gated blocks, which keep fewer activations and read less memory.
 
 A stock norm computes in fp32 through six kernels and keeps three copies of its input for the
 backward pass; here it keeps the input alone and computes the rest again. That halves what a layer
@@ -47,12 +47,12 @@ def install(model: Any, *, compiled: bool) -> int:
 
 
 def count_of(model: Any) -> int:
-    """How many modules `install` changed."""
+    """Return the number of modules that `install` changed."""
     return int(getattr(model, "berth_fused", 0))
 
 
 def compiler_trouble(device: str) -> str:
-    """Why torch.compile cannot be used on this GPU; empty where a small norm compiles and runs."""
+    """Return why torch.compile fails on this GPU; empty where a small norm compiles and runs."""
     try:
         kernels = _Kernels(compiled=True)
         x = torch.ones(4, 64, device=device, dtype=torch.bfloat16, requires_grad=True)
@@ -64,7 +64,7 @@ def compiler_trouble(device: str) -> str:
 
 
 class _Kernels:
-    """The four computations, compiled or as they stand."""
+    """The four computations, compiled or eager."""
 
     def __init__(self, *, compiled: bool) -> None:
         # One kernel for each shape: packed rows have one, and a width known beforehand counts.
@@ -170,6 +170,6 @@ def _eps(module: Any) -> float:
 
 
 def _activation(module: Any) -> str:
-    """`silu` or `gelu`; empty for one whose slope is not written down here."""
+    """Return `silu` or `gelu`; empty for an activation whose derivative is not implemented here."""
     name = type(module.act_fn).__name__
     return {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu"}.get(name, "")

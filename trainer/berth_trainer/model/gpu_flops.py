@@ -1,4 +1,4 @@
-"""What a card computes at most, and the share of it that a run uses."""
+"""Peak FLOP/s of GPUs, and the model FLOPs utilisation of a run."""
 
 # Dense bf16 tensor TFLOP/s without sparsity, from NVIDIA's data sheets. The first name that the
 # card's name contains counts, so that a longer name stands before its beginning.
@@ -27,7 +27,7 @@ _BF16_TFLOPS = (
 
 
 def bf16_peak(card: str) -> float | None:
-    """FLOP/s of a card by the name that the driver gives it; None where it is not known."""
+    """Return the bf16 FLOP/s of a GPU by its driver's name for it; None for an unknown one."""
     for name, tflops in _BF16_TFLOPS:
         if name in card:
             return tflops * 1e12
@@ -38,7 +38,7 @@ def share_of_peak(
     tokens_per_s: float, *, parameters: int, trained: int, peak: float, cards: int
 ) -> float:
     """
-    The share of the cards' peak that goes into the model itself.
+    Return the model FLOPs utilisation: the share of the GPUs' peak that goes into the model.
 
     A token takes 2 FLOP a parameter forward, 2 backward for the activations, and 2 for each
     trained parameter's gradient: 6 N where all are trained. Attention's own products and what

@@ -1,4 +1,4 @@
-"""What this process can compute on, asked once torch is there."""
+"""Hardware detection: device, precision, attention, CPU Adam."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from berth_trainer.errors import UserError
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """
-    `attention` auto leaves the choice to transformers, which knows what the model can.
+    The hardware of this process. `attention` auto leaves the choice to transformers.
     `cpu_adam`: DeepSpeed's compiled Adam for offloaded optimizers is, or can be, built.
     """
 
@@ -28,7 +28,7 @@ class Hardware:
 
 def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:
     """
-    Decide device, precision and attention; imports torch.
+    Return device, precision and attention to use; imports torch.
 
     Sets DS_ACCELERATOR where there is no GPU. Raises UserError where the config file asks for
     what this machine lacks.
@@ -44,7 +44,7 @@ def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -
     dtype = settings.model.dtype
     precision = dtype if dtype != "auto" else "bf16" if able else "fp32"
     if cuda and precision == "bf16" and not able:
-        raise UserError("model.dtype is bf16, which this GPU does not compute; set it to fp32.")
+        raise UserError("model.dtype is bf16, which this GPU does not support; set it to fp32.")
     attention, notes = _attention(settings.model.attention, cuda=cuda, precision=precision)
     compilers = all(shutil.which(name) for name in ("g++", "ninja"))
     offloaded = settings.deepspeed.offload_optimizer == "cpu"
@@ -58,7 +58,7 @@ def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -
 
 
 def _attention(asked: str, *, cuda: bool, precision: str) -> tuple[str, tuple[str, ...]]:
-    """The attention to ask transformers for, and why not a faster one. Raises UserError."""
+    """Return the attention implementation, and notes on a faster one. Raises UserError."""
     import torch
 
     able = cuda and precision == "bf16"

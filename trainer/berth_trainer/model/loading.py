@@ -1,4 +1,4 @@
-"""Model and tokenizer, with refusals where the weights would not be the checkpoint's."""
+"""Loading of model and tokenizer, refused where weights would not be the checkpoint's."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _PROBE = "Hello, こんにちは"  # any tokenizer has a token for some of it
 
 
 def model_name(settings: Settings) -> str:
-    """A local folder that holds a model, or a name for the hub. Raises UserError early."""
+    """Return the model's local folder, or its name on the hub. Raises UserError."""
     given = settings.model.path
     path = settings.locate(given)
     if path.is_dir():
@@ -34,24 +34,22 @@ def model_name(settings: Settings) -> str:
 
 
 def load_config(name: str) -> Any:
-    """The model's configuration; a sentence where the name leads nowhere."""
+    """Return the model's configuration. Raises UserError where it cannot be loaded."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(name)
     except Exception as error:  # whatever is raised here, it is about that file
-        mend = (
+        fix = (
             ""
             if is_local(name)
             else " Set it to a local folder, or check the name and the network."
         )
-        raise UserError(
-            f"model.path {name} cannot be loaded: {_first_line(error)}{mend}"
-        ) from error
+        raise UserError(f"model.path {name} cannot be loaded: {_first_line(error)}{fix}") from error
 
 
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer, with a padding token."""
+    """Return the tokenizer, with a padding token. Raises UserError."""
     from transformers import AutoTokenizer
 
     try:
@@ -64,7 +62,7 @@ def load_tokenizer(name: str) -> Any:
     if known <= set(tokenizer.all_special_ids):
         # transformers makes an empty one up where the files are missing, and says nothing.
         raise UserError(
-            f"model.path {name} holds no tokenizer that knows a word: copy tokenizer.json (or "
+            f"model.path {name} holds no usable tokenizer: copy tokenizer.json (or "
             "tokenizer.model) and tokenizer_config.json from the model that it comes from."
         )
     _check_chat_template(name, tokenizer)
@@ -84,13 +82,13 @@ def _check_chat_template(name: str, tokenizer: Any) -> None:
         )
     except TemplateError as error:
         raise UserError(
-            f"the chat template of model.path {name} fails: {_first_line(error)} Mend its "
+            f"the chat template of model.path {name} fails: {_first_line(error)} Fix its "
             "chat_template.jinja, or remove it to train on plain “User: …” lines."
         ) from error
 
 
 def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
-    """The length to train with; raises UserError where tokenizer and model do not fit."""
+    """Return the length to train with. Raises UserError where tokenizer and model do not match."""
     text = config.get_text_config()
     vocabulary = int(text.vocab_size)
     if len(tokenizer) > vocabulary:
@@ -101,7 +99,7 @@ def fit_to_model(settings: Settings, config: Any, tokenizer: Any) -> int:
     wanted = settings.training.max_length
     longest = getattr(text, "max_position_embeddings", None)
     if isinstance(longest, int) and wanted > longest:
-        warn(f"training.max_length {wanted} is more than the model's {longest}: {longest} is used.")
+        warn(f"training.max_length {wanted} exceeds the model's {longest}: {longest} is used.")
         return longest
     return wanted
 
@@ -171,7 +169,7 @@ def _loading_options(hardware: Hardware, four_bit_on: str | None) -> dict[str, A
 
 @contextlib.contextmanager
 def _as_user_error(name: str) -> Generator[None]:
-    """What loading raises as a UserError, where it is about the files and not about memory."""
+    """Turn errors about the model's files, but not about memory, into UserError."""
     from pickle import UnpicklingError
 
     from safetensors import SafetensorError
@@ -203,7 +201,7 @@ def _misfit(name: str, key: str) -> UserError:
 
 
 def tied_keys(model: Any) -> set[str]:
-    """The weights that share another's storage and are rightly absent from a checkpoint."""
+    """Return the weights that share another's storage and may be absent from a checkpoint."""
     tied: Any = getattr(model, "all_tied_weights_keys", None) or getattr(
         model, "_tied_weights_keys", None
     )
@@ -211,7 +209,7 @@ def tied_keys(model: Any) -> set[str]:
 
 
 def parameter_count(model: Any) -> int:
-    """Parameters of the whole model, also where ZeRO-3 has divided them among the ranks."""
+    """Return the parameters of the whole model, also where ZeRO-3 has partitioned them."""
     return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
 
 
@@ -220,7 +218,7 @@ def is_local(name: str) -> bool:
 
 
 def forbid_network_for_local(name: str) -> None:
-    """A local model never asks the hub; without a network each question costs seconds."""
+    """Forbid requests to the hub for a local model; without a network each costs seconds."""
     if is_local(name):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -1,4 +1,4 @@
-"""Training a small adapter instead of the whole model, and the whole model made of both."""
+"""LoRA adapters: adding them before training, merging them after it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from berth_trainer.model.hardware import Hardware
 
 
 def add_adapter(model: Any, settings: LoraSettings) -> Any:
-    """Freeze the model and put low-rank adapters beside the chosen linear layers."""
+    """Freeze the model and add low-rank adapters to the chosen linear layers."""
     from peft import LoraConfig, get_peft_model  # a second of imports, only where it is used
 
     wanted = [name.strip() for name in settings.target_modules.split(",") if name.strip()]
@@ -33,14 +33,14 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
             }
         )
         raise UserError(
-            f"lora.target_modules {settings.target_modules} fits no layer of the model; it can be "
+            f"lora.target_modules {settings.target_modules} matches no layer of the model; it can be "
             f"all-linear, or some of {', '.join(layers)}."
         ) from error
 
 
 def merge(adapter: Path, name: str, *, config: Any, hardware: Hardware, into: Path) -> None:
     """
-    Write the starting model with the adapter worked in, so that a plain from_pretrained loads it.
+    Write the base model with the adapter merged, so that a plain from_pretrained loads it.
 
     Needs host memory for the whole model. For rank 0, after the last collective of training.
     """

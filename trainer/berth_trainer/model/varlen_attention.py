@@ -1,5 +1,5 @@
 """
-Attention over packed rows without a mask: flash attention with the ends of the samples.
+Variable-length flash attention over packed rows, without a mask.
 
 A block mask makes the kernel compute, or at least visit, the whole square of a row. torch carries
 a flash attention that takes the samples' bounds instead, with sliding windows and grouped heads;
@@ -33,7 +33,7 @@ def register() -> None:
 
 def enable(model: Any, device: str) -> bool:
     """
-    Let `model` use it for packed rows, where it works here; a line says so, or why not.
+    Switch `model` to it for packed rows, where it works here; a log line says so, or why not.
 
     On CUDA it is first compared with plain attention at the model's own head sizes.
     """
@@ -47,7 +47,7 @@ def enable(model: Any, device: str) -> bool:
     register()
     for one in {id(model.config): model.config, id(config): config}.values():
         one._attn_implementation = NAME  # noqa: SLF001  # as above
-    log0("packed rows: flash attention by the samples' bounds, no mask.")
+    log0("packed rows: flash attention by the samples' bounds, without a mask.")
     return True
 
 
@@ -94,7 +94,7 @@ def _flash(qkv: Sequence[Any], bounds: Any, longest: Any, scale: Any, window: An
 
 
 def _one_by_one(qkv: Sequence[Any], bounds: Any, longest: Any, scale: Any, window: Any) -> Any:
-    """The same in plain torch, for the CPU and to compare with."""
+    """Compute the same in plain torch, for the CPU and as a reference."""
     import torch
 
     del longest
@@ -113,7 +113,7 @@ def _one_by_one(qkv: Sequence[Any], bounds: Any, longest: Any, scale: Any, windo
 
 
 def _misfit(config: Any, device: str) -> str:
-    """Why it cannot be used for a model of this configuration; empty where it can."""
+    """Return why it cannot be used for a model of this configuration; empty where it can."""
     if getattr(config, "attn_logit_softcapping", None):
         return "the model caps its attention scores"
     if not device.startswith("cuda"):
@@ -129,7 +129,7 @@ def _misfit(config: Any, device: str) -> str:
 
 
 def _difference(device: str, heads: int, kv_heads: int, width: int) -> float:
-    """The largest difference of output and gradients from plain attention, on a small row."""
+    """Return the largest difference of output and gradients from plain attention on a small row."""
     import torch
 
     # A generator of its own: drawing must not shift what the run itself draws.

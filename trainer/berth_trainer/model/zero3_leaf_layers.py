@@ -1,10 +1,10 @@
 """
-What ZeRO-3 gathers at a time: a decoder layer as one.
+ZeRO-3 leaf modules: a decoder layer is gathered as one.
 
 DeepSpeed hooks every module that has parameters, a dozen in a layer, three or four times in a
 micro-batch; on a fast card its Python takes longer than the layer's arithmetic. A layer that it
-counts as a leaf is gathered and let go in one piece, and the next one travels meanwhile. What is
-computed stays the same to the last bit.
+counts as a leaf is gathered and released as one, while the next one is prefetched. The
+results are identical to the last bit.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def by_layers(settings: DeepSpeedSettings) -> bool:
 
 
 def prefetch_size(settings: DeepSpeedSettings, config: Any) -> int:
-    """Scalars of one decoder layer of a model with that configuration; 0 where it is unknown."""
+    """Return the scalars of one decoder layer of the model; 0 for an unknown kind."""
     if not by_layers(settings):
         return 0
     try:
@@ -29,7 +29,7 @@ def prefetch_size(settings: DeepSpeedSettings, config: Any) -> int:
 
 
 def gather_layers(model: Any) -> None:
-    """Before DeepSpeed wraps the model. Without decoder layers nothing changes."""
+    """Mark each decoder layer as a leaf module, before DeepSpeed wraps the model."""
     from deepspeed.utils import set_z3_leaf_module
 
     for layer in decoder_layers(model):
@@ -37,7 +37,7 @@ def gather_layers(model: Any) -> None:
 
 
 def gathered_layers(model: Any) -> int:
-    """How many decoder layers are gathered as one."""
+    """Return the number of decoder layers that are gathered as one."""
     from deepspeed.utils import z3_leaf_module
 
     return sum(1 for layer in decoder_layers(model) if z3_leaf_module(layer))

@@ -1,1 +1,1 @@
-"""A training run: session, callbacks, evaluation, stop signals, prediction."""
+"""Training runs: session, callbacks, evaluation, stop signals, prediction."""

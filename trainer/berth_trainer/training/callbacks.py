@@ -1,4 +1,4 @@
-"""What happens at the moments of a run: checklist, metrics, stop signals, checkpoints."""
+"""Trainer callbacks: checklist, metrics, stop signals, checkpoints."""
 
 import math
 import os
@@ -36,7 +36,7 @@ class StartupChecklist(TrainerCallback):
 
 
 class Progress(ProgressCallback):
-    """The usual bar, with one readable line per logged step instead of a dictionary."""
+    """Progress bar with one readable line per logged step instead of a dictionary."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         del args, control, kwargs
@@ -47,11 +47,13 @@ class Progress(ProgressCallback):
 
 
 class MetricLines(TrainerCallback):
-    """Every logged number as a line of metrics.jsonl, and a warning of a loss that says noise."""
+    """Writes each log entry to metrics.jsonl, and warns of a loss like that of random weights."""
 
     def __init__(self, file: MetricsFile | None, vocabulary: int | None) -> None:
         self._file = file
-        self._noise = math.log(vocabulary) if vocabulary else math.inf  # None: noise is meant
+        self._noise = (
+            math.log(vocabulary) if vocabulary else math.inf
+        )  # None: random weights are intended
         self._first = True
         self._diverged = False
 
@@ -63,7 +65,7 @@ class MetricLines(TrainerCallback):
             self._first = False
             if logs["loss"] > 0.97 * self._noise:
                 warn(
-                    f"the first loss {logs['loss']:.2f} is that of untrained weights "
+                    f"the first loss {logs['loss']:.2f} is that of random weights "
                     f"(ln of the vocabulary is {self._noise:.2f}): check model.path."
                 )
         self._warn_of_divergence(state.global_step, logs)
@@ -74,7 +76,7 @@ class MetricLines(TrainerCallback):
         self._file.write(state.global_step, values)
 
     def _warn_of_divergence(self, step: int, logs: Mapping[str, Any]) -> None:
-        """Once: a run that has diverged goes on to its end and would pass for a good one."""
+        """Warn once: a diverged run goes on to its end and would pass for a good one."""
         lost = [name for name in ("loss", "grad_norm", "eval_loss") if not _finite(logs.get(name))]
         if lost and not self._diverged:
             self._diverged = True
@@ -86,7 +88,7 @@ class MetricLines(TrainerCallback):
 
 
 class StopWithCheckpoint(TrainerCallback):
-    """At the end of a step: do what the ranks agreed on, and say whether there is time for it."""
+    """Saves and stops at the end of a step as the ranks agreed, and logs the time left for it."""
 
     def __init__(self, signals: StopSignals, *, last_saving: Callable[[], float | None]) -> None:
         self._signals, self._last_saving = signals, last_saving
@@ -119,7 +121,7 @@ class StopWithCheckpoint(TrainerCallback):
 
 
 class ConvertedCheckpoint(TrainerCallback):
-    """After a checkpoint of another number of ranks was read: mend the optimizer, free the disk."""
+    """After loading a converted checkpoint: fixes the optimizer and deletes the conversion."""
 
     def __init__(self, checkpoint: Path, *, trainer: Any, ranks: Ranks) -> None:
         self._checkpoint, self._trainer, self._ranks = checkpoint, trainer, ranks
@@ -133,7 +135,7 @@ class ConvertedCheckpoint(TrainerCallback):
 
 
 class CheckpointRecorder(TrainerCallback):
-    """Declares a checkpoint whole once all ranks have written, then deletes the oldest."""
+    """Marks a checkpoint complete once all ranks have written, then deletes the oldest."""
 
     def __init__(self, *, keep: int, ranks: Ranks, batch: checkpoints.Batch) -> None:
         self._keep, self._ranks, self._batch = keep, ranks, batch
@@ -158,7 +160,7 @@ class CheckpointRecorder(TrainerCallback):
 
 
 def log_line(step: int, total: int, logs: dict[str, Any]) -> str:
-    """One line for people; empty for the summary that the end of training logs by itself."""
+    """Return a log entry as one readable line; empty for the Trainer's own final summary."""
     if "eval_loss" in logs:
         return (
             f"step {step}/{total}  evaluation: loss {logs['eval_loss']:.4f}, "
@@ -192,7 +194,7 @@ _PHRASES = {
 
 
 def _finite(value: object) -> bool:
-    """Nothing, a text and a tensor of one number count as the numbers they are."""
+    """Return whether the value is None, no number, or a finite number."""
     try:
         return value is None or math.isfinite(float(value))  # pyright: ignore[reportArgumentType]  # what is no number ends below
     except (TypeError, ValueError):

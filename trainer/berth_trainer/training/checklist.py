@@ -1,4 +1,4 @@
-"""The start-up checklist: each line is read back from what runs, not from what was asked."""
+"""Start-up checklist: each line is read back from the engine, not from the settings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from berth_trainer.training.ranks import log0, warn
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`asked` empty means that nothing was asked for; then `found` cannot be wrong."""
+    """One line of the checklist; with `asked` empty, `found` cannot be wrong."""
 
     item: str
     asked: str
@@ -28,7 +28,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What flags and config file ask for."""
+    """Settings that flags and config file ask for."""
 
     config: Path
     gpus: int | None
@@ -41,7 +41,7 @@ class Asked:
 
 
 def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list[Check]:
-    """Ask the DeepSpeed engine and the model's modules what they really do."""
+    """Return what the DeepSpeed engine and the model's modules really do."""
     import torch
 
     optimizer = getattr(engine, "optimizer", None)
@@ -72,7 +72,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
 
 
 def report(checks: Sequence[Check], output_dir: Path) -> None:
-    """Print the list on rank 0, warn of each line that is not as asked, keep it as JSON."""
+    """Print the list on rank 0, warn of each line that differs, write it as JSON."""
     log0("start-up checklist")
     for check in checks:
         found = check.found + (f" ({check.remark})" if check.remark else "")
@@ -99,7 +99,7 @@ def _loss(model: Any) -> str:
 
 def _layers(model: Any) -> str:
     count = fused_layers.count_of(model)
-    return f"{count} norms and gated blocks keep little" if count else "stock"
+    return f"{count} fused norms and gated blocks" if count else "stock"
 
 
 def _gathering(model: Any) -> str:
@@ -108,7 +108,7 @@ def _gathering(model: Any) -> str:
 
 
 def _optimizer(wrapped: Any) -> str:
-    """The optimizer inside DeepSpeed's, and in which precision its states are."""
+    """Return the optimizer inside DeepSpeed's, and the precision of its states."""
     inner = getattr(wrapped, "optimizer", None)
     if inner is None:
         return "unknown"
@@ -125,7 +125,7 @@ def _is_engine(engine: Any) -> bool:
 
 
 def _offloaded(optimizer: Any, what: str) -> str:
-    """Stage 3 keeps the decision as flags of its optimizer; stages 1 and 2 as `cpu_offload`."""
+    """Return `cpu` or `none`: stage 3 has one flag per kind, stages 1 and 2 `cpu_offload`."""
     flag = getattr(optimizer, f"offload_{what}", None)
     if flag is None and what == "optimizer":
         flag = getattr(optimizer, "cpu_offload", None)

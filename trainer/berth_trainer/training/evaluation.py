@@ -1,4 +1,4 @@
-"""The loss on held-out samples, each counted once and weighted by its tokens."""
+"""Evaluation loss, with each sample counted once and weighted by its tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from berth_trainer.training.metrics import perplexity
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`loss` is per target token, over all ranks."""
+    """Result of an evaluation; `loss` is per target token, over all ranks."""
 
     loss: float
     tokens: int
@@ -23,7 +23,7 @@ class Evaluation:
 
 def shares(count: int, *, rank: int, world_size: int, batch_size: int) -> list[list[int | None]]:
     """
-    The batches of one rank: its own items, each item on one rank only.
+    Return the batches of one rank; each item is on one rank only.
 
     Every rank gets the same number of batches of at least one item, because under ZeRO-3 a
     rank that computes less leaves the others waiting; None stands for an empty filler.
@@ -70,5 +70,5 @@ def evaluate(
 
 
 def _blank(item: dict[str, list[int]]) -> dict[str, list[int]]:
-    """A short item that counts for nothing."""
+    """Return a short item without label tokens."""
     return {"input_ids": item["input_ids"][:8], "labels": [IGNORED] * len(item["input_ids"][:8])}

@@ -1,4 +1,4 @@
-"""What ended a run, in one sentence that says what to turn."""
+"""Diagnosis of a failed run, in one sentence that says what to change."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from berth_trainer.config.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`kind` is one of the queue's outcomes."""
+    """A diagnosed failure; `kind` is one of the queue's outcomes."""
 
     kind: str
     sentence: str
@@ -26,7 +26,7 @@ _DISK = re.compile(
 
 
 def diagnose(error: BaseException, settings: Settings) -> Failure | None:
-    """Recognise an error that the user can mend; None for any other."""
+    """Recognise an error that the user can fix; None for any other."""
     text = f"{type(error).__name__}: {error}"
     if _GPU.search(text) or type(error).__name__ == "OutOfMemoryError":
         return Failure("oom_gpu", f"The GPU's memory is full: {_less_memory(settings)}.")
@@ -46,7 +46,7 @@ def diagnose(error: BaseException, settings: Settings) -> Failure | None:
 
 
 def note(failure: Failure, run_dir: str | None) -> None:
-    """Leave the diagnosis in the run directory, where the queue reads it; keep the first one."""
+    """Write the diagnosis to the run directory, where the queue reads it; keep the first one."""
     if not run_dir:
         return
     path = Path(run_dir) / "failure.json"
@@ -59,7 +59,7 @@ def note(failure: Failure, run_dir: str | None) -> None:
 
 
 def _less_memory(settings: Settings) -> str:
-    """The next step down that keeps the global batch, then the other knobs that still turn."""
+    """Return what to change: first a step that keeps the global batch, then the other settings."""
     training, zero = settings.training, settings.deepspeed
     steps: list[str] = []
     if training.batch_size > 1:

@@ -1,4 +1,4 @@
-"""Work that one process does and all others wait for, without a process group."""
+"""File lock for work that one process does and all others wait for."""
 
 import contextlib
 import fcntl
@@ -9,11 +9,11 @@ from pathlib import Path
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
     """
-    Hold the lock file `path`; who comes second waits here.
+    Hold the lock file `path`; a second process waits here.
 
     Ranks that waited in a barrier instead would die of NCCL's watchdog where the work takes
-    longer than its half hour. The kernel lets go of the lock when its holder dies, so that a
-    killed process leaves nobody waiting, and other jobs of the box wait as well.
+    longer than its half hour. The kernel releases the lock when its holder dies, so that a
+    killed process blocks no other, and other jobs of the machine wait as well.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

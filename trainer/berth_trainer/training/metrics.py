@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object per line, for the dashboard and for whoever compares runs."""
+"""Writer of `metrics.jsonl`: one JSON object per line."""
 
 import json
 import math
@@ -29,7 +29,7 @@ class MetricsFile:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where that is too large for a number."""
+    """Return exp(loss), infinite where that overflows."""
     try:
         return math.exp(loss)
     except OverflowError:

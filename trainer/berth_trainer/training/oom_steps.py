@@ -1,4 +1,4 @@
-"""The steps of a job's ladder: each makes a run smaller and keeps the samples of a step."""
+"""Out-of-memory ladder: each step makes a run smaller and keeps the samples of a step."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ STEPS_VARIABLE = "BERTH_OOM_STEPS"
 
 def apply(settings: Settings, steps: str) -> tuple[Settings, tuple[str, ...]]:
     """
-    Take the `steps` (names joined by commas) that earlier attempts died without.
+    Apply the `steps` (names joined by commas) that earlier attempts lacked.
 
-    Returns the smaller settings and a sentence for each step; a step that has nothing left to
-    turn says so and the next lever is pulled in its place.
+    Returns the smaller settings and a sentence for each step; a step with nothing left to
+    change is replaced by the next one.
     """
     notes: list[str] = []
     for name in [step.strip() for step in steps.split(",") if step.strip()]:
         wanted = _LEVERS.get(name)
         if wanted is None:
-            notes.append(f"out of memory before: the step {name} is unknown and skipped.")
+            notes.append(f"out of memory before: unknown step {name}, skipped.")
             continue
         for lever in (wanted, *(other for other in _LEVERS.values() if other is not wanted)):
             turned = lever(settings)
@@ -30,7 +30,7 @@ def apply(settings: Settings, steps: str) -> tuple[Settings, tuple[str, ...]]:
                 notes.append(f"out of memory before, so: {what}.")
                 break
         else:
-            notes.append(f"out of memory before, and nothing is left to turn for {name}.")
+            notes.append(f"out of memory before, and nothing is left to change for {name}.")
     return settings, tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""transformers' Trainer with exact evaluation, a token rate and no second rotation."""
+"""Trainer of transformers with exact evaluation and a token rate."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Items = Sequence[dict[str, list[int]]]
 
 def divide(groups: list[dict[str, Any]], most: int = SUB_GROUP) -> list[dict[str, Any]]:
     """
-    The same groups in pieces of at most `most` scalars.
+    Return the parameter groups in pieces of at most `most` scalars.
 
     Below stage 3 DeepSpeed flattens a group into one tensor and makes its fp32 gradient whole for
     the update: in pieces that takes gigabytes less, and no tensor outgrows 32-bit indices.
@@ -94,7 +94,7 @@ class PersonaTrainer(Trainer):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """As transformers', in groups of at most a billion parameters (see `divide`)."""
+        """Create the optimizer with groups of at most a billion parameters (see `divide`)."""
         optimizer = super().create_optimizer(model)
         # Without empty groups, as DeepSpeed has them (an adapter has none that go undecayed).
         optimizer.param_groups = divide(optimizer.param_groups)
@@ -108,7 +108,7 @@ class PersonaTrainer(Trainer):
             if torch.cuda.is_available():
                 logs["gpu_peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
                 logs["gpu_allocated_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-                self._tell_share(logs)
+                self._add_mfu(logs)
             if self._plan_gib is not None:
                 logs["gpu_plan_gib"] = round(self._plan_gib, 2)
         super().log(logs, start_time)
@@ -128,15 +128,15 @@ class PersonaTrainer(Trainer):
         return metrics
 
     def test(self, items: Items) -> dict[str, float]:
-        """As `evaluate`, on samples that had no say in when to stop."""
+        """Evaluate on samples that early stopping did not use."""
         return self._measure(items, "test")
 
     def engine(self) -> Any:
-        """DeepSpeed's engine, once training has begun."""
+        """Return DeepSpeed's engine, once training has begun."""
         return self.model_wrapped
 
     def _run_epoch(self, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # they are handed on as they come
-        """Transformers takes a step more where a resumed run had taken all of them already."""
+        """Skip the extra step that transformers takes where a resumed run was complete."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
@@ -169,8 +169,8 @@ class PersonaTrainer(Trainer):
         self._elsewhere += took
         return metrics
 
-    def _tell_share(self, logs: dict[str, float]) -> None:
-        """`mfu`, on cards whose peak is known."""
+    def _add_mfu(self, logs: dict[str, float]) -> None:
+        """Add `mfu`, on GPUs whose peak is known."""
         peak = bf16_peak(torch.cuda.get_device_name())
         if peak is None:
             return
@@ -187,7 +187,7 @@ class PersonaTrainer(Trainer):
         logs["mfu"] = round(share, 4)
 
     def _time_left(self) -> float:
-        """Seconds to the last step at the pace since this run began, evaluations included."""
+        """Return seconds to the last step at the pace of this run, evaluations included."""
         done = self.state.global_step - self._first_step
         pace = (time.perf_counter() - self._began) / max(1, done)
         return round(pace * (self.state.max_steps - self.state.global_step), 1)

@@ -1,4 +1,4 @@
-"""Who this process is among the ranks of a run, and the lines that rank 0 alone prints."""
+"""Ranks of a run: this process's place, its barrier, and log lines of rank 0."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import TextIO
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The place of this process; `launched` is false where no launcher set the rank variables."""
+    """The rank variables of this process; `launched` is false where no launcher set them."""
 
     rank: int
     local_rank: int
@@ -23,7 +23,7 @@ class Ranks:
 
 
 def ranks_from(environment: Mapping[str, str]) -> Ranks:
-    """Read what deepspeed, torchrun and accelerate set alike; world size 1 without them."""
+    """Read the variables that deepspeed, torchrun and accelerate set; world size 1 without them."""
     world = _number(environment, "WORLD_SIZE", 1)
     return Ranks(
         rank=_number(environment, "RANK", 0),
@@ -47,7 +47,7 @@ def warn(text: str) -> None:
 
 
 def barrier() -> None:
-    """Wait until every rank is here; nothing where there is a single process."""
+    """Wait for every rank; return at once where there is a single process."""
     import torch  # this module is imported before it
     from torch import distributed
 
@@ -60,14 +60,14 @@ def barrier() -> None:
 
 
 def world_size() -> int:
-    """How many ranks really met; 1 without a process group."""
+    """Return the size of the process group; 1 without one."""
     from torch import distributed
 
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """A line of its own, also while a progress bar stands in the current one."""
+    """Print a separate line, even while a progress bar occupies the current one."""
     if "tqdm" in sys.modules:  # nothing has drawn a bar before
         from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases beside metrics.jsonl, where the config file asks for them."""
+"""Reports to TensorBoard and Weights & Biases, where the config file asks for them."""
 
 import importlib.util
 from collections.abc import MutableMapping
@@ -12,7 +12,7 @@ def prepare(
     settings: ReportSettings, environment: MutableMapping[str, str], output_dir: Path, *, run: str
 ) -> list[str]:
     """
-    What to give transformers as `report_to`; sets the variables that say where to write.
+    Return `report_to` for transformers; set the variables that say where to write.
 
     `run` is the name that W&B shows. Raises UserError where a package is missing.
     """

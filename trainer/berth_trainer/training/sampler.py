@@ -1,4 +1,4 @@
-"""The order in which samples are trained on."""
+"""Training sampler with the same order on any number of ranks."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 
 class RankIndependentSampler:
     """
-    Every sample once in an epoch, in an order that seed and epoch alone decide.
+    Sampler of every sample once per epoch, in an order that only seed and epoch decide.
 
     The last step is filled with samples from the epoch's beginning up to `per_step`, so that
     one, two and four ranks with the same samples per step learn the same in every step, the
@@ -19,7 +19,7 @@ class RankIndependentSampler:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The loader calls this at the beginning of each epoch."""
+        """Set the epoch; the loader calls this before each one."""
         self._epoch = epoch
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The encoded splits of a run, and the rows that are packed from the first."""
+"""Encoded splits of a run, and the packed rows of the training split."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -23,7 +23,7 @@ Encoded = PersonaDataset | TokenDataset
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The three splits: encoded in the cache, or whenever asked for where there is none."""
+    """The three splits, from the cache or encoded on access."""
 
     train: Encoded
     validation: Encoded
@@ -33,7 +33,7 @@ class Data:
 def prepare_data(
     material: Material, settings: Settings, variant: PromptVariant, encoder: Encoder
 ) -> Data:
-    """The splits under one ablation; encodes what the cache does not hold yet."""
+    """Return the splits with one prompt variant; encode what the cache lacks."""
     limits, splits = settings.data, material.splits
 
     def dataset(dialogues: Sequence[Dialogue], limit: int) -> Encoded:
@@ -65,18 +65,18 @@ def prepare_data(
 
 
 def log_shortened(samples: Encoded, length: int) -> None:
-    """Ablations whose parts do not fit compare something else than their names say."""
+    """Log how many samples were shortened: then prompt variants differ less than their names say."""
     known = samples.shortened if isinstance(samples, TokenDataset) else None
     cut = 0 if known is None else int(known.sum())
     if cut:
         log0(
             f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
-            f"{length}: what does not fit is left out."
+            f"{length}: parts that do not fit are left out."
         )
 
 
 def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:
-    """Rows of `budget` tokens. Raises UserError for a model that might mix the samples up."""
+    """Return rows of `budget` tokens. Raises UserError for a model that might mix up samples."""
     if not chunked_loss.is_able(model):
         raise UserError(
             f"training.pack_tokens is not known to keep samples apart in {type(model).__name__}; "
@@ -95,7 +95,7 @@ def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> Pack
 
 def max_label_tokens(samples: Encoded, packed: PackedDataset | None, batch_size: int) -> int | None:
     """
-    How many positions of one micro-batch the loss counts at most.
+    Return the most label tokens in one micro-batch.
 
     None where the samples are encoded only when they are asked for.
     """

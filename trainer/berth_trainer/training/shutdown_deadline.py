@@ -1,4 +1,4 @@
-"""Whether a checkpoint will be whole before the queue's patience ends."""
+"""Shutdown deadline: the time left to save before the queue kills the job."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ def left_for_saving(
     environment: Mapping[str, str], *, waited_s: float, warned: bool
 ) -> float | None:
     """
-    Seconds until the queue kills, or stops a warned job; None where nobody says.
+    Return seconds until the queue kills, or stops a warned job; None where unknown.
 
     The queue's variables hold what the job was given; `stop.json` in the run directory, where
     it may be read, what this very stop was. `waited_s` have passed since the signal.
@@ -24,15 +24,15 @@ def left_for_saving(
 
 
 def saving_forecast(last_saving_s: float | None, left_s: float | None) -> str:
-    """A sentence about the saving that is to come; empty where nothing is known."""
+    """Return a sentence on whether the checkpoint will be saved in time; empty where unknown."""
     if left_s is None:
         return ""
     if last_saving_s is None:
-        return f"{left_s:.0f} s are left, and none was saved yet that would tell how long it takes."
+        return f"{left_s:.0f} s are left; no checkpoint has been saved yet, so the time it takes is unknown."
     if last_saving_s > left_s:
         return (
             f"the last one took {last_saving_s:.0f} s and only {left_s:.0f} s are left: it may be "
-            "cut short, then the one before counts; give the job a longer grace or warn_before."
+            "cut short, and then the previous one counts; give the job a longer grace or warn_before."
         )
     return f"the last one took {last_saving_s:.0f} s and {left_s:.0f} s are left."
 

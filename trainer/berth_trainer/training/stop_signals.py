@@ -1,4 +1,4 @@
-"""Stop signals, agreed on by all ranks: each saves the same whole checkpoint."""
+"""Stop signals, agreed on by all ranks, so that all save the same checkpoint."""
 
 import signal
 import time
@@ -13,14 +13,14 @@ NOTHING, SAVE, STOP = 0, 1, 2
 
 
 def exit_on_interrupt() -> None:
-    """For a program's start: until `install` Ctrl-C ends it as TERM does, without a traceback."""
+    """Let Ctrl-C end the program as TERM does, without a traceback, until `install`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(slots=True)
 class StopSignals:
     """
-    TERM and INT: save and stop at the end of this step. USR1: save and go on.
+    Signal handlers. TERM and INT: save and stop after this step. USR1: save and go on.
 
     A launcher signals its ranks one after the other, or one rank alone: `agree` takes the
     strongest wish of all ranks, so that none waits in a collective for one that has left.
@@ -33,18 +33,18 @@ class StopSignals:
     _earlier: dict[int, Any] = field(default_factory=dict[int, Any])
 
     def install(self) -> None:
-        """Take the signals over; before that they end the process, as nothing is lost yet."""
+        """Install the handlers; before that signals end the process, as nothing is lost yet."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             self._earlier[number] = signal.signal(number, self._on_signal)
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Restore the earlier handlers."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier.clear()
 
     def agree(self, device: Any) -> int:
-        """The strongest wish among the ranks, and forget it. A collective: all ranks call it."""
+        """Return the strongest wish among the ranks and reset it. A collective."""
         import torch
         from torch import distributed
 
@@ -68,7 +68,7 @@ MARKER = "stopped.json"
 
 
 def mark_stopped(folders: list[Path], *, step: int, checkpoint: Path | None, by: str) -> None:
-    """Leave word that the run was stopped in order. Launchers turn every exit code into 1."""
+    """Write `stopped.json`: launchers turn the exit code of a stopped run into 1."""
     word = {"step": step, "checkpoint": str(checkpoint) if checkpoint else None, "signal": by}
     for folder in folders:
         write_json(folder / MARKER, word)

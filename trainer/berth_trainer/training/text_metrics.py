@@ -1,5 +1,5 @@
 """
-How near answers come to what people said: the usual measures of persona dialogue.
+Text metrics of persona dialogue: BLEU, ROUGE-L, F1, distinct.
 
 Small functions of our own: sacrebleu brings 33 MB with its friends for one of them, and
 rouge-score drops every character that is not Latin. Japanese and Chinese are compared by
@@ -18,21 +18,21 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def units(text: str, language: str) -> list[str]:
-    """Characters without blanks, or words and punctuation marks; folded in width and case."""
+    """Split into characters, or words and punctuation marks; folded in width and case."""
     folded = unicodedata.normalize("NFKC", text).lower()
     return list("".join(folded.split())) if language in _WITHOUT_SPACES else _WORD.findall(folded)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An answer and what was really said, in units."""
+    """An answer and its reference, in units."""
 
     answer: Sequence[str]
     reference: Sequence[str]
 
 
 def measure(answers: Sequence[str], references: Sequence[str], language: str) -> dict[str, float]:
-    """Every measure over all pairs, from 0 to 1, the more the nearer; empty without pairs."""
+    """Return every metric over all pairs, 0 to 1, higher is better; empty without pairs."""
     pairs = [
         Pair(units(answer, language), units(reference, language))
         for answer, reference in zip(answers, references, strict=True)
@@ -51,7 +51,7 @@ def measure(answers: Sequence[str], references: Sequence[str], language: str) ->
 
 def bleu(pairs: Sequence[Pair], order: int) -> float:
     """
-    Corpus BLEU up to `order`-grams with one reference and without smoothing.
+    Return corpus BLEU up to `order`-grams with one reference and without smoothing.
 
     Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL 2002.
     """
@@ -73,7 +73,7 @@ def bleu(pairs: Sequence[Pair], order: int) -> float:
 
 def rouge_l(pair: Pair) -> float:
     """
-    F1 of the longest common subsequence.
+    Return the F1 of the longest common subsequence.
 
     Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", ACL workshop 2004.
     """
@@ -82,7 +82,7 @@ def rouge_l(pair: Pair) -> float:
 
 def overlap_f1(pair: Pair) -> float:
     """
-    F1 of shared units whatever their order, as in Dinan et al., "The Second Conversational
+    Return the F1 of shared units in any order, as in Dinan et al., "The Second Conversational
     Intelligence Challenge (ConvAI2)", 2019.
     """
     shared = Counter(pair.answer) & Counter(pair.reference)
@@ -91,7 +91,7 @@ def overlap_f1(pair: Pair) -> float:
 
 def distinct(answers: Sequence[Sequence[str]], size: int) -> float:
     """
-    Different n-grams over all n-grams of all answers: how little they repeat each other.
+    Return distinct n-grams over all n-grams of all answers.
 
     Li et al., "A Diversity-Promoting Objective Function for Neural Conversation Models",
     NAACL 2016. It falls with the number of answers: compare runs on the same test split.
@@ -114,7 +114,7 @@ def _f1(shared: int, pair: Pair) -> float:
 
 
 def _common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Its length; row by row of the usual table."""
+    """Return the length of the longest common subsequence."""
     above = [0] * (len(other) + 1)
     for left in one:
         row = [0]

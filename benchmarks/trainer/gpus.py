@@ -1,10 +1,12 @@
-"""The GPUs of this machine, asked of the driver: a CUDA context here would take memory of its own."""
+"""GPUs of this machine, by the driver: a CUDA context in this process would take memory."""
 
 from __future__ import annotations
 
+import os
+
 
 def count() -> int:
-    """How many GPUs there are; 0 without a driver."""
+    """Return the number of GPUs; 0 without a driver."""
     import pynvml
 
     try:
@@ -15,13 +17,13 @@ def count() -> int:
 
 
 def size() -> int:
-    """Bytes of the first card as CUDA has it; 80 GiB without one."""
+    """Return the bytes of the first GPU as CUDA has them; 80 GiB without one."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        card = pynvml.nvmlDeviceGetHandleByIndex(0)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(card, version=pynvml.nvmlMemory_v2)
+        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(gpu, version=pynvml.nvmlMemory_v2)
     except pynvml.NVMLError:
         return 80 << 30
     return int(memory.total) - int(memory.reserved)
@@ -29,7 +31,7 @@ def size() -> int:
 
 def layers_that_fit(shape: str, *, gpus: int) -> int:
     """
-    How many layers of the shape so many cards hold by the plan, with fp32 states: the whole model
+    Return how many layers of the shape so many GPUs hold by the plan, with fp32 states: the whole model
     on one, divided by stage 3 on several.
     """
     from shapes import config_of
@@ -51,3 +53,10 @@ def layers_that_fit(shape: str, *, gpus: int) -> int:
         if budget.fits(estimate(read_shape(config_of(shape, depth).to_dict()), setup))
     ]
     return max(fitting, default=1)
+
+
+def own_device(*, cuda: bool) -> str:
+    """Return the torch device of this rank."""
+    from berth_trainer.training.ranks import ranks_from
+
+    return f"cuda:{ranks_from(os.environ).local_rank}" if cuda else "cpu"
