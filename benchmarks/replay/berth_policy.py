@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from workload import TraceJob
 
 from berth.protocol.states import JobState
-from berth_server.core.estimate import Estimate, History, RunKey
+from berth_server.core.estimate import Estimate, RunKey, RunTimes
 from berth_server.core.model import (
     GpuView,
     JobView,
@@ -34,7 +34,7 @@ class BerthPolicy:
 
     def __init__(self, gpus: int, settings: PolicySettings, *, true_lengths: bool = False) -> None:
         self.settings = settings
-        self.history = History()
+        self.history = RunTimes()
         self.true_lengths = true_lengths
         self.free = [
             GpuView(uuid=f"GPU-{i}", index=i, memory_total_bytes=_CARD_BYTES) for i in range(gpus)

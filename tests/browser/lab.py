@@ -21,7 +21,7 @@ from box import Box
 
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
-from berth_server.service.gpus.telemetry import FINE, History
+from berth_server.service.gpus.telemetry import FINE, GpuTelemetry
 
 TRAIN = r"""#!/usr/bin/env python3
 import argparse, json, math, os, random, time
@@ -240,7 +240,7 @@ class Lab:
 
 def _remember_an_hour(box: Box, gpus: list[dict[str, Any]], busy: list[int]) -> None:
     """Write the last hour of a box that has worked, as its server would have."""
-    history = History(box.home / "history")
+    history = GpuTelemetry(box.home / "history")
     now = time.time()
     began = [0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.7, 2.0]
     for at in range(int(now) - 3600, int(now) - FINE.step_s, FINE.step_s):

@@ -24,7 +24,7 @@ from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.jobs.hold import on_hold, on_release
 from berth_server.service.jobs.patch import on_patch
 from berth_server.service.jobs.retry import on_retry
-from berth_server.service.scheduling.cache import Board
+from berth_server.service.scheduling.cache import SchedulerCache
 from berth_server.service.scheduling.timers import next_due, on_due
 from berth_server.store import events
 
@@ -257,20 +257,20 @@ class Histories(RuleBasedStateMachine):
     def the_board_is_what_the_database_says(self):
         if not hasattr(self, "desk"):
             return
-        board, fresh = (
+        cache, fresh = (
             self.desk.server.cache,
-            Board(
+            SchedulerCache(
                 lambda _: None, self.desk.server.groups.of, self.desk.server.options.freezer.path
             ),
         )
         fresh.load(self.desk.server.db.read, self.desk.clock.now)
         # Estimates are those of the moment at which a job was last touched.
-        for ours, theirs in ((board.pending, fresh.pending), (board.running, fresh.running)):
+        for ours, theirs in ((cache.pending, fresh.pending), (cache.running, fresh.running)):
             assert {k: replace(view, estimate=None) for k, view in ours.items()} == theirs
-        assert board.leases == fresh.leases
-        assert board.shares == fresh.shares
-        assert board.desired == fresh.desired
-        assert {k: v for k, v in board.timed.items() if v > self.desk.clock.now} == fresh.timed
+        assert cache.leases == fresh.leases
+        assert cache.shares == fresh.shares
+        assert cache.desired == fresh.desired
+        assert {k: v for k, v in cache.timed.items() if v > self.desk.clock.now} == fresh.timed
 
     @invariant()
     def no_gpu_is_idle_while_the_next_job_could_use_it(self):

@@ -58,7 +58,7 @@ class TestSocket:
 
         monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         monkeypatch.setattr(callers.pwd, "getpwuid", account)
-        monkeypatch.setattr(callers, "_names", ttl_cache.Remembered(callers._name_of))
+        monkeypatch.setattr(callers, "_names", ttl_cache.TtlCache(callers._name_of))
         assert [callers.user_name(4711) for _ in range(100)] == ["ada"] * 100
         assert asked == [4711]
         name = "lovelace"

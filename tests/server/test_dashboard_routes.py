@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
-from berth_server.service.gpus.telemetry import COARSE, FINE, History
+from berth_server.service.gpus.telemetry import COARSE, FINE, GpuTelemetry
 from berth_server.service.logs import scanner
 
 NOW = 1_800_000_000.0
@@ -277,7 +277,7 @@ class TestHistory:
 
     def test_what_was_seen_comes_back_and_gaps_stay_gaps(self, tmp_path):
         """A value per step; null where nobody looked or the GPU does not tell."""
-        history = History(tmp_path / "history")
+        history = GpuTelemetry(tmp_path / "history")
         for second, percent in ((0, 50), (5, None), (20, 70)):
             history.take(_snapshot(NOW + second, percent), NOW + second)
         found = history.read(["GPU-0/.."], (NOW, NOW + 20), 100, now=NOW + 20)
@@ -290,7 +290,7 @@ class TestHistory:
 
     def test_longer_spans_are_means(self, tmp_path):
         """Thinned evenly to the points asked for."""
-        history = History(tmp_path / "history")
+        history = GpuTelemetry(tmp_path / "history")
         for step in range(12):
             history.take(_snapshot(NOW + 5 * step, step * 5), NOW + 5 * step)
         found = history.read(["GPU-0/.."], (NOW, NOW + 55), 3, now=NOW + 55)
@@ -299,7 +299,7 @@ class TestHistory:
 
     def test_a_day_is_kept_finely_and_a_month_coarsely(self, tmp_path):
         """What is overwritten in the fine ring is still in the coarse one."""
-        history = History(tmp_path / "history")
+        history = GpuTelemetry(tmp_path / "history")
         history.take(_snapshot(NOW, 80), NOW)
         later = NOW + 2 * FINE.reach_s
         history.take(_snapshot(later, 10), later)
@@ -311,7 +311,7 @@ class TestHistory:
 
     def test_files_never_grow_beyond_the_ring(self, tmp_path):
         """Fixed size per GPU: 12 bytes per record."""
-        history = History(tmp_path / "history")
+        history = GpuTelemetry(tmp_path / "history")
         for turn in range(4):
             now = NOW + turn * COARSE.reach_s + turn * 7777
             history.take(_snapshot(now, 1), now)

@@ -9,7 +9,7 @@ import pytest
 from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuSnapshot
 from berth_server.service.gpus.idle import work_by_user
-from berth_server.service.gpus.telemetry import COARSE, FINE, History
+from berth_server.service.gpus.telemetry import COARSE, FINE, GpuTelemetry
 from berth_server.store.gpus import LeaseSpan
 
 # A whole number of steps, so that hours come out even.
@@ -18,9 +18,9 @@ HOUR = 3600
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> History:
+def history(tmp_path: Path) -> GpuTelemetry:
     """Two hours of one GPU: an hour at 80 %, an hour at 2 %."""
-    written = History(tmp_path / "history")
+    written = GpuTelemetry(tmp_path / "history")
     for at in range(BEGIN, BEGIN + 2 * HOUR, FINE.step_s):
         load = 80 if at < BEGIN + HOUR else 2
         gpu = GpuSnapshot(
@@ -40,7 +40,7 @@ def span(user: str, begin: float, end: float | None, **changes) -> LeaseSpan:
     return LeaseSpan(user=user, begin=begin, end=end, **fields)
 
 
-def hours(history: History, *spans: LeaseSpan, now: float = BEGIN + 2 * HOUR):
+def hours(history: GpuTelemetry, *spans: LeaseSpan, now: float = BEGIN + 2 * HOUR):
     work = work_by_user(history, spans, now - 7 * 86_400, now)
     return {
         user: tuple(round(s / HOUR, 6) for s in (one.seen_gpu_s, one.idle_gpu_s, one.busy_gpu_s))
@@ -74,7 +74,7 @@ def test_what_nobody_saw_is_not_told_as_idle(history):
 
 def test_the_ring_is_read_across_its_end(tmp_path):
     """Whatever the place of a step in the file: every step of a whole turn reads back."""
-    history = History(tmp_path / "history")
+    history = GpuTelemetry(tmp_path / "history")
     end = COARSE.slots * 3 + 7
     for slot in range(end - 20, end + 1):
         gpu = GpuSnapshot(

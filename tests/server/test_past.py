@@ -50,7 +50,7 @@ def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
     user = next(iter({desk.job(desk.submit(gpus=4)).user}))
 
     def used(server) -> float:
-        users, _ = server.past.usage(server.cache, desk.clock.now, server.groups.of)
+        users, _ = server.usage.by_user_and_group(server.cache, desk.clock.now, server.groups.of)
         return users[user].decayed_gpu_s
 
     desk.clock.now += 50

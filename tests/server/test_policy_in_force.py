@@ -42,7 +42,7 @@ def at(desk, moment: datetime) -> None:
 
 
 def expected_s(desk, job: int) -> float | None:
-    """In how many seconds a job should start; None when that is not in sight."""
+    """In how many seconds a job should start; None when that is not in worker."""
     told = explain_job(desk.server, job)
     at = told.expected_start
     return None if at is None else at.timestamp() - desk.clock.now

@@ -245,7 +245,7 @@ class TestMap:
             caps = api.get("/api/v1/ablations/small").json()["caps"]
             (used,), _ = (
                 list(part.values())
-                for part in desk.server.past.usage(
+                for part in desk.server.usage.by_user_and_group(
                     desk.server.cache, desk.clock.now, desk.server.groups.of
                 )
             )
@@ -259,7 +259,7 @@ class TestMap:
             desk.worker.ended(attempt)
         assert told() == pytest.approx([0, 0.5, 0.5, 0.5])
         with open_desk(tmp_path, desk.clock) as again:
-            (used,) = again.server.past.usage(
+            (used,) = again.server.usage.by_user_and_group(
                 again.server.cache, desk.clock.now, again.server.groups.of
             )[0].values()
             assert used.budget_gpu_s == pytest.approx(1800)

@@ -39,7 +39,7 @@ def create_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with tasks.running(
-            context.server, context.history, send_webhooks=context.settings.webhooks
+            context.server, context.telemetry, send_webhooks=context.settings.webhooks
         ):
             yield
 

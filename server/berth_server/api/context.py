@@ -11,12 +11,12 @@ from fastapi import Depends, Request
 
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
-from berth_server.service.gpus.telemetry import History
+from berth_server.service.gpus.telemetry import GpuTelemetry
 from berth_server.service.jobs.memory_warnings import Foresight
 from berth_server.service.jobs.permissions import Accesses
 from berth_server.service.logs.pages import LineReader
 from berth_server.service.logs.search import Markers
-from berth_server.service.notifier import Signal
+from berth_server.service.notifier import Notifier
 from berth_server.service.state import ServerState
 from berth_server.settings import Settings
 
@@ -40,12 +40,12 @@ class Context:
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: every stream ends with `bye`."""
-    on_closing: Signal = field(default_factory=Signal)
+    on_closing: Notifier = field(default_factory=Notifier)
     """Sent at the same moment."""
 
     def __post_init__(self) -> None:
         """Open what lies under the home folder."""
-        self.history = History(self.home / "history")
+        self.telemetry = GpuTelemetry(self.home / "history")
 
     def close(self) -> None:
         """Tell every held request that the server stops."""

@@ -6,14 +6,14 @@ import asyncio
 
 import structlog
 
-from berth_server.service.gpus.telemetry import History
+from berth_server.service.gpus.telemetry import GpuTelemetry
 from berth_server.service.state import ServerState
 
 log = structlog.get_logger()
 _PERIOD_S = 5.0
 
 
-async def run(server: ServerState, history: History) -> None:
+async def run(server: ServerState, history: GpuTelemetry) -> None:
     """Append a sample every five seconds while the worker reports."""
     failed = False
     while True:

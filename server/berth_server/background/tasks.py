@@ -15,13 +15,13 @@ from berth_server.background import (
     webhooks,
     worker_watchdog,
 )
-from berth_server.service.gpus.telemetry import History
+from berth_server.service.gpus.telemetry import GpuTelemetry
 from berth_server.service.state import ServerState
 
 
 @asynccontextmanager
 async def running(
-    server: ServerState, history: History, *, send_webhooks: bool
+    server: ServerState, history: GpuTelemetry, *, send_webhooks: bool
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:

@@ -14,7 +14,7 @@ ENDING_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GpuShare:
     """A share on a card. Times are seconds from the snapshot's `now`."""
 
     attempt: str
@@ -51,12 +51,12 @@ class Shadow:
     """Positions of those that it gets first."""
 
 
-class Board:
+class AvailabilityProfile:
     """
     The GPUs in two futures: `expected_s` by estimates, `latest_s` by time limits.
 
     Each tells per GPU, in seconds from the snapshot's `now`, when it comes free: 0.0 is open
-    this moment, inf is not in sight. `room` is the memory that is left on cards in shares.
+    this moment, inf is not in sight. `free_bytes` is the memory that is left on cards in shares.
     """
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
@@ -69,16 +69,16 @@ class Board:
         self.assumed_s = settings.assumed_length.total_seconds()
         self.expected_s = [0.0] * len(self.gpus)
         self.latest_s = [0.0] * len(self.gpus)
-        self.parts: list[list[Part]] = [[] for _ in self.gpus]
+        self.gpu_shares: list[list[GpuShare]] = [[] for _ in self.gpus]
         """The shares on each card."""
         for run in snapshot.running:
             self._put(run)
         for i, gpu in enumerate(self.gpus):
             self._mark(i, gpu)
         self.open = [at == 0.0 for at in self.expected_s]
-        self.room = [_room(gpu) for gpu in self.gpus]
+        self.free_bytes = [_free_bytes(gpu) for gpu in self.gpus]
         self.shadow: Shadow | None = None
-        self.kept_s = [(0.0, 0.0)] * len(self.gpus)
+        self.blocked_until_s = [(0.0, 0.0)] * len(self.gpus)
         """Until when jobs past the age cap keep each GPU: as expected, and at the latest."""
 
     def usable(self, job: JobView) -> tuple[int, ...]:
@@ -105,10 +105,10 @@ class Board:
         likely_s, bound_s = self.likely_s(job), self.bound_s(job)
         for i in positions:
             if job.share:
-                left = self.gpus[i].memory_total_bytes if self.open[i] else self.room[i]
+                left = self.gpus[i].memory_total_bytes if self.open[i] else self.free_bytes[i]
                 size = job.gpu_memory_bytes or left
-                self.room[i] = left - size
-                self.parts[i].append(Part("", size, likely_s, bound_s))
+                self.free_bytes[i] = left - size
+                self.gpu_shares[i].append(GpuShare("", size, likely_s, bound_s))
             self.open[i] = False
             self.expected_s[i] = max(self.expected_s[i], likely_s)
             self.latest_s[i] = max(self.latest_s[i], bound_s)
@@ -121,9 +121,12 @@ class Board:
         )
         for i in shadow.usable:
             self.open[i] = False
-            self.room[i] = 0
+            self.free_bytes[i] = 0
             kept_s = ends_s if i in shadow.gpus else (shadow.expected_s, shadow.latest_s)
-            self.kept_s[i] = max(self.kept_s[i][0], kept_s[0]), max(self.kept_s[i][1], kept_s[1])
+            self.blocked_until_s[i] = (
+                max(self.blocked_until_s[i][0], kept_s[0]),
+                max(self.blocked_until_s[i][1], kept_s[1]),
+            )
 
     def vacate(self, run: RunningView) -> None:
         """Take an attempt to end shortly, because it is going to be stopped."""
@@ -131,23 +134,25 @@ class Board:
             i = self.positions.get(uuid)
             if i is None or self.gpus[i].unavailable is not None:
                 continue
-            self.parts[i] = [
+            self.gpu_shares[i] = [
                 replace(one, expected_s=ENDING_S, latest_s=ENDING_S)
                 if one.attempt == run.attempt
                 else one
-                for one in self.parts[i]
+                for one in self.gpu_shares[i]
             ]
             # The neighbours on a shared card stay.
-            self.expected_s[i] = max((one.expected_s for one in self.parts[i]), default=ENDING_S)
-            self.latest_s[i] = max((one.latest_s for one in self.parts[i]), default=ENDING_S)
+            self.expected_s[i] = max(
+                (one.expected_s for one in self.gpu_shares[i]), default=ENDING_S
+            )
+            self.latest_s[i] = max((one.latest_s for one in self.gpu_shares[i]), default=ENDING_S)
 
-    def cast(self, job: JobView, usable: tuple[int, ...]) -> Shadow | None:
+    def shadow_of(self, job: JobView, usable: tuple[int, ...]) -> Shadow | None:
         """The shadow of a blocked job; None when its start is not in sight."""
-        kept_s = self.kept_s
+        kept_s = self.blocked_until_s
         times_s = [
-            max(at, kept) for at, (kept, _) in zip(self.arrivals_s(job), kept_s, strict=True)
+            max(at, kept) for at, (kept, _) in zip(self.available_at_s(job), kept_s, strict=True)
         ]
-        late_s = self.arrivals_s(job, latest=True)
+        late_s = self.available_at_s(job, latest=True)
         late_s = [max(at, kept) for at, (_, kept) in zip(late_s, kept_s, strict=True)]
         expected_s = nth(times_s, usable, job.gpus)
         if expected_s == inf:
@@ -183,7 +188,7 @@ class Board:
         trial = Trial(job, positions, limit_s)
         return self._start_s(shadow, trial, latest=True) > shadow.latest_s
 
-    def arrivals_s(
+    def available_at_s(
         self, job: JobView, *, latest: bool = False, trial: Trial | None = None
     ) -> list[float]:
         """
@@ -198,13 +203,13 @@ class Board:
                 times_s[i] = max(times_s[i], trial.end_s)
         if job.share:
             for i in self.everyone:
-                times_s[i] = self._room_s(job, i, times_s[i], trial, latest=latest)
+                times_s[i] = self._share_available_at_s(job, i, times_s[i], trial, latest=latest)
         if not self.snapshot.reservations:
             return times_s
         bound_s = self.bound_s(job)
         return [self._past_reservations(job, i, at_s, bound_s) for i, at_s in enumerate(times_s)]
 
-    def kept_from(self, job: JobView, position: int) -> ReservationView | None:
+    def reserved_for_others(self, job: JobView, position: int) -> ReservationView | None:
         """The reservation for others that the job would run into if it started there now."""
         uuid = self.gpus[position].uuid
         for reservation in self.snapshot.reservations:
@@ -248,17 +253,19 @@ class Board:
 
     def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
         """When the shadow's job starts if the trial's is where it was put."""
-        times_s = self.arrivals_s(shadow.job, latest=latest, trial=trial)
+        times_s = self.available_at_s(shadow.job, latest=latest, trial=trial)
         return nth(times_s, shadow.usable, shadow.job.gpus)
 
-    def _room_s(
+    def _share_available_at_s(
         self, job: JobView, i: int, clear_s: float, trial: Trial | None, *, latest: bool
     ) -> float:
         """When enough shares on a card have ended for this one; `clear_s` is when all have."""
         gpu = self.gpus[i]
-        if not self.parts[i] or gpu.lease is not None or gpu.unavailable is not None:
+        if not self.gpu_shares[i] or gpu.lease is not None or gpu.unavailable is not None:
             return clear_s
-        parts = [(one.latest_s if latest else one.expected_s, one.size) for one in self.parts[i]]
+        parts = [
+            (one.latest_s if latest else one.expected_s, one.size) for one in self.gpu_shares[i]
+        ]
         if trial is not None and i in trial.positions:
             parts.append((trial.end_s, trial.job.gpu_memory_bytes or 0))
         left = gpu.memory_total_bytes - sum(size for _, size in parts)
@@ -278,8 +285,8 @@ class Board:
                 self.expected_s[i] = max(self.expected_s[i], expected_s)
                 self.latest_s[i] = max(self.latest_s[i], latest_s)
                 if run.memory_bytes is not None:
-                    part = Part(run.attempt, run.memory_bytes, expected_s, latest_s)
-                    self.parts[i].append(part)
+                    part = GpuShare(run.attempt, run.memory_bytes, expected_s, latest_s)
+                    self.gpu_shares[i].append(part)
 
     def _mark(self, i: int, gpu: GpuView) -> None:
         """Whatever the views of attempts say: a leased or unavailable GPU is not open."""
@@ -322,7 +329,7 @@ def nth(times_s: list[float], positions: tuple[int, ...], n: int) -> float:
     return sorted([times_s[i] for i in positions])[n - 1] if n else 0.0
 
 
-def _room(gpu: GpuView) -> int:
+def _free_bytes(gpu: GpuView) -> int:
     """Memory left for more shares on a card that already holds some."""
     if not gpu.shares or gpu.lease is not None or gpu.unavailable is not None:
         return 0

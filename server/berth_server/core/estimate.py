@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-POINTS = 64
+SAMPLES = 64
 """By so many equally likely lengths an estimate tells what is known."""
 
 
@@ -56,7 +56,7 @@ class RunKey:
 
 
 @dataclass
-class History:
+class RunTimes:
     """
     Lengths of ended runs, by what was run.
 
@@ -79,11 +79,11 @@ class History:
     sizes: Counter[int] = field(default_factory=Counter[int])
     """How many of the latest runs had each number of GPUs."""
     _latest: deque[int] = field(default_factory=deque[int])
-    _told: dict[RunKey, Estimate | None] = field(default_factory=dict)
+    _estimates: dict[RunKey, Estimate | None] = field(default_factory=dict)
 
     def record(self, key: RunKey, length_s: float) -> None:
         """Add a run that ended by itself."""
-        self._told.clear()
+        self._estimates.clear()
         for kind, _ in _narrowing(key):
             runs = self.kinds.get(kind)
             if runs is None:
@@ -96,9 +96,9 @@ class History:
 
     def estimate(self, key: RunKey) -> Estimate | None:
         """What is known of a run before it starts; None when nothing is."""
-        if key not in self._told:
-            self._told[key] = self._narrowed(key)
-        return self._told[key]
+        if key not in self._estimates:
+            self._estimates[key] = self._narrowed(key)
+        return self._estimates[key]
 
     def _narrowed(self, key: RunKey) -> Estimate | None:
         limit_s = key.limit_s
@@ -126,7 +126,7 @@ _PARTS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
 def _thinned(likely: list[tuple[float, float]]) -> tuple[float, ...]:
     """Lengths with probabilities that add up to 1, as equally likely ones of the same mean."""
     likely.sort()
-    share = 1 / POINTS
+    share = 1 / SAMPLES
     points: list[float] = []
     room, total = share, 0.0
     for length_s, probability in likely:
@@ -137,7 +137,7 @@ def _thinned(likely: list[tuple[float, float]]) -> tuple[float, ...]:
             room, total = share, 0.0
         total += length_s * left
         room -= left
-    if len(points) < POINTS:  # rounding has kept the last from being full
+    if len(points) < SAMPLES:  # rounding has kept the last from being full
         points.append(total / (share - room))
     return tuple(sorted(points))
 

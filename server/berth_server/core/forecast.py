@@ -6,8 +6,8 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from math import inf
 
-from berth_server.core.availability import ENDING_S, Board, Part, nth
-from berth_server.core.limits import LimitOutlook, is_spent
+from berth_server.core.availability import ENDING_S, AvailabilityProfile, GpuShare, nth
+from berth_server.core.limits import LimitForecast, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
@@ -38,31 +38,31 @@ def forecast(
     """
     if not snapshot.worker_ok:
         return {}
-    outlook = _Outlook(snapshot, plan)
+    timeline = _Timeline(snapshot, plan)
     spent = {name for name, caps in snapshot.ablations.items() if is_spent(caps)}
     waiting = [snapshot.pending[i] for i in plan.order if i not in plan.started]
     for job in waiting:
-        if len(outlook.expected) + len(outlook.kept) >= depth:
+        if len(timeline.expected) + len(timeline.held_back) >= depth:
             break
         if not (job.gpus and job.ablation in spent):
-            outlook.take(job)
-    outlook.take_kept(inf)
-    return outlook.expected
+            timeline.take(job)
+    timeline.take_held_back(inf)
+    return timeline.expected
 
 
-class _Outlook:
+class _Timeline:
     """The box from now on, filled with one job after the other."""
 
     def __init__(self, snapshot: Snapshot, plan: Plan) -> None:
         self.now = snapshot.now
-        self.board = _board_after(snapshot, plan)
-        self.limits = _limits_after(snapshot, plan, self.board)
+        self.profile = _profile_after(snapshot, plan)
+        self.limits = _limits_after(snapshot, plan, self.profile)
         runs = (run for run in snapshot.running if run.gpu_uuids)
         known = all(run.time_limit is not None or run.estimate is not None for run in runs)
         known = known and all(_known(snapshot.pending[start.job_id]) for start in plan.starts)
         self.confidence: Confidence = "likely" if known else "guess"
         self.expected: dict[int, ExpectedStart] = {}
-        self.kept: list[tuple[float, int, JobView]] = []
+        self.held_back: list[tuple[float, int, JobView]] = []
         """Jobs that a limit keeps: until when, their turn, and they: a heap."""
         self.turn = 0
 
@@ -70,76 +70,76 @@ class _Outlook:
         """The next job in the order."""
         self.turn += 1
         free_s = self._free_s(job)
-        while self.kept and self.kept[0][0] <= free_s < inf:
-            self.take_kept(free_s)
+        while self.held_back and self.held_back[0][0] <= free_s < inf:
+            self.take_held_back(free_s)
             free_s = self._free_s(job)
         at_s = self.limits.at_s(job, free_s)
         if at_s > free_s:
-            heappush(self.kept, (at_s, self.turn, job))
+            heappush(self.held_back, (at_s, self.turn, job))
         else:
             self._put(job, at_s)
 
-    def take_kept(self, until_s: float) -> None:
+    def take_held_back(self, until_s: float) -> None:
         """Those whose limits let them start by then: they are before whoever starts then."""
-        while self.kept and self.kept[0][0] <= until_s:
-            kept_s, turn, job = heappop(self.kept)
-            if kept_s == inf:
+        while self.held_back and self.held_back[0][0] <= until_s:
+            held_until_s, turn, job = heappop(self.held_back)
+            if held_until_s == inf:
                 continue
-            at_s = self.limits.at_s(job, max(kept_s, self._free_s(job)))
-            if at_s > kept_s:
-                heappush(self.kept, (at_s, turn, job))
+            at_s = self.limits.at_s(job, max(held_until_s, self._free_s(job)))
+            if at_s > held_until_s:
+                heappush(self.held_back, (at_s, turn, job))
             else:
                 self._put(job, at_s)
 
     def _free_s(self, job: JobView) -> float:
         """When there are GPUs for it."""
-        return nth(self.board.arrivals_s(job), self.board.usable(job), job.gpus)
+        return nth(self.profile.available_at_s(job), self.profile.usable(job), job.gpus)
 
     def _put(self, job: JobView, at_s: float) -> None:
         if at_s == inf:
             return
-        board = self.board
-        times_s = board.arrivals_s(job)
+        profile = self.profile
+        times_s = profile.available_at_s(job)
         # Those that are free by then and were not for long: the others serve who comes sooner.
         ready = sorted(
-            (i for i in board.usable(job) if times_s[i] <= at_s), key=lambda i: (-times_s[i], i)
+            (i for i in profile.usable(job) if times_s[i] <= at_s), key=lambda i: (-times_s[i], i)
         )
-        end_s = at_s + board.likely_s(job)
+        end_s = at_s + profile.likely_s(job)
         self.limits.add(job, at_s, end_s)
         for i in ready[: job.gpus]:
-            board.expected_s[i] = max(board.expected_s[i], end_s) if job.share else end_s
+            profile.expected_s[i] = max(profile.expected_s[i], end_s) if job.share else end_s
             if job.share:
-                board.parts[i].append(Part("", job.gpu_memory_bytes or 0, end_s, end_s))
+                profile.gpu_shares[i].append(GpuShare("", job.gpu_memory_bytes or 0, end_s, end_s))
         self.expected[job.id] = ExpectedStart(
-            at=self.now + board.after(at_s), confidence=self.confidence
+            at=self.now + profile.after(at_s), confidence=self.confidence
         )
         self.confidence = self.confidence if _known(job) else "guess"
 
 
-def _limits_after(snapshot: Snapshot, plan: Plan, board: Board) -> LimitOutlook:
+def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> LimitForecast:
     """Who counts against limits until when, once the plan is carried out."""
-    limits = LimitOutlook(snapshot, plan.settings)
+    limits = LimitForecast(snapshot, plan.settings)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:
-        end_s = ENDING_S if run.attempt in stopped else board.remaining_s(run)[0]
+        end_s = ENDING_S if run.attempt in stopped else profile.remaining_s(run)[0]
         limits.add(run, 0.0, end_s)
     for start in plan.starts:
         job = snapshot.pending[start.job_id]
-        limits.add(job, 0.0, board.likely_s(job))
+        limits.add(job, 0.0, profile.likely_s(job))
     return limits
 
 
-def _board_after(snapshot: Snapshot, plan: Plan) -> Board:
-    """The board once the plan is carried out."""
-    board = Board(snapshot, plan.settings)
+def _profile_after(snapshot: Snapshot, plan: Plan) -> AvailabilityProfile:
+    """The profile once the plan is carried out."""
+    profile = AvailabilityProfile(snapshot, plan.settings)
     for start in plan.starts:
-        positions = tuple(board.positions[uuid] for uuid in start.gpu_uuids)
-        board.occupy(snapshot.pending[start.job_id], positions)
+        positions = tuple(profile.positions[uuid] for uuid in start.gpu_uuids)
+        profile.occupy(snapshot.pending[start.job_id], positions)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:
         if run.attempt in stopped:
-            board.vacate(run)
-    return board
+            profile.vacate(run)
+    return profile
 
 
 def _known(job: JobView) -> bool:

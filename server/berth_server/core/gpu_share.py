@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from berth_server.core.model import GpuView, JobView
 
 
-def part(memory_bytes: int | None, card_bytes: int | None) -> float:
+def share_fraction(memory_bytes: int | None, card_bytes: int | None) -> float:
     """How much of a GPU a lease is: 1.0 for the whole card (`memory_bytes` None), a share less."""
     if memory_bytes is None or not card_bytes:
         return 1.0
@@ -25,4 +25,4 @@ def wanted(job: JobView, gpus: Sequence[GpuView]) -> float:
         return float(job.gpus)
     least = job.gpu_memory_bytes or 0
     sizes = [gpu.memory_total_bytes for gpu in gpus if gpu.memory_total_bytes >= least]
-    return part(job.gpu_memory_bytes, min(sizes, default=None))
+    return share_fraction(job.gpu_memory_bytes, min(sizes, default=None))

@@ -9,7 +9,7 @@ from math import inf
 from operator import itemgetter
 from typing import Literal
 
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.calendar import in_force
 from berth_server.core.gpu_share import wanted
 from berth_server.core.model import AblationView, JobView, RunningView, Snapshot, Usage
@@ -21,7 +21,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hit:
+class LimitExceeded:
     """A limit that a job would exceed."""
 
     whose: str
@@ -36,11 +36,11 @@ class Hit:
     """The calendar rule that sets the limit, if one does."""
     ablation: bool = False
     """Whether `whose` is an ablation, whose own caps these are."""
-    kept_for: int | None = None
+    blocked_for: int | None = None
     """A job ahead, counted in `used` already, that would meet the limit if this one started."""
 
 
-class Tally:
+class LimitUsage:
     """What everybody has, counted up as a plan starts jobs."""
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
@@ -63,7 +63,7 @@ class Tally:
         """Count a job that starts."""
         self.change(job, 1)
 
-    def begin_anew(self) -> None:
+    def clear(self) -> None:
         """Forget who runs."""
         self.gpus.clear()
         self.jobs.clear()
@@ -82,42 +82,42 @@ class Tally:
             return job.counted_gpus
         return wanted(job, self.snapshot.gpus)
 
-    def hit(self, job: JobView) -> Hit | None:
+    def exceeded(self, job: JobView) -> LimitExceeded | None:
         """The limit that starting the job would exceed; its ablation's first, then the user's."""
         if job.ablation is not None:
-            hit = self._ablation_hit(job, job.ablation)
-            if hit is not None:
-                return hit
+            exceeded = self._ablation_exceeded(job, job.ablation)
+            if exceeded is not None:
+                return exceeded
         if not self.anything:
             return None
         for group, name in _owners(job.user, job.group):
             limits, rule = effective(self.settings, self.rules, name, group=group)
-            hit = self._hit(job, limits, group=group, name=name)
-            if hit is not None:
-                return replace(hit, rule=rule)
+            exceeded = self._exceeded(job, limits, group=group, name=name)
+            if exceeded is not None:
+                return replace(exceeded, rule=rule)
         return None
 
-    def kept_from(self, job: JobView, board: Board) -> Hit | None:
+    def would_block(self, job: JobView, profile: AvailabilityProfile) -> LimitExceeded | None:
         """
         The limit at which the job would keep the shadow's, if it started now.
 
         Both may belong to one user, group or ablation: what the first is promised includes its
         place within the limits, also meanwhile, since whoever is at a limit claims no GPUs.
         """
-        shadow = board.shadow
+        shadow = profile.shadow
         if shadow is None or not _together(job, shadow.job):
             return None
         self.change(shadow.job, 1)
-        hit = self.hit(job)
+        exceeded = self.exceeded(job)
         self.change(shadow.job, -1)
-        return None if hit is None else replace(hit, kept_for=shadow.job.id)
+        return None if exceeded is None else replace(exceeded, blocked_for=shadow.job.id)
 
-    def _ablation_hit(self, job: JobView, name: str) -> Hit | None:
+    def _ablation_exceeded(self, job: JobView, name: str) -> LimitExceeded | None:
         caps = self.snapshot.ablations.get(name)
         if caps is None:
             return None
         if job.gpus and is_spent(caps):
-            return Hit(
+            return LimitExceeded(
                 whose=name,
                 group=False,
                 ablation=True,
@@ -126,7 +126,7 @@ class Tally:
                 used=caps.used_gpu_s / 3600.0,
             )
         if caps.max_running is not None and self.cells[name] >= caps.max_running:
-            return Hit(
+            return LimitExceeded(
                 whose=name,
                 group=False,
                 ablation=True,
@@ -136,23 +136,27 @@ class Tally:
             )
         return None
 
-    def _hit(self, job: JobView, limits: Limits, *, group: bool, name: str) -> Hit | None:
+    def _exceeded(
+        self, job: JobView, limits: Limits, *, group: bool, name: str
+    ) -> LimitExceeded | None:
         key = (group, name)
         usage = self.snapshot.group_usage if group else self.snapshot.user_usage
         hours = usage.get(name, Usage()).budget_gpu_s / 3600.0
         most = limits.running_gpus
         if most is not None and self.gpus[key] + self.counted(job) > most + _ROUNDING and job.gpus:
-            return Hit(
+            return LimitExceeded(
                 whose=name, group=group, resource="running_gpus", limit=most, used=self.gpus[key]
             )
         most = limits.running_jobs
         if most is not None and self.jobs[key] + 1 > most:
-            return Hit(
+            return LimitExceeded(
                 whose=name, group=group, resource="running_jobs", limit=most, used=self.jobs[key]
             )
         budget = limits.gpu_hours
         if budget is not None and job.gpus and hours >= budget:
-            return Hit(whose=name, group=group, resource="gpu_hours", limit=budget, used=hours)
+            return LimitExceeded(
+                whose=name, group=group, resource="gpu_hours", limit=budget, used=hours
+            )
         return None
 
     def _count(self, user: str, group: str | None, gpus: float, by: int = 1) -> None:
@@ -175,17 +179,17 @@ def is_spent(caps: AblationView) -> bool:
     return caps.budget_gpu_s is not None and caps.used_gpu_s >= caps.budget_gpu_s
 
 
-class LimitOutlook:
+class LimitForecast:
     """When limits let jobs start, as those that count against them come and go."""
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
         """Nobody runs yet: `add` tells who does, and who will."""
-        self._tally = Tally(snapshot, settings)
+        self._usage = LimitUsage(snapshot, settings)
         self._spans: list[tuple[float, float, JobView | RunningView]] = []
 
     def add(self, job: JobView | RunningView, begin_s: float, end_s: float) -> None:
         """Count a job between two moments, in seconds from the snapshot's `now`."""
-        if self._tally.anything or job.ablation is not None:
+        if self._usage.anything or job.ablation is not None:
             self._spans.append((begin_s, end_s, job))
 
     def at_s(self, job: JobView, from_s: float) -> float:
@@ -193,16 +197,16 @@ class LimitOutlook:
         The first moment, not before `from_s`, at which the limits in force now let the job
         start; inf if that is not in sight.
         """
-        tally = self._tally
-        if from_s == inf or not (tally.anything or job.ablation is not None):
+        usage_now = self._usage
+        if from_s == inf or not (usage_now.anything or job.ablation is not None):
             return from_s
-        tally.begin_anew()
+        usage_now.clear()
         changes: list[tuple[float, int, JobView | RunningView]] = []
         for begin_s, end_s, other in self._spans:
             if end_s <= from_s:
                 continue
             if begin_s <= from_s:
-                tally.change(other, 1)
+                usage_now.change(other, 1)
             else:
                 changes.append((begin_s, 1, other))
             changes.append((end_s, -1, other))
@@ -210,22 +214,22 @@ class LimitOutlook:
         at_s = from_s
         for moment_s, by, other in changes:
             # What comes and goes at the same moment is all counted by then.
-            if moment_s > at_s and tally.hit(job) is None:
+            if moment_s > at_s and usage_now.exceeded(job) is None:
                 return at_s
-            tally.change(other, by)
+            usage_now.change(other, by)
             at_s = moment_s
-        return at_s if tally.hit(job) is None else inf
+        return at_s if usage_now.exceeded(job) is None else inf
 
 
-def submit_hit(
+def submit_exceeds(
     settings: PolicySettings, now: datetime, user: str, group: str | None, pending: int, new: int
-) -> Hit | None:
+) -> LimitExceeded | None:
     """Whether `new` more jobs beside `pending` ones would exceed the user's `queued_jobs`."""
     rules = in_force(settings.calendar, now, settings.zone)
     for is_group, name in _owners(user, group)[:1]:
         limits, rule = effective(settings, rules, name, group=is_group)
         if limits.queued_jobs is not None and pending + new > limits.queued_jobs:
-            return Hit(
+            return LimitExceeded(
                 whose=name,
                 group=is_group,
                 resource="queued_jobs",

@@ -1,18 +1,18 @@
-"""In which order ready jobs are offered the GPUs."""
+"""Order in which ready jobs are offered the GPUs, and the score that makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import exp, inf, log, sqrt
-from operator import attrgetter
+from operator import add, attrgetter, mul
 
 from berth.protocol.explain import PointsKind
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.model import JobView, Snapshot
 from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
-from berth_server.core.whole_box_order import CHAIN, Turn, turns_before
+from berth_server.core.whole_box_order import CHAIN, Block, blocks_before
 
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
@@ -24,19 +24,19 @@ _SUPPOSED = 10
 """Without any history one job in so many is taken to need the whole box."""
 
 
-def ranked(board: Board) -> tuple[list[JobView], int]:
+def ranked(profile: AvailabilityProfile) -> tuple[list[JobView], int]:
     """
     Return the ready jobs, next first, and how many of them are past the age cap.
 
     1. Jobs past the age cap, longest waiting first. Jobs of negative priority have no cap:
        they asked to come last.
     2. Higher priority first.
-    3. More points first (`Weigher.points`), the lower id among equals.
-    4. Gangs of the whole box come where the box is cleared for them (`clearing.turns_before`).
+    3. Higher score first (`Scorer.scores`), the lower id among equals.
+    4. Gangs of the whole box come where the box is cleared for them (`whole_box_order.blocks_before`).
     """
-    snapshot = board.snapshot
+    snapshot = profile.snapshot
     now = snapshot.now
-    aged_before = now.timestamp() - board.settings.age_cap.total_seconds()
+    aged_before = now.timestamp() - profile.settings.age_cap.total_seconds()
     by_id = sorted(snapshot.queue, key=attrgetter("id"))
     ready = [job for job in by_id if job.unconditional or is_ready(job, now)]
     aged = [job for job in ready if job.since_ts < aged_before and job.priority >= 0]
@@ -44,48 +44,49 @@ def ranked(board: Board) -> tuple[list[JobView], int]:
         aged.sort(key=lambda job: (job.since_ts, job.id))
         ready = [job for job in ready if job.since_ts >= aged_before or job.priority < 0]
     order = aged.copy()
-    weigher = Weigher(board)
+    scorer = Scorer(profile)
     # Stable sorts by one number each: equals stay in the order of their ids.
     ready.sort(key=attrgetter("priority"), reverse=True)
     for _, group in groupby(ready, key=attrgetter("priority")):
-        order += _peers_ranked(list(group), weigher, board)
+        order += _peers_ranked(list(group), scorer, profile)
     return order, len(aged)
 
 
-def _peers_ranked(peers: list[JobView], weigher: Weigher, board: Board) -> list[JobView]:
+def _peers_ranked(
+    peers: list[JobView], scorer: Scorer, profile: AvailabilityProfile
+) -> list[JobView]:
     """Jobs of one priority in their order."""
     # Gangs of the whole box are told apart before anything is sorted: jobs in the order of
     # their points lie scattered in memory, and looking at each once more takes milliseconds.
-    box = len(board.gpus)
+    box = len(profile.gpus)
     gangs = [job for job in peers if job.gpus == box] if box > 1 else []
     if not gangs:
-        return _by_points(peers, weigher)
-    order = _by_points([job for job in peers if job.gpus != box], weigher)
-    gangs = _by_points(gangs, weigher)
-    gang = weigher.turn(gangs[0], weigher.whole_box)
-    chain = [weigher.turn(job) for job in order[:CHAIN]]
-    place = turns_before(gang, chain, board.expected_s)
+        return _by_score(peers, scorer)
+    order = _by_score([job for job in peers if job.gpus != box], scorer)
+    gangs = _by_score(gangs, scorer)
+    (gang,) = scorer.blocks(gangs[:1], scorer.whole_box)
+    place = blocks_before(gang, scorer.blocks(order[:CHAIN]), profile.expected_s)
     order[place:place] = gangs
     return order
 
 
-def _by_points(jobs: list[JobView], weigher: Weigher) -> list[JobView]:
-    points = weigher.points(jobs)
-    return [jobs[i] for i in sorted(range(len(jobs)), key=points.__getitem__, reverse=True)]
+def _by_score(jobs: list[JobView], scorer: Scorer) -> list[JobView]:
+    scores = scorer.scores(jobs)
+    return [jobs[i] for i in sorted(range(len(jobs)), key=scores.__getitem__, reverse=True)]
 
 
-class Weigher:
-    """Gives jobs their points at the moment of a snapshot; `board` has nothing started on it yet."""
+class Scorer:
+    """Scores jobs at the moment of a snapshot, on a profile on which nothing was started yet."""
 
-    def __init__(self, board: Board) -> None:
-        settings = board.settings
-        box = len(board.gpus)
+    def __init__(self, profile: AvailabilityProfile) -> None:
+        settings = profile.settings
+        box = len(profile.gpus)
         self.settings = settings
         self.box = box
-        self.now_ts = board.snapshot.now.timestamp()
-        self.fair = _fair_share(board.snapshot, settings)
+        self.now_ts = profile.snapshot.now.timestamp()
+        self.fair = _fair_share(profile.snapshot, settings)
         self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
-        self.whole_box = _whole_box_weight(board.snapshot, settings.whole_box_weight)
+        self.whole_box = _whole_box_weight(profile.snapshot, settings.whole_box_weight)
         """What a gang of the whole box counts for beside one other job."""
         # By number of GPUs, up to one more than the box has: points always and if they fit now,
         # the wait that is worth a point, and when that many GPUs should be free.
@@ -107,103 +108,102 @@ class Weigher:
             weight / (cap_s - from_s) if from_s < cap_s else 0.0
             for weight, from_s in zip(weights, self.presses_from_s, strict=True)
         ]
-        self.free_s = [0.0, *sorted(board.expected_s), inf]
+        self.free_s = [0.0, *sorted(profile.expected_s), inf]
 
-    def points(self, jobs: Sequence[JobView]) -> list[float]:
+    def columns(self, jobs: Sequence[JobView]) -> dict[PointsKind, list[float]]:
         """
-        Shorter, bigger, longer waiting, fitting soon, of a user who used little: more points.
+        Return the points of jobs by what they are given for, each in the order of the jobs.
 
-        For many jobs at once, because this is where a pass over a long queue spends its time:
-        written out, since a call for each job, `min` included, is felt.
+        A column at a time, because this is where a pass over a long queue spends its time.
         """
-        settings, fair, now_ts = self.settings, self.fair, self.now_ts
-        by_size, by_fit, free_s = self.by_size, self.by_fit, self.free_s
-        limit_used, fit_reach = settings.limit_used, settings.fit_reach
-        shortest_s = settings.shortest.total_seconds()
-        age_scales_s, most_age = self.age_scales_s, settings.most_age
-        most = len(by_size) - 1
-        presses_from_s, pressing_per_s = self.presses_from_s, self.pressing_per_s
-        found: list[float] = []
+        lengths_s, sizes = self._lengths_s(jobs), self._sizes(jobs)
+        by_fit, fair = self.by_fit, self.fair
+        fits = self._fits(lengths_s, sizes)
+        return {
+            "length": [-log(length_s) for length_s in lengths_s],
+            "size": [*map(self.by_size.__getitem__, sizes)],
+            "fit": [*map(mul, map(by_fit.__getitem__, sizes), fits)],
+            "age": self._ages(jobs, sizes),
+            "fair_share": [fair[job.user] for job in jobs] if fair else [0.0] * len(jobs),
+        }
+
+    def scores(self, jobs: Sequence[JobView]) -> list[float]:
+        """Return all points of each job: for a short length, age, GPUs that fit, little usage."""
+        total: Iterable[float] = [0.0] * len(jobs)
+        for column in self.columns(jobs).values():
+            total = map(add, total, column)
+        return list(total)
+
+    def terms(self, job: JobView) -> dict[PointsKind, float]:
+        """Return the points of one job, by what they are given for."""
+        return {kind: column[0] for kind, column in self.columns([job]).items()}
+
+    def blocks(self, jobs: Sequence[JobView], weight: float = 1.0) -> list[Block]:
+        """Return jobs as they are compared with a gang of the whole box: no length, no fit."""
+        columns = self.columns(jobs)
+        rows = zip(columns["size"], columns["age"], columns["fair_share"], strict=True)
+        return [
+            Block(
+                weight=weight * exp(min(_MOST_POINTS, sum(row))),
+                length_s=length_s,
+                gpus=min(job.gpus, self.box),
+            )
+            for job, length_s, row in zip(jobs, self._lengths_s(jobs), rows, strict=True)
+        ]
+
+    def length_s(self, job: JobView) -> float:
+        """Return the run time that a job is scored with, seconds."""
+        return self._lengths_s([job])[0]
+
+    def waited_s(self, job: JobView) -> float:
+        """Return how long a job has been waiting, seconds."""
+        return self.now_ts - job.since_ts
+
+    def fit(self, job: JobView) -> float:
+        """Return how near its GPUs are: 1 when they are open now, 0 when they are not in sight."""
+        return self._fits(self._lengths_s([job]), self._sizes([job]))[0] if job.gpus > 1 else 0.0
+
+    def _lengths_s(self, jobs: Sequence[JobView]) -> list[float]:
+        shortest_s, unknown_s = self.settings.shortest.total_seconds(), self.unknown_s
+        limit_used = self.settings.limit_used
+        lengths_s: list[float] = []
         for job in jobs:
             length_s = job.expected_s
             if length_s is None:
                 limit_s = job.limit_s
-                length_s = self.unknown_s if limit_s is None else limit_used * limit_s
-            if length_s < shortest_s:  # noqa: PLR1730
-                length_s = shortest_s
-            gpus = job.gpus
-            if gpus > most:  # noqa: PLR1730
-                gpus = most
-            waited_s = now_ts - job.since_ts
-            age = waited_s / age_scales_s[gpus]
-            if age > most_age:  # noqa: PLR1730
-                age = most_age
-            points = age * age + by_size[gpus] - log(length_s)
-            if fair:
-                points += fair[job.user]
-            fit = by_fit[gpus]
-            if fit:
-                wait_s = free_s[gpus]
-                if wait_s:
-                    reach_s = fit_reach * length_s
-                    fit *= reach_s / (reach_s + wait_s)
-                points += fit
-            if waited_s > presses_from_s[gpus]:
-                points += pressing_per_s[gpus] * (waited_s - presses_from_s[gpus])
-            found.append(points)
-        return found
+                length_s = unknown_s if limit_s is None else limit_used * limit_s
+            lengths_s.append(max(length_s, shortest_s))
+        return lengths_s
 
-    def parts(self, job: JobView) -> dict[PointsKind, float]:
-        """What `points` adds up for one job, by what it is given for; 0 where it is for nothing."""
-        gpus = min(job.gpus, len(self.by_size) - 1)
-        return {
-            "length": -log(self.length_s(job)),
-            "size": self.by_size[gpus],
-            "fit": self.fit(job) * self.by_fit[gpus],
-            "age": self.age(job),
-            "fair_share": self.fair.get(job.user, 0.0),
-        }
+    def _sizes(self, jobs: Sequence[JobView]) -> list[int]:
+        """Numbers of GPUs, as places in the tables by size: more than the box has are one."""
+        most = self.box + 1
+        return [min(job.gpus, most) for job in jobs]
 
-    def turn(self, job: JobView, weight: float = 1.0) -> Turn:
-        """The job as it is compared with a gang of the whole box: its points but for fitting."""
-        gpus = min(job.gpus, self.box)
-        points = self.by_size[gpus] + self.age(job) + self.fair.get(job.user, 0.0)
-        counted = weight * exp(min(_MOST_POINTS, points))
-        return Turn(weight=counted, length_s=self.length_s(job), gpus=gpus)
+    def _fits(self, lengths_s: Sequence[float], sizes: Sequence[int]) -> list[float]:
+        reach, free_s = self.settings.fit_reach, self.free_s
+        return [
+            1.0 if not (wait_s := free_s[size]) else (near := reach * length_s) / (near + wait_s)
+            for length_s, size in zip(lengths_s, sizes, strict=True)
+        ]
 
-    def length_s(self, job: JobView) -> float:
-        """How long the job counts as, seconds."""
-        length_s = job.expected_s
-        if length_s is None:
-            limit_s = job.limit_s
-            length_s = self.unknown_s if limit_s is None else self.settings.limit_used * limit_s
-        return max(length_s, self.settings.shortest.total_seconds())
-
-    def waited_s(self, job: JobView) -> float:
-        """How long it has been waiting, seconds."""
-        return self.now_ts - job.since_ts
-
-    def age(self, job: JobView) -> float:
+    def _ages(self, jobs: Sequence[JobView], sizes: Sequence[int]) -> list[float]:
         """
-        Points for waiting: with its square, so that nobody waits out of all proportion.
+        Points for waiting: with its square, so that no job waits out of all proportion.
 
-        A job that nears the age cap gains more. Past it all go one after the other and nobody
+        A job that nears the age cap gains more. Past it all go one after the other and none
         starts behind them; those who would pass it together are spread out before it.
         """
-        gpus, waited_s = min(job.gpus, len(self.age_scales_s) - 1), self.waited_s(job)
-        age = min(self.settings.most_age, waited_s / self.age_scales_s[gpus])
-        over_s = waited_s - self.presses_from_s[gpus]
-        return age * age + (self.pressing_per_s[gpus] * over_s if over_s > 0.0 else 0.0)
-
-    def fit(self, job: JobView) -> float:
-        """How near its GPUs are: 1 when they are open now, 0 when they are not in sight."""
-        if job.gpus < 2:
-            return 0.0
-        wait_s = self.free_s[min(job.gpus, len(self.by_size) - 1)]
-        if wait_s == 0.0:
-            return 1.0
-        reach_s = self.settings.fit_reach * self.length_s(job)
-        return reach_s / (reach_s + wait_s)
+        now_ts, most_age, scales_s = self.now_ts, self.settings.most_age, self.age_scales_s
+        from_s, per_s = self.presses_from_s, self.pressing_per_s
+        points: list[float] = []
+        for job, size in zip(jobs, sizes, strict=True):
+            wait_s = now_ts - job.since_ts
+            age = wait_s / scales_s[size]
+            points.append(most_age * most_age if age > most_age else age * age)
+            if wait_s > from_s[size]:
+                points[-1] += per_s[size] * (wait_s - from_s[size])
+        return points
 
 
 def _whole_box_weight(snapshot: Snapshot, weight: float) -> float:

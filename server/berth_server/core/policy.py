@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from berth_server.core.availability import Board, Shadow
-from berth_server.core.limits import Hit, Tally
+from berth_server.core.availability import AvailabilityProfile, Shadow
+from berth_server.core.limits import LimitExceeded, LimitUsage
 from berth_server.core.model import Claim, JobView, Plan, Preemption, RunningView, Snapshot, Start
 from berth_server.core.next_event import wake_at
 from berth_server.core.order import ranked
@@ -35,7 +35,7 @@ class Offer:
     job: JobView
     start: Start | None = None
     shadow: Shadow | None = None
-    hit: Hit | None = None
+    exceeded: LimitExceeded | None = None
     stopped: tuple[RunningView, ...] = ()
     """Attempts to preempt for it."""
 
@@ -47,16 +47,16 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     Expected starts are not part of it, see `forecast`.
     """
     settings = settings or PolicySettings()
-    board = Board(snapshot, settings)
-    order, aged = ranked(board)
+    profile = AvailabilityProfile(snapshot, settings)
+    order, aged = ranked(profile)
     starts: list[Start] = []
     claims: list[Claim] = []
     preemptions: list[Preemption] = []
-    for offer in walk(board, Tally(snapshot, settings), order, aged):
+    for offer in walk(profile, LimitUsage(snapshot, settings), order, aged):
         if offer.start is not None:
             starts.append(offer.start)
         if offer.shadow is not None:
-            claims.append(_claim(board, offer.shadow))
+            claims.append(_claim(profile, offer.shadow))
         preemptions.extend(
             Preemption(
                 job_id=run.job_id,
@@ -77,126 +77,130 @@ def plan(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
     )
 
 
-def walk(board: Board, tally: Tally, order: Sequence[JobView], aged: int) -> Iterator[Offer]:
+def walk(
+    profile: AvailabilityProfile, usage_now: LimitUsage, order: Sequence[JobView], aged: int
+) -> Iterator[Offer]:
     """
-    Offer the board to each job in turn, filling it on the way.
+    Offer the profile to each job in turn, filling it on the way.
 
     Jobs that plainly can neither start nor claim are passed over without an offer.
     """
-    if not board.snapshot.worker_ok:
+    if not profile.snapshot.worker_ok:
         return
-    n_open = sum(board.open)
-    has_room = any(board.room)
-    cast = board.shadow is not None
+    n_open = sum(profile.open)
+    has_room = any(profile.free_bytes)
+    cast = profile.shadow is not None
     for place, job in enumerate(order):
         # Over a long queue this line is most of the walk.
         if job.gpus > n_open and cast and place >= aged and not (has_room and job.share):
             continue
-        hit = tally.hit(job) or tally.kept_from(job, board)
-        if hit is not None:
-            yield Offer(job=job, hit=hit)
+        exceeded = usage_now.exceeded(job) or usage_now.would_block(job, profile)
+        if exceeded is not None:
+            yield Offer(job=job, exceeded=exceeded)
             continue
-        positions = fitting(board, job)
+        positions = fitting(profile, job)
         if positions is not None:
-            start = _start(board, job, positions)
-            board.occupy(job, positions)
-            tally.add(job)
-            n_open = sum(board.open)
+            start = _start(profile, job, positions)
+            profile.occupy(job, positions)
+            usage_now.add(job)
+            n_open = sum(profile.open)
             has_room = has_room or job.share
             yield Offer(job=job, start=start)
             continue
-        if board.shadow is None or place < aged:
-            offer = _block(board, job, strict=place < aged)
-            n_open = sum(board.open)
-            cast = board.shadow is not None
+        if profile.shadow is None or place < aged:
+            offer = _block(profile, job, strict=place < aged)
+            n_open = sum(profile.open)
+            cast = profile.shadow is not None
             if offer is not None:
                 yield offer
 
 
-def _block(board: Board, job: JobView, *, strict: bool) -> Offer | None:
+def _block(profile: AvailabilityProfile, job: JobView, *, strict: bool) -> Offer | None:
     """Let a job that cannot start claim what it will get, and stop others for it."""
-    usable = board.usable(job)
+    usable = profile.usable(job)
     stopped: tuple[RunningView, ...] = ()
-    if board.shadow is None:
-        shadow = board.cast(job, usable)
-        if shadow is None or shadow.expected_s > board.settings.preempt_patience.total_seconds():
-            stopped = victims(board, job, usable)
+    if profile.shadow is None:
+        shadow = profile.shadow_of(job, usable)
+        if shadow is None or shadow.expected_s > profile.settings.preempt_patience.total_seconds():
+            stopped = victims(profile, job, usable)
             for run in stopped:
-                board.vacate(run)
-    shadow = board.cast(job, usable)
+                profile.vacate(run)
+    shadow = profile.shadow_of(job, usable)
     if shadow is None:
         return None
-    if board.shadow is None:
-        board.shadow = shadow
+    if profile.shadow is None:
+        profile.shadow = shadow
     if strict:
-        board.close(shadow)
+        profile.close(shadow)
     return Offer(job=job, shadow=shadow, stopped=stopped)
 
 
-def fitting(board: Board, job: JobView) -> tuple[int, ...] | None:
+def fitting(profile: AvailabilityProfile, job: JobView) -> tuple[int, ...] | None:
     """Where the job can start this moment, as positions in index order; None if nowhere."""
     if job.gpus == 0:
         return ()
-    usable = board.usable(job)
+    usable = profile.usable(job)
     if job.share:
-        shared = _shared(board, job, usable)
+        shared = _shared(profile, job, usable)
         if shared:
             # The fullest card that still has room keeps the emptier ones for bigger shares.
-            return (min(shared, key=lambda i: (board.room[i], i)),)
-    free, _ = _free(board, job, usable)
+            return (min(shared, key=lambda i: (profile.free_bytes[i], i)),)
+    free, _ = _free(profile, job, usable)
     if len(free) < job.gpus:
         return None
-    uuids = choose([board.gpus[i] for i in free], job.gpus, board.snapshot.links)
-    positions = tuple([board.positions[uuid] for uuid in uuids])
-    return None if board.delays(job, positions) else positions
+    uuids = choose([profile.gpus[i] for i in free], job.gpus, profile.snapshot.links)
+    positions = tuple([profile.positions[uuid] for uuid in uuids])
+    return None if profile.delays(job, positions) else positions
 
 
-def _shared(board: Board, job: JobView, usable: Sequence[int]) -> list[int]:
+def _shared(profile: AvailabilityProfile, job: JobView, usable: Sequence[int]) -> list[int]:
     """Cards in shares with room for the job's."""
     least = job.gpu_memory_bytes or 0
     return [
         i
         for i in usable
-        if 0 < least <= board.room[i]
-        and not board.kept_from(job, i)
-        and not board.delays(job, (i,))
+        if 0 < least <= profile.free_bytes[i]
+        and not profile.reserved_for_others(job, i)
+        and not profile.delays(job, (i,))
     ]
 
 
-def _free(board: Board, job: JobView, usable: Sequence[int]) -> tuple[list[int], bool]:
+def _free(
+    profile: AvailabilityProfile, job: JobView, usable: Sequence[int]
+) -> tuple[list[int], bool]:
     """The open GPUs that it may choose from, and whether they are only those set aside for it."""
-    free = [i for i in usable if board.open[i]]
-    if not board.snapshot.reservations:
+    free = [i for i in usable if profile.open[i]]
+    if not profile.snapshot.reservations:
         return free, False
-    free = [i for i in free if board.kept_from(job, i) is None]
-    own = [i for i in free if board.own_reservation(job, i)]
+    free = [i for i in free if profile.reserved_for_others(job, i) is None]
+    own = [i for i in free if profile.own_reservation(job, i)]
     return (own, True) if len(own) >= job.gpus else (free, False)
 
 
-def _start(board: Board, job: JobView, positions: tuple[int, ...]) -> Start:
-    """The start of a job there, with what it was chosen from; the board is as it found it."""
-    joins = job.share and not board.open[positions[0]]
-    usable = board.usable(job)
+def _start(profile: AvailabilityProfile, job: JobView, positions: tuple[int, ...]) -> Start:
+    """The start of a job there, with what it was chosen from; the profile is as it found it."""
+    joins = job.share and not profile.open[positions[0]]
+    usable = profile.usable(job)
     among, reserved = positions, False
     if joins:
-        among = _shared(board, job, usable)
+        among = _shared(profile, job, usable)
     elif job.gpus:
-        among, reserved = _free(board, job, usable)
+        among, reserved = _free(profile, job, usable)
     return Start(
         job_id=job.id,
-        gpu_uuids=tuple([board.gpus[i].uuid for i in positions]),
+        gpu_uuids=tuple([profile.gpus[i].uuid for i in positions]),
         memory_bytes=job.gpu_memory_bytes if job.share else None,
-        among=tuple([board.gpus[i].uuid for i in among]),
+        among=tuple([profile.gpus[i].uuid for i in among]),
         reserved=reserved,
         joins=joins,
     )
 
 
-def _claim(board: Board, shadow: Shadow) -> Claim:
-    now = board.snapshot.now
+def _claim(profile: AvailabilityProfile, shadow: Shadow) -> Claim:
+    now = profile.snapshot.now
     return Claim(
         job_id=shadow.job.id,
-        gpu_uuids=tuple(board.gpus[i].uuid for i in shadow.gpus),
-        at=now + board.after(shadow.expected_s),
-        latest=now + board.after(shadow.latest_s) if shadow.latest_s < float("inf") else None,
+        gpu_uuids=tuple(profile.gpus[i].uuid for i in shadow.gpus),
+        at=now + profile.after(shadow.expected_s),
+        latest=now + profile.after(shadow.latest_s) if shadow.latest_s < float("inf") else None,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.model import JobView, RunningView, Snapshot
 
 _MOST_EXACT = 12
@@ -29,7 +29,9 @@ class Choice:
         return max(run.job_id for run in self.runs)
 
 
-def victims(board: Board, job: JobView, usable: tuple[int, ...]) -> tuple[RunningView, ...]:
+def victims(
+    profile: AvailabilityProfile, job: JobView, usable: tuple[int, ...]
+) -> tuple[RunningView, ...]:
     """
     The attempts whose end lets the job start, with the least work lost in all; maybe none.
 
@@ -39,15 +41,15 @@ def victims(board: Board, job: JobView, usable: tuple[int, ...]) -> tuple[Runnin
     victims, then to the later jobs.
     """
     cards = [
-        _Card(board, i, job)
+        _Card(profile, i, job)
         for i in usable
         # A card that is set aside for others would not be the job's when it comes free.
-        if board.kept_from(job, i) is None and board.gpus[i].unavailable is None
+        if profile.reserved_for_others(job, i) is None and profile.gpus[i].unavailable is None
     ]
     if job.share:
-        return _for_share(board, job, cards)
+        return _for_share(profile, job, cards)
     short = job.gpus - sum(card.is_coming for card in cards)
-    return _runs(_cheapest(_clearing(board.snapshot, cards), short))
+    return _runs(_cheapest(_clearing(profile.snapshot, cards), short))
 
 
 def lost_s(snapshot: Snapshot, run: RunningView) -> float:
@@ -61,30 +63,30 @@ def lost_s(snapshot: Snapshot, run: RunningView) -> float:
 class _Card:
     """A GPU that the job could use, and who is on it."""
 
-    def __init__(self, board: Board, position: int, job: JobView) -> None:
-        gpu = board.gpus[position]
-        on_it = [run for run in board.snapshot.running if gpu.uuid in run.gpu_uuids]
+    def __init__(self, profile: AvailabilityProfile, position: int, job: JobView) -> None:
+        gpu = profile.gpus[position]
+        on_it = [run for run in profile.snapshot.running if gpu.uuid in run.gpu_uuids]
         on_it.sort(key=lambda run: run.job_id)
-        started = any(not part.attempt for part in board.parts[position])
+        started = any(not part.attempt for part in profile.gpu_shares[position])
         self.staying = [run for run in on_it if not run.stopping]
         # Open now, or everybody there is on the way out and nobody else came.
         going = bool(on_it) and not self.staying and not started
-        self.is_coming = board.open[position] or going
-        candidates = [run for run in self.staying if _may_stop(board, run, job)]
+        self.is_coming = profile.open[position] or going
+        candidates = [run for run in self.staying if _may_stop(profile, run, job)]
         self.candidates = candidates
         self.can_clear = bool(candidates) and candidates == self.staying and not started
-        self.in_shares = bool(board.parts[position])
-        taken = sum(part.size for part in board.parts[position])
+        self.in_shares = bool(profile.gpu_shares[position])
+        taken = sum(part.size for part in profile.gpu_shares[position])
         leaving = sum(run.memory_bytes or 0 for run in on_it if run.stopping)
         self.room = gpu.memory_total_bytes - taken + leaving
 
 
-def _may_stop(board: Board, run: RunningView, job: JobView) -> bool:
+def _may_stop(profile: AvailabilityProfile, run: RunningView, job: JobView) -> bool:
     if not run.preemptible or run.priority >= job.priority:
         return False
     if run.priority < 0 or run.eligible_at is None:
         return True
-    return board.snapshot.now - run.eligible_at <= board.settings.age_cap
+    return profile.snapshot.now - run.eligible_at <= profile.settings.age_cap
 
 
 def _clearing(snapshot: Snapshot, cards: Sequence[_Card]) -> list[Choice]:
@@ -97,8 +99,10 @@ def _clearing(snapshot: Snapshot, cards: Sequence[_Card]) -> list[Choice]:
     return [_choice(snapshot, runs, frees) for runs, frees in found.values()]
 
 
-def _for_share(board: Board, job: JobView, cards: Sequence[_Card]) -> tuple[RunningView, ...]:
-    need, snapshot = job.gpu_memory_bytes or 0, board.snapshot
+def _for_share(
+    profile: AvailabilityProfile, job: JobView, cards: Sequence[_Card]
+) -> tuple[RunningView, ...]:
+    need, snapshot = job.gpu_memory_bytes or 0, profile.snapshot
     options: list[list[Choice]] = []
     for card in cards:
         if card.is_coming or (card.in_shares and card.room >= need):

@@ -26,7 +26,7 @@ CHAIN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Block:
     """A job as the comparison sees it."""
 
     weight: float
@@ -35,7 +35,7 @@ class Turn:
     gpus: int
 
 
-def turns_before(gang: Turn, others: Sequence[Turn], free_s: Sequence[float]) -> int:
+def blocks_before(gang: Block, others: Sequence[Block], free_s: Sequence[float]) -> int:
     """
     How many of `others`, jobs in their order, go before a gang of the whole box.
 

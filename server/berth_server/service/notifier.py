@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Signal:
+class Notifier:
     """A list of callbacks; each is called at every change, on the thread of the change."""
 
     def __init__(self) -> None:

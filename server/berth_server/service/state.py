@@ -10,12 +10,13 @@ from pathlib import Path
 from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service.attempts.ports import Ports
-from berth_server.service.gpus.worker_state import Sight
+from berth_server.service.gpus.worker_state import WorkerState
 from berth_server.service.jobs.freeze_code import Freezer
-from berth_server.service.notifier import Signal
-from berth_server.service.scheduling.cache import Board
+from berth_server.service.notifier import Notifier
+from berth_server.service.scheduling.cache import SchedulerCache
 from berth_server.service.scheduling.groups import Groups
-from berth_server.service.scheduling.run_history import Past
+from berth_server.service.scheduling.run_history import RunHistory
+from berth_server.service.scheduling.usage import UsageAccounts
 from berth_server.store import gpus, reservations
 from berth_server.store.database import Database
 
@@ -71,20 +72,20 @@ class ServerState:
         self.db = db
         self.options = options
         self.clock = clock
-        self.past = Past(options.policy)
-        self.past.load(db.read, clock())
+        self.run_history = RunHistory(db.read)
+        self.usage = UsageAccounts(options.policy, db.read, clock())
         self.groups = Groups(options.policy)
-        self.cache = Board(self.past.estimate, self.groups.of, options.freezer.path)
-        self.worker_state = Sight()
+        self.cache = SchedulerCache(self.run_history.estimate, self.groups.of, options.freezer.path)
+        self.worker_state = WorkerState()
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
         self.drains = gpus.drains(db.read)
         self.reservations = reservations.all_of(db.read)
-        self.on_event = Signal()
+        self.on_event = Notifier()
         """Events were written."""
-        self.on_desired = Signal()
+        self.on_desired = Notifier()
         """The desired state changed."""
-        self.on_due = Signal()
+        self.on_due = Notifier()
         """The time of the next timer may have changed."""
         self.wake_at: float | None = None
         """When a plan has to be made even if nothing happens; unix seconds."""

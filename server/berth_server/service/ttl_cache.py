@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
 
-REMEMBERED_S = 60.0
+TTL_S = 60.0
 """How long an answer is taken to be still right: a directory service may be slow."""
 
 
-class Remembered(Generic[Key, Answer]):
+class TtlCache(Generic[Key, Answer]):
     """What `find` answers for a key, at most a minute old."""
 
     def __init__(self, find: Callable[[Key], Answer]) -> None:
@@ -25,7 +25,7 @@ class Remembered(Generic[Key, Answer]):
         now = time.monotonic()
         if now >= self._until:
             self._known.clear()
-            self._until = now + REMEMBERED_S
+            self._until = now + TTL_S
         if key not in self._known:
             self._known[key] = self._find(key)
         return self._known[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from berth_server.core.limits import Tally
+from berth_server.core.limits import LimitUsage
 from berth_server.core.model import Plan, Snapshot
 
 SLACK = timedelta(minutes=1)
@@ -60,9 +60,11 @@ class Promises:
                 told = latest[job_id]
                 assert told is not None
                 assert told <= promise.at + SLACK
-            elif (hit := Tally(snapshot, made.settings).hit(snapshot.pending[job_id])) is not None:
+            elif (
+                exceeded := LimitUsage(snapshot, made.settings).exceeded(snapshot.pending[job_id])
+            ) is not None:
                 # Its place within the limits was promised as well: it may not be taken from behind.
-                assert hit.resource == "gpu_hours" or made.settings.calendar, hit
+                assert exceeded.resource == "gpu_hours" or made.settings.calendar, exceeded
                 del self.kept[job_id]
         # Of leftovers, and of attempts that stop, the end is a guess; a guess that is off by a
         # minute can miss the gap before a reservation.

@@ -14,49 +14,49 @@ from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.core.model import Snapshot
 from berth_server.core.policy import plan
 from berth_server.core.settings import PolicySettings
-from berth_server.core.whole_box_order import Turn, turns_before
+from berth_server.core.whole_box_order import Block, blocks_before
 
 HOUR = 3600.0
 CLEAR = [0.0] * 8
 
 
-def small(hours: float, gpus: int = 1) -> Turn:
-    return Turn(weight=1.0, length_s=hours * HOUR, gpus=gpus)
+def small(hours: float, gpus: int = 1) -> Block:
+    return Block(weight=1.0, length_s=hours * HOUR, gpus=gpus)
 
 
-def gang(hours: float, weight: float = 1.0) -> Turn:
-    return Turn(weight=weight, length_s=hours * HOUR, gpus=8)
+def gang(hours: float, weight: float = 1.0) -> Block:
+    return Block(weight=weight, length_s=hours * HOUR, gpus=8)
 
 
 def test_many_short_jobs_go_before_a_long_gang_though_one_of_them_would_not() -> None:
     """Sixteen jobs of 1 h keep the box for 2 h in all: 8 an hour, against 1 an hour for one."""
     before = gang(20, weight=100.0)  # 5 an hour
-    assert turns_before(before, [small(1)] * 16, CLEAR) == 16
-    assert turns_before(before, [small(1)], CLEAR) == 0
+    assert blocks_before(before, [small(1)] * 16, CLEAR) == 16
+    assert blocks_before(before, [small(1)], CLEAR) == 0
 
 
 def test_what_ends_while_the_box_clears_anyway_goes_first() -> None:
     """It costs the gang nothing, however much the gang counts."""
     one_busy = [0.0] * 7 + [3 * HOUR]
     jobs = [small(2), small(3), small(4)]
-    assert turns_before(gang(1, weight=1e9), jobs, one_busy) == 2
+    assert blocks_before(gang(1, weight=1e9), jobs, one_busy) == 2
 
 
 def test_a_short_job_behind_a_long_one_does_not_go_first_alone() -> None:
     """The order among the others is kept: the block up to the short job counts as a whole."""
     jobs = [small(30), small(30.001)]
-    assert turns_before(gang(24, weight=1.0), jobs, CLEAR) == 2
-    assert turns_before(gang(24, weight=2.0), jobs, CLEAR) == 0
+    assert blocks_before(gang(24, weight=1.0), jobs, CLEAR) == 2
+    assert blocks_before(gang(24, weight=2.0), jobs, CLEAR) == 0
 
 
 def test_a_gang_whose_gpus_are_not_in_sight_holds_nobody_up() -> None:
     """With an outsider on a GPU all others go before it."""
     jobs = [small(30, gpus=4)] * 3
-    assert turns_before(gang(1, weight=1e9), jobs, [*CLEAR[:7], inf]) == 3
+    assert blocks_before(gang(1, weight=1e9), jobs, [*CLEAR[:7], inf]) == 3
 
 
 turns = st.builds(
-    Turn,
+    Block,
     weight=st.floats(0.01, 100.0),
     length_s=st.floats(60.0, 2e5),
     gpus=st.integers(0, 7),
@@ -71,12 +71,12 @@ turns = st.builds(
     st.lists(st.floats(0.0, 1e5), min_size=8, max_size=8),
 )
 def test_a_gang_that_counts_more_never_comes_later(
-    others: list[Turn], length_s: float, weight: float, factor: float, free_s: list[float]
+    others: list[Block], length_s: float, weight: float, factor: float, free_s: list[float]
 ) -> None:
     """A heavier gang of the same length has as many or fewer jobs before it."""
-    light = Turn(weight=weight, length_s=length_s, gpus=8)
-    heavy = Turn(weight=weight * factor, length_s=length_s, gpus=8)
-    assert turns_before(heavy, others, free_s) <= turns_before(light, others, free_s)
+    light = Block(weight=weight, length_s=length_s, gpus=8)
+    heavy = Block(weight=weight * factor, length_s=length_s, gpus=8)
+    assert blocks_before(heavy, others, free_s) <= blocks_before(light, others, free_s)
 
 
 def test_a_plan_clears_the_box_by_this_rule_and_says_so() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth_server.core.estimate import POINTS, Estimate, History, RunKey
+from berth_server.core.estimate import SAMPLES, Estimate, RunKey, RunTimes
 
 HOUR = 3600.0
 
@@ -16,7 +16,7 @@ def key(user: str = "ada", gpus: int = 1, limit_h: float | None = None, script: 
     return RunKey(user=user, script=script, gpus=gpus, limit_s=limit_s)
 
 
-def told(history: History, of: RunKey) -> Estimate:
+def told(history: RunTimes, of: RunKey) -> Estimate:
     estimate = history.estimate(of)
     assert estimate is not None
     return estimate
@@ -24,14 +24,14 @@ def told(history: History, of: RunKey) -> Estimate:
 
 def test_nothing_is_told_of_a_size_that_never_ran() -> None:
     """A run on one GPU says nothing of a gang."""
-    history = History()
+    history = RunTimes()
     history.record(key(gpus=1), HOUR)
     assert history.estimate(key(gpus=8)) is None
 
 
 def test_the_more_runs_of_the_very_kind_the_less_others_count() -> None:
     """Few runs lean on what wider kinds say; many speak for themselves."""
-    history = History()
+    history = RunTimes()
     for _ in range(50):
         history.record(key("bob", script="b.py"), HOUR)
     means = [told(history, key()).mean_s]
@@ -46,7 +46,7 @@ def test_the_more_runs_of_the_very_kind_the_less_others_count() -> None:
 
 def test_runs_longer_than_the_limit_are_left_out() -> None:
     """A job with a limit of 1 h is not taken for one of the day-long runs, cut off."""
-    history = History()
+    history = RunTimes()
     for _ in range(20):
         history.record(key(limit_h=48), 40 * HOUR)
         history.record(key(limit_h=48), 0.25 * HOUR)
@@ -55,7 +55,7 @@ def test_runs_longer_than_the_limit_are_left_out() -> None:
 
 def test_a_limit_alone_is_taken_to_be_used_to_any_part() -> None:
     """Without a run that fits under it, the wide kinds say nothing and neither does an estimate."""
-    history = History()
+    history = RunTimes()
     history.record(key(), 10 * HOUR)
     assert history.estimate(key(limit_h=1)) is None
     history.record(key("bob"), 0.5 * HOUR)
@@ -64,7 +64,7 @@ def test_a_limit_alone_is_taken_to_be_used_to_any_part() -> None:
 
 def test_the_source_names_the_most_telling_kind_that_has_runs_enough() -> None:
     """People read whose runs an estimate rests on."""
-    history = History()
+    history = RunTimes()
     history.record(key("bob", script="b.py"), HOUR)
     assert told(history, key()).source == "1 earlier run on 1 GPU by anybody"
     for _ in range(4):
@@ -74,7 +74,7 @@ def test_the_source_names_the_most_telling_kind_that_has_runs_enough() -> None:
 
 def test_sizes_are_counted_over_the_latest_runs() -> None:
     """What ran long ago does not tell how rare a size is today."""
-    history = History(remembered=3)
+    history = RunTimes(remembered=3)
     for gpus in (8, 8, 1, 1, 2):
         history.record(key(gpus=gpus), HOUR)
     assert +history.sizes == {1: 2, 2: 1}
@@ -88,7 +88,7 @@ def test_an_estimate_keeps_the_mean_of_what_it_sums_up(
     theirs: list[float], own: list[float]
 ) -> None:
     """Thinned to a few lengths, ascending, it has the mean of all that counted."""
-    history = History(window=100)
+    history = RunTimes(window=100)
     for length_s in theirs:
         history.record(key("bob", script="b.py"), length_s)
     for length_s in own:
@@ -97,7 +97,7 @@ def test_an_estimate_keeps_the_mean_of_what_it_sums_up(
     mean_s = sum(theirs + own) / len(theirs + own)
     for _ in range(2 if own else 0):  # the user's kind, then the script's
         mean_s = (sum(own) + history.trust * mean_s) / (len(own) + history.trust)
-    assert len(estimate.samples_s) == POINTS
+    assert len(estimate.samples_s) == SAMPLES
     assert list(estimate.samples_s) == sorted(estimate.samples_s)
     assert estimate.mean_s == pytest.approx(mean_s)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import reduce
 from itertools import pairwise
+from math import log
+from operator import add
 
 import pytest
 from hypothesis import given
 from scenes import NOW, box, job, running, snapshots
 
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
+from berth_server.core.estimate import Estimate
 from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import Snapshot, Usage
-from berth_server.core.order import Weigher
+from berth_server.core.order import Scorer
 from berth_server.core.settings import PolicySettings
 
 HELD = running(100, range(8), hours=5)
@@ -29,9 +33,26 @@ def test_the_parts_add_up_to_the_points_that_order_the_queue(snapshot: Snapshot)
     """Whoever reads the parts reads what decides: their sum is the number the queue is sorted by."""
     usage = {"ada": Usage(decayed_gpu_s=7e4), "bob": Usage(decayed_gpu_s=2e4)}
     settings = PolicySettings(size_weight=0.3)
-    weigher = Weigher(Board(replace(snapshot, user_usage=usage), settings))
-    for view, points in zip(snapshot.queue, weigher.points(snapshot.queue), strict=True):
-        assert sum(weigher.parts(view).values()) == pytest.approx(points)
+    scorer = Scorer(AvailabilityProfile(replace(snapshot, user_usage=usage), settings))
+    for view, points in zip(snapshot.queue, scorer.scores(snapshot.queue), strict=True):
+        assert reduce(add, scorer.terms(view).values(), 0.0) == points
+
+
+def test_the_score_is_the_formula_of_the_documentation():
+    """One term after the other, written out for one job of two GPUs on a full box."""
+    waiting = job(1, 2, estimate=Estimate((7200.0,)), queued_at=NOW - timedelta(hours=80))
+    knobs = PolicySettings(fair_share_weight=0)
+    scorer = Scorer(AvailabilityProfile(_line(waiting), knobs))
+    free_s = scorer.free_s[2]
+    near = knobs.fit_reach * 7200.0
+    assert scorer.terms(waiting) == {
+        "length": -log(7200.0),
+        "size": 0.0,
+        "fit": knobs.fit_weight * log(2) * (near / (near + free_s)),
+        "age": 0.25,
+        "fair_share": 0.0,
+    }
+    assert scorer.scores([waiting]) == [pytest.approx(sum(scorer.terms(waiting).values()))]
 
 
 @given(snapshots())

@@ -11,22 +11,22 @@ from berth.protocol.states import JobState
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.hints import without_run
 from berth_server.core.forecast import plan_with_forecast as plan
-from berth_server.core.limits import Tally, is_spent
+from berth_server.core.limits import LimitUsage, is_spent
 from berth_server.core.model import JobView, Plan, Snapshot
 
 
 def look_at_starts(snapshot: Snapshot, made: Plan) -> None:
     """Gangs are whole, on cards that are free, fit and not kept for others; nobody early."""
     cards = {card.uuid: card for card in snapshot.gpus}
-    tally = Tally(snapshot, made.settings)
+    usage_now = LimitUsage(snapshot, made.settings)
     for start in made.starts:
         job = snapshot.pending[start.job_id]
         assert len(set(start.gpu_uuids)) == len(start.gpu_uuids) == job.gpus
         assert job.state is not JobState.HELD
         assert job.not_before is None or job.not_before <= snapshot.now
         assert all(need.state is JobState.SUCCEEDED for need in job.dependencies)
-        assert tally.hit(job) is None
-        tally.add(job)
+        assert usage_now.exceeded(job) is None
+        usage_now.add(job)
         if job.ablation is not None and (caps := snapshot.ablations.get(job.ablation)):
             cells = [run for run in snapshot.running if run.ablation == job.ablation]
             started = [i for i in made.started if snapshot.pending[i].ablation == job.ablation]
@@ -76,7 +76,7 @@ def look_at_explanations(snapshot: Snapshot, made: Plan) -> None:
                 named = next(part for part in hint.root if isinstance(part, JobRef))
                 (run,) = (one for one in snapshot.running if one.job_id == named.id)
                 without = without_run(snapshot, run)
-                assert Tally(without, made.settings).hit(job) is None
+                assert LimitUsage(without, made.settings).exceeded(job) is None
                 now = job.id in plan(without, made.settings).started
                 assert now == str(hint).startswith("It starts once")
                 continue

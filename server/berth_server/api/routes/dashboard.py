@@ -74,6 +74,6 @@ async def _history(
     now = app.server.clock()
 
     def read() -> GpuHistory:
-        return app.history.read(uuids, span, points, now=now)
+        return app.telemetry.read(uuids, span, points, now=now)
 
     return await anyio.to_thread.run_sync(read)

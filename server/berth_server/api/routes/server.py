@@ -25,5 +25,5 @@ async def get_settings(app: App) -> ServerSettings:
 @router.get("/users", summary="List the users and what they hold")
 async def get_users(app: App) -> UserList:
     """Running and pending jobs, GPUs held, GPU hours of the last week, how much of them idle."""
-    work = await anyio.to_thread.run_sync(work_by_user, app.history, *week(app.server))
+    work = await anyio.to_thread.run_sync(work_by_user, app.telemetry, *week(app.server))
     return summarise(app.server, work)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from berth.protocol.explain import Explanation, Reason
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.explain.hints import hints
 from berth_server.core.explain.phrases import gpu_list
 from berth_server.core.explain.reasons import (
@@ -22,7 +22,7 @@ from berth_server.core.explain.reasons import (
     worker_down,
 )
 from berth_server.core.forecast import forecast
-from berth_server.core.limits import Tally
+from berth_server.core.limits import LimitUsage
 from berth_server.core.model import ExpectedStart, JobView, Plan, RunningView, Snapshot
 from berth_server.core.policy import fitting, walk
 
@@ -95,17 +95,17 @@ def _starting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
 
 def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
     reasons = own_reasons(job, snapshot.now)
-    board: Board | None = None
+    profile: AvailabilityProfile | None = None
     position = plan.positions.get(job.id)
     if position is not None:
         if not snapshot.worker_ok:
             reasons.append(worker_down())
         else:
-            board = _box_reasons(snapshot, plan, job, reasons)
+            profile = _box_reasons(snapshot, plan, job, reasons)
     expected = _expected(snapshot, plan, job, position)
     first = next((place for place, why in enumerate(reasons) if why.blocking), None)
     summary = Message.of("It is next.") if first is None else reasons[first].sentence_parts
-    helpful = hints(snapshot, plan, job, board, reasons)
+    helpful = hints(snapshot, plan, job, profile, reasons)
     return Explanation(
         job_id=job.id,
         state=job.state,
@@ -123,48 +123,57 @@ def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
 
 def _box_reasons(
     snapshot: Snapshot, plan: Plan, job: JobView, reasons: list[Reason]
-) -> Board | None:
-    """Add what the box and the jobs ahead leave it without; return the board as it finds it."""
+) -> AvailabilityProfile | None:
+    """Add what the box and the jobs ahead leave it without; return the profile as it finds it."""
     place = plan.order.index(job.id)
     before = plan.order[:place]
-    board, tally = Board(snapshot, plan.settings), Tally(snapshot, plan.settings)
-    for _ in walk(board, tally, [snapshot.pending[i] for i in before], plan.aged):
+    profile, usage_now = (
+        AvailabilityProfile(snapshot, plan.settings),
+        LimitUsage(snapshot, plan.settings),
+    )
+    for _ in walk(profile, usage_now, [snapshot.pending[i] for i in before], plan.aged):
         pass
-    hit = tally.hit(job) or tally.kept_from(job, board)
-    if hit is not None:
-        reasons.append(limit_reached(snapshot, hit))
-    usable = board.usable(job)
+    exceeded = usage_now.exceeded(job) or usage_now.would_block(job, profile)
+    if exceeded is not None:
+        reasons.append(limit_reached(snapshot, exceeded))
+    usable = profile.usable(job)
     if len(usable) < job.gpus:
         reasons.append(too_few(snapshot, job, len(usable)))
         return None
-    if fitting(board, job) is None:
-        _gpu_reasons(snapshot, plan, job, board, reasons)
+    if fitting(profile, job) is None:
+        _gpu_reasons(snapshot, plan, job, profile, reasons)
     ahead = [i for i in before if i not in plan.started]
     if ahead:
         reasons.append(behind(snapshot, ahead))
-    return board
+    return profile
 
 
 def _gpu_reasons(
-    snapshot: Snapshot, plan: Plan, job: JobView, board: Board, reasons: list[Reason]
+    snapshot: Snapshot,
+    plan: Plan,
+    job: JobView,
+    profile: AvailabilityProfile,
+    reasons: list[Reason],
 ) -> None:
     """
     Why the job finds no place: who keeps open GPUs from it first, then who is on the others, and
     last who has reserved those too.
     """
-    usable = board.usable(job)
-    kept = reserved(board, job, usable)
-    idle = {board.gpus[i].index for i in usable if board.open[i]}
+    usable = profile.usable(job)
+    kept = reserved(profile, job, usable)
+    idle = {profile.gpus[i].index for i in usable if profile.open[i]}
     now = [reason for reason in kept if idle.intersection(reason.gpu_indices)]
-    free = [i for i in usable if board.open[i] and board.kept_from(job, i) is None]
-    fresh = Board(snapshot, plan.settings)
+    free = [i for i in usable if profile.open[i] and profile.reserved_for_others(job, i) is None]
+    fresh = AvailabilityProfile(snapshot, plan.settings)
     gone = {uuid for start in plan.starts for uuid in start.gpu_uuids}
     closed = [
-        i for i in usable if fresh.open[i] and not board.open[i] and fresh.gpus[i].uuid not in gone
+        i
+        for i in usable
+        if fresh.open[i] and not profile.open[i] and fresh.gpus[i].uuid not in gone
     ]
     ahead = [i for i in plan.order[: plan.order.index(job.id)] if i not in plan.started]
     if closed or len(free) >= job.gpus:
-        gpus = [board.gpus[i] for i in (*closed, *free)]
+        gpus = [profile.gpus[i] for i in (*closed, *free)]
         reasons.append(claimed(snapshot, plan, job, ahead, gpus))
     reasons.extend(now)
     reasons.extend(taken(snapshot, plan, job, usable))

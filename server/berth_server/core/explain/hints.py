@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from berth.protocol.explain import Reason
 from berth.protocol.message import Message, UserRef
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.calendar import next_change
 from berth_server.core.explain.phrases import Piece, clock, code, count, exactly, job, job_list
 from berth_server.core.explain.reasons import counted_for
-from berth_server.core.limits import Hit, Tally
+from berth_server.core.limits import LimitExceeded, LimitUsage
 from berth_server.core.model import JobView, Plan, RunningView, Snapshot
 from berth_server.core.policy import fitting
 from berth_server.core.policy import plan as decide
@@ -23,7 +23,11 @@ _STEPS_S = tuple(
 
 
 def hints(
-    snapshot: Snapshot, plan: Plan, waiting: JobView, board: Board | None, reasons: list[Reason]
+    snapshot: Snapshot,
+    plan: Plan,
+    waiting: JobView,
+    profile: AvailabilityProfile | None,
+    reasons: list[Reason],
 ) -> list[Message]:
     """Sentences, most effective first. `board` is as the job found it; None if not its turn."""
     kinds = {reason.kind for reason in reasons}
@@ -36,8 +40,8 @@ def hints(
         found.append(Message.of("Ask for less memory per GPU, or for fewer GPUs."))
     if "limit" in kinds:
         found.extend(_about_limits(snapshot, plan, waiting, reasons))
-    if board is not None and "limit" not in kinds:
-        found.extend(_tried(snapshot, plan, waiting, board))
+    if profile is not None and "limit" not in kinds:
+        found.extend(_tried(snapshot, plan, waiting, profile))
     if "gpus_outsider" in kinds:
         found.append(
             Message.of(
@@ -65,27 +69,35 @@ def _about_limits(
     snapshot: Snapshot, plan: Plan, waiting: JobView, reasons: list[Reason]
 ) -> list[Message]:
     """Ways past the limit that the job meets."""
-    hit = Tally(snapshot, plan.settings).hit(waiting)
+    exceeded = LimitUsage(snapshot, plan.settings).exceeded(waiting)
     found: list[Message] = []
-    if hit is not None and hit.resource == "running_gpus" and waiting.gpus > hit.limit:
-        most = count(int(hit.limit), "GPU")
+    if (
+        exceeded is not None
+        and exceeded.resource == "running_gpus"
+        and waiting.gpus > exceeded.limit
+    ):
+        most = count(int(exceeded.limit), "GPU")
         found.append(Message.of(f"Ask for at most {most}, or have the limit raised."))
-    elif hit is not None and any(reason.kind == "limit" and reason.job_ids for reason in reasons):
-        found.append(_room_within_limit(snapshot, plan, waiting, hit))
+    elif exceeded is not None and any(
+        reason.kind == "limit" and reason.job_ids for reason in reasons
+    ):
+        found.append(_room_within_limit(snapshot, plan, waiting, exceeded))
     change = next_change(plan.settings.calendar, snapshot.now, plan.settings.zone)
     if change is not None:
         found.append(Message.of("The calendar changes the limits at ", clock(change), "."))
     return found
 
 
-def _room_within_limit(snapshot: Snapshot, plan: Plan, waiting: JobView, hit: Hit) -> Message:
+def _room_within_limit(
+    snapshot: Snapshot, plan: Plan, waiting: JobView, exceeded: LimitExceeded
+) -> Message:
     """
     The running job whose end makes room within the limit: preemption does not lift limits.
 
     Jobs of its own user first, then preemptible ones of lower priority, then those whose end
     loses least work.
     """
-    runs = [run for run in snapshot.running if counted_for(run, hit) == hit.whose]
+    runs = [run for run in snapshot.running if counted_for(run, exceeded) == exceeded.whose]
     runs.sort(
         key=lambda run: (
             run.user != waiting.user,
@@ -96,7 +108,7 @@ def _room_within_limit(snapshot: Snapshot, plan: Plan, waiting: JobView, hit: Hi
     )
     for run in runs:
         without = without_run(snapshot, run)
-        if Tally(without, plan.settings).hit(waiting) is not None:
+        if LimitUsage(without, plan.settings).exceeded(waiting) is not None:
             continue
         mine = run.user == waiting.user
         now = _starts(without, plan, waiting)
@@ -131,25 +143,27 @@ def without_run(snapshot: Snapshot, run: RunningView) -> Snapshot:
     return replace(snapshot, gpus=gpus, running=running)
 
 
-def _tried(snapshot: Snapshot, plan: Plan, job: JobView, board: Board) -> list[Message]:
+def _tried(
+    snapshot: Snapshot, plan: Plan, job: JobView, profile: AvailabilityProfile
+) -> list[Message]:
     """Changes of the job itself with which it would start this moment: each was planned with."""
     found: list[Message] = []
     shorter = [s for s in _STEPS_S if job.limit_s is None or s < job.limit_s]
     for step_s in reversed(shorter):
         limit = timedelta(seconds=step_s)
         changed = replace(job, time_limit=limit)
-        if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
+        if fitting(profile, changed) is not None and _starts(snapshot, plan, changed):
             found.append(
                 Message.of("With a time limit of at most ", exactly(limit), " it would start now.")
             )
             break
     for gpus in range(job.gpus - 1, 0, -1):
         changed = replace(job, gpus=gpus)
-        if fitting(board, changed) is not None and _starts(snapshot, plan, changed):
+        if fitting(profile, changed) is not None and _starts(snapshot, plan, changed):
             found.append(Message.of(f"With {count(gpus, 'GPU')} it would start now."))
             break
-    if snapshot.worker_ok and Tally(snapshot, plan.settings).hit(job) is None:
-        fresh = Board(snapshot, plan.settings)
+    if snapshot.worker_ok and LimitUsage(snapshot, plan.settings).exceeded(job) is None:
+        fresh = AvailabilityProfile(snapshot, plan.settings)
         ahead = [c.job_id for c in plan.claims if c.job_id != job.id]
         first = ahead or [start.job_id for start in plan.starts]
         highest = max([snapshot.pending[job_id].priority for job_id in first], default=job.priority)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from berth.protocol.explain import Reason, ReasonKind
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.explain.limit_reached import limit_message
 from berth_server.core.explain.phrases import (
     Piece,
@@ -23,7 +23,7 @@ from berth_server.core.explain.phrases import (
     job_list,
     user_list,
 )
-from berth_server.core.limits import Hit
+from berth_server.core.limits import LimitExceeded
 from berth_server.core.model import (
     GpuView,
     JobView,
@@ -98,28 +98,29 @@ def worker_down() -> Reason:
     )
 
 
-def limit_reached(snapshot: Snapshot, hit: Hit) -> Reason:
+def limit_reached(snapshot: Snapshot, exceeded: LimitExceeded) -> Reason:
     """A user's, group's or ablation's limit, with the running jobs that fill it."""
     runs = [
         run
         for run in snapshot.running
-        if counted_for(run, hit) == hit.whose and (run.gpu_uuids or hit.resource == "running_jobs")
+        if counted_for(run, exceeded) == exceeded.whose
+        and (run.gpu_uuids or exceeded.resource == "running_jobs")
     ]
     ends = [run.started_at + run.time_limit for run in runs if run.started_at and run.time_limit]
-    at_once = hit.resource in {"running_gpus", "running_jobs"}
+    at_once = exceeded.resource in {"running_gpus", "running_jobs"}
     return reason(
         "limit",
-        limit_message(hit),
+        limit_message(exceeded),
         job_ids=tuple(run.job_id for run in runs) if at_once else (),
         until=min(ends, default=None) if at_once else None,
     )
 
 
-def counted_for(run: RunningView, hit: Hit) -> str | None:
+def counted_for(run: RunningView, exceeded: LimitExceeded) -> str | None:
     """The name under which an attempt counts where the limit was met."""
-    if hit.ablation:
+    if exceeded.ablation:
         return run.ablation
-    return run.group if hit.group else run.user
+    return run.group if exceeded.group else run.user
 
 
 def too_few(snapshot: Snapshot, job: JobView, usable: int) -> Reason:
@@ -165,13 +166,13 @@ def taken(snapshot: Snapshot, plan: Plan, job: JobView, usable: tuple[int, ...])
     return reasons
 
 
-def reserved(board: Board, job: JobView, usable: tuple[int, ...]) -> list[Reason]:
+def reserved(profile: AvailabilityProfile, job: JobView, usable: tuple[int, ...]) -> list[Reason]:
     """GPUs that others have reserved before the job would be off them, were it on them now."""
     found: dict[int, list[GpuView]] = {}
     for i in usable:
-        reservation = board.kept_from(job, i)
+        reservation = profile.reserved_for_others(job, i)
         if reservation is not None:
-            found.setdefault(reservation.id, []).append(board.gpus[i])
+            found.setdefault(reservation.id, []).append(profile.gpus[i])
     return [
         reason(
             "reservation",
@@ -187,7 +188,7 @@ def reserved(board: Board, job: JobView, usable: tuple[int, ...]) -> list[Reason
             gpu_indices=indices(gpus),
             until=reservation.ends_at,
         )
-        for reservation in board.snapshot.reservations
+        for reservation in profile.snapshot.reservations
         if (gpus := found.get(reservation.id))
     ]
 

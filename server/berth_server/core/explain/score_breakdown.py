@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from berth.protocol.explain import Comparison, PointsKind, ScoreBreakdown, ScorePart
 from berth.protocol.message import JobRef, Message, UserRef
-from berth_server.core.availability import Board
+from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.explain.phrases import Piece, count, job, percent, span
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.core.order import Weigher
+from berth_server.core.order import Scorer
 
 _FACTORS: dict[PointsKind, str] = {
     "length": "its expected length",
@@ -31,20 +31,20 @@ def score_breakdown(
     place = plan.positions.get(job_id)
     if place is None:
         return None, None
-    weigher = Weigher(Board(snapshot, plan.settings))
-    own = _breakdown(snapshot, plan, weigher, job_id)
+    scorer = Scorer(AvailabilityProfile(snapshot, plan.settings))
+    own = _breakdown(snapshot, plan, scorer, job_id)
     if against is None:
         against = next((i for i, at in plan.positions.items() if at == place - 1), None)
     if against is None or against == job_id or against not in plan.positions:
         return own, None
-    return own, _compared(snapshot, own, _breakdown(snapshot, plan, weigher, against))
+    return own, _compared(snapshot, own, _breakdown(snapshot, plan, scorer, against))
 
 
-def _breakdown(snapshot: Snapshot, plan: Plan, weigher: Weigher, job_id: int) -> ScoreBreakdown:
+def _breakdown(snapshot: Snapshot, plan: Plan, scorer: Scorer, job_id: int) -> ScoreBreakdown:
     job = snapshot.pending[job_id]
     parts: list[ScorePart] = []
-    for kind, points in weigher.parts(job).items():
-        fact = _fact(snapshot, weigher, job, kind)
+    for kind, points in scorer.terms(job).items():
+        fact = _fact(snapshot, scorer, job, kind)
         parts.append(ScorePart(kind=kind, points=points, sentence=str(fact), sentence_parts=fact))
     return ScoreBreakdown(
         job_id=job.id,
@@ -58,40 +58,40 @@ def _breakdown(snapshot: Snapshot, plan: Plan, weigher: Weigher, job_id: int) ->
     )
 
 
-def _fact(snapshot: Snapshot, weigher: Weigher, job: JobView, kind: PointsKind) -> Message:
+def _fact(snapshot: Snapshot, scorer: Scorer, job: JobView, kind: PointsKind) -> Message:
     if kind == "length":
-        return _length(weigher, job)
+        return _length(scorer, job)
     if kind == "size":
         return Message.of(f"It asks for {count(job.gpus, 'GPU')}.")
     if kind == "fit":
         if job.gpus < 2:
             return Message.of("Counts only for jobs that need several GPUs.")
-        fit = weigher.fit(job)
+        fit = scorer.fit(job)
         gpus = count(job.gpus, "GPU")
         if fit == 1.0:
             return Message.of(f"{gpus} are free now.")
         later = f"{gpus} come free later."
         return Message.of(later if fit else f"No {gpus} come free within the plan.")
     if kind == "age":
-        return Message.of("It has waited ", span(timedelta(seconds=weigher.waited_s(job))), ".")
-    return _use(snapshot, weigher, job.user)
+        return Message.of("It has waited ", span(timedelta(seconds=scorer.waited_s(job))), ".")
+    return _use(snapshot, scorer, job.user)
 
 
-def _length(weigher: Weigher, job: JobView) -> Message:
-    head: tuple[Piece, ...] = ("Estimated ", span(timedelta(seconds=weigher.length_s(job))))
+def _length(scorer: Scorer, job: JobView) -> Message:
+    head: tuple[Piece, ...] = ("Estimated ", span(timedelta(seconds=scorer.length_s(job))))
     if job.expected_s is not None:
         return Message.of(*head, ", judging by earlier runs like it.")
     if job.limit_s is None:
         return Message.of(*head, ": it has no time limit and no earlier run to go by.")
-    used = percent(weigher.settings.limit_used)
+    used = percent(scorer.settings.limit_used)
     return Message.of(*head, f": {used} of its time limit, no earlier run to go by.")
 
 
-def _use(snapshot: Snapshot, weigher: Weigher, user: str) -> Message:
+def _use(snapshot: Snapshot, scorer: Scorer, user: str) -> Message:
     total = sum(use.decayed_gpu_s for use in snapshot.user_usage.values())
     if total <= 0:
         return Message.of("No recent usage.")
-    if not weigher.fair:
+    if not scorer.fair:
         return Message.of("Fair share is off.")
     use = snapshot.user_usage.get(user)
     part = use.decayed_gpu_s / total if use is not None else 0.0

@@ -10,7 +10,7 @@ from berth_server.service.ablations import limits
 from berth_server.service.attempts.ended import on_attempt_ended
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
 from berth_server.service.attempts.stop import stop_attempt
-from berth_server.service.gpus.findings import Audit
+from berth_server.service.gpus.findings import Findings
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import attempts, gpus, jobs
@@ -35,14 +35,14 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
     if report.snapshot is not None:
         # What was released before this look is confirmed by it (or shown as a leftover).
         server.cache.forget_releases(report.snapshot.taken_at.timestamp())
-    audit = Audit.of(server)
+    findings = Findings.of(server)
     box = _box(server)
-    if not (news or box or audit.news) and fresh_before:
+    if not (news or box or findings.news) and fresh_before:
         return
     ending = any(seen.phase == "ended" for _, seen in news)
     with change(server, durable=ending) as tx:
         if not fresh_before:
-            audit.connected(tx, report)
+            findings.connected(tx, report)
         if box:
             gpus.remember(tx, box, tx.now)
             server.known_gpus = box
@@ -51,12 +51,12 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
             if seen.phase == "ended" and seen.gpus_clear:
                 limits.gave_back(tx, server.cache, record)
                 # Before the plan: what was given back still counts against its user.
-                server.past.gave_back(record, server.cache, tx.now)
+                server.usage.released(record, server.cache, tx.now)
             tx.after_commit.append(partial(_learn, server, record))
-        audit.write(tx)
-        for record, message in audit.escaped:
+        findings.write(tx)
+        for record, message in findings.escaped:
             stop_attempt(tx, record, Outcome.ESCAPED, message)
-    server.findings = audit.standing
+    server.findings = findings.standing
 
 
 def _learn(server: ServerState, before: AttemptRecord) -> None:
@@ -69,7 +69,7 @@ def _learn(server: ServerState, before: AttemptRecord) -> None:
         return
     job = jobs.get(reader, before.job_id)
     if job is not None and now.started_at is not None and now.ended_at is not None:
-        server.past.ran(job, now.ended_at - now.started_at)
+        server.run_history.ran(job, now.ended_at - now.started_at)
 
 
 def _living(server: ServerState, seen: ObservedAttempt) -> AttemptRecord | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from berth_server.service.errors import Forbidden
-from berth_server.service.ttl_cache import Remembered
+from berth_server.service.ttl_cache import TtlCache
 from berth_server.store.records import JobRecord
 
 
@@ -45,7 +45,7 @@ def _name_of(uid: int) -> str:
         return f"uid {uid}"
 
 
-_names = Remembered(_name_of)
+_names = TtlCache(_name_of)
 
 
 def user_name(uid: int) -> str:

@@ -10,9 +10,9 @@ from berth.protocol.states import AttemptState
 from berth_server.core.explain import gpu_status
 from berth_server.service.gpus.shares import overuse
 from berth_server.service.gpus.worker_state import (
-    Strangers,
-    strangers,
+    UnleasedProcesses,
     unavailable,
+    unleased_processes,
 )
 from berth_server.service.state import ServerState
 from berth_server.store import events
@@ -24,7 +24,7 @@ Fact = tuple[str, str, int]
 
 
 @dataclass
-class Audit:
+class Findings:
     """One look compared with the one before."""
 
     standing: frozenset[Fact]
@@ -34,21 +34,21 @@ class Audit:
     escaped: list[tuple[AttemptRecord, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, server: ServerState) -> Audit:
+    def of(cls, server: ServerState) -> Findings:
         """Look at what the worker saw last."""
-        audit = cls(frozenset(), server.findings)
+        findings = cls(frozenset(), server.findings)
         if server.worker_state.snapshot is None:
-            return audit
+            return findings
         facts: set[Fact] = set()
         for gpu in server.worker_state.snapshot.gpus:
             holders = server.cache.holders(gpu.uuid)
-            others = strangers(gpu, holders, server.cache.released, confirmed=True)
-            facts |= audit._facts(gpu, others)
-            audit._find_escaped(server, gpu, others)
+            others = unleased_processes(gpu, holders, server.cache.released, confirmed=True)
+            facts |= findings._facts(gpu, others)
+            findings._find_escaped(server, gpu, others)
             for lease in server.cache.shares.get(gpu.uuid, ()):
-                audit._stop(server, lease.attempt, overuse(gpu, lease))
-        audit.standing = frozenset(facts)
-        return audit
+                findings._stop(server, lease.attempt, overuse(gpu, lease))
+        findings.standing = frozenset(facts)
+        return findings
 
     @property
     def news(self) -> bool:
@@ -81,7 +81,7 @@ class Audit:
         uuid, _, pid = fact
         events.write(tx, f"gpu.{kind}", message, gpu_uuid=uuid, data={"pid": pid} if pid else None)
 
-    def _facts(self, gpu: GpuSnapshot, others: Strangers) -> set[Fact]:
+    def _facts(self, gpu: GpuSnapshot, others: UnleasedProcesses) -> set[Fact]:
         facts: set[Fact] = set()
         for process in others.outsiders:
             fact = (gpu.uuid, "outsider", process.pid)
@@ -90,14 +90,16 @@ class Audit:
         facts |= {(gpu.uuid, "leftover", process.pid) for process in others.leftovers}
         if others.unseen_bytes:
             facts.add((gpu.uuid, "unseen", 0))
-        sick = unavailable(gpu, Strangers(), None)
+        sick = unavailable(gpu, UnleasedProcesses(), None)
         if sick is not None:
             fact = (gpu.uuid, "unhealthy", 0)
             self.sentences[fact] = f"GPU {gpu.index}: {sick.message}."
             facts.add(fact)
         return facts
 
-    def _find_escaped(self, server: ServerState, gpu: GpuSnapshot, others: Strangers) -> None:
+    def _find_escaped(
+        self, server: ServerState, gpu: GpuSnapshot, others: UnleasedProcesses
+    ) -> None:
         for process in others.leftovers:
             message = (
                 f"Attempt {process.attempt} ran on GPU {gpu.index} (pid {process.pid}), which is "

@@ -13,7 +13,11 @@ from berth_server.core.model import LeaseView
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.reservations import on_gpu
 from berth_server.service.gpus.shares import used_bytes
-from berth_server.service.gpus.worker_state import Strangers, strangers, unavailable
+from berth_server.service.gpus.worker_state import (
+    UnleasedProcesses,
+    unavailable,
+    unleased_processes,
+)
 from berth_server.service.scheduling.cache import moment
 from berth_server.service.state import ServerState
 
@@ -21,9 +25,9 @@ from berth_server.service.state import ServerState
 def show_box(server: ServerState) -> Box:
     """The whole box."""
     now = server.clock()
-    sight = server.worker_state
-    stale = not sight.fresh(now, server.options.stale_after_s)
-    seen = sight.snapshot
+    worker = server.worker_state
+    stale = not worker.fresh(now, server.options.stale_after_s)
+    seen = worker.snapshot
     shown = [_gpu(server, gpu, stale=stale) for gpu in seen.gpus] if seen else []
     summary = _summary(server, shown, stale=stale)
     return Box(
@@ -32,7 +36,7 @@ def show_box(server: ServerState) -> Box:
         stale=stale,
         source=seen.source if seen else None,
         driver_version=seen.driver_version if seen else None,
-        fence=sight.fence,
+        fence=worker.fence,
         gpus=shown,
         links=[list(row) for row in seen.links] if seen else [],
         sentence=str(summary),
@@ -53,7 +57,7 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
     drain = server.drains.get(gpu.uuid)
     fields = {name: getattr(gpu, name) for name in GpuSnapshot.model_fields}
     leases = server.cache.holders(gpu.uuid)
-    others = strangers(gpu, leases, server.cache.released, confirmed=True)
+    others = unleased_processes(gpu, leases, server.cache.released, confirmed=True)
     holders = [_leased(server, gpu, lease) for lease in leases]
     holders.sort(key=lambda holder: (holder.since, holder.job_id))
     holder = _first(gpu, holders, others) if holders else _unleased(gpu, others, stale=stale)
@@ -72,7 +76,7 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
     )
 
 
-def _first(gpu: GpuSnapshot, holders: list[Holder], others: Strangers) -> Holder:
+def _first(gpu: GpuSnapshot, holders: list[Holder], others: UnleasedProcesses) -> Holder:
     """The oldest holder, with a sentence of all; the outsiders beside them have events."""
     shared = holders[0].memory_bytes is not None
     leased = sum(holder.memory_bytes or 0 for holder in holders)
@@ -84,7 +88,7 @@ def _first(gpu: GpuSnapshot, holders: list[Holder], others: Strangers) -> Holder
     return holders[0].model_copy(update={"sentence": str(message), "sentence_parts": message})
 
 
-def _unleased(gpu: GpuSnapshot, others: Strangers, *, stale: bool) -> Holder:
+def _unleased(gpu: GpuSnapshot, others: UnleasedProcesses, *, stale: bool) -> Holder:
     """The holder of a GPU without a lease."""
     if stale:
         return _holder(HolderKind.UNKNOWN, gpu_status.unknown())

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from berth_server.core.gpu_share import part
-from berth_server.service.gpus.telemetry import COARSE, History
+from berth_server.core.gpu_share import share_fraction
+from berth_server.service.gpus.telemetry import COARSE, GpuTelemetry
 from berth_server.store.gpus import LeaseSpan
 
 IDLE_PERCENT = 5
@@ -28,7 +28,7 @@ class Work:
 
 
 def work_by_user(
-    history: History, spans: Iterable[LeaseSpan], since: float, now: float
+    history: GpuTelemetry, spans: Iterable[LeaseSpan], since: float, now: float
 ) -> dict[str, Work]:
     """
     Add up the steps of the coarse history that lie wholly within each lease. Reads files.
@@ -51,7 +51,7 @@ def work_by_user(
         if span.gpu_uuid not in sums:
             sums[span.gpu_uuid] = _Sums(history.loads(span.gpu_uuid, first, last))
         seen, idle, busy = sums[span.gpu_uuid].between(begin - first, stop - first)
-        gpu_s = step_s * part(span.memory_bytes, span.card_bytes)
+        gpu_s = step_s * share_fraction(span.memory_bytes, span.card_bytes)
         had = found[span.user]
         found[span.user] = Work(
             seen_gpu_s=had.seen_gpu_s + seen * gpu_s,

@@ -67,7 +67,7 @@ class _Bucket:
         return first, second, third, fourth
 
 
-class History:
+class GpuTelemetry:
     """Writes and reads the rings under one folder."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from berth.protocol.internal import WorkerReport
 from berth.protocol.states import FenceKind
 from berth_server.core.explain import gpu_status
 from berth_server.core.model import GpuView, LeaseView, Unavailable
-from berth_server.service.scheduling.cache import Board, moment
+from berth_server.service.scheduling.cache import SchedulerCache, moment
 from berth_server.store.gpus import Drain
 
 # Drivers keep some memory to themselves; more than this is somebody's.
@@ -18,7 +18,7 @@ BUSY_BYTES = 1 << 30
 
 
 @dataclass
-class Sight:
+class WorkerState:
     """The last report's facts; everything absent before the first."""
 
     reported_at: float | None = None
@@ -50,7 +50,7 @@ class Sight:
 
 
 @dataclass(slots=True, frozen=True)
-class Strangers:
+class UnleasedProcesses:
     """Who is on a GPU without a lease of it."""
 
     outsiders: tuple[GpuProcess, ...] = ()
@@ -59,9 +59,9 @@ class Strangers:
     """Memory in use by nobody that can be seen."""
 
 
-def strangers(
+def unleased_processes(
     gpu: GpuSnapshot, holders: Collection[LeaseView], released: Collection[str], *, confirmed: bool
-) -> Strangers:
+) -> UnleasedProcesses:
     """
     Sort a GPU's processes into the holders' own and others.
 
@@ -79,10 +79,12 @@ def strangers(
     unseen = 0
     if confirmed and not holders and not gpu.processes and gpu.uuid not in released:
         unseen = gpu.memory_used_bytes if gpu.memory_used_bytes > BUSY_BYTES else 0
-    return Strangers(tuple(outsiders), tuple(leftovers), unseen)
+    return UnleasedProcesses(tuple(outsiders), tuple(leftovers), unseen)
 
 
-def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Unavailable | None:
+def unavailable(
+    gpu: GpuSnapshot, others: UnleasedProcesses, drain: Drain | None
+) -> Unavailable | None:
     """Why nothing new may be placed on a GPU that is seen; the gravest reason counts."""
     if not gpu.health.ok:
         return Unavailable(kind="unhealthy", message=gpu_status.unhealthy(gpu.health.problems))
@@ -104,15 +106,17 @@ def unavailable(gpu: GpuSnapshot, others: Strangers, drain: Drain | None) -> Una
 
 
 def gpu_views(
-    sight: Sight, board: Board, drains: Mapping[str, Drain], *, fresh: bool
+    worker: WorkerState, cache: SchedulerCache, drains: Mapping[str, Drain], *, fresh: bool
 ) -> tuple[GpuView, ...]:
     """The GPUs as placement sees them, in index order."""
-    if sight.snapshot is None:
+    if worker.snapshot is None:
         return ()
     views: list[GpuView] = []
-    for gpu in sight.snapshot.gpus:
+    for gpu in worker.snapshot.gpus:
         if fresh:
-            others = strangers(gpu, board.holders(gpu.uuid), board.released, confirmed=True)
+            others = unleased_processes(
+                gpu, cache.holders(gpu.uuid), cache.released, confirmed=True
+            )
             reason = unavailable(gpu, others, drains.get(gpu.uuid))
         else:
             reason = Unavailable(kind="unknown", message=gpu_status.not_reported())
@@ -122,9 +126,9 @@ def gpu_views(
                 index=gpu.index,
                 memory_total_bytes=gpu.memory_total_bytes,
                 numa_node=gpu.numa_node,
-                lease=board.leases.get(gpu.uuid),
+                lease=cache.leases.get(gpu.uuid),
                 unavailable=reason,
-                shares=board.shares.get(gpu.uuid, ()),
+                shares=cache.shares.get(gpu.uuid, ()),
             )
         )
     return tuple(views)

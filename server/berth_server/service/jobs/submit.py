@@ -12,7 +12,7 @@ from berth.protocol.invalid import ordinal
 from berth.protocol.states import FINAL_STATES, JobState
 from berth_server.core.explain.limit_reached import limit_message
 from berth_server.core.explain.phrases import gib_used
-from berth_server.core.limits import submit_hit
+from berth_server.core.limits import submit_exceeds
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.errors import Conflict, Forbidden, Invalid
 from berth_server.service.jobs import check
@@ -148,7 +148,7 @@ def within_limit(server: ServerState, caller: Caller, new: int) -> None:
     policy = server.options.policy
     pending = server.cache.pending_of(caller.user)
     group = server.groups.of(caller.user)
-    hit = submit_hit(policy, moment(server.clock()), caller.user, group, pending, new)
+    hit = submit_exceeds(policy, moment(server.clock()), caller.user, group, pending, new)
     if hit is not None:
         raise Conflict(
             f"{limit_message(hit)} So {new} more cannot be taken; wait until some have started, "

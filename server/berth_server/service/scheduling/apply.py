@@ -87,7 +87,7 @@ def _placement(server: ServerState, start: Start) -> str | None:
     """Why the attempt got its GPUs, as JSON: what was compared may not be so again."""
     if not start.gpu_uuids:
         return None
-    seen, sight = server.worker_state.by_uuid, server.worker_state.snapshot
+    seen, worker = server.worker_state.by_uuid, server.worker_state.snapshot
     among = [
         GpuView(
             uuid=uuid,
@@ -100,7 +100,7 @@ def _placement(server: ServerState, start: Start) -> str | None:
     return placement_reason(
         among,
         start.gpu_uuids,
-        sight.links if sight else (),
+        worker.links if worker else (),
         share_bytes=start.memory_bytes,
         joins=start.joins,
         reserved=start.reserved,

@@ -15,7 +15,7 @@ from pathlib import Path
 from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, LeasedGpu
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.estimate import Estimate
-from berth_server.core.gpu_share import part
+from berth_server.core.gpu_share import share_fraction
 from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
 from berth_server.store import ablations, attempts, gpus, jobs
 from berth_server.store.database import Reader
@@ -24,7 +24,7 @@ from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 AttemptKey = tuple[int, int]
 
 
-class Board:
+class SchedulerCache:
     """Pending jobs, unreleased attempts and what they hold."""
 
     def __init__(
@@ -218,7 +218,7 @@ class Board:
         uuid = _uuids(record)[0]
         if uuid not in self._cards:
             self._cards = gpus.sizes(reader)
-        return part(memory, self._cards.get(uuid))
+        return share_fraction(memory, self._cards.get(uuid))
 
 
 def moment(value: float) -> datetime:

@@ -6,7 +6,7 @@ import grp
 import pwd
 
 from berth_server.core.settings import PolicySettings
-from berth_server.service.ttl_cache import Remembered
+from berth_server.service.ttl_cache import TtlCache
 
 
 class Groups:
@@ -20,8 +20,8 @@ class Groups:
         for rule in settings.calendar:
             named |= rule.groups
         self._named = sorted(named)
-        self._groups = Remembered(self._find)
-        self._members = Remembered(self._is_in)
+        self._groups = TtlCache(self._find)
+        self._members = TtlCache(self._is_in)
 
     def of(self, user: str) -> str | None:
         """The group's name; None for a user without an account."""

@@ -13,7 +13,7 @@ def snapshot(server: ServerState, now: float) -> Snapshot:
     """Return the whole box and queue at this moment."""
     cache, worker = server.cache, server.worker_state
     fresh = worker.fresh(now, server.options.stale_after_s)
-    users, groups = server.past.usage(cache, now, server.groups.of)
+    users, groups = server.usage.by_user_and_group(cache, now, server.groups.of)
     return Snapshot(
         now=moment(now),
         gpus=gpu_views(worker, cache, server.drains, fresh=fresh),
@@ -24,7 +24,7 @@ def snapshot(server: ServerState, now: float) -> Snapshot:
         reservations=_reservations(server, now),
         user_usage=users,
         group_usage=groups,
-        sizes=server.past.sizes,
+        sizes=server.run_history.sizes,
         ablations=ablation_views(cache, now),
     )
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from berth.protocol.server import UserList, UserSummary
-from berth_server.core.gpu_share import part
+from berth_server.core.gpu_share import share_fraction
 from berth_server.service.gpus.idle import Work
 from berth_server.service.state import ServerState
 from berth_server.store import gpus, jobs
@@ -31,7 +31,9 @@ def summarise(server: ServerState, work: Mapping[str, Work]) -> UserList:
     hours: defaultdict[str, float] = defaultdict(float)
     for span in spans:
         span_s = (span.end if span.end is not None else now) - max(span.begin, now - _WEEK_S)
-        hours[span.user] += max(span_s, 0.0) / 3600 * part(span.memory_bytes, span.card_bytes)
+        hours[span.user] += (
+            max(span_s, 0.0) / 3600 * share_fraction(span.memory_bytes, span.card_bytes)
+        )
     held: defaultdict[str, float] = defaultdict(float)
     for run in server.cache.running.values():
         held[run.user] += run.counted_gpus
