@@ -21,7 +21,7 @@ SCREENS = [
     ("/?gpu=0", "GPUs free", "Drain this GPU: no new jobs"),
     ("/?reserve=true", "GPUs free", "During the reservation, only"),
     ("/queue", "Queue", "waits-for-gpus"),
-    ("/queue?explain={queued}", "Queue", "Together"),
+    ("/queue?explain={queued}", "Queue", "Total"),
     ("/jobs", "Jobs", "trainer-one"),
     ("/jobs/{running}/log", "trainer-one", "INFO step"),
     ("/jobs/{running}/metrics", "trainer-one", "eval_loss"),
