@@ -29,7 +29,7 @@ def marks(folder: Path) -> list[str]:
 @pytest.mark.parametrize("victims", [("server",), ("worker",), ("server", "worker")])
 def test_running_jobs_survive_and_their_exit_codes_are_right(box, tmp_path, until, victims):
     """
-    Jobs that run when daemons are killed go on; those that end meanwhile are told truly
+    Jobs that run when daemons are killed go on; those that end meanwhile are reported truly
     afterwards; queued ones start when GPUs come free; every GPU is free in the end.
     """
     running = [box.submit(script=script(tmp_path, "go-1", code), gpus=4) for code in (0, 7)]

@@ -66,7 +66,7 @@ class FakeServer:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     def up(self) -> None:
-        """Begin to listen, as a server that counts generations anew."""
+        """Begin to listen, as a restarted server that counts generations from the start."""
 
         async def listen() -> None:
             self.generation = 1

@@ -94,7 +94,7 @@ def test_a_shim_killed_while_no_worker_runs_means_lost(worker, until):
 
 
 def test_a_reboot_means_lost(worker):
-    """A claim of another boot is nobody's, even when the pid is taken again."""
+    """A claim of another boot counts for no process, even when the pid is reused."""
     spec = worker.spec("true")
     folder = Path(spec["run_dir"])
     folder.mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_the_fork_server_leaves_with_its_worker(worker, until):
 
 
 def test_jobs_go_on_without_the_server(worker, until):
-    """What ended while the server was away is told when it is back, to whoever it is then."""
+    """An end during an outage of the server is reported when it, or a new one, is back."""
     attempt = worker.run(script=WAITS, gpus=(3,))
     worker.until_phase(attempt, "running")
     worker.server.down()
@@ -181,7 +181,7 @@ def test_jobs_go_on_without_the_server(worker, until):
     assert ended.exit.exit_code == 7
     until(
         lambda: any(report.snapshot for report in worker.server.reports[seen:]),
-        "a new server is told everything",
+        "a new server gets everything",
     )
     assert worker.until_clear(worker.run("true")).exit.exit_code == 0
 
@@ -199,10 +199,10 @@ def test_what_the_server_forgets_is_forgotten(worker, until):
     attempt = worker.run("true", gpus=(0,))
     worker.until_clear(attempt)
     reports = worker.server.reports
-    until(lambda: attempt in {a.attempt for a in reports[-1].attempts}, "it is told again")
+    until(lambda: attempt in {a.attempt for a in reports[-1].attempts}, "it is reported again")
     worker.forget(attempt)
-    told = len(reports)
-    until(lambda: len(reports) > told + 2, "more reports")
+    reported = len(reports)
+    until(lambda: len(reports) > reported + 2, "more reports")
     assert not reports[-1].attempts
 
 
@@ -294,7 +294,7 @@ class TestAsAnotherUser:
 
 def test_after_a_reboot_nothing_desired_before_is_started(worker, until):
     """
-    A power cut can take a claim with it: what was desired before the new boot was told of is
+    A power cut can take a claim with it: what was desired before the new boot was reported of is
     lost rather than run a second time; what is desired afterwards runs.
     """
     until((worker.home / "run" / "worker.boot").exists, "the boot is noted")

@@ -1,4 +1,4 @@
-"""Attempts run once, in their own environment, and end with the truth told."""
+"""Attempts run once, in their own environment, and their true end is reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _worker(shared_worker):
     return shared_worker
 
 
-def test_a_command_runs_and_its_end_is_told(worker):
+def test_a_command_runs_and_its_end_is_reported(worker):
     """Exit code, log and GPUs come back in one report."""
     attempt = worker.run(["sh", "-c", "echo hello; exit 3"], gpus=(0, 1))
     ended = worker.until_clear(attempt)
@@ -29,8 +29,8 @@ def test_success_is_quiet(worker):
     assert (ended.outcome, ended.message, ended.exit.exit_code) == ("exit", None, 0)
 
 
-def test_a_signal_is_told_by_name(worker):
-    """Who is killed from outside is not said to have exited."""
+def test_a_signal_is_reported_by_name(worker):
+    """A job killed from outside is not reported as exited."""
     ended = worker.until_clear(worker.run(script="kill -SEGV $$"))
     assert (ended.exit.exit_code, ended.exit.signal) == (None, 11)
     assert "SIGSEGV" in ended.message
@@ -63,7 +63,7 @@ def test_what_a_job_sees(worker, free_port):
 
 
 def test_secrets_lie_in_files_of_the_owner_alone(worker):
-    """spec.json and launch.json hold the environment: nobody else may read them."""
+    """spec.json and launch.json hold the environment: no other user may read them."""
     attempt = worker.run("true", env={"HF_TOKEN": "hush"})
     worker.until_clear(attempt)
     for name in ("spec.json", "launch.json"):
@@ -87,8 +87,8 @@ def test_secrets_lie_in_files_of_the_owner_alone(worker):
         ({"command": "deepspeed --num_gpus=2 train.py"}, "GPU"),
     ],
 )
-def test_a_start_that_fails_is_told_in_the_jobs_own_log(worker, until, fields, word):
-    """One sentence with the mend, as outcome launch_error, in report and log."""
+def test_a_failed_start_is_reported_in_the_jobs_own_log(worker, until, fields, word):
+    """One sentence with the fix, as outcome launch_error, in report and log."""
     (worker.work / "plain.txt").write_text("echo never\n")
     for name, text in (("no-first-line", "echo never\n"), ("bad-first-line", "#!/no/such\n")):
         (worker.work / name).write_text(text)

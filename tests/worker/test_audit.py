@@ -1,4 +1,4 @@
-"""Who is where is told with every look: jobs off their lease, outsiders, leftovers."""
+"""The audit in every sample: jobs outside their lease, outsiders, orphaned memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_job_shows_on_its_own_gpus(worker, until, rank):
     assert seen.pid in worker.pids()
 
 
-def test_a_job_off_its_lease_is_told(worker, until, rank):
+def test_a_job_off_its_lease_is_reported(worker, until, rank):
     """An attempt that went to another GPU shows there, under its name, within seconds."""
     attempt = worker.run(["python", rank, "6"], gpus=(3,))
     (seen,) = until(lambda: on_gpu(worker, 6), "it shows where it is")
@@ -57,7 +57,7 @@ def test_a_job_off_its_lease_is_told(worker, until, rank):
     assert worker.until_clear(attempt).outcome == "escaped"
 
 
-def test_an_outsider_is_told_without_an_attempt(worker, until):
+def test_an_outsider_is_reported_without_an_attempt(worker, until):
     """A process that no attempt explains carries none."""
     control = {"outsiders": [{"gpu": 2, "pid": 4242, "user": "bob"}]}
     (worker.home / "simulated.json").write_text(json.dumps(control))
@@ -74,8 +74,8 @@ def test_gpus_are_clear_only_when_they_are(worker, until):
     attempt = worker.run("true", gpus=(1,))
     ended = worker.until_phase(attempt, "ended")
     assert not ended.gpus_clear
-    told = len(worker.server.reports)
-    until(lambda: len(worker.server.reports) > told + 1, "another look")
+    reported = len(worker.server.reports)
+    until(lambda: len(worker.server.reports) > reported + 1, "another sample")
     assert not worker.seen(attempt).gpus_clear
     control.unlink()
     worker.until_clear(attempt)

@@ -1,4 +1,4 @@
-"""The shim puts up the fence it is told to, for jobs that see nothing of it but its effect."""
+"""The shim puts up the fence of its launch.json; jobs see nothing of it but its effect."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def test_masked_files_are_empty_inside_and_whole_outside(run, tmp_path):
 
 def test_the_job_keeps_its_user(run, tmp_path):
     """Behind the fence the job is who it was, also in a user namespace."""
-    (tmp_path / "card").write_text("secret")
-    record, said = run("id -u; id -g", [str(tmp_path / "card")])
+    (tmp_path / "gpu").write_text("secret")
+    record, said = run("id -u; id -g", [str(tmp_path / "gpu")])
     assert record["exit_code"] == 0
     assert said.split() == [str(os.getuid()), str(os.getgid())]
 
 
 def test_a_mask_for_a_missing_device_is_passed_over(run):
     """A device that has gone since the plan does not keep the job from starting."""
-    record, _ = run("exit 4", ["/dev/no-such-card"])
+    record, _ = run("exit 4", ["/dev/no-such-gpu"])
     assert record["exit_code"] == 4
 
 
@@ -94,9 +94,9 @@ def test_a_fence_that_cannot_be_put_up_stops_the_start(run, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be kept from taking covers off")
 def test_root_cannot_take_the_cover_off(run, tmp_path):
     """A job of root's has lost what it would need to unmount."""
-    card = tmp_path / "card"
-    card.write_text("secret\n")
-    _, said = run(f"umount {card} 2>/dev/null; cat {card}; echo end", [str(card)])
+    gpu = tmp_path / "gpu"
+    gpu.write_text("secret\n")
+    _, said = run(f"umount {gpu} 2>/dev/null; cat {gpu}; echo end", [str(gpu)])
     assert said == "end\n"
 
 
@@ -106,8 +106,8 @@ def test_another_users_job_is_fenced_too(run, tmp_path):
     tmp_path.chmod(0o755)
     for parent in list(tmp_path.parents)[:3]:
         parent.chmod(0o755)
-    card = tmp_path / "card"
-    card.write_text("secret\n")
-    record, said = run("id -u; cat card; echo end", [str(card)], uid=65534, gid=65534)
+    gpu = tmp_path / "gpu"
+    gpu.write_text("secret\n")
+    record, said = run("id -u; cat gpu; echo end", [str(gpu)], uid=65534, gid=65534)
     assert record["exit_code"] == 0, said
     assert said.splitlines() == ["65534", "end"]

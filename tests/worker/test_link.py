@@ -16,9 +16,9 @@ from berth.protocol.states import FenceKind
 from berth_worker.server_link.link import Link
 
 
-def test_a_server_that_comes_anew_hears_at_once(idle_worker, until):
+def test_a_server_that_restarts_hears_at_once(idle_worker, until):
     """
-    Nothing starts before a server has heard of the box. So it is told when it has been asked
+    Nothing starts before a server knows the box. So it gets a report when it has been asked
     what should run, not with the next look at the devices; and all, not only what is new.
     """
     server = idle_worker.server
@@ -47,10 +47,10 @@ def test_a_server_that_comes_anew_hears_at_once(idle_worker, until):
         until(lambda: server.reports, "the first report")
         for _ in range(2):
             server.down()
-            told, known = len(wholes), len(server.reports)
+            before, known = len(wholes), len(server.reports)
             server.up()
             until(lambda known=known: len(server.reports) > known, "a report to the new server")
-            until(lambda told=told: any(wholes[told:]), "it is told all")
+            until(lambda before=before: any(wholes[before:]), "it gets everything")
     finally:
         over.set()
         thread.join()

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
-# Ranks that meet over gloo, train until they are told to stop, and then take their time to save.
+# Ranks that meet over gloo, train until they are asked to stop, and then take their time to save.
 TRAIN = """
 import os, signal, sys, time
 import torch, torch.distributed as dist

@@ -131,7 +131,7 @@ class Box(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def job_ends(self, name: str) -> None:
-        """By itself or because it was told to."""
+        """By itself or on request."""
         if self.disk.get(name) == "claimed":
             self.disk[name] = "ended"
             if name in self.seen:

@@ -1,4 +1,4 @@
-"""Which looks at the devices are told to the server."""
+"""Reports of device samples to the server."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def look(driver_version: str = "1") -> BoxSnapshot:
 
 @pytest.fixture
 def box(monkeypatch):
-    """A reporter that has just told of an empty box, with its clock in the test's hand."""
+    """A reporter that has just reported an empty box, with its clock in the test's hand."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: clock.now))
     sampler = SimpleNamespace(latest=look())
     supervisor = SimpleNamespace(has_attempts=False, observed=lambda *, everything: ())  # noqa: ARG005
     frame = WorkerReport(worker_id="w", boot_id="b", fence=FenceKind.ADVISORY, version="0")
     reporter = Reporter(frame, sampler, supervisor)
-    assert reporter.due, "the first look is told"
+    assert reporter.due, "the first sample is reported"
     reporter.build(whole=True)
     return SimpleNamespace(reporter=reporter, sampler=sampler, supervisor=supervisor, clock=clock)
 
 
 def test_an_empty_box_reports_seldom(box):
-    """Looks that show nothing new wait until the server might think that nobody is there."""
+    """Samples without news wait until the server might take the worker for dead."""
     box.clock.now += 1
     box.sampler.latest = look()
     assert not box.reporter.due
@@ -43,7 +43,7 @@ def test_an_empty_box_reports_seldom(box):
     assert box.reporter.due
 
 
-def test_what_is_new_is_told_with_the_next_look(box):
+def test_news_is_reported_with_the_next_sample(box):
     """Devices that show something new, and attempts, are reported every second."""
     box.clock.now += 1
     box.sampler.latest = look("2")

@@ -197,7 +197,7 @@ def test_a_launcher_that_leaves_its_ranks_has_not_succeeded(worker, until):
 
 
 def test_an_end_from_outside_is_not_a_users_stop(worker, until):
-    """A shim that is told to end by somebody else (a shutdown) makes the attempt lost."""
+    """A shim that another process stops (a shutdown) makes the attempt lost."""
     attempt = worker.run("sleep 1000", gpus=(0,))
     worker.until_phase(attempt, "running")
     (shim,) = worker.shims()

@@ -33,7 +33,7 @@ QUICK = {
 
 
 def compiler() -> list[str]:
-    """The C compiler's command; without one the test fails with the mend."""
+    """The C compiler's command; without one the test fails with the fix."""
     for name in ("cc", "gcc", "clang"):
         path = shutil.which(name)
         if path:

@@ -1,4 +1,4 @@
-"""Broken GPUs and a broken driver are told as such; nothing crashes and nothing hangs."""
+"""Broken GPUs and a broken driver are reported; nothing crashes and nothing hangs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_gpu_that_is_lost_from_the_start(nvml, box, tmp_path):
     ],
 )
 def test_what_a_gpu_says_is_wrong_with_it(nvml, box, tmp_path, facts, part):
-    """ECC errors, rows and pages to be replaced, recovery: unhealthy, with the mend."""
+    """ECC errors, rows and pages to be replaced, recovery: unhealthy, with the fix."""
     nvml.open(tmp_path)
     assert healthy(nvml.snapshot()) == [True] * 8
 
@@ -96,7 +96,7 @@ def test_a_serious_xid_is_told_at_once(nvml, box, tmp_path):
 
 
 def test_an_xid_of_a_program_leaves_the_gpu_healthy(nvml, box, tmp_path):
-    """What a faulty kernel of somebody's causes (Xid 31) does not take the GPU away."""
+    """What a user's faulty kernel causes (Xid 31) does not take the GPU away."""
     nvml.open(tmp_path)
 
     box.add("xid 4 31")
@@ -145,7 +145,7 @@ def test_a_gpu_is_gone_when_the_driver_comes_back(nvml, box, tmp_path):
 
 
 def test_a_gpu_is_lost_when_the_driver_comes_back(nvml, box, tmp_path):
-    """A GPU that no longer tells its name keeps the one it had, and is itself when it answers."""
+    """A GPU that no longer reports its name keeps the one it had, and is itself when it answers."""
     nvml.open(tmp_path)
     nvml.snapshot()
     box.add("gone 1")
@@ -166,7 +166,7 @@ def test_a_gpu_is_lost_when_the_driver_comes_back(nvml, box, tmp_path):
 
 
 def test_a_nameless_gpu_gets_its_name(nvml, box, tmp_path):
-    """A GPU that was lost from the start is listed once, also after the driver was loaded anew."""
+    """A GPU that was lost from the start is listed once, also after the driver was reloaded."""
     box.gpus[2]["lost"] = 1
     box.write()
     nvml.open(tmp_path)

@@ -30,7 +30,7 @@ def sleeper():
 
 
 def test_every_fact_of_eight_gpus(nvml, box, tmp_path):
-    """Each value the driver tells stands in the snapshot, in the unit its field promises."""
+    """Each value of the driver is in the snapshot, in the unit its field promises."""
     box.gpus[3] |= {"utilization": 87, "power": 512_345}
     box.put(3, 4_000_000, 31 * GIB)
     box.write()
@@ -59,7 +59,7 @@ def test_every_fact_of_eight_gpus(nvml, box, tmp_path):
 
 
 def test_dear_values_follow_their_gpu(nvml, box, tmp_path):
-    """A GPU that somebody begins to use is read at once, and until it is quiet again."""
+    """A GPU that comes into use is read at once, and until it is quiet again."""
     nvml.open(tmp_path, driver___IDLE_S=1000)
     nvml.snapshot()
 
@@ -106,7 +106,7 @@ def test_process_of_an_attempt(nvml, box, tmp_path, sleeper):
 
 
 def test_pid_without_a_process(nvml, box, tmp_path):
-    """A pid that names nobody here is shown all the same: the memory is taken."""
+    """A pid without a process here is shown all the same: the memory is taken."""
     box.put(0, 4_190_000, 2 * GIB)
     box.write()
     nvml.open(tmp_path)
@@ -161,7 +161,7 @@ def test_memory_that_the_driver_does_not_tell(nvml, box, tmp_path):
 
 
 def test_links_through_a_switch(nvml, tmp_path):
-    """On a DGX every pair is joined by all links of a card."""
+    """On a DGX every pair is joined by all links of a GPU."""
     nvml.open(tmp_path)
 
     links = nvml.snapshot().links
@@ -184,7 +184,7 @@ def test_links_of_bridges_and_bus(nvml, box, tmp_path):
 
 
 def test_mig_is_marked(nvml, box, tmp_path):
-    """A GPU in MIG mode says so and keeps what the driver still tells."""
+    """A GPU in MIG mode says so and keeps what the driver still reports."""
     box.gpus[2]["mig"] = 1
     box.write()
     nvml.open(tmp_path)
@@ -249,7 +249,7 @@ def test_in_a_container(contained_nvml, tmp_path):
     (leased,), (other,) = gpus[1].processes, gpus[2].processes
     assert (leased.attempt, leased.user, leased.command) == ("42.1", None, None)
     assert (other.attempt, other.user, other.command) == (None, None, None)
-    # Whose it is cannot be known, so the lease waits until nobody is there.
+    # Whose it is cannot be known, so the lease waits until no process is there.
     assert host.ask("clear", uuids=[box.uuids[1]], pids=[]) is False
     assert host.ask("clear", uuids=[box.uuids[3]], pids=[]) is True
 

@@ -50,7 +50,7 @@ def unmarked(tmp_path) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def start(home, *, mark: bool):
-    """Start parent and child; end both afterwards, whoever has adopted them."""
+    """Start parent and child; end both afterwards, also when another process has adopted them."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
     if mark:
         environment |= {"BERTH_ATTEMPT": "42.1", "BERTH_RUN_DIR": str(home / "runs/42/1")}
@@ -87,7 +87,7 @@ def test_a_process_is_read_truly(unmarked):
 
 
 def test_a_zombie_is_not_alive():
-    """An ended process that nobody has fetched holds nothing any more."""
+    """An ended process that was not reaped holds nothing any more."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     until(lambda: processes.read(process.pid).state == "Z", "the process has ended")
 
@@ -146,7 +146,7 @@ def test_an_orphan_without_a_mark_is_remembered(unmarked, tmp_path):
 
 
 def test_a_shim_that_is_taken_up_late(unmarked, tmp_path, monkeypatch):
-    """A process that was nobody's while its shim was unknown is the shim's afterwards."""
+    """A process without an attempt while its shim was unknown is attributed afterwards."""
     parent, child = unmarked
     monkeypatch.setattr(processes, "YOUNG_S", 0)
     book = ProcessBook(tmp_path)
@@ -194,7 +194,7 @@ def test_the_mark_of_another_user_is_not_believed(tmp_path):
 
 
 def test_a_stranger_belongs_to_nobody(unmarked, tmp_path):
-    """A process without mark and known parent is nobody's, now and when asked again."""
+    """A process without mark and known parent belongs to no attempt, now and when asked again."""
     _, child = unmarked
     book = ProcessBook(tmp_path)
 
@@ -203,7 +203,7 @@ def test_a_stranger_belongs_to_nobody(unmarked, tmp_path):
 
 
 def test_who_a_process_is(unmarked, tmp_path):
-    """User, command line and start can be told; a pid that names nobody has none."""
+    """User, command line and start are described; a pid without a process has none."""
     _, child = unmarked
 
     description = ProcessBook(tmp_path).describe(child)

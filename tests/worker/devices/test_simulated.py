@@ -103,7 +103,7 @@ def seen(devices: Devices, attempts, expected: dict[int, set[int]]) -> BoxSnapsh
 @settings(deadline=None, max_examples=60)
 @given(count=st.integers(1, 64), model=st.sampled_from(sorted(MODELS)))
 def test_any_number_of_any_model(tmp_path_factory, count, model):
-    """Every box that may be asked for is whole: distinct cards, a square matrix, idle, well."""
+    """Every box that may be asked for is whole: distinct GPUs, a square matrix, idle, well."""
     devices = detect_devices(f"sim:{count}x{model}", tmp_path_factory.getbasetemp())
 
     snapshot = devices.snapshot({})
@@ -126,7 +126,7 @@ def test_any_number_of_any_model(tmp_path_factory, count, model):
 
 
 def test_the_same_cards_at_every_start(tmp_path):
-    """UUIDs stay over restarts and differ between models, as with real cards."""
+    """UUIDs stay over restarts and differ between models, as with real GPUs."""
     once = [g.uuid for g in detect_devices("sim:8", tmp_path).snapshot({}).gpus]
     again = [g.uuid for g in detect_devices("sim:8xH100-80GB", tmp_path).snapshot({}).gpus]
     other = [g.uuid for g in detect_devices("sim:8xA100-40GB", tmp_path).snapshot({}).gpus]
@@ -179,7 +179,7 @@ def test_ranks_sit_on_their_gpus(devices, start):
 
 
 def test_ranks_that_left_their_lease_are_seen(devices, start):
-    """A launcher that takes cards 0 and 1 whatever the lease says shows up there."""
+    """A launcher that takes GPUs 0 and 1 whatever the lease says shows up there."""
     launcher = start(LAUNCHER, "0:0,1", "1:0,1")
     ranks = [int(pid) for pid in launcher.stdout.readline().split()]
 
@@ -248,7 +248,7 @@ def test_a_busy_attempt_warms_its_gpu(devices, start):
 
 
 def test_clear_when_the_processes_are_gone(devices, start):
-    """Not clear while a pid lives; clear when all have ended, whoever else is there."""
+    """Not clear while a pid lives; clear when all have ended, whatever else is there."""
     process = start("input()")
     uuids = [g.uuid for g in devices.snapshot({}).gpus[:2]]
 
@@ -295,7 +295,7 @@ def test_faults_on_demand(devices, tmp_path):
 
 
 def test_leftovers_on_demand(devices, tmp_path):
-    """Memory that nobody explains keeps a GPU from being clear until it is gone."""
+    """Unexplained memory keeps a GPU from being clear until it is gone."""
     control = tmp_path / "simulated.json"
     control.write_text(json.dumps({"leftovers": [{"gpu": 1, "memory": "2GiB"}]}))
 
@@ -361,7 +361,7 @@ def test_as_a_program(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert BoxSnapshot.model_validate_json(json.dumps(told["snapshot"])).source == "simulated"
-    assert told["fence"]["kind"] == "advisory"
-    assert told["snapshot_cost"]["wall_ms"] > 0
+    seen = json.loads(done.stdout)
+    assert BoxSnapshot.model_validate_json(json.dumps(seen["snapshot"])).source == "simulated"
+    assert seen["fence"]["kind"] == "advisory"
+    assert seen["snapshot_cost"]["wall_ms"] > 0

@@ -1,4 +1,4 @@
-"""From what a failed run leaves behind to an outcome and a sentence that names the mend."""
+"""The traces of a failed run give an outcome and a sentence that names the fix."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_progress_bars_and_colours_are_read_through():
     assert judge(evidence(text)).message.endswith("the log says: fatal: the end")
 
 
-def test_silence_is_told():
+def test_an_empty_log_gives_a_sentence():
     """An empty log gives a whole sentence all the same."""
     assert judge(evidence(code=2)).message == "Exited with code 2; its log says nothing."
 
@@ -253,7 +253,7 @@ def test_silence_is_told():
     ],
 )
 def test_a_kill_by_the_kernel_is_host_memory(text, how):
-    """Only with the kernel's own count as a witness; else it was somebody's kill."""
+    """Only with the kernel's own count as a witness; else a user killed it."""
     assert judge(evidence(text, memory_kills=1, **how)).outcome == "oom_host"
     assert judge(evidence(text, memory_kills=0, **how)).outcome == "exit"
 
@@ -265,7 +265,7 @@ def test_a_kill_without_a_witness_names_both_who_may_have_done_it():
 
 
 def test_a_neighbour_on_the_card_is_named():
-    """An OOM is not the user's fault when somebody else holds the memory."""
+    """An OOM is not the user's fault when another process holds the memory."""
     text = (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
         "capacity of 79.10 GiB. Process 4242 has 31.20 GiB memory in use.\n"
@@ -277,7 +277,7 @@ def test_a_neighbour_on_the_card_is_named():
 
 
 def test_fragments_are_named():
-    """Much memory that is reserved but unallocated has a mend of its own."""
+    """Much memory that is reserved but unallocated has its own fix."""
     text = (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. 60.00 GiB is "
         "allocated by PyTorch, and 12.50 GiB is reserved by PyTorch but unallocated.\n"

@@ -102,7 +102,7 @@ def as_root() -> None:
 
 
 @pytest.fixture
-def somebody() -> int | None:
+def other_user() -> int | None:
     """The uid of an unprivileged user to run as; None: we are one. Needs user namespaces."""
     user = NOBODY if os.geteuid() == 0 else None
     as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}

@@ -89,7 +89,7 @@ tell(umount=name(umount, "/dev/zero"), zero=covered("/dev/zero"),
     assert seen["effective"] == 0
 
 
-def test_without_privileges(fenced, somebody):
+def test_without_privileges(fenced, other_user):
     """An ordinary user's worker covers devices too, and the job is still that user."""
     seen = fenced(
         """
@@ -101,11 +101,11 @@ tell(zero=covered("/dev/zero"), other=covered("/dev/urandom"), uid=os.getuid(),
 """,
         *OTHERS,
         user_namespace=True,
-        user=somebody,
+        user=other_user,
     )
 
-    uid = os.getuid() if somebody is None else somebody
-    gid = os.getgid() if somebody is None else somebody
+    uid = os.getuid() if other_user is None else other_user
+    gid = os.getgid() if other_user is None else other_user
     assert (seen["zero"], seen["other"]) == (True, False)
     assert (seen["uid"], seen["gid"]) == (uid, gid)
     assert seen["effective"] == 0

@@ -62,7 +62,7 @@ def plant(root: Path, minors: list[int]) -> Tree:
                 memory_used_bytes=0,
             )
         )
-    # A card that is no GPU of NVIDIA's (the board's own display) is nobody's to cover.
+    # A display controller that is not NVIDIA's (the board's own) is never masked.
     other = sys / "bus/pci/devices/0000:03:00.0"
     (other / "drm/card0").mkdir(parents=True)
     (other / "vendor").write_text("0x1a03\n")
@@ -148,7 +148,7 @@ def test_real_gpus_are_covered_for_simulated_ones(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("simulated", [True, False])
 def test_no_masks_where_none_are_possible(tmp_path, simulated):
-    """An advisory fence names no paths: nobody could cover them."""
+    """An advisory fence names no paths: they could not be masked."""
     tree = plant(tmp_path, [0, 1])
     fence = Fence(
         kind=FenceKind.ADVISORY,

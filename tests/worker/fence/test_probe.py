@@ -21,7 +21,7 @@ from berth_worker.fence import APPLY, probe
 print(json.dumps(dataclasses.asdict(probe())))
 """
 # In a user namespace of its own in which no further one may be made, as on a hardened box. What
-# it needs is loaded before it becomes somebody who may not read the packages.
+# it needs is loaded before it becomes a user who may not read the packages.
 _HARDENED = """
 import ctypes, dataclasses, json, os, subprocess, sys
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_as_whoever_runs_this():
 
 
 def test_simulated_gpus_are_fenced_by_advice():
-    """With simulated GPUs `advisory` is told, and masking is still used where it works."""
+    """With simulated GPUs `advisory` is reported, and masking is still used where it works."""
     fence = probe(simulated=True)
 
     assert fence.kind == FenceKind.ADVISORY
@@ -67,7 +67,7 @@ def test_simulated_gpus_are_fenced_by_advice():
 
 
 def test_root_without_the_right_to_mount(fenced, as_root):
-    """A root that may not make mount namespaces (a plain container) is told what is missing."""
+    """A root that may not make mount namespaces (a plain container) learns what is missing."""
     seen = fenced(
         f"""
 environment = {environment()!r}
@@ -89,7 +89,7 @@ tell(out=out.stdout, err=out.stderr)
 @pytest.mark.parametrize(("allowed", "kind"), [("0", "advisory"), ("9", "namespace")])
 def test_a_user_without_user_namespaces(as_root, anyones_python, open_folder, allowed, kind):
     """
-    An ordinary user on a box that refuses user namespaces is told how to allow them; on one
+    An ordinary user on a box that refuses user namespaces learns how to allow them; on one
     that allows them there is a fence.
     """
     apply = open_folder / "apply.py"

@@ -1,4 +1,4 @@
-"""Two jobs on one card: what each is told, and what the worker sees of them."""
+"""Two jobs on one GPU: the limits each gets, and their processes as the worker sees them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _HEADER = "lib/python3.11/site-packages/torch/include/c10/cuda/CUDAAllocatorConf
 
 
 @pytest.fixture
-def card() -> GpuSnapshot:
-    """A card of 80 GiB."""
+def gpu() -> GpuSnapshot:
+    """A GPU of 80 GiB."""
     return GpuSnapshot(
         uuid="GPU-a", index=0, name="H100", memory_total_bytes=80 * GIB, memory_used_bytes=0
     )
 
 
 def attempt(**fields) -> DesiredAttempt:
-    """An attempt on that card."""
+    """An attempt on that GPU."""
     spec = {
         "attempt": "1.1",
         "token": "t",
@@ -54,27 +54,27 @@ def with_torch(folder: Path, header: str) -> Interpreter:
 class TestSoftCaps:
     """Variables that make frameworks keep to the part."""
 
-    def test_torch_and_jax_are_told_the_part_of_the_card(self, card, tmp_path):
-        """As a fraction of the card's memory."""
+    def test_torch_and_jax_get_the_share_of_the_gpu(self, gpu, tmp_path):
+        """As a fraction of the GPU's memory."""
         python = with_torch(tmp_path, 'keys{"per_process_memory_fraction", "x"};')
-        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [card], python)
+        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [gpu], python)
         assert found["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.2500"
         assert found["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.2500"
 
-    def test_a_torch_that_does_not_know_the_option_is_spared(self, card, tmp_path):
+    def test_a_torch_that_does_not_know_the_option_is_spared(self, gpu, tmp_path):
         """It would refuse to start."""
         python = with_torch(tmp_path, 'keys{"expandable_segments"};')
-        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [card], python)
+        found = sharing.variables(attempt(share=True, gpu_memory=20 * GIB), [gpu], python)
         assert "PYTORCH_CUDA_ALLOC_CONF" not in found
 
-    def test_whole_cards_are_not_capped(self, card, tmp_path):
+    def test_whole_gpus_are_not_capped(self, gpu, tmp_path):
         """Whatever least memory the job asked for."""
         python = with_torch(tmp_path, '"per_process_memory_fraction"')
-        assert sharing.variables(attempt(gpu_memory=20 * GIB), [card], python) == {}
+        assert sharing.variables(attempt(gpu_memory=20 * GIB), [gpu], python) == {}
 
 
 def test_two_jobs_share_a_card_and_leave_it_one_by_one(worker, until):
-    """Both see the same card and are seen on it; the first is clear while the second goes on."""
+    """Both see the same GPU and are seen on it; the first is clear while the second goes on."""
     sleep = ["bash", "-c", "echo $CUDA_VISIBLE_DEVICES $BERTH_GPU_MEMORY_BYTES; exec sleep 600"]
     first = worker.run(sleep, gpus=[3], share=True, gpu_memory=20 * GIB)
     second = worker.run(sleep, gpus=[3], share=True, gpu_memory=30 * GIB)
@@ -85,13 +85,13 @@ def test_two_jobs_share_a_card_and_leave_it_one_by_one(worker, until):
         report = next((r for r in reversed(worker.server.reports) if r.snapshot), None)
         return {p.attempt for p in report.snapshot.gpus[3].processes} if report else set()
 
-    until(lambda: seen() == {first, second}, "both are seen on the card")
+    until(lambda: seen() == {first, second}, "both are seen on the GPU")
     assert worker.output(first).split() == ["3", str(20 * GIB)]
     assert worker.output(second).split() == ["3", str(30 * GIB)]
     worker.stop(first)
     worker.until_clear(first)
     assert worker.seen(second).phase == "running"
-    until(lambda: seen() == {second}, "the second alone is seen on the card")
+    until(lambda: seen() == {second}, "the second alone is seen on the GPU")
 
 
 def test_the_control_file_says_what_a_process_holds(worker, until):
