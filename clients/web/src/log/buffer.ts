@@ -64,7 +64,7 @@ export class LogBuffer {
         lines = [];
         this.pages.set(page, lines);
       }
-      lines[number % PAGE] = shown(text);
+      lines[number % PAGE] = shortened(text);
     });
     this.evict();
     this.changed();
@@ -124,11 +124,9 @@ export class LogBuffer {
   }
 }
 
-/** What a terminal shows of a line: what follows its last carriage return, within reason. */
-export function shown(raw: string): string {
-  const text = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
-  const last = text.slice(text.lastIndexOf("\r") + 1);
-  return last.length > LONGEST_LINE
-    ? `${last.slice(0, LONGEST_LINE)} … (line cut at 20,000 characters; the download has it whole)`
-    : last;
+/** The beginning of a line too long to lay out; the server has left what a terminal shows of it. */
+export function shortened(line: string): string {
+  return line.length > LONGEST_LINE
+    ? `${line.slice(0, LONGEST_LINE)} … (line cut at 20,000 characters; the download has it whole)`
+    : line;
 }

@@ -31,8 +31,7 @@ _MOST_LINES = 500
 # Between two looks at the lines: nobody reads faster.
 _LINES_PAUSE_S = 0.08
 _PING_S = 5.0
-# The size is asked for this often: half of what a line may take to its reader (100 ms). The
-# kernel's notification would save 0.06 % of a processor per reader, and cost 100 lines.
+# Half of what a line may take to its reader (100 ms); ADR 21 has the cost.
 _GROWTH_EVERY_S = 0.05
 # The worker makes the run directory shortly after the attempt was decided.
 _APPEARS_S = 0.02
