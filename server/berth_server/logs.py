@@ -1,4 +1,4 @@
-"""The daemon's log: one line per thing that happened, to stderr."""
+"""Log of the daemon: one structured line per event, to stderr."""
 
 from __future__ import annotations
 

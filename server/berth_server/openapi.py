@@ -1,4 +1,4 @@
-"""`python -m berth_server.openapi > openapi.json`: the REST interface's description."""
+"""OpenAPI document of the REST interface: `python -m berth_server.openapi > openapi.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""uvicorn on our own sockets, leaving at once when told to."""
+"""uvicorn on our own sockets, which stops at once on a signal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from berth_server.api.context import Context
 from berth_server.api.identity import PeerProtocol
 
-# Streams leave by themselves; whoever does not is cut off after this.
+# Streams end by themselves; other requests are cut off after this.
 _PATIENCE_S = 1
 
 
 class DaemonServer(uvicorn.Server):
-    """A server that waits for its end without ticking, and tells its streams when it comes."""
+    """Server that waits for its end without a periodic tick, and then ends its streams."""
 
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
@@ -31,7 +31,7 @@ class DaemonServer(uvicorn.Server):
         await self._serve(sockets)
 
     def leave(self) -> None:
-        """Stop serving: now."""
+        """Stop serving at once."""
         self.should_exit = True
         self._context.close()
 
@@ -41,7 +41,7 @@ class DaemonServer(uvicorn.Server):
 
 
 def serve(app: FastAPI, context: Context, sockets: list[socket.socket]) -> None:
-    """Serve on these sockets until the process is told to leave."""
+    """Serve on these sockets until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         app,
         http=PeerProtocol,

@@ -60,7 +60,7 @@ async def _raw_body(request: Request) -> bytes:
 
 
 RawBody = Annotated[bytes, Depends(_raw_body)]
-"""The bytes of the body, beside or instead of a model."""
+"""The bytes of the body, with or without a model."""
 
 
 async def no_body(request: Request) -> None:

@@ -1,5 +1,5 @@
 """
-The dashboard's files: a single page, and assets whose names change with their content.
+Static files of the dashboard: one page, and assets whose names change with their content.
 
 Built into the wheel as `berth_server/_web`; in a source tree the build of `clients/web` is used
 if there is one.
@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "_web", _PACKAGE.parent.parent / "clients" / "web" / "dist")
 _HEADERS = {
-    # Everything comes from here as a file: no other host is ever asked, nothing inline runs.
+    # Everything is a file from here: no other host is contacted, nothing inline runs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "font-src 'self'; connect-src 'self'; worker-src 'self'; "
@@ -41,8 +41,8 @@ _NO_BUILD = """\
 code{background:#8882;padding:.1em .3em;border-radius:.2em}</style>
 <h1>Berth is running</h1>
 <p>The dashboard has not been built in this source tree. Build it with <code>make web</code> and
-reload this page; an installed release brings it along.</p>
-<p>Meanwhile the command line does everything: <code>berth ls</code>, <code>berth gpus</code>,
+reload this page; installed releases include it.</p>
+<p>The command line does everything meanwhile: <code>berth ls</code>, <code>berth gpus</code>,
 <code>berth top</code>. The REST interface is described at
 <a href="/api/v1/openapi.json">/api/v1/openapi.json</a>.</p>
 </html>
@@ -50,23 +50,23 @@ reload this page; an installed release brings it along.</p>
 
 
 def folder() -> Path | None:
-    """Where the build lies; None when there is none."""
+    """Return the build's folder; None when there is no build."""
     return next((place for place in _PLACES if (place / "index.html").is_file()), None)
 
 
 class Dashboard:
-    """The answers for every path that no route has taken."""
+    """Responses for all paths without a route."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """`root` stands in for the build's folder."""
+        """Serve from `root` in place of the build's folder."""
         self._fixed = root
 
     def respond(self, path: str, *, gzip: bool = False) -> Response | None:
         """
-        A file of the build, or the page itself: it knows its own paths. None for others.
-        `gzip`: the client takes it; the build has made a compressed sibling of what gains.
+        Return a file of the build, or the page, which knows its own paths. None for other paths.
+        `gzip`: the client accepts it; the build has compressed what gets smaller.
         """
-        # Looked for each time: a build made while the server runs is found.
+        # Searched each time: a build made while the server runs is found.
         root = self._fixed or folder()
         if root is None:
             if not _is_page(path):
@@ -93,6 +93,6 @@ class Dashboard:
 
 
 def _is_page(path: str) -> bool:
-    """Whether a path could be one of the dashboard's own: not an API's, not a missing file."""
+    """Return whether a path could be a page: not an API's, not a missing file."""
     parts = path.strip("/").split("/")
     return parts[0] not in {"api", "internal"} and "." not in parts[-1]

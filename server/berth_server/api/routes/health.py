@@ -1,4 +1,4 @@
-"""Routes of the server's health, at the root and open to everybody."""
+"""Routes of the server's health, at the root and open without signing in."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ async def stream(
     """
     `hello` first, then each `event` as soon as it is written, and the `box` whenever its holders
     change, otherwise once a second while the worker reports something new. A `ping` every five
-    seconds tells a quiet box from a dead connection.
+    seconds distinguishes a quiet box from a dead connection.
     """
     return streams.stream(app, _follow(app, start_of(app, after, last_event_id)))
 

@@ -28,7 +28,7 @@ _CHUNK = 128 << 10
 # A follower must not cost the job its processor: at most 12.5 MiB/s each.
 _CHUNK_PAUSE_S = 0.01
 _MOST_LINES = 500
-# Between two looks at the lines: nobody reads faster.
+# Between two looks at the lines: faster than anyone reads.
 _LINES_PAUSE_S = 0.08
 _PING_S = 5.0
 # Half of what a line may take to its reader (100 ms); ADR 21 has the cost.

@@ -22,7 +22,7 @@ router = routing.router(tag="health")
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(server: Server) -> Response:
-    """Open to everybody; names no user and no command."""
+    """Open without signing in; names no user and no command."""
     registry = CollectorRegistry()
     registry.register(_State(server))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -66,7 +66,7 @@ class _State(Collector):
             "DCGM_FI_DEV_GPU_TEMP": ("Temperature, Celsius", "temperature_c"),
             "DCGM_FI_DEV_POWER_USAGE": ("Power, watt", "power_w"),
             "berth_gpu_memory_used_bytes": ("Memory in use", "memory_used_bytes"),
-            "berth_gpu_memory_total_bytes": ("Memory of the card", "memory_total_bytes"),
+            "berth_gpu_memory_total_bytes": ("Memory of the GPU", "memory_total_bytes"),
         }
         families = {n: GaugeMetricFamily(n, text, labels=names) for n, (text, _) in values.items()}
         for gpu in show_box(self._server).gpus:

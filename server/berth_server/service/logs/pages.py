@@ -45,7 +45,7 @@ class LogFile:
 
 @dataclass(slots=True, frozen=True)
 class LogBytes:
-    """A piece of a log."""
+    """Piece of a log."""
 
     data: bytes
     offset: int
@@ -78,7 +78,7 @@ def read_bytes(log: LogFile, offset: int, limit: int) -> LogBytes:
 
 @dataclass
 class _Index:
-    """How many lines end before each block: enough to find any line, at the speed of memory."""
+    """Count of line ends before each block, which finds any line at the speed of memory."""
 
     tail: TailReader = field(default_factory=TailReader)
     before: list[int] = field(default_factory=lambda: [0])

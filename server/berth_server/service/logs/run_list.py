@@ -1,4 +1,4 @@
-"""What lies in a run directory."""
+"""List of the files in a run directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 1000
 
 
 def list_files(attempt: str | None, run_dir: str | None) -> RunFiles:
-    """Files and folders by name, links left out; empty while the directory is not there."""
+    """Return files and folders by name, without links; empty while there is no directory."""
     if run_dir is None:
         return RunFiles(attempt=attempt, files=[])
     try:
@@ -26,7 +26,7 @@ def list_files(attempt: str | None, run_dir: str | None) -> RunFiles:
             try:
                 facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
             except OSError:
-                continue  # gone meanwhile
+                continue  # deleted meanwhile
             folder = stat.S_ISDIR(facts.st_mode)
             if not folder and not stat.S_ISREG(facts.st_mode):
                 continue

@@ -25,7 +25,7 @@ _CPU_S = 3
 
 
 class Ask(TypedDict):
-    """What to look for, and from where."""
+    """Request: the text, and where to start."""
 
     text: str
     regex: bool
@@ -36,7 +36,7 @@ class Ask(TypedDict):
 
 
 class Found(TypedDict):
-    """Matching lines (number, text) and where to go on; null at the end of the log."""
+    """Answer: matching lines (number, text), and where to continue; null at the end."""
 
     matches: list[tuple[int, str]]
     next: tuple[int, int] | None
@@ -44,7 +44,7 @@ class Found(TypedDict):
 
 class Needle:
     """
-    What is looked for, case not minded.
+    Text or expression to look for, case-insensitively.
 
     `re.IGNORECASE` looks at one byte at a time. Most searches mean the same in lower case alone,
     and a block in lower case is searched some seven times as fast.
@@ -58,11 +58,11 @@ class Needle:
         self._pattern = re.compile(text.encode() if regex else b"", flags)
 
     def hay(self, text: bytes) -> bytes:
-        """The form of `text` that `find` looks through; as long as `text` is."""
+        """Return the form of `text` that `find` searches, of the same length."""
         return text.lower() if self._folds else text
 
     def find(self, hay: bytes, place: int = 0) -> int:
-        """Where it is next found at or after `place`; -1 when it is not."""
+        """Return its next position at or after `place`; -1 when there is none."""
         if self._word is not None:
             return hay.find(self._word, place)
         match = self._pattern.search(hay, place)
@@ -70,11 +70,11 @@ class Needle:
 
 
 def _folds(pattern: str) -> bool:
-    """
-    Whether an expression finds the same in lower case without IGNORECASE.
+    r"""
+    Return whether an expression finds the same in lower case without IGNORECASE.
 
-    Not with capitals (a capital class is the opposite of the small one), codes of characters,
-    groups with flags of their own, and ranges that capitals may lie in.
+    Not with capitals (`\S` is the opposite of `\s`), character codes, groups with flags, and
+    ranges that may contain capitals.
     """
     if re.search(r"[A-Z]|\\[^dwsb\W]|\(\?", pattern):
         return False
@@ -82,7 +82,7 @@ def _folds(pattern: str) -> bool:
 
 
 def scan(handle: int, ask: Ask) -> Found:
-    """Look from `offset` (the start of line number `line`) until time, lines or matches end."""
+    """Search from `offset`, the start of line number `line`, until time or log or limit ends."""
     needle = Needle(ask["text"], regex=ask["regex"])
     end = os.fstat(handle).st_size
     until = time.monotonic() + ask["slice_s"]
@@ -95,7 +95,7 @@ def scan(handle: int, ask: Ask) -> Found:
         for number, text in _matching(block, needle):
             matches.append((line + number, text))
             if len(matches) >= ask["limit"]:
-                # Go on with the line after: what else the block holds is looked at again.
+                # Continue with the next line: the rest of the block is searched again.
                 place = _line_start(block, number + 1)
                 after = offset + place
                 return {
@@ -120,7 +120,7 @@ def _whole_lines(handle: int, offset: int, end: int) -> bytes:
 
 
 def _matching(block: bytes, needle: Needle) -> list[tuple[int, str]]:
-    """Number within the block and text of each matching line."""
+    """Return number within the block and text of each matching line."""
     plain = strip_bytes(block) if b"\x1b" in block else block
     hay = needle.hay(plain)
     found: list[tuple[int, str]] = []
