@@ -129,10 +129,11 @@ def _columns(row: sa.RowMapping, depends_on: list[int]) -> dict[str, object]:
         "snapshot": row["snapshot"] is not None,
         "notify": notify,
     }
+    given = {name: value for name, value in spec.items() if value is not None}
     text = shlex.join(command) if isinstance(command, list) else command or row["script"]
     return {
         "id": row["id"],
-        "spec": json.dumps(spec, ensure_ascii=False, separators=(",", ":")),
+        "spec": json.dumps(given, ensure_ascii=False, separators=(",", ":")),
         "command_text": text,
         "notifies": bool(notify),
     }

@@ -23,7 +23,8 @@ _LONGEST_CACHED = 8192
 
 def encode(spec: JobSpec) -> str:
     """Return the spec as JSON: durations in seconds, times in ISO 8601."""
-    return to_json(spec.__dict__, timedelta_mode="float").decode()
+    given = {name: value for name, value in spec.__dict__.items() if value is not None}
+    return to_json(given, timedelta_mode="float").decode()
 
 
 def decode(text: str) -> JobSpec:
@@ -36,9 +37,11 @@ def _decode(text: str) -> JobSpec:
     for name, convert in _CONVERTERS.items():
         if (value := values.get(name)) is not None:
             values[name] = convert(value)
-    return JobSpec.model_construct(**values)
+    return _DEFAULTS.model_copy(update=values)
 
 
+# A copy with changes costs less than `model_construct`.
+_DEFAULTS = JobSpec.model_construct()
 _decode_cached = lru_cache(maxsize=_CACHED)(_decode)
 
 
