@@ -9,7 +9,7 @@ from typing import Any
 from rows import Row
 
 CARD_FLOPS = 790e12
-"""What a large matrix product reaches on the card that the table names."""
+"""What a large matrix product reaches on the GPU that the table names."""
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Result:
     tokens_per_s: float = 0.0
     """Real tokens of all ranks, without padding."""
     of_peak: float = 0.0
-    """6 FLOP a parameter and token, over 790 TFLOP/s a card."""
+    """6 FLOP a parameter and token, over 790 TFLOP/s a GPU."""
     tokens: float = 0.0
     """Those of the steps that were timed, and what they took."""
     took_s: float = 0.0
@@ -29,7 +29,7 @@ class Result:
     """Of several ranks, here and below, the one that has most."""
     reserved: float = 0.0
     context: float = 0.0
-    """What lies on the card beside that: CUDA's context, cuBLAS, NCCL."""
+    """What lies on the GPU beside that: CUDA's context, cuBLAS, NCCL."""
     host: float = 0.0
     """What the processes have in the host's memory after a step, all together."""
     phases: dict[str, float] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def merged(answers_by_rank: Mapping[int, Result | None]) -> Result:
     """
     One result from each rank's, in the order in which they came; None: it never answered.
 
-    Times and losses are rank 0's, tokens and host memory the sum, the card's figures the most.
+    Times and losses are rank 0's, tokens and host memory the sum, the GPU's figures the most.
     Raises ValueError where there is nothing to merge.
     """
     answers = {rank: result for rank, result in answers_by_rank.items() if result is not None}

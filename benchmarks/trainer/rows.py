@@ -28,7 +28,7 @@ class Row:
     """`fits`: an out-of-memory is a failure of the plan. `rejected`: the plan says no."""
     trainer: str = "berth"
     room: float | None = None
-    """GiB that it is given where rows share the card; absent: it needs the card alone."""
+    """GiB that it is given where rows share the GPU; absent: it needs the GPU alone."""
     ranks: int = 1
     """Processes that train together, each on a GPU of its own."""
 
@@ -163,7 +163,7 @@ def rejected(shape: str) -> list[Row]:
 
 
 def cut(shape: str, layers: int, **other: Any) -> list[Row]:
-    """The largest shape cut to what a card holds, and to half of that: figures of one layer."""
+    """The largest shape cut to what a GPU holds, and to half of that: figures of one layer."""
     row = Row(
         "27b",
         "",
@@ -200,7 +200,7 @@ def ranks(small: str, large: str, cut_shape: str, layers: int, count: int) -> li
         return replace(made, **other)
 
     def room(shape: str, stage: int, tokens: int, **other: Any) -> Row:
-        """One that shares the cards with others; compiling would cost more than it tells."""
+        """One that shares the GPUs with others; compiling would cost more than it tells."""
         other = {"room": 26, "training": {"compile": "off"}, **other}
         return row(shape, stage, tokens, **other)
 

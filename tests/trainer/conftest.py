@@ -21,7 +21,7 @@ TRAINER = Path(demo_workspace.__file__).with_name("train_deepspeed.py")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The data cache of the tests is nobody's; runs that a test starts inherit it."""
+    """The data cache of the tests is no one's; runs that a test starts inherit it."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 

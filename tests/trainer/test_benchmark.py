@@ -58,7 +58,7 @@ def test_the_script_measures_every_kind_of_row(workspace, tmp_path):
 
 
 def test_no_row_begins_that_would_not_end_in_time(workspace, tmp_path):
-    """What is left out stands in the table, so that nobody takes it for measured."""
+    """What is left out stands in the table, so that no one takes it for measured."""
     samples = tmp_path / "samples.npz"
     data = workspace / "data" / "realpersonachat"
     measure("prepare", "--data", data, "--samples", samples, "--count", 20, "--max-length", 256)
@@ -78,7 +78,7 @@ def parts(monkeypatch):
 
 
 def test_ranks_make_one_result(parts):
-    """Their tokens over rank 0's time, the fullest card, the host's memory together."""
+    """Their tokens over rank 0's time, the fullest GPU, the host's memory together."""
     row = parts.rows.Row("ranks", "any", "tiny", {}, ranks=2)
     first = parts.results.Result(row, parameters=10, allocated=3.0, host=1.5, phases={"loss": 3.0})
     second = replace(first, allocated=4.0, reserved=5.0, phases={"loss": 4.0, "update": 2.0})
@@ -95,7 +95,7 @@ def test_ranks_make_one_result(parts):
 
 
 def test_a_rank_that_dies_is_named_and_the_others_do_not_wait_for_it(parts, monkeypatch):
-    """The row fails at once with who died and how, long before its time is up; nobody stays."""
+    """The row fails at once with who died and how, long before its time is up; no one stays."""
     monkeypatch.setattr(parts.processes, "LAST_WORDS_S", 0.1)
     monkeypatch.setattr(parts.processes, "LEAVING_S", 0.1)
     context = multiprocessing.get_context("spawn")

@@ -91,7 +91,7 @@ def test_resume_falls_back_to_the_newest_whole_checkpoint(tmp_path):
 
 
 def test_a_later_attempt_of_a_job_resumes_by_itself(tmp_path):
-    """A requeued job goes on where it was; a first attempt starts anew."""
+    """A requeued job goes on where it was; a first attempt starts again."""
     good = save(tmp_path, 20)
 
     assert good == beginning(tmp_path, attempt="42.2").checkpoint

@@ -1,4 +1,4 @@
-"""Tokenised once; what is damaged is made again; nobody waits for a killed process."""
+"""Tokenised once; what is damaged is made again; no one waits for a killed process."""
 
 import json
 import os

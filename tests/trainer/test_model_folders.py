@@ -28,7 +28,7 @@ def test_a_folder_without_tokenizer_is_refused(model_folder):
 
 
 def test_a_broken_chat_template_is_one_sentence(model_folder):
-    """It names the file to mend."""
+    """It names the file to fix."""
     (model_folder / "chat_template.jinja").write_text("{% if %}")
 
     with pytest.raises(UserError, match=r"the chat template of .* fails: .*Fix its chat_template"):
@@ -45,7 +45,7 @@ def test_weights_that_are_cut_short_are_one_sentence(model_folder):
 
 
 def test_weights_of_other_shapes_are_one_sentence(model_folder):
-    """And it is the config file that is to be mended."""
+    """And it is the config file that is to be fixed."""
     config = model_folder / "config.json"
     document = json.loads(config.read_text())
     config.write_text(json.dumps(document | {"intermediate_size": 96}))

@@ -70,7 +70,7 @@ def model_of(kind, **options):
 
 
 def test_a_row_with_bounds_tells_where_its_samples_end():
-    """The padding is a sample of its own, and the mask is one that nobody reads."""
+    """The padding is a sample of its own, and the mask is one that no one reads."""
     batch = CollatePacked(pad_id=0, budget=64, bounds=True)([samples()[:2]])
 
     assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == [0, 17, 47, 64]
@@ -142,7 +142,7 @@ class _Model:
 
 
 def test_where_bounds_do_not_help_the_block_mask_stays_and_a_line_says_why(capsys, monkeypatch):
-    """No GPU; scores that are capped; a kernel that refuses, or is wrong, on this card."""
+    """No GPU; scores that are capped; a kernel that refuses, or is wrong, on this GPU."""
     model = _Model()
     assert not varlen_attention.enable(model, "cpu")
     assert "there is no GPU" in capsys.readouterr().out

@@ -40,7 +40,7 @@ SHARED = (
 
 @pytest.mark.parametrize("cuda", [True, False])
 def test_every_shared_key_of_the_deepspeed_file_is_auto(cuda):
-    """Two sources for one number end in an assertion that nobody can read."""
+    """Two sources for one number end in an assertion that no one can read."""
     config = deepspeed_config.build(DeepSpeedSettings(), cuda=cuda, cpu_adam=cuda)
 
     assert {"auto"} == {config[key] for key in SHARED}
@@ -352,7 +352,7 @@ def test_as_many_recomputed_layers_as_there_are_is_all_of_them(settings_of, trai
 
 
 def test_accumulation_is_not_warned_of(caplog):
-    """Accelerate tells of its own value, which nobody set; any other word of it passes."""
+    """Accelerate tells of its own value, which no one set; any other word of it passes."""
     logger = logging.getLogger("accelerate.accelerator")
     logger.addFilter(concerns_the_user)
 

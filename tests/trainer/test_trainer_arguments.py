@@ -146,7 +146,7 @@ def test_a_missing_model_is_one_sentence(capsys, workspace, tmp_path):
 def test_out_of_memory_is_explained_and_reported_to_the_queue(
     capsys, workspace, tmp_path, monkeypatch
 ):
-    """Nobody is left alone with "CUDA out of memory": a sentence, failure.json, exit code 1."""
+    """No one is left alone with "CUDA out of memory": a sentence, failure.json, exit code 1."""
     import berth_trainer.training.session
 
     def run(*_):

@@ -24,7 +24,7 @@ from berth_trainer.training.shutdown_deadline import left_for_saving, saving_for
     ],
 )
 def test_the_peak_goes_by_the_cards_name(card, tflops):
-    """A longer name is not taken for its beginning; an unknown card has no share."""
+    """A longer name is not taken for its beginning; an unknown GPU has no share."""
     peak = bf16_peak(card)
 
     assert peak == (None if tflops is None else pytest.approx(tflops * 1e12))
@@ -32,8 +32,8 @@ def test_the_peak_goes_by_the_cards_name(card, tflops):
 
 def test_the_share_counts_six_flop_a_parameter_and_token():
     """Four and a little with an adapter, whose gradients alone are computed."""
-    whole = share_of_peak(1000, parameters=10**9, trained=10**9, peak=1e13, cards=2)
-    adapter = share_of_peak(1000, parameters=10**9, trained=10**7, peak=1e13, cards=2)
+    whole = share_of_peak(1000, parameters=10**9, trained=10**9, peak=1e13, gpus=2)
+    adapter = share_of_peak(1000, parameters=10**9, trained=10**7, peak=1e13, gpus=2)
 
     assert whole == pytest.approx(6 * 10**12 / 2e13)
     assert adapter == pytest.approx(4.02 * 10**12 / 2e13)
@@ -82,7 +82,7 @@ def test_reports_lie_in_the_output_folder(monkeypatch, tmp_path):
     ],
 )
 def test_the_grace_is_what_the_queue_gives(tmp_path, stop, variables, warned, expected):
-    """That of this very stop before the job's own; nothing where nobody says."""
+    """That of this very stop before the job's own; nothing where no one says."""
     if stop is not None:
         (tmp_path / "stop.json").write_text(json.dumps(stop))
     inside = {"BERTH_RUN_DIR": str(tmp_path), **variables}

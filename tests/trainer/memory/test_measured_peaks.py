@@ -77,7 +77,7 @@ SHORT = replace(TWO, tokens=4096)
     ],
 )
 def test_the_estimate_meets_measured_peaks_on_two_cards(size, setup, measured_gib):
-    """Within 3 % of the fuller card's peak, every stage, with NCCL between two H100."""
+    """Within 3 % of the fuller GPU's peak, every stage, with NCCL between two H100."""
     peak = estimate(read_shape(GEMMA3[size]), setup).allocated / GIB
     assert peak == pytest.approx(measured_gib, rel=0.03)
 
@@ -115,7 +115,7 @@ def test_the_estimate_meets_measured_peaks_of_adapters(
 def test_the_estimate_meets_measured_peaks_of_a_cut_27b(gpus, layers, measured_gib):
     """
     The 27b shape with a few of its layers, whose embedding is a group of its own: stage 1 on one
-    card, stage 3 on two.
+    GPU, stage 3 on two.
     """
     text = {**GEMMA3["27b"]["text_config"], "num_hidden_layers": layers}
     shape = read_shape({"model_type": "gemma3", "text_config": text})
@@ -137,7 +137,7 @@ PLAIN_TORCH = {"stage": 0, "states": "bf16_only"}
     ],
 )
 def test_the_estimate_meets_measured_peaks_on_an_h200(setup, measured_gib):
-    """Other code on another card, within 5 % and never below by more than 3 %."""
+    """Other code on another GPU, within 5 % and never below by more than 3 %."""
     peak = estimate(read_shape(GEMMA3["4b"]), setup).allocated / GIB
     assert peak == pytest.approx(measured_gib, rel=0.05)
     assert peak > 0.97 * measured_gib

@@ -1,4 +1,4 @@
-"""The memory plan against what was counted and measured on real models and cards."""
+"""The memory plan against what was counted and measured on real models and GPUs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_activations_of_a_stock_layer_are_as_counted(size, bytes_per_hidden):
 )
 def test_states_are_those_of_live_deepspeed_engines(stage, gpus, during_backward):
     """
-    Bytes per parameter and card while gradients are accumulated, counted from the live tensors of
+    Bytes per parameter and GPU while gradients are accumulated, counted from the live tensors of
     DeepSpeed 0.19.8 on CPU ranks with bf16 weights and fp32 states. Stage 2 has two more at the end
     of a backward pass, which are no states.
     """
@@ -91,8 +91,8 @@ def test_states_are_those_of_live_deepspeed_engines(stage, gpus, during_backward
 
 def test_27b_in_full_precision_needs_eight_cards_or_offload():
     """
-    Four 80 GB cards cannot hold 27b with fp32 states at any batch, and the verdict says that the
-    states are the reason; with offload they can, and eight cards can without.
+    Four 80 GB GPUs cannot hold 27b with fp32 states at any batch, and the verdict says that the
+    states are the reason; with offload they can, and eight GPUs can without.
     """
     shape = read_shape(GEMMA3["27b"])
     budget = Budget(gpu=CARD, host=2_000 * GIB)
@@ -112,7 +112,7 @@ def test_27b_in_full_precision_needs_eight_cards_or_offload():
     [("chunked", 4096, 66), ("stock", 4096, 71), ("chunked", 8192, 69), ("stock", 8192, 86)],
 )
 def test_27b_on_eight_cards_is_as_predicted_by_hand(loss, tokens, predicted_gib):
-    """The sums of a study before anything was measured on several cards, within 7 %."""
+    """The sums of a study before anything was measured on several GPUs, within 7 %."""
     shape = read_shape(GEMMA3["27b"])
     need = estimate(shape, Setup(gpus=8, loss=loss, tokens=tokens)).gpu / GIB
     assert need == pytest.approx(predicted_gib, rel=0.07)

@@ -31,7 +31,7 @@ def test_without_being_asked_nothing_changes(settings_of):
 
 
 def test_auto_takes_the_fastest_that_fits_and_says_why(settings_of):
-    """One large card holds the 4b shape whole: no offload, no ZeRO-3, nothing recomputed."""
+    """One large GPU holds the 4b shape whole: no offload, no ZeRO-3, nothing recomputed."""
     settings = settings_of(training={"plan": "auto", "pack_tokens": 8192})
     decision = decided(settings)
     chosen = decision.settings
@@ -63,7 +63,7 @@ def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
 
 
 def test_length_rate_and_the_samples_of_a_step_stay(settings_of):
-    """Whatever is decided: 64 samples a step on 4 cards, split anew."""
+    """Whatever is decided: 64 samples a step on 4 GPUs, split again."""
     training = {"plan": "auto", "global_batch": 64, "max_length": 1024, "learning_rate": 3e-5}
     settings = settings_of(training=training)
     for size, budget in (("4b", H200), ("4b", H100), ("27b", H200)):
@@ -104,7 +104,7 @@ def test_a_micro_batch_that_is_too_large_is_reported_to_shrink(settings_of):
 
 @pytest.mark.parametrize("plan", ["manual", "auto"])
 def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
-    """27b with fp32 states and no offload on one card: the states alone are five times its size."""
+    """27b with fp32 states and no offload on one GPU: the states alone are five times its size."""
     settings = settings_of(
         training={"plan": plan}, deepspeed={"offload_optimizer": "none", "offload_param": "none"}
     )
@@ -115,7 +115,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
 
 
 def test_27b_on_four_and_eight_cards(settings_of):
-    """Four cards of 80 GB offload, eight need not; the warning of a manual run names the fix."""
+    """Four GPUs of 80 GB offload, eight need not; the warning of a manual run names the fix."""
     auto = settings_of(training={"plan": "auto", "max_length": 2048})
     assert decided(auto, "27b", gpus=4, budget=H100).settings.deepspeed.offload_optimizer == "cpu"
     assert decided(auto, "27b", gpus=8, budget=H100).settings.deepspeed.offload_optimizer == "none"

@@ -25,7 +25,7 @@ def test_what_is_no_size_is_refused(text):
 
 
 def test_a_bare_number_is_in_gib_and_only_gb_is_decimal():
-    """Nobody gives the memory of a GPU in bytes."""
+    """No one gives the memory of a GPU in bytes."""
     assert parse_size("40") == 40 << 30
     assert [text for text in ("80GB", "80GiB", "80G", "40", "tb") if is_decimal(text)] == ["80GB"]
 

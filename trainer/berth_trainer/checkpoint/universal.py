@@ -17,7 +17,7 @@ _BUILDING = "universal.building"
 
 def convert(checkpoint: Path) -> None:
     """
-    Write the checkpoint's universal form beside its shards, once, whichever rank comes first.
+    Write the checkpoint's universal form next to its shards, once, by whichever rank is first.
 
     It holds 12 bytes for each trained parameter, and while it is made twice that. Raises
     UserError where DeepSpeed cannot make it.

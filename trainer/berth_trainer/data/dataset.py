@@ -21,7 +21,7 @@ class PersonaDataset:
     profiles: Mapping[str, tuple[str, ...]]
     variant: PromptVariant
     encoder: Encoder
-    more: Sequence[Sample] = ()  # beside those of the corpus: questions without an answer
+    more: Sequence[Sample] = ()  # in addition to the corpus: questions without an answer
 
     def __len__(self) -> int:
         return len(self.samples) + len(self.more)

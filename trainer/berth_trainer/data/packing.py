@@ -70,7 +70,7 @@ class CollatePacked:
     Positions restart at 0 with each sample and there is no attention mask: from that
     transformers knows the samples apart. A mask of ones would let them see each other. With
     `bounds` the ends of the samples go along for berth_trainer.model.varlen_attention, and a mask that
-    nobody reads, which keeps transformers from making one.
+    no kernel reads, which keeps transformers from making one.
     """
 
     pad_id: int

@@ -8,7 +8,7 @@ The formula per GPU, N ranks, P parameters, T tokens in the micro-batch, L layer
 
 where `kept` are the inputs of recomputed layers (2·T·h each) and all activations of the others
 (c·T each); `loss` is 12·T·V for the stock loss: bf16 logits, their fp32 copy and gradients
-(measured as six bf16 copies at the peak of the backward pass), or that of one chunk beside the
+(measured as six bf16 copies at the peak of the backward pass), or that of one chunk and the
 gradient of the head, of which every chunk but the first makes one more for a moment; `backward`
 is a recomputed layer, what one layer's gradients take, and the head's gradient, which stays until
 the embedding's is added to it. `last gradients` is the end of the backward pass. `states` depend on the ZeRO stage in a way that was counted from
@@ -36,7 +36,7 @@ SUB_GROUP = 1_000_000_000
 FRAGMENTATION = 0.01
 """Share of what is allocated that lies unused between blocks, with rows of one shape."""
 HOST_FACTOR = 1.5
-"""Pinned buffers and copies beside the states themselves, as large offloaded runs showed."""
+"""Pinned buffers and copies in addition to the states themselves, as large offloaded runs showed."""
 HOST_PER_RANK_BYTES = 4 * GIB
 """What one rank's Python, torch and data take on the host."""
 FOUR_BIT = 0.53
@@ -210,7 +210,7 @@ def _backward(shape: ModelShape, setup: Setup) -> int:
 
     A layer that is recomputed counts where all are: where some are not, those are the last ones,
     whose activations are gone by then. The gradients within a gated block of fused layers were
-    measured as four of its widest tensors; stock layers let go as much as they make.
+    measured as four of its widest tensors; stock layers free as much as they make.
     """
     again = setup.recomputed(shape.layers) == shape.layers
     layer = shape.activation_bytes(fused=setup.fused) if again else 0
@@ -239,7 +239,7 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     stage 2. On the way to the host the sum in fp32 and a copy: measured as 8 bytes of it in stage
     1, 10 in stage 2, 10 to 10.6 in stage 3, all but the first two gradients divided among the
     ranks; there the weights themselves are still gathered if all of them may live at once. Stage
-    2 has all gradients of this micro-batch beside those of the earlier ones.
+    2 has all gradients of this micro-batch in addition to those of the earlier ones.
     """
     largest = _largest(shape, setup)
     if setup.offload_optimizer:

@@ -1,7 +1,7 @@
 """Peak FLOP/s of GPUs, and the model FLOPs utilisation of a run."""
 
 # Dense bf16 tensor TFLOP/s without sparsity, from NVIDIA's data sheets. The first name that the
-# card's name contains counts, so that a longer name stands before its beginning.
+# GPU's name contains counts, so that a longer name stands before its beginning.
 _BF16_TFLOPS = (
     ("H100 PCIe", 756.0),
     ("H100 NVL", 835.0),
@@ -26,16 +26,16 @@ _BF16_TFLOPS = (
 )
 
 
-def bf16_peak(card: str) -> float | None:
+def bf16_peak(gpu: str) -> float | None:
     """Return the bf16 FLOP/s of a GPU by its driver's name for it; None for an unknown one."""
     for name, tflops in _BF16_TFLOPS:
-        if name in card:
+        if name in gpu:
             return tflops * 1e12
     return None
 
 
 def share_of_peak(
-    tokens_per_s: float, *, parameters: int, trained: int, peak: float, cards: int
+    tokens_per_s: float, *, parameters: int, trained: int, peak: float, gpus: int
 ) -> float:
     """
     Return the model FLOPs utilisation: the share of the GPUs' peak that goes into the model.
@@ -45,4 +45,4 @@ def share_of_peak(
     checkpointing computes twice are not counted (model FLOPs utilisation, Chowdhery et al.,
     "PaLM", 2022, appendix B, without its attention term).
     """
-    return tokens_per_s * (4 * parameters + 2 * trained) / (peak * cards)
+    return tokens_per_s * (4 * parameters + 2 * trained) / (peak * gpus)

@@ -2,7 +2,7 @@
 ZeRO-3 leaf modules: a decoder layer is gathered as one.
 
 DeepSpeed hooks every module that has parameters, a dozen in a layer, three or four times in a
-micro-batch; on a fast card its Python takes longer than the layer's arithmetic. A layer that it
+micro-batch; on a fast GPU its Python takes longer than the layer's arithmetic. A layer that it
 counts as a leaf is gathered and released as one, while the next one is prefetched. The
 results are identical to the last bit.
 """

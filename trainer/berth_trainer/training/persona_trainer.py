@@ -58,7 +58,7 @@ class PersonaTrainer(Trainer):
     ) -> None:
         """
         `collate` makes batches of samples; `pack`, where given, those that are trained on.
-        `plan_gib` is the planned peak of torch's allocator, logged beside the true one.
+        `plan_gib` is the planned peak of torch's allocator, logged next to the measured one.
         """
         super().__init__(data_collator=pack or collate, **options)
         self._collate = collate
@@ -182,7 +182,7 @@ class PersonaTrainer(Trainer):
             parameters=sum(size for size, _ in sizes),
             trained=sum(size for size, trained in sizes if trained),
             peak=peak,
-            cards=self.args.world_size,
+            gpus=self.args.world_size,
         )
         logs["mfu"] = round(share, 4)
 
