@@ -147,7 +147,7 @@ def test_why_renders_the_explanation(fake, wire, berth):
             "position": 2,
             "expected_start": wire.time(3600),
             "confidence": "likely",
-            "summary": "It waits for 4 GPUs; 2 are free. Expected start: soon, place 2 in the queue.",
+            "summary": "It waits for 4 GPUs; 2 are free.",
             "reasons": [
                 {
                     "kind": "gpus_held",
@@ -171,9 +171,10 @@ def test_why_renders_the_explanation(fake, wire, berth):
 
 
 def test_why_says_nothing_twice(fake, berth):
-    """A reason that the summary tells already has no line of its own."""
+    """A reason that the summary repeats has no line of its own."""
     reason = {"kind": "ended", "sentence": "Exited with code 3."}
-    told = {"job_id": 42, "state": "failed", "summary": "It has failed: Exited with code 3."}
+    summary = {"summary": "It has failed: Exited with code 3.", "summary_reason": 0}
+    told = {"job_id": 42, "state": "failed", **summary}
     fake.answer("GET", f"{JOBS}/42/explain", {**told, "reasons": [reason]})
 
     assert berth("why", "42").output == "It has failed: Exited with code 3.\n"

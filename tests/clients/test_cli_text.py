@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from berth.cli import durations, ids, text
 from berth.cli.failure import Failure
 from berth.cli.table import Column, render
+from berth.protocol.message import Message, Time
 from berth.terminal import OutputFilter
 
 
@@ -73,7 +74,9 @@ class TestText:
         monkeypatch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
         try:
-            told = text.sentence("held until 2026-11-26 20:52 UTC at the latest")
+            at = datetime(2026, 11, 26, 20, 52, tzinfo=UTC)
+            parts = Message.of("held until ", Time(at=at), " at the latest")
+            told = text.message(parts, str(parts))
         finally:
             monkeypatch.undo()
             time.tzset()

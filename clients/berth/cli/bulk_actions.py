@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -39,8 +38,7 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
                 if isinstance(error, NotFound):
                     missing.append(job_id)
                     continue
-                named = re.search(rf"\b[Jj]ob {job_id}\b", str(error)) is not None
-                note(f"berth: {error}" if named else f"berth: Job {job_id}: {error}")
+                note(f"berth: #{job_id}: {error}")
     if missing:
         which = (
             f"is no job {missing[0]}"
@@ -64,4 +62,4 @@ def _result(job: Job, verb: Act) -> str:
         return f"Job {job.id} is being stopped; it has {text.span(job.grace)} to exit by itself."
     if verb == "hold":
         return f"Job {job.id} is held; `berth release {job.id}` queues it again."
-    return text.sentence(jobtext.submitted(job))
+    return text.clean(jobtext.submitted(job))

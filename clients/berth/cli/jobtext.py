@@ -94,13 +94,13 @@ def info(job: Job) -> str:
     if job.expected_start:
         parts.append(f"starts {_about(job.expected_start)}")
     if job.reason:
-        parts.append(text.sentence(without_forecast(job.reason)))
+        parts.append(reason(job))
     return "; ".join(parts)
 
 
-def without_forecast(reason: str) -> str:
-    """The reason without the expected start, which is told beside it."""
-    return reason.partition(" Expected start: ")[0]
+def reason(job: Job) -> str:
+    """The reason for which it waits; empty without one."""
+    return text.message(job.reason_parts, job.reason or "")
 
 
 def ending(job: Job) -> str:
@@ -145,7 +145,7 @@ def submitted(job: Job) -> str:
         return f"Job {job.id} is held; `berth release {job.id}` queues it."
     if job.state.is_final:
         return end_sentence(job)
-    waits = without_forecast(job.reason or "") or f"It waits for {gpu_phrase(job)}."
+    waits = reason(job) or f"It waits for {gpu_phrase(job)}."
     when = f" It should start {_about(job.expected_start)}." if job.expected_start else ""
     return f"Job {job.id} is {state}. {waits}{when}"
 

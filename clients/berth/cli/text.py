@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from berth.gpunames import runs
+
+if TYPE_CHECKING:
+    from berth.protocol.message import Message, Part
 from berth.units import format_size
 
 _CODES = {
@@ -22,9 +25,6 @@ _CODES = {
     "magenta": "35",
     "cyan": "36",
 }
-
-
-_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d) UTC\b")
 
 
 def colourful() -> bool:
@@ -55,18 +55,13 @@ def clean(text: str) -> str:
     )
 
 
-def sentence(text: str) -> str:
-    """A sentence of the server's on one line, its times on the local clock instead of UTC."""
-    return clean(_UTC.sub(_local, text))
+def message(parts: Message, sentence: str) -> str:
+    """Render a server's message on one line, times on the local clock; `sentence` without parts."""
+    return clean("".join(map(_part, parts.root)) or sentence)
 
 
-def _local(found: re.Match[str]) -> str:
-    try:
-        moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-    except ValueError:
-        return found[0]
-    local = moment.astimezone()
-    return f"{local:%Y-%m-%d %H:%M}"
+def _part(part: Part) -> str:
+    return f"{part.at.astimezone():%Y-%m-%d %H:%M}" if part.kind == "time" else str(part)
 
 
 def _steers(character: str) -> bool:

@@ -27,7 +27,7 @@ class WaitNotices:
         for attempt in job.attempts:
             if attempt.number > self._ended and attempt.state.value == "ended":
                 self._ended = attempt.number
-                note(f"Attempt {attempt.id} ended. {text.sentence(self._end(job, attempt))}")
+                note(f"Attempt {attempt.id} ended. {text.clean(self._end(job, attempt))}")
         if job.state.is_active:
             attempt = job.attempts[-1]
             where = f" on {named(attempt.gpu_indices)}" if attempt.gpu_indices else ""
@@ -35,7 +35,7 @@ class WaitNotices:
             self._waits = None
         elif (waits := _waits(job)) != self._waits:
             self._waits = waits
-            note(text.sentence(jobtext.submitted(job)))
+            note(text.clean(jobtext.submitted(job)))
 
     def _end(self, job: Job, attempt: Attempt) -> str:
         """Return the event's sentence: how the attempt ended, and how many tries are left."""
@@ -50,4 +50,4 @@ class WaitNotices:
 
 def _waits(job: Job) -> str:
     """Return what it waits for, without the times that change constantly."""
-    return f"{job.state.value} {jobtext.without_forecast(job.reason or '')}"
+    return f"{job.state.value} {jobtext.reason(job)}"

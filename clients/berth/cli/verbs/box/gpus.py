@@ -91,7 +91,7 @@ def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
 
 def rendered(box: Box) -> str:
     """Render the box: a sentence, a table, facts about the box."""
-    lines = [text.style(text.clean(box.sentence), "bold")]
+    lines = [text.style(text.message(box.sentence_parts, box.sentence), "bold")]
     if box.stale and box.taken_at:
         seen = f"; last seen {text.ago(box.taken_at)}"
         lines.append(
@@ -159,7 +159,7 @@ def _holder(gpu: Gpu) -> tuple[str, str]:
     elif kind == "free":
         words = "free"
     else:
-        words = holder.sentence
+        words = text.message(holder.sentence_parts, holder.sentence)
     if gpu.draining:
         words = f"{words}{_drain_words(gpu)}" if kind != "free" else _drain_words(gpu)[2:]
         return words, "magenta" if kind == "free" else _STYLES.get(kind, "")
@@ -171,7 +171,7 @@ def _holder(gpu: Gpu) -> tuple[str, str]:
 
 def _job(holder: Holder) -> str:
     if holder.kind.value != "job":
-        return holder.sentence
+        return text.message(holder.sentence_parts, holder.sentence)
     who = f"job {holder.job_id} {holder.job_name or ''}".rstrip()
     return f"{who} ({holder.user})" if holder.user else who
 
@@ -207,5 +207,6 @@ def _report(changed: list[Gpu], what: str, *, as_json: bool) -> None:
         print_json(changed[0] if len(changed) == 1 else changed)
         return
     for gpu in changed:
-        busy = "" if gpu.holder.kind.value == "free" else f"; on it now: {gpu.holder.sentence}"
-        print(f"GPU {gpu.index} {what}{text.clean(busy)}.")
+        holder = text.message(gpu.holder.sentence_parts, gpu.holder.sentence)
+        busy = "" if gpu.holder.kind.value == "free" else f"; on it now: {holder}"
+        print(f"GPU {gpu.index} {what}{busy}.")

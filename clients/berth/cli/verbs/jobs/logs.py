@@ -48,8 +48,9 @@ def logs(
                 printer.write(piece)
                 offset = piece.end
         elif not follow or found.state.is_final:
-            why = found.message or found.reason or f"It is {found.state.value}."
-            note(f"Job {job_id} has no output: it has not started. {text.sentence(why)}")
+            why = text.clean(found.message or "") or jobtext.reason(found)
+            why = why or f"It is {found.state.value}."
+            note(f"Job {job_id} has no output: it has not started. {why}")
         if not follow:
             return
         if not found.state.is_final:
@@ -61,7 +62,7 @@ def logs(
                 printer.write(piece)
             found = client.job(job_id)
         if not as_json and found.attempts:
-            note(text.sentence(_end(found, number)))
+            note(text.clean(_end(found, number)))
 
 
 def _end(job: Job, number: int | None) -> str:

@@ -85,9 +85,10 @@ def _moment(moment: object) -> str:
 
 def _attempt(attempt: Attempt) -> list[str]:
     lines = [text.style(f"Attempt {jobtext.attempt_line(attempt)}", "bold")]
+    why = attempt.placement
     facts = [
         ("message", attempt.message or ""),
-        ("why these", attempt.placement.sentence if attempt.placement else ""),
+        ("why these", text.message(why.sentence_parts, why.sentence) if why else ""),
         ("folder", attempt.run_dir),
     ]
     launch = attempt.launch

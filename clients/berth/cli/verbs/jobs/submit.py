@@ -73,7 +73,7 @@ def submit(
 
 def submitted(job: Job, options: JobOptions) -> str:
     """Describe a submitted job: its state, what will run, warnings, next commands."""
-    lines = [text.style(text.sentence(jobtext.submitted(job)), "bold")]
+    lines = [text.style(text.clean(jobtext.submitted(job)), "bold")]
     facts = [("runs", jobtext.command_line(job)), ("in", job.workdir)]
     python = options.python_note()
     if python and job.python and python.startswith(job.python):
@@ -103,8 +103,8 @@ def _dry_run(client: Client, specs: list[dict[str, Any]], *, as_json: bool) -> N
 
 
 def _dry_run_text(answer: DryRun) -> str:
-    lines = [text.style(text.sentence(jobtext.without_forecast(answer.summary)), "bold")]
-    lines += facts(answer.summary, answer.reasons)
+    lines = [text.style(text.message(answer.summary_parts, answer.summary), "bold")]
+    lines += facts(answer)
     if answer.would_preempt:
         stopped = text.indices(answer.would_preempt)
         lines.append(f"  stops   {stopped}, to be queued again, to make room")
@@ -118,5 +118,5 @@ def _dry_run_text(answer: DryRun) -> str:
         was, became = change.what or "(nothing)", change.became or "(taken out)"
         lines.append(f"  change  {text.clean(f'{was} -> {became}: {change.why}')}")
     lines += [f"  note    {text.clean(warning)}" for warning in answer.warnings]
-    lines += helps(answer.would_help)
+    lines += helps(answer)
     return "\n".join(lines)

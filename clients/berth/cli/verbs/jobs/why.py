@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from berth.cli import ids, jobtext, table, text
+from berth.cli import ids, table, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 
 if TYPE_CHECKING:
+    from berth.protocol.dryrun import DryRun
     from berth.protocol.explain import Explanation, Reason
 
 _TRUST = {
@@ -66,7 +67,7 @@ def side_by_side(explanation: Explanation, other: int) -> str:
             _PARTS[part.kind],
             f"{part.points:+.2f}",
             f"{theirs[part.kind].points:+.2f}",
-            part.sentence,
+            text.message(part.sentence_parts, part.sentence),
         ]
         for part in own.parts
     ]
@@ -82,11 +83,8 @@ def side_by_side(explanation: Explanation, other: int) -> str:
 
 def rendered(explanation: Explanation) -> str:
     """The explanation as lines: the summary, its facts, its points, what would help."""
-    summary = explanation.summary
-    if explanation.expected_start is not None:
-        summary = jobtext.without_forecast(summary)
-    lines = [text.style(text.sentence(summary), "bold")]
-    lines += facts(explanation.summary, explanation.reasons)
+    summary = text.message(explanation.summary_parts, explanation.summary)
+    lines = [text.style(summary, "bold"), *facts(explanation)]
     if explanation.position is not None:
         lines.append(f"  place in the queue: {explanation.position}")
     if explanation.expected_start is not None:
@@ -95,7 +93,7 @@ def rendered(explanation: Explanation) -> str:
         trust = _TRUST[explanation.confidence]
         lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
     lines += _place(explanation)
-    return "\n".join([*lines, *helps(explanation.would_help)])
+    return "\n".join([*lines, *helps(explanation)])
 
 
 def _place(explanation: Explanation) -> list[str]:
@@ -106,23 +104,26 @@ def _place(explanation: Explanation) -> list[str]:
         parts = [f"{_PARTS[p.kind]} {p.points:+.2f}" for p in standing.parts if p.points]
         lines.append(f"  points: {standing.points:+.2f} ({', '.join(parts)})")
     if compared is not None:
-        lines.append(f"  {text.sentence(compared.sentence)}")
+        lines.append(f"  {text.message(compared.sentence_parts, compared.sentence)}")
     return lines
 
 
-def facts(summary: str, reasons: list[Reason]) -> list[str]:
-    """A line per reason that the summary does not tell already."""
-    return [_fact(reason) for reason in reasons if reason.sentence.rstrip(".") not in summary]
+def facts(answer: Explanation | DryRun) -> list[str]:
+    """A line per reason that the summary does not repeat."""
+    return [_fact(one) for at, one in enumerate(answer.reasons) if at != answer.summary_reason]
 
 
-def helps(sentences: list[str]) -> list[str]:
-    """What would start a job sooner, with a heading if there is anything."""
-    listed = [f"  - {text.sentence(sentence)}" for sentence in sentences]
+def helps(answer: Explanation | DryRun) -> list[str]:
+    """Hints that would start a job sooner, with a heading if there is anything."""
+    hints = [text.message(parts, "") for parts in answer.would_help_parts]
+    listed = [f"  - {hint}" for hint in hints or map(text.clean, answer.would_help)]
     return ["What would help:", *listed] if listed else []
 
 
 def _fact(reason: Reason) -> str:
     mark = text.style("*", "yellow") if reason.blocking else text.style("-", "dim")
-    told = reason.kind in {"reservation", "not_before"} or "until" in reason.sentence
-    until = f" (until {text.clock(reason.until)})" if reason.until and not told else ""
-    return f"  {mark} {text.sentence(reason.sentence)}{until}"
+    named = any(
+        part.kind == "time" and part.at == reason.until for part in reason.sentence_parts.root
+    )
+    until = f" (until {text.clock(reason.until)})" if reason.until and not named else ""
+    return f"  {mark} {text.message(reason.sentence_parts, reason.sentence)}{until}"
