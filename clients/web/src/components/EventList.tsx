@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { BerthEvent } from "@/api/types";
 import { absolute, span, wallClock } from "@/format/duration";
 import { useNow } from "./Time";
-import { Told } from "./Told";
+import { Message } from "./Message";
 
 interface Props {
   events: readonly BerthEvent[];
@@ -63,7 +63,7 @@ export function EventList({ events, full = false, gaps = false, links = false }:
                   </td>
                 )}
                 <td className="sm:min-w-64">
-                  <Told text={event.message} />
+                  <Message text={event.message} />
                   <span className="block text-xs text-muted sm:hidden">
                     <code>{event.kind}</code> by {event.actor}
                   </span>

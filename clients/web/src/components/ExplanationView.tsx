@@ -2,9 +2,9 @@ import { Link } from "@tanstack/react-router";
 import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
 import { absolute, relative, wallClock } from "@/format/duration";
-import { pieces, withoutForecast } from "@/model/sentence";
+import { jobsOf, namesTime } from "@/model/message";
 import { ScoreBreakdown } from "./ScoreBreakdown";
-import { Told } from "./Told";
+import { Message } from "./Message";
 import { useNow } from "./Time";
 
 const CONFIDENCE = {
@@ -25,14 +25,13 @@ export function ExplanationView({
 }) {
   const now = useNow();
   const start = explanation.expected_start == null ? undefined : Date.parse(explanation.expected_start);
-  const summary = withoutForecast(explanation.summary);
-  // The gravest reason often is the summary.
-  const repeated = explanation.reasons?.[0]?.sentence === summary;
+  // The first reason often is the summary.
+  const repeated = explanation.summary_reason === 0;
   return (
     <div className="text-sm">
       {!repeated && (
         <p className="mb-2 font-medium">
-          <Told text={summary} />
+          <Message parts={explanation.summary_parts} text={explanation.summary} />
         </p>
       )}
       {(explanation.position != null || start !== undefined) && (
@@ -64,11 +63,11 @@ export function ExplanationView({
         <>
           <h3 className="mt-4 mb-1.5 text-xs font-semibold text-muted">What would start it sooner</h3>
           <ul className="flex flex-col gap-1.5">
-            {explanation.would_help?.map((sentence) => (
+            {explanation.would_help?.map((sentence, i) => (
               <li key={sentence} className="flex gap-2">
                 <Lightbulb aria-hidden className="mt-0.5 size-4 shrink-0 text-good" />
                 <span>
-                  <Told text={sentence} />
+                  <Message parts={explanation.would_help_parts?.[i]} text={sentence} />
                 </span>
               </li>
             ))}
@@ -82,11 +81,13 @@ export function ExplanationView({
 
 function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
   const Icon = reason.blocking ? CircleAlert : Info;
-  // Most sentences tell their end themselves.
-  const told = reason.until == null || reason.kind === "reservation" || reason.sentence.includes(" until ");
-  const until = told ? undefined : Date.parse(reason.until ?? "");
-  const named = new Set(pieces(reason.sentence).flatMap((p) => (p.kind === "job" ? [p.id] : [])));
-  const unnamed = (reason.job_ids ?? []).filter((id) => !named.has(id));
+  // Most sentences name their end themselves.
+  const until =
+    reason.until == null || namesTime(reason.sentence_parts, reason.until)
+      ? undefined
+      : Date.parse(reason.until);
+  const named = jobsOf(reason.sentence_parts);
+  const unnamed = reason.kind === "behind" ? [] : (reason.job_ids ?? []).filter((id) => !named.has(id));
   return (
     <li className="flex gap-2">
       <Icon
@@ -94,7 +95,7 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
         className={`mt-0.5 size-4 shrink-0 ${reason.blocking ? "text-warn" : "text-muted"}`}
       />
       <span className="min-w-0">
-        <Told text={reason.sentence} />
+        <Message parts={reason.sentence_parts} text={reason.sentence} />
         <span className="text-xs text-muted">
           {until !== undefined && (
             <>

@@ -3,7 +3,7 @@ import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 import { ApiError } from "@/api/request";
 import { Button } from "./Button";
-import { Told } from "./Told";
+import { Message } from "./Message";
 
 /** Empty state with advice. `screen`: it stands for the whole screen. */
 export function EmptyState({
@@ -33,7 +33,7 @@ export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => v
       <CircleAlert aria-hidden className="size-5 shrink-0 text-bad" />
       <div className="min-w-0 flex-1">
         <p>
-          <Told text={message} links={false} />
+          <Message text={message} links={false} />
         </p>
         {error instanceof ApiError && error.furtherFields.length > 0 && (
           <ul className="mt-1 text-sm text-muted">

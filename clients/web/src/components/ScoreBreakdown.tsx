@@ -3,7 +3,7 @@ import { useExplanation, useQueue } from "@/api/queries";
 import type { Explanation, PointsKind } from "@/api/types";
 import { signed } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
-import { Told } from "./Told";
+import { Message } from "./Message";
 
 const PARTS: Record<PointsKind, string> = {
   length: "Length",
@@ -27,7 +27,7 @@ export function ScoreBreakdown({ explanation, open = false }: { explanation: Exp
       <h3 className="mb-1.5 text-xs font-semibold text-muted">Why this position?</h3>
       {compared ? (
         <p className="mb-1.5">
-          <Told text={compared.sentence} />
+          <Message parts={compared.sentence_parts} text={compared.sentence} />
         </p>
       ) : (
         <p className="mb-1.5">No job is ahead of it.</p>
@@ -103,7 +103,9 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
               <tr key={part.kind} className="border-t border-line align-top">
                 <th scope="row" className="text-left font-normal">
                   {PARTS[part.kind]}
-                  <span className="block text-xs text-muted sm:hidden">{part.sentence}</span>
+                  <span className="block text-xs text-muted sm:hidden">
+                    <Message parts={part.sentence_parts} text={part.sentence} />
+                  </span>
                 </th>
                 <td className="text-right tabular">{signed(part.points)}</td>
                 {theirs && (
@@ -111,7 +113,9 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
                     {signed(theirs.parts.find((other) => other.kind === part.kind)?.points ?? 0)}
                   </td>
                 )}
-                <td className="text-xs leading-5 text-muted max-sm:hidden">{part.sentence}</td>
+                <td className="text-xs leading-5 text-muted max-sm:hidden">
+                  <Message parts={part.sentence_parts} text={part.sentence} />
+                </td>
               </tr>
             ))}
             <tr className="border-t border-strong-line font-semibold">

@@ -1,6 +1,6 @@
 import type { Attempt } from "@/api/types";
 import { span } from "@/format/duration";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
 
@@ -29,7 +29,7 @@ export function ExitSummary({
       {message && (
         <span className="text-ink">
           {" "}
-          <Told text={message} />
+          <Message text={message} />
         </span>
       )}
     </p>

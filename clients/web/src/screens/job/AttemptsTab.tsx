@@ -2,7 +2,7 @@ import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
 import { EmptyState } from "@/components/Feedback";
 import { Ago, Elapsed } from "@/components/Time";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { bytes } from "@/format/units";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
 import { ranges } from "@/model/gpus/topology";
@@ -47,7 +47,7 @@ export function AttemptsTab({ job }: { job: Job }) {
                 {attempt.outcome ? OUTCOME_WORDS[attempt.outcome] : attempt.state}
                 {attempt.message && (
                   <span className="block text-xs text-muted">
-                    <Told text={attempt.message} />
+                    <Message text={attempt.message} />
                   </span>
                 )}
               </td>

@@ -4,7 +4,7 @@ import type { Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
 import { JobDot, StateBadge } from "@/components/StateBadge";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { Ago, Elapsed, TimeLeft } from "@/components/Time";
 import { bytes, plural } from "@/format/units";
 import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd, savedAt } from "@/model/jobs/job";
@@ -70,12 +70,12 @@ export function JobHeader({ job }: { job: Job }) {
       <JobSteps job={job} />
       {(job.warnings ?? []).map((warning) => (
         <p key={warning} className="mt-2 text-sm text-warn">
-          <Told text={warning} />
+          <Message text={warning} />
         </p>
       ))}
       {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && (
         <p className="mt-2 text-sm">
-          <Told text={job.message} />
+          <Message text={job.message} />
         </p>
       )}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}

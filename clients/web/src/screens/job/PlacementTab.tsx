@@ -2,6 +2,7 @@ import clsx from "clsx";
 import { useBox } from "@/api/queries";
 import type { Attempt, Job } from "@/api/types";
 import { EmptyState, Skeleton } from "@/components/Feedback";
+import { Message } from "@/components/Message";
 import { Section } from "@/components/Layout";
 import { jobColor } from "@/model/jobs/job";
 import { islands, named } from "@/model/gpus/topology";
@@ -25,7 +26,9 @@ export function PlacementTab({ job, attempt }: { job: Job; attempt: Attempt | un
         {attempt.placement && (
           <div className="mb-3 max-w-3xl text-sm" data-placement={attempt.placement.rule}>
             <h3 className="sr-only">Why these GPUs</h3>
-            <p>{attempt.placement.sentence}</p>
+            <p>
+              <Message parts={attempt.placement.sentence_parts} text={attempt.placement.sentence} />
+            </p>
             {attempt.placement.free_indices.length > attempt.gpu_indices.length && (
               <p className="mt-0.5 text-xs text-muted">
                 Free when it started: {named(attempt.placement.free_indices)}.

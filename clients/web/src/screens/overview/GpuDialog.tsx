@@ -4,7 +4,7 @@ import type { Gpu } from "@/api/types";
 import { buttonLook } from "@/components/Button";
 import { Dialog } from "@/components/Dialog";
 import { Ago } from "@/components/Time";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { bytes, celsius, gib, percent, watts } from "@/format/units";
 import { DrainForm } from "./DrainForm";
 import { Reserved } from "./HolderLines";
@@ -29,7 +29,7 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
   return (
     <Dialog title={`GPU ${gpu.index}`} onClose={onClose} wide>
       <p className="mb-3 text-sm">
-        <Told text={gpu.holder.sentence} />
+        <Message parts={gpu.holder.sentence_parts} text={gpu.holder.sentence} />
       </p>
       {(gpu.reservations ?? []).map((one) => (
         <p key={one.id} className="mb-2 text-sm text-violet">

@@ -1,7 +1,7 @@
 import type { Gpu, Reservation } from "@/api/types";
 import { JobDot } from "@/components/StateBadge";
 import { Ago, TimeLeft } from "@/components/Time";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
@@ -61,7 +61,11 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
   const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
   return (
     <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
-      <Told text={problem ?? holder.sentence} links={false} />
+      <Message
+        parts={problem ? undefined : holder.sentence_parts}
+        text={problem ?? holder.sentence}
+        links={false}
+      />
     </span>
   );
 }

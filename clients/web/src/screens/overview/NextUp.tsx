@@ -2,10 +2,9 @@ import { Link } from "@tanstack/react-router";
 import type { Job } from "@/api/types";
 import { EmptyState } from "@/components/Feedback";
 import { ExpectedStart } from "@/components/ExpectedStart";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { plural } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
-import { withoutForecast } from "@/model/sentence";
 
 /** First five jobs of the queue, with expected start and reason. */
 export function NextUp({ jobs }: { jobs: readonly Job[] }) {
@@ -38,7 +37,7 @@ export function NextUp({ jobs }: { jobs: readonly Job[] }) {
           </div>
           {job.reason && (
             <p className="mt-0.5 pl-8 text-xs text-muted">
-              <Told text={withoutForecast(job.reason)} />
+              <Message parts={job.reason_parts} text={job.reason} />
             </p>
           )}
         </li>

@@ -4,7 +4,7 @@ import { lazy, Suspense, useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { PageHeader, Section } from "@/components/Layout";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import type { Gpu } from "@/api/types";
 import { useNow } from "@/components/Time";
 import { absolute, relative } from "@/format/duration";
@@ -61,7 +61,13 @@ export function OverviewScreen() {
   return (
     <>
       <PageHeader
-        title={box.data ? <Told text={box.data.sentence} links={false} /> : "Overview"}
+        title={
+          box.data ? (
+            <Message parts={box.data.sentence_parts} text={box.data.sentence} links={false} />
+          ) : (
+            "Overview"
+          )
+        }
         note={
           box.data && (
             <span className="flex flex-wrap gap-x-4">

@@ -9,11 +9,10 @@ import { PageHeader, Section } from "@/components/Layout";
 import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { Ago } from "@/components/Time";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { bytes, plural } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
 import { reservationsOf } from "@/model/gpus/reservations";
-import { withoutForecast } from "@/model/sentence";
 import { ExplainDialog } from "./ExplainDialog";
 import { PlanChart } from "./PlanChart";
 
@@ -133,7 +132,7 @@ function QueueTable({
                 <ExpectedStart job={job} />
               </td>
               <td className="min-w-56 text-muted max-sm:hidden">
-                <Told text={withoutForecast(job.reason ?? "–")} />
+                <Message parts={job.reason_parts} text={job.reason ?? "–"} />
               </td>
               <td className="text-right max-sm:hidden">
                 <ExplainButton id={job.id} explain={explain} />
@@ -156,7 +155,7 @@ function Narrow({ job, explain }: { job: Job; explain: (id: number) => void }) {
       <ExpectedStart job={job} />
       {job.reason && (
         <span className="text-muted">
-          <Told text={withoutForecast(job.reason)} />
+          <Message parts={job.reason_parts} text={job.reason} />
         </span>
       )}
       <span>

@@ -3,7 +3,7 @@ import { useBox, useMe, useSettings } from "@/api/queries";
 import { ErrorMessage, Skeleton } from "@/components/Feedback";
 import { PageHeader, Section } from "@/components/Layout";
 import { Button, Toggle } from "@/components/Button";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { fenceSentence } from "@/model/gpus/fence";
 import { keysAreOn, switchKeys } from "@/keys/useActions";
 import { onThemeChange, setTheme, theme } from "@/shell/theme";
@@ -68,7 +68,7 @@ export function SettingsScreen() {
                     <td>
                       <code className="text-xs wrap-anywhere">{s.name}</code>
                       <p className="text-xs text-muted sm:hidden">
-                        <Told text={s.description} />
+                        <Message text={s.description} />
                       </p>
                     </td>
                     <td className="min-w-44 wrap-anywhere max-sm:min-w-24">
@@ -90,7 +90,7 @@ export function SettingsScreen() {
                       </span>
                     </td>
                     <td className="min-w-56 text-muted max-sm:hidden">
-                      <Told text={s.description} />
+                      <Message text={s.description} />
                     </td>
                   </tr>
                 ))}

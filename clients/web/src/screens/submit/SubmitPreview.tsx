@@ -6,10 +6,9 @@ import { CodeBlock } from "@/components/Copy";
 import { Skeleton } from "@/components/Feedback";
 import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
-import { Told } from "@/components/Told";
+import { Message } from "@/components/Message";
 import { absolute, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
-import { withoutForecast } from "@/model/sentence";
 import { toCommand, toYaml } from "@/model/submit/spec";
 import { named } from "@/model/gpus/topology";
 import { Changes } from "@/screens/job/SpecTab";
@@ -111,11 +110,11 @@ function Verdict({ preview }: { preview: DryRun }) {
         )}
       </p>
       <p className="mt-1 text-muted">
-        <Told text={withoutForecast(preview.summary)} />
+        <Message parts={preview.summary_parts} text={preview.summary} />
       </p>
       {(preview.warnings ?? []).map((warning) => (
         <p key={warning} className="mt-1 text-warn">
-          <Told text={warning} />
+          <Message text={warning} />
         </p>
       ))}
     </div>

@@ -1,0 +1,68 @@
+import { Link } from "@tanstack/react-router";
+import type { MessagePart } from "@/api/types";
+import { absolute, duration, wallClock } from "@/format/duration";
+import { named } from "@/model/gpus/topology";
+import { jobName, plainParts } from "@/model/message";
+import { useNow } from "./Time";
+
+/**
+ * A message of the server: code as code, times in the reader's zone, jobs as links. `text` alone
+ * is shown where the server sends no parts.
+ */
+export function Message({
+  parts,
+  text,
+  links = true,
+}: {
+  parts?: readonly MessagePart[] | undefined;
+  text: string;
+  links?: boolean;
+}) {
+  const shown = parts?.length ? parts : plainParts(text);
+  return (
+    <span className="wrap-anywhere">
+      {shown.map((part, i) => (
+        <Part key={i} part={part} links={links} />
+      ))}
+    </span>
+  );
+}
+
+function Part({ part, links }: { part: MessagePart; links: boolean }) {
+  switch (part.kind) {
+    case "code":
+      return <code className="text-[0.95em]">{part.text}</code>;
+    case "time":
+      return <LocalTime at={Date.parse(part.at)} />;
+    case "duration":
+      return duration(part.seconds);
+    case "gpu":
+      return named(part.indices);
+    case "user":
+      return part.name;
+    case "job":
+      return (
+        <>
+          {links ? (
+            <Link to="/jobs/$jobId" params={{ jobId: String(part.id) }} className="text-accent underline">
+              {part.text}
+            </Link>
+          ) : (
+            part.text
+          )}
+          {jobName(part)}
+        </>
+      );
+    case "text":
+      return part.text;
+  }
+}
+
+function LocalTime({ at }: { at: number }) {
+  const now = useNow();
+  return (
+    <time dateTime={new Date(at).toISOString()} title={absolute(at)}>
+      {wallClock(at, now)}
+    </time>
+  );
+}
