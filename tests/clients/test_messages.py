@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.cli import text
-from berth.cli.verbs import why
+from berth.cli.verbs.jobs import why
 from berth.protocol.explain import Explanation, Reason
 from berth.protocol.message import (
     Code,
