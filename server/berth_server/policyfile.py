@@ -1,4 +1,4 @@
-"""`[policy]` of berth.toml into the scheduler's settings, whatever knobs those have."""
+"""Reader of `[policy]` in berth.toml, for whatever settings the scheduler has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import ValidationError
 
 from berth.units import parse_duration
 from berth_server.settings import SettingsError
@@ -48,8 +49,9 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "[policy]") -> T
             raise SettingsError(f"berth.toml: {where} needs {field.name!r}; add it.")
     try:
         return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"berth.toml: {where}: {error}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"berth.toml: {where}: {problem}") from None
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:

@@ -25,10 +25,11 @@ from berth.units import parse_size
 
 Origin = Literal["default", "environment", "berth.toml"]
 _PREFIX = "BERTH_"
+_EXECUTOR = "local"
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message names it and the mend."""
+    """A setting is wrong; the message names it and the fix."""
 
 
 class Settings(BaseSettings):
@@ -52,11 +53,11 @@ class Settings(BaseSettings):
     allow_other_users: bool = False
     """Let a server that is not root take jobs of other users, which then run as its own user."""
     webhooks: bool = True
-    """Tell the web addresses in a job's `notify` about its end."""
+    """POST to a job's `notify` URLs when it ends."""
     snapshot_max: str = "512MiB"
     """How much code `snapshot: true` copies for one job at most; ignored files are only linked."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least grave messages that go into the log."""
+    """Minimum log level."""
     session_days: float = Field(default=30.0, gt=0, le=365)
     """How long a browser stays logged in, days."""
     policy: dict[str, Any] = Field(default_factory=dict)
@@ -155,16 +156,21 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}); mend or remove it.") from None
+        raise SettingsError(f"{path} cannot be read ({error}); fix or remove it.") from None
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}; mend that line.") from None
+        raise SettingsError(f"{path} is not valid TOML: {error}; fix that line.") from None
     known = Settings.model_fields
     # Keys of `[server]` and plain keys mean the same.
     own: dict[str, Any] = {k: v for k, v in values.items() if not isinstance(v, dict)}
     own |= cast("dict[str, Any]", values.get("server", {}))
-    shared = {"gpus", "executor"}  # read by the worker
+    if own.get("executor", _EXECUTOR) != _EXECUTOR:
+        raise SettingsError(
+            f"{path}: executor is {own['executor']!r}; this version runs jobs only on its own box, "
+            f"so write {_EXECUTOR!r} or remove the line."
+        )
+    shared = {"gpus", "executor"}  # `gpus` is read by the worker
     for name in own:
         if name not in known and name not in shared:
             raise SettingsError(f"{path} knows no setting {name!r}{_near(name, known)}.")

@@ -92,6 +92,7 @@ def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
         ('socket_mode = "rw"', ("socket_mode",)),
         ('log_level = "loud"', ("log_level", "debug")),
         ("session_days = 0", ("session_days",)),
+        ('executor = "slurm"', ("executor", "slurm", "'local'")),
         ("[policy]\nfit_reac = 1", ("fit_reac", "fit_reach")),
         ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
     ],

@@ -1,4 +1,4 @@
-"""The box as one plan fills it: which GPU is open, and when the others come free."""
+"""Availability profile: when each GPU comes free, as one plan fills the box."""
 
 from __future__ import annotations
 

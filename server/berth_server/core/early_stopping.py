@@ -1,4 +1,4 @@
-"""Which runs of an ablation are stopped before their end: pure, from curves to sentences."""
+"""Early stopping: the runs of an ablation to stop before their end, from their curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a job may run: what earlier runs say, and what surviving so far adds to it."""
+"""Run time estimates from earlier runs, given how long a run has lasted already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the waiting jobs should start, if nobody else comes."""
+"""Forecast: expected starts of the waiting jobs if no other job is submitted."""
 
 from __future__ import annotations
 

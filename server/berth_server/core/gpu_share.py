@@ -1,4 +1,4 @@
-"""What a share counts for in limits, GPU-hours and lost work: its part of the card's memory."""
+"""GPU shares in limits, GPU-hours and lost work: the fraction of the GPU's memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much one user, group or ablation may have at once, and who is at the limit."""
+"""Limits of users, groups and ablations, and the limit that a job would exceed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-What the scheduling core sees (`Snapshot`) and what it answers (`Plan`).
+Input (`Snapshot`) and output (`Plan`) of the scheduling core.
 
 Times are aware datetimes, lengths are timedeltas; a field that ends in `_s` is in seconds as
 a float, one that ends in `_bytes` in bytes. Everything is frozen. The views may be built once

@@ -1,4 +1,4 @@
-"""When to plan again although nothing happens."""
+"""Next moment at which a new plan is due although nothing happens."""
 
 from __future__ import annotations
 

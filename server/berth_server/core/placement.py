@@ -1,4 +1,4 @@
-"""Which GPUs a gang gets: the best linked ones that leave the best linked rest."""
+"""Placement: a multi-GPU job gets the best linked GPUs that leave the best linked rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a pending job may start at all, GPUs aside: hold, dependencies, start time."""
+"""Readiness of a pending job, GPUs aside: hold, dependencies, start time."""
 
 from __future__ import annotations
 

@@ -1,14 +1,19 @@
-"""Every knob of the policy, with what it means; defaults are the tuned values."""
+"""Policy settings, each with its meaning; the defaults are the tuned values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, time, timedelta, tzinfo
 from functools import cached_property
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
-@dataclass(frozen=True, kw_only=True)
+_CONFIG = ConfigDict(use_attribute_docstrings=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Limits:
     """How much one user or group may have at once; None is no limit."""
 
@@ -21,7 +26,7 @@ class Limits:
     """GPU-hours in the budget's period; nothing more starts once they are used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class CalendarRule:
     """Other limits at some times of the week."""
 
@@ -39,7 +44,7 @@ class CalendarRule:
     """Whom it applies to; both empty means every user."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class PolicySettings:
     """
     The policy's knobs, as `berth.toml` sets them under `[policy]`.

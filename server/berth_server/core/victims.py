@@ -1,4 +1,4 @@
-"""Which preemptible attempts to stop so that a more urgent job can start."""
+"""Preemption victims: the attempts to stop so that a more urgent job can start."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-When the box is cleared for a gang that needs all of it: where such gangs come in the order.
+Order of gangs that need the whole box: where the box is cleared for them.
 
 While the box clears and while the gang runs, everybody else waits, so a gang is not weighed
 against the next job alone but against all that could go before it. Of two pieces of work that

@@ -1,4 +1,4 @@
-"""Why something is refused. Every message is one sentence that names the mend."""
+"""Refusals of the service. Every message is one sentence that names the fix."""
 
 from __future__ import annotations
 

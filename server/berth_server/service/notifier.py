@@ -1,4 +1,4 @@
-"""Who wants to know when something changed: streams, the worker's held request, timers."""
+"""Notifier of changes, for streams, the worker's held request and timers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Notifier:
         return stop
 
     def send(self) -> None:
-        """Tell everybody."""
+        """Call every listener."""
         for listener in list(self._listeners.values()):
             listener()
 

@@ -1,4 +1,4 @@
-"""Words that several sentences share."""
+"""Wording that several sentences share."""
 
 from __future__ import annotations
 

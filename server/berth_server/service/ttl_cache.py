@@ -1,4 +1,4 @@
-"""Answers that take a while to get and are right for a while."""
+"""Cache of slow answers, kept for a limited time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TTL_S = 60.0
 
 
 class TtlCache(Generic[Key, Answer]):
-    """What `find` answers for a key, at most a minute old."""
+    """Cache of `find`: its answer for a key is at most a minute old."""
 
     def __init__(self, find: Callable[[Key], Answer]) -> None:
         self._find = find

@@ -1,4 +1,4 @@
-"""An attempt has ended: what its job does next."""
+"""End of an attempt, and the job's next state."""
 
 from __future__ import annotations
 

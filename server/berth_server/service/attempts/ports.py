@@ -1,4 +1,4 @@
-"""Rendezvous ports: each attempt gets one that nobody else uses."""
+"""Rendezvous ports: each attempt gets one that no other process uses."""
 
 from __future__ import annotations
 

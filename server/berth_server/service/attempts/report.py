@@ -1,4 +1,4 @@
-"""The worker tells what it sees."""
+"""Worker reports: observed attempts and GPUs, taken into the database."""
 
 from __future__ import annotations
 

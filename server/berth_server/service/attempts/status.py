@@ -1,5 +1,5 @@
 """
-The only place where a status changes.
+Status setter: the only place where the status of a job or attempt changes.
 
 Each change writes its audit event in the same transaction, so that the log cannot lie. A test
 keeps every other `SET state` out of the server.

@@ -1,4 +1,4 @@
-"""Bringing a living attempt to its end."""
+"""Request to stop an attempt that has not ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user keeps new jobs off a GPU, or lets them on again."""
+"""Drains: an admin keeps new jobs off a GPU, or lets them on again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at the GPUs brings to light: outsiders, sick cards, jobs outside their lease."""
+"""Findings of a report: external processes, unhealthy GPUs, jobs outside their lease."""
 
 from __future__ import annotations
 

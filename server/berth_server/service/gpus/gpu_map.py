@@ -1,4 +1,4 @@
-"""The box and its GPUs with their holders, as everybody is shown them."""
+"""GPU map: the box and its GPUs with their holders, as REST shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How hard the GPUs worked while somebody held them."""
+"""Utilisation of GPUs while they were leased, by user."""
 
 from __future__ import annotations
 

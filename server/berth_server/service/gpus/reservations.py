@@ -1,4 +1,4 @@
-"""An admin sets GPUs aside for somebody, or takes that back."""
+"""Reservations: an admin sets GPUs aside for users or groups for some time."""
 
 from __future__ import annotations
 

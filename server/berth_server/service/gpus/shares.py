@@ -1,4 +1,4 @@
-"""Cards that several jobs share: what each may use, and who uses more."""
+"""GPUs that several jobs share: what each job may use, and which uses more."""
 
 from __future__ import annotations
 

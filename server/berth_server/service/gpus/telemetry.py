@@ -1,5 +1,5 @@
 """
-The GPUs over time: a ring of fixed size per GPU and resolution, beside the database.
+GPU telemetry: a ring file of fixed size per GPU and resolution, beside the database.
 
 A ring is a file of records, the place of a record given by its time: writing one costs 12 bytes,
 nothing is ever moved or deleted, and what is older than the ring is overwritten. Losing the last

@@ -1,4 +1,4 @@
-"""What the worker saw last, and what that means for each GPU."""
+"""Observed state: the worker's last report, and what it means for each GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a plan into the database: attempts with leases, and preemptions."""
+"""Application of a plan: attempts with leases, and preemptions, written to the database."""
 
 from __future__ import annotations
 

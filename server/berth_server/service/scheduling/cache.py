@@ -1,5 +1,5 @@
 """
-What the scheduler and the worker look at: the unfinished part of the database, in memory.
+Cache of unfinished jobs and attempts, for the scheduler and the worker.
 
 Refreshed from the rows of every job that a transaction touched, inside that transaction, so
 that it never tells anything else than the database does; after a rollback likewise.

@@ -1,4 +1,4 @@
-"""Which group a user counts for, where limits are set for groups."""
+"""Groups: the one that a user counts for, where limits are set for groups."""
 
 from __future__ import annotations
 

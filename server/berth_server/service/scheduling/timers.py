@@ -1,4 +1,4 @@
-"""What happens because its time has come."""
+"""Timed work: start times, ends of drains and reservations, deferred plans."""
 
 from __future__ import annotations
 

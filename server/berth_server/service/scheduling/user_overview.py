@@ -1,4 +1,4 @@
-"""Who has what on the box."""
+"""Overview of users: their jobs, GPUs and GPU-hours."""
 
 from __future__ import annotations
 
