@@ -95,7 +95,7 @@ def test_stop_save_and_resume_make_one_unbroken_run(launch, trainer_script, tune
     last = stopped_at + 4
     second = start("second", broken, last, BERTH_RUN_DIR=str(tmp_path / "job2"), BERTH_ATTEMPT="7.2")  # fmt: skip
     assert second.wait() == 0, second.read()
-    assert f"{half.name} is not whole" in second.read()
+    assert f"{half.name} is incomplete" in second.read()
     assert f"(step {stopped_at})" in second.read()
     assert not (broken / "stopped.json").exists()
 
@@ -144,7 +144,7 @@ def test_the_final_model_is_the_trained_one(launch, trainer_script, tuned, works
     )
 
     assert run.wait() == 0, run.read()
-    assert "its text part alone is trained" in run.read()
+    assert "only its text part is trained" in run.read()
     final, report = AutoModelForCausalLM.from_pretrained(out / "final_model", output_loading_info=True)  # fmt: skip
     assert not report["missing_keys"]
     assert type(final).__name__ == "Gemma3ForCausalLM"
@@ -188,8 +188,8 @@ def plain_test_loss(config, model, workspace):
 
 SEVEN = """
 import os, sys
-import berth_trainer.session, berth_trainer.persona_trainer, berth_trainer.callbacks, deepspeed
-from berth_trainer.application import main
+import berth_trainer.training.session, berth_trainer.training.persona_trainer, berth_trainer.training.callbacks, deepspeed
+from berth_trainer.training.application import main
 codes = {}
 for key in sys.argv[2].split(","):
     child = os.fork()  # what is imported is imported once; each run is a process of its own
