@@ -246,7 +246,12 @@ class AvailabilityProfile:
         else:
             latest_s = max(self.assumed_s - elapsed_s, elapsed_s / 2)
         quantile = self.settings.shadow_quantile
-        if quantile is None or run.estimate is None:
+        if quantile is None:
+            return latest_s, latest_s
+        if run.remaining is not None:
+            left_s = run.remaining.quantile_s(quantile, self.snapshot.now)
+            return min(latest_s, max(ENDING_S, left_s)), latest_s
+        if run.estimate is None:
             return latest_s, latest_s
         length_s = run.estimate.quantile_s(quantile, elapsed_s=elapsed_s)
         return min(latest_s, max(ENDING_S, length_s - elapsed_s)), latest_s

@@ -17,6 +17,7 @@ from typing import Literal
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
+from berth_server.core.progress.remaining import Remaining
 from berth_server.core.settings import PolicySettings
 
 UnavailableKind = Literal["outsider", "leftover", "unhealthy", "draining", "unknown"]
@@ -153,6 +154,9 @@ class RunningView:
     """As its job's, which keeps its age when it is preempted; None is not known."""
     ablation: str | None = None
     """Id of the ablation that it counts for."""
+    remaining: Remaining | None = None
+    """How long it still runs by its own progress, which counts before `estimate`; None while
+    nothing tells."""
 
     @property
     def counted_gpus(self) -> float:

@@ -1,0 +1,42 @@
+"""Time that a run's own progress leaves, as the scheduler uses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.server.core.scenes import NOW, box, running
+
+from berth_server.core.availability import AvailabilityProfile
+from berth_server.core.estimate import Estimate
+from berth_server.core.model import Snapshot
+from berth_server.core.progress.remaining import Remaining
+from berth_server.core.settings import PolicySettings
+
+HOUR = 3600.0
+LEFT = Remaining(p50_s=2 * HOUR, p90_s=3 * HOUR, source="log", at=NOW)
+
+
+def test_quantiles_pass_through_the_two_that_are_given_and_count_down() -> None:
+    """What was read at one moment is less later on, never below nothing."""
+    assert LEFT.quantile_s(0.5, NOW) == pytest.approx(2 * HOUR)
+    assert LEFT.quantile_s(0.9, NOW) == pytest.approx(3 * HOUR)
+    assert LEFT.quantile_s(0.1, NOW) < 2 * HOUR
+    assert LEFT.quantile_s(0.9, NOW + timedelta(hours=1)) == pytest.approx(2 * HOUR)
+    assert LEFT.quantile_s(0.5, NOW + timedelta(hours=9)) == 0.0
+
+
+def test_own_progress_counts_before_history_and_the_time_limit_before_both() -> None:
+    """A run that tells how far it is is believed, up to the moment at which it is stopped."""
+    run = replace(running(1, range(8), 24.0), estimate=Estimate((20 * HOUR,)))
+    told = replace(run, remaining=LEFT)
+    profile = AvailabilityProfile(
+        Snapshot(now=NOW, gpus=box(run), running=(told,)), PolicySettings()
+    )
+    expected_s, latest_s = profile.remaining_s(told)
+    assert 2 * HOUR <= expected_s <= 3 * HOUR
+    assert latest_s == pytest.approx(24 * HOUR)
+    assert profile.remaining_s(run)[0] == pytest.approx(20 * HOUR)
+    short = replace(told, time_limit=timedelta(hours=1))
+    assert profile.remaining_s(short) == (pytest.approx(HOUR), pytest.approx(HOUR))
