@@ -86,9 +86,9 @@ class DesiredAttempt(Wire):
     """How long before the time limit the warning signal comes; with `preempted`, how long the
     job may take to save after it before TERM."""
     gpu_memory: Bytes | None = None
-    """Least memory of each card, bytes; with `share`, the part of the card it leases."""
+    """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False
-    """It holds `gpu_memory` of one card beside other attempts."""
+    """It holds `gpu_memory` of one GPU beside other attempts."""
 
 
 class DesiredState(Wire):
@@ -166,4 +166,4 @@ class WorkerReport(Wire):
     snapshot: BoxSnapshot | None = None
     """Absent when nothing about the devices changed since the last report."""
     attempts: tuple[ObservedAttempt, ...] = ()
-    """Every attempt it knows and has not been told to forget."""
+    """Every attempt it knows and has not been asked to forget."""

@@ -70,9 +70,9 @@ class JobSpec(Wire):
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
-    """Least memory of each card, bytes; with `share`, the part of the card to lease."""
+    """Minimum memory of each GPU, bytes; with `share`, the part of the GPU to lease."""
     share: bool = False
-    """Take `gpu_memory` of one card beside other jobs instead of the whole card."""
+    """Use `gpu_memory` of one GPU beside other jobs instead of the whole GPU."""
     workdir: Text | None = Field(default=None, examples=["/home/ada/twin"])
     """Absolute folder to run in; default: the submitting client's, else the user's home."""
     env: dict[EnvName, Text] = Field(default_factory=dict)
@@ -220,7 +220,7 @@ class Attempt(Wire):
     outcome: Outcome | None = None
     """Why it ended; absent until then."""
     message: str | None = None
-    """One sentence about the end, naming the mend where there is one."""
+    """One sentence about the end, naming the fix where there is one."""
     gpu_indices: list[int]
     """The box's indices of its GPUs, ascending."""
     gpu_uuids: list[str]
@@ -230,7 +230,7 @@ class Attempt(Wire):
     started_at: UtcTime | None = None
     """When the job's first process was started."""
     saved_at: UtcTime | None = None
-    """When it last told of a whole checkpoint; absent when it never did."""
+    """Time of its last complete checkpoint; absent when there is none."""
     ended_at: UtcTime | None = None
     """When its last process ended; absent until then."""
     exit_code: int | None = None
@@ -242,7 +242,7 @@ class Attempt(Wire):
     run_dir: str
     """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
     launch: LaunchFacts | None = None
-    """How it was really started; absent until the worker told."""
+    """The start as it really happened; absent until the worker reported it."""
     placement: Placement | None = None
     """Why it got these GPUs and no others; absent without GPUs."""
 
@@ -269,9 +269,9 @@ class Job(Wire):
     gpus: int
     """How many GPUs it gets."""
     gpu_memory: int | None = None
-    """Least memory of each card, bytes; with `share`, the part of the card it leases."""
+    """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False
-    """Whether it takes part of one card beside other jobs."""
+    """Whether it uses part of one GPU beside other jobs."""
     gpu_indices: list[int] = Field(default_factory=list)
     """The box's indices of the GPUs it holds, or held last."""
     gpu_uuids: list[str] = Field(default_factory=list)
@@ -305,7 +305,7 @@ class Job(Wire):
     snapshot: CodeSnapshot | None = None
     """The code it runs, frozen when it was submitted; absent: the files as they are."""
     notify: list[str] = Field(default_factory=list)
-    """Where the end is told; shown without credentials."""
+    """URLs that are posted to when the job ends; shown without credentials."""
     attempts: list[Attempt] = Field(default_factory=list)
     """In order; empty until the first."""
     queued_at: UtcTime

@@ -12,7 +12,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
 class ReservationRequest(Wire):
-    """Keep GPUs for somebody. Jobs of others that could run into it do not start there."""
+    """Reserve GPUs. Jobs of other users that could overlap with the reservation do not start there."""
 
     gpus: list[Name] = Field(min_length=1, max_length=1024, examples=[["0", "1", "2", "3"]])
     """UUIDs or indices of the GPUs."""
