@@ -4,17 +4,17 @@ from __future__ import annotations
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened: `raise Forbidden(…)`
-    """Base of everything that the service says no with."""
+    """Base of all refusals."""
 
     def __init__(self, sentence: str, fields: dict[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.fields = fields or {}
-        """What is wrong with which field of the request, by dotted path."""
+        """Problem of each refused field of the request, by dotted path."""
 
 
 class NotFound(Refused):
-    """There is no such thing."""
+    """The named resource does not exist."""
 
 
 class Forbidden(Refused):
@@ -22,11 +22,11 @@ class Forbidden(Refused):
 
 
 class Conflict(Refused):
-    """The thing is in a state in which this cannot be done."""
+    """The state of the resource does not allow this."""
 
 
 class Invalid(Refused):
-    """What is asked for can never be done here."""
+    """The request can never be fulfilled on this box."""
 
 
 class Unavailable(Refused):

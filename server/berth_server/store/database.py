@@ -29,7 +29,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 class StoreError(Exception):
-    """The database cannot be used; the message names the mend."""
+    """The database cannot be used; the message names the fix."""
 
 
 class Reader:
@@ -61,13 +61,13 @@ class Transaction(Reader):
         self.now = now
         """The moment of everything in it, unix seconds."""
         self.actor = actor
-        """Who does it: a user, or `system`."""
+        """The user who does it, or `system`."""
         self.touched: set[int] = set()
         """Jobs whose rows, attempts or leases changed."""
         self.inserted: dict[int, Any] = {}
         """Rows of jobs that are new in it and unchanged since: they need not be read back."""
         self.events = 0
-        """How many events were written."""
+        """Number of events written."""
         self.after_commit: list[Callable[[], None]] = []
 
     def many(self, sql: str, rows: Sequence[Parameters]) -> None:
@@ -75,7 +75,7 @@ class Transaction(Reader):
         self._connection.executemany(sql, rows)
 
     def change(self, sql: str, parameters: Parameters = ()) -> int:
-        """Execute and tell how many rows it touched: zero means stale."""
+        """Execute and return how many rows it changed: zero means stale."""
         return self._connection.execute(sql, parameters).rowcount
 
 
@@ -104,7 +104,7 @@ class Database:
         self._durable: bool | None = None
         self._writing = False
         self.commits = 0
-        """How many transactions were committed since it was opened."""
+        """Number of transactions committed since it was opened."""
 
     @property
     def read(self) -> Reader:

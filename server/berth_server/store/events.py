@@ -25,7 +25,7 @@ def write(
     gpu_uuid: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one event, in the transaction of the change that it tells of, as by its actor."""
+    """Write one event, in the transaction of the change that it describes, with its actor."""
     facts = json.dumps(data, separators=(",", ":")) if data else None
     tx.execute(INSERT, (tx.now, kind, tx.actor, job_id, number, gpu_uuid, message, facts))
     tx.events += 1

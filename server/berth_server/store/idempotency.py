@@ -9,7 +9,7 @@ from berth_server.store.database import Reader, Transaction
 
 @dataclass(slots=True, frozen=True)
 class KnownSubmit:
-    """What a submit with a key made."""
+    """The jobs of a submit with a key."""
 
     digest: str
     first_id: int
@@ -17,7 +17,7 @@ class KnownSubmit:
 
 
 def get(reader: Reader, uid: int, key: str) -> KnownSubmit | None:
-    """What this user's submit with this key made, if there was one."""
+    """Return the jobs of this user's submit with this key, if there was one."""
     sql = 'SELECT digest, first_id, "count" FROM idempotency_keys WHERE uid = ? AND key = ?'
     row = reader.one(sql, (uid, key))
     return None if row is None else KnownSubmit(*row)

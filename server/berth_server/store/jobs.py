@@ -130,7 +130,7 @@ def page(
 def counts(
     reader: Reader, *, user: str | None = None, labels: Sequence[tuple[str, str]] = ()
 ) -> dict[str, int]:
-    """How many matching jobs are in each state; states without any are left out."""
+    """Count the matching jobs by state; states without any are left out."""
     where, values = _conditions((), user, labels, None)
     sql = f"SELECT j.state, count(*) FROM jobs j {where} GROUP BY j.state"  # noqa: S608 - fixed pieces
     return dict(reader.all(sql, values))  # pyright: ignore[reportArgumentType] - rows are pairs
@@ -232,7 +232,7 @@ def label_values(reader: Reader, key: str, limit: int) -> list[LabelValue]:
 
 
 def has_user(reader: Reader, user: str) -> bool:
-    """Whether a user ever submitted a job."""
+    """Return True if a user ever submitted a job."""
     return reader.value('SELECT 1 FROM jobs WHERE "user" = ? LIMIT 1', (user,)) is not None
 
 

@@ -15,11 +15,11 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class SchemaError(Exception):
-    """The database cannot be used by this version; the message names the mend."""
+    """The database cannot be used by this version; the message names the fix."""
 
 
 def folder() -> Path:
-    """Where the migrations lie: in the wheel beside the code, in a source tree at its root."""
+    """Return the folder of the migrations: in the wheel beside the code, in a source tree at its root."""
     packed = _PACKAGE / "_migrations"
     return packed if packed.is_dir() else _PACKAGE.parent.parent / "migrations"
 

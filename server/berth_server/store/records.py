@@ -13,7 +13,7 @@ class JobRecord:
 
     id: int
     spec: JobSpec = field(repr=False)
-    """What was asked for, with name, GPUs and folder filled in. Shared: never changed."""
+    """The job's specification with name, GPUs and folder filled in. Shared: never changed."""
     state: str
     user: str
     uid: int
@@ -38,7 +38,7 @@ class JobRecord:
 
     @property
     def gpus(self) -> int:
-        """How many GPUs it gets."""
+        """Number of GPUs that it gets."""
         return self.spec.gpus or 0
 
     @property

@@ -34,7 +34,7 @@ _MOST = 10_000
 
 @dataclass(slots=True, frozen=True)
 class Wanted:
-    """The jobs that an AblationSpec makes, and how many of its cells are there already."""
+    """The jobs that an AblationSpec makes, and how many of its cells exist already."""
 
     specs: list[JobSpec]
     skipped: int
@@ -44,7 +44,7 @@ def wanted(server: ServerState, caller: Caller, spec: AblationSpec) -> Wanted:
     """
     The job of each cell, labelled with the ablation and its values.
 
-    Raises Invalid, Forbidden for somebody else's ablation, and Conflict for a name that is
+    Raises Invalid, Forbidden for another user's ablation, and Conflict for a name that is
     taken while nothing is to be added to it.
     """
     seen: set[frozenset[tuple[str, str]]] = set()
@@ -210,7 +210,7 @@ def _may_change(caller: Caller, record: AblationRecord) -> None:
 
 def _set(tx: Transaction, ablation_id: str, columns: dict[str, Any]) -> None:
     ablations.change(tx, ablation_id, columns)
-    # What waits for its caps is looked at anew.
+    # Jobs that its caps block are planned again.
     tx.touched.update(ablations.pending(tx, ablation_id))
 
 

@@ -1,4 +1,4 @@
-"""Jobs of one matrix, side by side."""
+"""Comparison of an ablation: its runs with their metrics, its caps, and the list of all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sources(server: ServerState, ablation_id: str) -> Sources:
 
 
 def show_caps(server: ServerState, record: AblationRecord) -> AblationCaps:
-    """What its jobs may have together, and what they had."""
+    """Return the caps of an ablation and what its jobs have used."""
     return AblationCaps(
         user=record.user,
         created_at=moment(record.created_at),

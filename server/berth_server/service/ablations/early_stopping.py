@@ -59,7 +59,7 @@ class EarlyStops:
         return found
 
     def read(self, watched: Watched) -> dict[int, str]:
-        """Which of its jobs are to be ended, each with the sentence. Reads files, on a thread."""
+        """Return the jobs to end, each with the reason. Reads files, on a thread."""
         known = self._curves[watched.id]
         curves: dict[int, Curve] = {}
         for job in watched.jobs:

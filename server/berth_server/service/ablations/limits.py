@@ -1,4 +1,4 @@
-"""What the jobs of an ablation have had together, and what they may have."""
+"""Caps of an ablation and the GPU time that its jobs have used together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""Identity of the user who sends a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Caller:
 
     @property
     def admin(self) -> bool:
-        """Root, and whom the server runs as, may change everybody's jobs."""
+        """True for root and the server's own user, who may change every job."""
         return self.uid in {0, os.getuid()}
 
     def may_change(self, job: JobRecord) -> None:

@@ -25,7 +25,7 @@ class Logins:
         return code
 
     def spend(self, code: str, now: float) -> Caller | None:
-        """Who a code logs in; None for one that was spent, is too old or never was."""
+        """Return whom a code logs in; None for one that is spent, expired or unknown."""
         found = self._waiting.pop(digest(code), None)
         if found is None or found[1] <= now:
             return None

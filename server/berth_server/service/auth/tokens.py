@@ -22,7 +22,7 @@ _USED_EVERY_S = 60.0
 
 
 def who(server: ServerState, secret: str, kind: Kind) -> Caller | None:
-    """Whose secret this is; None for one that does not work (any more)."""
+    """Return the owner of a secret; None for one that is unknown or has expired."""
     record = tokens.by_digest(server.db.read, digest(secret), kind)
     now = server.clock()
     if record is None or (record.expires_at is not None and record.expires_at <= now):
@@ -71,7 +71,7 @@ def on_logout(server: ServerState, secret: str) -> None:
 
 
 def listed(server: ServerState, caller: Caller) -> list[Token]:
-    """The caller's tokens, newest first; everybody's for an admin."""
+    """Return the caller's tokens, newest first; every user's for an admin."""
     records = tokens.of(server.db.read, None if caller.admin else caller.uid)
     return [show(record) for record in records]
 
@@ -90,5 +90,5 @@ def show(record: TokenRecord) -> Token:
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret. It is random and long: a slow hash would add nothing."""
+    """Return the digest that is stored of a secret. It is random and long: a slow hash would add nothing."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

@@ -1,5 +1,5 @@
 """
-Whether a job can run on this box at all, said before it waits an hour in the queue.
+Checks of a job at submit: its command, files and size, before it waits in the queue.
 
 `look` looks at files and may block on a slow disk: it runs on a thread, outside transactions.
 `size` compares with the box and is called right before the submit.
@@ -24,7 +24,7 @@ from berth_server.service.jobs.permissions import Access
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
-# This one is bundled: a pasted command finds it although it lies in nobody's folder.
+# Bundled with Berth: a pasted command finds it although the job's folder has no such file.
 BUNDLED_SCRIPT = "train_deepspeed.py"
 
 
@@ -49,10 +49,10 @@ class Prepared:
 
 def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
     """
-    Fill in a spec and look whether its folder, script and interpreter are there.
+    Fill in a spec and check that its folder, script and interpreter exist.
 
-    `access` remembers what was looked at: one for all specs of a list. Raises Invalid with the
-    field and one sentence.
+    `access` caches what was checked: one for all specs of a list. Raises Invalid with the field
+    and one sentence.
     """
     try:
         view = _read(spec)
@@ -80,7 +80,7 @@ def with_code(prepared: Prepared, code: CodeSnapshot) -> Prepared:
 
 
 def is_known(spec: JobSpec, access: Access) -> bool:
-    """Whether `look` with this `access` would find all files looked at already."""
+    """Return True if `access` has checked every file that `look` would check."""
     try:
         view = _read(spec)
     except CommandError:
@@ -94,7 +94,7 @@ def is_known(spec: JobSpec, access: Access) -> bool:
 
 def read_command(command: list[str] | str | None, script: str | None) -> CommandView:
     """
-    What a command is. Reading is pure, and queues hold the same command many times.
+    Parse a command. Parsing is pure, and queues hold the same command many times.
 
     Raises CommandError.
     """
@@ -111,7 +111,7 @@ def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> C
 
 
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
-    """Raise Invalid when the box could never hold the job. An unknown box holds everything."""
+    """Raise Invalid when the box could never run the job. An unknown box passes every job."""
     spec = prepared.spec
     wrong = _too_big(prepared.gpus, spec.gpu_memory, box, share=spec.share)
     if wrong:
@@ -119,7 +119,7 @@ def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
 
 
 def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
-    """Raise Conflict when the box as it is now could never hold a job of earlier days."""
+    """Raise Conflict when the box as it is now could never run an earlier job."""
     spec = record.spec
     wrong = _too_big(record.gpus, spec.gpu_memory, box, share=spec.share)
     if wrong:

@@ -1,4 +1,4 @@
-"""What the end of a job, or the coming of its time, means for jobs that waited for it."""
+"""Jobs that wait for another job or for a start time: queue them, or fail them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from berth_server.store.records import JobRecord
 
 
 def first_state(tx: Transaction, record: JobRecord) -> JobState:
-    """Where a job that nobody holds belongs: `waiting` for something, or `queued`."""
+    """Return the state of a job that is not held: `waiting` for something, or `queued`."""
     not_before = record.spec.not_before
     if not_before is not None and not_before.timestamp() > tx.now:
         return JobState.WAITING
@@ -47,6 +47,6 @@ def on_job_ended(tx: Transaction, job_id: int, state: JobState) -> None:
 
 
 def requeue_if_ready(tx: Transaction, record: JobRecord) -> None:
-    """Queue a waiting job once nothing keeps it any more."""
+    """Queue a waiting job once nothing blocks it any more."""
     if first_state(tx, record) is JobState.QUEUED:
         set_job_state(tx, record.id, JobState.QUEUED, "Everything it waited for has come.")

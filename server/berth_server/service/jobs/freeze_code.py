@@ -72,7 +72,7 @@ class Freezer:
             self._run(workdir, caller, nowhere.fileno(), "--measure")
 
     def path(self, digest: str, uid: int) -> Path:
-        """Where an archive lies."""
+        """Return the path of an archive."""
         return self.folder / f"{uid if os.geteuid() == 0 else os.geteuid()}-{digest}.tar"
 
     def sweep(self, reader: Reader) -> None:
@@ -121,7 +121,7 @@ class Freezer:
 
 
 def diff_of(archive: Path) -> bytes:
-    """What differed from the commit. Blocks."""
+    """Return the difference to the commit. Blocks."""
     with tarfile.open(archive) as tar:
         source = tar.extractfile(snapshots.DIFF)
         assert source is not None
@@ -136,7 +136,7 @@ def pieces(archive: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 
 def outside(words: Sequence[str], frozen: CodeSnapshot) -> list[str]:
-    """What to warn of: paths of a command that lead back to the work tree."""
+    """Return warnings of paths of a command that lead back to the work tree."""
     named = [word for word in words if word.startswith(f"{frozen.root}/")]
     return [
         f"{word} is named by its whole path, so the job takes it from the work tree and not from "
@@ -154,7 +154,7 @@ def _facts(archive: Path) -> dict[str, Any]:
 
 
 def _as(caller: Caller) -> dict[str, Any]:
-    """How to run a program as the caller, where the server may: as the job will run."""
+    """Return options that run a program as the job will run: as the caller, if the server may."""
     environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
     uid = caller.uid if os.geteuid() == 0 else os.geteuid()
     try:

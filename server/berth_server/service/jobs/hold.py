@@ -15,7 +15,7 @@ from berth_server.service.transaction import change
 
 def on_hold(server: ServerState, caller: Caller, job_id: int) -> None:
     """
-    Keep a pending job from starting until somebody releases it; a held one stays held.
+    Keep a pending job from starting until it is released; a held one stays held.
 
     Raises NotFound, Forbidden, and Conflict for a job that has started or ended.
     """

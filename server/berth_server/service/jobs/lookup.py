@@ -1,4 +1,4 @@
-"""Finding what a request names."""
+"""Lookup of the job or attempt that a request names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What the bundled trainer's memory plan says of a job, before it waits.
+Memory warnings at submit for jobs of the bundled trainer.
 
-The plan is the trainer's: it is asked in a process of its own, as the submitting user, and only
-for the bundled trainer's own script. Whatever goes wrong there means that nothing is said.
+The memory plan is the trainer's: it runs in a process of its own, as the submitting user, and only
+for the bundled trainer's own script. If anything fails there, there is no warning.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _Key = tuple[str, int, int, int, int]
 
 @dataclass(slots=True)
 class Foresight:
-    """Asks, and remembers what was said of a file as it is. Used from threads: it only adds."""
+    """Memory warnings by config file, cached while the file is unchanged. Thread-safe: only adds."""
 
     _told: dict[_Key, tuple[str, ...]] = field(default_factory=dict[_Key, tuple[str, ...]])
 
     def asks(self, prepared: Prepared) -> bool:
-        """Whether `warnings` would look at files for this job."""
+        """Return True if `warnings` would read files for this job."""
         return _config_of(prepared) is not None
 
     def warnings(
         self, prepared: Prepared, caller: Caller, box: Sequence[KnownGpu]
     ) -> tuple[str, ...]:
-        """Sentences on a run that will not fit, mostly none. May take a tenth of a second."""
+        """Return a sentence for each reason why a run will not fit. May take a tenth of a second."""
         config = _config_of(prepared)
         card = _card(prepared, box)
         if config is None or card is None:

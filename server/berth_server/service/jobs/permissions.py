@@ -1,4 +1,4 @@
-"""What another user may do with a path, told from its owner, group and mode."""
+"""File permissions of another user, from owner, group and mode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Found = Literal["there", "missing", "forbidden", "unknown"]
 
 class Access:
     """
-    The file permissions of one user, as the server can tell them.
+    File permissions of one user, as far as the server can determine them.
 
     For the server's own user the kernel is asked. For others the mode bits along the path are
     read; where an access control list or a network server has the last word the answer is yes,
-    and the start itself will tell.
+    and the start of the job decides.
     """
 
     def __init__(self, uid: int) -> None:
@@ -34,7 +34,7 @@ class Access:
         """Scripts that were looked at and may be read: folder, NUL, path."""
 
     def look(self, path: str) -> Found:
-        """Whether there is something at a path that the user can get to."""
+        """Return what a path is to the user: there, missing, forbidden or unknown."""
         try:
             Path(path).stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -47,7 +47,7 @@ class Access:
         return "there" if self._own or self._reaches(Path(path)) else "forbidden"
 
     def may(self, path: str, mode: int) -> bool:
-        """Whether the user may read (os.R_OK) or enter or execute (os.X_OK) what is there."""
+        """Return True if the user may read (os.R_OK), or enter or execute (os.X_OK) the path."""
         if self._own:
             return os.access(path, mode)
         try:
@@ -87,7 +87,7 @@ class Access:
 
 class Accesses:
     """
-    What was found lately, by user: a stream of submits looks at the same folder once in a while.
+    Cache of recent checks by user: a stream of submits checks the same folder once in a while.
 
     What is found is never older than `_REMEMBERED_S` when it is relied on.
     """

@@ -28,7 +28,7 @@ from berth_server.store.records import JobRecord
 
 @dataclass(slots=True, frozen=True)
 class Submitted:
-    """What a submit made, or made before under the same key."""
+    """The jobs of a submit, new or from an earlier one with the same key."""
 
     first_id: int
     count: int
@@ -52,7 +52,7 @@ def may_submit(server: ServerState, caller: Caller) -> None:
 
 
 def repeated(server: ServerState, caller: Caller, key: str | None, body: bytes) -> Submitted | None:
-    """What the same submit made before. Raises Conflict when the key stood for another body."""
+    """Return the jobs of the same earlier submit. Raises Conflict if the key had another body."""
     if key is None:
         return None
     known = idempotency.get(server.db.read, caller.uid, key)
@@ -137,7 +137,7 @@ def write_jobs(
 
 
 def remember(tx: Transaction, caller: Caller, key: str, body: bytes, made: Submitted) -> None:
-    """Let the same submit with this key be known when it comes again."""
+    """Store the key of a submit, so that a repeated one is recognised."""
     idempotency.put(tx, caller.uid, key, _digest(body), made.first_id, made.count)
 
 
@@ -157,7 +157,7 @@ def within_limit(server: ServerState, caller: Caller, new: int) -> None:
 
 
 def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
-    """The same refusal, told of one job of a list."""
+    """Return the same refusal for one job of a list."""
     if not many:
         return error
     return Invalid(
