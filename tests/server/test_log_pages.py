@@ -250,3 +250,27 @@ def test_an_ablation_shows_its_runs_side_by_side(api, desk):
     (one,) = api.get("/api/v1/ablations").json()["ablations"]
     assert (one["id"], one["jobs"], one["unfinished"], one["newest_job_id"]) == ("night", 2, 2, 2)
     assert api.get("/api/v1/ablations/day").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 60_000,
+        b'{"loss": ' + b'{"a": ' * 60_000,
+        b'{"loss": 1' + b"0" * 5000 + b"}",
+        b'{"loss": "\\ud800"}',
+        b"\xff" * 100,
+        b'{"loss": {"a": {"b": {"c": 1}}}}',
+        b"{" + b",".join(b'"%d": 1' % n for n in range(20_000)) + b"}",
+    ],
+    ids=["list", "objects", "long number", "surrogate", "bytes", "deep", "wide"],
+)
+def test_hostile_lines_of_metrics_leave_the_others(api, run_dir, line):
+    """One line that nothing can parse costs nobody the curve, and nobody an answer."""
+    good = b'{"step": 1, "loss": 0.5}\n'
+    (run_dir / "metrics.jsonl").write_bytes(line + b"\n" + good)
+    answer = api.get("/api/v1/jobs/1/metrics")
+    assert answer.status_code == 200, answer.text
+    points = answer.json()["points"]
+    assert points[-1] == {"step": 1.0, "loss": 0.5}
+    assert len(points) <= 2

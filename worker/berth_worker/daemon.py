@@ -99,7 +99,10 @@ async def _serve(
         def report(fresh: bool) -> bytes:  # noqa: FBT001 - by position only
             return reporter.build(whole=fresh)
 
-        link = Link(settings.home.socket, report, boot.save)
+        def single_reports() -> list[bytes]:
+            return reporter.build_single()
+
+        link = Link(settings.home.socket, report, boot.save, single_reports)
         supervisor = Supervisor(
             tasks,
             lambda: HostContext(settings.home.folder, fence, sampler.gpus, own),
@@ -146,8 +149,11 @@ async def _keep_sampling(
         wake[:] = [lambda asked=asked: anyio.from_thread.run_sync(asked.set, token=loop)]
         with anyio.move_on_after(_SAMPLE_EVERY_S):
             await asked.wait()
-        audit.check(await sampler.sample())
-        supervisor.check_checkpoints()
+        try:
+            audit.check(await sampler.sample())
+            supervisor.check_checkpoints()
+        except Exception:  # noqa: BLE001 - what one process does must not end the worker
+            _log.exception("the devices could not be sampled", action="sample.trouble")
         if reporter.due:
             link.report_soon()
 

@@ -192,10 +192,16 @@ class AttemptRunner:
         home = self._host().home
         if attempt.exit_record is None:  # without its shim, its processes may still run
             await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt)
-        if finish.is_plain(attempt.exit_record):
-            verdict = finish.verdict(attempt)
-        else:
-            verdict = await anyio.to_thread.run_sync(finish.verdict, attempt)
+        try:
+            if finish.is_plain(attempt.exit_record):
+                verdict = finish.verdict(attempt)
+            else:
+                verdict = await anyio.to_thread.run_sync(finish.verdict, attempt)
+        except Exception:  # noqa: BLE001 - its GPUs must not wait for an explanation
+            _log.exception(
+                "an end is not explained", action="verdict.trouble", attempt=attempt.name
+            )
+            verdict = finish.unexplained(attempt)
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
         attempt.saved_at = attempt.folder.saved_at() or attempt.saved_at
         attempt.gpus_clear = await self._is_clear(attempt)

@@ -48,6 +48,13 @@ def verdict(attempt: Attempt) -> Verdict:
     return found
 
 
+def unexplained(attempt: Attempt) -> Verdict:
+    """Return the verdict where what the job left could not be examined."""
+    found = judge(Evidence(desired=attempt.desired, record=attempt.exit_record))
+    sentence = "What it left could not be examined; see its log and the worker's log."
+    return Verdict(found.outcome, sentence)
+
+
 def _gather(attempt: Attempt) -> Evidence:
     folder = attempt.folder
     return Evidence(

@@ -49,38 +49,38 @@ class ObservedPhase:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class _OnDesired:
+    attempt: DesiredAttempt
+
+    @property
+    def name(self) -> str:
+        """The attempt's id."""
+        return self.attempt.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(_OnDesired):
     """Take up the attempt in the state that its run directory shows."""
 
-    attempt: DesiredAttempt
-
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Start(_OnDesired):
     """Start it: it has never been started."""
 
-    attempt: DesiredAttempt
-
 
 @dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(_OnDesired):
     """Stop trying to start it: it ends as `launch_error`."""
 
-    attempt: DesiredAttempt
-
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class Block(_OnDesired):
     """Claim it so that it is never started: it was stopped before its start."""
 
-    attempt: DesiredAttempt
-
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(_OnDesired):
     """Ask its shim to end it."""
-
-    attempt: DesiredAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,11 @@ class Forget:
     """Drop it: the server no longer wants it."""
 
     attempt: str
+
+    @property
+    def name(self) -> str:
+        """The attempt's id."""
+        return self.attempt
 
 
 Action = Adopt | Start | Fail | Block | Stop | Forget

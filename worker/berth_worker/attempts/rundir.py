@@ -13,12 +13,13 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from berth import jobfiles
 from berth.daemons import identity
 from berth.daemons.identity import Identity
 from berth.protocol.base import UtcTime, Wire
@@ -152,18 +153,7 @@ class RunDir:
 
     def failure(self) -> tuple[str | None, str | None]:
         """Return kind and sentence of failure.json, the job's own diagnosis; Nones without one."""
-        raw = self.tail("failure.json", 65536)
-        try:
-            said: Any = json.loads(raw) if raw else None
-        except ValueError:
-            return None, None
-        if not isinstance(said, dict):
-            return None, None
-        kind, sentence = (cast("dict[str, Any]", said).get(key) for key in ("kind", "sentence"))
-        return (
-            kind if isinstance(kind, str) else None,
-            sentence if isinstance(sentence, str) else None,
-        )
+        return jobfiles.failure(jobfiles.written(self.path, "failure.json"))
 
     def saved_at(self) -> datetime | None:
         """Return the time of the job's last complete checkpoint; None when there is none."""
@@ -171,7 +161,7 @@ class RunDir:
         if fd is None:
             return None
         try:
-            return datetime.fromtimestamp(os.fstat(fd).st_mtime, UTC)
+            return jobfiles.moment(os.fstat(fd).st_mtime)
         except OSError:
             return None
         finally:

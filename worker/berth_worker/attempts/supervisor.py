@@ -66,6 +66,7 @@ class Supervisor:
         self._desired = DesiredState(generation=0)
         self._attempts: dict[str, Attempt] = {}
         self._changed: set[str] = set()
+        self._retrying = False
 
     def apply(self, desired: DesiredState) -> None:
         """Take in a new desired state and act on it."""
@@ -122,13 +123,31 @@ class Supervisor:
 
     def reconcile(self) -> None:
         """Act until the observed state agrees with the desired state."""
+        failed: set[str] = set()
         while True:
             observed = {name: attempt.observed_phase for name, attempt in self._attempts.items()}
             actions = decide(self._desired, observed)
+            actions = [action for action in actions if action.name not in failed]
             if not actions:
-                return
+                break
             for action in actions:
-                self._do(action)
+                try:
+                    self._do(action)
+                except Exception:  # noqa: BLE001 - logged and tried again; others must not wait
+                    _log.exception(
+                        "an action failed unexpectedly and is tried again",
+                        action="attempt.trouble",
+                        attempt=action.name,
+                    )
+                    failed.add(action.name)
+        if failed and not self._retrying:
+            self._retrying = True
+            self._tasks.start_soon(self._reconcile_later)
+
+    async def _reconcile_later(self) -> None:
+        await anyio.sleep(1)
+        self._retrying = False
+        self.reconcile()
 
     def _do(self, action: Action) -> None:
         match action:

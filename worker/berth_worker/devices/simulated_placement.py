@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
+from berth import jobfiles
 from berth_worker.devices import processes
 from berth_worker.devices.processes import Process
+
+_MOST_DEVICES = 9999
 
 
 def place(
@@ -28,8 +31,8 @@ def place(
     for process in ranks:
         own = variables[process.pid]
         visible = _visible(own) or lease
-        rank = int(own["LOCAL_RANK"])
-        if rank < len(visible):
+        rank = jobfiles.whole(own["LOCAL_RANK"], _MOST_DEVICES)
+        if rank is not None and rank < len(visible):
             placed.setdefault(visible[rank], []).append(process)
     started = [p for p in living if "BERTH_ATTEMPT" in variables[p.pid]]
     if not ranks and started:
@@ -43,7 +46,7 @@ def _is_rank(
     process: Process, variables: Mapping[int, dict[str, str]], table: Mapping[int, Process]
 ) -> bool:
     rank = variables[process.pid].get("LOCAL_RANK", "")
-    if not rank.isdigit():
+    if jobfiles.whole(rank, _MOST_DEVICES) is None:
         return False
     parent = table.get(process.parent)
     if parent is None:
@@ -53,9 +56,9 @@ def _is_rank(
 
 def _visible(variables: Mapping[str, str]) -> tuple[int, ...]:
     parts = variables.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        return ()
-    return tuple(int(part) for part in parts)
+    numbers = [jobfiles.whole(part.strip(), _MOST_DEVICES) for part in parts]
+    known = [number for number in numbers if number is not None]
+    return tuple(known) if len(known) == len(numbers) else ()
 
 
 def _variables(process: Process) -> dict[str, str]:

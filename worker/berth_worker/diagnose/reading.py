@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from berth import terminal
+from berth import jobfiles, terminal
 
 _QUOTE_LENGTH = 200
 # Lines of launchers after a rank has failed; the rank's own lines stand before them.
@@ -57,9 +57,4 @@ def _ends_with(lines: list[str], error: str) -> bool:
 
 def shortened(line: str) -> str:
     """Return at most 200 characters of a line."""
-    return line if len(line) <= _QUOTE_LENGTH else line[: _QUOTE_LENGTH - 1] + "…"
-
-
-def plain(sentence: str) -> str:
-    """Return a foreign sentence as one line without terminal codes."""
-    return " ".join(terminal.strip(sentence).split())[:1000]
+    return jobfiles.line(line, _QUOTE_LENGTH)

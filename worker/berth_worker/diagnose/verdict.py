@@ -6,10 +6,11 @@ import re
 import signal
 from dataclasses import dataclass, field
 
+from berth import jobfiles
 from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
 from berth.units import format_duration
-from berth_worker.diagnose.reading import decisive_line, first_failed_rank, plain
+from berth_worker.diagnose.reading import decisive_line, first_failed_rank
 from berth_worker.diagnose.signatures import SIGNATURES
 
 _CLAIMS = {
@@ -124,7 +125,7 @@ def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
     text = evidence.log_tail.decode(errors="replace")
     if kind in _CLAIMS or sentence:
         outcome = _CLAIMS.get(kind or "", Outcome.EXIT)
-        return Verdict(outcome, plain(sentence) if sentence else _said(record, text))
+        return Verdict(outcome, jobfiles.line(sentence) if sentence else _said(record, text))
     killed = record.signal == signal.SIGKILL or record.exit_code in _KILLED_CODES
     if evidence.memory_kills and (killed or _RANK_KILLED.search(text)):
         return Verdict(

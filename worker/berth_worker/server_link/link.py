@@ -26,17 +26,23 @@ class Link:
     """Receives the desired state and sends reports, for ever, through every outage of the server."""
 
     def __init__(
-        self, socket: Path, report: Callable[[bool], bytes], on_reported: Callable[[], None]
+        self,
+        socket: Path,
+        report: Callable[[bool], bytes],
+        on_reported: Callable[[], None],
+        single_reports: Callable[[], list[bytes]] = list,
     ) -> None:
         """
         `report` builds the next report; its argument is True when the server may have been
         replaced and knows nothing yet. `on_reported` is called after each accepted report.
+        `single_reports` builds one for each attempt, sent when the server refuses them together.
         """
         # Not resent unchanged: a restarted server that has reached the same generation would
         # hold the request.
         self._listening = Channel(socket, _WAIT_S + _ANSWER_WITHIN_S, again=False)
         self._reporting = Channel(socket, _ANSWER_WITHIN_S)
         self._report = report
+        self._single_reports = single_reports
         self._on_reported = on_reported
         self._heard = anyio.Event()
         self._due = anyio.Event()
@@ -96,15 +102,37 @@ class Link:
                 body = self._report(connections != self._reporting.connections)
                 connections = self._reporting.connections
                 await self._ask(self._reporting, "POST", "/internal/v1/report", body)
-            except (ServerAwayError, ServerRefusedError) as error:
+            except ServerRefusedError as error:
+                await self._report_singly()
                 self.report_now()
                 connections = -1
                 await retry.pause(error)
+            except ServerAwayError as error:
+                self.report_now()
+                connections = -1
+                await retry.pause(error)
+            except Exception:  # noqa: BLE001 - what one attempt does must not end the worker
+                _log.exception("a report could not be built", action="report.trouble")
+                self.report_now()
+                connections = -1
+                await anyio.sleep(1)
             else:
                 retry.succeeded()
                 self._on_reported()
                 if connections != self._reporting.connections:
                     self.report_now()  # a restarted server needs the full report
+
+    async def _report_singly(self) -> None:
+        """Report each attempt by itself: one that the server refuses holds up no other."""
+        for body in self._single_reports():
+            try:
+                await self._ask(self._reporting, "POST", "/internal/v1/report", body)
+            except ServerRefusedError as error:
+                _log.error(
+                    "an attempt's report is refused", action="report.refused", why=str(error)
+                )
+            except ServerAwayError:
+                return
 
     async def _ask(
         self, channel: Channel, method: str, target: str, body: bytes | None = None

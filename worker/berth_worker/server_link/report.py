@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 
+import structlog
+
+from berth.protocol.base import Wire
 from berth.protocol.gpus import BoxSnapshot
-from berth.protocol.internal import WorkerReport
+from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth_worker.attempts.supervisor import Supervisor
 from berth_worker.devices.sampling import Sampler, differs
 
+_log = structlog.get_logger(__name__)
 _REPEAT_AFTER_S = 3.0
+_UNSENDABLE = (
+    "What the worker knows of it cannot be sent; see its run directory and the worker's log."
+)
 
 
 class Reporter:
@@ -54,4 +61,40 @@ class Reporter:
         self._considered = latest
         attempts = self._supervisor.observed(everything=everything)
         report = self._frame.model_copy(update={"snapshot": snapshot, "attempts": attempts})
-        return report.model_dump_json().encode()
+        try:
+            return report.model_dump_json().encode()
+        except (ValueError, RecursionError):
+            kept = tuple(one for one in map(_sendable, attempts) if one is not None)
+            devices = snapshot if snapshot is not None and _is_sendable(snapshot) else None
+            report = report.model_copy(update={"snapshot": devices, "attempts": kept})
+            return report.model_dump_json().encode()
+
+    def build_single(self) -> list[bytes]:
+        """Build one report for each attempt, for a server that refuses them together."""
+        attempts = self._supervisor.observed(everything=True)
+        kept = (one for one in map(_sendable, attempts) if one is not None)
+        return [
+            self._frame.model_copy(update={"attempts": (one,)}).model_dump_json().encode()
+            for one in kept
+        ]
+
+
+def _is_sendable(part: Wire) -> bool:
+    try:
+        part.model_dump_json()
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _sendable(attempt: ObservedAttempt) -> ObservedAttempt | None:
+    """Return the attempt, or what of it can be sent; None when nothing can."""
+    if _is_sendable(attempt):
+        return attempt
+    _log.error(
+        "an attempt cannot be reported in full",
+        action="report.incomplete",
+        attempt=attempt.attempt,
+    )
+    plain = attempt.model_copy(update={"message": _UNSENDABLE, "launch": None})
+    return plain if _is_sendable(plain) else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
-import math
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from berth import jobfiles
 from berth.protocol.better import more_is_better
 from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service.jobs import lookup
@@ -25,6 +24,8 @@ _READ_LIMIT = 32 << 20
 # The transformers Trainer prints {'loss': 2.31, 'epoch': 0.1}, nan among it.
 _PRINTED = re.compile(rb"\{'[\w/. -]+': [^{}\n]*\}")
 _NOT_A_NUMBER = re.compile(r"(?<![\w'\"])(-?)(nan|inf(?:inity)?)(?![\w'\"])", re.IGNORECASE)
+_GAP = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+_NAME_LENGTH = 200
 _BESIDE = frozenset({"step", "time"})
 
 Source = Literal["metrics.jsonl", "log", "none"]
@@ -123,11 +124,8 @@ def printed_points(log: bytes) -> list[MetricPoint]:
 
 def json_point(line: bytes) -> MetricPoint | None:
     """Return the point of a line of `metrics.jsonl`; None for nonsense."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None  # a line that is being written, or nonsense
-    return _numbers(found)
+    # None for a line that is being written, too.
+    return _numbers(jobfiles.json_object(line))
 
 
 def _printed_point(text: bytes) -> MetricPoint | None:
@@ -153,24 +151,20 @@ def _numbers(found: object) -> MetricPoint | None:
     for name, value in cast("dict[object, Any]", found).items():
         if isinstance(value, dict):
             for key, inner in cast("dict[object, Any]", value).items():
-                _put(point, f"{name}/{key}", inner)
+                _put(point, jobfiles.line(f"{name}/{key}", _NAME_LENGTH), inner)
         else:
-            _put(point, str(name), value)
+            _put(point, jobfiles.line(str(name), _NAME_LENGTH), value)
     return point or None
 
 
 def _put(point: MetricPoint, name: str, value: object) -> None:
+    number = jobfiles.finite(value)  # newer trainers print their numbers as text
+    # A number that is not finite is a gap in the curve; what is no number is left out.
+    if number is not None or value is None or _is_gap(value):
+        point[name] = number
+
+
+def _is_gap(value: object) -> bool:
     if isinstance(value, str):
-        # Newer trainers print their numbers as text.
-        try:
-            value = float(value)
-        except ValueError:
-            return
-    if value is None:
-        point[name] = None
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        point[name] = number if math.isfinite(number) else None
+        return _GAP.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)

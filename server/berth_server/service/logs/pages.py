@@ -10,11 +10,10 @@ from berth.protocol.logs import LogLines
 from berth.terminal import shown_bytes
 from berth_server.service.jobs import lookup
 from berth_server.service.logs import tail
-from berth_server.service.logs.run_files import open_run_file
+from berth_server.service.logs.run_files import LOG_NAME, open_run_file
 from berth_server.service.logs.tail import TailCache, TailReader
 from berth_server.service.state import ServerState
 
-LOG_NAME = "output.log"
 _LINE_LIMIT = 64 << 10
 _PAGE_BYTES = 8 << 20
 

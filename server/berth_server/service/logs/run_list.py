@@ -1,43 +1,51 @@
-"""List of the files in a run directory."""
+"""What lies in a run directory."""
 
 from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime
 
+from berth import jobfiles
 from berth.protocol.dashboard import RunFile, RunFiles
 
 _MOST = 1000
 
 
 def list_files(attempt: str | None, run_dir: str | None) -> RunFiles:
-    """Return files and folders by name, without links; empty while there is no directory."""
-    if run_dir is None:
-        return RunFiles(attempt=attempt, files=[])
-    try:
-        handle = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    """Files and folders by name, links left out; empty while the directory is not there."""
+    folder = None if run_dir is None else jobfiles.open_folder(run_dir)
+    if folder is None:
         return RunFiles(attempt=attempt, run_dir=run_dir, files=[])
-    files: list[RunFile] = []
     try:
-        # By its handle: a path could be another folder by now.
-        for name in sorted(os.listdir(handle))[:_MOST]:  # noqa: PTH208 - pathlib has no handles
+        files = _listed(folder)
+        own = jobfiles.open_folder(jobfiles.FOLDER, within=folder)
+        if own is not None:
             try:
-                facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            except OSError:
-                continue  # deleted meanwhile
-            folder = stat.S_ISDIR(facts.st_mode)
-            if not folder and not stat.S_ISREG(facts.st_mode):
-                continue
-            shown = os.fsencode(name).decode("utf-8", "replace")
-            files.append(
-                RunFile(
-                    name=f"{shown}/" if folder else shown,
-                    size_bytes=0 if folder else facts.st_size,
-                    modified_at=datetime.fromtimestamp(facts.st_mtime, UTC),
-                )
-            )
+                files += _listed(own, f"{jobfiles.FOLDER}/")
+            finally:
+                os.close(own)
     finally:
-        os.close(handle)
+        os.close(folder)
     return RunFiles(attempt=attempt, run_dir=run_dir, files=files)
+
+
+def _listed(folder: int, below: str = "") -> list[RunFile]:
+    """Return what lies in an open folder: its path could name another one by now."""
+    files: list[RunFile] = []
+    for name in sorted(os.listdir(folder))[:_MOST]:
+        try:
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            continue  # gone meanwhile
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        if not is_folder and not stat.S_ISREG(facts.st_mode):
+            continue
+        shown = below + os.fsencode(name).decode("utf-8", "replace")
+        files.append(
+            RunFile(
+                name=f"{shown}/" if is_folder else shown,
+                size_bytes=0 if is_folder else facts.st_size,
+                modified_at=jobfiles.moment(facts.st_mtime),
+            )
+        )
+    return files
