@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
 from berth_server.service.gpus.telemetry import GpuTelemetry
-from berth_server.service.jobs.memory_warnings import Foresight
+from berth_server.service.jobs.memory_warnings import MemoryWarnings
 from berth_server.service.jobs.permissions import Accesses
 from berth_server.service.logs.pages import LineReader
 from berth_server.service.logs.search import Markers
@@ -32,7 +32,7 @@ class Context:
     home: Path
     version: str
     accesses: Accesses = field(default_factory=Accesses)
-    foresight: Foresight = field(default_factory=Foresight)
+    memory_warnings: MemoryWarnings = field(default_factory=MemoryWarnings)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
     logins: Logins = field(default_factory=Logins)

@@ -145,7 +145,7 @@ async def check_specs(
 
 async def _with_warnings(app: Context, prepared: list[Prepared], caller: Caller) -> list[Prepared]:
     """Add warnings about runs that will not fit; leave them out where that takes too long."""
-    if not any(app.foresight.asks(one) for one in prepared):
+    if not any(app.memory_warnings.asks(one) for one in prepared):
         return prepared
     with anyio.move_on_after(_WARNINGS_TIMEOUT_S):
         return await anyio.to_thread.run_sync(
@@ -188,6 +188,6 @@ def _add_warnings(app: Context, prepared: list[Prepared], caller: Caller) -> lis
     box = app.server.known_gpus
     found: list[Prepared] = []
     for one in prepared:
-        more = app.foresight.warnings(one, caller, box)
+        more = app.memory_warnings.warnings(one, caller, box)
         found.append(replace(one, warnings=(*one.warnings, *more)) if more else one)
     return found

@@ -30,7 +30,7 @@ _Key = tuple[str, int, int, int, int]
 
 
 @dataclass(slots=True)
-class Foresight:
+class MemoryWarnings:
     """Memory warnings by config file, cached while the file is unchanged. Thread-safe: only adds."""
 
     _told: dict[_Key, tuple[str, ...]] = field(default_factory=dict[_Key, tuple[str, ...]])
