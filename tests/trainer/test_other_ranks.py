@@ -82,7 +82,7 @@ def test_kill_nine_and_other_numbers_of_ranks_change_nothing(train, tmp_path):
     second = train("second", broken, 4, good.step + 2, "--resume", gradient_accumulation_steps=2, **common)  # fmt: skip
     assert second.wait() == 0, second.read()
     assert f"{half.path.name} is incomplete" in second.read()
-    assert "was written by 2 ranks and this run has 4" in second.read()
+    assert "was written by 2 ranks; this run has 4" in second.read()
     assert "gradient_accumulation_steps is 1 instead of 2" in second.read()
     assert not (good.path / universal.LATEST).exists()
 
