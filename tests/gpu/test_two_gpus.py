@@ -87,7 +87,7 @@ def test_two_ranks_killed_and_one_that_goes_on_learn_as_one_does(config, start, 
     resumed = start("resumed", "--config", two, "--output_dir", broken, "--max_steps", STEPS, "--resume")  # fmt: skip
     resumed.done()
     unbroken.done()
-    assert "was written by 2 ranks and this run has 1" in resumed.read()
+    assert "was written by 2 ranks; this run has 1" in resumed.read()
     assert "gradient_accumulation_steps is 4 instead of 2" in resumed.read()
     expected, found = losses(whole), losses(broken)
     off = {step: abs(found[step] - expected[step]) for step in expected}
