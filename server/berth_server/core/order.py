@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from math import exp, inf, log, sqrt
-from operator import add, attrgetter, mul
+from operator import attrgetter
 
 from berth.protocol.explain import PointsKind
 from berth_server.core.availability import AvailabilityProfile
@@ -14,6 +14,8 @@ from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
 from berth_server.core.whole_box_order import CHAIN, Block, blocks_before
 
+KINDS: tuple[PointsKind, ...] = ("length", "size", "fit", "age", "fair_share")
+"""Factors of the score in the order of a row, see `Scorer.rows`."""
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
 _PART_PRESSES_FROM, _SINGLE_PRESSES_FROM, _WHOLE_BOX_PRESSES_FROM = 1 / 3, 1 / 2, 2 / 3
@@ -110,45 +112,56 @@ class Scorer:
         ]
         self.free_s = [0.0, *sorted(profile.expected_s), inf]
 
-    def columns(self, jobs: Sequence[JobView]) -> dict[PointsKind, list[float]]:
+    def rows(self, jobs: Sequence[JobView]) -> Iterator[tuple[float, float, float, float, float]]:
         """
-        Return the points of jobs by what they are given for, each in the order of the jobs.
+        Yield the points of each job, as in `KINDS`: for length, size, fit, age and fair share.
 
-        A column at a time, because this is where a pass over a long queue spends its time.
+        Waiting counts with its square, so that no job waits out of all proportion. A job that
+        nears the age cap gains more: past it all go one after the other and none starts behind
+        them, so those who would pass it together are spread out before it.
+
+        This is where a pass over a long queue spends its time: tables in local names, no calls
+        that most jobs can do without.
         """
-        lengths_s, sizes = self._lengths_s(jobs), self._sizes(jobs)
-        by_fit, fair = self.by_fit, self.fair
-        fits = self._fits(lengths_s, sizes)
-        return {
-            "length": [-log(length_s) for length_s in lengths_s],
-            "size": [*map(self.by_size.__getitem__, sizes)],
-            "fit": [*map(mul, map(by_fit.__getitem__, sizes), fits)],
-            "age": self._ages(jobs, sizes),
-            "fair_share": [fair[job.user] for job in jobs] if fair else [0.0] * len(jobs),
-        }
+        now_ts, most_age, fair = self.now_ts, self.settings.most_age, self.fair
+        by_size, by_fit, scales_s = self.by_size, self.by_fit, self.age_scales_s
+        from_s, per_s, most = self.presses_from_s, self.pressing_per_s, self.box + 1
+        for job, length_s in zip(jobs, self._lengths_s(jobs), strict=True):
+            size = most if (gpus := job.gpus) > most else gpus
+            fit = by_fit[size]
+            wait_s = now_ts - job.since_ts
+            age = wait_s / scales_s[size]
+            age = most_age * most_age if age > most_age else age * age
+            if wait_s > from_s[size]:
+                age += per_s[size] * (wait_s - from_s[size])
+            yield (
+                -log(length_s),
+                by_size[size],
+                fit and fit * self._fit(length_s, size),
+                age,
+                fair[job.user] if fair else 0.0,
+            )
 
     def scores(self, jobs: Sequence[JobView]) -> list[float]:
         """Return all points of each job: for a short length, age, GPUs that fit, little usage."""
-        total: Iterable[float] = [0.0] * len(jobs)
-        for column in self.columns(jobs).values():
-            total = map(add, total, column)
-        return list(total)
+        return [
+            length + size + fit + age + fair_share
+            for length, size, fit, age, fair_share in self.rows(jobs)
+        ]
 
     def terms(self, job: JobView) -> dict[PointsKind, float]:
         """Return the points of one job, by what they are given for."""
-        return {kind: column[0] for kind, column in self.columns([job]).items()}
+        return dict(zip(KINDS, next(self.rows([job])), strict=True))
 
     def blocks(self, jobs: Sequence[JobView], weight: float = 1.0) -> list[Block]:
         """Return jobs as they are compared with a gang of the whole box: no length, no fit."""
-        columns = self.columns(jobs)
-        rows = zip(columns["size"], columns["age"], columns["fair_share"], strict=True)
         return [
             Block(
-                weight=weight * exp(min(_MOST_POINTS, sum(row))),
-                length_s=length_s,
+                weight=weight * exp(min(_MOST_POINTS, size + age + fair_share)),
+                length_s=self.length_s(job),
                 gpus=min(job.gpus, self.box),
             )
-            for job, length_s, row in zip(jobs, self._lengths_s(jobs), rows, strict=True)
+            for job, (_, size, _, age, fair_share) in zip(jobs, self.rows(jobs), strict=True)
         ]
 
     def length_s(self, job: JobView) -> float:
@@ -161,7 +174,7 @@ class Scorer:
 
     def fit(self, job: JobView) -> float:
         """Return how near its GPUs are: 1 when they are open now, 0 when they are not in sight."""
-        return self._fits(self._lengths_s([job]), self._sizes([job]))[0] if job.gpus > 1 else 0.0
+        return self._fit(self.length_s(job), min(job.gpus, self.box + 1)) if job.gpus > 1 else 0.0
 
     def _lengths_s(self, jobs: Sequence[JobView]) -> list[float]:
         shortest_s, unknown_s = self.settings.shortest.total_seconds(), self.unknown_s
@@ -172,38 +185,15 @@ class Scorer:
             if length_s is None:
                 limit_s = job.limit_s
                 length_s = unknown_s if limit_s is None else limit_used * limit_s
-            lengths_s.append(max(length_s, shortest_s))
+            lengths_s.append(shortest_s if length_s < shortest_s else length_s)  # noqa: FURB136
         return lengths_s
 
-    def _sizes(self, jobs: Sequence[JobView]) -> list[int]:
-        """Numbers of GPUs, as places in the tables by size: more than the box has are one."""
-        most = self.box + 1
-        return [min(job.gpus, most) for job in jobs]
-
-    def _fits(self, lengths_s: Sequence[float], sizes: Sequence[int]) -> list[float]:
-        reach, free_s = self.settings.fit_reach, self.free_s
-        return [
-            1.0 if not (wait_s := free_s[size]) else (near := reach * length_s) / (near + wait_s)
-            for length_s, size in zip(lengths_s, sizes, strict=True)
-        ]
-
-    def _ages(self, jobs: Sequence[JobView], sizes: Sequence[int]) -> list[float]:
-        """
-        Points for waiting: with its square, so that no job waits out of all proportion.
-
-        A job that nears the age cap gains more. Past it all go one after the other and none
-        starts behind them; those who would pass it together are spread out before it.
-        """
-        now_ts, most_age, scales_s = self.now_ts, self.settings.most_age, self.age_scales_s
-        from_s, per_s = self.presses_from_s, self.pressing_per_s
-        points: list[float] = []
-        for job, size in zip(jobs, sizes, strict=True):
-            wait_s = now_ts - job.since_ts
-            age = wait_s / scales_s[size]
-            points.append(most_age * most_age if age > most_age else age * age)
-            if wait_s > from_s[size]:
-                points[-1] += per_s[size] * (wait_s - from_s[size])
-        return points
+    def _fit(self, length_s: float, size: int) -> float:
+        wait_s = self.free_s[size]
+        if not wait_s:
+            return 1.0
+        near_s = self.settings.fit_reach * length_s
+        return near_s / (near_s + wait_s)
 
 
 def _whole_box_weight(snapshot: Snapshot, weight: float) -> float:
