@@ -12,10 +12,9 @@ import structlog
 from berth import home as homes
 from berth.home import Home
 from berth.units import parse_size
-from berth_server import logs, policyfile, settings
+from berth_server import logs, settings
 from berth_server.api.app import create_app
 from berth_server.api.context import Context
-from berth_server.core.settings import PolicySettings
 from berth_server.home import HomeError, claim, tcp_socket, unix_socket
 from berth_server.serve import serve
 from berth_server.service.scheduling.timers import on_start
@@ -33,14 +32,13 @@ def main() -> int:
     home = homes.resolve()
     try:
         chosen = settings.load(home.folder)
-        policy = policyfile.build(PolicySettings, chosen.policy)
         logs.configure(chosen.log_level)
         lock = claim(home)
     except (settings.SettingsError, HomeError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     try:
-        _run(home, chosen, policy)
+        _run(home, chosen)
     except (HomeError, StoreError, SchemaError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
@@ -57,7 +55,7 @@ def version() -> str:
         return "0"
 
 
-def _run(home: Home, chosen: Settings, policy: PolicySettings) -> None:
+def _run(home: Home, chosen: Settings) -> None:
     db = Database(home.database)
     try:
         first, last = chosen.port_range
@@ -67,7 +65,7 @@ def _run(home: Home, chosen: Settings, policy: PolicySettings) -> None:
             last_port=last,
             allow_other_users=chosen.allow_other_users,
             snapshot_most_bytes=parse_size(chosen.snapshot_max),
-            policy=policy,
+            policy=chosen.policy,
         )
         server = ServerState(db, options)
         context = Context(server=server, settings=chosen, home=home.folder, version=version())

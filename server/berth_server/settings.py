@@ -1,5 +1,5 @@
 """
-The server's settings: environment over `$BERTH_HOME/berth.toml` over defaults.
+Server settings: environment over `$BERTH_HOME/berth.toml` over defaults.
 
 `berth.toml` also holds what belongs to other parts (`[worker]`, `[supervisor]`, …): tables this
 file does not know are left alone, unknown plain keys are refused with the nearest known one.
@@ -9,23 +9,44 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
+from collections.abc import Iterable
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+import structlog
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from berth.protocol.server import ServerSettings, Setting
 from berth.units import parse_size
+from berth_server.core.settings import PolicySettings
 
-Origin = Literal["default", "environment", "berth.toml"]
+log = structlog.get_logger()
 _PREFIX = "BERTH_"
 _EXECUTOR = "local"
+_FORMER = frozenset({"forecast_depth"})
+"""Policy settings of earlier versions, which files may still have: named in the log, ignored."""
+_EXPECTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text",
+    "time": "a time of day like 22:00",
+    "is": "a time zone like Europe/Berlin",  # is_instance_of: of tzinfo
+    "frozen": "a list",
+    "tuple": "a list",
+    "dict": "a table",
+    "mapping": "a table",
+    "dataclass": "a table",
+}
+"""By the first word of pydantic's kind of error."""
 
 
 class SettingsError(Exception):
@@ -44,11 +65,11 @@ class Settings(BaseSettings):
     )
     listen: str = "127.0.0.1:8787"
     """Address and port of the dashboard and of remote clients; `off` for the unix socket alone."""
-    socket_mode: str = Field(default="0666", pattern=r"^0?[0-7]{3}$")
+    socket_mode: str = "0666"
     """Permissions of the unix socket; who may open it may use the queue as themselves."""
     public_url: str | None = None
     """What login links begin with, where a reverse proxy or another host name is in use."""
-    ports: str = Field(default="29600-29999", pattern=r"^\d{2,5}-\d{2,5}$")
+    ports: str = "29600-29999"
     """Rendezvous ports that attempts are given, first and last."""
     allow_other_users: bool = False
     """Let a server that is not root take jobs of other users, which then run as its own user."""
@@ -60,7 +81,7 @@ class Settings(BaseSettings):
     """Minimum log level."""
     session_days: float = Field(default=30.0, gt=0, le=365)
     """How long a browser stays logged in, days."""
-    policy: dict[str, Any] = Field(default_factory=dict)
+    policy: PolicySettings = PolicySettings()
     """How the queue is ordered; see docs/scheduling.md."""
 
     @field_validator("listen")
@@ -70,12 +91,20 @@ class Settings(BaseSettings):
             split_address(value)
         return value
 
-    @model_validator(mode="after")
-    def _port_range(self) -> Settings:
-        first, last = self.port_range
-        if not 1024 <= first <= last <= 65535:
-            raise ValueError(f"'ports' is {self.ports}; write first-last within 1024-65535.")
-        return self
+    @field_validator("socket_mode")
+    @classmethod
+    def _file_mode(cls, value: str) -> str:
+        if not re.fullmatch(r"0?[0-7]{3}", value):
+            raise ValueError(f"{value!r} is not a file mode; write like 0660.")
+        return value
+
+    @field_validator("ports")
+    @classmethod
+    def _port_range(cls, value: str) -> str:
+        found = re.fullmatch(r"(\d{2,5})-(\d{2,5})", value)
+        if found is None or not 1024 <= int(found[1]) <= int(found[2]) <= 65535:
+            raise ValueError(f"{value!r} is not a port range; write first-last within 1024-65535.")
+        return value
 
     @field_validator("snapshot_max")
     @classmethod
@@ -114,43 +143,48 @@ def split_address(value: str) -> tuple[str, int]:
 def load(home: Path) -> Settings:
     """Read the settings of this home. Raises SettingsError."""
     path = home / "berth.toml"
-    values = _read(path)
+    values = read(path)
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        problem = first["msg"].removeprefix("Value error, ").rstrip(".")
-        top = str(first["loc"][0]) if first["loc"] else name
-        where = f"${_PREFIX}{top.upper()}" if _from_environment(top) else str(path)
-        raise SettingsError(f"{where}: {name}: {problem}.") from None
+        # A misspelt name is also a missing one: the spelling comes first.
+        first = min(error.errors(), key=lambda one: one["type"] == "missing")
+        top = str(first["loc"][0])
+        where = f"${_PREFIX}{top.upper()}" if from_environment(top) else str(path)
+        raise SettingsError(f"{where}: {_problem(first)}") from None
 
 
-def show(settings: Settings, home: Path) -> ServerSettings:
-    """Each setting but the policy's: its value, where it comes from and what it means."""
-    in_file = _read(home / "berth.toml")
-    listed: list[Setting] = []
-    for name, field in Settings.model_fields.items():
-        if name == "policy":
-            continue
-        origin: Origin = "default"
-        if _from_environment(name):
-            origin = "environment"
-        elif name in in_file:
-            origin = "berth.toml"
-        listed.append(
-            Setting(
-                name=name,
-                value=getattr(settings, name),
-                origin=origin,
-                description=field.description or "",
-                environment=f"{_PREFIX}{name.upper()}",
-            )
-        )
-    return ServerSettings(home=str(home), settings=listed)
+def _problem(error: ErrorDetails) -> str:
+    """Return a sentence that names the setting and what may stand there."""
+    kind, loc, value = error["type"], error["loc"], error["input"]
+    name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)[1:]
+    table = name.rpartition(".")[0]
+    if kind == "unexpected_keyword_argument":
+        return f"{table} knows no setting {loc[-1]!r}{_near(str(loc[-1]), _known(loc[:-1]))}."
+    if kind == "missing":
+        return f"{table} needs {loc[-1]!r}; add it."
+    if kind == "value_error":
+        problem = error["msg"].removeprefix("Value error, ")
+        return f"{name}: {problem}" if name not in {"", "policy"} else problem
+    expected = _EXPECTED.get(kind.partition("_")[0])
+    if expected is not None:
+        return f"{name} is {value!r}; write {expected}."
+    return f"{name} is {value!r}; it {error['msg'].replace('Input should', 'must')}."
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _known(loc: Iterable[int | str]) -> Iterable[str]:
+    """Return the names that the table at this place may have."""
+    kind: Any = Settings
+    for step in loc:
+        field = kind.__pydantic_fields__.get(step)
+        if field is not None:
+            candidates = (field.annotation, *get_args(field.annotation))
+            kind = next(one for one in candidates if is_dataclass(one))
+    return kind.__pydantic_fields__
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the server's part of a `berth.toml`, by setting. Raises SettingsError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -176,13 +210,18 @@ def _read(path: Path) -> dict[str, Any]:
             raise SettingsError(f"{path} knows no setting {name!r}{_near(name, known)}.")
     if "policy" in values:
         own["policy"] = values["policy"]
+        if isinstance(own["policy"], dict):
+            for name in _FORMER & own["policy"].keys():
+                log.warning("settings.ignored", setting=f"policy.{name}")
+                del own["policy"][name]
     return {name: value for name, value in own.items() if name in known}
 
 
-def _near(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, [*known], n=1)
     return f"; did you mean {close[0]!r}?" if close else "; see docs/operations.md"
 
 
-def _from_environment(name: str) -> bool:
+def from_environment(name: str) -> bool:
+    """Whether a variable sets this setting."""
     return bool(os.environ.get(f"{_PREFIX}{name.upper()}"))

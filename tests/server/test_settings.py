@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, time, timedelta, tzinfo
+from dataclasses import fields
+from datetime import time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from berth_server import backup, policyfile, policylist, settings
-from berth_server.core.settings import PolicySettings
+from berth_server import backup, settings, settings_list
+from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 from berth_server.settings import SettingsError
+
+RULE = '[[policy.calendar]]\nstarts = "22:00"\nlimits = {}'
 
 
 def policy_of(home: Path) -> PolicySettings:
-    return policyfile.build(PolicySettings, settings.load(home).policy)
+    return settings.load(home).policy
+
+
+def policy_from(home: Path, toml: str) -> PolicySettings:
+    """Of a berth.toml with this policy."""
+    (home / "berth.toml").write_text(f"[policy]\n{toml}")
+    return policy_of(home)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +34,7 @@ def _no_environment(monkeypatch):
 
 
 def origins(chosen, home) -> dict[str, str]:
-    return {one.name: one.origin for one in settings.show(chosen, home).settings}
+    return {one.name: one.origin for one in settings_list.show(chosen, home).settings}
 
 
 def test_defaults_are_what_the_documentation_says(tmp_path):
@@ -68,9 +74,7 @@ def test_a_setting_of_an_earlier_version_is_ignored(tmp_path):
     """A file that worked goes on working."""
     (tmp_path / "berth.toml").write_text("[policy]\nforecast_depth = 7\nfit_reach = 2\n")
     assert policy_of(tmp_path).fit_reach == 2
-    assert "policy.forecast_depth" not in {
-        one.name for one in policylist.show({"forecast_depth": 7})
-    }
+    assert "policy.forecast_depth" not in origins(settings.load(tmp_path), tmp_path)
 
 
 def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
@@ -136,99 +140,97 @@ def test_a_backup_is_a_whole_database_while_the_server_works(tmp_path, monkeypat
         assert backup.main([]) == 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Stands for nested settings."""
-
-    days: frozenset[int]
-    begins: time
-    most: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Knobs:
-    """Every kind of value that the scheduler's settings may have."""
-
-    length: timedelta = timedelta(hours=1)
-    weight: float = 1.0
-    quantile: float | None = 0.5
-    depth: int = 1
-    on: bool = False
-    zone: tzinfo = UTC
-    shares: Mapping[str, float] = field(default_factory=dict)
-    windows: tuple[Window, ...] = ()
-
-
-def test_policy_tables_may_be_nested():
+def test_policy_tables_may_be_nested(tmp_path):
     """Lists of tables, maps, times, zones, weekdays by name; "none" where nothing may stand."""
-    table = tomllib.loads(
-        """
-        length = "90m"
-        weight = 2
-        quantile = "none"
-        on = true
+    toml = """
+        age_cap = "90m"
+        fit_weight = 2
+        backfill_quantile = "none"
         zone = "Europe/Berlin"
         shares = { ada = 2.0, bob = 1 }
-        [[windows]]
-        days = ["saturday", 6]
-        begins = "22:00"
-        most = 4
+        limits_by_user = { ada = { gpu_hours = "none", running_jobs = 3 } }
+        [[policy.calendar]]
+        name = "weekend"
+        weekdays = ["saturday", 6]
+        starts = "22:00"
+        ends = 07:30:00
+        limits = { running_gpus = 4 }
         """
-    )
-    assert policyfile.build(Knobs, table) == Knobs(
-        length=timedelta(minutes=90),
-        weight=2.0,
-        quantile=None,
-        on=True,
+    assert policy_from(tmp_path, toml) == PolicySettings(
+        age_cap=timedelta(minutes=90),
+        fit_weight=2.0,
+        backfill_quantile=None,
         zone=ZoneInfo("Europe/Berlin"),
         shares={"ada": 2.0, "bob": 1.0},
-        windows=(Window(days=frozenset({5, 6}), begins=time(22), most=4),),
+        limits_by_user={"ada": Limits(running_jobs=3)},
+        calendar=(
+            CalendarRule(
+                name="weekend",
+                weekdays=frozenset({5, 6}),
+                starts=time(22),
+                ends=time(7, 30),
+                limits=Limits(running_gpus=4),
+            ),
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("toml", "words"),
     [
-        ('length = "soon"', ("length", "12h")),
-        ("weight = true", ("weight", "number")),
-        ("depth = 1.5", ("depth", "whole number")),
-        ('on = "yes"', ("on", "true or false")),
+        ('age_cap = "soon"', ("policy.age_cap", "12h")),
+        ('age_cap = "0s"', ("policy.age_cap", "longer than 0")),
+        ("fit_weight = true", ("policy.fit_weight", "number")),
+        ("user_limits = { running_jobs = 1.5 }", ("user_limits.running_jobs", "whole number")),
         ('zone = "Moon/Crater"', ("zone", "Europe/Berlin")),
+        ("zone = 3", ("zone", "Europe/Berlin")),
         ("shares = 3", ("shares", "table")),
+        ("user_limits = 3", ("user_limits", "table")),
         ('shares = { ada = "much" }', ("shares.ada", "number")),
-        ("windows = 3", ("windows", "list")),
-        ('[[windows]]\nbegins = "22:00"', ("windows", "days")),
-        ('[[windows]]\ndays = ["someday"]\nbegins = "22:00"', ("days", "whole number")),
-        ('[[windows]]\ndays = []\nbegins = "late"', ("begins", "22:00")),
-        ('[[windows]]\ndays = []\nbegin = "22:00"', ("begin", "'begins'")),
+        ("calendar = 3", ("calendar", "list")),
+        ("shadow_quantile = 2", ("shadow_quantile", "from 0 to 1")),
+        ('[[policy.calendar]]\nname = "nights"', ("calendar[0]", "weekdays")),
+        (f'{RULE}\nweekdays = ["someday"]', ("weekdays", "whole number")),
+        (f"{RULE}\nweekdays = []\nname = 3", ("calendar[0].name", "text")),
+        (f'{RULE}\nweekdays = []\nname = ""\nends = "late"', ("ends", "22:00")),
+        (f"{RULE}\nweekdays = []\nuser = 3", ("user", "'users'")),
+        ("limits_by_user = { ada = { runing_gpus = 3 } }", ("ada", "'running_gpus'")),
     ],
 )
-def test_a_wrong_policy_value_names_its_place(toml, words):
+def test_a_wrong_policy_value_names_its_place(tmp_path, toml, words):
     """And what belongs there."""
     with pytest.raises(SettingsError) as caught:
-        policyfile.build(Knobs, tomllib.loads(toml))
+        policy_from(tmp_path, toml)
+    text = str(caught.value)
+    assert "\n" not in text
     for word in words:
-        assert word in str(caught.value)
+        assert word in text
 
 
-def test_the_example_of_limits_in_the_documentation_is_read_as_it_says():
+def test_the_example_of_limits_in_the_documentation_is_read_as_it_says(tmp_path):
     """docs/operations.md shows what works."""
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     (block,) = (part for part in text.split("```toml\n") if part.startswith("[policy.user_limits]"))
-    policy = policyfile.build(PolicySettings, tomllib.loads(block.split("```")[0])["policy"])
+    (tmp_path / "berth.toml").write_text(block.split("```")[0])
+    policy = policy_of(tmp_path)
     assert policy.user_limits.gpu_hours == 500
     assert policy.limits_by_user["ada"].running_gpus == 8
     (night,) = policy.calendar
     assert (night.starts, night.weekdays) == (time(22), frozenset(range(5)))
 
 
-def test_the_policy_in_force_is_told_knob_by_knob():
+def test_each_setting_of_the_policy_is_listed(tmp_path):
     """Values of the file and defaults, each with its origin and its meaning, readable as written."""
-    toml = 'age_cap = "30d"\nbackfill_quantile = "none"\n[user_limits]\nrunning_gpus = 4\n'
-    told = {one.name: one for one in policylist.show(tomllib.loads(toml))}
-    assert len(told) == len(fields(PolicySettings))
-    assert (told["policy.age_cap"].value, told["policy.age_cap"].origin) == ("30d", "berth.toml")
-    assert told["policy.backfill_quantile"].value is None
-    assert told["policy.user_limits"].value == "running_gpus=4"
-    assert (told["policy.shares"].value, told["policy.shares"].origin) == (None, "default")
-    assert "waited longer is served before" in told["policy.age_cap"].description
+    toml = 'age_cap = "30d"\nbackfill_quantile = "none"\n[policy.user_limits]\nrunning_gpus = 4\n'
+    policy_from(tmp_path, toml)
+    shown = settings_list.show(settings.load(tmp_path), tmp_path).settings
+    listed = {one.name: one for one in shown if one.name.startswith("policy.")}
+    assert len(listed) == len(fields(PolicySettings))
+    assert (listed["policy.age_cap"].value, listed["policy.age_cap"].origin) == (
+        "30d",
+        "berth.toml",
+    )
+    assert listed["policy.backfill_quantile"].value is None
+    assert listed["policy.user_limits"].value == "running_gpus=4"
+    assert (listed["policy.shares"].value, listed["policy.shares"].origin) == (None, "default")
+    assert "waited longer is served before" in listed["policy.age_cap"].description

@@ -6,23 +6,69 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, time, timedelta, tzinfo
 from functools import cached_property
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Strict
 from pydantic.dataclasses import dataclass
 
-_CONFIG = ConfigDict(use_attribute_docstrings=True, arbitrary_types_allowed=True)
+from berth.units import parse_duration
+
+_CONFIG = ConfigDict(use_attribute_docstrings=True, arbitrary_types_allowed=True, extra="forbid")
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _length(value: Any) -> Any:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+def _time_of_day(value: Any) -> Any:
+    try:
+        return time.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _zone(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (LookupError, OSError, ValueError):
+        raise ValueError(f"{value!r} is not a time zone; write like Europe/Berlin.") from None
+
+
+def _weekday(value: Any) -> Any:
+    """Read a name by its first three letters."""
+    day = value[:3].lower() if isinstance(value, str) else None
+    return _WEEKDAYS.index(day) if day in _WEEKDAYS else value
+
+
+def _none(value: Any) -> Any:
+    """Read "none", since TOML has no null."""
+    return None if value == "none" else value
+
+
+Length = Annotated[timedelta, BeforeValidator(_length)]
+Number = Annotated[float, Strict()]
+WholeNumber = Annotated[int, Strict()]
+Weekday = Annotated[WholeNumber, BeforeValidator(_weekday)]
+TimeOfDay = Annotated[time, Strict(), BeforeValidator(_time_of_day)]
+Zone = Annotated[tzinfo, BeforeValidator(_zone)]
+MaybeNumber = Annotated[Number | None, BeforeValidator(_none)]
+MaybeWholeNumber = Annotated[WholeNumber | None, BeforeValidator(_none)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Limits:
     """How much one user or group may have at once; None is no limit."""
 
-    running_gpus: int | None = None
+    running_gpus: MaybeWholeNumber = None
     """A share of a card counts as its part of the memory, here and in GPU-hours."""
-    running_jobs: int | None = None
-    queued_jobs: int | None = None
+    running_jobs: MaybeWholeNumber = None
+    queued_jobs: MaybeWholeNumber = None
     """How many pending jobs; a submit beyond it is refused."""
-    gpu_hours: float | None = None
+    gpu_hours: MaybeNumber = None
     """GPU-hours in the budget's period; nothing more starts once they are used."""
 
 
@@ -32,10 +78,10 @@ class CalendarRule:
 
     name: str
     """For people: "nights", "weekend"."""
-    weekdays: frozenset[int]
+    weekdays: frozenset[Weekday]
     """Days on which the window starts; 0 is Monday."""
-    starts: time
-    ends: time
+    starts: TimeOfDay
+    ends: TimeOfDay
     """End of the window; at or before `starts` means the next day."""
     limits: Limits
     """Replaces the fields that are set here, for everybody it applies to."""
@@ -53,53 +99,53 @@ class PolicySettings:
     the same priority are served by points, see `order.ranked`.
     """
 
-    size_weight: float = 0.0
+    size_weight: Number = 0.0
     """Points per e-fold of the number of GPUs, at any time: gangs before singles."""
-    fit_weight: float = 1.2
+    fit_weight: Number = 1.2
     """Points per e-fold for a gang that fits this moment on a part of the box: what was cleared
     once is used again instead of being broken up."""
-    whole_box_weight: float = 1.7
+    whole_box_weight: Number = 1.7
     """What a gang of the whole box counts for beside another job where every job is one; where one
     in n is, the square root of n times as much."""
-    fit_reach: float = 0.1
+    fit_reach: Number = 0.1
     """A gang whose GPUs should be free within this part of its own length has half of the
     points for fitting already; 0 counts only what is open this moment."""
-    age_scale: timedelta = timedelta(hours=160)
+    age_scale: Length = timedelta(hours=160)
     """The wait that is worth a point; twice as long is worth four."""
-    whole_box_age_scale: timedelta = timedelta(hours=270)
+    whole_box_age_scale: Length = timedelta(hours=270)
     """The same for a gang of the whole box, for which everybody else has to wait."""
-    most_age: float = 2.25
+    most_age: Number = 2.25
     """So many age scales count at most: when everybody has waited for weeks, lengths decide."""
-    pressing_weight: float = 4.0
+    pressing_weight: Number = 4.0
     """Points that a job gains evenly until the age cap: a gang of a part of the box from a third of
     it on, one GPU from half. Those who pass the cap go one after the other."""
-    whole_box_pressing_weight: float = 3.0
+    whole_box_pressing_weight: Number = 3.0
     """The same for a gang of the whole box, from two thirds of the age cap on."""
-    age_cap: timedelta = timedelta(days=30)
+    age_cap: Length = timedelta(days=30)
     """A job that waited longer is served before all others, strictly in order of waiting."""
-    fair_share_weight: float = 0.25
+    fair_share_weight: Number = 0.25
     """Points between a user who has used nothing lately and one who used far above the share."""
-    usage_half_life: timedelta = timedelta(days=7)
+    usage_half_life: Length = timedelta(days=7)
     """Time in which past use counts half."""
-    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    shares: Mapping[str, Number] = field(default_factory=dict[str, float])
     """A user's part of the box relative to the others; 1 for those who are not named."""
-    shadow_quantile: float | None = 0.6
+    shadow_quantile: MaybeNumber = 0.6
     """Quantile of the estimate at which running jobs are taken to end when a gang's start is
     dated; None takes the time limits."""
-    backfill_quantile: float | None = 0.7
+    backfill_quantile: MaybeNumber = 0.7
     """Quantile of its estimate by which a job must be off the GPUs that a gang waits for; None
     takes its time limit."""
-    shortest: timedelta = timedelta(minutes=1)
+    shortest: Length = timedelta(minutes=1)
     """Expected lengths below this count as this: the order among tiny jobs does not matter."""
-    assumed_length: timedelta = timedelta(hours=24)
+    assumed_length: Length = timedelta(hours=24)
     """What a job without time limit and history may last."""
-    limit_used: float = 0.5
+    limit_used: Number = 0.5
     """What share of its time limit a job without history is expected to use."""
-    preempt_patience: timedelta = timedelta(minutes=5)
+    preempt_patience: Length = timedelta(minutes=5)
     """Nobody is preempted for a job that should start within this time anyway."""
-    leftover_clears: timedelta = timedelta(minutes=1)
+    leftover_clears: Length = timedelta(minutes=1)
     """How long a leftover of an ended attempt is expected to stay."""
-    replan_every: timedelta = timedelta(minutes=1)
+    replan_every: Length = timedelta(minutes=1)
     """How often to plan again while GPUs are open and jobs wait, without any event."""
     user_limits: Limits = Limits()
     """For every user who is not named in `limits_by_user`."""
@@ -111,7 +157,7 @@ class PolicySettings:
     """For the groups that are named, in place of `group_limits`."""
     calendar: tuple[CalendarRule, ...] = ()
     """Rules for some times of the week; of two that set the same field the later one counts."""
-    zone: tzinfo = UTC
+    zone: Zone = UTC
     """Time zone of the calendar."""
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 
 from berth.protocol.server import ServerSettings, UserList
-from berth_server import policylist, settings
+from berth_server import settings_list
 from berth_server.api import routing
 from berth_server.api.context import App
 from berth_server.service.gpus.idle import work_by_user
@@ -17,9 +17,7 @@ router = routing.router(prefix="/api/v1", tag="server")
 @router.get("/settings", summary="List the settings in force")
 async def get_settings(app: App) -> ServerSettings:
     """Each with its value, its source and its meaning; those of the policy as `policy.…`."""
-    shown = settings.show(app.settings, app.home)
-    knobs = policylist.show(app.settings.policy)
-    return shown.model_copy(update={"settings": [*shown.settings, *knobs]})
+    return settings_list.show(app.settings, app.home)
 
 
 @router.get("/users", summary="List the users and what they hold")
