@@ -1,4 +1,4 @@
-"""What lies in a run directory."""
+"""Listing of the files in a run directory."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from tests.server.conftest import Clock
-from tests.server.fixtures.write_database import FOLDER, HOME, shown
+from tests.server.store.fixtures.write_database import FOLDER, HOME, shown
 
 from berth_server.service.state import Options, ServerState
 from berth_server.store import jobs, migrate
@@ -61,7 +61,7 @@ RELEASED = sorted(FOLDER.glob("schema-*.sql"))
 
 
 def test_every_schema_has_a_fixture():
-    """Written by `tests/server/fixtures/write_database.py` of the version that released it."""
+    """Written by `tests/server/store/fixtures/write_database.py` of the version that released it."""
     revisions = ScriptDirectory.from_config(migrate.config()).walk_revisions()
     assert {path.stem.removeprefix("schema-") for path in RELEASED} == {
         revision.revision for revision in revisions

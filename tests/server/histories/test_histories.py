@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
-from tests.server.histories import Histories
-from tests.server.limited_histories import LimitedHistories
+from tests.server.histories.limited_histories import LimitedHistories
+from tests.server.histories.server_histories import Histories
 
 
 def run(machine, open_desk, examples: int) -> None:

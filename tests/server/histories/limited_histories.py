@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
-from tests.server.histories import FINAL, GIB, GPUS, ROOT, Histories
+from tests.server.histories.server_histories import FINAL, GIB, GPUS, ROOT, Histories
 
 from berth.protocol.ablations import AblationCell, AblationPatch, AblationSpec, EarlyStop
 from berth.protocol.jobs import JobSpec

@@ -222,7 +222,7 @@ class TestMetrics:
     def test_the_dashboard_knows_the_same_directions(self):
         """Table and command line call the same value the best."""
         curves = (
-            Path(__file__).parents[2] / "clients" / "web" / "src" / "model" / "runs" / "curves.ts"
+            Path(__file__).parents[3] / "clients" / "web" / "src" / "model" / "runs" / "curves.ts"
         )
         less, more = re.findall(r"/([\w|]+)/i\.test\(name\)", curves.read_text())
         assert (less, more) == (better.LESS.pattern, better.MORE.pattern)
