@@ -48,11 +48,14 @@ def open_folder(path: str | os.PathLike[str], *, within: int | None = None) -> i
         return None
 
 
-def open_file(folder: int, name: str, owners: Collection[int] | None = None) -> int | None:
+def open_file(
+    folder: int, name: str, owners: Collection[int] | None = None, *, one_name: bool = True
+) -> int | None:
     """
-    Open a regular file with one name below an open folder, for reading; None when none is there.
+    Open a regular file below an open folder, for reading; None when none is there.
 
-    `owners` are the uids that it may belong to. Raises NotOwnFileError for anything else.
+    `owners` are the uids that it may belong to; with `one_name` it may have no other name, which
+    could be that of somebody else's file. Raises NotOwnFileError for anything else.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
@@ -63,7 +66,8 @@ def open_file(folder: int, name: str, owners: Collection[int] | None = None) -> 
         raise NotOwnFileError(name) from None
     facts = os.fstat(handle)
     foreign = owners is not None and facts.st_uid not in owners
-    if foreign or not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+    shared = one_name and facts.st_nlink > 1
+    if foreign or shared or not stat.S_ISREG(facts.st_mode):
         os.close(handle)
         raise NotOwnFileError(name)
     return handle

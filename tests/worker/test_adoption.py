@@ -262,21 +262,6 @@ class TestAsAnotherUser:
         assert home != os.environ["HOME"]
         assert (worker.folder(attempt) / "metrics.jsonl").stat().st_uid == self.UID
 
-    def test_a_forged_record_is_not_believed(self, worker, until):
-        """An exit.json that the user wrote is overruled by the shim, or by its absence."""
-        script = (
-            'cd "$BERTH_RUN_DIR"; rm -f exit.json*; '
-            'echo \'{"attempt": "1.1", "exit_code": 0, "cause": "exit", '
-            '"ended_at": "2026-01-01T00:00:00Z"}\' > exit.json; touch forged; exec sleep 1000'
-        )
-        attempt = worker.run(script=script, uid=self.UID, workdir="/", gpus=(0,))
-        until((worker.folder(attempt) / "forged").exists, "the forgery is there")
-        worker.kill()
-        (pid,) = worker.shims()
-        os.kill(pid, signal.SIGKILL)
-        worker.start()
-        assert worker.until_clear(attempt).outcome == "lost"
-
     def test_a_folder_that_is_not_theirs_is_refused(self, worker):
         """A workdir that the user may not enter is a launch error with a sentence."""
         closed = worker.work / "closed"

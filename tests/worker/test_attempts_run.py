@@ -50,7 +50,7 @@ def test_what_a_job_sees(worker, free_port):
     uuids = worker.gpu_uuids()
     assert env["BERTH_JOB_ID"] == attempt.split(".")[0]
     assert env["BERTH_ATTEMPT"] == attempt
-    assert env["BERTH_RUN_DIR"] == str(worker.folder(attempt))
+    assert env["BERTH_RUN_DIR"] == str(worker.folder(attempt) / "files")
     assert env["BERTH_GPU_UUIDS"] == f"{uuids[2]},{uuids[5]}"
     assert env["BERTH_GPU_INDICES"] == env["CUDA_VISIBLE_DEVICES"] == "2,5"
     assert (env["BERTH_DEVICES"], env["DS_ACCELERATOR"]) == ("simulated", "cpu")

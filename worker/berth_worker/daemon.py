@@ -20,6 +20,7 @@ from berth.daemons import identity
 from berth.daemons.lock import Lock
 from berth.protocol.internal import WorkerReport
 from berth_worker.attempts.boot import BootNote
+from berth_worker.attempts.migration import migrate
 from berth_worker.attempts.supervisor import Supervisor
 from berth_worker.devices import Devices, DevicesError, detect_devices
 from berth_worker.devices.lease_audit import LeaseAudit
@@ -53,6 +54,9 @@ def main() -> int:
         print(f"berth worker: one already runs for {settings.home.folder}{who}.", file=sys.stderr)
         return ALREADY_RUNS
     try:
+        moved = migrate(settings.home.runs)
+        if moved:
+            _log.info("run directories migrated", action="rundir.migrated", count=moved)
         return _run(settings)
     finally:
         lock.release()

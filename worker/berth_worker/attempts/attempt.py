@@ -12,7 +12,8 @@ from berth.protocol.internal import DesiredAttempt, ExitRecord, ObservedAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker.attempts.reconcile import ObservedPhase, Phase, StopTerms
-from berth_worker.attempts.rundir import RunDir, ShimRecord
+from berth_worker.attempts.run_records import ShimRecord
+from berth_worker.attempts.rundir import RunDir
 from berth_worker.devices import AttemptProcesses
 
 

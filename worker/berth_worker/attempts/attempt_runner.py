@@ -16,7 +16,7 @@ from berth.protocol.internal import ExitRecord
 from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts import finish
 from berth_worker.attempts.attempt import Attempt
-from berth_worker.attempts.rundir import RunDirState, ShimRecord
+from berth_worker.attempts.run_records import RunDirState, ShimRecord
 from berth_worker.devices.sampling import Sampler
 from berth_worker.launch import HostContext, LaunchError, ShimLauncher, launch
 

@@ -12,7 +12,8 @@ from berth.protocol.base import utc_now
 from berth.protocol.internal import ExitRecord
 from berth_worker.attempts import orphans
 from berth_worker.attempts.attempt import Attempt
-from berth_worker.attempts.rundir import RunDir, ShimRecord
+from berth_worker.attempts.run_records import ShimRecord
+from berth_worker.attempts.rundir import RunDir
 from berth_worker.diagnose import Evidence, Verdict, judge
 from berth_worker.shim import process_tree
 
@@ -60,11 +61,12 @@ def _gather(attempt: Attempt) -> Evidence:
     return Evidence(
         desired=attempt.desired,
         record=attempt.exit_record,
-        log_tail=folder.tail("output.log", _TAIL_BYTES),
+        log_tail=folder.log_tail(_TAIL_BYTES),
         failure=folder.failure(),
         memory_kills=_memory_kills_since(folder.shim_record()),
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
         own_pids=frozenset(attempt.seen_pids),
+        shim_error=folder.shim_error() if attempt.exit_record is None else None,
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),
     )
 
@@ -114,7 +116,7 @@ def write_launch_error(folder: RunDir, sentence: str) -> ExitRecord:
         if not folder.block():
             raise StartedError
         folder.append_to_log(sentence)
-        folder.write("exit.json", record.model_dump_json().encode(), mode=0o644)
+        folder.write_exit(record)
     except OSError as error:
         # A full disk: the server keeps the record, the run directory cannot.
         _log.warning("exit.json: not written", attempt=folder.attempt, reason=error.strerror)

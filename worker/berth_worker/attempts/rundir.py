@@ -1,107 +1,127 @@
 """
 The run directory of an attempt: the files that a worker needs to take it up again.
 
-It may belong to the user the job runs as, who can put anything there. Files that decide
-something are trusted only when this worker's own user (or root) wrote them, and links are
-never followed.
+It belongs to the worker's user; below it lies the folder that belongs to the job's user, who can
+put anything there. What decides something is read from the first, and only where this worker's own
+user (or root) wrote it; everything is opened by descriptor, without following links or waiting.
+Run directories of earlier versions are one folder, given to the job's user.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from berth import jobfiles
 from berth.daemons import identity
-from berth.daemons.identity import Identity
-from berth.protocol.base import UtcTime, Wire
 from berth.protocol.internal import ExitRecord
-from berth.protocol.jobs import LaunchFacts
+from berth_worker.attempts.run_records import (
+    Claim,
+    ExitFile,
+    LaunchFile,
+    RunDirState,
+    ShimRecord,
+    SpecFile,
+)
 from berth_worker.shim import files
 
 M = TypeVar("M", bound=BaseModel)
 _LARGEST_BYTES = 4 << 20
-SAVED = "saved.json"
-"""Written by the job when a checkpoint is complete; its modification time counts."""
-
-
-class _ProcessId(Wire):
-    pid: int
-    start_ticks: int
-    boot_id: str
-
-    def identity(self) -> Identity:
-        return Identity(self.pid, self.start_ticks, self.boot_id)
-
-
-class _Claim(_ProcessId):
-    attempt: str
-    refused: bool = False
-
-
-class ShimRecord(Wire):
-    """Content of shim.json, written by the shim once the job's first process runs."""
-
-    attempt: str
-    shim: _ProcessId
-    first: _ProcessId
-    started_at: UtcTime
-    oom_kills: int | None = None
-    """The kernel's count of memory kills soon after the start; absent at the very start."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunDirState:
-    """The state of an attempt as its run directory shows it."""
-
-    kind: Literal["unstarted", "blocked", "alive", "ended", "lost"]
-    """`blocked`: it was stopped before its start and never will start. `lost`: the shim is gone
-    and left no record."""
-    shim: Identity | None = None
-    shim_record: ShimRecord | None = None
-    """Absent when the job's first process never ran, or the shim has not written it yet."""
-    exit_record: ExitRecord | None = None
-    facts: LaunchFacts | None = None
+_ERROR_BYTES = 64 << 10
+OF_THE_JOB = ("metrics.jsonl", "saved.json", "failure.json", "snapshot.json", "changes.diff")
+"""Files that jobs write: links beside Berth's own files lead readers to them."""
+_FOR_THE_JOB = ("output.log", "stop.json")  # links in the job's folder lead it to these
 
 
 class RunDir:
     """The run directory of one attempt."""
 
-    def __init__(self, path: str, attempt: str) -> None:
-        """`path` is absolute; nothing is touched yet."""
+    def __init__(self, path: str, attempt: str, token: str, uid: int | None = None) -> None:
+        """`path` is absolute; `uid` is the job's user if it is another. Nothing is touched yet."""
         self.path = Path(path)
         self.attempt = attempt
+        self.token = token
+        self._trusted_uids = {os.geteuid(), 0}
+        self._owners = self._trusted_uids | ({uid} if uid is not None else set())
 
-    def make(self) -> bool:
-        """Make the folder; return False when it existed. Raises OSError."""
-        try:
-            self.path.mkdir(mode=0o755)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            return self.make()
-        return True
+    # Writing
+
+    def make(self, owner: tuple[int, int] | None = None) -> None:
+        """
+        Make the folder, and the job's folder in it for its `owner`, uid and gid. Raises OSError.
+
+        May be repeated until the attempt is claimed.
+        """
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with self._open() as folder:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(jobfiles.FOLDER, 0o755, dir_fd=folder)
+            inner = files.open_folder(jobfiles.FOLDER, folder)
+            try:
+                if owner is not None:
+                    os.fchown(inner, *owner)
+            finally:
+                os.close(inner)
+
+    def link(self) -> None:
+        """
+        Make the links that lead to each folder's files from the other one. Raises OSError.
+
+        Nothing waits for them: seven links cost more than the two folders, so they are made while
+        the job starts. A link is made or it is not; what the job has put there is not opened.
+        """
+        with self._open() as folder:
+            inner = files.open_folder(jobfiles.FOLDER, folder)
+            try:
+                link_files(folder, inner)
+            finally:
+                os.close(inner)
 
     def write(self, name: str, content: bytes, mode: int = 0o600, owner: int | None = None) -> None:
-        """Write a file atomically. Raises OSError."""
-        part = self.path / f"{name}.part"
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        try:
-            os.write(fd, content)
-            if owner is not None:
-                os.fchown(fd, owner, -1)
-        finally:
-            os.close(fd)
-        part.rename(self.path / name)
+        """
+        Write one of our files atomically; `owner` gets one that the job reads. Raises OSError.
+
+        Nothing that lies in its place is opened, and none but a file just made is given away.
+        """
+        part = f"{name}.{os.getpid()}.part"
+        with self._open() as folder:
+            handle = files.open_new(folder, part, mode)
+            try:
+                files.write_all(handle, content)
+                if owner is not None:
+                    os.fchown(handle, owner, -1)
+                os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(part, dir_fd=folder)
+                raise
+            finally:
+                os.close(handle)
+
+    def write_exit(self, record: ExitRecord) -> None:
+        """Write the record of an attempt that no shim has run. Raises OSError."""
+        content = ExitFile(**record.model_dump(), token=self.token)
+        self.write("exit.json", content.model_dump_json().encode(), mode=0o644)
+
+    def append_to_log(self, sentence: str) -> None:
+        """Append a sentence to the log of an attempt that no shim has run."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        with contextlib.suppress(OSError), self._open() as folder:
+            handle = os.open("output.log", flags | os.O_CLOEXEC, 0o644, dir_fd=folder)
+            try:
+                if stat.S_ISREG(os.fstat(handle).st_mode):
+                    files.write_all(handle, sentence.encode(errors="replace") + b"\n")
+            finally:
+                os.close(handle)
+
+    # Claims
 
     def block(self) -> bool:
         """Claim the attempt so that no shim starts it; return False when one has claimed it."""
@@ -116,116 +136,151 @@ class RunDir:
         self._claim({"pid": 0, "start_ticks": 0, "boot_id": ""})
 
     def _claim(self, claim: dict[str, Any]) -> bool:
-        try:
-            files.claim(str(self.path), claim | {"attempt": self.attempt})
-        except files.AlreadyStartedError:
-            return False
+        with self._open() as folder:
+            try:
+                files.claim(folder, claim | {"attempt": self.attempt, "token": self.token})
+            except files.AlreadyStartedError:
+                return False
         return True
+
+    # Reading our own files
 
     def state(self) -> RunDirState:
         """Read the attempt's present state."""
+        if self._is_foreign():
+            return RunDirState("foreign")
         record = self.exit_record()
-        started = self._read("started", _Claim)
+        started = self._read("started", Claim)
+        facts = self._read("launch.json", LaunchFile)
+        facts = facts.facts if facts is not None else None
         if record is None and started is None:
-            if (self.path / "started").exists():  # not whole: the disk lost it in a power cut
-                return RunDirState("lost", shim_record=self.shim_record(), facts=self._facts())
+            if self._was_started():
+                return RunDirState("lost", shim_record=self.shim_record(), facts=facts)
             return RunDirState("unstarted")
         shim = started.identity() if started else None
         if record is None and started is not None and started.refused:
             return RunDirState("blocked")
         shim_record = self.shim_record()
         if record is None and shim is not None and shim.alive:
-            return RunDirState("alive", shim=shim, shim_record=shim_record, facts=self._facts())
+            return RunDirState("alive", shim=shim, shim_record=shim_record, facts=facts)
         # It may have ended since the first read.
         record = record or self.exit_record()
         kind = "ended" if record else "lost"
-        return RunDirState(kind, shim, shim_record, record, self._facts())
+        return RunDirState(kind, shim, shim_record, record, facts)
 
     def exit_record(self) -> ExitRecord | None:
         """Return the exit record, when there is one that can be trusted."""
-        record = self._read("exit.json", ExitRecord)
-        return record if record is not None and record.attempt == self.attempt else None
+        record = self._read("exit.json", ExitFile)
+        return record.record() if record is not None and record.attempt == self.attempt else None
 
     def shim_record(self) -> ShimRecord | None:
         """Return the content of shim.json, when it is there."""
         record = self._read("shim.json", ShimRecord)
         return record if record is not None and record.attempt == self.attempt else None
 
+    def shim_error(self) -> str | None:
+        """Return the last line of the fault that ended the attempt's shim; None without one."""
+        lines = self._trusted("shim.error", _ERROR_BYTES).decode(errors="replace").split("\n")
+        return next((jobfiles.line(one) for one in reversed(lines) if one.strip()), None)
+
+    def _is_foreign(self) -> bool:
+        """
+        Return whether the records are of another attempt: one that this database does not know,
+        because it is a copy from an earlier day.
+        """
+        whose = (
+            self._read("started", Claim),
+            self._read("exit.json", ExitFile),
+            self._read("launch.json", LaunchFile),
+            self._read("spec.json", SpecFile),
+        )
+        return any(
+            one is not None and (one.attempt, one.token or self.token) != (self.attempt, self.token)
+            for one in whose
+        )
+
+    def _was_started(self) -> bool:
+        """Return whether it was started although no claim can be read."""
+        try:
+            with self._open() as folder:
+                if os.fstat(folder).st_uid not in self._trusted_uids:
+                    return True  # only shims of earlier versions gave it to the job's user
+                os.stat("started", dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return False
+        return True  # not whole: the disk lost it in a power cut
+
+    def _read(self, name: str, model: type[M]) -> M | None:
+        raw = self._trusted(name, _LARGEST_BYTES)
+        try:
+            return model.model_validate_json(raw) if raw else None
+        except (ValidationError, RecursionError):
+            return None
+
+    def _trusted(self, name: str, most_bytes: int) -> bytes:
+        """Return the content of a file of ours. A claim has two names while it is made."""
+        try:
+            with self._open() as folder:
+                handle = jobfiles.open_file(folder, name, self._trusted_uids, one_name=False)
+        except (OSError, jobfiles.NotOwnFileError):
+            return b""
+        if handle is None:
+            return b""
+        try:
+            return jobfiles.read_end(handle, most_bytes)
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _open(self) -> Generator[int]:
+        folder = files.open_folder(str(self.path))
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    # Reading what the job wrote
+
     def failure(self) -> tuple[str | None, str | None]:
         """Return kind and sentence of failure.json, the job's own diagnosis; Nones without one."""
-        return jobfiles.failure(jobfiles.written(self.path, "failure.json"))
+        return jobfiles.failure(jobfiles.written(self.path, "failure.json", self._owners))
 
     def saved_at(self) -> datetime | None:
         """Return the time of the job's last complete checkpoint; None when there is none."""
-        fd = self._open(SAVED)
-        if fd is None:
+        try:
+            handle = jobfiles.open_written(self.path, "saved.json", self._owners)
+        except jobfiles.NotOwnFileError:
+            return None
+        if handle is None:
             return None
         try:
-            return jobfiles.moment(os.fstat(fd).st_mtime)
-        except OSError:
-            return None
+            return jobfiles.moment(os.fstat(handle).st_mtime)
         finally:
-            os.close(fd)
+            os.close(handle)
 
-    def tail(self, name: str, most_bytes: int) -> bytes:
-        """Return the last bytes of one of the job's files; empty when it is not a regular file."""
-        fd = self._open(name)
-        if fd is None:
+    def log_tail(self, most_bytes: int) -> bytes:
+        """Return the last bytes of the job's log; empty when it is not a file of the job's."""
+        try:
+            with self._open() as folder:
+                handle = jobfiles.open_file(folder, "output.log", self._owners)
+        except (OSError, jobfiles.NotOwnFileError):
+            return b""
+        if handle is None:
             return b""
         try:
-            size = os.fstat(fd).st_size
-            return os.pread(fd, most_bytes, max(0, size - most_bytes))
-        except OSError:
-            return b""
+            return jobfiles.read_end(handle, most_bytes)
         finally:
-            os.close(fd)
+            os.close(handle)
 
-    def append_to_log(self, sentence: str) -> None:
-        """Append a sentence to the job's log, where its user looks."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with contextlib.suppress(OSError):
-            fd = os.open(self.path / "output.log", flags, 0o644)
-            try:
-                os.write(fd, sentence.encode() + b"\n")
-            finally:
-                os.close(fd)
 
-    def _facts(self) -> LaunchFacts | None:
-        raw = self._trusted("launch.json")
-        try:
-            launch: Any = json.loads(raw) if raw else None
-            return LaunchFacts.model_validate_json(json.dumps(launch["facts"])) if launch else None
-        except (ValueError, KeyError, TypeError):
-            return None
+def link_files(folder: int, inner: int) -> None:
+    """Make the links that lead to each folder's files from the other one. Raises OSError."""
+    for name in _FOR_THE_JOB:
+        _link(inner, name, f"../{name}")
+    for name in OF_THE_JOB:
+        _link(folder, name, f"{jobfiles.FOLDER}/{name}")
 
-    def _read(self, name: str, model: type[M]) -> M | None:
-        raw = self._trusted(name)
-        try:
-            return model.model_validate_json(raw) if raw else None
-        except ValidationError:
-            return None
 
-    def _trusted(self, name: str) -> bytes:
-        fd = self._open(name)
-        if fd is None:
-            return b""
-        try:
-            if os.fstat(fd).st_uid not in {os.geteuid(), 0}:
-                return b""
-            return os.read(fd, _LARGEST_BYTES)
-        except OSError:
-            return b""
-        finally:
-            os.close(fd)
-
-    def _open(self, name: str) -> int | None:
-        # Non-blocking: opening a named pipe that a job put there would wait for ever.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            fd = os.open(self.path / name, flags)
-        except OSError:
-            return None
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-        return None
+def _link(folder: int, name: str, target: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.symlink(target, name, dir_fd=folder)

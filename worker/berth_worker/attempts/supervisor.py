@@ -25,7 +25,8 @@ from berth_worker.attempts.reconcile import (
     StopTerms,
     decide,
 )
-from berth_worker.attempts.rundir import RunDir, RunDirState
+from berth_worker.attempts.run_records import RunDirState
+from berth_worker.attempts.rundir import RunDir
 from berth_worker.devices import AttemptProcesses
 from berth_worker.devices.sampling import Sampler
 from berth_worker.launch import HostContext, ShimLauncher
@@ -178,7 +179,8 @@ class Supervisor:
     # Adoption
 
     def _adopt(self, wanted: DesiredAttempt) -> None:
-        attempt = Attempt(wanted, RunDir(wanted.run_dir, wanted.attempt))
+        folder = RunDir(wanted.run_dir, wanted.attempt, wanted.token, wanted.uid)
+        attempt = Attempt(wanted, folder)
         self._attempts[wanted.attempt] = attempt
         found = attempt.folder.state()
         if self._rebooted and found.kind == "unstarted" and wanted.action == "run":
@@ -200,6 +202,14 @@ class Supervisor:
         if found.kind == "blocked":
             attempt.phase = "ended"
             attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
+            attempt.gpus_clear = True
+        elif found.kind == "foreign":
+            attempt.phase = "ended"
+            attempt.outcome = Outcome.LAUNCH_ERROR
+            attempt.message = (
+                f"Its run directory {attempt.folder.path} holds the record of another attempt, as "
+                "after a restore of an older database; submit the job again."
+            )
             attempt.gpus_clear = True
         elif found.kind == "alive":
             attempt.phase = "running" if found.shim_record else "starting"
@@ -237,7 +247,7 @@ class Supervisor:
                 terms.grace.total_seconds(),
                 terms.warning.total_seconds(),
             )
-            attempt.folder.write("stop.json", wish)
+            attempt.folder.write("stop.json", wish, mode=0o644)
         except OSError as error:
             # The shim then uses the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from berth import jobfiles
 from berth_worker.shim import files
 from berth_worker.shim.process_tree import Process, environment, read, table
 
@@ -31,6 +32,7 @@ _SECRET_WORDS = frozenset(
     | {"key", "apikey"}
 )
 _COMMAND_LENGTH = 200
+_JOB_FOLDER = os.fsencode(jobfiles.FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,9 @@ class ProcessBook:
         variables = environment(pid)
         attempt = variables.get(b"BERTH_ATTEMPT", b"").decode(errors="replace")
         job, _, number = attempt.partition(".")
-        if os.fsencode(self._runs / job / number) != variables.get(b"BERTH_RUN_DIR"):
+        run_dir = os.fsencode(self._runs / job / number)
+        # Jobs of earlier versions were given the run directory itself.
+        if variables.get(b"BERTH_RUN_DIR") not in {run_dir + b"/" + _JOB_FOLDER, run_dir}:
             return None
         if attempt in uids:
             try:
@@ -230,8 +234,7 @@ def shorten(argv: list[str]) -> str:
         else:
             words.append(f"{name}=********" if secret and sign else argument)
         hide_next = secret and not sign and argument.startswith("-")
-    line = " ".join(" ".join(words).split())
-    return line if len(line) <= _COMMAND_LENGTH else line[: _COMMAND_LENGTH - 1] + "…"
+    return jobfiles.line(" ".join(words), _COMMAND_LENGTH)
 
 
 def _boot_time() -> float:

@@ -45,6 +45,8 @@ class Evidence:
     """Free space where the job works; None when unknown."""
     own_pids: frozenset[int] = frozenset()
     """Pids that the driver has listed for it."""
+    shim_error: str | None = None
+    """With no record: the fault that ended the attempt's shim."""
     rebooted: bool = False
     """With no record: the box has booted since the attempt began."""
 
@@ -76,6 +78,12 @@ def judge(evidence: Evidence) -> Verdict:
 def _lost(evidence: Evidence) -> Verdict:
     if evidence.rebooted:
         return Verdict(Outcome.LOST, "The box was restarted while the job ran; submit it again.")
+    if evidence.shim_error:
+        return Verdict(
+            Outcome.LOST,
+            f"The job's supervisor failed ({evidence.shim_error.rstrip('.')}) and ended the job's "
+            "processes; submit it again, and report this as a fault of Berth.",
+        )
     if evidence.memory_kills:
         return Verdict(
             Outcome.LOST,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 
+from berth import jobfiles
 from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts.rundir import RunDir
@@ -30,16 +31,21 @@ def launch(
     user can fix, OSError for the box.
     """
     launch_plan = plan(desired, host)
-    folder.make()
     owner = launch_plan.owner if os.geteuid() == 0 else None
+    folder.make(None if owner is None else (owner, launch_plan.launch["gid"]))
     if launch_plan.code is not None:
         code.make(launch_plan.code, owner)
     for name, content in launch_plan.files.items():
         folder.write(name, content, owner=owner)
-    orders = launch_plan.launch | {"facts": launch_plan.facts.model_dump(mode="json")}
+    orders = launch_plan.launch | {
+        "token": desired.token,
+        "files": jobfiles.FOLDER,
+        "facts": launch_plan.facts.model_dump(mode="json"),
+    }
     folder.write("launch.json", json.dumps(orders).encode())
     pipe = shim_launcher.start(folder.path / "launch.json", directly=directly)
-    # Nothing waits for this file: it is written while the job starts.
+    # Nothing waits for these: they are written while the job starts.
     with contextlib.suppress(OSError):
         folder.write("spec.json", desired.model_dump_json().encode())
+        folder.link()
     return pipe, launch_plan.facts

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from berth import jobfiles
 from berth.commands import (
     NEUTRAL_ACCELERATE_CONFIG,
     CommandError,
@@ -200,7 +201,7 @@ def _reserved(
     owned = {
         "BERTH_JOB_ID": str(desired.job_id),
         "BERTH_ATTEMPT": desired.attempt,
-        "BERTH_RUN_DIR": desired.run_dir,
+        "BERTH_RUN_DIR": f"{desired.run_dir}/{jobfiles.FOLDER}",
         "BERTH_WORKDIR": desired.workdir,
         "BERTH_GPU_UUIDS": ",".join(gpu.uuid for gpu in desired.gpus),
         "BERTH_GPU_INDICES": ",".join(str(gpu.index) for gpu in desired.gpus),

@@ -1,12 +1,12 @@
 """Small files: the claim, files of the kernel, the notice pipe."""
 # pathlib's import would cost as much as the whole start of a shim.
-# ruff: noqa: PTH104, PTH108
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import stat
 import time
 
 TYPE_CHECKING = False
@@ -19,52 +19,92 @@ class AlreadyStartedError(Exception):
     """The attempt has been claimed before; it must not be started again."""
 
 
-def claim(folder: str, mine: dict[str, Any]) -> None:
+def open_folder(path: str, within: int | None = None) -> int:
+    """Open a folder, no link, to open files below it by descriptor. Raises OSError."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, dir_fd=within)
+
+
+def claim(folder: int, mine: dict[str, Any]) -> None:
     """
     Create `started`, the claim of the one process that may start the attempt.
 
     It appears with its content or not at all, so that a reader always finds the claimant.
     Raises AlreadyStartedError, or OSError when nothing can be written.
     """
-    name = f"{folder}/started"
-    part = f"{name}.{os.getpid()}"
-    _write_new(part, json.dumps(mine).encode())
+    part = f"started.{os.getpid()}"
+    _write_new(folder, part, json.dumps(mine).encode(), 0o644)
     try:
-        os.link(part, name)
+        os.link(part, "started", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
-        raise AlreadyStartedError(folder) from None
+        raise AlreadyStartedError from None
     finally:
-        os.unlink(part)
+        os.unlink(part, dir_fd=folder)
 
 
-def _write_new(path: str, text: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+def replace(folder: int, name: str, text: bytes, mode: int = 0o644) -> None:
+    """Write a file atomically: readers see the old content or the new. Raises OSError."""
+    part = f"{name}.{os.getpid()}.part"
+    _write_new(folder, part, text, mode)
+    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _write_new(folder: int, name: str, text: bytes, mode: int) -> None:
+    """Write a file that was not there; nothing that lies in its place is opened."""
+    fd = open_new(folder, name, mode)
     try:
-        fd = os.open(path, flags, 0o644)
-    except FileExistsError:  # left by a process of an earlier boot with this pid
-        os.unlink(path)
-        fd = os.open(path, flags, 0o644)
+        write_all(fd, text)
+    except OSError:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+
+
+def open_new(folder: int, name: str, mode: int = 0o644, flags: int = 0) -> int:
+    """Create a file for writing in place of what a process of the same pid left there."""
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.write(fd, text)
+        return os.open(name, flags, mode, dir_fd=folder)
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        return os.open(name, flags, mode, dir_fd=folder)
+
+
+def write_all(fd: int, text: bytes) -> None:
+    """Write all of a text; a full disk takes a part of it first. Raises OSError."""
+    while text:
+        text = text[os.write(fd, text) :]
+
+
+def read_small(folder: int, name: str, most_bytes: int) -> bytes:
+    """Return the content of a regular file below an open folder; empty when there is none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > most_bytes:
+            return b""
+        found = b""
+        while len(found) <= most_bytes:
+            chunk = os.read(fd, most_bytes + 1 - len(found))
+            if not chunk:
+                return found
+            found += chunk
+        return b""
+    except OSError:
+        return b""
     finally:
         os.close(fd)
 
 
-def replace(path: str, text: bytes) -> None:
-    """Write a file atomically: readers see the old content or the new."""
-    part = path + ".part"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    try:
-        os.write(fd, text)
-    finally:
-        os.close(fd)
-    os.rename(part, path)
-
-
-def sync(path: str) -> None:
+def sync(folder: int, name: str) -> None:
     """Flush a file to disk, and with it the folder entries made before it."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
         return
     try:

@@ -1,6 +1,4 @@
 """The exit record of an attempt, `exit.json`, written even when the disk is full."""
-# pathlib is left out: see files.py.
-# ruff: noqa: PTH104
 
 from __future__ import annotations
 
@@ -10,6 +8,8 @@ import time
 
 from berth_worker.shim import files
 
+_NAME = "exit.json"
+_PART = "exit.json.part"
 _BYTES = 4096
 _GIVE_UP_S = 600.0
 
@@ -17,18 +17,17 @@ _GIVE_UP_S = 600.0
 class Record:
     """The exit record of one attempt."""
 
-    def __init__(self, folder: str) -> None:
-        """`folder` is the run directory."""
-        self._path = f"{folder}/exit.json"
+    def __init__(self, folder: int) -> None:
+        """`folder` is the run directory, open."""
+        self._folder = folder
         self._held = -1
 
     def hold_space(self) -> None:
         """Reserve the disk space that the record will need."""
         with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            held = os.open(f"{self._path}.part", flags, 0o644)
+            held = files.open_new(self._folder, _PART)
             try:
-                os.write(held, b" " * _BYTES)
+                files.write_all(held, b" " * _BYTES)
             except OSError:
                 os.close(held)
                 raise
@@ -52,8 +51,8 @@ class Record:
 
     def _put(self, text: bytes) -> None:
         if self._held < 0 or len(text) > _BYTES:
-            files.replace(self._path, text)
+            files.replace(self._folder, _NAME, text)
             return
         os.pwrite(self._held, text, 0)
         os.ftruncate(self._held, len(text))
-        os.rename(f"{self._path}.part", self._path)
+        os.rename(_PART, _NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)

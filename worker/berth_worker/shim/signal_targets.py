@@ -8,6 +8,7 @@ import signal
 from berth_worker.shim import files, process_tree
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "mksh", "fish", "ash", "busybox"})
+_MOST_DIGITS = 9  # int() refuses thousands of them
 _HELPERS = (b"multiprocessing", b"compile_worker", b"wandb")
 
 
@@ -70,5 +71,5 @@ def ranks_left() -> bool:
             continue
         found.add(rank)
         text = variables.get(b"LOCAL_WORLD_SIZE") or variables.get(b"WORLD_SIZE") or b""
-        size = int(text) if text.isdigit() else size
+        size = int(text) if text.isdigit() and len(text) < _MOST_DIGITS else size
     return size > 1 and len(found) >= size

@@ -6,9 +6,9 @@ its time limit or on request, reaps every descendant and records how it ended. T
 stop is SIGTERM; `stop.json` beside `launch.json` gives the grace. The worker reads the notice
 pipe, one line per message: `began {shim.json}`, `ended {exit.json}`, `refused sentence`. A worker
 that starts later reads the files.
+
+The folder of these files is the worker's; only what lies in the folder below it is the job's.
 """
-# pathlib is left out: see files.py.
-# ruff: noqa: PTH100, PTH120
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import signal
 import time
 
 from berth_worker.shim import exec_job, files, process_tree, self_setup, signal_targets
+from berth_worker.shim.folders import Folders
 from berth_worker.shim.record import Record
 from berth_worker.shim.termination import Termination, warn
 
@@ -48,10 +49,9 @@ class Shim:
         self._me = me
         self._first = -1
         self._start_error = -1
-        self._folder = ""
-        self._launch: dict[str, Any] = {}
+        self._folders: Folders
         self._notice = -1
-        self._record = Record("")
+        self._record = Record(-1)
         self._cause = "exit"
         self._message: str | None = None
         self._facts: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class Shim:
         self._shim_record_at: float | None = None
         self._warn_at: float | None = None
         self._limit_at: float | None = None
-        self._termination = Termination("")
+        self._termination = Termination(-1)
         self._usage = files.Usage()
 
     def run(self, launch_path: str, notice: int) -> None:
@@ -69,46 +69,50 @@ class Shim:
         `notice` is the writing end of the worker's pipe.
         """
         self._notice = notice
-        self._folder = os.path.dirname(os.path.abspath(launch_path))
-        self._record = Record(self._folder)
         try:
-            if not self._claim(launch_path):
-                return
+            self._folders = Folders(launch_path)
+            self._folders.claim(self._me)
+        except files.AlreadyStartedError:
+            return
+        except Exception as error:  # noqa: BLE001 - nothing runs yet: the worker tries again
+            files.tell(notice, "refused", exec_job.reason(error))
+            return
+        self._record = Record(self._folders.own)
+        try:
             self._start()
             self._watch()
             self._finish()
-        except Exception:  # noqa: BLE001 - our own mistake: kept beside the attempt's other files
-            import traceback
+        except Exception:  # noqa: BLE001 - our own fault, which no process of the job may outlive
+            self._give_up()
 
-            files.replace(f"{self._folder}/shim.error", traceback.format_exc().encode())
+    def _give_up(self) -> None:
+        """End the job's processes after a fault of this shim, then say so beside the files."""
+        import traceback
 
-    def _path(self, name: str) -> str:
-        return f"{self._folder}/{name}"
+        trace = traceback.format_exc()
+        left = True
+        while left:
+            with contextlib.suppress(OSError):
+                for process in process_tree.descendants():
+                    process_tree.kill(process.pid, signal.SIGKILL)
+            left = self._reap()
+            time.sleep(0.02)
+        with contextlib.suppress(OSError):
+            files.replace(self._folders.own, "shim.error", trace.encode(errors="replace"))
 
     # Starting
 
-    def _claim(self, launch_path: str) -> bool:
-        try:
-            self._launch = json.loads(files.read(launch_path))
-            files.claim(self._folder, dict(self._me, attempt=self._launch["attempt"]))
-        except files.AlreadyStartedError:
-            return False
-        except (OSError, ValueError, KeyError) as error:
-            files.tell(self._notice, "refused", exec_job.reason(error))
-            return False
-        return True
-
     def _start(self) -> None:
-        launch = self._launch
-        self._termination = Termination(self._folder)
+        launch = self._folders.launch
         try:
-            log = self._open_log()
+            self._folders.open_for_job()
+            self._termination = Termination(self._folders.job)
+            log = self._folders.log
             if exec_job.is_plain(launch):
                 self._first = exec_job.spawn(launch, log)
                 self._begin()
             else:
                 self._first, self._start_error = exec_job.fork(launch, log, self._enter)
-            os.close(log)
         except exec_job.CannotStartError as error:
             self._fail(str(error))
             return
@@ -124,15 +128,6 @@ class Shim:
         self._shim_record_at = now + _NOTE_AFTER_S
         if self._start_error >= 0:
             self._read_start_error(timeout_ms=1000)
-
-    def _open_log(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        log = os.open(self._path("output.log"), flags, 0o644)
-        uid = self._launch.get("uid")
-        if uid:
-            os.fchown(log, uid, self._launch["gid"])
-            os.chown(self._folder, uid, self._launch["gid"])
-        return log
 
     def _fail(self, sentence: str) -> None:
         self._cause, self._message = "launch_error", sentence
@@ -152,14 +147,10 @@ class Shim:
             self._begin()
 
     def _begin(self) -> None:
-        self._facts = {
-            "attempt": self._launch["attempt"],
-            "shim": self._me,
-            "first": dict(
-                self._me, pid=self._first, start_ticks=process_tree.start_ticks(self._first)
-            ),
-            "started_at": files.now_text(),
-        }
+        first = dict(self._me, pid=self._first, start_ticks=process_tree.start_ticks(self._first))
+        self._facts = self._folders.named(
+            {"shim": self._me, "first": first, "started_at": files.now_text()}
+        )
         files.tell(self._notice, "began", json.dumps(self._facts))
 
     def _write_shim_record(self) -> None:
@@ -169,7 +160,7 @@ class Shim:
         self._facts["oom_kills"] = process_tree.oom_kills()
         # On a full disk a later worker finds this shim through `started`.
         with contextlib.suppress(OSError):
-            files.replace(self._path("shim.json"), json.dumps(self._facts).encode())
+            files.replace(self._folders.own, "shim.json", json.dumps(self._facts).encode())
         self._record.hold_space()
 
     # Watching
@@ -188,12 +179,12 @@ class Shim:
                 warn()
             if self._limit_at is not None and now >= self._limit_at:
                 self._limit_at = None
-                self._stop("time_limit", self._launch["grace_s"])
+                self._stop("time_limit", self._folders.launch["grace_s"])
             if self._termination.begun:
                 self._termination.go_on(now, by_itself=self._cause == "exit")
             received = signal.sigtimedwait(self_setup.BLOCKED, self._patience_s())
             if received is not None and received.si_signo == signal.SIGTERM and self._reap():
-                self._stop("stopped", *self._stop_terms_s())
+                self._stop("stopped", *self._folders.stop_terms_s())
         if self._start_error >= 0:
             self._read_start_error(0)
 
@@ -234,14 +225,6 @@ class Shim:
             self._status = 1 << 8
         self._termination.sweep(now)
 
-    def _stop_terms_s(self) -> tuple[float, float]:
-        """Return the requested grace and the time to save after a warning, both in seconds."""
-        try:
-            terms = json.loads(files.read(self._path("stop.json")))
-            return float(terms["grace_s"]), float(terms.get("warn_s", 0.0))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return float(self._launch["grace_s"]), 0.0
-
     def _stop(self, cause: str, grace_s: float, save_s: float = 0.0) -> None:
         """Begin the termination, or hurry one that has begun; `save_s` comes before TERM."""
         now = time.monotonic()
@@ -258,20 +241,13 @@ class Shim:
     def _finish(self) -> None:
         """Report and record how the attempt ended."""
         if self._message:
-            self._append_to_log(self._message)
-        text = json.dumps(self._end())
+            self._folders.append_to_log(self._message)
+        end = self._end()
         # The worker first: the server releases the GPUs while we write.
-        heard = files.tell(self._notice, "ended", text)
-        self._record.write(text.encode())
+        heard = files.tell(self._notice, "ended", json.dumps(end))
+        self._record.write(json.dumps(self._folders.named(end)).encode())
         if not heard:  # the file is the only copy: it must survive a power cut
-            files.sync(self._path("exit.json"))
-
-    def _append_to_log(self, sentence: str) -> None:
-        """Append a sentence to the job's log, where its user looks."""
-        with contextlib.suppress(OSError):
-            log = self._open_log()
-            os.write(log, sentence.encode() + b"\n")
-            os.close(log)
+            files.sync(self._folders.own, "exit.json")
 
     def _end(self) -> dict[str, Any]:
         status = self._status
@@ -283,7 +259,7 @@ class Shim:
             else:
                 code = os.WEXITSTATUS(status)
         return {
-            "attempt": self._launch["attempt"],
+            "attempt": self._folders.launch["attempt"],
             "exit_code": code,
             "signal": number,
             "cause": self._cause,

@@ -1,5 +1,4 @@
 """Termination of a job's processes: SIGUSR1, time for a checkpoint, SIGTERM, SIGKILL."""
-# pathlib is left out: see files.py.
 
 from __future__ import annotations
 
@@ -25,9 +24,9 @@ def warn() -> bool:
 class Termination:
     """The termination of one attempt's processes, from the first warning to the last KILL."""
 
-    def __init__(self, folder: str) -> None:
-        """`folder` is the run directory."""
-        self._saved_file = f"{folder}/saved.json"
+    def __init__(self, job_folder: int) -> None:
+        """`job_folder` is the folder that the job may write to, open."""
+        self._job_folder = job_folder
         self._press_from = 0.0
         self._kill_at: float | None = None
         self._saved_before: float | None = None  # time of the checkpoint before the warning
@@ -94,7 +93,7 @@ class Termination:
     def _saved(self) -> float | None:
         """Time at which the job last reported a complete checkpoint."""
         try:
-            return os.stat(self._saved_file).st_mtime  # noqa: PTH116 - see above
+            return os.stat("saved.json", dir_fd=self._job_folder, follow_symlinks=False).st_mtime
         except OSError:
             return None
 
