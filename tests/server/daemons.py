@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ from typing import Any
 import httpx2
 
 SPEC = {"command": "true", "workdir": "/"}
+START_S = 60
+"""Longest start of a server, or of one that refuses to: imports alone take seconds on a busy box."""
 
 
 class Daemon:
@@ -86,13 +90,26 @@ class Daemon:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=30)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         self.http.close()
+
+
+def free_port() -> int:
+    """
+    Return a free TCP port below those that the kernel gives to outgoing connections.
+
+    Another test's connection cannot take it before the server does.
+    """
+    for port in random.sample(range(20_000, 29_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("No free port was found.")
 
 
 @contextlib.contextmanager

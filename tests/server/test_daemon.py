@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.server.daemons import SPEC, Daemon, Stream, submit
+from tests.server.daemons import SPEC, START_S, Daemon, Stream, free_port, submit
 
 
 def test_the_held_request_is_answered_the_moment_something_is_wanted(daemon):
@@ -49,7 +49,7 @@ def test_the_held_request_is_answered_the_moment_something_is_wanted(daemon):
 def test_two_servers_never_share_a_home(daemon):
     """The second one says who has it, and leaves."""
     second = Daemon(daemon.home)
-    _, errors = second.start().communicate(timeout=20)
+    _, errors = second.start().communicate(timeout=START_S)
     assert second.process.returncode == 2
     text = errors.decode()
     assert f"pid {daemon.process.pid}" in text
@@ -78,7 +78,7 @@ def test_sigterm_ends_streams_with_a_word_and_the_process_soon(home, until):
     """Open streams and held requests do not keep it; clients hear `bye`."""
     daemon = Daemon(home)
     daemon.start()
-    until(daemon.ready, "the server answers", 20)
+    until(daemon.ready, "the server answers", START_S)
     job_id = submit(daemon, hold=True)
     streams = [Stream(daemon, "/api/v1/events/stream") for _ in range(3)]
     streams.append(Stream(daemon, f"/api/v1/jobs/{job_id}/log/stream"))
@@ -101,7 +101,7 @@ def test_acknowledged_submits_survive_kill_nine(home, until):
     acknowledged: dict[int, str] = {}
     for round_ in range(3):
         daemon.start()
-        until(daemon.ready, "the server answers", 20)
+        until(daemon.ready, "the server answers", START_S)
         goal = len(acknowledged) + 25 + 13 * round_
         killed = threading.Event()
 
@@ -137,7 +137,7 @@ def test_a_killed_server_leaves_nothing_that_hinders_the_next(home, until):
     daemon = Daemon(home)
     for _ in range(2):
         daemon.start()
-        until(daemon.ready, "the server answers", 20)
+        until(daemon.ready, "the server answers", START_S)
         facts = json.loads((home / "run" / "server.pid").read_text())
         assert facts["pid"] == daemon.process.pid
         daemon.process.send_signal(signal.SIGKILL)
@@ -149,7 +149,7 @@ def test_a_wrong_setting_is_one_sentence(home):
     """On stderr, with exit code 2 and no traceback."""
     (home / "berth.toml").write_text("listen = ")
     daemon = Daemon(home)
-    _, errors = daemon.start().communicate(timeout=20)
+    _, errors = daemon.start().communicate(timeout=START_S)
     assert daemon.process.returncode == 2
     text = errors.decode()
     assert "Traceback" not in text
@@ -164,7 +164,7 @@ def test_a_port_in_use_is_one_sentence(home):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         daemon = Daemon(home, f"127.0.0.1:{taken.getsockname()[1]}")
-        _, errors = daemon.start().communicate(timeout=20)
+        _, errors = daemon.start().communicate(timeout=START_S)
     assert daemon.process.returncode == 2
     assert "BERTH_LISTEN" in errors.decode()
     assert "Traceback" not in errors.decode()
@@ -173,12 +173,10 @@ def test_a_port_in_use_is_one_sentence(home):
 
 def test_tcp_has_no_identity_of_its_own(home, until):
     """Health is open; everything else needs a token."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     daemon = Daemon(home, listen)
     daemon.start()
-    until(daemon.ready, "the server answers", 20)
+    until(daemon.ready, "the server answers", START_S)
     assert httpx2.get(f"http://{listen}/healthz").status_code == 200
     assert httpx2.get(f"http://{listen}/api/v1/jobs").status_code == 401
     secret = daemon.http.post("/api/v1/tokens", json={"name": "t"}).json()["secret"]
