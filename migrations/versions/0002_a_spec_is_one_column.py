@@ -1,4 +1,4 @@
-"""A job's specification is one JSON column."""
+"""A job's specification is one JSON column; messages are lists of typed parts."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ _OUTCOMES = (
     "'preempted', 'cancelled', 'dependency_failed', 'disk_full', 'early_stopped'"
 )
 _KEPT = (
-    "id, name, state, outcome, message, user, uid, warnings, queued_at, started_at, ended_at, "
+    "id, name, state, outcome, user, uid, queued_at, started_at, ended_at, "
     "exit_code, attempts, failures, oom_steps, ready_at, ablation, snapshot"
 )
 _ROWS = 500
@@ -30,13 +30,20 @@ _ROWS = 500
 def upgrade() -> None:
     _create()
     connection = op.get_bind()
+    for table in ("attempts", "events"):
+        connection.execute(
+            sa.text(
+                f"UPDATE {table} SET message = json_array(json_object("  # noqa: S608 - fixed names
+                "'kind', 'text', 'text', message)) WHERE message IS NOT NULL"
+            )
+        )
     depends_on: dict[int, list[int]] = {}
     pairs = "SELECT job_id, depends_on FROM dependencies ORDER BY job_id, depends_on"
     for job_id, other in connection.execute(sa.text(pairs)):
         depends_on.setdefault(job_id, []).append(other)
     insert = sa.text(
-        f"INSERT INTO jobs_0002 ({_KEPT}, spec, command_text, notifies) SELECT {_KEPT}, "  # noqa: S608 - fixed names
-        ":spec, :command_text, :notifies FROM jobs WHERE id = :id"
+        f"INSERT INTO jobs_0002 ({_KEPT}, spec, command_text, notifies, message, warnings) SELECT {_KEPT}, "  # noqa: S608 - fixed names
+        ":spec, :command_text, :notifies, :message, :warnings FROM jobs WHERE id = :id"
     )
     rows = connection.execute(sa.text("SELECT * FROM jobs ORDER BY id")).mappings()
     for part in rows.partitions(_ROWS):
@@ -133,7 +140,18 @@ def _columns(row: sa.RowMapping, depends_on: list[int]) -> dict[str, object]:
     text = shlex.join(command) if isinstance(command, list) else command or row["script"]
     return {
         "id": row["id"],
-        "spec": json.dumps(given, ensure_ascii=False, separators=(",", ":")),
+        "spec": _json(given),
         "command_text": text,
         "notifies": bool(notify),
+        "message": None if row["message"] is None else _json(_words(row["message"])),
+        "warnings": _json([_words(text) for text in json.loads(row["warnings"])]),
     }
+
+
+def _words(text: str) -> list[dict[str, str]]:
+    """A message of one part: which of its words are times or jobs was not stored."""
+    return [{"kind": "text", "text": text}]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

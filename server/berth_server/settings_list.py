@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from pydantic.fields import FieldInfo
 
+from berth.protocol.message import Message
 from berth.protocol.server import ServerSettings, Setting
 from berth.units import format_duration
 from berth_server.core.settings import PolicySettings
@@ -34,6 +35,7 @@ def show(settings: Settings, home: Path) -> ServerSettings:
                 value=getattr(settings, name),
                 origin=origin,
                 description=field.description or "",
+                description_parts=Message.marked(field.description or ""),
                 environment=f"BERTH_{name.upper()}",
             )
         )
@@ -43,7 +45,8 @@ def show(settings: Settings, home: Path) -> ServerSettings:
             name=f"policy.{name}",
             value=_value(getattr(settings.policy, name)),
             origin="berth.toml" if name in in_file.get("policy", {}) else "default",
-            description=" ".join((field.description or "").split()),
+            description=(text := " ".join((field.description or "").split())),
+            description_parts=Message.marked(text),
             environment="",
         )
         for name, field in described.items()

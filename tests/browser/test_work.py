@@ -93,7 +93,7 @@ def test_the_queue_explains_why_a_job_waits(page: Page, box: Box) -> None:
     expect(row).to_contain_text("holder")
     page.get_by_role("button", name=f"Explain job {waiting}").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Place 1 in line")
+    expect(dialog).to_contain_text("Position 1")
     expect(dialog).to_contain_text(f"job {holder}")
     expect(dialog).to_contain_text("likely")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from berth.protocol.message import FieldRef, Message, quoted
+
 JOBS = "/api/v1/jobs"
 
 
@@ -250,24 +252,41 @@ def test_a_wrong_command_line_is_one_sentence(fake, berth, words, sentence, tmp_
     assert not fake.requests
 
 
+def _named(path: str) -> FieldRef:
+    return FieldRef(path=path, text=path)
+
+
 @pytest.mark.parametrize(
-    ("field", "sentence", "told"),
+    ("field", "pieces", "told"),
     [
-        ("time_limit", "time_limit: 'soon' is not a duration.", "--time-limit: 'soon' is not a"),
-        ("on_oom.steps.0", "on_oom.steps.0: write one of these.", "--on-oom: write one"),
-        ("workdir", "Check the name, or set 'workdir'.", "Check the name, or set --workdir."),
-        ("labels", "labels: write text.", "--label: write text."),
-        ("command", "The script x.py does not exist.", "The script x.py does not exist."),
+        (
+            "time_limit",
+            [_named("time_limit"), ": 'soon' is not a duration."],
+            "--time-limit: 'soon' is not a",
+        ),
+        ("on_oom.steps.0", [_named("on_oom.steps.0"), ": write one of these."], "--on-oom: write"),
+        (
+            "workdir",
+            ["Check the name, or set ", quoted("workdir"), "."],
+            "Check the name, or set --workdir.",
+        ),
+        ("labels", [_named("labels"), ": write text."], "--label: write text."),
+        ("command", ["The script x.py does not exist."], "The script x.py does not exist."),
+        # Words that only look like a field stay.
+        ("command", ["gpus: 'gpus' is no program."], "gpus: 'gpus' is no program."),
     ],
 )
 def test_a_refusal_speaks_of_options_to_those_who_typed_them(
-    fake, wire, berth, tmp_path, monkeypatch, field, sentence, told
+    fake, wire, berth, tmp_path, monkeypatch, field, pieces, told
 ):
     """Of fields only where these stand: in a job file, and for programs."""
     monkeypatch.chdir(tmp_path)
     Path("job.yaml").write_text("command: true\n")
-    fields = [{"field": field, "problem": sentence.partition(": ")[2] or sentence}]
-    fake.answer("POST", JOBS, wire.problem(422, sentence, fields=fields))
+    message = Message.of(*pieces)
+    sentence, parts = str(message), message.model_dump(mode="json")
+    fields = [{"field": field, "problem": sentence, "problem_parts": parts}]
+    answer = wire.problem(422, sentence, detail_parts=parts, fields=fields)
+    fake.answer("POST", JOBS, answer)
 
     assert berth("submit", "--", "true").stderr.startswith(f"berth: {told}")
     assert berth("run", "--", "true").stderr.startswith(f"berth: {told}")

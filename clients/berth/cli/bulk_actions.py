@@ -38,7 +38,7 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
                 if isinstance(error, NotFound):
                     missing.append(job_id)
                     continue
-                note(f"berth: #{job_id}: {error}")
+                note(f"berth: #{job_id}: {text.refusal(error)}")
     if missing:
         which = (
             f"is no job {missing[0]}"

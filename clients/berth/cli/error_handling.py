@@ -88,9 +88,9 @@ def _report(error: BaseException, *, as_json: bool) -> int:
         print(json.dumps({"error": facts}, ensure_ascii=False), file=sys.stderr)
     else:
         print(f"berth: {sentence}", file=sys.stderr)
-        for field in problem.get("fields", []):
-            if field["problem"] not in sentence:
-                print(f"  {field['field']}: {field['problem']}", file=sys.stderr)
+        # The sentence states the first.
+        for field in problem.get("fields", [])[1:]:
+            print(f"  {field['field']}: {field['problem']}", file=sys.stderr)
     return code
 
 
@@ -102,6 +102,7 @@ def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
     if isinstance(error, typer.Abort):
         return "Nothing was done.", failure.INTERRUPTED, {}
     # Imported late: a successful or mistyped command does not need it.
+    from berth.cli import text
     from berth.sdk import errors
 
     if isinstance(error, errors.BerthError):
@@ -110,8 +111,8 @@ def _describe(error: BaseException) -> tuple[str, int, dict[str, Any]]:
             code = failure.UNREACHABLE
         elif isinstance(error, errors.WaitTimeout):
             code = failure.TIMED_OUT
-        problem = error.problem.model_dump(exclude_none=True) if error.problem else {}
-        return str(error), code, problem
+        problem = error.problem.model_dump(mode="json", exclude_none=True) if error.problem else {}
+        return text.refusal(error), code, problem
     where = f"{type(error).__name__}: {error}".splitlines()[0]
     return (
         f"The berth command itself failed ({where}); please report it with the output of BERTH_DEBUG=1.",

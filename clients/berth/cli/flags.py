@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from berth.protocol.message import Message, Part
 
 _OTHERWISE = {"labels": "--label", "not_before": "--after-time"}
 _SAME = (
@@ -12,15 +15,22 @@ _SAME = (
     "python", "retries", "share", "snapshot", "time_limit", "warn_before", "workdir",
 )  # fmt: skip
 _FLAGS = {**{name: f"--{name.replace('_', '-')}" for name in _SAME}, **_OTHERWISE}
-_NAMES = "|".join(_FLAGS)
-_AT_THE_START = re.compile(rf"^({_NAMES})(?:\.[\w.-]+)?(?=: |$)")
-_QUOTED = re.compile(rf"'({_NAMES})'")
 
 
-def in_flags(sentence: str) -> str:
-    """Rewrite `time_limit: …` as `--time-limit: …`, and `'workdir'` as `--workdir`."""
-    begun = _AT_THE_START.sub(lambda found: _FLAGS[found[1]], sentence)
-    return _QUOTED.sub(lambda found: _FLAGS[found[1]], begun)
+def flag(path: str) -> str:
+    """Return the option of a field of a job, `--env` of `env.HOME`; the path itself without one."""
+    return _FLAGS.get(path.partition(".")[0], path)
+
+
+def in_flags(message: Message) -> Message:
+    """Make a message name options instead of fields."""
+    return type(message)(tuple(map(_renamed, message.root)))
+
+
+def _renamed(part: Part) -> Part:
+    if part.kind == "field" and (option := flag(part.path)) != part.path:
+        return part.model_copy(update={"text": option})
+    return part
 
 
 @contextlib.contextmanager
@@ -34,8 +44,15 @@ def fields_as_flags(*, wanted: bool) -> Generator[None]:
         if not wanted or error.problem is None:
             raise
         fields = [
-            one.model_copy(update={"field": in_flags(one.field), "problem": in_flags(one.problem)})
+            one.model_copy(
+                update={
+                    "field": flag(one.field),
+                    "problem": str(in_flags(one.problem_parts)) or one.problem,
+                    "problem_parts": in_flags(one.problem_parts),
+                }
+            )
             for one in error.problem.fields
         ]
-        renamed = error.problem.model_copy(update={"fields": fields})
-        raise InvalidRequest(in_flags(str(error)), renamed) from error
+        detail = in_flags(error.problem.detail_parts)
+        renamed = error.problem.model_copy(update={"fields": fields, "detail_parts": detail})
+        raise InvalidRequest(str(detail) or str(error), renamed) from error

@@ -100,21 +100,28 @@ def info(job: Job) -> str:
 
 def reason(job: Job) -> str:
     """The reason for which it waits; empty without one."""
-    return text.message(job.reason_parts, job.reason or "")
+    return text.message(job.reason_parts, job.reason)
+
+
+def message(found: Job | Attempt) -> str:
+    """The sentence about its end; empty without one."""
+    return text.message(found.message_parts, found.message)
 
 
 def ending(job: Job) -> str:
     """Describe how a job ended, and its run time."""
     parts: list[str] = []
-    if job.outcome and job.outcome.value not in {"exit", "cancelled"}:
+    stopped_early = job.outcome is not None and job.outcome.value == "early_stopped"
+    said = message(job) if job.state.value == "failed" or stopped_early else ""
+    # The message states the outcome, and why.
+    if not said and job.outcome and job.outcome.value not in {"exit", "cancelled"}:
         parts.append(job.outcome.value.replace("_", " "))
-    elif job.state.value == "failed" and job.exit_code is not None and not job.message:
+    elif not said and job.state.value == "failed" and job.exit_code is not None:
         parts.append(f"exit code {job.exit_code}")
     if job.started_at and job.ended_at:
         parts.append(f"ran {text.span(job.ended_at - job.started_at)}")
-    stopped_early = job.outcome is not None and job.outcome.value == "early_stopped"
-    if job.message and (job.state.value == "failed" or stopped_early):
-        parts.append(job.message)
+    if said:
+        parts.append(said)
     return "; ".join(parts)
 
 
@@ -129,9 +136,9 @@ def end_sentence(job: Job) -> str:
         return f"Job {job.id} succeeded{ran}."
     if job.state.value == "cancelled":
         if job.outcome is not None and job.outcome.value == "early_stopped":
-            return f"Job {job.id} was stopped early{ran}: {job.message}"
+            return f"Job {job.id} was stopped early{ran}: {message(job)}"
         return f"Job {job.id} was cancelled{ran}."
-    why = f": {job.message}" if job.message else "."
+    why = f": {message(job)}" if job.message else "."
     return f"Job {job.id} failed{ran}{why}"
 
 

@@ -6,13 +6,16 @@ import os
 import shutil
 import sys
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from berth.gpunames import runs
 
 if TYPE_CHECKING:
     from berth.protocol.message import Message, Part
+    from berth.sdk.errors import BerthError
 from berth.units import format_size
 
 _CODES = {
@@ -55,9 +58,19 @@ def clean(text: str) -> str:
     )
 
 
-def message(parts: Message, sentence: str) -> str:
+def message(parts: Message | None, sentence: str | None) -> str:
     """Render a server's message on one line, times on the local clock; `sentence` without parts."""
-    return clean("".join(map(_part, parts.root)) or sentence)
+    return clean("".join(map(_part, parts.root if parts else ())) or sentence or "")
+
+
+def messages(parts: Sequence[Message], sentences: Sequence[str]) -> list[str]:
+    """Render several messages of a server."""
+    return [message(one, said) for one, said in zip_longest(parts, sentences)]
+
+
+def refusal(error: BerthError) -> str:
+    """Render an error of the SDK, with the parts of the server's sentence where it has any."""
+    return message(error.problem and error.problem.detail_parts, str(error))
 
 
 def _part(part: Part) -> str:

@@ -27,7 +27,7 @@ class WaitNotices:
         for attempt in job.attempts:
             if attempt.number > self._ended and attempt.state.value == "ended":
                 self._ended = attempt.number
-                note(f"Attempt {attempt.id} ended. {text.clean(self._end(job, attempt))}")
+                note(f"Attempt {attempt.id} ended. {self._end(job, attempt)}")
         if job.state.is_active:
             attempt = job.attempts[-1]
             where = f" on {named(attempt.gpu_indices)}" if attempt.gpu_indices else ""
@@ -41,11 +41,11 @@ class WaitNotices:
         """Return the event's sentence: how the attempt ended, and how many tries are left."""
         newest = self._client.events(job=job.id, newest=True, limit=20).events
         again = [
-            event.message
+            text.message(event.message_parts, event.message)
             for event in newest
             if event.attempt == attempt.id and event.kind in {"job.queued", "job.waiting"}
         ]
-        return again[-1] if again else attempt.message or jobtext.attempt_line(attempt)
+        return again[-1] if again else jobtext.message(attempt) or jobtext.attempt_line(attempt)
 
 
 def _waits(job: Job) -> str:

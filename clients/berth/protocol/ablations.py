@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from berth.protocol.base import UtcTime, Wire
 from berth.protocol.jobs import JobSpec, Label
+from berth.protocol.message import Message, quoted
+from berth.protocol.problems import InvalidField
 
 AblationId = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\s][^/\n]*$")
@@ -46,12 +48,15 @@ class EarlyStop(Wire):
     def _fields_of_the_rule(self) -> Self:
         for name in _NEEDS[self.rule]:
             if getattr(self, name) is None:
-                raise ValueError(f"The rule {self.rule} needs '{name}'; give it.")
+                needed = (f"The rule {self.rule} needs ", quoted(name), "; give it.")
+                raise InvalidField(name, *needed)
         for name, rule in _BELONGS.items():
             if rule != self.rule and getattr(self, name) != _default(name):
-                raise ValueError(f"'{name}' belongs to the rule {rule}, not to {self.rule}.")
+                other = f" belongs to the rule {rule}, not to {self.rule}."
+                raise InvalidField(name, quoted(name), other)
         if self.rule == "target" and self.after_step != _default("after_step"):
-            raise ValueError("'after_step' has no meaning for the rule target; leave it out.")
+            name, other = "after_step", " has no meaning for the rule target; leave it out."
+            raise InvalidField(name, quoted(name), other)
         return self
 
 
@@ -99,6 +104,8 @@ class AblationMade(Wire):
     """With `add`: number of cells that already existed."""
     warnings: list[str] = Field(default_factory=list)
     """Warnings, one sentence each, without repetition."""
+    warnings_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
 
 
 class AblationPatch(Wire):

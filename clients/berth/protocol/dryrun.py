@@ -20,6 +20,8 @@ class SubmittedJobs(Wire):
     """Ids in the order of the list, increasing."""
     warnings: list[str] = Field(default_factory=list)
     """What was noticed, one sentence each, without repetition."""
+    warnings_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
 
 
 class DryRun(Wire):
@@ -61,3 +63,5 @@ class DryRun(Wire):
     """Everything that differs between the two, and why."""
     warnings: list[str] = Field(default_factory=list)
     """What a submit would warn of, one sentence each."""
+    warnings_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""

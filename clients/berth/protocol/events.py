@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.message import Message
 
 
 class Event(Wire):
@@ -28,6 +29,8 @@ class Event(Wire):
     """The GPU it is about, if any."""
     message: str
     """One sentence."""
+    message_parts: Message = Message()
+    """The message as typed parts."""
     data: dict[str, Any] = Field(default_factory=dict)
     """Kind-specific facts."""
 

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from berth.protocol.problems import FieldProblem
+from berth.protocol.message import FieldRef, Message, quoted
+from berth.protocol.problems import FieldProblem, InvalidField
 
 _PLAINER = (
     ("Input should be greater than or equal to", "write at least"),
@@ -27,21 +28,24 @@ def field_problems(error: ValidationError, model: type[BaseModel] | None) -> lis
     return [_field(one, model) for one in errors]
 
 
-def summary(fields: Sequence[FieldProblem]) -> str:
+def summary(fields: Sequence[FieldProblem]) -> Message:
     """Return one sentence: the first problem, and the other fields with problems."""
     first = fields[0]
-    text = first.problem.rstrip(".")
     place, _, within = first.field.partition(".")
     listed = place.isdigit()
     path = within if listed else first.field
-    if path and f"'{path.rpartition('.')[2]}'" not in text:
-        text = f"{path}: {text}"
+    named = any(part.kind == "field" for part in first.problem_parts.root)
+    pieces: list[FieldRef | Message | str] = []
     if listed:
-        text = f"The {ordinal(int(place))} job of the list: {text}"
+        pieces.append(f"The {ordinal(int(place))} job of the list: ")
+    if path and not named:
+        pieces += [FieldRef(path=path, text=path), ": "]
+    pieces.append(first.problem_parts.without_stop())
     more = len(fields) - 1
     if more:
-        text += f" (and {more} more: {', '.join(f.field for f in fields[1:6])})"
-    return text if text.endswith("?") else f"{text}."
+        pieces.append(f" (and {more} more: {', '.join(f.field for f in fields[1:6])})")
+    whole = Message.of(*pieces)
+    return whole if str(whole).endswith("?") else Message.of(whole, ".")
 
 
 def ordinal(index: int) -> str:
@@ -70,17 +74,22 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _field(error: Any, model: type[BaseModel] | None) -> FieldProblem:
     path = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "list["))]
-    text = plain(error["msg"])
-    if error["type"] == "extra_forbidden":
+    problem = Message.of(plain(error["msg"]))
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidField):
+        path.append(cause.field)
+        problem = cause.message
+    elif error["type"] == "extra_forbidden":
         owner = _owner(model, error["loc"][:-1])
         known = list(owner.model_fields) if owner else []
-        text = f"there is no field {path[-1]!r}{nearest(path[-1], known)}"
+        problem = Message.of("there is no field ", quoted(path[-1]), nearest(path[-1], known))
     elif error["type"] in {"too_long", "string_too_long"}:
         what = "characters" if isinstance(error["input"], str) else "entries"
-        text = f"this is too long; write at most {error['ctx']['max_length']} {what}"
+        most = error["ctx"]["max_length"]
+        problem = Message.of(f"this is too long; write at most {most} {what}")
     elif error["type"] == "missing":
-        text = f"the field {path[-1]!r} is missing"
-    return FieldProblem(field=".".join(path), problem=text)
+        problem = Message.of("the field ", quoted(path[-1]), " is missing")
+    return FieldProblem(field=".".join(path), problem=str(problem), problem_parts=problem)
 
 
 def _owner(model: type[BaseModel] | None, path: Sequence[str | int]) -> type[BaseModel] | None:

@@ -9,10 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
-from berth.protocol.message import Message
+from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
+from berth.protocol.problems import InvalidField
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
-from berth.units import format_duration
 
 _SECRET_NAME = re.compile(
     r"(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$|^KEY$)",
@@ -110,13 +110,14 @@ class JobSpec(Wire):
     @model_validator(mode="after")
     def _one_of_command_and_script(self) -> Self:
         if (self.command is None) == (self.script is None):
-            raise ValueError("Give exactly one of 'command' and 'script'.")
+            both = (quoted("command"), " and ", quoted("script"))
+            raise InvalidField("command", "Give exactly one of ", *both, ".")
         if self.command is not None and not (
             self.command.strip() if isinstance(self.command, str) else self.command
         ):
-            raise ValueError("'command' is empty; write what to run.")
+            raise InvalidField("command", quoted("command"), " is empty; write what to run.")
         if self.script is not None and not self.script.strip():
-            raise ValueError("'script' is empty; write what to run.")
+            raise InvalidField("script", quoted("script"), " is empty; write what to run.")
         return self
 
     @model_validator(mode="after")
@@ -124,11 +125,16 @@ class JobSpec(Wire):
         if not self.share:
             return self
         if self.gpu_memory is None:
-            raise ValueError("'share' needs 'gpu_memory': say how much of the card, like 20GiB.")
+            needs = (quoted("share"), " needs ", quoted("gpu_memory"))
+            raise InvalidField("share", *needs, ": say how much of the GPU, like 20GiB.")
         if self.gpus not in {None, 1}:
-            raise ValueError(
-                f"A share is part of one card, so 'gpus' cannot be {self.gpus}; leave it out, or "
-                "leave out 'share' for whole cards."
+            raise InvalidField(
+                "gpus",
+                "A share is part of one GPU, so ",
+                quoted("gpus"),
+                f" cannot be {self.gpus}; leave it out, or leave out ",
+                quoted("share"),
+                " for whole GPUs.",
             )
         return self
 
@@ -137,10 +143,14 @@ class JobSpec(Wire):
         # The default stands for short limits too: the warning comes at half of them.
         asked = "warn_before" in self.model_fields_set
         if asked and self.time_limit is not None and self.warn_before > self.time_limit:
-            raise ValueError(
-                f"'warn_before' of {format_duration(self.warn_before)} is longer than the time "
-                f"limit of {format_duration(self.time_limit)}; give a shorter warning or a longer "
-                "limit."
+            raise InvalidField(
+                "warn_before",
+                quoted("warn_before"),
+                " of ",
+                Span(seconds=self.warn_before.total_seconds()),
+                " is longer than the time limit of ",
+                Span(seconds=self.time_limit.total_seconds()),
+                "; give a shorter warning or a longer limit.",
             )
         return self
 
@@ -221,6 +231,8 @@ class Attempt(Wire):
     """Why it ended; absent until then."""
     message: str | None = None
     """One sentence about the end, naming the fix where there is one."""
+    message_parts: Message = Message()
+    """The message as typed parts; empty without one."""
     gpu_indices: list[int]
     """The box's indices of its GPUs, ascending."""
     gpu_uuids: list[str]
@@ -260,6 +272,8 @@ class Job(Wire):
     """Why it ended; absent until then."""
     message: str | None = None
     """One sentence about the end of the last attempt."""
+    message_parts: Message = Message()
+    """The message as typed parts; empty without one."""
     user: str
     """Who submitted it."""
     command: list[str] | str | None = None
@@ -326,6 +340,8 @@ class Job(Wire):
     """The reason as typed parts; empty without one."""
     warnings: list[str] = Field(default_factory=list)
     """What was noticed when it was submitted, one sentence each."""
+    warnings_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
 
     @field_serializer("env")
     def _mask_env(self, env: dict[str, str]) -> dict[str, str]:

@@ -100,8 +100,22 @@ class UserRef(Wire):
         return self.name
 
 
+class FieldRef(Wire):
+    """A field of the request; a client names its own option or form field instead."""
+
+    kind: Literal["field"] = "field"
+    """Says which part this is."""
+    path: str = Field(examples=["time_limit", "0.gpus"])
+    """The field, dotted as in `FieldProblem.field`."""
+    text: str = Field(examples=["'time_limit'"])
+    """How the sentence names it."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 Part = Annotated[
-    Text | Code | Time | Span | JobRef | GpuRef | UserRef,
+    Text | Code | Time | Span | JobRef | GpuRef | UserRef | FieldRef,
     Field(discriminator="kind"),
 ]
 
@@ -121,6 +135,20 @@ class Message(RootModel[tuple[Part, ...]], frozen=True):
     def __bool__(self) -> bool:
         return bool(self.root)
 
+    def without_stop(self) -> Message:
+        """Return the sentence without its full stop, to go on after it."""
+        *before, last = self.root or (Text(text=""),)
+        return Message.of(*before, last.text.rstrip(".") if isinstance(last, Text) else last)
+
+    @classmethod
+    def marked(cls, text: str) -> Message:
+        """Return the parts of a text of Berth's own in which backquotes mark code."""
+        pieces = text.split("`")
+        # An unpaired backquote is an ordinary character.
+        if len(pieces) % 2 == 0:
+            return cls.of(text)
+        return cls.of(*(Code(text=p) if i % 2 else p for i, p in enumerate(pieces)))
+
     @classmethod
     def of(cls, *pieces: Part | Message | str) -> Message:
         """Join pieces; strings are plain words."""
@@ -134,3 +162,8 @@ class Message(RootModel[tuple[Part, ...]], frozen=True):
                 elif not isinstance(part, Text) or part.text:
                     parts.append(part)
         return cls.model_construct(tuple(parts))
+
+
+def quoted(field: str) -> FieldRef:
+    """A field as sentences name it: `'time_limit'`."""
+    return FieldRef(path=field, text=f"'{field}'")

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from berth.protocol.message import Message, Part
+
+
+class InvalidField(ValueError):  # noqa: N818 - named for what pydantic reports
+    """Refusal of a model whose fields contradict each other, at the field to change."""
+
+    def __init__(self, field: str, *pieces: Part | str) -> None:
+        self.field = field
+        self.message = Message.of(*pieces)
+        super().__init__(str(self.message))
+
 
 class FieldProblem(BaseModel):
     """Problem of one field of a request."""
@@ -11,9 +22,11 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Path of the field, dotted, e.g. `0.gpus`."""
+    """Path of the field, dotted, e.g. `0.gpus`; where several are at odds, the one to change."""
     problem: str
     """One sentence, or the part of one after the field's name."""
+    problem_parts: Message = Message()
+    """The same as typed parts."""
 
 
 class Problem(BaseModel):
@@ -29,7 +42,9 @@ class Problem(BaseModel):
     """HTTP status."""
     detail: str
     """One sentence that says what to do."""
+    detail_parts: Message = Message()
+    """The sentence as typed parts."""
     fields: list[FieldProblem] = []
-    """For invalid bodies: the problem of each field."""
+    """For invalid bodies: the problem of each field; `detail` states the first."""
     request_id: str | None = None
     """Id of the error in the server's log."""

@@ -7,6 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.message import quoted
+from berth.protocol.problems import InvalidField
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
@@ -30,9 +32,11 @@ class ReservationRequest(Wire):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if not (self.users or self.groups):
-            raise ValueError("Say for whom: give 'users' or 'groups'.")
+            either = (quoted("users"), " or ", quoted("groups"))
+            raise InvalidField("users", "Say for whom: give ", *either, ".")
         if self.starts_at is not None and self.ends_at <= self.starts_at:
-            raise ValueError("'ends_at' must be later than 'starts_at'.")
+            later = " must be later than "
+            raise InvalidField("ends_at", quoted("ends_at"), later, quoted("starts_at"), ".")
         return self
 
 

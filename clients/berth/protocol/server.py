@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from berth.protocol.base import Wire
+from berth.protocol.message import Message
 
 
 class Health(Wire):
@@ -31,6 +32,8 @@ class Setting(Wire):
     """Origin of the value."""
     description: str
     """Its meaning."""
+    description_parts: Message = Message()
+    """The same as typed parts."""
     environment: str = Field(examples=["BERTH_LISTEN"])
     """The environment variable that sets it, empty where none does; in berth.toml it stands under
     `name`."""

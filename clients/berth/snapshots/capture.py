@@ -105,7 +105,7 @@ class Repository:
         except FileNotFoundError:
             raise RefusedError(
                 "git is not installed on this box, so code cannot be frozen; install it, or leave "
-                "out 'snapshot'."
+                "out the snapshot."
             ) from None
         except subprocess.CalledProcessError as error:
             if b"dubious ownership" in error.stderr:
@@ -115,7 +115,7 @@ class Repository:
                 ) from None
             raise RefusedError(
                 f"{self.folder} is not in a git work tree, so its code cannot be frozen; create one "
-                "(git init), or leave out 'snapshot'."
+                "(git init), or leave out the snapshot."
             ) from None
         return os.fsdecode(done.stdout).rstrip("\n")
 

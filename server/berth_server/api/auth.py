@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from berth.protocol.message import Message
 from berth_server.api.context import CALLER, Context
 from berth_server.api.identity import PEER
 from berth_server.api.problems import REQUEST_ID, ApiError, problem
+from berth_server.core.explain.phrases import code
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.auth.tokens import who
 
@@ -43,7 +45,7 @@ class Authentication:
             self._admit(scope)
         except ApiError as error:
             answer = problem(
-                error.status, error.sentence, request_id=request_id, headers=error.headers
+                error.status, error.message, request_id=request_id, headers=error.headers
             )
             await answer(scope, receive, send)
             return
@@ -78,19 +80,21 @@ class Authentication:
             found = who(server, secret.strip(), "token")
             if scheme.lower() == "bearer" and found is not None:
                 return found
-            sentence = (
-                "This token does not work (revoked, expired or mistyped); create a new one with "
-                "`berth token create` on the box."
+            message = Message.of(
+                "This token does not work (revoked, expired or mistyped); create a new one with ",
+                code("berth token create"),
+                " on the box.",
             )
-            raise ApiError(401, sentence, headers=_CHALLENGE)
+            raise ApiError(401, message, headers=_CHALLENGE)
         secret = cookie(headers.get(b"cookie", b"").decode("latin-1"))
         found = who(server, secret, "session") if secret else None
         if found is None:
-            sentence = (
-                "You are not signed in; open the link that `berth web` prints on the box, or send a "
-                "token from `berth token create` (BERTH_TOKEN)."
+            message = Message.of(
+                *("You are not signed in; open the link that ", code("berth web")),
+                *(" prints on the box, or send a token from ", code("berth token create")),
+                " (BERTH_TOKEN).",
             )
-            raise ApiError(401, sentence, headers=_CHALLENGE)
+            raise ApiError(401, message, headers=_CHALLENGE)
         if scope["method"] not in _SAFE and not _same_origin(headers):
             sentence = (
                 "Only the dashboard's own pages may make changes with its cookie; use a token in "

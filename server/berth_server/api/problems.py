@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from berth.protocol.invalid import field_problems, plain, summary
+from berth.protocol.message import Message
 from berth.protocol.problems import FieldProblem, Problem
 from berth_server.service.errors import (
     Conflict,
@@ -54,20 +55,20 @@ class ApiError(Exception):
     def __init__(
         self,
         status: int,
-        sentence: str,
+        message: Message | str,
         fields: Iterable[FieldProblem] = (),
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(sentence)
+        self.message = Message.of(message)
+        super().__init__(str(self.message))
         self.status = status
-        self.sentence = sentence
         self.fields = list(fields)
         self.headers = headers
 
 
 def problem(
     status: int,
-    sentence: str,
+    message: Message | str,
     *,
     request_id: str | None,
     fields: Iterable[FieldProblem] = (),
@@ -76,11 +77,13 @@ def problem(
 ) -> Response:
     """Return the answer for an error."""
     known, title = _KINDS.get(status, ("about:blank", "Refused"))
+    parts = Message.of(message)
     body = Problem(
         type=kind or known,
         title=title,
         status=status,
-        detail=" ".join(sentence.split()),
+        detail=" ".join(str(parts).split()),
+        detail_parts=parts,
         fields=list(fields),
         request_id=request_id,
     )
@@ -102,11 +105,11 @@ def install(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    fields = [FieldProblem(field=name, problem=text) for name, text in error.fields.items()]
+    fields = [] if error.field is None else [_field(error.field, error.message)]
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 422)
     return problem(
         status,
-        error.sentence,
+        error.message,
         request_id=_id(request),
         fields=fields,
         kind="berth:invalid-spec" if fields and status == 422 else None,
@@ -117,7 +120,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return problem(
         error.status,
-        error.sentence,
+        error.message,
         request_id=_id(request),
         fields=error.fields,
         headers=error.headers,
@@ -129,7 +132,7 @@ async def _parameters(request: Request, error: Exception) -> Response:
     errors = error.errors()
     if any(e["type"] == "missing" and e["loc"] == ("body",) for e in errors):
         return problem(400, "The body is empty; send a JSON object.", request_id=_id(request))
-    fields = [FieldProblem(field=str(e["loc"][-1]), problem=plain(e["msg"])) for e in errors]
+    fields = [_field(str(e["loc"][-1]), Message.of(plain(e["msg"]))) for e in errors]
     return problem(422, summary(fields), request_id=_id(request), fields=fields)
 
 
@@ -170,6 +173,10 @@ def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> ApiEr
         return ApiError(400, f"The body is not valid JSON: {reason}.")
     fields = field_problems(error, model)
     return ApiError(422, summary(fields), fields)
+
+
+def _field(name: str, message: Message) -> FieldProblem:
+    return FieldProblem(field=name, problem=str(message), problem_parts=message)
 
 
 def _id(request: Request) -> str | None:

@@ -12,10 +12,10 @@ import structlog
 from anyio.abc import TaskGroup
 
 from berth.protocol.states import FINAL_STATES
+from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.present import show_job
-from berth_server.service.phrases import has_ended
 from berth_server.service.state import ServerState
-from berth_server.store import events, jobs
+from berth_server.store import events, jobs, messages
 from berth_server.store.records import JobRecord
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def notice(server: ServerState, record: JobRecord) -> bytes:
     `job` is the job as REST shows it.
     """
     sentence = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
-    if record.message:
-        sentence += f" {record.message}"
+    if message := messages.decode(record.message):
+        sentence += f" {message}"
     job = json.loads(show_job(server, record).model_dump_json())
     return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 

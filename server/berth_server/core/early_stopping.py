@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
 
@@ -50,18 +51,35 @@ class Curve:
         return self._sums[count - 1] / count if count else None
 
 
+@dataclass(frozen=True)
+class Stop:
+    """The reason for ending a run; values are turned so that less is better."""
+
+    rule: EarlyStop
+    other: float
+    """What it was compared with: the median, the best run's value, or the one at the target."""
+    job_id: int | None = None
+    """The run of that value; None for a median."""
+    runs: int = 0
+    """The number of runs of the median."""
+    step: float = 0.0
+    """How far it has come; of no meaning for a target."""
+    best: float = inf
+    """Its own best value up to there; likewise."""
+
+
 def stops(
     rule: EarlyStop, curves: Mapping[int, Curve], stoppable: Collection[int]
-) -> dict[int, str]:
+) -> dict[int, Stop]:
     """
-    The jobs among `stoppable` that the rule ends now, each with its sentence.
+    The jobs among `stoppable` that the rule ends now, each with its reason.
 
     `curves` has those of all runs, ended ones too, by job id; `stoppable` are those that may
     be ended.
     """
     if rule.rule == "target":
         return _at_target(rule, curves, stoppable)
-    found: dict[int, str] = {}
+    found: dict[int, Stop] = {}
     for job_id in sorted(stoppable):
         curve = curves.get(job_id)
         step = curve.last_step if curve else None
@@ -72,41 +90,35 @@ def stops(
         judge = _by_median if rule.rule == "median" else _by_margin
         worse = judge(rule, step, best, others)
         if worse is not None:
-            told = f"its best {rule.metric} by step {step:g} is {_shown(rule, best)}"
-            found[job_id] = f"Stopped early: {told}, {worse}."
+            found[job_id] = replace(worse, step=step, best=best)
     return found
 
 
 def _by_median(
     rule: EarlyStop, step: float, best: float, others: Mapping[int, Curve]
-) -> str | None:
+) -> Stop | None:
     """Golovin et al., Google Vizier (KDD 2017), section 3.2.2."""
     as_far = [c for c in others.values() if c.last_step is not None and c.last_step >= step]
     averages = [mean for c in as_far if (mean := c.average(step)) is not None]
     if len(averages) < rule.least_runs:
         return None
     middle = median(averages)
-    if not best > middle:
-        return None
-    return f"worse than {_shown(rule, middle)}, the median of the {len(averages)} other runs so far"
+    return Stop(rule, middle, runs=len(averages)) if best > middle else None
 
 
 def _by_margin(
     rule: EarlyStop, step: float, best: float, others: Mapping[int, Curve]
-) -> str | None:
+) -> Stop | None:
     bests = [(value, job_id) for job_id, c in others.items() if (value := c.best(step)) is not None]
     if not bests:
         return None
     value, job_id = min(bests)
-    margin = rule.margin or 0.0
-    if not best > value + margin:
-        return None
-    return f"more than {margin:g} worse than {_shown(rule, value)} of job {job_id}"
+    return Stop(rule, value, job_id) if best > value + (rule.margin or 0.0) else None
 
 
 def _at_target(
     rule: EarlyStop, curves: Mapping[int, Curve], stoppable: Collection[int]
-) -> dict[int, str]:
+) -> dict[int, Stop]:
     wanted = (1.0 if rule.mode == "min" else -1.0) * (rule.target or 0.0)
     reached = [
         (value, job_id)
@@ -117,14 +129,5 @@ def _at_target(
         return {}
     value, winner = min(reached)
     winners = {job_id for _, job_id in reached}
-    sentence = (
-        f"Stopped early: job {winner} has reached {rule.metric} {_shown(rule, value)}, "
-        f"the target being {rule.target:g}."
-    )
-    return {job_id: sentence for job_id in sorted(stoppable) if job_id not in winners}
-
-
-def _shown(rule: EarlyStop, less_is_better: float) -> str:
-    if less_is_better == inf:
-        return "no number"
-    return f"{less_is_better if rule.mode == 'min' else -less_is_better:.4g}"
+    reason = Stop(rule, value, winner)
+    return {job_id: reason for job_id in sorted(stoppable) if job_id not in winners}

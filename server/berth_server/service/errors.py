@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message
+
 
 class Refused(Exception):  # noqa: N818 - reads as what happened: `raise Forbidden(…)`
     """Base of all refusals."""
 
-    def __init__(self, sentence: str, fields: dict[str, str] | None = None) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.fields = fields or {}
-        """Problem of each refused field of the request, by dotted path."""
+    def __init__(self, message: Message | str, field: str | None = None) -> None:
+        self.message = Message.of(message)
+        super().__init__(str(self.message))
+        self.field = field
+        """Dotted path of the refused field of the request; None where none is."""
 
 
 class NotFound(Refused):

@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from berth.protocol.message import Message
+from berth_server.store import messages
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.records import EVENT_COLUMNS, EventRecord
 
@@ -18,7 +20,7 @@ INSERT = (
 def write(
     tx: Transaction,
     kind: str,
-    message: str,
+    message: Message | str,
     *,
     job_id: int | None = None,
     number: int | None = None,
@@ -27,7 +29,8 @@ def write(
 ) -> None:
     """Write one event, in the transaction of the change that it describes, with its actor."""
     facts = json.dumps(data, separators=(",", ":")) if data else None
-    tx.execute(INSERT, (tx.now, kind, tx.actor, job_id, number, gpu_uuid, message, facts))
+    text = messages.encode(message)
+    tx.execute(INSERT, (tx.now, kind, tx.actor, job_id, number, gpu_uuid, text, facts))
     tx.events += 1
 
 

@@ -1,4 +1,8 @@
-"""Read-only rows, their columns in the order of the queries."""
+"""
+Read-only rows, their columns in the order of the queries.
+
+Messages are JSON here as in the tables; `store/messages.py` decodes them.
+"""
 
 from __future__ import annotations
 

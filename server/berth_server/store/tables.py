@@ -94,10 +94,10 @@ class JobRow(Table, table=True):
     notifies: bool  # whether the spec has webhooks
     state: str
     outcome: str | None = None
-    message: str | None = None
+    message: str | None = None  # JSON of Message
     user: str
     uid: int
-    warnings: str  # JSON
+    warnings: str  # JSON list of Message
     queued_at: float
     started_at: float | None = None
     ended_at: float | None = None
@@ -135,7 +135,7 @@ class AttemptRow(Table, table=True):
     number: int = Field(primary_key=True)
     state: str
     outcome: str | None = None
-    message: str | None = None
+    message: str | None = None  # JSON of Message
     token: str
     stop_reason: str | None = None
     created_at: float
@@ -254,7 +254,7 @@ class EventRow(Table, table=True):
     job_id: int | None = None
     number: int | None = None
     gpu_uuid: str | None = None
-    message: str
+    message: str  # JSON of Message
     data: str | None = None  # JSON
 
 

@@ -40,7 +40,7 @@ def test_a_list_can_be_answered_with_ids_alone(api):
     answer = api.post(
         "/api/v1/jobs", json=[SPEC | {"hold": True}] * 3, headers={"Prefer": "return=minimal"}
     )
-    assert answer.json() == {"ids": [1, 2, 3], "warnings": []}
+    assert answer.json() == {"ids": [1, 2, 3], "warnings": [], "warnings_parts": []}
 
 
 def test_a_list_is_all_or_nothing(api):

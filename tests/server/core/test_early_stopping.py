@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.protocol.ablations import EarlyStop
-from berth_server.core.early_stopping import Curve, stops
+from berth_server.core.early_stopping import Curve, Stop, stops
+from berth_server.core.explain.attempt_end import stopped_early
 
 MEDIAN = EarlyStop(rule="median", metric="loss", after_step=2)
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
@@ -23,13 +24,18 @@ def curve(*values: float | None, mode: str = "min") -> Curve:
     return made
 
 
+def said(stop: Stop) -> str:
+    """The reason as users read it."""
+    return str(stopped_early(stop))
+
+
 def test_the_median_rule_ends_the_run_that_is_worse_than_half():
     """Best so far against the median of the others' running averages; both numbers are told."""
     curves = {1: curve(3, 1), 2: curve(3, 2), 3: curve(3, 2.5), 4: curve(5, 4)}
     found = stops(MEDIAN, curves, {1, 2, 3, 4})
     assert list(found) == [4]
-    assert "its best loss by step 2 is 4, worse than 2.5" in found[4]
-    assert found[4].endswith("the median of the 3 other runs so far.")
+    assert "its best loss by step 2 is 4, worse than 2.5" in said(found[4])
+    assert said(found[4]).endswith("the median of the 3 other runs so far.")
 
 
 def test_nobody_is_judged_before_the_step_or_against_too_few():
@@ -52,7 +58,7 @@ def test_a_run_that_only_has_nan_is_the_worst():
     good = {1: curve(3, 1), 2: curve(3, 2), 3: curve(3, 2)}
     found = stops(MEDIAN, {**good, 4: curve(None, None)}, {1, 2, 3, 4})
     assert list(found) == [4]
-    assert "is no number" in found[4]
+    assert "is no number" in said(found[4])
 
 
 def test_more_is_better_where_the_rule_says_so():
@@ -61,7 +67,7 @@ def test_more_is_better_where_the_rule_says_so():
     values = {1: 0.9, 2: 0.8, 3: 0.85, 4: 0.2}
     found = stops(rule, {i: curve(v, mode="max") for i, v in values.items()}, {1, 3, 4})
     assert list(found) == [4]
-    assert "accuracy by step 1 is 0.2, worse than 0.85" in found[4]
+    assert "accuracy by step 1 is 0.2, worse than 0.85" in said(found[4])
 
 
 def test_the_margin_rule_compares_with_the_best_of_the_others():
@@ -70,7 +76,7 @@ def test_the_margin_rule_compares_with_the_best_of_the_others():
     curves = {1: curve(2, 1, 0.1), 2: curve(2, 1.5), 3: curve(2, 1.6)}
     found = stops(rule, curves, {1, 2, 3})
     assert list(found) == [3]
-    assert "is 1.6, more than 0.5 worse than 1 of job 1" in found[3]
+    assert "is 1.6, more than 0.5 worse than 1 of job 1" in said(found[3])
     assert not stops(rule, {1: curve(9)}, {1})
 
 
@@ -80,7 +86,7 @@ def test_the_target_ends_everybody_else():
     curves = {1: curve(2, 0.9, 3), 2: curve(2), 3: curve(1.0)}
     found = stops(rule, curves, {1, 2, 3, 4})
     assert list(found) == [2, 4]
-    assert found[2] == "Stopped early: job 1 has reached loss 0.9, the target being 1."
+    assert said(found[2]) == "Stopped early: job 1 has reached loss 0.9, the target being 1."
     assert not stops(rule, {2: curve(2)}, {2, 4})
 
 

@@ -15,6 +15,7 @@ from berth_server.service.gpus.gpu_map import show_box
 from berth_server.service.gpus.shares import CONTEXT_BYTES
 from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.scheduling.explain import explain_job
+from berth_server.store import messages
 
 
 def share(desk, size: str = "20GiB", **more) -> int:
@@ -115,9 +116,9 @@ class TestSpec:
     @pytest.mark.parametrize(
         ("spec", "sentence"),
         [
-            ({"share": True}, "say how much of the card"),
-            ({"share": True, "gpu_memory": "20GiB", "gpus": 2}, "part of one card"),
-            ({"share": True, "gpu_memory": "20GiB", "gpus": 0}, "part of one card"),
+            ({"share": True}, "say how much of the GPU"),
+            ({"share": True, "gpu_memory": "20GiB", "gpus": 2}, "part of one GPU"),
+            ({"share": True, "gpu_memory": "20GiB", "gpus": 0}, "part of one GPU"),
         ],
     )
     def test_a_share_is_part_of_one_card(self, api, spec, sentence):
@@ -128,14 +129,12 @@ class TestSpec:
 
     def test_a_command_for_several_cards_is_refused(self, desk):
         """It would start ranks that find one card."""
-        with pytest.raises(Invalid, match="asks for 4 GPUs and a share is part of one card"):
+        with pytest.raises(Invalid, match="asks for 4 GPUs and a share is part of one GPU"):
             share(desk, command="torchrun --nproc-per-node=4 train_deepspeed.py", workdir="/")
 
     def test_a_share_larger_than_any_card_is_refused(self, desk):
         """It could never start."""
-        with pytest.raises(
-            Invalid, match=r"share of 100\.0 GiB and this box's largest card has 80"
-        ):
+        with pytest.raises(Invalid, match=r"share of 100\.0 GiB and this box's largest GPU has 80"):
             share(desk, "100GiB")
 
     def test_the_job_and_its_dry_run_tell_of_the_share(self, api):
@@ -162,7 +161,9 @@ class TestAudit:
         desk.worker.ended("1.1", signal=15, code=None, cause="stopped", outcome=Outcome.ESCAPED)
         job = desk.job(1)
         assert (job.state, job.outcome) == ("failed", "escaped")
-        assert "used 24.0 GiB of GPU 0 and had declared 20.0 GiB" in (job.message or "")
+        assert "used 24.0 GiB of GPU 0 and had declared 20.0 GiB" in str(
+            messages.decode(job.message)
+        )
 
     def test_a_context_beside_the_declared_memory_is_allowed(self, desk):
         """Each process may take what CUDA itself needs on top."""

@@ -137,7 +137,7 @@ def test_a_folder_without_git_is_refused(api, tmp_path):
     for url in (URL, f"{URL}/dry-run"):
         answer = api.post(url, json=spec(tmp_path))
         assert answer.status_code == 422
-        assert "is in no git work tree" in answer.json()["detail"]
+        assert "is not in a git work tree" in answer.json()["detail"]
         assert answer.json()["fields"][0]["field"] == "snapshot"
     assert not (tmp_path / "snapshots").exists() or not list((tmp_path / "snapshots").iterdir())
 

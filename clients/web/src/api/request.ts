@@ -1,5 +1,5 @@
 /** HTTP requests to the REST interface: JSON in, JSON out, problems as ApiError. */
-import type { Problem } from "./types";
+import type { FieldProblem, MessagePart, Problem } from "./types";
 
 /** The server answered with a problem, or could not be reached (status 0). */
 export class ApiError extends Error {
@@ -8,24 +8,21 @@ export class ApiError extends Error {
   constructor(
     readonly status: number,
     detail: string,
-    readonly fields: readonly { field: string; problem: string }[] = [],
+    readonly fields: readonly FieldProblem[] = [],
     readonly requestId: string | null = null,
+    readonly parts: readonly MessagePart[] = [],
   ) {
     super(detail);
   }
 
-  /**
-   * Problem of the field `name` or a part of it. One that concerns several fields comes without a path: its sentence names in quotes the field it is shown at.
-   */
-  of(name: string): string | undefined {
-    return this.fields.find((f) =>
-      f.field === "" ? /'(\w+)'/.exec(f.problem)?.[1] === name : f.field.split(".")[0] === name,
-    )?.problem;
+  /** Problem of the field `name` or a part of it. */
+  of(name: string): FieldProblem | undefined {
+    return this.fields.find((f) => f.field.split(".")[0] === name);
   }
 
-  /** Problems of fields that the message does not contain already. */
-  get furtherFields(): readonly { field: string; problem: string }[] {
-    return this.fields.filter((f) => f.problem !== this.message);
+  /** Problems of fields but the first, which the message states. */
+  get furtherFields(): readonly FieldProblem[] {
+    return this.fields.slice(1);
   }
 }
 
@@ -55,7 +52,11 @@ export async function request<T>(method: string, path: string, options: Options 
     answer = await fetch(`/api/v1${path}${queryString(options.query)}`, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server does not answer. Run `berth status` on the box to see why.");
+    throw new ApiError(0, "The server does not answer. Run berth status on the box to see why.", [], null, [
+      { kind: "text", text: "The server does not answer. Run " },
+      { kind: "code", text: "berth status" },
+      { kind: "text", text: " on the box to see why." },
+    ]);
   }
   if (!answer.ok) throw await problemOf(answer);
   if (options.text === true) return (await answer.text()) as T;
@@ -76,7 +77,13 @@ export function queryString(query: Query | undefined): string {
 async function problemOf(answer: Response): Promise<ApiError> {
   try {
     const problem = (await answer.json()) as Problem;
-    return new ApiError(answer.status, problem.detail, problem.fields ?? [], problem.request_id ?? null);
+    return new ApiError(
+      answer.status,
+      problem.detail,
+      problem.fields ?? [],
+      problem.request_id ?? null,
+      problem.detail_parts ?? [],
+    );
   } catch {
     return new ApiError(
       answer.status,

@@ -47,4 +47,5 @@ export type LogMatch = Schemas["LogMatch"];
 export type LogMarkers = Schemas["LogMarkers"];
 export type GpuHistory = Schemas["GpuHistory"];
 export type RunFiles = Schemas["RunFiles"];
+export type FieldProblem = Schemas["FieldProblem"];
 export type Problem = Schemas["Problem"];

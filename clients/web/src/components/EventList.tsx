@@ -63,7 +63,7 @@ export function EventList({ events, full = false, gaps = false, links = false }:
                   </td>
                 )}
                 <td className="sm:min-w-64">
-                  <Message text={event.message} />
+                  <Message parts={event.message_parts} text={event.message} />
                   <span className="block text-xs text-muted sm:hidden">
                     <code>{event.kind}</code> by {event.actor}
                   </span>

@@ -36,7 +36,7 @@ export function ExplanationView({
       )}
       {(explanation.position != null || start !== undefined) && (
         <p className="mb-3">
-          {explanation.position != null && `Place ${explanation.position} in line. `}
+          {explanation.position != null && `Position ${explanation.position}. `}
           {start !== undefined && (
             <>
               Expected start{" "}

@@ -26,20 +26,19 @@ export function EmptyState({
 
 /** Error message with the request's id, to find it in the server's log. */
 export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => void }) {
-  const message = error instanceof Error ? error.message : "Something went wrong on this page.";
   const id = error instanceof ApiError ? error.requestId : null;
   return (
     <div role="alert" className="panel flex flex-wrap items-center gap-3 border-bad px-4 py-3">
       <CircleAlert aria-hidden className="size-5 shrink-0 text-bad" />
       <div className="min-w-0 flex-1">
         <p>
-          <Message text={message} links={false} />
+          <ErrorText error={error} fallback="Something went wrong on this page." />
         </p>
         {error instanceof ApiError && error.furtherFields.length > 0 && (
           <ul className="mt-1 text-sm text-muted">
             {error.furtherFields.map((f) => (
               <li key={f.field + f.problem}>
-                <code>{f.field}</code>: {f.problem}
+                <code>{f.field}</code>: <Message parts={f.problem_parts} text={f.problem} />
               </li>
             ))}
           </ul>
@@ -49,6 +48,12 @@ export function ErrorMessage({ error, retry }: { error: unknown; retry?: () => v
       {retry && <Button onClick={retry}>Try again</Button>}
     </div>
   );
+}
+
+/** The sentence of an error: of the server's own with its parts. */
+export function ErrorText({ error, fallback }: { error: unknown; fallback: string }) {
+  const parts = error instanceof ApiError ? error.parts : undefined;
+  return <Message parts={parts} text={error instanceof Error ? error.message : fallback} links={false} />;
 }
 
 /** Placeholder of rows that are loading. */

@@ -1,5 +1,7 @@
 import { useId } from "react";
 import type { ReactNode } from "react";
+import type { FieldProblem } from "@/api/types";
+import { Message } from "./Message";
 
 interface InputProps {
   id: string;
@@ -16,7 +18,7 @@ export function Field({
 }: {
   label: string;
   note?: ReactNode;
-  error?: string | undefined;
+  error?: FieldProblem | undefined;
   children: (input: InputProps) => ReactNode;
 }) {
   const id = useId();
@@ -32,7 +34,7 @@ export function Field({
       </label>
       {children(input)}
       {error ? (
-        <FieldError id={`${id}-error`} text={error} />
+        <FieldError id={`${id}-error`} error={error} />
       ) : (
         note && (
           <span id={`${id}-note`} className="text-xs text-muted">
@@ -44,10 +46,10 @@ export function Field({
   );
 }
 
-export function FieldError({ id, text }: { id?: string; text: string }) {
+export function FieldError({ id, error }: { id?: string; error: FieldProblem }) {
   return (
     <span id={id} role="alert" className="text-xs text-bad">
-      {text}
+      <Message parts={error.problem_parts} text={error.problem} links={false} />
     </span>
   );
 }

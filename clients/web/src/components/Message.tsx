@@ -1,13 +1,17 @@
+import { createContext, useContext } from "react";
 import { Link } from "@tanstack/react-router";
 import type { MessagePart } from "@/api/types";
 import { absolute, duration, wallClock } from "@/format/duration";
 import { named } from "@/model/gpus/topology";
-import { jobName, plainParts } from "@/model/message";
+import { fieldName, jobName } from "@/model/message";
 import { useNow } from "./Time";
 
+/** Labels of a form's fields by the names that the server gives them. */
+export const FieldLabels = createContext<Readonly<Record<string, string>>>({});
+
 /**
- * A message of the server: code as code, times in the reader's zone, jobs as links. `text` alone
- * is shown where the server sends no parts.
+ * A message of the server: code as code, times in the reader's zone, jobs as links, fields as the
+ * form around it labels them. `text` alone is shown where there are no parts.
  */
 export function Message({
   parts,
@@ -15,15 +19,12 @@ export function Message({
   links = true,
 }: {
   parts?: readonly MessagePart[] | undefined;
-  text: string;
+  text: string | null | undefined;
   links?: boolean;
 }) {
-  const shown = parts?.length ? parts : plainParts(text);
   return (
     <span className="wrap-anywhere">
-      {shown.map((part, i) => (
-        <Part key={i} part={part} links={links} />
-      ))}
+      {parts?.length ? parts.map((part, i) => <Part key={i} part={part} links={links} />) : text}
     </span>
   );
 }
@@ -38,6 +39,8 @@ function Part({ part, links }: { part: MessagePart; links: boolean }) {
       return duration(part.seconds);
     case "gpu":
       return named(part.indices);
+    case "field":
+      return <FieldName part={part} />;
     case "user":
       return part.name;
     case "job":
@@ -56,6 +59,10 @@ function Part({ part, links }: { part: MessagePart; links: boolean }) {
     case "text":
       return part.text;
   }
+}
+
+function FieldName({ part }: { part: Extract<MessagePart, { kind: "field" }> }) {
+  return fieldName(part, useContext(FieldLabels));
 }
 
 function LocalTime({ at }: { at: number }) {

@@ -7,10 +7,10 @@ import { OUTCOME_WORDS } from "@/model/jobs/job";
 /** Summary of how an attempt ended: outcome, exit code, duration, peak memory. */
 export function ExitSummary({
   attempt,
-  message,
+  withMessage,
 }: {
   attempt: Attempt;
-  /** Null where the screen shows it elsewhere. */ message: string | null;
+  /** False where the screen shows it elsewhere. */ withMessage: boolean;
 }) {
   const code = attempt.exit_code ?? null;
   const parts: string[] = [];
@@ -26,10 +26,10 @@ export function ExitSummary({
       <span className="font-medium">
         Attempt {attempt.id} ended: {parts.join(", ") || "no record"}.
       </span>
-      {message && (
+      {withMessage && attempt.message && (
         <span className="text-ink">
           {" "}
-          <Message text={message} />
+          <Message parts={attempt.message_parts} text={attempt.message} />
         </span>
       )}
     </p>

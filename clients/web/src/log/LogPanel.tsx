@@ -207,10 +207,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
         />
       )}
       {!growing && (
-        <ExitSummary
-          attempt={attempt}
-          message={attempt.number === job.attempts?.at(-1)?.number ? null : (attempt.message ?? null)}
-        />
+        <ExitSummary attempt={attempt} withMessage={attempt.number !== job.attempts?.at(-1)?.number} />
       )}
     </div>
   );

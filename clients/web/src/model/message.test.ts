@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Message } from "@/api/types";
-import { jobName, jobsOf, namesTime, plainParts } from "./message";
+import { fieldName, jobName, jobsOf, namesTime } from "./message";
 
 const AT = "2026-11-26T01:13:00.000Z";
 const PARTS: Message = [
@@ -12,21 +12,6 @@ const PARTS: Message = [
   { kind: "text", text: "; see " },
   { kind: "code", text: "berth gpus" },
 ];
-
-test("backquotes mark code where a text has no parts", () => {
-  expect(plainParts("See `berth gpus`.")).toEqual([
-    { kind: "text", text: "See " },
-    { kind: "code", text: "berth gpus" },
-    { kind: "text", text: "." },
-  ]);
-  expect(plainParts("It is held.")).toEqual([{ kind: "text", text: "It is held." }]);
-  expect(plainParts("an odd ` stays")).toEqual([{ kind: "text", text: "an odd ` stays" }]);
-});
-
-test("numbers and times in a text without parts stay words", () => {
-  const text = "job 8 holds it until 2026-11-26 01:13 UTC";
-  expect(plainParts(text)).toEqual([{ kind: "text", text }]);
-});
 
 test("times and jobs come from the parts, however the words read", () => {
   const reworded = PARTS.map((part) => (part.kind === "text" ? { ...part, text: " until job 9 " } : part));
@@ -41,4 +26,10 @@ test("a long job name is shortened", () => {
   expect(jobName({ kind: "job", id: 8, text: "job 8", name: "twin" })).toBe(" (twin)");
   expect(jobName({ kind: "job", id: 8, text: "8", name: "" })).toBe("");
   expect(jobName({ kind: "job", id: 8, text: "job 8", name: "n".repeat(40) })).toHaveLength(27);
+});
+
+test("a field is named as the form labels it", () => {
+  const part = { kind: "field", path: "time_limit", text: "'time_limit'" } as const;
+  expect(fieldName(part, { time_limit: "Time limit" })).toBe("“Time limit”");
+  expect(fieldName(part, {})).toBe("'time_limit'");
 });

@@ -4,16 +4,6 @@ import type { Message, MessagePart } from "@/api/types";
 
 const LONGEST_NAME = 24;
 
-/** Parts of a text that came without any: backquotes mark code, as in Markdown. */
-export function plainParts(text: string): MessagePart[] {
-  const pieces = text.split("`");
-  // An unpaired backquote is an ordinary character.
-  if (pieces.length % 2 === 0) return [{ kind: "text", text }];
-  return pieces
-    .map((piece, i): MessagePart => ({ kind: i % 2 === 1 ? "code" : "text", text: piece }))
-    .filter((part) => part.kind !== "text" || part.text !== "");
-}
-
 /** " (name)" of a job in a message, shortened; empty where the message does not name it. */
 export function jobName(part: Extract<MessagePart, { kind: "job" }>): string {
   if (!part.name) return "";
@@ -28,4 +18,13 @@ export function namesTime(parts: Message | undefined, at: string): boolean {
 /** Ids of the jobs that a message names. */
 export function jobsOf(parts: Message | undefined): Set<number> {
   return new Set((parts ?? []).flatMap((part) => (part.kind === "job" ? [part.id] : [])));
+}
+
+/** The label of the form's field in place of the field's name; `labels` by the first step of its path. */
+export function fieldName(
+  part: Extract<MessagePart, { kind: "field" }>,
+  labels: Readonly<Record<string, string>>,
+): string {
+  const label = labels[part.path.split(".")[0] ?? ""];
+  return label === undefined ? part.text : `“${label}”`;
 }

@@ -50,7 +50,7 @@ export function Shell() {
 
   useEndNotifications(me.data?.user);
 
-  if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error.message} />;
+  if (me.error instanceof ApiError && me.error.status === 401) return <SignIn reason={me.error} />;
   return (
     <div className="flex min-h-dvh flex-col">
       <a

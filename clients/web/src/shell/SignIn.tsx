@@ -1,15 +1,19 @@
 import { useState } from "react";
 import { Button } from "@/components/Button";
+import type { ApiError } from "@/api/request";
 import { CodeBlock } from "@/components/Copy";
+import { ErrorText } from "@/components/Feedback";
 
 /** Sign-in page for a browser that is not signed in. */
-export function SignIn({ reason }: { reason: string }) {
+export function SignIn({ reason }: { reason: ApiError }) {
   const [link, setLink] = useState("");
   const [wrong, setWrong] = useState(false);
   return (
     <main className="mx-auto flex min-h-dvh max-w-md flex-col justify-center px-4 py-10">
       <h1 className="mb-2 text-xl font-semibold">Sign in to Berth</h1>
-      <p className="mb-4 text-sm text-muted">{reason}</p>
+      <p className="mb-4 text-sm text-muted">
+        <ErrorText error={reason} fallback="" />
+      </p>
       <p className="mb-2 text-sm">Run this on the box to get a link that signs in one browser:</p>
       <CodeBlock text="berth web" label="Command" />
       <form

@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from berth.protocol.access import LoginLink, Me, NewToken, TokenList, TokenRequest
+from berth.protocol.message import Code, Message
 from berth_server.api import routing
 from berth_server.api.auth import COOKIE, cookie
 from berth_server.api.bodies import JsonBody, no_body
@@ -63,7 +64,12 @@ async def revoke_token(
 async def make_login_link(app: App, caller: By, response: Response) -> LoginLink:
     """Over the unix socket only. The link works once, within five minutes."""
     if caller.via != "socket":
-        raise ApiError(403, "Sign-in links are created on the box itself; run `berth web` there.")
+        told = (
+            "Sign-in links are created on the box itself; run ",
+            Code(text="berth web"),
+            " there.",
+        )
+        raise ApiError(403, Message.of(*told))
     response.headers["Cache-Control"] = "no-store"
     now = app.server.clock()
     url = f"{_base_url(app)}/login?code={quote(app.logins.mint(caller, now))}"
@@ -81,7 +87,11 @@ async def login(
     if caller is None:
         raise ApiError(
             401,
-            "This sign-in link was used or is older than 5 minutes; run `berth web` for a new one.",
+            Message.of(
+                "This sign-in link was used or is older than 5 minutes; run ",
+                Code(text="berth web"),
+                " for a new one.",
+            ),
         )
     lasts = app.settings.session_days * 86400
     made = tokens.on_create(app.server, caller, "a browser", lasts, "session")

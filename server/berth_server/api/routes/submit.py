@@ -90,7 +90,8 @@ async def submit(
     else:
         warnings = []
     if many and "return=minimal" in prefer:
-        return SubmittedJobs(ids=list(done.ids), warnings=warnings)
+        said = [str(warning) for warning in warnings]
+        return SubmittedJobs(ids=list(done.ids), warnings=said, warnings_parts=warnings)
     shown = show_jobs(server, jobs.by_ids(server.db.read, done.ids))
     return shown if many else shown[0]
 

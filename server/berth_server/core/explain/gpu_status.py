@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from berth.protocol.gpus import GpuProcess
-from berth.protocol.message import Message, Span, UserRef
+from berth.protocol.message import GpuRef, Message, Span, UserRef
 from berth_server.core.explain.phrases import Piece, code, gib_used, job, job_of
 from berth_server.core.model import LeaseView, Unavailable
 
@@ -132,7 +132,9 @@ def free_gpus(free: int, total: int, next_in: timedelta | None) -> Message:
 def overuse(gpu_index: int, share: LeaseView, used: int, context_bytes: int) -> Message:
     """The reason for stopping an attempt that uses more of a GPU than it declared."""
     return Message.of(
-        f"Attempt {share.attempt} used {gib_used(used)} of GPU {gpu_index} and had declared "
+        f"Attempt {share.attempt} used {gib_used(used)} of ",
+        GpuRef(indices=(gpu_index,)),
+        " and had declared "
         f"{gib_used(share.memory_bytes or 0)} (plus {context_bytes >> 20} MiB per process for "
         "CUDA itself), so it was stopped; declare more with ",
         code("--gpu-memory"),

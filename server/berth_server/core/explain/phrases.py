@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from berth.protocol.message import Code, GpuRef, JobRef, Message, Part, Span, Time, UserRef
+from berth.protocol.states import JobState
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 
 Piece = Part | Message | str
@@ -44,9 +45,14 @@ def indices(gpus: Iterable[GpuView]) -> tuple[int, ...]:
     return tuple(sorted(gpu.index for gpu in gpus))
 
 
-def job(job_id: int, name: str = "") -> JobRef:
-    """`job 4`, `job 4 (train)`."""
-    return JobRef(id=job_id, text=f"job {job_id}", name=name)
+def clock_at(seconds: float) -> Time:
+    """The same of unix seconds."""
+    return Time(at=datetime.fromtimestamp(seconds, UTC))
+
+
+def job(job_id: int, name: str = "", *, first: bool = False) -> JobRef:
+    """`job 4`, `job 4 (train)`; `Job 4` where it is the `first` word."""
+    return JobRef(id=job_id, text=f"{'Job' if first else 'job'} {job_id}", name=name)
 
 
 def job_of(job_id: int, name: str, user: str) -> Message:
@@ -100,3 +106,15 @@ def gib_used(size: int) -> str:
 def percent(part: float) -> str:
     """`50 %`."""
     return f"{100 * part:.0f} %"
+
+
+def because(reason: str | None) -> str:
+    """A user's reason after a sentence: `: new fan`; nothing without one."""
+    return f": {reason.rstrip('.')}" if reason else ""
+
+
+def has_ended(state: JobState | str, *, already: bool = False) -> str:
+    """Return the end of a job as the predicate of a sentence: `has succeeded`, `was cancelled`."""
+    value = JobState(state)
+    verb = "was" if value is JobState.CANCELLED else "has"
+    return f"{verb} already {value.value}" if already else f"{verb} {value.value}"

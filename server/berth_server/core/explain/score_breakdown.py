@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from berth.protocol.explain import Comparison, PointsKind, ScoreBreakdown, ScorePart
-from berth.protocol.message import JobRef, Message, UserRef
+from berth.protocol.message import Message, UserRef
 from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.explain.phrases import Piece, count, job, percent, span
 from berth_server.core.model import JobView, Plan, Snapshot
@@ -102,7 +102,7 @@ def _compared(snapshot: Snapshot, own: ScoreBreakdown, other: ScoreBreakdown) ->
     ahead = other.position < own.position
     first, second = (other, own) if ahead else (own, other)
     why = Message.of(
-        JobRef(id=first.job_id, text=f"Job {first.job_id}"),
+        job(first.job_id, first=True),
         " of ",
         UserRef(name=first.user),
         " is before ",

@@ -15,7 +15,9 @@ from berth.protocol.ablations import (
     RerunRequest,
 )
 from berth.protocol.jobs import JobSpec
+from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState, Outcome
+from berth_server.core.explain.phrases import code
 from berth_server.service.ablations.compare import LABEL
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Invalid, NotFound
@@ -30,6 +32,7 @@ from berth_server.store.database import Transaction
 from berth_server.store.records import AblationRecord, JobRecord
 
 _MOST = 10_000
+_LISTED = (code("berth ablate ls"), " shows which there are.")
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,13 +55,13 @@ def wanted(server: ServerState, caller: Caller, spec: AblationSpec) -> Wanted:
     specs: list[JobSpec] = []
     for i, cell in enumerate(spec.cells):
         if LABEL in cell.values:
-            sentence = f"A value cannot be called {LABEL!r}, which names the ablation; rename it."
-            raise Invalid(sentence, {f"cells.{i}.values": sentence})
+            told = f"A value cannot be called {LABEL!r}, which names the ablation; rename it."
+            raise Invalid(told, f"cells.{i}.values")
         key = frozenset(cell.values.items())
         if key in seen:
             told = ", ".join(f"{name}={value}" for name, value in cell.values.items())
             sentence = f"Two cells have the same values ({told}); keep one of them."
-            raise Invalid(sentence, {f"cells.{i}.values": sentence})
+            raise Invalid(sentence, f"cells.{i}.values")
         seen.add(key)
         if not any(key <= labels for labels in known):
             labels = {**cell.job.labels, **cell.values, LABEL: spec.name}
@@ -100,7 +103,7 @@ def on_ablation(
         made = Submitted(first, len(prepared))
         runs = "1 run" if made.count == 1 else f"{made.count} runs"
         verb = "made" if before is None else "added to"
-        message = f"{caller.user} {verb} ablation {spec.name}: {runs}."
+        message = Message.of(UserRef(name=caller.user), f" {verb} ablation {spec.name}: {runs}.")
         facts = {"ablation": spec.name, "first_job": first, "jobs": made.count}
         events.write(tx, "ablation.submitted", message, data=facts)
         if key is not None:
@@ -110,11 +113,13 @@ def on_ablation(
 
 def made(spec: AblationSpec, done: Submitted, prepared: Sequence[Prepared]) -> AblationMade:
     """The answer to an AblationSpec."""
+    warnings = list(dict.fromkeys(warning for one in prepared for warning in one.warnings))
     return AblationMade(
         id=spec.name,
         ids=list(done.ids),
         skipped=len(spec.cells) - done.count,
-        warnings=list(dict.fromkeys(text for one in prepared for text in one.warnings)),
+        warnings=[str(warning) for warning in warnings],
+        warnings_parts=warnings,
     )
 
 
@@ -122,9 +127,7 @@ def on_change(server: ServerState, caller: Caller, ablation_id: str, patch: Abla
     """Set caps or the rule; null lifts them. Raises NotFound and Forbidden."""
     record = ablations.get(server.db.read, ablation_id)
     if record is None:
-        raise NotFound(
-            f"There is no ablation {ablation_id!r} with caps; `berth ablate ls` shows which there are."
-        )
+        raise NotFound(Message.of(f"There is no ablation {ablation_id!r} with caps; ", *_LISTED))
     _may_change(caller, record)
     given = patch.model_fields_set
     columns = _columns(patch.max_running, patch.max_gpu_hours, patch.early_stop)
@@ -134,7 +137,9 @@ def on_change(server: ServerState, caller: Caller, ablation_id: str, patch: Abla
     with change(server, caller.user) as tx:
         _set(tx, ablation_id, changes)
         told = ", ".join(name.replace("_", " ") for name in changes)
-        message = f"{caller.user} changed {told} of ablation {ablation_id}."
+        message = Message.of(
+            UserRef(name=caller.user), f" changed {told} of ablation {ablation_id}."
+        )
         events.write(tx, "ablation.changed", message, data={"ablation": ablation_id, **changes})
 
 
@@ -149,9 +154,7 @@ def on_rerun(
     """
     records = jobs.page(server.db.read, labels=[(LABEL, ablation_id)], limit=_MOST)[::-1]
     if not records:
-        raise NotFound(
-            f"There is no ablation {ablation_id!r}; `berth ablate ls` shows which there are."
-        )
+        raise NotFound(Message.of(f"There is no ablation {ablation_id!r}; ", *_LISTED))
     chosen = [record for record in records if _is_chosen(record, request)]
     if not chosen:
         what = {"failed": "has failed", "cancelled": "has failed or was cancelled"}
@@ -162,7 +165,10 @@ def on_rerun(
         may_retry(server, caller, record, together)
     with change(server, caller.user) as tx:
         for record in chosen:
-            queue_again(tx, record, f"{caller.user} reruns it with ablation {ablation_id}.")
+            message = Message.of(
+                UserRef(name=caller.user), f" reruns it with ablation {ablation_id}."
+            )
+            queue_again(tx, record, message)
     return [record.id for record in chosen]
 
 
@@ -194,8 +200,12 @@ def _mine(server: ServerState, caller: Caller, spec: AblationSpec) -> AblationRe
     _may_change(caller, before)
     if not spec.add:
         raise Conflict(
-            f"There is an ablation {spec.name!r} already; give this one another name, or add its "
-            "new cells to that one (`berth ablate FILE --add`)."
+            Message.of(
+                f"There is an ablation {spec.name!r} already; give this one another name, or add "
+                "its new cells to that one (",
+                code("berth ablate FILE --add"),
+                ").",
+            )
         )
     return before
 

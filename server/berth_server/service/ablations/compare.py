@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from berth.protocol.ablations import AblationCaps, EarlyStop
 from berth.protocol.jobs import Job
+from berth.protocol.message import Message
 from berth.protocol.metrics import Ablation, AblationList, AblationRun, AblationSummary
+from berth_server.core.explain.phrases import code
 from berth_server.service.ablations.limits import used_gpu_s
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs.present import show_jobs
@@ -38,7 +40,10 @@ def sources(server: ServerState, ablation_id: str) -> Sources:
     records = jobs.page(reader, labels=[(LABEL, ablation_id)], limit=_MOST_RUNS)[::-1]
     if not records:
         raise NotFound(
-            f"No job has the label {LABEL}={ablation_id}; `berth ablate ls` shows which there are."
+            Message.of(
+                *(f"No job has the label {LABEL}={ablation_id}; ", code("berth ablate ls")),
+                " shows which there are.",
+            )
         )
     tries = attempts.of_jobs(reader, [record.id for record in records])
     row = ablations.get(reader, ablation_id)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from berth.protocol.ablations import EarlyStop
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
-from berth_server.core.early_stopping import Curve, stops
+from berth_server.core.early_stopping import Curve, Stop, stops
+from berth_server.core.explain.attempt_end import stopped_early
 from berth_server.service.ablations.compare import rule_of
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.attempts.stop import stop_attempt
@@ -58,7 +59,7 @@ class EarlyStops:
         self._curves = {one.id: self._known(one) for one in found}
         return found
 
-    def read(self, watched: Watched) -> dict[int, str]:
+    def read(self, watched: Watched) -> dict[int, Stop]:
         """Return the jobs to end, each with the reason. Reads files, on a thread."""
         known = self._curves[watched.id]
         curves: dict[int, Curve] = {}
@@ -74,7 +75,7 @@ class EarlyStops:
         return known if known is not None and known.rule == watched.rule else Curves(watched.rule)
 
 
-def on_early_stop(server: ServerState, watched: Watched, ends: Mapping[int, str]) -> None:
+def on_early_stop(server: ServerState, watched: Watched, ends: Mapping[int, Stop]) -> None:
     """
     End jobs of an ablation: running ones by TERM and their grace, pending ones at once.
 
@@ -83,7 +84,8 @@ def on_early_stop(server: ServerState, watched: Watched, ends: Mapping[int, str]
     if not ends:
         return
     with change(server) as tx:
-        for job_id, sentence in ends.items():
+        for job_id, why in ends.items():
+            message = stopped_early(why)
             job = jobs.get(tx, job_id)
             attempt = attempts.last(tx, job_id)
             seen = watched.last.get(job_id)
@@ -91,9 +93,9 @@ def on_early_stop(server: ServerState, watched: Watched, ends: Mapping[int, str]
                 continue
             state = lookup.state_of(job)
             if state.is_active and attempt is not None and attempt.state != "ended":
-                stop_attempt(tx, attempt, Outcome.EARLY_STOPPED, sentence)
+                stop_attempt(tx, attempt, Outcome.EARLY_STOPPED, message)
             elif not state.is_active and not state.is_final:
                 set_job_state(
-                    tx, job_id, JobState.CANCELLED, sentence, outcome=Outcome.EARLY_STOPPED
+                    tx, job_id, JobState.CANCELLED, message, outcome=Outcome.EARLY_STOPPED
                 )
                 on_job_ended(tx, job_id, JobState.CANCELLED)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from berth.protocol.internal import ObservedAttempt
+from berth.protocol.message import Message
 from berth.protocol.states import AttemptState, JobState, Outcome
+from berth_server.core.explain import attempt_end
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
 from berth_server.service.jobs.dependents import first_state, on_job_ended
-from berth_server.store import jobs
+from berth_server.store import jobs, messages
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord, JobRecord
 
@@ -30,7 +32,7 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     ended = min(seen.exit.ended_at.timestamp(), tx.now) if seen.exit else tx.now
     columns: dict[str, object] = {
         "outcome": outcome.value,
-        "message": message,
+        "message": messages.encode(message),
         "started_at": started,
         "ended_at": ended,
         "exit_code": code,
@@ -50,7 +52,7 @@ def _next_state(
     job: JobRecord,
     record: AttemptRecord,
     outcome: Outcome,
-    message: str,
+    message: Message,
     columns: dict[str, object],
 ) -> None:
     if outcome is Outcome.EXIT and columns["exit_code"] == 0:
@@ -60,16 +62,13 @@ def _next_state(
     elif outcome is Outcome.EARLY_STOPPED:
         _end(tx, job, JobState.CANCELLED, outcome, message, columns)
     elif outcome is Outcome.PREEMPTED:
-        _again(tx, job, f"{message} It is queued again.", {})
+        _again(tx, job, Message.of(message, " It is queued again."), {})
     elif outcome is Outcome.OOM_GPU and job.oom_steps < len(steps := _ladder(job)):
-        step = steps[job.oom_steps].replace("_", " ")
-        told = f"{message.rstrip('.')}; it is queued again with the next step, {step}."
-        _again(tx, job, told, {"oom_steps": job.oom_steps + 1})
+        again = attempt_end.with_next_step(message, steps[job.oom_steps])
+        _again(tx, job, again, {"oom_steps": job.oom_steps + 1})
     elif outcome not in _NEVER_RETRIED and job.failures < job.spec.retries:
-        left = job.spec.retries - job.failures - 1
-        after = f"{left} more after this" if left else "for the last time"
-        told = f"{message.rstrip('.')}; it is queued again ({after})."
-        _again(tx, job, told, {"failures": job.failures + 1})
+        again = attempt_end.retried(message, job.spec.retries - job.failures - 1)
+        _again(tx, job, again, {"failures": job.failures + 1})
     else:
         columns = {**columns, "failures": job.failures + 1}
         _end(tx, job, JobState.FAILED, outcome, message, columns)
@@ -80,14 +79,14 @@ def _end(
     job: JobRecord,
     state: JobState,
     outcome: Outcome,
-    message: str,
+    message: Message,
     columns: dict[str, object],
 ) -> None:
     set_job_state(tx, job.id, state, message, outcome=outcome, number=job.attempts, columns=columns)
     on_job_ended(tx, job.id, state)
 
 
-def _again(tx: Transaction, job: JobRecord, message: str, columns: dict[str, object]) -> None:
+def _again(tx: Transaction, job: JobRecord, message: Message, columns: dict[str, object]) -> None:
     set_job_state(tx, job.id, first_state(tx, job), message, number=job.attempts, columns=columns)
 
 
@@ -127,32 +126,14 @@ def _started_at(record: AttemptRecord, seen: ObservedAttempt) -> float | None:
 
 def _message(
     record: AttemptRecord, seen: ObservedAttempt, outcome: Outcome, code: int | None
-) -> str:
+) -> Message:
     """What it was stopped for, if that is why it ended, and what the worker says of the end."""
-    if record.message is not None and outcome.value == record.stop_reason:
-        return f"{record.message} {seen.message}" if seen.message else record.message
-    return seen.message or _sentence(record, seen, outcome, code)
-
-
-def _sentence(
-    record: AttemptRecord, seen: ObservedAttempt, outcome: Outcome, code: int | None
-) -> str:
-    if outcome is Outcome.EXIT:
-        if seen.exit is not None and seen.exit.signal is not None:
-            return f"It was ended by signal {seen.exit.signal}; see its log."
-        return "It has succeeded." if code == 0 else f"It left with exit code {code}; see its log."
-    if seen.exit is not None and seen.exit.message:
-        return seen.exit.message
-    return {
-        Outcome.OOM_GPU: "It ran out of GPU memory; `berth plan` estimates what it needs.",
-        Outcome.OOM_HOST: "It ran out of the box's memory and was killed; ask for less.",
-        Outcome.TIME_LIMIT: "It reached its time limit; give a longer one, or save and resume.",
-        Outcome.STALLED: "It stopped making progress; see its log.",
-        Outcome.LOST: "Its supervision was lost, as when the box restarts; retry it.",
-        Outcome.ESCAPED: "It ran on a GPU that was not its own; let it use only those it sees.",
-        Outcome.LAUNCH_ERROR: "It could not be started; see its log.",
-        Outcome.PREEMPTED: "It made room for another job.",
-        Outcome.CANCELLED: "It was cancelled.",
-        Outcome.EARLY_STOPPED: "Its ablation's early-stop rule ended it.",
-        Outcome.DISK_FULL: "The disk is full; make room and retry it.",
-    }.get(outcome, f"Attempt {record.id} ended.")
+    said = Message.marked(seen.message or "")
+    stopped_for = messages.decode(record.message)
+    if stopped_for is not None and outcome.value == record.stop_reason:
+        return Message.of(stopped_for, " ", said) if said else stopped_for
+    if said:
+        return said
+    if outcome is not Outcome.EXIT and seen.exit is not None and seen.exit.message:
+        return Message.marked(seen.exit.message)
+    return attempt_end.ended(record.id, outcome, code, seen.exit.signal if seen.exit else None)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from berth.protocol.message import Message
 from berth.protocol.states import AttemptState, JobState, Outcome
-from berth_server.store import events, jobs
+from berth_server.store import events, jobs, messages
 from berth_server.store.database import Transaction
 
 
@@ -19,7 +20,7 @@ def set_job_state(
     tx: Transaction,
     job_id: int,
     state: JobState,
-    message: str,
+    message: Message | str,
     *,
     outcome: Outcome | None = None,
     number: int | None = None,
@@ -36,7 +37,7 @@ def set_job_state(
         "state": state.value,
         "outcome": outcome.value if outcome else None,
         "ended_at": tx.now if final else None,
-        "message": message if final else None,
+        "message": messages.encode(message) if final else None,
         **(columns or {}),
     }
     assignments = ", ".join(f"{name} = ?" for name in values)

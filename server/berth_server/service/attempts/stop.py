@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
+from berth_server.store import messages
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord
 
 
-def stop_attempt(tx: Transaction, record: AttemptRecord, reason: Outcome, message: str) -> None:
+def stop_attempt(
+    tx: Transaction, record: AttemptRecord, reason: Outcome, message: Message | str
+) -> None:
     """
     Tell the worker to stop an attempt that has not ended; it will end with outcome `reason`.
 
@@ -25,7 +29,7 @@ def stop_attempt(tx: Transaction, record: AttemptRecord, reason: Outcome, messag
         AttemptState.STOPPING,
         {
             "stop_reason": reason.value,
-            "message": None if reason is Outcome.CANCELLED else message,
+            "message": None if reason is Outcome.CANCELLED else messages.encode(message),
         },
     )
     set_job_state(tx, record.job_id, JobState.STOPPING, message, number=record.number)

@@ -7,6 +7,8 @@ import secrets
 from typing import Literal
 
 from berth.protocol.access import NewToken, Token
+from berth.protocol.message import Message, UserRef
+from berth_server.core.explain.phrases import code
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Forbidden, NotFound
 from berth_server.service.scheduling.cache import moment
@@ -39,7 +41,10 @@ def on_create(
     """Make a secret for the caller. A token cannot make another that outlives it."""
     if kind == "token" and caller.via == "token":
         raise Forbidden(
-            "A token cannot make tokens; run `berth token create` on the box, or use the dashboard."
+            Message.of(
+                *("A token cannot make tokens; run ", code("berth token create")),
+                " on the box, or use the dashboard.",
+            )
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
     with change(server, caller.user) as tx:
@@ -47,7 +52,9 @@ def on_create(
         record = TokenRecord(0, kind, name, caller.user, caller.uid, tx.now, None, expires)
         token_id = tokens.insert(tx, record, digest(secret))
         what = "a token" if kind == "token" else "a browser session"
-        events.write(tx, f"{kind}.created", f"{caller.user} made {what}: {name}.")
+        events.write(
+            tx, f"{kind}.created", Message.of(UserRef(name=caller.user), f" made {what}: {name}.")
+        )
     made = tokens.get(server.db.read, token_id)
     assert made is not None
     return NewToken(token=show(made), secret=secret)
@@ -57,10 +64,15 @@ def on_revoke(server: ServerState, caller: Caller, token_id: int) -> None:
     """Make a secret useless. Raises NotFound, also for other people's."""
     record = tokens.get(server.db.read, token_id)
     if record is None or (record.uid != caller.uid and not caller.admin):
-        raise NotFound(f"You have no token {token_id}; `berth token ls` shows yours.")
+        yours = (code("berth token ls"), " shows yours.")
+        raise NotFound(Message.of(f"You have no token {token_id}; ", *yours))
     with change(server, caller.user) as tx:
         tokens.delete(tx, token_id)
-        events.write(tx, f"{record.kind}.revoked", f"{caller.user} revoked {record.name}.")
+        events.write(
+            tx,
+            f"{record.kind}.revoked",
+            Message.of(UserRef(name=caller.user), f" revoked {record.name}."),
+        )
 
 
 def on_logout(server: ServerState, secret: str) -> None:

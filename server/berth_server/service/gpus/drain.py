@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from berth.protocol.message import GpuRef, Message, UserRef, quoted
+from berth_server.core.explain.phrases import because, clock_at, code
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Forbidden, Invalid, NotFound
-from berth_server.service.phrases import clock_time
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, gpus
@@ -19,7 +20,8 @@ def find_gpu(server: ServerState, name: str) -> KnownGpu:
     for gpu in server.known_gpus:
         if name in {gpu.uuid, str(gpu.index)}:
             return gpu
-    raise NotFound(f"This box has no GPU {name!r}; `berth gpus` shows which there are.")
+    shows = (code("berth gpus"), " shows which there are.")
+    raise NotFound(Message.of(f"This box has no GPU {name!r}; ", *shows))
 
 
 def on_drain(
@@ -38,17 +40,20 @@ def on_drain(
     _may_drain(caller)
     end = None if until is None else until.timestamp()
     if end is not None and end <= server.clock():
-        sentence = f"The drain would have ended already ({clock_time(end)}); give a later 'until'."
-        raise Invalid(sentence, {"until": sentence})
+        message = Message.of(
+            *("The drain would have ended already (", clock_at(end), "); give a later "),
+            *(quoted("until"), "."),
+        )
+        raise Invalid(message, "until")
     known = server.drains.get(gpu.uuid)
     if known is not None and (known.reason, known.until) == (reason, end):
         return gpu
     with change(server, caller.user) as tx:
         since = known.since if known else tx.now
         gpus.drain(tx, Drain(gpu.uuid, reason, caller.user, since, end))
-        when = f" until {clock_time(end)}" if end is not None else ""
-        why = f": {reason.rstrip('.')}" if reason else ""
-        message = f"{caller.user} drains GPU {gpu.index}{when}{why}."
+        when = (" until ", clock_at(end)) if end is not None else ()
+        who, which = UserRef(name=caller.user), GpuRef(indices=(gpu.index,))
+        message = Message.of(who, " drains ", which, *when, because(reason), ".")
         events.write(tx, "gpu.drained", message, gpu_uuid=gpu.uuid)
         _reload(server, tx)
     server.on_due.send()
@@ -66,7 +71,10 @@ def on_undrain(server: ServerState, caller: Caller, name: str) -> KnownGpu:
         events.write(
             tx,
             "gpu.undrained",
-            f"{caller.user} lets jobs onto GPU {gpu.index} again.",
+            Message.of(
+                *(UserRef(name=caller.user), " lets jobs onto "),
+                *(GpuRef(indices=(gpu.index,)), " again."),
+            ),
             gpu_uuid=gpu.uuid,
         )
         _reload(server, tx)
@@ -83,8 +91,9 @@ def on_drains_over(server: ServerState) -> None:
     with change(server) as tx:
         for drain in over:
             gpus.undrain(tx, drain.gpu_uuid)
-            which = index_of.get(drain.gpu_uuid, drain.gpu_uuid)
-            message = f"The drain of GPU {which} is over; jobs are let onto it again."
+            index = index_of.get(drain.gpu_uuid)
+            which = f"GPU {drain.gpu_uuid}" if index is None else GpuRef(indices=(index,))
+            message = Message.of("The drain of ", which, " is over; jobs are let onto it again.")
             events.write(tx, "gpu.undrained", message, gpu_uuid=drain.gpu_uuid)
         _reload(server, tx)
 

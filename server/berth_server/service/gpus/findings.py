@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import WorkerReport
+from berth.protocol.message import GpuRef, Message
 from berth.protocol.states import AttemptState
 from berth_server.core.explain import gpu_status
 from berth_server.service.gpus.shares import overuse
@@ -29,9 +30,9 @@ class Findings:
 
     standing: frozenset[Fact]
     before: frozenset[Fact]
-    sentences: dict[Fact, str] = field(default_factory=dict)
+    sentences: dict[Fact, Message] = field(default_factory=dict)
     """Message of the event for a fact that is new; facts without one have no events."""
-    escaped: list[tuple[AttemptRecord, str]] = field(default_factory=list)
+    escaped: list[tuple[AttemptRecord, Message]] = field(default_factory=list)
 
     @classmethod
     def of(cls, server: ServerState) -> Findings:
@@ -77,7 +78,7 @@ class Findings:
         )
 
     @staticmethod
-    def _event(tx: Transaction, fact: Fact, kind: str, message: str) -> None:
+    def _event(tx: Transaction, fact: Fact, kind: str, message: Message | str) -> None:
         uuid, _, pid = fact
         events.write(tx, f"gpu.{kind}", message, gpu_uuid=uuid, data={"pid": pid} if pid else None)
 
@@ -85,7 +86,7 @@ class Findings:
         facts: set[Fact] = set()
         for process in others.outsiders:
             fact = (gpu.uuid, "outsider", process.pid)
-            self.sentences[fact] = f"GPU {gpu.index}: {gpu_status.outsiders((process,))}."
+            self.sentences[fact] = _of_gpu(gpu, gpu_status.outsiders((process,)))
             facts.add(fact)
         facts |= {(gpu.uuid, "leftover", process.pid) for process in others.leftovers}
         if others.unseen_bytes:
@@ -93,7 +94,7 @@ class Findings:
         sick = unavailable(gpu, UnleasedProcesses(), None)
         if sick is not None:
             fact = (gpu.uuid, "unhealthy", 0)
-            self.sentences[fact] = f"GPU {gpu.index}: {sick.message}."
+            self.sentences[fact] = _of_gpu(gpu, sick.message)
             facts.add(fact)
         return facts
 
@@ -101,13 +102,14 @@ class Findings:
         self, server: ServerState, gpu: GpuSnapshot, others: UnleasedProcesses
     ) -> None:
         for process in others.leftovers:
-            message = (
-                f"Attempt {process.attempt} ran on GPU {gpu.index} (pid {process.pid}), which is "
-                "not its own, and was stopped; let it use only the GPUs that it sees."
+            message = Message.of(
+                *(f"Attempt {process.attempt} ran on ", GpuRef(indices=(gpu.index,))),
+                f" (pid {process.pid}), which is not its own, and was stopped; let it use only the "
+                "GPUs that it sees.",
             )
             self._stop(server, process.attempt, message)
 
-    def _stop(self, server: ServerState, attempt: str | None, message: str | None) -> None:
+    def _stop(self, server: ServerState, attempt: str | None, message: Message | None) -> None:
         """Have an attempt that left its lease stopped, unless it is about to end anyway."""
         record = _attempt_of(server, attempt)
         if message is None or record is None or record.stop_reason is not None:
@@ -115,6 +117,10 @@ class Findings:
         known = {found.job_id for found, _ in self.escaped}
         if record.state != AttemptState.ENDED.value and record.job_id not in known:
             self.escaped.append((record, message))
+
+
+def _of_gpu(gpu: GpuSnapshot, message: Message) -> Message:
+    return Message.of(GpuRef(indices=(gpu.index,)), ": ", message, ".")
 
 
 def _attempt_of(server: ServerState, attempt: str | None) -> AttemptRecord | None:

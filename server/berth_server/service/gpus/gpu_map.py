@@ -9,6 +9,7 @@ from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
 from berth.protocol.message import Message
 from berth.protocol.states import HolderKind
 from berth_server.core.explain import gpu_status
+from berth_server.core.explain.phrases import code
 from berth_server.core.model import LeaseView
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.reservations import on_gpu
@@ -48,7 +49,8 @@ def show_gpu(server: ServerState, uuid: str) -> Gpu:
     """One GPU. Raises NotFound while the worker has not shown it."""
     seen = server.worker_state.by_uuid.get(uuid)
     if seen is None:
-        raise NotFound(f"The worker has not shown GPU {uuid} yet; start it with `berth up`.")
+        told = f"The worker has not shown GPU {uuid} yet; start it with "
+        raise NotFound(Message.of(told, code("berth up"), "."))
     stale = not server.worker_state.fresh(server.clock(), server.options.stale_after_s)
     return _gpu(server, seen, stale=stale)
 

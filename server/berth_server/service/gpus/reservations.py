@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from berth.gpunames import named
+from berth.protocol.message import GpuRef, Message, UserRef
 from berth.protocol.reservations import Reservation, ReservationList, ReservationRequest
+from berth_server.core.explain.phrases import because, clock_at, code, user_list
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Invalid, NotFound
 from berth_server.service.gpus.drain import find_gpu
-from berth_server.service.phrases import clock_time
 from berth_server.service.scheduling.cache import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
@@ -32,22 +32,20 @@ def on_reserve(server: ServerState, caller: Caller, wish: ReservationRequest) ->
     starts_at = now if wish.starts_at is None else wish.starts_at.timestamp()
     ends_at = wish.ends_at.timestamp()
     if ends_at <= max(now, starts_at):
-        sentence = (
-            f"The reservation would be over already ({clock_time(ends_at)}); give a later end."
-        )
-        raise Invalid(sentence, {"ends_at": sentence})
+        over = ("The reservation would be over already (", clock_at(ends_at))
+        raise Invalid(Message.of(*over, "); give a later end."), "ends_at")
     users, groups = tuple(sorted(set(wish.users))), tuple(sorted(set(wish.groups)))
     for other in server.reservations:
         meets = starts_at < other.ends_at and other.starts_at < ends_at
         shared = [gpu for gpu in gpus if gpu.uuid in other.gpus]
         if meets and shared and (other.users, other.groups) != (users, groups):
-            sentence = (
-                f"{_named(shared)} {'is' if len(shared) == 1 else 'are'} reserved for "
-                f"{_whom(other)} from "
-                f"{clock_time(other.starts_at)} to {clock_time(other.ends_at)} (reservation "
-                f"{other.id}); choose other GPUs or times, or delete that one first."
+            message = Message.of(
+                *(_named(shared), f" {'is' if len(shared) == 1 else 'are'} reserved for "),
+                *(_whom(other), " from ", clock_at(other.starts_at), " to "),
+                *(clock_at(other.ends_at), f" (reservation {other.id}); choose other GPUs or "),
+                "times, or delete that one first.",
             )
-            raise Conflict(sentence, {"gpus": sentence})
+            raise Conflict(message, "gpus")
     with change(server, caller.user) as tx:
         made = reservations.insert(
             tx,
@@ -58,10 +56,10 @@ def on_reserve(server: ServerState, caller: Caller, wish: ReservationRequest) ->
             ends_at=ends_at,
             reason=wish.reason,
         )
-        why = f": {wish.reason.rstrip('.')}" if wish.reason else ""
-        message = (
-            f"{caller.user} reserves {_named(gpus)} for {', '.join([*users, *groups])} from "
-            f"{clock_time(starts_at)} to {clock_time(ends_at)}{why}."
+        message = Message.of(
+            *(UserRef(name=caller.user), " reserves ", _named(gpus), " for "),
+            *(user_list([*users, *groups]), " from ", clock_at(starts_at), " to "),
+            *(clock_at(ends_at), because(wish.reason), "."),
         )
         events.write(tx, "reservation.made", message, data={"reservation": made})
         _reload(server, tx)
@@ -75,12 +73,16 @@ def on_unreserve(server: ServerState, caller: Caller, reservation_id: int) -> Re
     record = next((one for one in server.reservations if one.id == reservation_id), None)
     if record is None:
         raise NotFound(
-            f"There is no reservation {reservation_id}, or it is over; "
-            "`berth gpus reservations` shows which there are."
+            Message.of(
+                f"There is no reservation {reservation_id}, or it is over; ",
+                code("berth gpus reservations"),
+                " shows which there are.",
+            )
         )
     with change(server, caller.user) as tx:
         reservations.delete(tx, reservation_id)
-        message = f"{caller.user} deletes reservation {reservation_id} for {_whom(record)}."
+        told = f" deletes reservation {reservation_id} for "
+        message = Message.of(UserRef(name=caller.user), told, _whom(record), ".")
         events.write(tx, "reservation.deleted", message, data={"reservation": reservation_id})
         _reload(server, tx)
     return _shown(server, record)
@@ -95,7 +97,7 @@ def on_reservations_over(server: ServerState) -> None:
     with change(server) as tx:
         for record in over:
             reservations.delete(tx, record.id)
-            message = f"Reservation {record.id} for {_whom(record)} is over."
+            message = Message.of(f"Reservation {record.id} for ", _whom(record), " is over.")
             events.write(tx, "reservation.over", message, data={"reservation": record.id})
         _reload(server, tx)
 
@@ -139,19 +141,19 @@ def _check_names(server: ServerState, wish: ReservationRequest) -> None:
     for user in wish.users:
         if not server.groups.knows_user(user) and not jobs.has_user(server.db.read, user):
             sentence = f"There is no user {user!r} on this box; check the name."
-            raise Invalid(sentence, {"users": sentence})
+            raise Invalid(sentence, "users")
     for group in wish.groups:
         if not server.groups.knows(group):
             sentence = f"There is no group {group!r} on this box; check the name."
-            raise Invalid(sentence, {"groups": sentence})
+            raise Invalid(sentence, "groups")
 
 
-def _whom(record: ReservationRecord) -> str:
-    return ", ".join([*record.users, *record.groups])
+def _whom(record: ReservationRecord) -> Message:
+    return user_list([*record.users, *record.groups])
 
 
-def _named(gpus: list[KnownGpu]) -> str:
-    return named(gpu.index for gpu in gpus)
+def _named(gpus: list[KnownGpu]) -> GpuRef:
+    return GpuRef(indices=tuple(gpu.index for gpu in gpus))
 
 
 def _reload(server: ServerState, tx: Transaction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from berth.protocol.gpus import GpuSnapshot
+from berth.protocol.message import Message
 from berth_server.core.explain import gpu_status
 from berth_server.core.model import LeaseView
 
@@ -19,7 +20,7 @@ def used_bytes(gpu: GpuSnapshot, attempt: str) -> int | None:
     return sum(known) if len(known) == len(held) else None
 
 
-def overuse(gpu: GpuSnapshot, share: LeaseView) -> str | None:
+def overuse(gpu: GpuSnapshot, share: LeaseView) -> Message | None:
     """The sentence when an attempt uses more of a card than it declared; None when it does not."""
     used, declared = used_bytes(gpu, share.attempt), share.memory_bytes
     if used is None or declared is None:
@@ -27,4 +28,4 @@ def overuse(gpu: GpuSnapshot, share: LeaseView) -> str | None:
     processes = sum(process.attempt == share.attempt for process in gpu.processes)
     if used <= declared + processes * CONTEXT_BYTES:
         return None
-    return str(gpu_status.overuse(gpu.index, share, used, CONTEXT_BYTES))
+    return gpu_status.overuse(gpu.index, share, used, CONTEXT_BYTES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState, Outcome
+from berth_server.core.explain.phrases import job
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.attempts.stop import stop_attempt
 from berth_server.service.auth.callers import Caller
@@ -27,12 +29,13 @@ def on_cancel(server: ServerState, caller: Caller, job_id: int) -> None:
     if state is JobState.CANCELLED:
         return
     if state.is_final:
-        raise Conflict(f"Job {job_id} has already {state.value}; there is nothing to cancel.")
+        told = f" has already {state.value}; there is nothing to cancel."
+        raise Conflict(Message.of(job(job_id, first=True), told))
     attempt = attempts.last(server.db.read, job_id) if state.is_active else None
     if attempt is not None and attempt.stop_reason == Outcome.CANCELLED.value:
         return
     with change(server, caller.user) as tx:
-        message = f"{caller.user} cancelled it."
+        message = Message.of(UserRef(name=caller.user), " cancelled it.")
         if attempt is not None:
             stop_attempt(tx, attempt, Outcome.CANCELLED, message)
             return

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from berth.commands import CommandError, CommandView, read
 from berth.protocol.jobs import CodeSnapshot, JobSpec
-from berth_server.core.explain.phrases import count, gib_used
+from berth.protocol.message import Message, quoted
+from berth_server.core.explain.phrases import Piece, count, gib_used
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs.freeze_code import outside
@@ -36,7 +37,7 @@ class Prepared:
     name: str
     gpus: int
     workdir: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
     view: CommandView
     snapshot: CodeSnapshot | None = None
 
@@ -57,7 +58,8 @@ def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepare
     try:
         view = _read(spec)
     except CommandError as error:
-        raise _wrong("command" if spec.script is None else "script", str(error)) from None
+        field = "command" if spec.script is None else "script"
+        raise _wrong(field, Message.marked(str(error))) from None
     access = access or Access(caller.uid)
     workdir = _workdir(spec, caller, access)
     _python(spec, access)
@@ -68,7 +70,7 @@ def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepare
         name=spec.name or _name(view),
         gpus=gpus,
         workdir=workdir,
-        warnings=tuple(dict.fromkeys((*view.warnings, *warnings))),
+        warnings=tuple(dict.fromkeys((*map(Message.marked, view.warnings), *warnings))),
         view=view,
     )
 
@@ -146,7 +148,7 @@ def _too_big(
     largest = gib_used(max(gpu.memory_total_bytes for gpu in box))
     if share:
         return "gpu_memory", (
-            f"The job asks for a share of {gib_used(least)} and this box's largest card has {largest}; "
+            f"The job asks for a share of {gib_used(least)} and this box's largest GPU has {largest}; "
             "ask for less."
         )
     sentence = (
@@ -156,20 +158,21 @@ def _too_big(
     return "gpu_memory", sentence
 
 
-def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[str]]:
+def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[Message]]:
     wanted = view.gpus_wanted
     if spec.share and spec.gpus is None and wanted not in {None, 1}:
         raise _wrong(
             "share",
-            f"The command asks for {wanted} GPUs and a share is part of one card; change the "
-            "command, or leave out 'share' for whole cards.",
+            f"The command asks for {wanted} GPUs and a share is part of one GPU; change the "
+            "command, or leave out ",
+            quoted("share"),
+            " for whole GPUs.",
         )
     if spec.gpus is None:
         return (1 if wanted is None else wanted), []
     if wanted is not None and wanted != spec.gpus:
-        return spec.gpus, [
-            f"The command asks for {wanted} GPUs, the field 'gpus' for {spec.gpus}: it gets {spec.gpus}."
-        ]
+        asked = (f"The command asks for {wanted} GPUs, the field ", quoted("gpus"))
+        return spec.gpus, [Message.of(*asked, f" for {spec.gpus}: it gets {spec.gpus}.")]
     return spec.gpus, []
 
 
@@ -177,7 +180,9 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
     if spec.workdir is None:
         home = home_of(caller.uid)
         if home is None or not Path(home).is_dir():
-            raise _wrong("workdir", "You have no home folder on this box; give 'workdir'.")
+            raise _wrong(
+                "workdir", "You have no home folder on this box; give ", quoted("workdir"), "."
+            )
         return home
     workdir = spec.workdir
     if not workdir.startswith("/"):
@@ -228,7 +233,9 @@ def _script(view: CommandView, workdir: str, access: Access) -> None:
     if state == "missing" and script.name != BUNDLED_SCRIPT:
         raise _wrong(
             "command",
-            f"The script {view.script_path} does not exist in {workdir}; check the name, or set 'workdir'.",
+            f"The script {view.script_path} does not exist in {workdir}; check the name, or set ",
+            quoted("workdir"),
+            ".",
         )
     regular = state == "there" and stat.S_ISREG(script.stat().st_mode)
     if regular and not access.may(str(script), os.R_OK):
@@ -258,5 +265,5 @@ def _name(view: CommandView) -> str:
     return stem[:200]
 
 
-def _wrong(field: str, sentence: str) -> Invalid:
-    return Invalid(sentence, {field: sentence})
+def _wrong(field: str, *pieces: Piece) -> Invalid:
+    return Invalid(Message.of(*pieces), field)

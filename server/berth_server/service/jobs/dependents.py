@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message
 from berth.protocol.states import JobState, Outcome
+from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state
-from berth_server.service.phrases import has_ended
 from berth_server.store import jobs
 from berth_server.store.database import Transaction
 from berth_server.store.records import JobRecord
@@ -38,7 +39,10 @@ def on_job_ended(tx: Transaction, job_id: int, state: JobState) -> None:
                     tx,
                     dependent,
                     JobState.FAILED,
-                    f"Job {ended} {has_ended(how)}, so this one, which depends on it, cannot start.",
+                    Message.of(
+                        job(ended, first=True),
+                        f" {has_ended(how)}, so this one, which depends on it, cannot start.",
+                    ),
                     outcome=Outcome.DEPENDENCY_FAILED,
                 )
                 open_ends.append((dependent, JobState.FAILED))

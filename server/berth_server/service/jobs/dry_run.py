@@ -57,7 +57,8 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
         before=prepared.view.text,
         after=after,
         changes=changes,
-        warnings=list(prepared.warnings),
+        warnings=[str(warning) for warning in prepared.warnings],
+        warnings_parts=list(prepared.warnings),
     )
 
 

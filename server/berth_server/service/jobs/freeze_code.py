@@ -23,11 +23,14 @@ from typing import Any
 
 from berth import snapshots
 from berth.protocol.jobs import CodeSnapshot
+from berth.protocol.message import Message, quoted
+from berth_server.core.explain.phrases import Piece
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid, Unavailable
 from berth_server.store.database import Reader
 
 _TIMEOUT_S = 60.0
+_LEFT_OUT = (quoted("snapshot"), ".")
 # What git may need of the server's environment: where its programs and the system's settings lie.
 _PASSED = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
 
@@ -104,7 +107,8 @@ class Freezer:
         except PermissionError:
             raise _wrong(
                 f"{caller.user} may not run Berth's own Python {command[0]}, so code cannot be "
-                "frozen; ask for a Berth whose Python everybody may run, or leave out 'snapshot'."
+                "frozen; ask for a Berth whose Python everybody may run, or leave out ",
+                *_LEFT_OUT,
             ) from None
         except subprocess.TimeoutExpired:
             raise _wrong(
@@ -117,7 +121,7 @@ class Freezer:
         if done.returncode == snapshots.REFUSED and said:
             raise _wrong(" ".join(said.split()))
         last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
-        raise _wrong(f"The code in {workdir} could not be frozen ({last}); leave out 'snapshot'.")
+        raise _wrong(f"The code in {workdir} could not be frozen ({last}); leave out ", *_LEFT_OUT)
 
 
 def diff_of(archive: Path) -> bytes:
@@ -135,12 +139,16 @@ def pieces(archive: Path, size: int = 1 << 20) -> Iterator[bytes]:
             yield piece
 
 
-def outside(words: Sequence[str], frozen: CodeSnapshot) -> list[str]:
+def outside(words: Sequence[str], frozen: CodeSnapshot) -> list[Message]:
     """Return warnings of paths of a command that lead back to the work tree."""
     named = [word for word in words if word.startswith(f"{frozen.root}/")]
     return [
-        f"{word} is named by its whole path, so the job takes it from the work tree and not from "
-        "the snapshot; write it relative to 'workdir'."
+        Message.of(
+            f"{word} is named by its whole path, so the job takes it from the work tree and not "
+            "from the snapshot; write it relative to ",
+            quoted("workdir"),
+            ".",
+        )
         for word in named
         if word[len(frozen.root) + 1 :].split("/")[0] not in frozen.linked
     ]
@@ -177,5 +185,5 @@ def _as(caller: Caller) -> dict[str, Any]:
     }
 
 
-def _wrong(sentence: str) -> Invalid:
-    return Invalid(sentence, {"snapshot": sentence})
+def _wrong(*pieces: Piece) -> Invalid:
+    return Invalid(Message.of(*pieces), "snapshot")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message, UserRef
 from berth.protocol.states import PENDING_STATES, JobState
+from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.dependents import first_state
-from berth_server.service.phrases import has_ended
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 
@@ -25,14 +26,14 @@ def on_hold(server: ServerState, caller: Caller, job_id: int) -> None:
     if state is JobState.HELD:
         return
     if state not in PENDING_STATES:
-        raise Conflict(
-            f"Job {job_id} is {state.value}; only a job that has not started can be held. "
-            "To stop it, cancel it."
-            if not state.is_final
-            else f"Job {job_id} {has_ended(state, already=True)}; there is nothing to hold."
-        )
+        told = f" is {state.value}; only a job that has not started can be held. To stop it, cancel it."
+        if state.is_final:
+            told = f" {has_ended(state, already=True)}; there is nothing to hold."
+        raise Conflict(Message.of(job(job_id, first=True), told))
     with change(server, caller.user) as tx:
-        set_job_state(tx, job_id, JobState.HELD, f"{caller.user} holds it.")
+        set_job_state(
+            tx, job_id, JobState.HELD, Message.of(UserRef(name=caller.user), " holds it.")
+        )
 
 
 def on_release(server: ServerState, caller: Caller, job_id: int) -> None:
@@ -48,6 +49,13 @@ def on_release(server: ServerState, caller: Caller, job_id: int) -> None:
         return
     if state is not JobState.HELD:
         told = has_ended(state, already=True) if state.is_final else f"is {state.value}"
-        raise Conflict(f"Job {job_id} {told}; there is nothing to release.")
+        raise Conflict(
+            Message.of(job(job_id, first=True), f" {told}; there is nothing to release.")
+        )
     with change(server, caller.user) as tx:
-        set_job_state(tx, job_id, first_state(tx, record), f"{caller.user} released it.")
+        set_job_state(
+            tx,
+            job_id,
+            first_state(tx, record),
+            Message.of(UserRef(name=caller.user), " released it."),
+        )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from berth.protocol.message import Message
 from berth.protocol.states import JobState
+from berth_server.core.explain.phrases import code
+from berth_server.core.explain.phrases import job as job_ref
 from berth_server.service.errors import NotFound
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Reader
@@ -13,7 +16,8 @@ def job(reader: Reader, job_id: int) -> JobRecord:
     """The job with this id. Raises NotFound."""
     found = jobs.get(reader, job_id)
     if found is None:
-        raise NotFound(f"There is no job {job_id}; `berth ls` shows which there are.")
+        shows = (code("berth ls"), " shows which there are.")
+        raise NotFound(Message.of(f"There is no job {job_id}; ", *shows))
     return found
 
 
@@ -29,7 +33,7 @@ def attempt(reader: Reader, job_id: int, number: int | None) -> AttemptRecord | 
     found = attempts.get(reader, job_id, number)
     if found is None:
         had = f"it had {owner.attempts} so far" if owner.attempts else "it has none yet"
-        raise NotFound(f"Job {job_id} has no attempt {number}; {had}.")
+        raise NotFound(Message.of(job_ref(job_id, first=True), f" has no attempt {number}; {had}."))
     return found
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from berth.protocol.message import Message
 from berth_server.service.auth.callers import Caller
 from berth_server.service.jobs.check import BUNDLED_SCRIPT, Prepared
 from berth_server.store.gpus import KnownGpu
@@ -33,7 +34,7 @@ _Key = tuple[str, int, int, int, int]
 class MemoryWarnings:
     """Memory warnings by config file, cached while the file is unchanged. Thread-safe: only adds."""
 
-    _told: dict[_Key, tuple[str, ...]] = field(default_factory=dict[_Key, tuple[str, ...]])
+    _told: dict[_Key, tuple[Message, ...]] = field(default_factory=dict[_Key, tuple[Message, ...]])
 
     def asks(self, prepared: Prepared) -> bool:
         """Return True if `warnings` would read files for this job."""
@@ -41,7 +42,7 @@ class MemoryWarnings:
 
     def warnings(
         self, prepared: Prepared, caller: Caller, box: Sequence[KnownGpu]
-    ) -> tuple[str, ...]:
+    ) -> tuple[Message, ...]:
         """Return a sentence for each reason why a run will not fit. May take a tenth of a second."""
         config = _config_of(prepared)
         card = _card(prepared, box)
@@ -83,7 +84,7 @@ def _card(prepared: Prepared, box: Sequence[KnownGpu]) -> int | None:
     return min(sizes) if sizes and prepared.gpus else None
 
 
-def _ask(key: _Key, workdir: str) -> tuple[str, ...]:
+def _ask(key: _Key, workdir: str) -> tuple[Message, ...]:
     config, _, uid, gpus, card = key
     if importlib.util.find_spec("berth_trainer") is None:
         return ()
@@ -109,7 +110,7 @@ def _ask(key: _Key, workdir: str) -> tuple[str, ...]:
         told: Any = json.loads(done.stdout)
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return ()
-    return tuple(str(sentence) for sentence in told)
+    return tuple(Message.marked(str(sentence)) for sentence in told)
 
 
 def _group_of(uid: int) -> int:

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from berth.protocol.jobs import WARN_BEFORE, JobPatch
+from berth.protocol.message import Message, UserRef, quoted
 from berth.protocol.states import PENDING_STATES
-from berth.units import format_duration
+from berth_server.core.explain.phrases import exactly, has_ended, job
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import lookup
-from berth_server.service.phrases import has_ended
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, jobs
@@ -30,12 +30,13 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     given = patch.model_fields_set
     for name in given - {"time_limit"}:
         if getattr(patch, name) is None:
-            sentence = f"'{name}' cannot be null; leave it out to keep it."
-            raise Invalid(sentence, {name: sentence})
+            told = " cannot be null; leave it out to keep it."
+            raise Invalid(Message.of(quoted(name), told), name)
     state = lookup.state_of(record)
     if state not in PENDING_STATES:
         verb = has_ended(state) if state.is_final else f"is {state.value}"
-        raise Conflict(f"Job {job_id} {verb}; only a job that has not started can be changed.")
+        told = f" {verb}; only a job that has not started can be changed."
+        raise Conflict(Message.of(job(job_id, first=True), told))
     _keeps_its_warning(record, patch.time_limit)
     changes = {
         name: getattr(patch, name)
@@ -47,7 +48,7 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     with change(server, caller.user) as tx:
         jobs.change(tx, job_id, jobs.spec_columns(record.spec.model_copy(update=changes)))
         fields = ", ".join(name.replace("_", " ") for name in changes)
-        message = f"{caller.user} changed its {fields}."
+        message = Message.of(UserRef(name=caller.user), f" changed its {fields}.")
         events.write(tx, "job.changed", message, job_id=job_id, data=_event_data(changes))
 
 
@@ -66,8 +67,9 @@ def _keeps_its_warning(record: JobRecord, limit: timedelta | None) -> None:
     warning = record.spec.warn_before
     if limit is None or warning <= limit or warning == WARN_BEFORE:
         return
-    sentence = (
-        f"It asked to be warned {format_duration(warning)} before the limit, which "
-        f"{format_duration(limit)} leaves no time for; give at least {format_duration(warning)}."
+    early = exactly(warning)
+    message = Message.of(
+        *("It asked to be warned ", early, " before the limit, which ", exactly(limit)),
+        *(" leaves no time for; give at least ", early, "."),
     )
-    raise Invalid(sentence, {"time_limit": sentence})
+    raise Invalid(message, "time_limit")

@@ -20,7 +20,7 @@ from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.service.scheduling.cache import moment
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.state import ServerState
-from berth_server.store import attempts, jobs
+from berth_server.store import attempts, jobs, messages
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
 
 log = structlog.get_logger()
@@ -52,6 +52,7 @@ def show_event(record: EventRecord) -> Event:
     attempt = None
     if record.job_id is not None and record.number is not None:
         attempt = f"{record.job_id}.{record.number}"
+    message = messages.decode(record.message) or Message()
     return Event.model_construct(
         id=record.id,
         time=moment(record.time),
@@ -60,7 +61,8 @@ def show_event(record: EventRecord) -> Event:
         job_id=record.job_id,
         attempt=attempt,
         gpu_uuid=record.gpu_uuid,
-        message=record.message,
+        message=str(message),
+        message_parts=message,
         data=from_json(record.data) if record.data else {},
     )
 
@@ -146,12 +148,15 @@ def _job(
     reason = outlook.reason(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
     spec = record.spec.__dict__
+    message = messages.decode(record.message or (last.message if last is not None else None))
+    warnings = messages.decode_all(record.warnings)
     return Job.model_construct(
         **{name: spec[name] for name in _FROM_SPEC},
         id=record.id,
         state=JobState(record.state),
         outcome=None if record.outcome is None else Outcome(record.outcome),
-        message=record.message or (last.message if last is not None else None),
+        message=None if message is None else str(message),
+        message_parts=message or Message(),
         user=record.user,
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
@@ -167,18 +172,21 @@ def _job(
         expected_start=outlook.expected(record) if pending else None,
         reason=None if reason is None else str(reason),
         reason_parts=reason or Message(),
-        warnings=from_json(record.warnings),
+        warnings=[str(warning) for warning in warnings],
+        warnings_parts=list(warnings),
     )
 
 
 def _attempt(record: AttemptRecord) -> Attempt:
     gpus = from_json(record.gpus)
+    message = messages.decode(record.message)
     return Attempt.model_construct(
         id=record.id,
         number=record.number,
         state=AttemptState(record.state),
         outcome=None if record.outcome is None else Outcome(record.outcome),
-        message=record.message,
+        message=None if message is None else str(message),
+        message_parts=message or Message(),
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
         master_port=record.master_port,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState
+from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs import check, lookup
 from berth_server.service.jobs.dependents import first_state
-from berth_server.service.phrases import has_ended
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import jobs
@@ -28,7 +29,7 @@ def on_retry(server: ServerState, caller: Caller, job_id: int) -> None:
     record = lookup.job(server.db.read, job_id)
     may_retry(server, caller, record)
     with change(server, caller.user) as tx:
-        queue_again(tx, record, f"{caller.user} retries it.")
+        queue_again(tx, record, Message.of(UserRef(name=caller.user), " retries it."))
 
 
 def may_retry(
@@ -39,17 +40,21 @@ def may_retry(
     caller.may_change(record)
     state = lookup.state_of(record)
     if not state.is_final:
-        raise Conflict(f"Job {job_id} is {state.value}; only a job that has ended can be retried.")
+        told = f" is {state.value}; only a job that has ended can be retried."
+        raise Conflict(Message.of(job(job_id, first=True), told))
     check.still_fits(record, server.known_gpus)
     for other, other_state, _ in jobs.dependencies(server.db.read, [job_id]).get(job_id, ()):
         lost = other_state in {JobState.FAILED.value, JobState.CANCELLED.value}
         if lost and other not in together:
             raise Conflict(
-                f"Job {job_id} depends on job {other}, which {has_ended(other_state)}; retry job {other} first."
+                Message.of(
+                    *(job(job_id, first=True), " depends on ", job(other)),
+                    *(f", which {has_ended(other_state)}; retry ", job(other), " first."),
+                )
             )
 
 
-def queue_again(tx: Transaction, record: JobRecord, message: str) -> None:
+def queue_again(tx: Transaction, record: JobRecord, message: Message) -> None:
     """Put an ended job where it belongs, with all its retries and its whole ladder."""
     set_job_state(
         tx,

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from berth.protocol.invalid import ordinal
+from berth.protocol.message import Message, UserRef
 from berth.protocol.states import FINAL_STATES, JobState
 from berth_server.core.explain.limit_reached import limit_message
-from berth_server.core.explain.phrases import gib_used
+from berth_server.core.explain.phrases import code, gib_used, has_ended, job
 from berth_server.core.limits import submit_exceeds
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.errors import Conflict, Forbidden, Invalid
 from berth_server.service.jobs import check
 from berth_server.service.jobs.check import Prepared
-from berth_server.service.phrases import has_ended
 from berth_server.service.scheduling.cache import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
-from berth_server.store import events, idempotency, jobs
+from berth_server.store import events, idempotency, jobs, messages
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.records import JobRecord
 
@@ -150,20 +149,16 @@ def within_limit(server: ServerState, caller: Caller, new: int) -> None:
     group = server.groups.of(caller.user)
     hit = submit_exceeds(policy, moment(server.clock()), caller.user, group, pending, new)
     if hit is not None:
-        raise Conflict(
-            f"{limit_message(hit)} So {new} more cannot be taken; wait until some have started, "
-            "or cancel some."
-        )
+        told = f" So {new} more cannot be taken; wait until some have started, or cancel some."
+        raise Conflict(Message.of(limit_message(hit), told))
 
 
 def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
     """Return the same refusal for one job of a list."""
     if not many:
         return error
-    return Invalid(
-        f"The {ordinal(position)} job of the list: {error.sentence}",
-        {f"{position}.{field}": problem for field, problem in error.fields.items()},
-    )
+    message = Message.of(f"The {ordinal(position)} job of the list: ", error.message)
+    return Invalid(message, None if error.field is None else f"{position}.{error.field}")
 
 
 def dependency_states(reader: Reader, prepared: Sequence[Prepared]) -> dict[int, str]:
@@ -182,14 +177,13 @@ def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: st
     for other in one.spec.depends_on:
         state = states.get(other)
         if state is None:
-            sentence = f"There is no job {other} to depend on; `berth ls` shows which there are."
-            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+            told = (code("berth ls"), " shows which there are.")
+            message = Message.of(f"There is no job {other} to depend on; ", *told)
+            raise Invalid(message, f"{prefix}depends_on")
         if state in _FAILED:
-            sentence = (
-                f"Job {other} {has_ended(state)}, so a job that depends on it would never start; "
-                f"retry job {other} first."
-            )
-            raise Invalid(sentence, {f"{prefix}depends_on": sentence})
+            never = f" {has_ended(state)}, so a job that depends on it would never start; retry "
+            message = Message.of(job(other, first=True), never, job(other), " first.")
+            raise Invalid(message, f"{prefix}depends_on")
         waiting = waiting or state != JobState.SUCCEEDED.value
     if one.spec.hold:
         return JobState.HELD
@@ -216,7 +210,7 @@ def new_record(
         user=caller.user,
         uid=caller.uid,
         queued_at=now,
-        warnings=json.dumps(one.warnings, ensure_ascii=False) if one.warnings else "[]",
+        warnings=messages.encode_all(one.warnings) if one.warnings else "[]",
         ready_at=now if state is JobState.QUEUED else None,
         ablation=ablation,
         snapshot=None if one.snapshot is None else one.snapshot.model_dump_json(),
@@ -227,7 +221,8 @@ def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
     count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
     if record.share_bytes is not None:
         count = f"{gib_used(record.share_bytes)} of a GPU"
-    message = f"{record.user} submitted {record.name} for {count}; it is {record.state}."
+    told = f" submitted {record.name} for {count}; it is {record.state}."
+    message = messages.encode(Message.of(UserRef(name=record.user), told))
     data = f'{{"state":"{record.state}"}}'
     return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 
-from berth.gpunames import named
+from berth.protocol.message import GpuRef, Message
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.explain.gpu_status import preempted_by
-from berth_server.core.explain.phrases import gib_used
+from berth_server.core.explain.phrases import Piece, gib_used
 from berth_server.core.explain.placement_reason import placement_reason
 from berth_server.core.model import GpuView, Plan, Start
 from berth_server.service.attempts.status import set_job_state
@@ -70,14 +70,14 @@ def _start(
     )
     attempts.insert(tx, record)
     attempts.lease(tx, record, [gpu.uuid for gpu in gpus], port, start.memory_bytes)
-    where = f" on {named(gpu.index for gpu in gpus)}" if gpus else ""
+    where: list[Piece] = [" on ", GpuRef(indices=tuple(g.index for g in gpus))] if gpus else []
     if start.memory_bytes is not None:
-        where += f" ({gib_used(start.memory_bytes)} of it)"
+        where.append(f" ({gib_used(start.memory_bytes)} of it)")
     set_job_state(
         tx,
         job.id,
         JobState.STARTING,
-        f"Attempt {record.id} starts{where}.",
+        Message.of(f"Attempt {record.id} starts", *where, "."),
         number=number,
         columns={"attempts": number, "started_at": None, "exit_code": None},
     )
@@ -113,4 +113,4 @@ def _preempt(server: ServerState, tx: Transaction, job_id: int, for_job_id: int)
         return
     heir = server.cache.pending[for_job_id]
     message = preempted_by(for_job_id, heir.name, heir.user, heir.priority)
-    stop_attempt(tx, record, Outcome.PREEMPTED, str(message))
+    stop_attempt(tx, record, Outcome.PREEMPTED, message)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from berth.protocol.explain import Explanation
 from berth.protocol.message import Message
 from berth_server.core.explain.explanation import explain
+from berth_server.core.explain.phrases import has_ended
 from berth_server.core.explain.reasons import reason
 from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.service.jobs import lookup
-from berth_server.service.phrases import has_ended
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.state import ServerState
+from berth_server.store import messages
 
 
 def explain_job(server: ServerState, job_id: int, against: int | None = None) -> Explanation:
@@ -31,7 +32,9 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
             return explained.model_copy(update={"standing": standing, "compared": compared})
         except KeyError:
             pass
-    why = reason("ended", record.message or f"It is {state.value}.", blocking=False)
+    why = reason(
+        "ended", messages.decode(record.message) or f"It is {state.value}.", blocking=False
+    )
     head = f"It {has_ended(state)}: " if state.is_final else ""
     summary = Message.of(head, why.sentence_parts)
     return Explanation(

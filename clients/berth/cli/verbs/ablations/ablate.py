@@ -186,7 +186,8 @@ def _summary(made: AblationMade) -> str:
         return f"No new runs of {name}{skipped}."
     runs, jobs = text.plural(len(made.ids), "run"), text.indices(made.ids)
     lines = [text.style(f"{runs} of {name}: jobs {jobs}{skipped}.", "bold")]
-    lines += [f"  note     {text.clean(warning)}" for warning in made.warnings]
+    warnings = text.messages(made.warnings_parts, made.warnings)
+    lines += [f"  note     {warning}" for warning in warnings]
     lines.append(f"  compare  berth ablate show {name}")
     lines.append(f"  wait     berth wait {jobs.replace(',', ' ')}")
     return "\n".join(lines)

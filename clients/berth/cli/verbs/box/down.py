@@ -86,7 +86,7 @@ def _settle_jobs(home: Home, jobs: RunningJobs, *, quiet: bool) -> list[int]:
     except BerthError as error:
         if jobs is not RunningJobs.LEAVE:
             raise
-        note(f"berth: {error}")
+        note(f"berth: {text.refusal(error)}")
         return _running_attempts(home)
 
 

@@ -34,7 +34,7 @@ def status(*, as_json: AsJson = False) -> None:
                 print_json({"address": client.address.text, "daemons": daemons, "up": False})
             else:
                 _print_daemons(client.address, daemons)
-                note(f"berth: {error}")
+                note(f"berth: {text.refusal(error)}")
             raise typer.Exit(failure.UNREACHABLE) from None
     if as_json:
         facts = {"address": client.address.text, "daemons": daemons, "up": True}

@@ -48,7 +48,7 @@ def logs(
                 printer.write(piece)
                 offset = piece.end
         elif not follow or found.state.is_final:
-            why = text.clean(found.message or "") or jobtext.reason(found)
+            why = jobtext.message(found) or jobtext.reason(found)
             why = why or f"It is {found.state.value}."
             note(f"Job {job_id} has no output: it has not started. {why}")
         if not follow:

@@ -60,7 +60,9 @@ def rendered(job: Job) -> str:
         ("ended", _moment(job.ended_at) if job.ended_at else ""),
     ]
     lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
-    lines += [f"  {'note':<12} {text.clean(warning)}" for warning in job.warnings]
+    lines += [
+        f"  {'note':<12} {warning}" for warning in text.messages(job.warnings_parts, job.warnings)
+    ]
     for attempt in job.attempts:
         lines += _attempt(attempt)
     return "\n".join(lines)
@@ -87,7 +89,7 @@ def _attempt(attempt: Attempt) -> list[str]:
     lines = [text.style(f"Attempt {jobtext.attempt_line(attempt)}", "bold")]
     why = attempt.placement
     facts = [
-        ("message", attempt.message or ""),
+        ("message", jobtext.message(attempt)),
         ("why these", text.message(why.sentence_parts, why.sentence) if why else ""),
         ("folder", attempt.run_dir),
     ]

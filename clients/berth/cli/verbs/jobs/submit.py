@@ -78,7 +78,7 @@ def submitted(job: Job, options: JobOptions) -> str:
     python = options.python_note()
     if python and job.python and python.startswith(job.python):
         facts.append(("python", python))
-    facts += [("note", warning) for warning in job.warnings]
+    facts += [("note", warning) for warning in text.messages(job.warnings_parts, job.warnings)]
     facts.append(("follow", f"berth logs -f {job.id}"))
     if not job.state.is_active and not job.state.is_final:
         facts.append(("why", f"berth why {job.id}"))
@@ -89,7 +89,8 @@ def submitted(job: Job, options: JobOptions) -> str:
 def _several(jobs: SubmittedJobs) -> str:
     ids = text.indices(jobs.ids)
     lines = [text.style(f"{text.plural(len(jobs.ids), 'job')} submitted: {ids}.", "bold")]
-    lines += [f"  note    {text.clean(warning)}" for warning in jobs.warnings]
+    warnings = text.messages(jobs.warnings_parts, jobs.warnings)
+    lines += [f"  note    {warning}" for warning in warnings]
     lines.append(f"  wait    berth wait {ids.replace(',', ' ')}")
     return "\n".join(lines)
 
@@ -117,6 +118,7 @@ def _dry_run_text(answer: DryRun) -> str:
     for change in answer.changes:
         was, became = change.what or "(nothing)", change.became or "(taken out)"
         lines.append(f"  change  {text.clean(f'{was} -> {became}: {change.why}')}")
-    lines += [f"  note    {text.clean(warning)}" for warning in answer.warnings]
+    warnings = text.messages(answer.warnings_parts, answer.warnings)
+    lines += [f"  note    {warning}" for warning in warnings]
     lines += helps(answer)
     return "\n".join(lines)

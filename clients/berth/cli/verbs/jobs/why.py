@@ -115,8 +115,8 @@ def facts(answer: Explanation | DryRun) -> list[str]:
 
 def helps(answer: Explanation | DryRun) -> list[str]:
     """Hints that would start a job sooner, with a heading if there is anything."""
-    hints = [text.message(parts, "") for parts in answer.would_help_parts]
-    listed = [f"  - {hint}" for hint in hints or map(text.clean, answer.would_help)]
+    hints = text.messages(answer.would_help_parts, answer.would_help)
+    listed = [f"  - {hint}" for hint in hints]
     return ["What would help:", *listed] if listed else []
 
 

@@ -47,7 +47,7 @@ export function AttemptsTab({ job }: { job: Job }) {
                 {attempt.outcome ? OUTCOME_WORDS[attempt.outcome] : attempt.state}
                 {attempt.message && (
                   <span className="block text-xs text-muted">
-                    <Message text={attempt.message} />
+                    <Message parts={attempt.message_parts} text={attempt.message} />
                   </span>
                 )}
               </td>

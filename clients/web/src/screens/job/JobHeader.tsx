@@ -68,14 +68,14 @@ export function JobHeader({ job }: { job: Job }) {
         ))}
       </p>
       <JobSteps job={job} />
-      {(job.warnings ?? []).map((warning) => (
+      {(job.warnings ?? []).map((warning, i) => (
         <p key={warning} className="mt-2 text-sm text-warn">
-          <Message text={warning} />
+          <Message parts={job.warnings_parts?.[i]} text={warning} />
         </p>
       ))}
       {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && (
         <p className="mt-2 text-sm">
-          <Message text={job.message} />
+          <Message parts={job.message_parts} text={job.message} />
         </p>
       )}
       {PENDING_STATES.has(job.state) && <Why id={job.id} />}

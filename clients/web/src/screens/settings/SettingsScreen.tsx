@@ -68,7 +68,7 @@ export function SettingsScreen() {
                     <td>
                       <code className="text-xs wrap-anywhere">{s.name}</code>
                       <p className="text-xs text-muted sm:hidden">
-                        <Message text={s.description} />
+                        <Message parts={s.description_parts} text={s.description} />
                       </p>
                     </td>
                     <td className="min-w-44 wrap-anywhere max-sm:min-w-24">
@@ -90,7 +90,7 @@ export function SettingsScreen() {
                       </span>
                     </td>
                     <td className="min-w-56 text-muted max-sm:hidden">
-                      <Message text={s.description} />
+                      <Message parts={s.description_parts} text={s.description} />
                     </td>
                   </tr>
                 ))}

@@ -1,6 +1,7 @@
 import { Field } from "@/components/Field";
 import { plural } from "@/format/units";
 import type { Draft } from "@/model/submit/draft";
+import { LABELS } from "@/model/submit/labels";
 
 interface Props {
   draft: Draft;
@@ -62,17 +63,17 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
           )}
         </Field>
         <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
-          <Field label="Working directory" note="absolute path; default: your home">
+          <Field label={LABELS.workdir} note="absolute path; default: your home">
             {(input) => (
               <input {...input} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
             )}
           </Field>
-          <Field label="GPUs" note="default: as the command says">
+          <Field label={LABELS.gpus} note="default: as the command says">
             {(input) => (
               <input {...input} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
             )}
           </Field>
-          <Field label="Time limit" note="a shorter limit can start sooner">
+          <Field label={LABELS.time_limit} note="a shorter limit can start sooner">
             {(input) => <input {...input} className="field" placeholder="12h" {...text("timeLimit")} />}
           </Field>
         </div>
@@ -80,7 +81,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
       <fieldset className="panel p-4">
         <legend className="sr-only">More</legend>
         <div className="grid gap-3 sm:grid-cols-3">
-          <Field label="Name">
+          <Field label={LABELS.name}>
             {(input) => (
               <input
                 {...input}
@@ -91,30 +92,30 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               />
             )}
           </Field>
-          <Field label="Minimum memory per GPU">
+          <Field label={LABELS.gpu_memory}>
             {(input) => <input {...input} className="field" placeholder="40GiB" {...text("gpuMemory")} />}
           </Field>
-          <Field label="Python environment">
+          <Field label={LABELS.python}>
             {(input) => (
               <input {...input} className="field" placeholder="/home/ada/envs/twin" {...text("python")} />
             )}
           </Field>
-          <Field label="Priority" note="−1000 to 1000, higher first">
+          <Field label={LABELS.priority} note="−1000 to 1000, higher first">
             {(input) => (
               <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("priority")} />
             )}
           </Field>
-          <Field label="Retries after a failure">
+          <Field label={LABELS.retries}>
             {(input) => (
               <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
             )}
           </Field>
-          <Field label="Start after jobs" note="job numbers; all must succeed">
+          <Field label={LABELS.depends_on} note="job numbers; all must succeed">
             {(input) => <input {...input} className="field" placeholder="41, 42" {...text("dependsOn")} />}
           </Field>
         </div>
         <div className="mt-3 grid gap-3 sm:grid-cols-2">
-          <Field label="Environment" note="NAME=value, one per line; not stored in this browser">
+          <Field label={LABELS.env} note="NAME=value, one per line; not stored in this browser">
             {(input) => (
               <textarea
                 {...input}
@@ -125,7 +126,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               />
             )}
           </Field>
-          <Field label="Labels" note="key=value, to find and compare runs">
+          <Field label={LABELS.labels} note="key=value, to find and compare runs">
             {(input) => (
               <textarea
                 {...input}
@@ -188,13 +189,13 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
         <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>
           <summary className="min-h-6 text-sm text-muted">Start time, grace period, notification</summary>
           <div className="mt-2 grid gap-3 sm:grid-cols-3">
-            <Field label="Not before" note="your time zone">
+            <Field label={LABELS.not_before} note="your time zone">
               {(input) => <input {...input} type="datetime-local" className="field" {...text("notBefore")} />}
             </Field>
-            <Field label="Grace period" note="from SIGTERM to SIGKILL, to save a checkpoint">
+            <Field label={LABELS.grace} note="from SIGTERM to SIGKILL, to save a checkpoint">
               {(input) => <input {...input} className="field" placeholder="1m" {...text("grace")} />}
             </Field>
-            <Field label="Notify URLs" note="get a POST when the job ends">
+            <Field label={LABELS.notify} note="get a POST when the job ends">
               {(input) => (
                 <input {...input} className="field" placeholder="https://chat.lab/hook" {...text("notify")} />
               )}

@@ -6,6 +6,7 @@ import { CodeBlock } from "@/components/Copy";
 import { Skeleton } from "@/components/Feedback";
 import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
+import { ErrorText } from "@/components/Feedback";
 import { Message } from "@/components/Message";
 import { absolute, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
@@ -112,9 +113,9 @@ function Verdict({ preview }: { preview: DryRun }) {
       <p className="mt-1 text-muted">
         <Message parts={preview.summary_parts} text={preview.summary} />
       </p>
-      {(preview.warnings ?? []).map((warning) => (
+      {(preview.warnings ?? []).map((warning, i) => (
         <p key={warning} className="mt-1 text-warn">
-          <Message text={warning} />
+          <Message parts={preview.warnings_parts?.[i]} text={warning} />
         </p>
       ))}
     </div>
@@ -131,12 +132,14 @@ function Refusal({ error }: { error: unknown }) {
   const fields = error instanceof ApiError ? error.furtherFields : [];
   return (
     <div role="status" className="panel border-warn px-4 py-3 text-sm">
-      <p className="text-warn">{error instanceof Error ? error.message : "The dry run failed."}</p>
+      <p className="text-warn">
+        <ErrorText error={error} fallback="The dry run failed." />
+      </p>
       {fields.length > 0 && (
         <ul className="mt-1 text-muted">
           {fields.map((f) => (
             <li key={f.field}>
-              <code>{f.field}</code>: {f.problem}
+              <code>{f.field}</code>: <Message parts={f.problem_parts} text={f.problem} />
             </li>
           ))}
         </ul>

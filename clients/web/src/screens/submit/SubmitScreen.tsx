@@ -8,9 +8,11 @@ import { notify } from "@/components/Notifications";
 import { Button } from "@/components/Button";
 import { ErrorMessage } from "@/components/Feedback";
 import { PageHeader } from "@/components/Layout";
+import { FieldLabels } from "@/components/Message";
 import { plural } from "@/format/units";
 import { ablationSpecs, cells, draftOf, EMPTY, specOfDraft } from "@/model/submit/draft";
 import type { Draft } from "@/model/submit/draft";
+import { LABELS } from "@/model/submit/labels";
 import { SubmitForm } from "./SubmitForm";
 import { SubmitPreview } from "./SubmitPreview";
 
@@ -97,7 +99,7 @@ export function SubmitScreen() {
   const hours = preview.data && spec?.time_limit ? preview.data.gpus : undefined;
 
   return (
-    <>
+    <FieldLabels value={LABELS}>
       <PageHeader title={like === undefined ? "Submit a job" : `Submit a copy of job ${like}`} />
       <form
         className="grid gap-6 lg:grid-cols-[minmax(0,5fr)_minmax(0,4fr)]"
@@ -150,7 +152,7 @@ export function SubmitScreen() {
           </SubmitPreview>
         </div>
       </form>
-    </>
+    </FieldLabels>
   );
 }
 
