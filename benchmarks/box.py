@@ -1,7 +1,7 @@
 """
 A box for measuring: a real server and worker with simulated GPUs, spoken to over the unix socket.
 
-Shared by the scripts beside it. Nothing here is asserted; the scripts print what they saw.
+Shared by the scripts in this folder. Nothing here is asserted; the scripts print what they saw.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-How long the command line takes to start, beside the interpreter alone.
+Start-up time of the command line, next to that of the bare interpreter.
 
     .venv/bin/python benchmarks/cli_start.py [ROUNDS]
 

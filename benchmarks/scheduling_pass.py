@@ -1,7 +1,7 @@
 """
 How long one scheduling pass takes with a long queue. `python benchmarks/scheduling_pass.py`.
 
-The box is full but for one GPU, nobody in the queue may be passed over unseen: 10,000 jobs of
+The box is full but for one GPU, no job in the queue may be skipped without a look: 10,000 jobs of
 all sizes, with histories, limits and priorities. Prints CPU and wall time of the fastest and
 the median pass: on a busy machine the CPU time says more.
 """

@@ -101,7 +101,7 @@ def _pip(log: object, *what: str) -> str | None:
         return None
     return (
         f"pip could not install {what[-1].removeprefix(str(ROOT))}; the reason stands at the end "
-        f"of {LOG.name}. Repeat with `make setup` when it is mended: nothing is lost."
+        f"of {LOG.name}. Repeat with `make setup` when the cause is fixed: nothing is lost."
     )
 
 

@@ -54,7 +54,7 @@ class Box:
 
     @property
     def env(self) -> dict[str, str]:
-        """What the daemons, and a CLI beside them, are started with."""
+        """The environment of the daemons and of a CLI."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
         return {
             **kept,

@@ -78,7 +78,7 @@ class Skip(Queue):
     """In order; who does not fit is passed over."""
 
     def pick(self, now_s: float) -> list[TraceJob]:  # noqa: ARG002 - part of the protocol
-        """Take whoever fits."""
+        """Take every job that fits."""
         free, picked = self.free, []
         for job in self.waiting:
             if free == 0:

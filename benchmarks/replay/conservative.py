@@ -1,4 +1,4 @@
-"""Conservative backfill: every waiting job has a start time that nobody behind it may put off."""
+"""Conservative backfill: every waiting job has a start time that no later job may delay."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Conservative(Queue):
         self.length = length
 
     def pick(self, now_s: float) -> list[TraceJob]:
-        """Plan anew at each event, so that early ends move everybody up."""
+        """Plan again at each event, so that early ends move all jobs up."""
         ends: list[tuple[float, int]] = []
         for at_s, job in self.running.values():
             insort(ends, (max(now_s + 60.0, at_s + self.length(job)), job.gpus))

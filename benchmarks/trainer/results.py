@@ -29,7 +29,7 @@ class Result:
     """Of several ranks, here and below, the one that has most."""
     reserved: float = 0.0
     context: float = 0.0
-    """What lies on the GPU beside that: CUDA's context, cuBLAS, NCCL."""
+    """Other memory on the GPU: CUDA's context, cuBLAS, NCCL."""
     host: float = 0.0
     """What the processes have in the host's memory after a step, all together."""
     phases: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Watches what pages do that nobody sees: console errors, requests to other hosts."""
+"""Guard against what pages do unseen: console errors, requests to other hosts."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Lab:
 
     box: Box
     users: dict[str, int]
-    """Names and uids; empty for whoever runs this alone."""
+    """Names and uids; empty if this runs without root."""
     root: Path
     """Everybody has a folder of their name there."""
 
@@ -152,7 +152,7 @@ class Lab:
             time_limit="3h",
         )
         self.submit(bob, "python train.py", gpus=1, name="sanity-check", time_limit="30m")
-        # Others may not run the Python of whoever takes pictures, so the code frozen is his own.
+        # Other users may not run this user's Python, so the frozen code is this user's own.
         frozen = self.submit(
             me, "python train.py", gpus=1, name="persona-frozen", hold=True, snapshot=True
         )
@@ -188,12 +188,12 @@ class Lab:
         self._edit(twin, self.users.get(user, os.geteuid()))
         programs = self.root / user / "envs" / "twin" / "bin"
         programs.mkdir(parents=True, exist_ok=True)
-        # Root's own interpreter may lie in a home that nobody else can enter.
+        # Root's own interpreter may lie in a home that no other user can enter.
         everybodys = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin")
         (programs / "python").symlink_to(everybodys or sys.executable)
 
     def _edit(self, twin: Path, uid: int) -> None:
-        """Make it a git work tree in which somebody is in the middle of something."""
+        """Make it a git work tree with uncommitted changes."""
         who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org", "-c", "safe.directory=*"]
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "begin"]):
             subprocess.run(["git", "-C", twin, *who, *words], check=True)
@@ -204,7 +204,7 @@ class Lab:
             os.chown(path, uid, -1)
 
     def _reserve(self, user: str) -> None:
-        """Two cards are somebody's from tonight on."""
+        """Two GPUs are reserved from tonight on."""
         begins = utc_now() + timedelta(hours=5)
         wish = {
             "gpus": ["4", "5"],
@@ -216,7 +216,7 @@ class Lab:
         self.box.call("POST", "/reservations", wish)
 
     def _disturb(self) -> None:
-        """Somebody outside the queue sits on a card, and another one is being drained."""
+        """An external process is on one GPU, and another GPU is being drained."""
         box = self.box
         gpus = box.get("/gpus")["gpus"]
         drained = gpus[7]["uuid"]
@@ -247,7 +247,7 @@ def _remember_an_hour(box: Box, gpus: list[dict[str, Any]], busy: list[int]) -> 
         share = (at - now + 3600) / 3600
         seen = []
         for gpu, load, start in zip(gpus, [*busy, 97, 0], began, strict=True):
-            # Evaluations and checkpoints let the cards idle for a moment.
+            # Evaluations and checkpoints let the GPUs idle for a moment.
             dip = 45 if load and math.sin(share * 40 + gpu["index"]) > 0.96 else 0
             now_busy = max(0, load - dip + random.randint(-3, 2)) if share > start else 0
             facts = {k: gpu[k] for k in ("uuid", "index", "name", "memory_total_bytes")}
@@ -264,7 +264,7 @@ def _remember_an_hour(box: Box, gpus: list[dict[str, Any]], busy: list[int]) -> 
 
 
 def _as_user(box: Box, uid: int | None, method: str, path: str, body: object) -> Any:
-    """A call over the socket as somebody else: the server asks the kernel who is calling."""
+    """A call over the socket as another user: the server gets the uid from the kernel."""
     if uid is None:
         return box.call(method, path, body)
     reading, writing = os.pipe()

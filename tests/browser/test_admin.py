@@ -1,4 +1,4 @@
-"""What an admin does on the map: cards set aside for somebody, cards kept free of new jobs."""
+"""Actions of an admin on the map: reservations and drains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _open_form(page: Page) -> Locator:
     return dialog
 
 
-def test_cards_are_reserved_and_given_back_on_the_page(page: Page, box: Box) -> None:
+def test_gpus_are_reserved_and_given_back_on_the_page(page: Page, box: Box) -> None:
     """The form alone, without a mouse; the map, the list and the queue's plan tell of it."""
     page.get_by_role("link", name="Reserve GPUs").press("Enter")
     dialog = page.get_by_role("dialog", name="Reserve GPUs")
@@ -60,7 +60,7 @@ def test_cards_are_reserved_and_given_back_on_the_page(page: Page, box: Box) -> 
 
 
 def test_what_is_refused_stands_at_its_field(page: Page, box: Box, guard: Guard) -> None:
-    """Each of the server's sentences beside what it is about, and what was typed is kept."""
+    """Each of the server's sentences is at the field that it concerns, and the input is kept."""
     guard.lenient = True  # the browser logs each refusal
     dialog = _open_form(page)
     submit = dialog.get_by_role("button", name=re.compile("^Reserve"))
@@ -92,7 +92,7 @@ def test_what_is_refused_stands_at_its_field(page: Page, box: Box, guard: Guard)
     box.call("DELETE", f"/reservations/{mine['id']}")
 
 
-def test_a_reserved_card_says_for_whom(page: Page, box: Box) -> None:
+def test_a_reserved_gpu_says_for_whom(page: Page, box: Box) -> None:
     """Set aside now, it does not look free; held by a job, it still says for whom it is next."""
     wish = {"gpus": ["5"], "users": [ME], "ends_at": _iso(3), "reason": "camera-ready"}
     made = box.call("POST", "/reservations", wish)

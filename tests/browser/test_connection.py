@@ -24,7 +24,7 @@ def own_box(dashboard: None, tmp_path: Path) -> Iterator[Box]:
         yield box
 
 
-def test_a_killed_server_is_told_and_outlived_without_reload(
+def test_a_killed_server_is_reported_and_outlived_without_reload(
     context: BrowserContext, own_box: Box
 ) -> None:
     """
@@ -99,7 +99,7 @@ def test_ten_tabs_share_one_stream(page: Page, box: Box) -> None:
 
 
 def test_a_sign_in_link_works_once_and_a_pasted_one_too(context: BrowserContext, box: Box) -> None:
-    """Whoever has no link is told how to get one, and can paste it."""
+    """A user without a link learns how to get one, and can paste it."""
     page = context.new_page()
     page.goto(box.url)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Sign in to Berth")

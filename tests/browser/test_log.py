@@ -114,7 +114,7 @@ def test_search_runs_on_the_server_and_walks_the_matches(page: Page, box: Box, b
     page.get_by_label("Find in the log").fill(r"epoch 19\d\d$")
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile("^100 lines$"))).to_be_visible(timeout=30_000)
-    page.reload()  # as whoever is sent the address
+    page.reload()  # as another user with the address would
     expect(page.get_by_text(re.compile("^100 lines$"))).to_be_visible(timeout=30_000)
 
 

@@ -170,7 +170,7 @@ def test_a_chart_on_a_phone_has_letters_that_can_be_read(
 
 
 def test_the_plan_is_divided_at_round_times(page: Page, box: Box, jobs: dict[str, int]) -> None:
-    """Whatever time it is now: nobody reckons with 14:37."""
+    """Round times, whatever the time is now."""
     page.goto(f"{box.url}/queue")
     ticks = page.locator("[data-ticks] > span")
     expect(ticks.first).to_be_visible()
@@ -181,7 +181,7 @@ def test_the_plan_is_divided_at_round_times(page: Page, box: Box, jobs: dict[str
 
 
 def test_sign_in_screen_is_accessible(page: Page, box: Box, guard: Guard) -> None:
-    """A browser without a login is told how to get one, in words that can be read by all."""
+    """A browser without a login shows how to get one, in words that can be read by all."""
     page.context.clear_cookies()
     guard.lenient = True  # the browser logs each 401
     page.goto(box.url)

@@ -79,7 +79,7 @@ def test_the_linter_refuses_common_mistakes(
 
 
 def test_the_lock_file_names_no_address() -> None:
-    """Packages come from wherever the machine's npm is told to look."""
+    """Packages come from the source that the machine's npm is configured for."""
     assert '"resolved"' not in (WEB / "package-lock.json").read_text()
 
 

@@ -44,7 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_a_wheel_built_without_node_brings_the_whole_dashboard(wheel: zipfile.ZipFile) -> None:
-    """The page, every file it names, compressed siblings, and the migrations beside it."""
+    """The page, every file it names, compressed siblings, and the migrations."""
     names = set(wheel.namelist())
     page = wheel.read("berth_server/_web/index.html").decode()
     assets = re.findall(r'(?:src|href)="/(assets/[^"]+)"', page)

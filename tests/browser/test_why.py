@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 
 def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> None:
-    """On demand in the queue: beside the job just ahead, or any other, with what decides."""
+    """On demand in the queue: compared with the job just ahead, or any other, with what decides."""
     holder = box.submit("sleep 300", gpus=8, name="holder", time_limit="3h")
     box.wait_state(holder, "running")
     urgent = box.submit("true", gpus=1, name="urgent", priority=9)
@@ -25,8 +25,8 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     expect(why).to_contain_text(f"Job {short} of")
     expect(why).to_contain_text(re.compile(r"mostly for its expected length \(\+\d"))
     table = why.get_by_role("table")
-    told = box.get(f"/jobs/{long}/explain")["standing"]
-    length = next(part for part in told["parts"] if part["kind"] == "length")
+    shown = box.get(f"/jobs/{long}/explain")["standing"]
+    length = next(part for part in shown["parts"] if part["kind"] == "length")
     row = table.get_by_role("row", name=re.compile("^Length"))
     expect(row).to_contain_text(f"{length['points']:.2f}".replace("-", "\N{MINUS SIGN}"))
     expect(row).to_contain_text(length["sentence"])
@@ -44,9 +44,9 @@ def test_a_placement_says_why_these_gpus(page: Page, box: Box) -> None:
     box.wait_state(job, "running")
     page.goto(f"{box.url}/jobs/{job}/placement")
     why = page.locator("[data-placement]")
-    told = box.get(f"/jobs/{job}")["attempts"][0]["placement"]
-    expect(why).to_have_attribute("data-placement", told["rule"])
-    expect(why).to_contain_text(told["sentence"])
+    shown = box.get(f"/jobs/{job}")["attempts"][0]["placement"]
+    expect(why).to_have_attribute("data-placement", shown["rule"])
+    expect(why).to_contain_text(shown["sentence"])
     expect(why).to_contain_text("Free when it started: GPUs 2\N{EN DASH}7")
     box.call("POST", f"/jobs/{first}/cancel")
     box.wait_state(first, "cancelled")

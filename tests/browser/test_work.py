@@ -195,7 +195,7 @@ def test_a_refused_job_says_why_before_it_is_sent(page: Page, box: Box, guard: G
 
 
 def test_outsiders_and_sick_gpus_are_named_on_the_map(page: Page, box: Box) -> None:
-    """Who sits on a card outside the queue, and what is wrong with one, is told on the card."""
+    """The map names external processes and faults on their GPU."""
     box.simulate(
         {
             "outsiders": [{"gpu": 3, "pid": 4242, "user": "bob", "command": "python train.py"}],
@@ -212,7 +212,7 @@ def test_outsiders_and_sick_gpus_are_named_on_the_map(page: Page, box: Box) -> N
     expect(page.locator("[data-holder=free]")).to_have_count(8)
 
 
-def test_jobs_that_share_a_card_are_shown_with_their_parts(page: Page, box: Box) -> None:
+def test_jobs_that_share_a_gpu_are_shown_with_their_parts(page: Page, box: Box) -> None:
     """Each with its name, its owner and what it uses of its share; and what is left to share."""
     for name in ("half", "quarter"):
         gib = "40GiB" if name == "half" else "20GiB"

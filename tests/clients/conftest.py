@@ -1,4 +1,4 @@
-"""A server made of a dictionary, answering the client's own transport; and the CLI beside it."""
+"""A server made of a dictionary, answering the client's own transport; and the CLI on top of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`berth ablate`: the file, the verbs beside it, what they print."""
+"""`berth ablate`: the file, the verbs, their output."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_a_dry_run_reads_the_command_where_no_gpus_are_given(berth):
         "base: {command: 'python t.py --seed {seed}', gpus: 1, share: true, gpu_memory: 20GiB, "
         "time_limit: 1h}\nseeds: 2\n"
     )
-    told = berth("ablate", "study.yaml", "--dry-run").stdout
-    assert "at most 2 GPU-hours by their time limits; less for shares" in told
+    explained = berth("ablate", "study.yaml", "--dry-run").stdout
+    assert "at most 2 GPU-hours by their time limits; less for shares" in explained
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_show_puts_runs_side_by_side_below_the_caps(fake, wire, berth):
     ids=lambda rule: rule["rule"],
 )
 def test_an_early_stop_is_read_back_as_the_server_writes_it(rule):
-    """Answers carry every field, also those that belong to another rule, as nobody gave them."""
+    """Answers carry every field, also those that belong to another rule, as if not given."""
     given = EarlyStop.model_validate(rule)
 
     assert EarlyStop.model_validate_json(given.model_dump_json()) == given

@@ -1,4 +1,4 @@
-"""The verbs that change jobs or wait for them, and those that let somebody in."""
+"""The verbs that change jobs or wait for them, and those that let a user in."""
 
 from __future__ import annotations
 

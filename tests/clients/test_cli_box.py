@@ -21,7 +21,7 @@ BERTH = [sys.executable, "-m", "berth.cli.main"]
 
 
 class TestDoctor:
-    def test_each_line_is_judged_and_bad_ones_name_the_mend(self, fake, berth, monkeypatch):
+    def test_each_line_is_judged_and_bad_ones_name_the_fix(self, fake, berth, monkeypatch):
         """Without a server: a warning that names `berth up`; the code is 1 only when something fails."""
         monkeypatch.setenv("BERTH_GPUS", "sim:2")
         result = berth("doctor", "--json")
@@ -43,7 +43,7 @@ class TestDoctor:
         assert "BERTH_GPUS=toaster" in result.stdout
 
     def test_the_old_binding_is_a_fault(self, monkeypatch):
-        """Pynvml beside nvidia-ml-py breaks the worker's reading of GPUs."""
+        """Pynvml installed together with nvidia-ml-py breaks the worker's reading of GPUs."""
         versions = {"pynvml": "12.0", "nvidia-ml-py": "13.6"}
         monkeypatch.setattr(software, "_version", versions.get)
 
@@ -89,7 +89,7 @@ def test_compare_puts_runs_side_by_side(fake, wire, berth):
 
 
 def test_compare_marks_the_better_of_each_metric(fake, wire, berth, monkeypatch):
-    """The least loss and the greatest BLEU; those of the answers stand beside the loss."""
+    """The least loss and the greatest BLEU; those of the answers are next to the loss."""
     runs = [
         {"job": wire.job(i, state="succeeded"), "last": last, "best": last, "step": 10}
         for i, last in ((4, {"eval_loss": 2.5, "bleu_4": 0.25}), (5, {"eval_loss": 1.5, "bleu_4": 0.5}))
@@ -99,12 +99,12 @@ def test_compare_marks_the_better_of_each_metric(fake, wire, berth, monkeypatch)
 
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    told = berth("compare", "study").stdout
+    shown = berth("compare", "study").stdout
 
-    green = [part.split("\x1b")[0] for part in told.split("\x1b[32m")[1:]]
+    green = [part.split("\x1b")[0] for part in shown.split("\x1b[32m")[1:]]
     assert {"1.5", "0.5"} <= {word.strip() for word in green}
     assert not {"2.5", "0.25"} & {word.strip() for word in green}
-    assert told.index("EVAL_LOSS") < told.index("BLEU_4")
+    assert shown.index("EVAL_LOSS") < shown.index("BLEU_4")
 
 
 def test_plan_asks_the_trainer_in_its_own_process(tmp_path):

@@ -58,7 +58,7 @@ class TestGpus:
         assert "free" in lines[5]
         assert "fence: namespace" in lines[-1]
 
-    def test_a_worker_that_is_silent_is_told(self, box, berth):
+    def test_a_worker_that_is_silent_is_reported(self, box, berth):
         """An old picture says that it is old."""
         box["stale"] = True
         assert "is not reporting" in berth("gpus").output

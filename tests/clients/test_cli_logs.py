@@ -113,7 +113,7 @@ class TestFollowing:
         )
         return fake
 
-    def test_between_attempts_it_is_told_what_goes_on(self, retried, berth):
+    def test_between_attempts_it_is_reported_what_goes_on(self, retried, berth):
         """How the attempt ended, what the job waits for, where the next starts: each once."""
         retried.answer("GET", f"{JOBS}/42", self.states[0], *self.states)
 
@@ -141,8 +141,8 @@ class TestFollowing:
             wire.job(state="succeeded", exit_code=0, **attempts),
         )
         happened = {"id": 8, "time": wire.time(0), "kind": "job.starting", "actor": "system"}
-        told = ("", "8", {**happened, "job_id": 42, "message": "."})
-        fake.answer("GET", "/api/v1/events/stream", wire.sse(told))
+        shown = ("", "8", {**happened, "job_id": 42, "message": "."})
+        fake.answer("GET", "/api/v1/events/stream", wire.sse(shown))
         fake.answer(
             "GET",
             f"{JOBS}/42/log/stream",
@@ -177,7 +177,7 @@ class TestFollowing:
         assert result.stderr.startswith("Attempt 42.1 ended, GPUs 0\N{EN DASH}3")
         assert "exit code 1" in result.stderr
 
-    def test_an_ended_job_is_told_as_well(self, fake, wire, berth):
+    def test_an_ended_job_is_reported_as_well(self, fake, wire, berth):
         """Who follows a job that has ended meanwhile learns how."""
         attempt = wire.attempt(state="ended", exit_code=9)
         done = wire.job(state="failed", exit_code=9, message="It broke.", attempts=[attempt])

@@ -174,8 +174,8 @@ def test_why_says_nothing_twice(fake, berth):
     """A reason that the summary repeats has no line of its own."""
     reason = {"kind": "ended", "sentence": "Exited with code 3."}
     summary = {"summary": "It has failed: Exited with code 3.", "summary_reason": 0}
-    told = {"job_id": 42, "state": "failed", **summary}
-    fake.answer("GET", f"{JOBS}/42/explain", {**told, "reasons": [reason]})
+    shown = {"job_id": 42, "state": "failed", **summary}
+    fake.answer("GET", f"{JOBS}/42/explain", {**shown, "reasons": [reason]})
 
     assert berth("why", "42").output == "It has failed: Exited with code 3.\n"
 
@@ -194,11 +194,11 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
         return {"job_id": job_id, "name": "n", "user": "ada", "parts": parts, **place}
 
     def answer(request):
-        told = {"job_id": 41, "state": "queued", "position": 2, "summary": "It waits."}
+        shown = {"job_id": 41, "state": "queued", "position": 2, "summary": "It waits."}
         other = int(request.url.params.get("against", 42))
         sentence = f"Job {other} of ada is before job 41: it has 1.00 points more."
         compared = {"standing": standing(other, length=1), "ahead": True, "sentence": sentence}
-        return {**told, "standing": standing(41), "compared": compared if other != 7 else None}
+        return {**shown, "standing": standing(41), "compared": compared if other != 7 else None}
 
     fake.answer("GET", f"{JOBS}/41/explain", answer)
 

@@ -85,7 +85,7 @@ def run(env, *words: str, **more) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_without_a_server_there_is_one_sentence(env, words):
-    """Exit code 3, the sentence names the place and the mend."""
+    """Exit code 3, the sentence names the place and the fix."""
     done = run(env, *words)
 
     assert done.returncode == 3

@@ -35,7 +35,7 @@ class TestText:
         assert text.about(timedelta(seconds=seconds)) == shown
 
     def test_moments_are_seen_from_now(self):
-        """Past and future are told apart."""
+        """Past and future are distinguished."""
         now = datetime.now(UTC)
         assert text.ago(now, now) == "now"
         assert text.ago(now - timedelta(minutes=12), now) == "12m ago"
@@ -70,18 +70,18 @@ class TestText:
         assert "\x1b" not in cleaned
 
     def test_sentences_tell_times_on_the_local_clock(self, monkeypatch):
-        """Times beside them are local, and two zones on one screen mislead."""
+        """The other times are local, and two zones on one screen mislead."""
         monkeypatch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
         try:
             at = datetime(2026, 11, 26, 20, 52, tzinfo=UTC)
             parts = Message.of("held until ", Time(at=at), " at the latest")
-            told = text.message(parts, str(parts))
+            answer = text.message(parts, str(parts))
         finally:
             monkeypatch.undo()
             time.tzset()
 
-        assert told == "held until 2026-11-27 05:52 at the latest"
+        assert answer == "held until 2026-11-27 05:52 at the latest"
 
 
 class TestTable:

@@ -163,8 +163,8 @@ def test_a_daemon_that_does_not_leave_is_killed(kept, until, monkeypatch):
     """TERM that is ignored ends in KILL after the grace."""
     from berth.daemons.daemon import Daemon
 
-    told: list[str] = []
-    daemon = Daemon("server", kept.home, told.append, kept.command("server", "stubborn"))
+    shown: list[str] = []
+    daemon = Daemon("server", kept.home, shown.append, kept.command("server", "stubborn"))
     daemon.start()
     until(lambda: kept.pids("server"), "it is up", 20)
     who = daemon.who
@@ -172,7 +172,7 @@ def test_a_daemon_that_does_not_leave_is_killed(kept, until, monkeypatch):
     daemon.stop(0.2)
 
     assert not who.alive
-    assert "is killed" in told[0]
+    assert "is killed" in shown[0]
 
 
 def test_there_is_one_supervisor_per_home(kept, until):
@@ -218,7 +218,7 @@ def test_ctrl_c_reaches_the_supervisor_alone(kept, until):
 
 
 def test_the_announcement_is_not_waited_for(kept, until):
-    """What speaks to the terminal runs beside the daemons."""
+    """Commands work while the daemons run."""
     said = kept.folder / "said"
     kept.start(None, "/bin/sh", "-c", f"echo hello > {said}")
 
@@ -241,14 +241,14 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "content", ["", "{", "[]", "7", '{"pid": "x", "start_ticks": 1}', "{}"]
     )
-    def test_a_broken_pid_file_names_nobody(self, tmp_path, content):
+    def test_a_broken_pid_file_names_no_process(self, tmp_path, content):
         """Half a file is no process."""
         (tmp_path / "x.pid").write_text(content)
 
         assert identity.alive(tmp_path / "x.pid") is None
         assert identity.alive(tmp_path / "none.pid") is None
 
-    def test_an_ended_process_is_told(self):
+    def test_an_ended_process_is_reported(self):
         """Neither a zombie nor a gone process is alive, and waiting for it ends."""
         child = subprocess.Popen(["/bin/sleep", "100"])
         who = identity.of(child.pid)

@@ -20,12 +20,12 @@ from berth.gpunames import named, ranges
         ([6, 0, 1, 2, 3, 7], "GPUs 0-3, 6-7"),
     ],
 )
-def test_neighbours_are_told_as_one_run(indices, words):
-    """The dash of a range is the long one, so that nobody reads it as a minus."""
+def test_neighbours_are_reported_as_one_run(indices, words):
+    """The dash of a range is the long one, so that it is not read as a minus."""
     assert named(indices) == words.replace("-", "\N{EN DASH}")
 
 
 def test_what_a_verb_prints_can_be_typed_again():
-    """A range copied from a sentence names the same cards on the command line."""
+    """A range copied from a sentence names the same GPUs on the command line."""
     assert gpu_names([ranges([0, 1, 2, 5])]) == gpu_names(["0", "1,2", "5"])
     assert gpu_names(["0-2", ",", "5"]) == ["0", "1", "2", "5"]

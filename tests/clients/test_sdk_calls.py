@@ -69,7 +69,7 @@ class TestSubmit:
 
 class TestRetrying:
     def test_a_call_that_may_not_be_repeated_is_not(self, client, fake):
-        """A retry by hand makes a new attempt: a lost answer is told, not risked again."""
+        """A retry by hand makes a new attempt: a lost answer is reported, not risked again."""
         fake.answer("POST", f"{JOBS}/42/retry", httpx2.ReadError("broke"))
 
         with pytest.raises(berth.Unreachable):
@@ -77,14 +77,14 @@ class TestRetrying:
         assert len(fake.requests) == 1
 
     def test_patience_ends(self, fake):
-        """A server that stays away is told within the patience."""
+        """A server that stays away is reported within the patience."""
         fake.answer("GET", f"{JOBS}/42", httpx2.ReadError("broke"))
 
         with berth.Client(patience=0.2) as client, pytest.raises(berth.Unreachable):
             client.job(42)
         assert len(fake.requests) > 1
 
-    def test_nobody_there_is_told_at_once(self, client, fake):
+    def test_no_server_is_reported_at_once(self, client, fake):
         """Without a supervisor that would start the server again nothing is waited for."""
         fake.answer("GET", f"{JOBS}/42", httpx2.ConnectError("refused"))
 
@@ -116,7 +116,7 @@ class TestErrors:
             client.submit({"command": "true", "gpus": 9})
         assert caught.value.problem.fields[0].field == "gpus"
 
-    def test_an_answer_without_a_problem_is_told_plainly(self, client, fake):
+    def test_an_answer_without_a_problem_is_reported_plainly(self, client, fake):
         """A proxy's HTML page does not become a parse error."""
         fake.answer("GET", f"{JOBS}/1", httpx2.Response(502, content=b"<html>"))
 
@@ -140,7 +140,7 @@ class TestErrors:
 
 class TestJobs:
     def test_pages_are_fetched_as_they_are_needed(self, client, fake, wire):
-        """The iterator asks for the next page only when somebody wants it."""
+        """The iterator asks for the next page only when it is needed."""
         pages = [
             {"jobs": [wire.job(3), wire.job(2)], "next_cursor": "c"},
             {"jobs": [wire.job(1)], "next_cursor": None},
@@ -241,7 +241,7 @@ def test_the_token_goes_along_and_shows_nowhere(fake, wire):
 
 
 def test_a_token_is_asked_for_with_its_lifetime(client, fake, wire):
-    """A lifetime is told as a duration, and the secret is hidden in the repr."""
+    """A lifetime is sent as a duration, and the secret is hidden in the repr."""
     token = {"id": 1, "name": "laptop", "user": "ada", "created_at": wire.time(0)}
     fake.answer("POST", "/api/v1/tokens", (201, {"token": token, "secret": "berth_s3"}))
 

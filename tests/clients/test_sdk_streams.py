@@ -120,14 +120,14 @@ class TestFollowLog:
         assert list(client.follow_log(42)) == []
 
     def test_patience_ends(self, fake, wire):
-        """A server that does not come back is told."""
+        """A server that does not come back is reported."""
         fake.answer("GET", JOB, wire.job())
         fake.answer("GET", STREAM, httpx2.ConnectError("gone"))
 
         with berth.Client(patience=0.2) as client, pytest.raises(berth.Unreachable):
             list(client.follow_log(42))
 
-    def test_no_such_job_is_told_at_once(self, client, fake, wire):
+    def test_no_such_job_is_reported_at_once(self, client, fake, wire):
         """A wrong id is not waited for."""
         fake.answer("GET", JOB, wire.problem(404, "There is no job 42."))
 

@@ -136,7 +136,7 @@ def test_bytes_survive_the_stream(lab):
 
 
 def test_a_job_file_and_wait(lab):
-    """Several jobs in one file, waited for together, told apart by the code."""
+    """Several jobs in one file, waited for together, distinguished by the code."""
     jobs = "- {command: 'true', gpus: 1, name: 007}\n- {command: 'exit 3', gpus: 0}\n"
     (lab.home.folder / "jobs.yaml").write_text(jobs)
 
@@ -169,7 +169,7 @@ def test_the_queue_is_explained(lab):
 
 
 def test_from_another_machine_with_a_token(lab):
-    """Over TCP a token says who is calling; without one the sentence names the mend."""
+    """Over TCP a token says who is calling; without one the sentence names the fix."""
     url = lab.json("up", "--detach")["link"].split("/login")[0]
     token = lab.run("token", "create", "laptop").strip()
 
@@ -229,7 +229,7 @@ def test_a_killed_daemon_comes_back_and_is_waited_for(lab, victim):
 
 
 def test_down_leaves_jobs_alone_and_up_takes_them_up(lab, until):
-    """Daemons stop, the job goes on and is told of, and its true end is known afterwards."""
+    """Daemons stop, the job continues and is named, and its true end is known afterwards."""
     job = lab.json(
         "submit", "-g", "1", "--", "sh", "-c", "while [ ! -e end ]; do sleep 0.05; done; exit 5"
     )["id"]

@@ -14,13 +14,13 @@ RUNTIME = Runtime(python="/envs/twin/bin/python", accelerate_config="/berth/acce
 
 @pytest.fixture
 def lease() -> LeaseFacts:
-    """Four cards without a fence: the job sees the box's indices."""
+    """Four GPUs without a fence: the job sees the box's indices."""
     return LEASE
 
 
 @pytest.fixture
 def fenced() -> LeaseFacts:
-    """The same cards inside a fence: the job counts from 0."""
+    """The same GPUs inside a fence: the job counts from 0."""
     return LeaseFacts(indices=(2, 3, 6, 7), visible=(0, 1, 2, 3), port=31007)
 
 

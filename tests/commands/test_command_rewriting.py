@@ -14,13 +14,13 @@ from berth.protocol.states import Launcher
 
 
 def world(argv) -> dict[str, list[int]]:
-    """The cards that a started deepspeed gets."""
+    """The GPUs that a started deepspeed gets."""
     flag = next(each for each in argv if each.startswith("--world_info="))
     return json.loads(base64.urlsafe_b64decode(flag.partition("=")[2]))
 
 
 def test_deepspeed_is_started_through_its_middle_process(safe):
-    """Cards and port are arguments of deepspeed.launcher.launch; the script stays as it is."""
+    """GPUs and port are arguments of deepspeed.launcher.launch; the script stays as it is."""
     made = safe(
         "deepspeed --num_gpus=4 --master_port 29501 --enable_each_rank_log=logs --bind_cores_to_rank "
         "train_deepspeed.py --config config.json --ablation_config profile_and_history"
@@ -41,8 +41,8 @@ def test_deepspeed_is_started_through_its_middle_process(safe):
     )
 
 
-def test_inside_a_fence_cards_count_from_0(safe, fenced):
-    """Where the other cards are masked, every number is the one the job sees."""
+def test_inside_a_fence_gpus_count_from_0(safe, fenced):
+    """Where the other GPUs are masked, every number is the one the job sees."""
     made = safe(
         "CUDA_VISIBLE_DEVICES=4,5,6,7 deepspeed --num_gpus=4 t.py --gpu_ids 4,5,6,7", on=fenced
     )
@@ -54,7 +54,7 @@ def test_inside_a_fence_cards_count_from_0(safe, fenced):
 
 
 def test_accelerate_gets_ranks_port_and_a_known_configuration(safe):
-    """No saved configuration, card list or port of the user's is left to decide."""
+    """No saved configuration, GPU list or port of the user's is left to decide."""
     made = safe(
         "CUDA_VISIBLE_DEVICES=4,5,6,7 accelerate launch --num_processes=4 --gpu_ids 4,5,6,7 "
         "--main_process_port 29500 --mixed_precision bf16 train_deepspeed.py --output_dir X"
@@ -167,8 +167,8 @@ def test_python_runs_in_the_jobs_environment(safe):
 @pytest.mark.parametrize(
     "launch", ["python", "torchrun --nproc_per_node 4", "accelerate launch", "deepspeed"]
 )
-def test_a_scripts_own_card_flags_follow_the_lease(safe, launch, written, becomes):
-    """--gpu_ids and --max_gpus of the script are pointed at the leased cards, others are not."""
+def test_a_scripts_own_gpu_flags_follow_the_lease(safe, launch, written, becomes):
+    """--gpu_ids and --max_gpus of the script are pointed at the leased GPUs, others are not."""
     argv = safe(f"{launch} train.py {written}").argv
 
     assert argv[argv.index("train.py") + 1 :] == tuple(becomes.split())
@@ -207,7 +207,7 @@ def test_the_bundled_trainer_stands_in_for_a_missing_one(safe, runtime):
 
 
 def test_a_launcher_named_by_its_path_keeps_its_environment(safe):
-    """/envs/other/bin/deepspeed runs with the interpreter beside it."""
+    """/envs/other/bin/deepspeed runs with the interpreter in the same folder."""
     assert safe("/envs/other/bin/deepspeed t.py").argv[0] == "/envs/other/bin/python"
     assert safe("/home/ada/.local/bin/torchrun t.py").argv[0] == "/envs/twin/bin/python"
     assert safe("conda run -n x torchrun t.py").argv[:6] == (
@@ -216,7 +216,7 @@ def test_a_launcher_named_by_its_path_keeps_its_environment(safe):
 
 
 def test_deepspeed_needs_a_gpu(safe, lease):
-    """A job without GPUs cannot run deepspeed, and is told so."""
+    """A job without GPUs cannot run deepspeed, and the refusal says so."""
     with pytest.raises(CommandError, match="gpus 1 or more"):
         safe("deepspeed t.py", on=replace(lease, indices=(), visible=()))
 

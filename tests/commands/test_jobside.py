@@ -119,7 +119,7 @@ def test_a_job_knows_itself(run_dir):
     assert jobside.gpu_uuids() == ["GPU-a", "GPU-b"]
 
 
-def test_a_checkpoint_is_told_whole_and_by_rank_0_alone(run_dir, monkeypatch):
+def test_a_checkpoint_is_reported_whole_and_by_rank_0_alone(run_dir, monkeypatch):
     """One file with step and time, replaced by the next; other ranks write nothing."""
     assert jobside.checkpoint_saved(Tensor(7))
     assert jobside.checkpoint_saved(8)
@@ -172,7 +172,7 @@ INTERPRETERS = sorted(
 
 @pytest.mark.parametrize("python", INTERPRETERS)
 def test_a_copy_works_in_any_interpreter(python, run_dir, tmp_path):
-    """The file alone, copied beside a script, works without Berth being installed."""
+    """The file alone, copied next to a script, works without Berth being installed."""
     shutil.copy(SOURCE, tmp_path / "berth_jobside.py")
     code = "import berth_jobside as j; print(j.log_metrics(7, loss=0.5), j.is_berth())"
 

@@ -29,11 +29,11 @@ def answer(typed: str) -> str:
         return str(error)
 
 
-@pytest.mark.parametrize(("typed", "told"), examples(), ids=lambda text: text[:50])
-def test_the_page_shows_what_happens(typed, told):
+@pytest.mark.parametrize(("typed", "shown"), examples(), ids=lambda text: text[:50])
+def test_the_page_shows_what_happens(typed, shown):
     """Each example of the page is what a pasted command becomes."""
     assert typed.startswith("$ ")
-    assert told == answer(typed)
+    assert shown == answer(typed)
 
 
 def test_the_page_has_an_example_of_every_launcher():

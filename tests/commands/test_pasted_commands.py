@@ -138,7 +138,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("line", "mend"), REFUSED, ids=lambda v: str(v)[:60])
-def test_what_cannot_run_here_is_refused_with_its_mend(line, mend):
+def test_what_cannot_run_here_is_refused_with_its_fix(line, mend):
     """A command that cannot run on this box is refused in one sentence that says what to do."""
     with pytest.raises(CommandError) as refused:
         read(line)
@@ -177,12 +177,12 @@ def test_what_may_surprise_is_said(line, about):
 
 
 def test_the_launchers_flag_counts_when_parts_disagree():
-    """Eight ranks are started even where CUDA_VISIBLE_DEVICES names two cards."""
+    """Eight ranks are started even where CUDA_VISIBLE_DEVICES names two GPUs."""
     assert read("CUDA_VISIBLE_DEVICES=4,5 deepspeed --num_gpus=8 train.py").gpus_wanted == 8
 
 
-def test_named_cards_are_told():
-    """The cards that a command names are known beside their number."""
+def test_named_gpus_are_reported():
+    """The GPUs that a command names are known in addition to their number."""
     assert read("CUDA_VISIBLE_DEVICES=6,4 python t.py").gpu_indices_wanted == (6, 4)
     assert read("deepspeed --include localhost:4,5 t.py").gpu_indices_wanted == (4, 5)
     assert read("deepspeed --num_gpus 2 t.py").gpu_indices_wanted is None

@@ -50,7 +50,7 @@ OLD_SHELL = {
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that nobody has."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -67,7 +67,7 @@ def free_port() -> int:
 )
 def test_a_rewritten_command_starts_exactly_the_leased_ranks(line, tmp_path, free_port):
     """
-    Two GPUs and a port are leased: two ranks start, see those cards and meet on that port,
+    Two GPUs and a port are leased: two ranks start, see those GPUs and meet on that port,
     whatever an old configuration and an old shell environment say, without any real GPU.
     """
     (tmp_path / "meet.py").write_text(MEET)

@@ -77,7 +77,7 @@ def ended_job(job_id: int, launcher: Launcher, gpus: list[int]) -> Job:
 
 
 def test_the_report_compares_and_says_what_was_made_safe(tmp_path):
-    """Losses, GPUs, ports, the time both ran, every change and every place are told."""
+    """Losses, GPUs, ports, the time both ran, every change and every place are shown."""
     points = [{"step": 1.0, "loss": 5.0}, {"step": 2.0, "loss": 3.25, "perplexity": 20.0}]
 
     def answer(request: httpx2.Request) -> httpx2.Response:

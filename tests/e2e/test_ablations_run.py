@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Writes a metric per line of values until it is told to go on, then ends with a code.
+# Writes a metric per line of values until it is let go on, then ends with a code.
 RUN = """
 import json, os, pathlib, sys, time
 value, flag = float(sys.argv[1]), pathlib.Path(sys.argv[2])
@@ -31,7 +31,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def ablate(box, script: Path, values: list[float], **more) -> list[int]:
-    """One cell per value; cell i waits for the file `go-i` beside the script."""
+    """One cell per value; cell i waits for the file `go-i` next to the script."""
     cells = []
     for i, value in enumerate(values):
         command = shlex.join(
@@ -54,8 +54,8 @@ def test_one_at_a_time_then_the_failed_one_again(box, script):
         assert states.count("running") == 1
         assert states[place + 1 :] == ["queued"] * (2 - place)
         if place < 2:
-            told = box.get(f"/jobs/{ids[2]}/explain")
-            assert "may have 1 (max_running)" in " ".join(r["sentence"] for r in told["reasons"])
+            shown = box.get(f"/jobs/{ids[2]}/explain")
+            assert "may have 1 (max_running)" in " ".join(r["sentence"] for r in shown["reasons"])
         flags[place].write_text(str(code))
         box.wait(ids[place])
     assert [box.job(job_id)["state"] for job_id in ids] == ["succeeded", "failed", "succeeded"]

@@ -1,4 +1,4 @@
-"""Bad input gets one clear sentence that names the mend, and wedges nothing."""
+"""Bad input gets one clear sentence that names the fix, and wedges nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.replace(" ", "-"))
 def test_each_mistake_gets_one_sentence(shared_box, case):
-    """The answer is problem+json whose detail names the mend, without a stack trace."""
+    """The answer is problem+json whose detail names the fix, without a stack trace."""
     spec, word = REFUSED[case]
     answer = shared_box.post("/jobs", {"workdir": str(shared_box.home), **spec})
     assert answer.status_code in {400, 422}, answer.text
@@ -74,7 +74,7 @@ def test_the_box_still_works_afterwards(shared_box):
         (["./not-executable.sh"], "chmod"),
     ],
 )
-def test_a_start_that_fails_is_told_in_the_jobs_own_log(shared_box, command, word):
+def test_a_start_that_fails_is_reported_in_the_jobs_own_log(shared_box, command, word):
     """What cannot be started ends as launch_error, with the reason in job and log."""
     script = shared_box.home / "not-executable.sh"
     script.write_text("echo never\n")
@@ -98,7 +98,7 @@ def test_a_start_that_fails_is_told_in_the_jobs_own_log(shared_box, command, wor
     ],
 )
 def test_the_trainers_own_mistakes_are_one_sentence(shared_box, workspace, arguments, word):
-    """A config with a syntax error, a missing one and a mistyped ablation name their mend."""
+    """A config with a syntax error, a missing one and a mistyped ablation name their fix."""
     (workspace / "broken.json").write_text('{"model": {\n  "path" "model"\n}}\n')
     job_id = shared_box.submit(
         command=f"torchrun --nproc-per-node=1 train_deepspeed.py {arguments}",

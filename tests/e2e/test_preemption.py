@@ -33,7 +33,7 @@ while True:
 
 @pytest.fixture
 def urgent_box(tmp_path, open_box):
-    """Two GPUs on which nobody waits for a preemption."""
+    """Two GPUs where no job waits for a preemption."""
     logs = tmp_path / "daemons"
     logs.mkdir()
     with open_box(logs, gpus="sim:2", settings=AT_ONCE) as box:
@@ -113,8 +113,8 @@ def test_the_job_that_saved_last_makes_room(urgent_box, until):
     assert running(box, other)
 
 
-def test_shares_leave_a_card_that_an_urgent_gang_needs(urgent_box, until):
-    """Both lie on one card; it is given on whole, and they run again afterwards."""
+def test_shares_leave_a_gpu_that_an_urgent_gang_needs(urgent_box, until):
+    """Both lie on one GPU; it is released whole, and they run again afterwards."""
     box = urgent_box
     spec = {"command": ["sleep", "600"], "share": True, "gpu_memory": "20GiB"}
     shares = [box.submit(**spec, preemptible=True) for _ in range(2)]

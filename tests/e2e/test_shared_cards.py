@@ -1,4 +1,4 @@
-"""Cards in shares, drains and reservations on a real server and worker."""
+"""GPUs in shares, drains and reservations on a real server and worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GIB = 1 << 30
 
 
 def share(box, gib: int, **more) -> int:
-    """Submit a job that sleeps on a part of a card."""
+    """Submit a job that sleeps on a part of a GPU."""
     return box.submit(command=["sleep", "600"], share=True, gpu_memory=f"{gib}GiB", **more)
 
 
@@ -25,7 +25,7 @@ def simulate(box, **lists) -> None:
 
 
 def test_who_uses_more_than_declared_is_stopped_and_the_neighbour_goes_on(shared_box, until):
-    """Both see the same card; the sentence tells what was used and what was declared."""
+    """Both see the same GPU; the sentence tells what was used and what was declared."""
     box = shared_box
     first, second = share(box, 20), share(box, 30)
     until(lambda: states(box, first, second) == ["running", "running"], "both run")
@@ -59,8 +59,8 @@ def test_a_drain_and_a_reservation_end_by_themselves(shared_box, until):
     body = {"gpus": ["7"], "users": ["nobody"], "ends_at": soon.isoformat(), "reason": "demo"}
     assert box.post("/reservations", body).status_code == 201
     job = box.submit(command=["true"], gpus=8)
-    told = box.get(f"/jobs/{job}/explain")
-    kinds = {reason["kind"] for reason in told["reasons"]}
+    shown = box.get(f"/jobs/{job}/explain")
+    kinds = {reason["kind"] for reason in shown["reasons"]}
     assert {"gpus_draining", "reservation"} <= kinds
     (ended,) = box.wait(job)
     assert ended["state"] == "succeeded"

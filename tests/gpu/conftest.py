@@ -14,7 +14,7 @@ import pytest
 
 DEVICES = os.environ.get("BERTH_TEST_GPUS", "nvml")
 """`sim:2` rehearses test_two_gpus.py on the CPU, over gloo."""
-# The runs here are killed in mid-collective; NVLink multicast of a card may not survive that.
+# The runs here are killed in mid-collective; NVLink multicast of a GPU may not survive that.
 ENVIRONMENT = {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
                "NVSHMEM_DISABLE_NVLS": "1"}  # fmt: skip
 
@@ -34,7 +34,7 @@ collect_ignore = ["test_two_gpus.py"] if gpu_count() < 2 else []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out: a box of one card passes all the same."""
+    """Say what was left out: a box of one GPU passes all the same."""
     if collect_ignore:
         terminalreporter.write_line(
             f"{gpu_count()} GPU here: {', '.join(collect_ignore)} needs two and was left out"
@@ -58,7 +58,7 @@ def real() -> bool:
 
 @pytest.fixture
 def card_environment() -> dict[str, str]:
-    """Variables that whatever lets several cards talk to each other is to be started with."""
+    """Variables that whatever lets several GPUs talk to each other is to be started with."""
     return dict(ENVIRONMENT)
 
 

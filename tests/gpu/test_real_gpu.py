@@ -1,7 +1,7 @@
 """
 Berth on a real NVIDIA GPU: NVML, fence, audit and a CUDA ZeRO-3 run. `make test-gpu` runs it.
 
-Needs one GPU with 8 GiB free and nobody else on it. What needs two is in test_two_gpus.py.
+Needs one GPU with 8 GiB free and no other process on it. What needs two is in test_two_gpus.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(580)]
 
 OCCUPY = "import torch, sys; x = torch.empty(1 << 30, device='cuda'); print('on', flush=True); sys.stdin.read()"
-# Every way in that a job without that card might try.
+# Every way in that a job without that GPU might try.
 TRY_EVERYTHING = """
 ls -l /dev/nvidia[0-9]*
 nvidia-smi -L
@@ -104,7 +104,7 @@ def test_an_outsider_keeps_a_job_waiting_and_is_named(gpu_box, until):
 
 
 def test_a_job_cannot_reach_a_gpu_that_is_not_its_own(gpu_box):
-    """A job without a lease on the card gets it by no way: not CUDA, nvidia-smi, mount, mknod."""
+    """A job without a lease on the GPU gets it by no way: not CUDA, nvidia-smi, mount, mknod."""
     assert gpu_box.get("/gpus")["fence"] == "namespace"
     job = gpu_box.submit(script=TRY_EVERYTHING.format(python=sys.executable), gpus=0)
     gpu_box.wait(job, timeout_s=120)

@@ -1,7 +1,7 @@
 """
 Several ranks on real NVIDIA GPUs, over NCCL: resuming, predicting, and the queue around it.
 
-Needs two GPUs with 8 GiB free and nobody else on them; left out where there is one.
+Needs two GPUs with 8 GiB free and no other process on them; left out where there is one.
 `BERTH_TEST_GPUS=sim:2` rehearses it without any.
 """
 
@@ -44,7 +44,7 @@ def losses(out):
 
 
 def kill_ranks(run):
-    """Kill -9 of every process that trains, as a failing card or the kernel would."""
+    """Kill -9 of every process that trains, as a failing GPU or the kernel would."""
     for child in psutil.Process(run.process.pid).children(recursive=True):
         try:
             words, variables = child.cmdline(), child.environ()
@@ -114,12 +114,12 @@ def test_two_gpus_share_the_answers_of_the_test_split(config, start, workspace, 
     assert reported == lines_of(alone / "predictions.jsonl")
 
 
-def test_the_queue_runs_one_job_on_both_cards_then_two_beside_each_other(
+def test_the_queue_runs_one_job_on_both_gpus_then_two_side_by_side(
     gpu_box, config, real, card_environment, until, tmp_path
 ):
     """
-    A ZeRO-3 job of two ranks has both cards inside the fence, each rank one alone, and talks over
-    NCCL; two jobs of one card that waited for it then run at once on different ones.
+    A ZeRO-3 job of two ranks has both GPUs inside the fence, each rank one alone, and talks over
+    NCCL; two jobs of one GPU that waited for it then run at once on different ones.
     """
     everything = len(gpu_box.get("/gpus")["gpus"])
     path = config("queued", training={"max_steps": 24, "save_steps": 0, "eval_steps": 0})

@@ -212,7 +212,7 @@ def open_desk(
     path = home / "berth.db"
     db = Database(path) if path.exists() else _fresh_database(path)
     try:
-        # So that the tests of several users work whoever runs them.
+        # So that the tests of several users work under any user.
         options = Options(home=home, allow_other_users=True, policy=policy or PolicySettings())
         server = ServerState(db, options, clock)
         yield Desk(server, clock, FakeWorker(server, clock))

@@ -113,7 +113,7 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(tmp_path, toml, words):
 
 
 def test_a_wrong_variable_is_named_as_such(tmp_path, monkeypatch):
-    """So that nobody looks for it in the file."""
+    """So that it is not looked for in the file."""
     monkeypatch.setenv("BERTH_LISTEN", "nowhere")
     with pytest.raises(SettingsError, match=r"\$BERTH_LISTEN"):
         settings.load(tmp_path)
@@ -128,7 +128,7 @@ def test_every_setting_is_documented():
 
 
 def test_a_backup_is_a_whole_database_while_the_server_works(tmp_path, monkeypatch, open_desk):
-    """For nobody else to read, and never over an existing file."""
+    """Readable by no other user, and never over an existing file."""
     with open_desk(tmp_path) as desk:
         desk.submit(hold=True)
         monkeypatch.setenv("BERTH_HOME", str(tmp_path))

@@ -35,7 +35,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def real_corpus() -> Path | None:
-    """RealPersonaChat itself: BERTH_TEST_CORPUS, else `../shared` beside the checkout."""
+    """RealPersonaChat itself: BERTH_TEST_CORPUS, else `../shared` next to the checkout."""
     named = os.environ.get("BERTH_TEST_CORPUS")
     beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_persona_chat"
     found = Path(named) if named else beside

@@ -187,7 +187,7 @@ Cache(Path(sys.argv[1]), 1 << 30).entry("e", build)
 """
 
 
-def test_a_killed_builder_leaves_nobody_waiting(tmp_path):
+def test_a_killed_builder_leaves_no_process_waiting(tmp_path):
     """Who waits for the lock gets it with the death of its holder, and nothing half is used."""
     holder = subprocess.Popen(
         [sys.executable, "-c", BUILDER, tmp_path], stdout=subprocess.PIPE, text=True

@@ -76,7 +76,7 @@ def test_an_empty_part_leaves_no_heading():
     assert reported[0]["content"].endswith("[Conversation]\nhi")
 
 
-def test_roles_alternate_whoever_speaks_first():
+def test_roles_alternate_with_either_first_speaker():
     """Gemma's template refuses anything else, and the last word before the answer is the user's."""
     context = (Said(True, "a"), Said(False, "b"), Said(True, "c"), Said(False, "d"))
     reported = messages(Parts(profile=("p",), context=context), WORDINGS["en"])

@@ -27,7 +27,7 @@ def run(tuned, launch, trainer_script, tmp_path):
     return go
 
 
-def test_adapters_are_trained_beside_weights_in_4_bits(run):
+def test_adapters_are_trained_with_weights_in_4_bits(run):
     """Stage 3 gives way where the file is silent; the merged model has every weight again."""
     log, out = run(lora={"r": 4, "quantize": "4bit"})
     assert "ZeRO stage: 1" in log

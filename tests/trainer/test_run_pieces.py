@@ -83,7 +83,7 @@ def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
 
 
 def test_the_deepspeed_file_lies_where_users_look(tmp_path):
-    """`deepspeed_config/ds_config_zero3.json` in the output folder, nothing half-written beside."""
+    """`deepspeed_config/ds_config_zero3.json` in the output folder, without half-written files next to it."""
     path = deepspeed_config.write(tmp_path, 3, {"a": 1})
 
     assert tmp_path / "deepspeed_config" / "ds_config_zero3.json" == path
@@ -323,7 +323,7 @@ def test_transformers_keeps_its_bars_and_reports_out_of_a_log(workspace):
     assert done.stderr == ""
 
 
-def test_a_warning_beside_a_progress_bar_has_a_line_of_its_own(capsys, monkeypatch):
+def test_a_warning_next_to_a_progress_bar_has_a_line_of_its_own(capsys, monkeypatch):
     """Glued to the bar it would scroll away with it."""
     from tqdm import tqdm
 

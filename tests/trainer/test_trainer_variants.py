@@ -1,4 +1,4 @@
-"""Real runs of what can be switched on beside plain training, ZeRO-3 on two ranks."""
+"""Real runs of the options in addition to plain training, ZeRO-3 on two ranks."""
 
 import json
 import sys

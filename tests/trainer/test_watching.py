@@ -23,7 +23,7 @@ from berth_trainer.training.shutdown_deadline import left_for_saving, saving_for
         ("Quadro T1000", None),
     ],
 )
-def test_the_peak_goes_by_the_cards_name(card, tflops):
+def test_the_peak_goes_by_the_gpus_name(card, tflops):
     """A longer name is not taken for its beginning; an unknown GPU has no share."""
     peak = bf16_peak(card)
 

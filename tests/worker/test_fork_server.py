@@ -218,9 +218,9 @@ def test_jobs_of_several_users_begin_alike(starter, tmp_path):
         path = orders(tmp_path / str(number), f"{number}.1", script, more)
         run(starter, path)
         log = (path.parent / "output.log").read_text()
-        told = log.splitlines()[-1].split()
-        assert told[:2] == [str(uid), str(gid)], log
-        assert set(map(int, told[2:])) == {gid, *groups}
+        shown = log.splitlines()[-1].split()
+        assert shown[:2] == [str(uid), str(gid)], log
+        assert set(map(int, shown[2:])) == {gid, *groups}
         if script is SOBER:
             sober.setdefault(uid, set()).add(log)
     assert all(len(logs) == 1 for logs in sober.values()), sober

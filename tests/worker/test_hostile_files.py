@@ -29,8 +29,8 @@ def ends(worker, attempt: str, code: int):
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_hostile_diagnosis_costs_nobody_else(shared_worker, name):
-    """A failure.json that nothing can parse ends its own attempt, and others run and are told."""
+def test_a_hostile_diagnosis_harms_no_other_job(shared_worker, name):
+    """A failure.json that nothing can parse ends its own attempt, and others run and are reported."""
     path = shared_worker.work / "failure.json"
     path.write_text(FAILURES[name])
     hostile = shared_worker.run(script=f'cp {path} "$BERTH_RUN_DIR/failure.json"; exit 3')
@@ -53,7 +53,7 @@ def test_a_hostile_diagnosis_costs_nobody_else(shared_worker, name):
     ],
     ids=["superscript", "long", "devices superscript", "devices long", "signs"],
 )
-def test_a_hostile_environment_costs_nobody_else(shared_worker, until, variables):
+def test_a_hostile_environment_harms_no_other_job(shared_worker, until, variables):
     """Numbers in a job's environment that are none do not end the sampling of the devices."""
     words = " ".join(f"{name}={value}" for name, value in variables.items())
     hostile = shared_worker.run(script=f"export {words}; sleep 1000 & wait", gpus=(0,))

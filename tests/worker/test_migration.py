@@ -130,7 +130,7 @@ def test_a_job_of_the_version_before_is_not_started_again(idle_worker, until):
 
 
 def test_a_restored_database_does_not_take_up_records_of_the_version_before(idle_worker, until):
-    """Records without a token are told by the token of the spec beside them."""
+    """Records without a token are identified by the token of the spec in the same folder."""
     idle_worker.server.up()
     spec = idle_worker.spec("unused")
     start_before(spec, "exit 0").wait(20)
@@ -170,7 +170,7 @@ def test_what_ended_is_brought_over_whatever_lies_there(runs):
 
 
 def test_one_that_runs_keeps_its_layout_and_is_looked_at_again(runs, until):
-    """Its job goes on writing where it was told to; the start after its end brings it over."""
+    """Its job continues to write to the same place; the start after its end converts it."""
     folder = runs / "7" / "1"
     shim = start_before({"attempt": "7.1", "run_dir": str(folder)}, "exec sleep 1000")
     until((folder / "shim.json").exists, "it runs")

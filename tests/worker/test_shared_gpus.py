@@ -73,7 +73,7 @@ class TestSoftCaps:
         assert sharing.variables(attempt(gpu_memory=20 * GIB), [gpu], python) == {}
 
 
-def test_two_jobs_share_a_card_and_leave_it_one_by_one(worker, until):
+def test_two_jobs_share_a_gpu_and_leave_it_one_by_one(worker, until):
     """Both see the same GPU and are seen on it; the first is clear while the second goes on."""
     sleep = ["bash", "-c", "echo $CUDA_VISIBLE_DEVICES $BERTH_GPU_MEMORY_BYTES; exec sleep 600"]
     first = worker.run(sleep, gpus=[3], share=True, gpu_memory=20 * GIB)

@@ -95,7 +95,7 @@ def test_the_time_limit_warns_then_stops(worker, warn_before):
 
 
 @pytest.mark.parametrize("detach", ["setsid", "nohup", "setsid nohup"])
-def test_nobody_outlives_the_job(worker, detach):
+def test_no_process_outlives_the_job(worker, detach):
     """Background processes, detached or not, are ended after the job's first process."""
     attempt = worker.run(script=f"{detach} sleep 1000 >/dev/null 2>&1 & exit 0", gpus=(0,))
     ended = worker.until_clear(attempt)
@@ -169,10 +169,10 @@ def test_ranks_save_together_before_their_launcher_hears_of_it(worker, until):
     worker.stop(attempt)
     ended = worker.until_clear(attempt)
     said = worker.output(attempt).splitlines()
-    told = [line for line in said if line.startswith("rank")]
-    assert sorted(told[:2]) == ["rank 0 ready", "rank 1 ready"]
-    assert sorted(told[2:4]) == ["rank 0 term", "rank 1 term"]
-    assert sorted(told[4:]) == ["rank 0 saved", "rank 1 saved"]
+    shown = [line for line in said if line.startswith("rank")]
+    assert sorted(shown[:2]) == ["rank 0 ready", "rank 1 ready"]
+    assert sorted(shown[2:4]) == ["rank 0 term", "rank 1 term"]
+    assert sorted(shown[4:]) == ["rank 0 saved", "rank 1 saved"]
     for rank in "01":
         after = said[said.index(f"rank {rank} saved") :]
         assert said.count(f"helper {rank} term") == after.count(f"helper {rank} term")

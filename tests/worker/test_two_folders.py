@@ -1,4 +1,4 @@
-"""What a job does in its folder frees it from nothing, costs nobody else, and is believed by none."""
+"""What a job does in its folder frees it from nothing, harms no other job, and is not trusted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TERMS = {
 
 
 def runs_for_others(worker) -> None:
-    """Another job starts, runs and is told."""
+    """Another job starts, runs and is reported."""
     assert worker.until_clear(worker.run(script="exit 7")).exit.exit_code == 7
     assert worker.process.poll() is None
 
@@ -70,7 +70,7 @@ class TestNothingInPlaceOfOurFiles:
         assert shared_worker.until_clear(hostile).outcome == "cancelled"
 
     def test_keeps_an_end_from_being_recorded(self, shared_worker, until, trick, uid):
-        """Its own exit code is told, and its shim exits."""
+        """Its own exit code is reported, and its shim exits."""
         done = shared_worker.run(script=f"{trick} sleep 0.3; exit 4", uid=uid, workdir="/")
         assert shared_worker.until_clear(done).exit.exit_code == 4
         until(lambda: not shared_worker.shims(), "its shim has exited")
@@ -118,7 +118,7 @@ def test_nothing_outlives_a_job_whose_sizes_are_none(shared_worker, until, uid):
 
 
 def test_a_shim_that_fails_ends_its_jobs_processes_first(tmp_path, until):
-    """A fault in the shim leaves no process behind, and its words beside the files."""
+    """A fault in the shim leaves no process behind, and a message in the folder."""
     folder = tmp_path / "run"
     folder.mkdir()
     pids = tmp_path / "pids"
@@ -149,7 +149,7 @@ def test_a_shim_that_fails_ends_its_jobs_processes_first(tmp_path, until):
 
 
 def test_a_record_of_another_attempt_is_not_taken_for_its_own(shared_worker):
-    """A new attempt that finds the records of another under its number is refused, never told done."""
+    """A new attempt that finds the records of another under its number is refused, never reported as done."""
     first = shared_worker.run("true")
     shared_worker.until_clear(first)
     spec = dict(shared_worker.server.attempts["a" + first.replace(".", "_")])

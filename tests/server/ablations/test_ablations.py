@@ -70,7 +70,7 @@ class TestMaking:
         assert (made["ids"], made["skipped"]) == ([3], 1)
         assert api.get(f"{URL}/study").json()["caps"]["max_running"] == 3
 
-    def test_somebody_elses_ablation_is_left_alone(self, rest, desk):
+    def test_another_users_ablation_is_left_alone(self, rest, desk):
         """Neither added to, nor changed, nor run again by others."""
         with rest.client() as mine, rest.client(NOBODY) as other:
             mine.post(URL, json=spec())
@@ -122,8 +122,8 @@ class TestCaps:
         other = desk.submit(gpus=1)
         assert states(desk, ids) == ["starting", "starting", "queued"]
         assert desk.state(other) == "starting"
-        told = desk.explain(ids[2])
-        assert "Ablation study has 2 jobs running and may have 2 (max_running)" in told
+        result = desk.explain(ids[2])
+        assert "Ablation study has 2 jobs running and may have 2 (max_running)" in result
         finish(desk, ids[0])
         assert desk.state(ids[2]) == "starting"
 
@@ -183,7 +183,7 @@ class TestRerun:
         assert api.post(f"{URL}/study/rerun", json={"which": "all"}).json()["ids"] == [ids[0]]
 
     def test_nothing_to_rerun_is_said(self, api, desk):
-        """409 with a sentence; 404 for a name that nobody knows."""
+        """409 with a sentence; 404 for an unknown name."""
         api.post(URL, json=spec())
         answer = api.post(f"{URL}/study/rerun")
         assert answer.status_code == 409

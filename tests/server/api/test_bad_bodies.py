@@ -1,4 +1,4 @@
-"""Bad input: one sentence that names the mend, whatever comes in."""
+"""Bad input: one sentence that names the fix, whatever comes in."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.replace(" ", "-"))
 def test_each_mistake_gets_one_sentence(api, case):
-    """problem+json whose sentence names the field or the mend; no job is made."""
+    """problem+json whose sentence names the field or the fix; no job is made."""
     change, word = REFUSED[case]
     answer = api.post("/api/v1/jobs", json=SPEC | change)
     assert answer.status_code == 422, answer.text

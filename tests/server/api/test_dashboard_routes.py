@@ -159,7 +159,7 @@ def test_a_search_finds_what_reading_would(tmp_path_factory, pieces, limit):
     ).map("".join),
 )
 def test_the_quick_way_finds_what_ignoring_case_finds(text, expression):
-    """Searching in lower case is an optimisation that nobody can tell from the real thing."""
+    """Searching in lower case is an optimisation without a visible difference."""
     needle = scanner.Needle(expression, regex=True)
     slow = re.compile(expression.encode(), re.IGNORECASE | re.MULTILINE).search(text.encode())
     assert needle.find(needle.hay(text.encode())) == (-1 if slow is None else slow.start())
@@ -183,7 +183,7 @@ class TestMarkers:
         then = api.get("/api/v1/jobs/1/log/markers").json()
         assert (then["first_traceback"], then["last_checkpoint"]) == (3, 6)
 
-    def test_a_log_that_begins_anew_is_looked_at_anew(self, api, run_dir):
+    def test_a_log_that_begins_again_is_read_again(self, api, run_dir):
         """What is shorter than it was is another log."""
         log = run_dir / "output.log"
         log.write_text("x\n" * 100 + "Traceback (most recent call last):\n")
@@ -276,7 +276,7 @@ class TestHistory:
     """The rings."""
 
     def test_what_was_seen_comes_back_and_gaps_stay_gaps(self, tmp_path):
-        """A value per step; null where nobody looked or the GPU does not tell."""
+        """A value per step; null where there is no sample or the GPU does not report it."""
         history = GpuTelemetry(tmp_path / "history")
         for second, percent in ((0, 50), (5, None), (20, 70)):
             history.take(_snapshot(NOW + second, percent), NOW + second)

@@ -78,7 +78,7 @@ class TestIdempotency:
         assert "new key" in answer.json()["detail"]
 
     def test_a_refused_submit_does_not_use_the_key_up(self, api):
-        """The mended one may carry it."""
+        """The corrected one may carry it."""
         key = {"Idempotency-Key": "k1"}
         assert api.post("/api/v1/jobs", json=SPEC | {"gpus": 99}, headers=key).status_code == 422
         assert api.post("/api/v1/jobs", json=SPEC, headers=key).status_code == 201
@@ -222,23 +222,23 @@ def test_a_waiting_job_tells_position_reason_and_expected_start(api, desk):
     assert job["position"] == 1
     assert "job 1" in job["reason"]
     assert job["expected_start"] is not None
-    told = api.get("/api/v1/jobs/2/explain").json()
-    assert (told["position"], told["summary"]) == (1, job["reason"])
-    assert told["reasons"][0]["job_ids"] == [1]
+    shown = api.get("/api/v1/jobs/2/explain").json()
+    assert (shown["position"], shown["summary"]) == (1, job["reason"])
+    assert shown["reasons"][0]["job_ids"] == [1]
 
 
-def test_explain_puts_a_job_in_line_beside_another(api, desk):
+def test_explain_puts_a_job_next_to_another(api, desk):
     """By default the one just ahead; any other on request, an unknown one is 404."""
     submit(api, gpus=8)
     desk.worker.running("1.1")
     for priority in (9, 5, 1):
         submit(api, gpus=8, priority=priority)
-    told = api.get("/api/v1/jobs/4/explain").json()
-    assert told["standing"]["position"] == 3
-    points = sum(part["points"] for part in told["standing"]["parts"])
-    assert points == pytest.approx(told["standing"]["points"])
-    assert told["compared"]["standing"]["job_id"] == 3
-    assert told["compared"]["sentence"].endswith("its priority is 5, not 1.")
+    shown = api.get("/api/v1/jobs/4/explain").json()
+    assert shown["standing"]["position"] == 3
+    points = sum(part["points"] for part in shown["standing"]["parts"])
+    assert points == pytest.approx(shown["standing"]["points"])
+    assert shown["compared"]["standing"]["job_id"] == 3
+    assert shown["compared"]["sentence"].endswith("its priority is 5, not 1.")
     first = api.get("/api/v1/jobs/4/explain?against=2").json()["compared"]
     assert first["standing"]["job_id"] == 2
     assert first["ahead"]
@@ -269,9 +269,9 @@ def test_explain_tells_of_running_and_ended_jobs_too(api, desk):
     desk.worker.running("1.1")
     assert api.get("/api/v1/jobs/1/explain").json()["state"] == "running"
     desk.worker.ended("1.1", 3)
-    told = api.get("/api/v1/jobs/1/explain").json()
-    assert told["state"] == "failed"
-    assert "exit code 3" in told["summary"]
+    shown = api.get("/api/v1/jobs/1/explain").json()
+    assert shown["state"] == "failed"
+    assert "exit code 3" in shown["summary"]
 
 
 def test_secrets_are_never_shown_again(api, desk):
@@ -329,10 +329,10 @@ class TestDryRun:
     def test_tells_where_a_job_would_start_and_writes_nothing(self, api):
         """With the command as it would be started."""
         spec = {"command": "deepspeed --num_gpus=4 train_deepspeed.py", "workdir": "/"}
-        told = api.post("/api/v1/jobs/dry-run", json=spec).json()
-        assert (told["gpus"], told["starts_now"], told["gpu_indices"]) == (4, True, [0, 1, 2, 3])
-        assert told["changes"]
-        assert told["after"] != told["before"]
+        shown = api.post("/api/v1/jobs/dry-run", json=spec).json()
+        assert (shown["gpus"], shown["starts_now"], shown["gpu_indices"]) == (4, True, [0, 1, 2, 3])
+        assert shown["changes"]
+        assert shown["after"] != shown["before"]
         assert api.get("/api/v1/jobs").json()["jobs"] == []
         assert submit(api) == 1
 
@@ -340,16 +340,16 @@ class TestDryRun:
         """And since when it could start."""
         submit(api, gpus=8, time_limit="2h")
         desk.worker.running("1.1")
-        told = api.post("/api/v1/jobs/dry-run", json=SPEC | {"gpus": 2}).json()
-        assert told["starts_now"] is False
-        assert told["position"] == 1
-        assert told["expected_start"] is not None
-        assert "job 1" in told["summary"]
+        shown = api.post("/api/v1/jobs/dry-run", json=SPEC | {"gpus": 2}).json()
+        assert shown["starts_now"] is False
+        assert shown["position"] == 1
+        assert shown["expected_start"] is not None
+        assert "job 1" in shown["summary"]
 
     def test_a_job_that_was_not_submitted_cannot_be_released(self, api):
-        """Its id is nobody's yet, and may be another's a moment later."""
-        told = api.post("/api/v1/jobs/dry-run", json=SPEC | {"hold": True}).json()
-        assert told["would_help"] == []
+        """Its id is not assigned yet, and may be another job's a moment later."""
+        shown = api.post("/api/v1/jobs/dry-run", json=SPEC | {"hold": True}).json()
+        assert shown["would_help"] == []
 
     def test_refuses_what_a_submit_refuses(self, api):
         """In the same words."""

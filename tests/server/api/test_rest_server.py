@@ -105,7 +105,7 @@ def test_settings_tell_value_origin_and_meaning(api):
 
 
 def test_health_and_readiness(api, desk):
-    """Ready means that jobs can start; what is amiss is told."""
+    """Ready means that jobs can start; the problem is named."""
     assert api.get("/healthz").json()["status"] == "ok"
     assert api.get("/readyz").status_code == 200
     desk.clock.now += 11

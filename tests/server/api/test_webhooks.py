@@ -14,7 +14,7 @@ from berth_server.store import events
 
 
 class Hook:
-    """A web server that keeps what is posted to it, and refuses as often as it is told."""
+    """A web server that keeps what is posted to it, and refuses as often as asked."""
 
     def __init__(self) -> None:
         self.bodies: list[dict] = []
@@ -51,7 +51,7 @@ def hook(monkeypatch) -> Iterator[Hook]:
     hook.server.server_close()
 
 
-def test_the_end_of_a_job_is_told_once(api, desk, hook, until):
+def test_the_end_of_a_job_is_reported_once(api, desk, hook, until):
     """With a sentence that chat programs show, and the job itself."""
     spec = {"command": "true", "workdir": "/", "notify": [hook.url], "env": {"A_TOKEN": "hunter2"}}
     job_id = api.post("/api/v1/jobs", json=spec | {"hold": True, "name": "night"}).json()["id"]
@@ -67,7 +67,7 @@ def test_the_end_of_a_job_is_told_once(api, desk, hook, until):
     assert "hunter2" not in json.dumps(body)
 
 
-def test_only_ends_that_somebody_asked_to_hear_of_are_looked_at(desk):
+def test_only_ends_with_a_webhook_are_looked_at(desk):
     """The others cost the server nothing: a list of jobs makes as many events as it has jobs."""
     for notify in ([], ["http://127.0.0.1:1/none"], []):
         desk.submit(gpus=1, notify=notify)
@@ -91,7 +91,7 @@ def test_a_hook_that_stumbles_is_tried_again(api, hook, until):
     until(lambda: hook.bodies, "the notice came", 10)
 
 
-def test_a_hook_that_is_not_there_harms_nobody(api, hook, until):
+def test_a_hook_that_is_not_there_harms_nothing(api, hook, until):
     """The queue goes on, and other hooks hear."""
     hooks = ["http://127.0.0.1:1/none", "http://[broken", hook.url]
     spec = {"command": "true", "workdir": "/", "notify": hooks[:1] + hooks[2:], "hold": True}

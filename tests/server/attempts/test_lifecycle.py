@@ -1,4 +1,4 @@
-"""What becomes of a job that nobody meddles with, from submit to its end."""
+"""Lifecycle of an undisturbed job, from submit to its end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_gang_waits_until_all_its_gpus_are_free_and_then_gets_all(desk):
 
 
 def test_the_whole_life_of_a_job_that_succeeds(desk):
-    """States, times, exit code and outcome are told as the worker saw them."""
+    """States, times, exit code and outcome are those that the worker reported."""
     job_id = desk.submit(gpus=1)
     desk.clock.now += 1
     desk.worker.running("1.1")
@@ -41,7 +41,7 @@ def test_the_whole_life_of_a_job_that_succeeds(desk):
     assert desk.server.cache.desired_state().attempts == ()
 
 
-def test_a_job_so_short_that_nobody_saw_it_run_still_has_a_start(desk):
+def test_a_job_too_short_to_be_seen_running_still_has_a_start(desk):
     """An attempt may go from starting to ended in one report."""
     job_id = desk.submit(gpus=1)
     desk.worker.ended("1.1", 3)
@@ -59,7 +59,7 @@ def test_a_signal_shows_as_128_and_its_number(desk):
 
 
 def test_leases_outlast_the_attempt_until_the_gpus_are_clear(desk):
-    """A GPU whose memory is not gone is given to nobody."""
+    """A GPU whose memory is not free is leased to no job."""
     desk.submit(gpus=8)
     second = desk.submit(gpus=1)
     desk.worker.ended("1.1", 0, clear=False)

@@ -42,7 +42,7 @@ class TestSocket:
         with rest.client(1) as api:
             assert api.get("/api/v1/me").json()["admin"] is False
 
-    def test_a_uid_without_account_is_told_as_such(self, rest):
+    def test_a_uid_without_account_is_reported_as_such(self, rest):
         """It may look around."""
         with rest.client(54321) as api:
             assert api.get("/api/v1/me").json()["user"] == "uid 54321"
@@ -66,7 +66,7 @@ class TestSocket:
         assert callers.user_name(4711) == "lovelace"
 
     def test_only_the_worker_may_use_the_internal_routes(self, rest):
-        """The server's own user and root; nobody over TCP, token or not."""
+        """The server's own user and root; no one over TCP, with a token or without."""
         _, secret = mint(rest, 0)
         with rest.client(0) as api:
             assert api.get("/internal/v1/desired").status_code == 200
@@ -80,7 +80,7 @@ class TestSocket:
 class TestTokens:
     """Bearer tokens, for TCP."""
 
-    def test_without_one_there_is_401_with_the_mend(self, rest):
+    def test_without_one_there_is_401_with_the_fix(self, rest):
         """And the challenge that the standard asks for."""
         with rest.client(None) as api:
             answer = api.get("/api/v1/jobs")

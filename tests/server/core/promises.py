@@ -22,11 +22,11 @@ class Promise:
 
 class Promises:
     """
-    A job that claims GPUs starts by the first `latest` that its claim told, if from then on
-    every attempt has a time limit and keeps it: whoever is backfilled behind it.
+    A job that claims GPUs starts by the first `latest` that its claim named, if from then on
+    every attempt has a time limit and keeps it, with any job backfilled behind it.
 
-    What lies outside of that plan ends the promise: trouble with cards, reservations, stopped
-    attempts, other settings (`forget`); somebody who comes before it in the order and was not,
+    What lies outside of that plan ends the promise: trouble with GPUs, reservations, stopped
+    attempts, other settings (`forget`); a job that is now before it in the order,
     or starts before it from there; a budget that is used up, or an edge of the calendar that
     brings a limit; an attempt without a time limit.
     """
@@ -57,9 +57,9 @@ class Promises:
                 self.met += 1
                 del self.kept[job_id]
             elif job_id in latest:
-                told = latest[job_id]
-                assert told is not None
-                assert told <= promise.at + SLACK
+                shown = latest[job_id]
+                assert shown is not None
+                assert shown <= promise.at + SLACK
             elif (
                 exceeded := LimitUsage(snapshot, made.settings).exceeded(snapshot.pending[job_id])
             ) is not None:

@@ -1,5 +1,5 @@
 """
-The policy over time: whatever users, cards and clocks do, its promises hold.
+The policy over time: whatever users, GPUs and clocks do, its promises hold.
 
 A box is driven by the plans alone, in virtual time; after every step each promise is looked at.
 """

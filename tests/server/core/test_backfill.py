@@ -1,4 +1,4 @@
-"""Backfill: who waits for GPUs first has them by the time promised, whoever slips in behind."""
+"""Backfill: the first waiting job gets its GPUs by the promised time, with any backfill behind it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def jobs(draw) -> tuple[JobView, timedelta, timedelta]:
 def test_the_first_in_line_is_never_put_off_by_who_slips_in_behind_it(work, policy):
     """
     Every job keeps its time limit, so each that claims GPUs starts by the `latest` that it was
-    first told (`Promises` says what ends that), and every job runs.
+    first forecast (`Promises` says what ends that), and every job runs.
     """
     box = VirtualBox()
     box.policy = POLICIES[policy]
@@ -91,7 +91,7 @@ def simple(number: int, gpus: int, hours: int, **more) -> JobView:
 def test_a_claim_holds_its_place_within_the_limits():
     """
     A later job of the same user would take the place that the waiting gang needs: it waits, and
-    is told for whom; a job of somebody else slips in.
+    is named; a job of another user is backfilled.
     """
     box = VirtualBox()
     box.policy = PolicySettings(limits_by_user={"ada": Limits(running_jobs=2)})
@@ -108,8 +108,8 @@ def test_a_claim_holds_its_place_within_the_limits():
     snapshot = box.snapshot()
     made = box.decide()
     assert list(made.started) == [4]
-    told = explain(snapshot, made, 3).reasons[0].sentence
-    assert told == (
+    shown = explain(snapshot, made, 3).reasons[0].sentence
+    assert shown == (
         "ada has 2 jobs running and may have 2, counting job 2, which is to start before it."
     )
 

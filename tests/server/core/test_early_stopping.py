@@ -30,7 +30,7 @@ def said(stop: Stop) -> str:
 
 
 def test_the_median_rule_ends_the_run_that_is_worse_than_half():
-    """Best so far against the median of the others' running averages; both numbers are told."""
+    """Best so far against the median of the others' running averages; the message has both numbers."""
     curves = {1: curve(3, 1), 2: curve(3, 2), 3: curve(3, 2.5), 4: curve(5, 4)}
     found = stops(MEDIAN, curves, {1, 2, 3, 4})
     assert list(found) == [4]
@@ -38,7 +38,7 @@ def test_the_median_rule_ends_the_run_that_is_worse_than_half():
     assert said(found[4]).endswith("the median of the 3 other runs so far.")
 
 
-def test_nobody_is_judged_before_the_step_or_against_too_few():
+def test_no_run_is_judged_before_the_step_or_against_too_few():
     """Nor a run that is ahead of the others."""
     good = {1: curve(3, 1), 2: curve(3, 2), 3: curve(3, 2)}
     assert not stops(MEDIAN, {**good, 4: curve(9)}, {4})

@@ -16,13 +16,13 @@ def key(user: str = "ada", gpus: int = 1, limit_h: float | None = None, script: 
     return RunKey(user=user, script=script, gpus=gpus, limit_s=limit_s)
 
 
-def told(history: RunTimes, of: RunKey) -> Estimate:
+def shown(history: RunTimes, of: RunKey) -> Estimate:
     estimate = history.estimate(of)
     assert estimate is not None
     return estimate
 
 
-def test_nothing_is_told_of_a_size_that_never_ran() -> None:
+def test_nothing_is_reported_of_a_size_that_never_ran() -> None:
     """A run on one GPU says nothing of a gang."""
     history = RunTimes()
     history.record(key(gpus=1), HOUR)
@@ -34,10 +34,10 @@ def test_the_more_runs_of_the_very_kind_the_less_others_count() -> None:
     history = RunTimes()
     for _ in range(50):
         history.record(key("bob", script="b.py"), HOUR)
-    means = [told(history, key()).mean_s]
+    means = [shown(history, key()).mean_s]
     for _ in range(30):
         history.record(key(), 10 * HOUR)
-        means.append(told(history, key()).mean_s)
+        means.append(shown(history, key()).mean_s)
     assert means[0] == pytest.approx(HOUR)
     assert means[1] < 5 * HOUR
     assert means[30] > 9.5 * HOUR
@@ -50,7 +50,7 @@ def test_runs_longer_than_the_limit_are_left_out() -> None:
     for _ in range(20):
         history.record(key(limit_h=48), 40 * HOUR)
         history.record(key(limit_h=48), 0.25 * HOUR)
-    assert told(history, key(limit_h=1)).mean_s == pytest.approx(0.25 * HOUR, rel=0.2)
+    assert shown(history, key(limit_h=1)).mean_s == pytest.approx(0.25 * HOUR, rel=0.2)
 
 
 def test_a_limit_alone_is_taken_to_be_used_to_any_part() -> None:
@@ -59,17 +59,17 @@ def test_a_limit_alone_is_taken_to_be_used_to_any_part() -> None:
     history.record(key(), 10 * HOUR)
     assert history.estimate(key(limit_h=1)) is None
     history.record(key("bob"), 0.5 * HOUR)
-    assert 0.3 * HOUR < told(history, key(limit_h=1)).mean_s < 0.6 * HOUR
+    assert 0.3 * HOUR < shown(history, key(limit_h=1)).mean_s < 0.6 * HOUR
 
 
 def test_the_source_names_the_most_telling_kind_that_has_runs_enough() -> None:
     """People read whose runs an estimate rests on."""
     history = RunTimes()
     history.record(key("bob", script="b.py"), HOUR)
-    assert told(history, key()).source == "1 earlier run on 1 GPU by anybody"
+    assert shown(history, key()).source == "1 earlier run on 1 GPU by anybody"
     for _ in range(4):
         history.record(key(), HOUR)
-    assert told(history, key()).source == "4 earlier runs of a.py on 1 GPU by ada"
+    assert shown(history, key()).source == "4 earlier runs of a.py on 1 GPU by ada"
 
 
 def test_sizes_are_counted_over_the_latest_runs() -> None:
@@ -93,7 +93,7 @@ def test_an_estimate_keeps_the_mean_of_what_it_sums_up(
         history.record(key("bob", script="b.py"), length_s)
     for length_s in own:
         history.record(key(), length_s)
-    estimate = told(history, key())
+    estimate = shown(history, key())
     mean_s = sum(theirs + own) / len(theirs + own)
     for _ in range(2 if own else 0):  # the user's kind, then the script's
         mean_s = (sum(own) + history.trust * mean_s) / (len(own) + history.trust)

@@ -59,7 +59,7 @@ def test_jobs_of_one_gpu_start_when_it_was_said(work):
     for number, facts in enumerate(work, 1):
         box.submit(single(number, *facts), works=facts[0] * HOUR, needs=())
     first = box.decide()
-    said = {job_id: told.at for job_id, told in first.expected.items()}
+    said = {job_id: shown.at for job_id, shown in first.expected.items()}
     assert said.keys() == box.jobs.keys()
     started = {}
     while box.jobs:
@@ -80,5 +80,5 @@ def test_a_job_that_waits_for_a_limit_leaves_its_gpu_to_others_until_then():
     box.submit(single(9, 2, "bob", "one"), works=2 * HOUR, needs=())
     box.submit(single(10, 2, "bob", "one"), works=2 * HOUR, needs=())
     box.submit(single(11, 4, "eve"), works=4 * HOUR, needs=())
-    told = {i: (one.at - START) / HOUR for i, one in box.decide().expected.items()}
-    assert told == {9: 3.0, 10: 5.0, 11: 7.0}
+    shown = {i: (one.at - START) / HOUR for i, one in box.decide().expected.items()}
+    assert shown == {9: 3.0, 10: 5.0, 11: 7.0}

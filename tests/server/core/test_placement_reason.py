@@ -1,4 +1,4 @@
-"""Why these GPUs: what the chooser compared, told truly."""
+"""Placement reason: the comparison that chose the GPUs."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_links_decide_for_a_gang() -> None:
 
 
 def test_a_single_job_leaves_the_whole_half_to_others() -> None:
-    """The odd card out is taken, because the rest stays better linked without it."""
+    """The odd GPU out is taken, because the rest stays better linked without it."""
     why = _why([gpu(i) for i in (0, 1, 2, 3, 6)], 1)
     assert why.rule == "rest_links"
     assert why.link is None
     assert why.sentence.startswith("GPU 6 is on NUMA node 1. Of the 5 that were free")
 
 
-def test_smaller_cards_and_lower_numbers_break_ties() -> None:
+def test_smaller_gpus_and_lower_numbers_break_ties() -> None:
     """Among equals the least memory counts, and only then the index."""
     views = [
         GpuView(uuid=f"GPU-{i}", index=i, memory_total_bytes=size * GIB)
@@ -52,7 +52,7 @@ def test_smaller_cards_and_lower_numbers_break_ties() -> None:
     assert _why([views[0], views[2]], 1, ()).rule == "lowest_index"
 
 
-def test_nothing_to_choose_is_not_told_as_a_choice() -> None:
+def test_nothing_to_choose_is_not_shown_as_a_choice() -> None:
     """Where as many were free as were wanted, no merit is claimed."""
     why = _why([gpu(3), gpu(4)], 2)
     assert (why.rule, why.link) == ("no_choice", "SYS")
@@ -92,7 +92,7 @@ def test_a_start_carries_what_it_was_chosen_from() -> None:
     assert set(starts[2].among) == set(starts[1].among) - set(starts[1].gpu_uuids)
 
 
-def test_a_share_joins_the_fullest_card() -> None:
+def test_a_share_joins_the_fullest_gpu() -> None:
     """The reason of a share is the room that is left, not links."""
     sharer = LeaseView(job_id=9, attempt="9.1", user="bob", memory_bytes=60 * GIB)
     views = (gpu(0), gpu(1, shares=(sharer,)))

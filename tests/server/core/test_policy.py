@@ -22,7 +22,7 @@ from berth_server.core.settings import Limits, PolicySettings
 @given(snapshots())
 def test_no_plan_breaks_a_promise(snapshot):
     """
-    No GPU twice, none that is held or unavailable, gangs whole, nobody held, early, or before
+    No GPU twice, none that is held or unavailable, gangs whole, no job held, early, or before
     his dependencies; the same snapshot gives the same plan.
     """
     made = plan(snapshot)
@@ -47,8 +47,8 @@ def test_why_a_job_waits_does_not_depend_on_who_is_behind_it(snapshot):
     """Lists explain each job with those ahead alone: the sentence is the same."""
     made = plan(snapshot)
     for job_id in made.positions:
-        told = explain(*without_later(snapshot, made, job_id), job_id)
-        assert told.summary == explain(snapshot, made, job_id).summary
+        shown = explain(*without_later(snapshot, made, job_id), job_id)
+        assert shown.summary == explain(snapshot, made, job_id).summary
 
 
 @settings(max_examples=150, deadline=None)
@@ -57,18 +57,18 @@ def test_explain_never_contradicts_the_plan(snapshot):
     """A pending job has a blocking reason exactly when the plan does not start it."""
     made = plan(snapshot)
     for wanted in snapshot.queue:
-        told = explain(snapshot, made, wanted.id)
-        blocked = any(reason.blocking for reason in told.reasons)
+        shown = explain(snapshot, made, wanted.id)
+        blocked = any(reason.blocking for reason in shown.reasons)
         assert blocked == (wanted.id not in made.started)
-        assert told.summary
+        assert shown.summary
         if wanted.id in made.positions:
-            assert told.position == made.positions[wanted.id]
+            assert shown.position == made.positions[wanted.id]
 
 
 @settings(max_examples=150, deadline=None)
 @given(snapshots())
 def test_victims_allowed_it_and_are_of_lower_priority(snapshot):
-    """Only attempts that declared themselves preemptible are stopped, for somebody above them."""
+    """Only attempts that declared themselves preemptible are stopped, for a job of higher priority."""
     runs = {run.job_id: run for run in snapshot.running}
     for preemption in plan(snapshot).preemptions:
         victim = runs[preemption.job_id]
@@ -201,7 +201,7 @@ def test_limits_pass_a_user_over_and_say_so():
 
 
 def test_nothing_starts_without_the_worker():
-    """While the worker does not report, nothing starts and everybody is told."""
+    """While the worker does not report, nothing starts, and each job's reason says so."""
     snapshot = Snapshot(now=NOW, gpus=box(), queue=(job(1, 1),), worker_ok=False)
     made = plan(snapshot)
     assert not made.starts
@@ -238,8 +238,8 @@ def test_wrong_knobs_are_refused():
         PolicySettings(whole_box_pressing_weight=-1)
 
 
-def test_who_is_on_the_cards_is_told_before_who_has_reserved_them_for_later():
-    """A reservation comes first where it is what keeps idle cards from the job."""
+def test_who_is_on_the_gpus_is_reported_before_who_has_reserved_them_for_later():
+    """A reservation comes first where it is what keeps idle GPUs from the job."""
     later = ReservationView(
         id=1,
         gpu_uuids=("GPU-4", "GPU-5"),
@@ -255,8 +255,8 @@ def test_who_is_on_the_cards_is_told_before_who_has_reserved_them_for_later():
             now=NOW, gpus=box(first, *busy), queue=(wish,), running=(first, *busy),
             reservations=(later,),
         )  # fmt: skip
-        told = explain(snapshot, plan(snapshot, PolicySettings()), 1)
-        return [reason.kind for reason in told.reasons if reason.blocking]
+        shown = explain(snapshot, plan(snapshot, PolicySettings()), 1)
+        return [reason.kind for reason in shown.reasons if reason.blocking]
 
     assert kinds(running(9, range(4, 8), 1)) == ["gpus_held", "gpus_held", "reservation"]
     assert kinds(running(9, range(6, 8), 1)) == ["reservation", "gpus_held", "gpus_held"]

@@ -35,8 +35,8 @@ def test_every_knob_is_explained(name):
     "name",
     [f.name for f in fields(PolicySettings) if isinstance(f.default, float | int | timedelta)],
 )
-def test_the_defaults_told_are_the_defaults(name):
+def test_the_documented_defaults_are_the_defaults(name):
     """The table's second column is what the code has."""
     default = getattr(PolicySettings(), name)
-    (told,) = TOLD[name]
-    assert (parse_duration(told) if isinstance(default, timedelta) else float(told)) == default
+    (shown,) = TOLD[name]
+    assert (parse_duration(shown) if isinstance(default, timedelta) else float(shown)) == default

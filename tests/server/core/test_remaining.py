@@ -30,13 +30,13 @@ def test_quantiles_pass_through_the_two_that_are_given_and_count_down() -> None:
 def test_own_progress_counts_before_history_and_the_time_limit_before_both() -> None:
     """A run that tells how far it is is believed, up to the moment at which it is stopped."""
     run = replace(running(1, range(8), 24.0), estimate=Estimate((20 * HOUR,)))
-    told = replace(run, remaining=LEFT)
+    shown = replace(run, remaining=LEFT)
     profile = AvailabilityProfile(
-        Snapshot(now=NOW, gpus=box(run), running=(told,)), PolicySettings()
+        Snapshot(now=NOW, gpus=box(run), running=(shown,)), PolicySettings()
     )
-    expected_s, latest_s = profile.remaining_s(told)
+    expected_s, latest_s = profile.remaining_s(shown)
     assert 2 * HOUR <= expected_s <= 3 * HOUR
     assert latest_s == pytest.approx(24 * HOUR)
     assert profile.remaining_s(run)[0] == pytest.approx(20 * HOUR)
-    short = replace(told, time_limit=timedelta(hours=1))
+    short = replace(shown, time_limit=timedelta(hours=1))
     assert profile.remaining_s(short) == (pytest.approx(HOUR), pytest.approx(HOUR))

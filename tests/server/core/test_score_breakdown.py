@@ -56,7 +56,7 @@ def test_the_score_is_the_formula_of_the_documentation():
 
 
 @given(snapshots())
-def test_every_pair_in_line_is_told_in_the_order_of_the_plan(snapshot: Snapshot) -> None:
+def test_every_pair_in_line_is_reported_in_the_order_of_the_plan(snapshot: Snapshot) -> None:
     """The job that is named as first is the one that the plan has first, whatever decides."""
     made = plan(snapshot)
     line = list(made.positions)
@@ -73,7 +73,7 @@ def test_every_pair_in_line_is_told_in_the_order_of_the_plan(snapshot: Snapshot)
 
 
 def test_the_part_that_tips_the_scale_is_named() -> None:
-    """A short job of somebody else goes before a long one, and the sentence says so."""
+    """Another user's short job goes before a long one, and the sentence says so."""
     short = job(2, 1, user="bob", time_limit=timedelta(hours=1))
     long = job(1, 1, time_limit=timedelta(hours=40))
     snapshot = _line(long, short)
@@ -104,7 +104,7 @@ def test_priority_and_the_age_cap_are_named_before_points() -> None:
 
 
 def test_a_difference_too_small_to_show_is_none() -> None:
-    """Two jobs alike but for a second of waiting are told apart by that, not by 0.00 points."""
+    """Two jobs alike but for a second of waiting are distinguished by that, not by 0.00 points."""
     earlier, later = (job(i, 1, queued_at=NOW - timedelta(seconds=9 - i)) for i in (1, 2))
     snapshot = _line(earlier, later)
     _, beside = score_breakdown(snapshot, plan(snapshot), 2)

@@ -1,4 +1,4 @@
-"""Who is stopped for a more urgent job: whole cards and shares, the least work lost."""
+"""Who is stopped for a more urgent job: whole GPUs and shares, the least work lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CARD = 80
 
 
 def run(number: int, cards: str, hours: float, gib: int | None = None, **more) -> RunningView:
-    """A preemptible attempt on cards like "01" that has lost so much when it is stopped."""
+    """A preemptible attempt on GPUs like "01" that has lost so much when it is stopped."""
     fields = {"preemptible": True, "time_limit": timedelta(hours=100), **more}
     return RunningView(
         job_id=number,
@@ -35,7 +35,7 @@ def run(number: int, cards: str, hours: float, gib: int | None = None, **more) -
 
 
 def box(cards: int, *runs: RunningView, wish: JobView) -> Seen:
-    """So many cards with these attempts on them, and one job that wants some."""
+    """So many GPUs with these attempts on them, and one job that wants some."""
 
     def lease(one: RunningView) -> LeaseView:
         return LeaseView(
@@ -77,24 +77,24 @@ def stopped(seen: Seen, settings: PolicySettings | None = None) -> list[int]:
 @pytest.mark.parametrize(
     ("cards", "runs", "wish", "victims"),
     [
-        # A gang gets a card in shares when all of them can go.
+        # A gang gets a GPU in shares when all of them can go.
         (1, [run(1, "0", 1, 20), run(2, "0", 2, 30)], wants(), [1, 2]),
-        # One that may not be stopped keeps the card: nobody is stopped for nothing.
+        # One that may not be stopped keeps the GPU: no job is stopped in vain.
         (1, [run(1, "0", 1, 20), run(2, "0", 2, 30, preemptible=False)], wants(), []),
         (1, [run(1, "0", 1, 20), run(2, "0", 2, 30, priority=5)], wants(), []),
-        # Work lost counts a share as its part: 3 h of a quarter are less than 1 h of a card.
+        # Work lost counts a share as its part: 3 h of a quarter are less than 1 h of a GPU.
         (2, [run(1, "0", 3, 20), run(2, "1", 1)], wants(), [1]),
         (2, [run(1, "0", 5, 20), run(2, "1", 1)], wants(), [2]),
-        # Both shares together lose more than the whole card's job.
+        # Both shares together lose more than the whole GPU's job.
         (2, [run(1, "0", 2, 40), run(2, "0", 2, 40), run(3, "1", 1)], wants(), [3]),
-        # A gang over cards of both kinds takes what is cheapest in all.
+        # A gang over GPUs of both kinds takes what is cheapest in all.
         (3, [run(1, "0", 4, 20), run(2, "1", 2), run(3, "2", 9)], wants(2), [1, 2]),
-        # A share takes as many shares of one card as it needs, not the card.
+        # A share takes as many shares of one GPU as it needs, not the GPU.
         (1, [run(1, "0", 1, 20), run(2, "0", 2, 20), run(3, "0", 9, 40)], wants(gib=30), [1, 2]),
         (1, [run(1, "0", 1, 20), run(2, "0", 2, 20), run(3, "0", 9, 40)], wants(gib=20), [1]),
         # The room that is there counts.
         (1, [run(1, "0", 1, 30), run(2, "0", 1, 30)], wants(gib=50), [2]),
-        # A share may have a whole card's job stopped when that loses least.
+        # A share may have a whole GPU's job stopped when that loses least.
         (2, [run(1, "0", 9, 80), run(2, "1", 1)], wants(gib=20), [2]),
         (1, [run(1, "0", 1, 40, preemptible=False), run(2, "0", 1, 40)], wants(gib=50), []),
     ],
@@ -104,15 +104,15 @@ def test_the_least_work_is_lost(cards, runs, wish, victims):
     assert stopped(box(cards, *runs, wish=wish)) == victims
 
 
-def test_nobody_more_is_stopped_while_victims_leave():
-    """Cards and rooms that are being cleared count as the job's, however short the patience."""
+def test_no_further_job_is_stopped_while_victims_leave():
+    """GPUs and rooms that are being cleared count as the job's, however short the patience."""
     at_once = PolicySettings(preempt_patience=timedelta(0))
     leaving = replace(run(1, "0", 1), stopping=True)
     assert stopped(box(2, leaving, run(2, "1", 1), wish=wants()), at_once) == []
     leaving = replace(run(1, "0", 1, 40), stopping=True)
     seen = box(2, leaving, run(2, "0", 1, 40), run(3, "1", 1), wish=wants(gib=30))
     assert stopped(seen, at_once) == []
-    # Without anybody leaving somebody would have to.
+    # If none were leaving, one would have to.
     seen = box(2, run(1, "0", 1, 40), run(2, "0", 1, 40), run(3, "1", 1), wish=wants(gib=30))
     assert stopped(seen, at_once) != []
 
@@ -133,7 +133,7 @@ def test_many_shares_are_chosen_one_by_one():
     assert stopped(box(1, *runs, wish=wants(gib=20))) == [1, 2, 3, 4]
 
 
-def test_a_card_that_is_set_aside_for_others_is_not_cleared():
+def test_a_gpu_that_is_set_aside_for_others_is_not_cleared():
     """It would not be the job's when it comes free."""
     kept = ReservationView(
         id=1,
@@ -147,7 +147,7 @@ def test_a_card_that_is_set_aside_for_others_is_not_cleared():
 
 
 def test_what_leaves_is_kept_for_the_share_that_it_was_stopped_for():
-    """Until then no other share takes the room that it will need beside it."""
+    """Until then no other share takes the memory that it will need on the same GPU."""
     runs = (run(1, "0", 1, 30), run(2, "0", 1, 30, preemptible=False))
     seen = box(1, *runs, wish=wants(gib=50))
     late = replace(wants(gib=20), id=101, user="eve", priority=0, time_limit=timedelta(hours=2))

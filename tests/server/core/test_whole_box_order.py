@@ -49,7 +49,7 @@ def test_a_short_job_behind_a_long_one_does_not_go_first_alone() -> None:
     assert blocks_before(gang(24, weight=2.0), jobs, CLEAR) == 0
 
 
-def test_a_gang_whose_gpus_are_not_in_sight_holds_nobody_up() -> None:
+def test_a_gang_whose_gpus_are_not_in_sight_delays_no_job() -> None:
     """With an outsider on a GPU all others go before it."""
     jobs = [small(30, gpus=4)] * 3
     assert blocks_before(gang(1, weight=1e9), jobs, [*CLEAR[:7], inf]) == 3

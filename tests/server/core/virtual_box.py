@@ -33,7 +33,7 @@ from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 GIB = 1 << 30
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CARDS = (80, 80, 80, 80, 80, 80, 40, 40)
-"""GiB of each card: two are smaller, so that not every job can use every card."""
+"""GiB of each GPU: two are smaller, so that not every job can use every GPU."""
 STOPPING = timedelta(seconds=30)
 WEEK = frozenset(range(7))
 RARELY = timedelta(hours=1)
@@ -155,7 +155,7 @@ class VirtualBox:
         return JobState.RUNNING if job_id in self.runs else self.final[job_id]
 
     def cards(self) -> tuple[GpuView, ...]:
-        """The GPUs with their leases; asserts that no card is given twice."""
+        """The GPUs with their leases; asserts that no GPU is given twice."""
         whole: dict[str, LeaseView] = {}
         parts: dict[str, list[LeaseView]] = {}
         for run in self.runs.values():
@@ -166,7 +166,7 @@ class VirtualBox:
                 memory_bytes=run.memory_bytes,
             )
             for uuid in run.gpu_uuids:
-                # No card twice, whole or in parts beyond its memory.
+                # No GPU twice, whole or in parts beyond its memory.
                 assert uuid not in whole
                 if run.memory_bytes is None:
                     assert uuid not in parts

@@ -16,7 +16,7 @@ from berth_server.core.model import JobView, Plan, Snapshot
 
 
 def look_at_starts(snapshot: Snapshot, made: Plan) -> None:
-    """Gangs are whole, on cards that are free, fit and not kept for others; nobody early."""
+    """Gangs are whole, on GPUs that are free, fit and not reserved for others; no job is early."""
     cards = {card.uuid: card for card in snapshot.gpus}
     usage_now = LimitUsage(snapshot, made.settings)
     for start in made.starts:
@@ -44,7 +44,7 @@ def look_at_starts(snapshot: Snapshot, made: Plan) -> None:
 
 
 def look_at_the_aged(snapshot: Snapshot, made: Plan) -> None:
-    """Nobody starts on a card that a job past the cap, before it in the order, waits for."""
+    """No job starts on a GPU that a job past the cap, before it in the order, waits for."""
     claimed = {claim.job_id for claim in made.claims}
     place = {job_id: i for i, job_id in enumerate(made.order)}
     for job_id in made.order[: made.aged]:
@@ -65,13 +65,13 @@ def look_at_the_aged(snapshot: Snapshot, made: Plan) -> None:
 def look_at_explanations(snapshot: Snapshot, made: Plan) -> None:
     """Each waits for a reason exactly when it does not start, and what would help does."""
     for job in snapshot.queue:
-        told = explain(snapshot, made, job.id)
-        assert any(reason.blocking for reason in told.reasons) == (job.id not in made.started)
-        assert told.expected_start is None or told.expected_start >= snapshot.now
+        shown = explain(snapshot, made, job.id)
+        assert any(reason.blocking for reason in shown.reasons) == (job.id not in made.started)
+        assert shown.expected_start is None or shown.expected_start >= snapshot.now
         if job.id in made.positions:
-            assert told.position == made.positions[job.id]
-        assert told.would_help == [str(hint) for hint in told.would_help_parts]
-        for hint in told.would_help_parts:
+            assert shown.position == made.positions[job.id]
+        assert shown.would_help == [str(hint) for hint in shown.would_help_parts]
+        for hint in shown.would_help_parts:
             if "start once" in str(hint) or "starts once" in str(hint):
                 named = next(part for part in hint.root if isinstance(part, JobRef))
                 (run,) = (one for one in snapshot.running if one.job_id == named.id)

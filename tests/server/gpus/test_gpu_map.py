@@ -142,7 +142,7 @@ def test_a_box_whose_worker_is_silent_is_stale(desk):
     assert [gpu.holder.kind for gpu in box.gpus[:2]] == ["job", "unknown"]
 
 
-def test_the_box_is_told_in_a_sentence(desk):
+def test_the_box_is_reported_in_a_sentence(desk):
     """How many are free and, where none is, when the next one comes free."""
     assert show_box(desk.server).sentence == "8 of 8 GPUs free"
     desk.submit(gpus=8, time_limit="40m")

@@ -1,4 +1,4 @@
-"""How hard GPUs worked while somebody held them."""
+"""Utilisation of leased GPUs."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def hours(history: GpuTelemetry, *spans: LeaseSpan, now: float = BEGIN + 2 * HOU
 
 def test_idle_hours_are_those_below_five_percent(history):
     """Each user has those of his own leases; one that still runs counts up to now."""
-    told = hours(
+    shown = hours(
         history,
         span("ada", BEGIN, BEGIN + HOUR),
         span("bob", BEGIN + HOUR, None),
         span("eve", BEGIN + HOUR / 2, BEGIN + 3 * HOUR / 2),
     )
-    assert told == {"ada": (1, 0, 0.8), "bob": (1, 1, 0.02), "eve": (1, 0.5, 0.41)}
+    assert shown == {"ada": (1, 0, 0.8), "bob": (1, 1, 0.02), "eve": (1, 0.5, 0.41)}
 
 
-def test_a_share_counts_as_its_part_of_the_card(history):
-    """A quarter of a card that idles for an hour is a quarter of an idle hour."""
-    told = hours(history, span("ada", BEGIN + HOUR, BEGIN + 2 * HOUR, memory_bytes=2))
-    assert told["ada"][:2] == (0.25, 0.25)
+def test_a_share_counts_as_its_part_of_the_gpu(history):
+    """A quarter of a GPU that idles for an hour is a quarter of an idle hour."""
+    shown = hours(history, span("ada", BEGIN + HOUR, BEGIN + 2 * HOUR, memory_bytes=2))
+    assert shown["ada"][:2] == (0.25, 0.25)
 
 
-def test_what_nobody_saw_is_not_told_as_idle(history):
+def test_what_was_not_sampled_is_not_shown_as_idle(history):
     """Neither another GPU, nor a time before, nor a lease shorter than a step."""
     assert hours(history, span("ada", BEGIN, BEGIN + HOUR, gpu_uuid="GPU-9"))["ada"] == (0, 0, 0)
     assert hours(history, span("bob", BEGIN - 2 * HOUR, BEGIN))["bob"] == (0, 0, 0)

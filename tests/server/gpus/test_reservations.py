@@ -1,4 +1,4 @@
-"""GPUs set aside for somebody, and drains that end by themselves."""
+"""Reservations, and drains that end by themselves."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TestReserved:
         assert desk.state(desk.submit(gpus=1, time_limit="3h")) == "queued"
         assert desk.state(desk.submit(gpus=1)) == "queued"
 
-    def test_the_others_get_the_cards_when_it_is_over(self, desk):
+    def test_the_others_get_the_gpus_when_it_is_over(self, desk):
         """By the clock, with an event; it leaves the list."""
         reserve(desk, range(8), end=5)
         job = desk.submit(gpus=1)
@@ -74,7 +74,7 @@ class TestReserved:
         assert "reservation.over" in desk.kinds()
 
     def test_they_get_them_at_once_when_it_is_deleted(self, desk):
-        """And it is told who did it."""
+        """The message names who did it."""
         made = reserve(desk, range(8), end=5)
         job = desk.submit(gpus=1)
         on_unreserve(desk.server, ME, made.id)
@@ -82,7 +82,7 @@ class TestReserved:
         with pytest.raises(NotFound, match="There is no reservation"):
             on_unreserve(desk.server, ME, made.id)
 
-    def test_whoever_it_is_for_takes_those_cards_first(self, desk):
+    def test_its_users_take_those_gpus_first(self, desk):
         """The rest of the box stays for the others."""
         reserve(desk, [6, 7], end=5)
         desk.submit(NOBODY, gpus=2)
@@ -114,17 +114,17 @@ class TestReserved:
 
 
 class TestRefusals:
-    """What is refused, in a sentence that names the mend."""
+    """What is refused, in a sentence that names the fix."""
 
     def test_only_admins_reserve_and_delete(self, desk):
-        """Everybody else is told whom to ask."""
+        """All others learn whom to ask."""
         with pytest.raises(Forbidden, match="Only an admin"):
             reserve(desk, [0], end=1, caller=NOBODY)
         made = reserve(desk, [0], end=1)
         with pytest.raises(Forbidden, match="Only an admin"):
             on_unreserve(desk.server, NOBODY, made.id)
 
-    def test_the_same_card_is_not_promised_twice(self, desk):
+    def test_the_same_gpu_is_not_promised_twice(self, desk):
         """Until the first is over; for the same people it may be."""
         reserve(desk, [0, 1], begin=1, end=3)
         with pytest.raises(Conflict, match=r"GPU 1 is reserved for nobody .* \(reservation 1\)"):
@@ -132,8 +132,8 @@ class TestRefusals:
         reserve(desk, [1, 2], begin=3, end=4, users=[ME.user])
         reserve(desk, [1], begin=2, end=3)
 
-    def test_names_that_nobody_bears_are_refused(self, desk):
-        """They would keep the cards from everybody."""
+    def test_unknown_names_are_refused(self, desk):
+        """They would keep the GPUs from all users."""
         with pytest.raises(Invalid, match="no user 'adda'"):
             reserve(desk, [0], end=1, users=["adda"])
         with pytest.raises(Invalid, match="no group 'visoin'"):
@@ -170,7 +170,7 @@ class TestRefusals:
 
 
 def test_the_routes_make_list_and_delete(api, desk):
-    """201, the list, the card's own field, and the deletion's answer."""
+    """201, the list, the GPU's own field, and the deletion's answer."""
     body = {
         "gpus": ["0", "GPU-3"],
         "users": ["root"],
@@ -179,11 +179,11 @@ def test_the_routes_make_list_and_delete(api, desk):
     }
     made = api.post("/api/v1/reservations", json=body)
     assert made.status_code == 201, made.text
-    told = made.json()
-    assert (told["gpu_indices"], told["active"], told["made_by"]) == ([0, 3], True, ME.user)
-    assert api.get("/api/v1/reservations").json() == {"reservations": [told]}
-    assert api.get("/api/v1/gpus").json()["gpus"][3]["reservations"] == [told]
-    assert api.delete(f"/api/v1/reservations/{told['id']}").json() == told
+    result = made.json()
+    assert (result["gpu_indices"], result["active"], result["made_by"]) == ([0, 3], True, ME.user)
+    assert api.get("/api/v1/reservations").json() == {"reservations": [result]}
+    assert api.get("/api/v1/gpus").json()["gpus"][3]["reservations"] == [result]
+    assert api.delete(f"/api/v1/reservations/{result['id']}").json() == result
     assert api.get("/api/v1/gpus").json()["gpus"][3]["reservations"] == []
 
 
@@ -191,7 +191,7 @@ class TestDrainWithAnEnd:
     """A drain that ends by itself."""
 
     def test_jobs_are_let_on_again_at_the_moment_it_ends(self, desk):
-        """By the clock, as `system`, with an event; explain told when."""
+        """By the clock, as `system`, with an event; explain named the time."""
         for gpu in range(8):
             on_drain(desk.server, ME, str(gpu), "new fan", at(desk, 2))
         job = desk.submit(gpus=1)
@@ -205,7 +205,7 @@ class TestDrainWithAnEnd:
         assert desk.state(job) == "starting"
         assert desk.kinds().count("gpu.undrained") == 8
 
-    def test_it_ends_although_nobody_waits(self, desk):
+    def test_it_ends_although_no_job_waits(self, desk):
         """The clock is set for it, not only for plans."""
         on_drain(desk.server, ME, "0", None, at(desk, 2))
         assert next_due(desk.server) == desk.clock.now + 2 * HOUR

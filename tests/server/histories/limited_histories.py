@@ -211,7 +211,7 @@ class LimitedHistories(Histories):
             self.look_at_start(job_id, number)
 
     def look_at_start(self, job_id: int, number: int) -> None:
-        """Counted anew from the rows: limits, caps, reservations, dependencies, times."""
+        """Counted again from the rows: limits, caps, reservations, dependencies, times."""
         read, now = self.desk.server.db.read, self.desk.clock.now
         job = self.desk.job(job_id)
         not_before = job.spec.not_before
@@ -258,7 +258,7 @@ class LimitedHistories(Histories):
             assert hours is None or not gpus or used_s < hours * 3600.0
 
     def teardown(self) -> None:
-        """Every job reaches an end once nothing is wrong with the box and nobody is held any more."""
+        """Every job reaches an end once nothing is wrong with the box and no job is held any more."""
         if hasattr(self, "desk"):
             self.let_all_end()
         super().teardown()

@@ -173,7 +173,7 @@ class Histories(RuleBasedStateMachine):
         wish = ReservationRequest(gpus=[str(gpu)], users=["nobody"], ends_at=self.moment(lasts_s))
         try:
             on_reserve(self.desk.server, ROOT, wish)
-        except Refused:  # for somebody else already
+        except Refused:  # already reserved for another user
             return
 
     def moment(self, seconds: float) -> datetime:
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
             "SELECT sum(memory_bytes IS NULL), count(memory_bytes), sum(memory_bytes) FROM leases "
             "WHERE released_at IS NULL GROUP BY gpu_uuid"
         ):
-            # One holder of the whole card, or shares that it has room for.
+            # One holder of the whole GPU, or shares that it has room for.
             assert (whole, shares) == (1, 0) or (whole == 0 and leased <= 80 * GIB)
         for job_id, number, state, released_at, _, _ in attempts:
             # A gang is all or nothing, from its attempt until its release.
@@ -243,13 +243,13 @@ class Histories(RuleBasedStateMachine):
         newest = events.last_id(self.desk.server.db.read)
         assert newest >= self.events_seen
         self.events_seen = newest
-        told = dict(
+        shown = dict(
             read.all(
                 "SELECT job_id, kind FROM events WHERE job_id IS NOT NULL AND kind NOT IN"
                 " ('job.submitted', 'job.changed') ORDER BY id"
             )
         )
-        for job_id, kind in told.items():
+        for job_id, kind in shown.items():
             assert kind == f"job.{jobs[job_id][0]}"
         assert read.all("PRAGMA foreign_key_check") == []
 

@@ -24,7 +24,7 @@ class TestCancel:
         assert (desk.state(job_id), desk.job(job_id).outcome) == ("cancelled", "cancelled")
 
     def test_of_a_running_job_goes_through_the_worker(self, desk):
-        """The worker is told to stop; the job ends when the worker says so."""
+        """The worker gets the order to stop; the job ends when the worker says so."""
         job_id = desk.submit(gpus=1)
         desk.worker.running("1.1")
         on_cancel(desk.server, ROOT, job_id)
@@ -67,7 +67,7 @@ class TestCancel:
         with pytest.raises(Conflict, match="already succeeded"):
             on_cancel(desk.server, ROOT, 1)
 
-    def test_of_somebody_elses_job_is_refused(self, desk):
+    def test_of_another_users_job_is_refused(self, desk):
         """Only the owner and admins may."""
         desk.submit(hold=True)
         with pytest.raises(Forbidden, match="belongs to"):

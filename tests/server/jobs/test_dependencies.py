@@ -75,7 +75,7 @@ class TestDependencies:
         assert desk.state(second) == "starting"
 
     def test_a_start_time_is_kept_to_the_moment(self, desk):
-        """The clockwork is told when; then the job starts."""
+        """The timers learn the time; then the job starts."""
         at = desk.clock.time().timestamp() + 60
         when = desk.clock.time().fromtimestamp(at, desk.clock.time().tzinfo)
         job_id = desk.submit(gpus=1, not_before=when)

@@ -1,4 +1,4 @@
-"""A run of the bundled trainer that will not fit is told so when it is submitted."""
+"""A run of the bundled trainer that will not fit gets a warning at submit."""
 
 import json
 
@@ -27,18 +27,18 @@ def run(tmp_path):
 
 
 def test_a_dry_run_and_a_submit_say_what_is_missing_and_what_would_fit(api, run):
-    """The same sentence in both; it names the cards, the need, its largest part and the mend."""
+    """The same sentence in both; it names the GPUs, the need, its largest part and the fix."""
     spec = run()
-    (told,) = api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"]
-    assert "It will probably not fit on 4 GPUs of 80 GiB: it needs" in told
-    assert "model states" in told
-    assert "deepspeed.offload_optimizer cpu" in told
+    (shown,) = api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"]
+    assert "It will probably not fit on 4 GPUs of 80 GiB: it needs" in shown
+    assert "model states" in shown
+    assert "deepspeed.offload_optimizer cpu" in shown
     job = api.post("/api/v1/jobs", json=spec).json()
-    assert job["warnings"] == [told]
-    assert api.post("/api/v1/jobs", json=[spec, spec]).json()[1]["warnings"] == [told]
+    assert job["warnings"] == [shown]
+    assert api.post("/api/v1/jobs", json=[spec, spec]).json()[1]["warnings"] == [shown]
 
 
-def test_the_file_is_read_anew_when_it_changes(api, run):
+def test_the_file_is_read_again_when_it_changes(api, run):
     """With the optimizer offloaded it fits, and nothing is said."""
     assert api.post("/api/v1/jobs/dry-run", json=run()).json()["warnings"]
     assert not api.post("/api/v1/jobs/dry-run", json=run(offload_optimizer="cpu")).json()[

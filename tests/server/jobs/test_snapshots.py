@@ -112,7 +112,7 @@ def test_the_repository_is_left_as_it_was(api, repository):
     assert index == (repository / ".git" / "index").read_bytes() or before[1] == after[1]
 
 
-def test_the_worker_is_told_where_the_code_lies(api, desk, repository):
+def test_the_worker_is_reported_where_the_code_lies(api, desk, repository):
     """Archive, digest and where in it the job runs; cells of one list share one archive."""
     api.post(URL, json=[spec(repository / "runs"), spec(repository / "runs")])
     first, second = desk.server.cache.desired_state().attempts
@@ -203,7 +203,7 @@ def test_archives_without_a_job_are_swept_at_the_start(api, desk, repository):
 def test_the_work_tree_is_read_as_the_submitting_user(
     repository, tmp_path, anyones_python, monkeypatch
 ):
-    """A root server keeps no file for somebody who may not read it."""
+    """A root server keeps no file for a user who may not read it."""
     monkeypatch.setattr("sys.executable", anyones_python)
     freezer = Freezer(tmp_path / "s", 1 << 20)
     for folder in (*tmp_path.parents, tmp_path):

@@ -266,7 +266,7 @@ def test_an_ablation_shows_its_runs_side_by_side(api, desk):
     ids=["list", "objects", "long number", "surrogate", "bytes", "deep", "wide"],
 )
 def test_hostile_lines_of_metrics_leave_the_others(api, run_dir, line):
-    """One line that nothing can parse costs nobody the curve, and nobody an answer."""
+    """One line that cannot be parsed costs neither the curve nor any answer."""
     good = b'{"step": 1, "loss": 0.5}\n'
     (run_dir / "metrics.jsonl").write_bytes(line + b"\n" + good)
     answer = api.get("/api/v1/jobs/1/metrics")

@@ -34,7 +34,7 @@ def limited(tmp_path, open_desk) -> Iterator[Any]:
         yield desk
 
 
-def test_nobody_holds_more_than_allowed(limited):
+def test_no_user_holds_more_than_allowed(limited):
     """Others start meanwhile; the next one starts when there is room below the limit."""
     first, second = limited.submit(ADA, gpus=3), limited.submit(ADA, gpus=3)
     other = limited.submit(BOB, gpus=4)
@@ -53,7 +53,7 @@ def test_too_many_pending_jobs_are_refused(limited):
     limited.submit(BOB, hold=True)
 
 
-def test_a_budget_ends_with_its_hours_and_begins_anew_with_the_month(limited, tmp_path, open_desk):
+def test_a_budget_ends_with_its_hours_and_begins_again_with_the_month(limited, tmp_path, open_desk):
     """What is held now counts as well; a restart counts the same."""
     limited.clock.now = datetime(2027, 1, 30, tzinfo=UTC).timestamp()
     limited.worker.tell()
@@ -142,7 +142,7 @@ def test_who_joins_a_group_counts_for_it_within_a_minute(monkeypatch):
 
 
 class TestOwnJobsInTheWay:
-    """An urgent job that only its own user's limit keeps: what it is told."""
+    """An urgent job that only its own user's limit keeps: the hint that it gets."""
 
     def test_preemption_does_not_lift_limits(self, limited):
         """Nobody is stopped; the job to cancel is named, and cancelling it does help."""
@@ -174,12 +174,12 @@ class TestOwnJobsInTheWay:
         limited.worker.ended(f"{low}.1", None, signal=15, cause="stopped")
         assert limited.state(urgent) == "starting"
 
-    def test_when_one_end_is_not_enough_nobody_is_named(self, limited):
+    def test_when_one_end_is_not_enough_no_job_is_named(self, limited):
         """Cancelling one of them would not help."""
         for _ in range(2):
             limited.submit(ADA, gpus=2)
         urgent = limited.submit(ADA, gpus=3, priority=5)
-        told = explain_job(limited.server, urgent).would_help
-        assert told == [
+        shown = explain_job(limited.server, urgent).would_help
+        assert shown == [
             "It starts when several of these jobs have ended, or when the limit is raised."
         ]

@@ -43,8 +43,8 @@ def at(desk, moment: datetime) -> None:
 
 def expected_s(desk, job: int) -> float | None:
     """In how many seconds a job should start; None when that is not in worker."""
-    told = explain_job(desk.server, job)
-    at = told.expected_start
+    shown = explain_job(desk.server, job)
+    at = shown.expected_start
     return None if at is None else at.timestamp() - desk.clock.now
 
 
@@ -69,7 +69,7 @@ class TestCalendar:
             assert desk.state(job) == "starting"
             assert desk.clock.now == evening.timestamp()
 
-    def test_a_rule_that_keeps_somebody_off_is_named(self, make):
+    def test_a_rule_that_keeps_a_user_off_is_named(self, make):
         """Explain says which rule it is."""
         weekend = CalendarRule(
             name="weekend is for vision",
@@ -126,8 +126,8 @@ class TestLimits:
             assert desk.state(waits) == "queued"
             assert "Group vision holds 3 GPUs and may hold 4" in desk.explain(waits)
 
-    def test_shares_count_as_their_part_beside_whole_cards(self, make):
-        """Half a card more than one is within two, a whole one more than that is not."""
+    def test_shares_count_as_their_part_next_to_whole_gpus(self, make):
+        """Half a GPU more than one is within two, a whole one more than that is not."""
         with make(PolicySettings(user_limits=Limits(running_gpus=2))) as desk:
             at(desk, NOON)
             jobs = [desk.submit(ADA, gpus=1), desk.submit(ADA, share=True, gpu_memory="40GiB")]
@@ -136,7 +136,7 @@ class TestLimits:
             assert "holds 1.5 GPUs and may hold 2" in desk.explain(jobs[-1])
 
 
-def test_nobody_is_stopped_for_cards_that_others_have_reserved(desk):
+def test_no_job_is_stopped_for_gpus_that_others_have_reserved(desk):
     """The urgent job could not use them."""
     low = desk.submit(gpus=8, preemptible=True, priority=-1)
     desk.worker.running(f"{low}.1")
@@ -158,14 +158,14 @@ class TestDryRun:
         """The answer to a dry run."""
         return api.post("/api/v1/jobs/dry-run", json={"command": ["true"], "workdir": "/", **spec})
 
-    def test_every_reason_and_what_would_help_is_told(self, api, desk):
+    def test_every_reason_and_what_would_help_is_reported(self, api, desk):
         """As `berth why` would after the submit."""
         desk.submit(gpus=6, time_limit="2h")
-        told = self.ask(api, gpus=4).json()
-        assert [reason["kind"] for reason in told["reasons"]] == ["gpus_held"]
-        assert told["would_help"] == ["With 2 GPUs it would start now."]
-        assert told["position"] == 1
-        assert told["expected_start"] is not None
+        shown = self.ask(api, gpus=4).json()
+        assert [reason["kind"] for reason in shown["reasons"]] == ["gpus_held"]
+        assert shown["would_help"] == ["With 2 GPUs it would start now."]
+        assert shown["position"] == 1
+        assert shown["expected_start"] is not None
 
     def test_a_holder_without_a_limit_hides_when_its_gpus_come_free(self, api, desk):
         """What would help is said of the jobs that are in the way."""
@@ -174,14 +174,14 @@ class TestDryRun:
             "If the jobs on those GPUs had time limits, Berth could say when they come free."
         ]
 
-    def test_what_is_said_of_a_card_can_be_said_of_several(self, api, desk):
-        """Cards with the same trouble share a sentence."""
+    def test_what_is_said_of_a_gpu_can_be_said_of_several(self, api, desk):
+        """GPUs with the same trouble share a sentence."""
         for index in (4, 5):
             api.post(f"/api/v1/gpus/{index}/drain", json={"reason": "new fans"})
         (reason,) = self.ask(api, gpus=8).json()["reasons"]
         assert reason["sentence"] == f"GPUs 4\N{EN DASH}5: drained by {ME.user}: new fans."
 
-    def test_who_would_be_stopped_is_told(self, api, desk):
+    def test_who_would_be_stopped_is_reported(self, api, desk):
         """By job."""
         low = desk.submit(gpus=8, preemptible=True, priority=-1)
         desk.worker.running(f"{low}.1")
@@ -191,8 +191,8 @@ class TestDryRun:
     def test_dependencies_are_looked_at(self, api, desk):
         """It would wait for them; what a submit refuses is refused."""
         first = desk.submit(gpus=1)
-        told = self.ask(api, depends_on=[first]).json()
-        assert (told["starts_now"], told["reasons"][0]["kind"]) == (False, "dependency")
+        shown = self.ask(api, depends_on=[first]).json()
+        assert (shown["starts_now"], shown["reasons"][0]["kind"]) == (False, "dependency")
         assert self.ask(api, depends_on=[99]).status_code == 422
 
     def test_a_full_queue_refuses_it_as_it_would_a_submit(self, make, tmp_path):

@@ -125,7 +125,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path):
     assert migrate.revision(path) == "0001"
 
 
-def test_the_newest_revision_is_told_by_its_file_name():
+def test_the_newest_revision_is_reported_by_its_file_name():
     """The quick look without Alembic agrees with Alembic."""
     assert migrate.head() == ScriptDirectory.from_config(migrate.config()).get_current_head()
 
@@ -138,7 +138,7 @@ def test_an_upgrade_of_what_is_new_does_nothing(tmp_path):
 
 
 def test_an_old_database_is_copied_before_it_is_changed(tmp_path, monkeypatch):
-    """Whatever goes wrong, the old one is beside it."""
+    """Whatever goes wrong, a copy of the old one is in the same folder."""
     path = tmp_path / "berth.db"
     migrate.upgrade(path)
     with sqlite3.connect(path) as db:
@@ -160,7 +160,7 @@ def test_a_database_of_a_newer_berth_is_left_alone(tmp_path):
 
 
 def test_the_migrations_of_a_wheel_are_found(tmp_path, monkeypatch):
-    """They lie beside the code there."""
+    """They are in the same folder as the code there."""
     packed = tmp_path / "_migrations"
     shutil.copytree(migrate.folder(), packed)
     monkeypatch.setattr(migrate, "_PACKAGE", tmp_path)
@@ -168,7 +168,7 @@ def test_the_migrations_of_a_wheel_are_found(tmp_path, monkeypatch):
     assert migrate.head() == "0002"
 
 
-def test_a_file_that_is_no_database_is_told_as_such(tmp_path):
+def test_a_file_that_is_no_database_is_reported_as_such(tmp_path):
     """One sentence that names it."""
     path = tmp_path / "berth.db"
     path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
@@ -184,7 +184,7 @@ def test_network_file_systems_are_refused(tmp_path, monkeypatch):
         Database(tmp_path / "berth.db")
 
 
-def test_the_database_is_nobody_elses_to_read(tmp_path):
+def test_the_database_is_private(tmp_path):
     """It holds the jobs' environments."""
     path = tmp_path / "berth.db"
     Database(path).close()

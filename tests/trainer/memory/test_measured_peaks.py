@@ -76,7 +76,7 @@ SHORT = replace(TWO, tokens=4096)
         ("1b", replace(SHORT, stage=3, offload_optimizer=True, offload_param=True), 3.18),
     ],
 )
-def test_the_estimate_meets_measured_peaks_on_two_cards(size, setup, measured_gib):
+def test_the_estimate_meets_measured_peaks_on_two_gpus(size, setup, measured_gib):
     """Within 3 % of the fuller GPU's peak, every stage, with NCCL between two H100."""
     peak = estimate(read_shape(GEMMA3[size]), setup).allocated / GIB
     assert peak == pytest.approx(measured_gib, rel=0.03)

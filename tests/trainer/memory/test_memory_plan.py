@@ -89,7 +89,7 @@ def test_states_are_those_of_live_deepspeed_engines(stage, gpus, during_backward
     assert parts["model states"] / shape.parameters == pytest.approx(during_backward, rel=0.01)
 
 
-def test_27b_in_full_precision_needs_eight_cards_or_offload():
+def test_27b_in_full_precision_needs_eight_gpus_or_offload():
     """
     Four 80 GB GPUs cannot hold 27b with fp32 states at any batch, and the verdict says that the
     states are the reason; with offload they can, and eight GPUs can without.
@@ -111,7 +111,7 @@ def test_27b_in_full_precision_needs_eight_cards_or_offload():
     ("loss", "tokens", "predicted_gib"),
     [("chunked", 4096, 66), ("stock", 4096, 71), ("chunked", 8192, 69), ("stock", 8192, 86)],
 )
-def test_27b_on_eight_cards_is_as_predicted_by_hand(loss, tokens, predicted_gib):
+def test_27b_on_eight_gpus_is_as_predicted_by_hand(loss, tokens, predicted_gib):
     """The sums of a study before anything was measured on several GPUs, within 7 %."""
     shape = read_shape(GEMMA3["27b"])
     need = estimate(shape, Setup(gpus=8, loss=loss, tokens=tokens)).gpu / GIB
@@ -196,7 +196,7 @@ def test_every_row_holds_what_a_step_holds():
 
 
 @pytest.mark.parametrize("four_bit", [False, True])
-def test_adapters_take_little_beside_the_frozen_weights(four_bit):
+def test_adapters_take_little_in_addition_to_the_frozen_weights(four_bit):
     """LoRA leaves the weights, in 4 bits a third of them, and hardly any optimizer states."""
     shape = read_shape(GEMMA3["27b"])
     setup = Setup(stage=1, lora_parameters=shape.adapter_parameters(16), four_bit=four_bit)

@@ -51,7 +51,7 @@ def test_knowing_what_is_learned_the_need_is_reported_more_closely(settings_of):
     assert decision.with_label_tokens(None) == decision
 
 
-def test_on_a_smaller_card_auto_recomputes_no_more_than_it_must(settings_of):
+def test_on_a_smaller_gpu_auto_recomputes_no_more_than_it_must(settings_of):
     """One layer fewer would not fit, and the sentence names what the next faster one lacked."""
     settings = settings_of(training={"plan": "auto", "pack_tokens": 8192})
     decision = decided(settings, budget=H100)
@@ -114,7 +114,7 @@ def test_a_model_that_is_too_large_is_refused_in_a_sentence(settings_of, plan):
         decide.refuse_impossible(decision, H100)
 
 
-def test_27b_on_four_and_eight_cards(settings_of):
+def test_27b_on_four_and_eight_gpus(settings_of):
     """Four GPUs of 80 GB offload, eight need not; the warning of a manual run names the fix."""
     auto = settings_of(training={"plan": "auto", "max_length": 2048})
     assert decided(auto, "27b", gpus=4, budget=H100).settings.deepspeed.offload_optimizer == "cpu"

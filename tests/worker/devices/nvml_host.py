@@ -39,7 +39,7 @@ class Host:
             case "changes":
                 return self.changes
             case "hold":
-                # A process beside us, in our pid namespace, with a file open.
+                # Another process in our pid namespace, with a file open.
                 program = "import sys; f = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
                 self.holder = subprocess.Popen(
                     [sys.executable, "-c", program, request["path"]],

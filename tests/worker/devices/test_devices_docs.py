@@ -25,18 +25,18 @@ TEXT = (Path(__file__).parents[3] / "docs" / "devices.md").read_text()
         - {"taken_at", "source", "gpus", "host_memory_total_bytes", "host_memory_available_bytes"}
     ),
 )
-def test_every_field_is_told(name):
+def test_every_field_is_reported(name):
     """Every field of a snapshot and of the control file has its line."""
     assert f"`{name}`" in TEXT
 
 
-def test_every_model_and_fence_is_told():
+def test_every_model_and_fence_is_reported():
     """Every model that can be simulated and every kind of fence is named."""
     assert all(model.short in TEXT for model in MODELS.values())
     assert all(f"| `{kind.value}` |" in TEXT for kind in FenceKind)
 
 
-def test_every_serious_xid_is_told():
+def test_every_serious_xid_is_reported():
     """The Xid numbers listed as serious are exactly those that make a GPU unhealthy."""
     (listed,) = re.findall(r"a serious Xid event: ([\d, ]+)", TEXT)
 

@@ -110,7 +110,7 @@ processes = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(facts, min_size=8, max_size=8), processes)
-def test_any_state_is_told_as_it_is(nvml, box, tmp_path, states, entries):
+def test_any_state_is_reported_as_it_is(nvml, box, tmp_path, states, entries):
     """Every value of every GPU is the driver's, and every process is on its GPU."""
     lines = list(box.lines)
     for gpu, state in zip(box.gpus, states, strict=True):

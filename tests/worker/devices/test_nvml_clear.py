@@ -1,4 +1,4 @@
-"""When an ended attempt's GPUs may be given on: its processes and their memory are gone."""
+"""Release of an ended attempt's GPUs: its processes and their memory are gone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_not_clear_while_it_draws(nvml, box, tmp_path):
     assert not clear(nvml, [box.uuids[2]], 4_190_001)
 
 
-def test_not_clear_while_memory_is_held_by_nobody(nvml, box, tmp_path):
+def test_not_clear_while_memory_is_held_by_no_process(nvml, box, tmp_path):
     """Memory that no process explains, beyond what an empty GPU shows, is not clear."""
     nvml.open(tmp_path)
     nvml.snapshot()
@@ -52,7 +52,7 @@ def test_not_clear_while_memory_is_held_by_nobody(nvml, box, tmp_path):
     assert clear(nvml, [box.uuids[0]])
 
 
-def test_leftover_memory_beside_a_display(nvml, box, tmp_path):
+def test_leftover_memory_next_to_a_display(nvml, box, tmp_path):
     """An Xorg neither holds a lease nor hides what a job has left behind."""
     box.put(0, 4_190_000, 60 * MIB, kind="graphics")
     box.write()
@@ -65,7 +65,7 @@ def test_leftover_memory_beside_a_display(nvml, box, tmp_path):
     assert not clear(nvml, [box.uuids[0]], 4_190_001)
 
 
-def test_memory_that_was_always_there_is_nobodys(nvml, box, tmp_path):
+def test_memory_that_was_always_there_belongs_to_no_process(nvml, box, tmp_path):
     """What an empty GPU shows as used from the start does not keep a lease for ever."""
     box.gpus[0]["used"] = 900 * MIB
     box.write()
@@ -80,7 +80,7 @@ def test_an_outsider_does_not_hold_the_lease(nvml, box, tmp_path):
     nvml.open(tmp_path)
     nvml.snapshot()
     box.put(0, 4_190_000, 20 * GIB)
-    # Page tables and the like are used beside a process, and not in its account.
+    # Page tables and the like are used in addition to a process, and not in its account.
     box.gpus[0]["used"] += 300 * MIB
     box.write()
 

@@ -40,7 +40,7 @@ def test_a_gpu_falls_off_the_bus_and_comes_back(nvml, box, tmp_path):
 
 
 def test_a_gpu_that_is_lost_from_the_start(nvml, box, tmp_path):
-    """A GPU that never answered is listed as unhealthy beside the seven others."""
+    """A GPU that never answered is listed as unhealthy among the seven others."""
     box.gpus[2]["lost"] = 1
     box.write()
     nvml.open(tmp_path)
@@ -78,7 +78,7 @@ def test_what_a_gpu_says_is_wrong_with_it(nvml, box, tmp_path, facts, part):
     assert part in problem
 
 
-def test_a_serious_xid_is_told_at_once(nvml, box, tmp_path):
+def test_a_serious_xid_is_reported_at_once(nvml, box, tmp_path):
     """A serious Xid makes the GPU unhealthy and calls back, without waiting for a snapshot."""
     nvml.open(tmp_path, driver___HEALTH_S=1000, driver___IDLE_S=1000)
 
@@ -215,7 +215,7 @@ def test_closing_does_not_wait_for_a_stuck_driver(nvml, box, tmp_path):
     box.write()
 
 
-def test_no_driver_is_refused_with_the_mend(nvml, box, tmp_path):
+def test_no_driver_is_refused_with_the_fix(nvml, box, tmp_path):
     """BERTH_GPUS=nvml waits for a driver that is installed but not loaded."""
     box.add("init 9")
     box.write()

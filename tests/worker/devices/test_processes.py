@@ -193,7 +193,7 @@ def test_the_mark_of_another_user_is_not_believed(tmp_path):
     assert (before, anothers, own) == ("42.1", None, "42.1")
 
 
-def test_a_stranger_belongs_to_nobody(unmarked, tmp_path):
+def test_a_stranger_belongs_to_no_attempt(unmarked, tmp_path):
     """A process without mark and known parent belongs to no attempt, now and when asked again."""
     _, child = unmarked
     book = ProcessBook(tmp_path)

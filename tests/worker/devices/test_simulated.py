@@ -125,7 +125,7 @@ def test_any_number_of_any_model(tmp_path_factory, count, model):
     assert BoxSnapshot.model_validate_json(snapshot.model_dump_json()).gpus == gpus
 
 
-def test_the_same_cards_at_every_start(tmp_path):
+def test_the_same_gpus_at_every_start(tmp_path):
     """UUIDs stay over restarts and differ between models, as with real GPUs."""
     once = [g.uuid for g in detect_devices("sim:8", tmp_path).snapshot({}).gpus]
     again = [g.uuid for g in detect_devices("sim:8xH100-80GB", tmp_path).snapshot({}).gpus]

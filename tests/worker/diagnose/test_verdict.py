@@ -264,7 +264,7 @@ def test_a_kill_without_a_witness_names_both_who_may_have_done_it():
     assert "A user killed it, or the kernel did because memory was short" in message
 
 
-def test_a_neighbour_on_the_card_is_named():
+def test_a_neighbour_on_the_gpu_is_named():
     """An OOM is not the user's fault when another process holds the memory."""
     text = (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
@@ -294,13 +294,13 @@ def test_the_jobs_own_diagnosis_comes_first():
     assert (verdict.outcome, verdict.message) == ("exit", "Look.")
 
 
-def test_a_full_disk_is_seen_even_when_nobody_says_so():
+def test_a_full_disk_is_seen_even_when_no_message_says_so():
     """Writers that fail without the word space."""
     verdict = judge(evidence("RuntimeError: write failed", free_bytes=4096))
     assert verdict.outcome == "disk_full"
 
 
-def test_a_crash_in_native_code_is_told():
+def test_a_crash_in_native_code_is_reported():
     """SIGSEGV by signal, by shell code and by launcher."""
     for found in (
         evidence(number=signal.SIGSEGV),

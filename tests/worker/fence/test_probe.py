@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*sorted(roots), str(site)])}
 
 
-def test_as_whoever_runs_this():
+def test_as_the_present_user():
     """Root needs no user namespace, others do; the kind says what was possible."""
     fence = probe()
 
