@@ -137,14 +137,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("line", "mend"), REFUSED, ids=lambda v: str(v)[:60])
-def test_what_cannot_run_here_is_refused_with_its_fix(line, mend):
+@pytest.mark.parametrize(("line", "fix"), REFUSED, ids=lambda v: str(v)[:60])
+def test_what_cannot_run_here_is_refused_with_its_fix(line, fix):
     """A command that cannot run on this box is refused in one sentence that says what to do."""
     with pytest.raises(CommandError) as refused:
         read(line)
 
     sentence = str(refused.value)
-    assert mend in sentence
+    assert fix in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
 

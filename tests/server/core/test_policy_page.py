@@ -17,7 +17,9 @@ ROWS = [
     (re.findall(r"`(\w+)`", row[0]), [value.strip().strip("`") for value in row[1].split(",")])
     for row in re.findall(r"^\| (`[^|]+) \| ([^|]+) \| [^|]+\|$", PAGE, re.MULTILINE)
 ]
-TOLD = {name: values for names, values in ROWS for name in names if len(names) != len(values)} | {
+DOCUMENTED = {
+    name: values for names, values in ROWS for name in names if len(names) != len(values)
+} | {
     name: [value]
     for names, values in ROWS
     if len(names) == len(values)
@@ -38,5 +40,5 @@ def test_every_knob_is_explained(name):
 def test_the_documented_defaults_are_the_defaults(name):
     """The table's second column is what the code has."""
     default = getattr(PolicySettings(), name)
-    (shown,) = TOLD[name]
+    (shown,) = DOCUMENTED[name]
     assert (parse_duration(shown) if isinstance(default, timedelta) else float(shown)) == default
