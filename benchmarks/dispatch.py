@@ -1,5 +1,5 @@
 """
-How fast a job gets going, and how many get through. `python benchmarks/dispatch.py`.
+Dispatch latency and throughput of no-op jobs. `python benchmarks/dispatch.py`.
 
 A small compiled program is the job; its first instruction notes the clock, so Python's own
 start does not count. Prints one line per figure of docs/performance.md.

@@ -1,5 +1,5 @@
 """
-How long a line takes from the job's write to a follower, and what following costs a fast writer.
+Latency from a job's write to a follower, and the cost of followers for a fast writer.
 
     .venv/bin/python benchmarks/log_follow.py [--lines 500] [--mib 1000]
 

@@ -1,5 +1,5 @@
 """
-How long one scheduling pass takes with a long queue. `python benchmarks/scheduling_pass.py`.
+Duration of one scheduling pass with a long queue. `python benchmarks/scheduling_pass.py`.
 
 The box is full but for one GPU, no job in the queue may be skipped without a look: 10,000 jobs of
 all sizes, with histories, limits and priorities. Prints CPU and wall time of the fastest and

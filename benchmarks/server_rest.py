@@ -1,5 +1,5 @@
 """
-How fast the server is by itself: submits, lists, scheduling, pages. Prints a table.
+Speed of the server alone: submits, lists, scheduling, pages. Prints a table.
 
     .venv/bin/python benchmarks/server_rest.py [--jobs 100000]
 

@@ -1,4 +1,4 @@
-"""What Berth's policy is compared with. All count GPUs only: the box is uniform."""
+"""Baseline policies for comparison. All count GPUs only: the box is uniform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is judged by."""
+"""Metrics of a replayed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an installation brings along: the dashboard, built on a machine without node."""
+"""Contents of an installation: the dashboard, built on a machine without node."""
 
 from __future__ import annotations
 

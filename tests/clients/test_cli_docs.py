@@ -1,4 +1,4 @@
-"""What is not documented fails: verbs, options, client methods, exit codes."""
+"""Everything is documented: verbs, options, client methods, exit codes."""
 
 from __future__ import annotations
 

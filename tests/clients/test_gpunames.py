@@ -1,4 +1,4 @@
-"""How sentences name GPUs."""
+"""Names of GPUs in sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command becomes for its lease."""
+"""Rewriting of a command for its lease."""
 
 from __future__ import annotations
 

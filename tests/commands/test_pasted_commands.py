@@ -1,4 +1,4 @@
-"""What people paste: how many GPUs it asks for, and who starts the ranks."""
+"""Pasted commands: the number of GPUs they ask for, and the launcher that starts the ranks."""
 
 from __future__ import annotations
 

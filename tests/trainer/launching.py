@@ -1,4 +1,4 @@
-"""How the tests start the trainer under each launcher, and read what it wrote."""
+"""Start of the trainer under each launcher in tests, and a reader of its output."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What is repaired in an optimizer that was loaded on another number of ranks."""
+"""Repair of an optimizer that was loaded on another number of ranks."""
 
 from types import SimpleNamespace
 

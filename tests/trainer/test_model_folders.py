@@ -1,4 +1,4 @@
-"""What a model's folder must hold, and the sentence where it does not."""
+"""Required contents of a model's folder, and the sentence if one is missing."""
 
 import json
 import shutil

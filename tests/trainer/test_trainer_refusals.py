@@ -1,4 +1,4 @@
-"""What a real run refuses, and how often it says so."""
+"""Refusals of a real run, and the number of times each is printed."""
 
 import json
 import sys

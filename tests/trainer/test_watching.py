@@ -1,4 +1,4 @@
-"""What a user watches: the share of the peak, reports elsewhere, the sentence about the grace."""
+"""Figures that a user watches: MFU, reports elsewhere, the sentence about the grace."""
 
 import json
 

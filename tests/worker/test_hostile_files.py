@@ -1,4 +1,4 @@
-"""What one job writes or puts in place of its files stays its own affair."""
+"""Hostile files of one job: no effect on others."""
 
 from __future__ import annotations
 

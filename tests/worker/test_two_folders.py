@@ -1,4 +1,4 @@
-"""What a job does in its folder frees it from nothing, harms no other job, and is not trusted."""
+"""The job's folder: nothing in it frees the job, harms another one or is trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the dashboard asks beyond jobs and GPUs: search, markers, history, files, its streams."""
+"""Dashboard routes beyond jobs and GPUs: search, markers, history, files, streams."""
 
 from __future__ import annotations
 

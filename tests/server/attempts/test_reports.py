@@ -1,4 +1,4 @@
-"""Which reports of a worker change anything."""
+"""Worker reports: which ones change anything."""
 
 from __future__ import annotations
 

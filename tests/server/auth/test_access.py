@@ -1,4 +1,4 @@
-"""Who may do what, and how they prove who they are."""
+"""Permissions, and the ways to prove an identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a blocked job at the head of the queue is promised, held against what becomes of it."""
+"""Promises to a blocked job at the head of the queue, compared with its later start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier runs tell of the length of a job."""
+"""Estimates of a job's length from earlier runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policy promises for any queue and any box, tried on random ones."""
+"""Promises of the policy for any queue and any box, tried on random ones."""
 
 from __future__ import annotations
 

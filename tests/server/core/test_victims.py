@@ -1,4 +1,4 @@
-"""Who is stopped for a more urgent job: whole GPUs and shares, the least work lost."""
+"""Preemption victims: whole GPUs and shares, the least work lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the whole box is cleared for a gang: who goes before it."""
+"""Order of whole-box jobs: the jobs that go before one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every plan has to keep, whatever box and queue it was made for."""
+"""Invariants of every plan, for any box and queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be done with a job that waits: hold it, release it, change it."""
+"""Actions on a waiting job: hold it, release it, change it."""
 
 from __future__ import annotations
 

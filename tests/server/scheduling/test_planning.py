@@ -1,4 +1,4 @@
-"""When plans are made and carried out: at once, in order, and safely."""
+"""Planning and application of plans: at once, in order, and safely."""
 
 from __future__ import annotations
 

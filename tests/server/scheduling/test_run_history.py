@@ -1,4 +1,4 @@
-"""What earlier runs tell about the next."""
+"""Run history: estimates of the next run from earlier ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config leaves open is decided, what it says is kept, and what will not fit is reported."""
+"""Auto plan: open keys are decided, keys of the config are kept, a run that will not fit is reported."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Whatever the driver answers, the promises of `Devices` hold."""
+"""Promises of `Devices`, for any answers of the driver."""
 
 from __future__ import annotations
 

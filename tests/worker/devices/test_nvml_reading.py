@@ -1,4 +1,4 @@
-"""What NVML shows of healthy GPUs reaches the snapshot."""
+"""Readings of healthy GPUs, from NVML to the snapshot."""
 
 from __future__ import annotations
 

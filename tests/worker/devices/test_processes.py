@@ -1,4 +1,4 @@
-"""Which process belongs to which attempt."""
+"""Attribution of processes to attempts."""
 
 from __future__ import annotations
 

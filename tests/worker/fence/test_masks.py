@@ -1,4 +1,4 @@
-"""Which device files are covered: every other GPU's, and nothing else."""
+"""Masked device files: those of every other GPU, and nothing else."""
 
 from __future__ import annotations
 
