@@ -103,8 +103,8 @@ def test_a_script_is_sent_as_text(sent, tmp_path):
     assert sent("--script", "-", stdin="echo hi\n") == {"script": "echo hi\n"}
 
 
-def test_the_active_environment_is_taken_and_told(sent, fake, wire, berth, monkeypatch, tmp_path):
-    """A job runs in the environment that the user has active, and is told so."""
+def test_the_active_environment_is_taken_and_shown(sent, fake, wire, berth, monkeypatch, tmp_path):
+    """A job runs in the user's active environment, and the answer says so."""
     python = tmp_path / "env/bin/python"
     python.parent.mkdir(parents=True)
     python.touch()
@@ -239,7 +239,7 @@ def test_a_dry_run_submits_nothing(fake, berth):
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(fake, berth, words, sentence, tmp_path, monkeypatch):
-    """Usage mistakes leave with 2 and a sentence that names the mend; nothing is sent."""
+    """Usage mistakes exit with 2 and a sentence that names the fix; nothing is sent."""
     monkeypatch.chdir(tmp_path)
     Path("job.yaml").write_text("command: true\n")
 
@@ -257,7 +257,7 @@ def _named(path: str) -> FieldRef:
 
 
 @pytest.mark.parametrize(
-    ("field", "pieces", "told"),
+    ("field", "pieces", "shown"),
     [
         (
             "time_limit",
@@ -277,7 +277,7 @@ def _named(path: str) -> FieldRef:
     ],
 )
 def test_a_refusal_speaks_of_options_to_those_who_typed_them(
-    fake, wire, berth, tmp_path, monkeypatch, field, pieces, told
+    fake, wire, berth, tmp_path, monkeypatch, field, pieces, shown
 ):
     """Of fields only where these stand: in a job file, and for programs."""
     monkeypatch.chdir(tmp_path)
@@ -288,8 +288,8 @@ def test_a_refusal_speaks_of_options_to_those_who_typed_them(
     answer = wire.problem(422, sentence, detail_parts=parts, fields=fields)
     fake.answer("POST", JOBS, answer)
 
-    assert berth("submit", "--", "true").stderr.startswith(f"berth: {told}")
-    assert berth("run", "--", "true").stderr.startswith(f"berth: {told}")
+    assert berth("submit", "--", "true").stderr.startswith(f"berth: {shown}")
+    assert berth("run", "--", "true").stderr.startswith(f"berth: {shown}")
     assert berth("submit", "job.yaml").stderr.startswith(f"berth: {sentence}")
     assert json.loads(berth("submit", "--json", "--", "true").stderr)["error"]["detail"] == sentence
 
@@ -355,5 +355,5 @@ def test_a_snapshot_is_asked_for_and_shown(fake, wire, berth):
     berth("submit", "--snapshot", "--", "true")
 
     assert fake.bodies(JOBS)[0]["snapshot"] is True
-    told = berth("show", "42").stdout
-    assert "9f2c1e7a0b (main) with 2 changed and 1 new files, frozen from /home/ada/twin" in told
+    shown = berth("show", "42").stdout
+    assert "9f2c1e7a0b (main) with 2 changed and 1 new files, frozen from /home/ada/twin" in shown

@@ -1,4 +1,4 @@
-"""Cards that several jobs share: leased by memory, never beyond the card, watched."""
+"""GPUs that several jobs share: leased by memory, never beyond the GPU, watched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from berth_server.store import messages
 
 
 def share(desk, size: str = "20GiB", **more) -> int:
-    """Submit a job that takes part of a card; its id."""
+    """Submit a job that takes part of a GPU; its id."""
     return desk.submit(share=True, gpu_memory=size, **more)
 
 
@@ -42,16 +42,16 @@ def process(attempt: str, size: int, pid: int = 77) -> GpuProcess:
 class TestPlacing:
     """Where shares go."""
 
-    def test_shares_fill_one_card_before_they_take_another(self, desk):
-        """Four of 20 GiB lie on one card of 80; the fifth begins a new one."""
+    def test_shares_fill_one_gpu_before_they_take_another(self, desk):
+        """Four of 20 GiB lie on one GPU of 80; the fifth begins a new one."""
         for _ in range(5):
             share(desk)
         held = cards(desk)
         assert sorted(len(one) for one in held.values()) == [1, 4]
         assert all(memory == 20 * GIB for one in held.values() for _, memory in one)
 
-    def test_whole_cards_and_shares_exclude_each_other(self, desk):
-        """A gang takes the other seven; neither gets onto the other's cards."""
+    def test_whole_gpus_and_shares_exclude_each_other(self, desk):
+        """A gang takes the other seven; neither gets onto the other's GPUs."""
         share(desk)
         gang = desk.submit(gpus=7)
         late = desk.submit(gpus=1)
@@ -66,7 +66,7 @@ class TestPlacing:
         assert "20 GiB of it): held by job 1" in desk.explain(late)
 
     def test_a_share_that_does_not_fit_waits_and_says_why(self, desk):
-        """On a box whose cards are taken it names the holder of each."""
+        """On a box whose GPUs are taken it names the holder of each."""
         desk.submit(gpus=7)
         share(desk, "70GiB")
         waiting = share(desk, "20GiB")
@@ -77,7 +77,7 @@ class TestPlacing:
         assert desk.state(waiting) == "starting"
 
     def test_a_share_is_given_back_alone(self, desk):
-        """The other's share stays leased; the card is whole again after both."""
+        """The other's share stays leased; the GPU is whole again after both."""
         first, second = share(desk), share(desk)
         desk.worker.ended("1.1")
         assert [a for one in cards(desk).values() for a, _ in one] == [f"{second}.1"]
@@ -87,7 +87,7 @@ class TestPlacing:
         assert desk.state(desk.submit(gpus=8)) == "starting"
 
     def test_a_share_with_memory_still_in_use_is_not_given_back(self, desk):
-        """Ended, yet seen on the card: its part stays taken, the neighbour goes on."""
+        """Ended, yet seen on the GPU: its part stays taken, the neighbour goes on."""
         share(desk, "40GiB")
         share(desk, "40GiB")
         desk.worker.ended("1.1", clear=False)
@@ -97,16 +97,16 @@ class TestPlacing:
         assert [memory for _, memory in cards(desk)["GPU-1"]] == [30 * GIB]
 
     def test_its_expected_start_is_when_enough_shares_have_ended(self, desk):
-        """Not when the whole card comes free."""
+        """Not when the whole GPU comes free."""
         desk.submit(gpus=7, time_limit="20h")
         for hours in (1, 10):
             share(desk, "40GiB", time_limit=f"{hours}h")
         for attempt in ("1.1", "2.1", "3.1"):
             desk.worker.running(attempt)
         for size, hours in (("30GiB", 1), ("50GiB", 10)):
-            told = explain_job(desk.server, share(desk, size, time_limit="1m"))
-            assert told.expected_start is not None
-            waits_s = told.expected_start.timestamp() - desk.clock.now
+            shown = explain_job(desk.server, share(desk, size, time_limit="1m"))
+            assert shown.expected_start is not None
+            waits_s = shown.expected_start.timestamp() - desk.clock.now
             assert waits_s == pytest.approx(hours * 3600)
 
 
@@ -121,18 +121,18 @@ class TestSpec:
             ({"share": True, "gpu_memory": "20GiB", "gpus": 0}, "part of one GPU"),
         ],
     )
-    def test_a_share_is_part_of_one_card(self, api, spec, sentence):
+    def test_a_share_is_part_of_one_gpu(self, api, spec, sentence):
         """Anything else is refused in a sentence."""
         answer = api.post("/api/v1/jobs", json={"command": ["true"], "workdir": "/", **spec})
         assert answer.status_code == 422
         assert sentence in answer.json()["detail"]
 
-    def test_a_command_for_several_cards_is_refused(self, desk):
-        """It would start ranks that find one card."""
+    def test_a_command_for_several_gpus_is_refused(self, desk):
+        """It would start ranks that find one GPU."""
         with pytest.raises(Invalid, match="asks for 4 GPUs and a share is part of one GPU"):
             share(desk, command="torchrun --nproc-per-node=4 train_deepspeed.py", workdir="/")
 
-    def test_a_share_larger_than_any_card_is_refused(self, desk):
+    def test_a_share_larger_than_any_gpu_is_refused(self, desk):
         """It could never start."""
         with pytest.raises(Invalid, match=r"share of 100\.0 GiB and this box's largest GPU has 80"):
             share(desk, "100GiB")
@@ -165,7 +165,7 @@ class TestAudit:
             messages.decode(job.message)
         )
 
-    def test_a_context_beside_the_declared_memory_is_allowed(self, desk):
+    def test_a_context_in_addition_to_the_declared_memory_is_allowed(self, desk):
         """Each process may take what CUDA itself needs on top."""
         share(desk)
         desk.worker.running("1.1")
@@ -177,8 +177,8 @@ class TestAudit:
         desk.worker.tell()
         assert desk.state(1) == "stopping"
 
-    def test_whole_cards_are_not_measured(self, desk):
-        """Who holds the card may fill it, whatever least memory was asked for."""
+    def test_whole_gpus_are_not_measured(self, desk):
+        """Who holds the GPU may fill it, whatever least memory was asked for."""
         desk.submit(gpus=1, gpu_memory="10GiB")
         desk.worker.running("1.1")
         desk.worker.processes[0] = [process("1.1", 79 * GIB)]
@@ -186,7 +186,7 @@ class TestAudit:
         assert desk.state(1) == "running"
 
     def test_a_neighbour_is_neither_an_outsider_nor_a_leftover(self, desk):
-        """Both processes have a lease on the card: no event tells of them."""
+        """Both processes have a lease on the GPU: no event tells of them."""
         share(desk)
         share(desk)
         desk.worker.processes[0] = [process("1.1", GIB), process("2.1", GIB, 78)]
@@ -194,7 +194,7 @@ class TestAudit:
         assert not [kind for kind in desk.kinds() if kind.startswith("gpu.")]
         assert desk.state(share(desk)) == "starting"
 
-    def test_nothing_more_is_placed_beside_an_outsider(self, desk):
+    def test_nothing_more_is_placed_next_to_an_outsider(self, desk):
         """Whose memory could grow at any time."""
         share(desk)
         desk.worker.processes[0] = [GpuProcess(pid=9, memory_bytes=GIB, user="bob")]
@@ -204,10 +204,10 @@ class TestAudit:
 
 
 class TestMap:
-    """Several holders on one card."""
+    """Several holders on one GPU."""
 
     def test_every_holder_is_shown_with_its_part(self, desk):
-        """Oldest first; what each uses beside what it leases, and what is left."""
+        """Oldest first; what each uses and leases, and what is left."""
         share(desk, name="one", time_limit="1h")
         share(desk, "30GiB", name="two")
         desk.worker.running("1.1")
@@ -223,7 +223,7 @@ class TestMap:
         assert "30.0 GiB left to share" in card.holder.sentence
         assert card.holders[0].until is not None
 
-    def test_a_whole_card_has_one_holder_and_a_free_one_none(self, desk):
+    def test_a_whole_gpu_has_one_holder_and_a_free_one_none(self, desk):
         """`holders` agrees with `holder`."""
         desk.submit(gpus=1)
         first, second = show_box(desk.server).gpus[:2]
@@ -231,7 +231,7 @@ class TestMap:
         assert first.memory_leased_bytes is None
         assert second.holders == []
 
-    def test_a_share_counts_as_its_part_of_the_card(self, api, desk, tmp_path, open_desk):
+    def test_a_share_counts_as_its_part_of_the_gpu(self, api, desk, tmp_path, open_desk):
         """
         In the summary of a user, in what counts for fair share and budgets, and in an
         ablation's GPU-hours; while it runs, afterwards, and after a restart.
@@ -241,7 +241,7 @@ class TestMap:
         made = api.post("/api/v1/ablations", json={"name": "small", "cells": cells})
         assert made.status_code == 201, made.text
 
-        def told() -> list[float]:
+        def shown() -> list[float]:
             (me,) = api.get("/api/v1/users").json()["users"]
             caps = api.get("/api/v1/ablations/small").json()["caps"]
             (used,), _ = (
@@ -254,11 +254,11 @@ class TestMap:
             return [me["gpus"], me["gpu_hours_7d"], caps["used_gpu_hours"], hours]
 
         desk.clock.now += 3600
-        assert told() == pytest.approx([0.5, 0.5, 0.5, 0.5])
+        assert shown() == pytest.approx([0.5, 0.5, 0.5, 0.5])
         desk.worker.tell()
         for attempt in ("1.1", "2.1"):
             desk.worker.ended(attempt)
-        assert told() == pytest.approx([0, 0.5, 0.5, 0.5])
+        assert shown() == pytest.approx([0, 0.5, 0.5, 0.5])
         with open_desk(tmp_path, desk.clock) as again:
             (used,) = again.server.usage.by_user_and_group(
                 again.server.cache, desk.clock.now, again.server.groups.of
@@ -270,7 +270,7 @@ class TestLimits:
     """How many GPUs a share is."""
 
     def test_four_quarters_are_one_gpu(self, tmp_path, open_desk):
-        """The fifth waits, and its reason counts in parts; a whole card waits from the first."""
+        """The fifth waits, and its reason counts in parts; a whole GPU waits from the first."""
         policy = PolicySettings(user_limits=Limits(running_gpus=1))
         with open_desk(tmp_path, policy=policy) as desk:
             desk.worker.tell()
@@ -278,12 +278,12 @@ class TestLimits:
             whole = desk.submit(gpus=1)
             assert "holds 0.25 GPUs and may hold 1" in desk.explain(whole)
             others = [share(desk) for _ in range(4)]
-            told = [desk.state(job) for job in (first, *others)]
-            assert told == ["starting"] * 4 + ["queued"]
+            shown = [desk.state(job) for job in (first, *others)]
+            assert shown == ["starting"] * 4 + ["queued"]
             desk.worker.ended(f"{first}.1")
             assert desk.state(others[-1]) == "starting"
 
-    def test_thirds_of_a_card_add_up_to_a_card(self, tmp_path, open_desk):
+    def test_thirds_of_a_gpu_add_up_to_a_gpu(self, tmp_path, open_desk):
         """Whatever floating point makes of them."""
         policy = PolicySettings(user_limits=Limits(running_gpus=1))
         with open_desk(tmp_path, policy=policy) as desk:
@@ -294,7 +294,7 @@ class TestLimits:
 
 
 def test_shares_make_room_for_a_more_urgent_gang(desk):
-    """All of a card's, when all may be stopped; both are queued again."""
+    """All of a GPU's, when all may be stopped; both are queued again."""
     low = [share(desk, preemptible=True, priority=-1) for _ in range(2)]
     for job in low:
         desk.worker.running(f"{job}.1")
@@ -333,8 +333,8 @@ class TestSchema:
         with pytest.raises(sqlite3.IntegrityError, match="shares cannot be leased whole"):
             lease(3, None, "GPU-1")
 
-    def test_shares_never_exceed_the_card(self, lease):
-        """80 GiB are full; one GiB more is refused, also on a card nobody knows."""
+    def test_shares_never_exceed_the_gpu(self, lease):
+        """80 GiB are full; one GiB more is refused, also on an unknown GPU."""
         lease(1, 50)
         lease(2, 30)
         with pytest.raises(sqlite3.IntegrityError, match="exceed the memory"):
@@ -343,7 +343,7 @@ class TestSchema:
             lease(3, 1, "GPU-unknown")
 
     def test_an_attempt_with_a_share_holds_nothing_else(self, lease):
-        """No gang has a share among its cards."""
+        """No gang has a share among its GPUs."""
         lease(1, 10)
         for gib in (10, None):
             with pytest.raises(sqlite3.IntegrityError, match="holds nothing else"):
@@ -359,7 +359,7 @@ class TestSchema:
             ):
                 tx.execute(f"UPDATE leases SET {change}")
 
-    def test_a_job_with_a_share_says_how_much_of_one_card(self, desk):
+    def test_a_job_with_a_share_says_how_much_of_one_gpu(self, desk):
         """Whatever the code above writes."""
         desk.submit(gpus=1)
         with (
