@@ -122,7 +122,7 @@ def spread(spans: list[float]) -> str:
 
 
 def floor() -> None:
-    """What one durable commit costs here."""
+    """Cost of one durable commit here."""
     folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
     db = sqlite3.connect(folder / "floor.db", isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")

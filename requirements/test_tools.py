@@ -55,7 +55,7 @@ def _chromium() -> str | None:
 
 
 def _bundled() -> bool:
-    """Whether Playwright's own Chromium was fetched earlier."""
+    """Return whether Playwright's own Chromium was fetched earlier."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ms-playwright"
     return any(cache.glob("chromium-*"))
 

@@ -56,7 +56,7 @@ class Queue:
         return picked
 
     def pick(self, now_s: float) -> list[TraceJob]:
-        """Which of `waiting` start now."""
+        """Choose the jobs of `waiting` that start now."""
         raise NotImplementedError
 
 
@@ -125,7 +125,7 @@ class Easy(Queue):
     def _shadow(
         self, head: TraceJob, free: int, ends: list[tuple[float, int]], now_s: float
     ) -> tuple[float, int]:
-        """When the head should start, and how many GPUs it leaves then."""
+        """Expected start of the head, and the number of GPUs it leaves then."""
         for at_s, gpus in sorted(ends):
             free += gpus
             if free >= head.gpus:
@@ -134,7 +134,7 @@ class Easy(Queue):
 
 
 def limit_or_longest(job: TraceJob) -> float:
-    """What users' limits say of a job's length."""
+    """Length of a job by its user's limit."""
     return job.limit_s or LONGEST_S
 
 

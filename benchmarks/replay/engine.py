@@ -11,7 +11,7 @@ from workload import TraceJob
 
 
 class Scheduler(Protocol):
-    """What the engine asks. Implementations keep their own queue."""
+    """Interface of the engine to a scheduler. Implementations keep their own queue."""
 
     def arrive(self, job: TraceJob) -> None:
         """A job is submitted."""
@@ -22,7 +22,7 @@ class Scheduler(Protocol):
         ...
 
     def starts(self, now_s: float) -> Iterable[TraceJob]:
-        """Which jobs start now; the scheduler counts them as running from here."""
+        """Jobs that start now; the scheduler counts them as running from here."""
         ...
 
 
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def ended_s(self) -> float:
-        """When it was over."""
+        """Time of its end."""
         return self.started_s + self.job.length_s
 
 

@@ -23,7 +23,7 @@ def mean(values: Sequence[float]) -> float:
 
 def overtakes(runs: Sequence[Run], cap_s: float) -> int:
     """
-    How many times a job started while one that was submitted earlier had waited past the cap.
+    Number of starts while an earlier job had waited past the cap.
 
     Counts starts, once each, however many they overtook.
     """

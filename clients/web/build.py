@@ -61,7 +61,7 @@ def build(*, force: bool = False) -> bool:
 
 
 def is_current() -> bool:
-    """Whether dist/ was built from the sources as they are."""
+    """Return whether dist/ was built from the present sources."""
     whole = STAMP.is_file() and (DIST / "index.html").is_file()
     return whole and STAMP.read_text() == _digest(_sources())
 

@@ -17,7 +17,7 @@ def _source() -> str:
 
 
 def violations(page: Page, rules: list[str] | None = None) -> list[str]:
-    """What axe finds wrong, one line each; empty when the page is clean. `rules`: only these."""
+    """Findings of axe, one line each; empty when the page is clean. `rules`: only these."""
     # Evaluated through the debugger, which the page's content policy does not hinder.
     page.evaluate(_source())
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}

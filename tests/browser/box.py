@@ -79,7 +79,7 @@ class Box:
             daemon.wait(15)
 
     def get(self, path: str) -> Any:
-        """What `GET /api/v1<path>` answers over the socket."""
+        """Answer to `GET /api/v1<path>` over the socket."""
         return self.call("GET", path)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -110,7 +110,7 @@ class Box:
         )
 
     def simulate(self, wrong: dict[str, object] | None = None) -> None:
-        """What shall be wrong with the GPUs from the next look on; nothing without `wrong`."""
+        """Set the faults of the GPUs from the next snapshot on; none without `wrong`."""
         path = self.home / "simulated.json"
         if wrong is None:
             path.unlink(missing_ok=True)

@@ -160,7 +160,7 @@ def test_nothing_sticks_out_at_any_size(
 def test_a_chart_on_a_phone_has_letters_that_can_be_read(
     page: Page, box: Box, jobs: dict[str, int]
 ) -> None:
-    """What a wide screen shows in eleven pixels is not scaled down with the window."""
+    """Text of eleven pixels on a wide screen is not scaled down with the window."""
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{box.url}/compare?ablation=pair")
     letters = page.get_by_role("region", name="Parameter and metric").locator("svg text")
@@ -190,7 +190,7 @@ def test_sign_in_screen_is_accessible(page: Page, box: Box, guard: Guard) -> Non
 
 
 def test_first_load_is_light() -> None:
-    """What the overview needs at first is under 180 kB compressed."""
+    """The overview's first load is under 180 kB compressed."""
     dist = Path(__file__).resolve().parents[2] / "clients/web/dist"
     html = (dist / "index.html").read_text()
     names = re.findall(r'(?:src|href)="/(assets/[^"]+\.(?:js|css))"', html)

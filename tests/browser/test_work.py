@@ -52,7 +52,7 @@ def test_a_job_submitted_on_the_page_takes_its_gpus_on_the_map(page: Page, box: 
 
 
 def test_a_progress_bar_stays_one_line_while_the_log_is_followed(page: Page, box: Box) -> None:
-    """What writes over itself is one line that changes, not a thousand lines."""
+    """Output that overwrites itself is one line that changes, not a thousand lines."""
     job = box.submit(PROGRESS, name="bar")
     page.goto(f"{box.url}/jobs/{job}")
     log = page.get_by_role("log")

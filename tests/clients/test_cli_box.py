@@ -71,7 +71,7 @@ class TestDoctor:
 
 
 def test_compare_puts_runs_side_by_side(fake, wire, berth):
-    """What varies, how far each is, the last or least value of each metric."""
+    """Varying parameters, progress, the last or least value of each metric."""
     runs = [
         {"job": wire.job(i, labels={"lr": lr}, state="running"), "last": {"loss": loss}, "best": {"loss": loss / 2}, "step": 10}
         for i, lr, loss in ((4, "1e-4", 2.5), (5, "5e-5", 1.5))
@@ -137,7 +137,7 @@ def test_plan_passes_every_word_to_the_trainer(berth, monkeypatch):
 def test_a_user_does_not_start_a_second_berth_on_the_box(
     fake, berth, monkeypatch, tmp_path, verb, code, sentence
 ):
-    """Where root keeps one, `up` says that it can be used, and `down` that it is not theirs."""
+    """If root runs one, `up` says that it can be used, and `down` that it is not theirs."""
     there = Home(tmp_path / "box")
     there.make()
     there.pid("server").write_text(identity.of(os.getpid()).line())

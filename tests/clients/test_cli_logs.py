@@ -38,7 +38,7 @@ class TestLogs:
         assert berth("logs", "42", "-n", "1").stdout_bytes == b"\xff\n"
 
     def test_following_goes_on_where_reading_stopped(self, fake, wire, berth):
-        """What was printed already is not asked for again."""
+        """Printed output is not requested again."""
         fake.answer(
             "GET", f"{JOBS}/42", wire.job(state="running", attempts=[wire.attempt(number=2)])
         )
@@ -114,7 +114,7 @@ class TestFollowing:
         return fake
 
     def test_between_attempts_it_is_reported_what_goes_on(self, retried, berth):
-        """How the attempt ended, what the job waits for, where the next starts: each once."""
+        """The attempt's end, the reason for the wait, the next start: each once."""
         retried.answer("GET", f"{JOBS}/42", self.states[0], *self.states)
 
         result = berth("logs", "-f", "42")
@@ -128,7 +128,7 @@ class TestFollowing:
         ]
 
     def test_run_does_not_repeat_what_it_said_at_submit(self, fake, wire, berth):
-        """What it waits for is said once; then where it starts."""
+        """The reason for the wait is printed once; then the start."""
         waits = wire.job(state="queued", reason="GPUs 0-3: held by job 7 of bob.")
         fake.answer("POST", JOBS, (201, waits))
         attempts = {"attempts": [wire.attempt()], "reason": None}
@@ -178,7 +178,7 @@ class TestFollowing:
         assert "exit code 1" in result.stderr
 
     def test_an_ended_job_is_reported_as_well(self, fake, wire, berth):
-        """Who follows a job that has ended meanwhile learns how."""
+        """Following an ended job reports its end."""
         attempt = wire.attempt(state="ended", exit_code=9)
         done = wire.job(state="failed", exit_code=9, message="It broke.", attempts=[attempt])
         fake.answer("GET", f"{JOBS}/42", done)

@@ -89,7 +89,7 @@ class TestLs:
 
 
 def test_show_tells_all(fake, wire, berth):
-    """What was asked, how it was started and what was changed, how it ended."""
+    """The request, the start with its changes, the end."""
     change = {"what": "--num_gpus=4", "became": "", "why": "The lease says which."}
     launch = {
         "launcher": "deepspeed",

@@ -42,7 +42,7 @@ def modules_after(code: str, env) -> set[str]:
     "words", ["['--help']", "['submit', '--help']", "['ls', '--nonsense']", "['--version']"]
 )
 def test_help_loads_nothing_that_speaks_to_a_server(env, words):
-    """What the user waits for before reading help is typer and the standard library."""
+    """Help imports only typer and the standard library."""
     loaded = modules_after(f"from berth.cli.main import app; app({words})", env)
 
     assert not loaded & (HEAVY | LATER)

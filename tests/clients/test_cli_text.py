@@ -155,7 +155,7 @@ class TestMoments:
 
 @pytest.mark.parametrize(("word", "expected"), [("90", 90), ("30s", 30), ("1h30m", 5400)])
 def test_a_length_of_time_may_be_bare_seconds(word, expected):
-    """What every flag that takes a duration understands."""
+    """Notations that every duration flag takes."""
     assert durations.seconds(word, least=1) == expected
 
 

@@ -95,7 +95,7 @@ def test_caps_go_along():
     ],
 )
 def test_mistakes_are_one_sentence(plan, sentence):
-    """What is missing or makes no sense is named, with the nearest known key for a typo."""
+    """Missing and invalid keys are named, with the nearest known key for a typo."""
     with pytest.raises(MatrixError) as caught:
         cells(**plan)
     assert sentence in str(caught.value)

@@ -137,7 +137,7 @@ def test_box(box, berth, monkeypatch, words):
 
 
 def test_why(fake, wire, berth):
-    """What a job waits for."""
+    """Explanation of a job's wait."""
     reasons = [
         {"kind": "gpus_held", "blocking": True, "sentence": "GPUs 0-3: held by job 3 of ada (persona)."},
         {"kind": "dependency", "blocking": False, "sentence": "Job 3, which it depends on, has succeeded."},

@@ -48,7 +48,7 @@ class TestSubmit:
         assert fake.requests[0].headers["Prefer"] == "return=minimal"
 
     def test_a_broken_connection_is_tried_again_under_the_same_key(self, client, fake, wire):
-        """What may have been taken is sent again, so that it is made once."""
+        """A submit that may have been taken is repeated, and creates the job once."""
         fake.answer("POST", JOBS, httpx2.ReadError("broke"), (201, wire.job()))
 
         assert client.submit({"command": "true"}).id == 42
@@ -163,7 +163,7 @@ class TestJobs:
         assert fake.requests[0].url.params["limit"] == "2"
 
     def test_a_patch_sends_only_what_changes(self, client, fake, wire):
-        """What is not named stays as it is."""
+        """Fields that are not named stay as they are."""
         fake.answer("PATCH", f"{JOBS}/42", wire.job(priority=5))
 
         assert client.patch(42, {"priority": 5}).priority == 5

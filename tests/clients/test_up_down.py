@@ -182,7 +182,7 @@ def test_from_another_machine_with_a_token(lab):
 
 
 def test_refusals_have_their_code(lab):
-    """What the server refuses leaves with 4 and its sentence."""
+    """A refusal of the server exits with 4 and its sentence."""
     lab.run("show", "999999", code=4)
     assert "999999" in lab.stderr
     lab.run("submit", "-g", "99", "--", "true", code=4)

@@ -42,7 +42,7 @@ def test_deepspeed_is_started_through_its_middle_process(safe):
 
 
 def test_inside_a_fence_gpus_count_from_0(safe, fenced):
-    """Where the other GPUs are masked, every number is the one the job sees."""
+    """If the other GPUs are masked, every number is the one the job sees."""
     made = safe(
         "CUDA_VISIBLE_DEVICES=4,5,6,7 deepspeed --num_gpus=4 t.py --gpu_ids 4,5,6,7", on=fenced
     )
@@ -277,7 +277,7 @@ def test_a_failed_run_is_not_hidden_by_tee(safe):
 
 
 def test_secrets_are_hidden_on_show_and_kept_in_the_command(safe):
-    """What is shown has stars for secrets; what runs has the secrets."""
+    """The displayed command has stars for secrets; the started one has the secrets."""
     line = "HF_TOKEN=hush1 python t.py --wandb_key=hush2 --api-key hush3 --url http://ada:hush4@x/y"
     made = safe(line)
     shown = made.before + made.after + repr(made) + repr(read(line)) + str(made.changes)

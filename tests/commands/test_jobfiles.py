@@ -91,7 +91,7 @@ def test_a_number_is_finite_or_none(value):
     ],
 )
 def test_a_whole_number_is_plain_digits(value, number):
-    """What `isdigit` calls a digit is more than what `int` takes."""
+    """`isdigit` accepts more characters than `int` does."""
     assert jobfiles.whole(value, 128) == number
 
 

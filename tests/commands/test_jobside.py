@@ -80,7 +80,7 @@ def test_many_writers_never_mix_lines(run_dir):
 
 
 def test_a_full_disk_does_not_end_a_run(run_dir, capsys):
-    """What cannot be written is complained about and the run goes on."""
+    """A failed write causes a warning, and the run continues."""
     (run_dir / "metrics.jsonl").symlink_to("/dev/full")
 
     assert not jobside.log_metrics(1, loss=2.0)

@@ -172,7 +172,7 @@ WARNED = [
 
 @pytest.mark.parametrize(("line", "about"), WARNED, ids=lambda v: str(v)[:60])
 def test_what_may_surprise_is_said(line, about):
-    """What Berth does differently from what the user may expect is said in a sentence."""
+    """A deviation from the user's expectation is reported in a sentence."""
     assert any(about in sentence for sentence in read(line).warnings), read(line).warnings
 
 
@@ -230,7 +230,7 @@ deepspeed --num_gpus=$NUM_GPUS --master_port=29501 \\
 
 
 def test_a_script_that_cannot_be_read_runs_as_it_is():
-    """What Berth's reader does not understand is left to bash, with a warning."""
+    """Text that Berth's reader does not understand is left to bash, with a warning."""
     view = read(None, "case $1 in (a) echo \"it's ok;; esac\n")
 
     assert view.is_shell

@@ -102,7 +102,7 @@ def test_the_report_compares_and_says_what_was_made_safe(tmp_path):
 
 
 def test_a_failing_step_ends_in_one_sentence(tmp_path, monkeypatch):
-    """What a helper program said last is kept; the demo raises its own error, no traceback."""
+    """The last words of a helper program are kept; the demo raises its own error, no traceback."""
     monkeypatch.setattr("sys.executable", "/bin/false")
     stage = Stage(tmp_path, Console(file=io.StringIO()))
     with pytest.raises(StageError, match="failed with 1"):

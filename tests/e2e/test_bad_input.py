@@ -75,7 +75,7 @@ def test_the_box_still_works_afterwards(shared_box):
     ],
 )
 def test_a_start_that_fails_is_reported_in_the_jobs_own_log(shared_box, command, word):
-    """What cannot be started ends as launch_error, with the reason in job and log."""
+    """A failed start ends as launch_error, with the reason in job and log."""
     script = shared_box.home / "not-executable.sh"
     script.write_text("echo never\n")
     answer = shared_box.post("/jobs", {"command": command, "workdir": str(shared_box.home)})

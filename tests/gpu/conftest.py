@@ -52,7 +52,7 @@ def gpu_box(open_box, tmp_path):
 
 @pytest.fixture
 def real() -> bool:
-    """Whether these are GPUs, so that the driver can be asked; False in a rehearsal."""
+    """Return whether these are GPUs with a driver; False in a rehearsal."""
     return DEVICES == "nvml"
 
 

@@ -58,7 +58,7 @@ def test_the_script_measures_every_kind_of_row(workspace, tmp_path):
 
 
 def test_no_row_begins_that_would_not_end_in_time(workspace, tmp_path):
-    """What is left out stands in the table, so that no one takes it for measured."""
+    """Omitted rows are in the table, so that they do not pass for measured ones."""
     samples = tmp_path / "samples.npz"
     data = workspace / "data" / "realpersonachat"
     measure("prepare", "--data", data, "--samples", samples, "--count", 20, "--max-length", 256)

@@ -12,7 +12,7 @@ from berth_trainer.errors import UserError
 
 
 def save(output, step, *, ranks=2, whole=True, batch=None):
-    """What HF's Trainer and DeepSpeed leave, then our record."""
+    """The files of HF's Trainer and DeepSpeed, then Berth's record."""
     path = output / f"checkpoint-{step}"
     shards = path / f"global_step{step}"
     shards.mkdir(parents=True)

@@ -88,7 +88,7 @@ def test_an_item_without_continuation_gives_no_sample_of_its_own(tmp_path):
 
 
 def test_a_dialogue_of_the_test_file_is_not_trained_on(tmp_path, settings_of):
-    """Where the same record stands in both files, it leaves the training split."""
+    """A record in both files is removed from the training split."""
     entries = [{"context": [said("y", f"q{n}")], "continuation": f"a{n}"} for n in range(8)]
     (tmp_path / "train.json").write_text(json.dumps([item(*entries)]), "utf-8")
     (tmp_path / "test.json").write_text(json.dumps([item(entries[0])]), "utf-8")
@@ -102,7 +102,7 @@ def test_a_dialogue_of_the_test_file_is_not_trained_on(tmp_path, settings_of):
 
 @pytest.mark.parametrize("key", ["train_path", "test_path"])
 def test_data_that_are_not_there_name_their_key(corpus_folder, settings_of, key):
-    """Which of the two paths is wrong need not be guessed."""
+    """The sentence says which of the two paths is wrong."""
     settings = settings_of(train_path=corpus_folder, data={key: "nowhere"})
 
     with pytest.raises(UserError, match=rf"data\.{key} .*nowhere does not exist"):

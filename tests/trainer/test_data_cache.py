@@ -43,7 +43,7 @@ def make(settings_of, workspace, tokenizer, tmp_path):
 
 @pytest.fixture
 def encodings(monkeypatch):
-    """How many samples were encoded so far."""
+    """Number of samples encoded so far."""
     counted = []
     real = Encoder.encode
 
@@ -188,7 +188,7 @@ Cache(Path(sys.argv[1]), 1 << 30).entry("e", build)
 
 
 def test_a_killed_builder_leaves_no_process_waiting(tmp_path):
-    """Who waits for the lock gets it with the death of its holder, and nothing half is used."""
+    """A waiter gets the lock when its holder dies, and no partial entry is used."""
     holder = subprocess.Popen(
         [sys.executable, "-c", BUILDER, tmp_path], stdout=subprocess.PIPE, text=True
     )

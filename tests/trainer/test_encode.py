@@ -43,7 +43,7 @@ def test_the_template_starts_the_text_once(tokenizer):
 
 @pytest.mark.parametrize("length", [700, 500, 350, 250, 160, 120])
 def test_truncation_keeps_target_latest_context_and_every_part(tokenizer, length):
-    """What goes is the oldest history, the oldest context, the last profile lines."""
+    """The oldest history, the oldest context and the last profile lines are removed."""
     encoded = Encoder(tokenizer, WORDINGS["ja"], length).encode(FULL, TARGET)
     text = tokenizer.decode(encoded.input_ids)
 

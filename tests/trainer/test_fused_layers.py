@@ -52,7 +52,7 @@ def test_the_fused_layers_are_the_stock_ones(kind):
 
 
 def test_compiled_they_are_the_same():
-    """What torch.compile makes of them computes the same; here for the CPU."""
+    """The compiled layers compute the same; here for the CPU."""
     model = model_of("Gemma3Text")
     expected, gradients = learn(model)
     fused_layers.install(model, compiled=True)

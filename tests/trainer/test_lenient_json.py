@@ -7,7 +7,7 @@ from berth_trainer.errors import UserError
 
 
 def test_comments_and_trailing_commas_are_welcome():
-    """What the users' documents carry is read as if it were plain JSON."""
+    """The users' documents are read as if they were plain JSON."""
     text = """{
       // a comment with "quotes" and a }
       "a": [1, 2, /* inside */ 3,], // after

@@ -122,7 +122,7 @@ def test_a_process_without_launcher_is_a_world_of_one():
 
 
 def test_metrics_are_lines_of_numbers_in_both_folders(tmp_path):
-    """What is no finite number is left out: strict JSON readers refuse NaN."""
+    """Values that are not finite are left out: strict JSON readers refuse NaN."""
     folders = [tmp_path / "run", tmp_path / "output"]
     MetricsFile(folders).write(3, {"loss": 1.5, "grad_norm": math.nan})
     MetricsFile(folders).write(4, {"loss": 1.25, "perplexity": math.inf})

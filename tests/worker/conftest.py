@@ -237,7 +237,7 @@ class WorkerUnderTest:
         self.server.desire(**{key(attempt): None})
 
     def seen(self, attempt: str) -> Any:
-        """What was last reported of an attempt; None when nothing was."""
+        """Last report of an attempt; None without one."""
         return self.server.known.get(attempt)
 
     def until_phase(self, attempt: str, *phases: str, timeout_s: float = 20) -> Any:

@@ -54,7 +54,7 @@ def orders(
 
 
 def hear(pipe: int) -> dict[str, Any]:
-    """What a shim says to its end, by word."""
+    """Messages of a shim up to its end, by word."""
     heard = b""
     deadline = time.monotonic() + 20
     while b"ended " not in heard or not heard.endswith(b"\n"):

@@ -150,7 +150,7 @@ class Box(RuleBasedStateMachine):
         assert not [n for n in self.starts if self.disk.get(n) == "refused"]
 
     def teardown(self) -> None:
-        """When all is calm, decisions come to rest with what is desired."""
+        """Without disturbance, decisions converge to the desired state."""
         state = DesiredState(generation=1, attempts=tuple(self.desired.values()))
         for _ in range(4):
             self.worker_acts()

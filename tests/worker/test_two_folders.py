@@ -273,7 +273,7 @@ class TestAsAnotherUser:
 
 
 def test_no_path_of_a_job_is_opened_by_name():
-    """Where the shim and the worker open below a run directory they do so by descriptor."""
+    """Shim and worker open files below a run directory by descriptor."""
     for path in (Path(APPLY).parent.parent / "shim").glob("*.py"):
         if path.name not in {"files.py", "exec_job.py", "self_setup.py"}:
             text = path.read_text()

@@ -128,7 +128,7 @@ class TestCaps:
         assert desk.state(ids[2]) == "starting"
 
     def test_nothing_starts_once_the_budget_is_used(self, api, desk, tmp_path, open_desk):
-        """What runs goes on; a restart counts the same; a raised budget lets the rest start."""
+        """Running jobs continue; a restart counts the same; a raised budget lets the rest start."""
         cells = [{"seed": str(i)} for i in range(3)]
         body = spec(*cells, max_running=1, max_gpu_hours=2, job={"gpus": 2})
         ids = api.post(URL, json=body).json()["ids"]

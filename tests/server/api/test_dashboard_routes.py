@@ -184,7 +184,7 @@ class TestMarkers:
         assert (then["first_traceback"], then["last_checkpoint"]) == (3, 6)
 
     def test_a_log_that_begins_again_is_read_again(self, api, run_dir):
-        """What is shorter than it was is another log."""
+        """A log that became shorter is another log."""
         log = run_dir / "output.log"
         log.write_text("x\n" * 100 + "Traceback (most recent call last):\n")
         assert api.get("/api/v1/jobs/1/log/markers").json()["first_traceback"] == 100
@@ -298,7 +298,7 @@ class TestHistory:
         assert found.step_s == 20
 
     def test_a_day_is_kept_finely_and_a_month_coarsely(self, tmp_path):
-        """What is overwritten in the fine ring is still in the coarse one."""
+        """Samples overwritten in the fine ring are still in the coarse one."""
         history = GpuTelemetry(tmp_path / "history")
         history.take(_snapshot(NOW, 80), NOW)
         later = NOW + 2 * FINE.reach_s

@@ -14,7 +14,7 @@ SLACK = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Promise:
-    """When a job has its GPUs at the latest, and who was before it in the order then."""
+    """Latest start of a job, and the jobs before it in the order then."""
 
     at: datetime
     before: frozenset[int]

@@ -73,7 +73,7 @@ def test_the_source_names_the_most_telling_kind_that_has_runs_enough() -> None:
 
 
 def test_sizes_are_counted_over_the_latest_runs() -> None:
-    """What ran long ago does not tell how rare a size is today."""
+    """Old runs do not count for the rarity of a size."""
     history = RunTimes(remembered=3)
     for gpus in (8, 8, 1, 1, 2):
         history.record(key(gpus=gpus), HOUR)

@@ -53,7 +53,7 @@ def test_smaller_gpus_and_lower_numbers_break_ties() -> None:
 
 
 def test_nothing_to_choose_is_not_shown_as_a_choice() -> None:
-    """Where as many were free as were wanted, no merit is claimed."""
+    """Without a choice, no merit is claimed."""
     why = _why([gpu(3), gpu(4)], 2)
     assert (why.rule, why.link) == ("no_choice", "SYS")
     assert why.sentence.endswith("Only these 2 were free.")

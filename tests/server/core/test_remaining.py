@@ -19,7 +19,7 @@ LEFT = Remaining(p50_s=2 * HOUR, p90_s=3 * HOUR, source="log", at=NOW)
 
 
 def test_quantiles_pass_through_the_two_that_are_given_and_count_down() -> None:
-    """What was read at one moment is less later on, never below nothing."""
+    """A remaining time shrinks as time passes, never below zero."""
     assert LEFT.quantile_s(0.5, NOW) == pytest.approx(2 * HOUR)
     assert LEFT.quantile_s(0.9, NOW) == pytest.approx(3 * HOUR)
     assert LEFT.quantile_s(0.1, NOW) < 2 * HOUR

@@ -90,7 +90,7 @@ def test_the_part_that_tips_the_scale_is_named() -> None:
 
 
 def test_priority_and_the_age_cap_are_named_before_points() -> None:
-    """Where points do not decide, the sentence does not speak of them."""
+    """If points do not decide, the sentence does not mention them."""
     plain, urgent = job(1, 1), job(2, 1, priority=5)
     old = job(3, 1, queued_at=NOW - timedelta(days=40))
     snapshot = _line(plain, urgent, old)

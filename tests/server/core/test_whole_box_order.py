@@ -102,7 +102,7 @@ def test_a_plan_clears_the_box_by_this_rule_and_says_so() -> None:
 
 
 def test_the_rarer_gangs_of_the_whole_box_are_the_more_each_counts() -> None:
-    """Where every other run needs the box, a short job goes before a gang; not where few do."""
+    """If every other run needs the box, a short job goes before a whole-box job; not if few do."""
     queue = (job(1, 8, time_limit=timedelta(hours=10)), job(2, 1, time_limit=timedelta(hours=1)))
     often = Snapshot(now=NOW, gpus=box(), queue=queue, sizes={1: 500, 8: 500})
     rarely = Snapshot(now=NOW, gpus=box(), queue=queue, sizes={1: 980, 8: 20})

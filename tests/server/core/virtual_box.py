@@ -80,7 +80,7 @@ CAPS = {
 
 
 class VirtualBox:
-    """What is queued, what runs and what stands in the way; `decide` makes and carries out plans."""
+    """A simulated box with its queue, attempts and troubles; `decide` makes and applies plans."""
 
     def __init__(self) -> None:
         self.now = START
@@ -130,7 +130,7 @@ class VirtualBox:
             self.final[job_id] = state
 
     def used_by(self, run: RunningView) -> list[tuple[tuple[str, str], float]]:
-        """What a running attempt has had so far, under each name that it counts for."""
+        """Usage of a running attempt so far, under each name that it counts for."""
         assert run.started_at is not None
         used_s = (self.now - run.started_at).total_seconds() * run.counted_gpus
         names = [("user", run.user), ("group", run.group), ("ablation", run.ablation)]
@@ -229,7 +229,7 @@ class VirtualBox:
         return made
 
     def look_at_the_calendar(self, users: set[str]) -> None:
-        """What these users run, counted by hand against what `POLICIES[3]` allows at this hour."""
+        """Usage of these users, counted by hand against the limits of `POLICIES[3]` at this hour."""
         if self.policy is not POLICIES[3]:
             return
         night = self.now.hour >= 22 or self.now.hour < 7

@@ -81,7 +81,7 @@ def test_a_leftover_keeps_its_gpu_from_others(desk):
 
 
 def test_a_look_from_before_the_release_does_not_delay_the_next_job(desk):
-    """What an old snapshot shows of a released attempt is the past."""
+    """A released attempt in an old snapshot is ignored."""
     desk.submit(gpus=8)
     second = desk.submit(gpus=8)
     desk.worker.processes = {i: [GpuProcess(pid=i + 1, attempt="1.1")] for i in range(8)}
@@ -143,7 +143,7 @@ def test_a_box_whose_worker_is_silent_is_stale(desk):
 
 
 def test_the_box_is_reported_in_a_sentence(desk):
-    """How many are free and, where none is, when the next one comes free."""
+    """Number of free GPUs or, if there are none, the time of the next one."""
     assert show_box(desk.server).sentence == "8 of 8 GPUs free"
     desk.submit(gpus=8, time_limit="40m")
     desk.worker.running("1.1")

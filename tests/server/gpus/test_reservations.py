@@ -43,7 +43,7 @@ def reserve(desk, gpus, *, begin: float | None = None, end: float, caller=ME, **
 
 
 class TestReserved:
-    """What the scheduler makes of a reservation."""
+    """Reservations in the scheduler."""
 
     def test_jobs_of_others_stay_off_and_say_why(self, desk):
         """The reason names for whom, why and until when."""
@@ -114,7 +114,7 @@ class TestReserved:
 
 
 class TestRefusals:
-    """What is refused, in a sentence that names the fix."""
+    """Refusals, in a sentence that names the fix."""
 
     def test_only_admins_reserve_and_delete(self, desk):
         """All others learn whom to ask."""
@@ -221,6 +221,6 @@ class TestDrainWithAnEnd:
 
 
 def test_the_tests_users_are_two(desk):
-    """What the tests above rest on: who they reserve for is not who they run as."""
+    """Precondition of the tests above: they reserve for another user than their own."""
     assert os.getuid() != NOBODY.uid
     assert desk.server.groups.knows_user("nobody")

@@ -40,7 +40,7 @@ def process(attempt: str, size: int, pid: int = 77) -> GpuProcess:
 
 
 class TestPlacing:
-    """Where shares go."""
+    """Placement of shares."""
 
     def test_shares_fill_one_gpu_before_they_take_another(self, desk):
         """Four of 20 GiB lie on one GPU of 80; the fifth begins a new one."""
@@ -111,7 +111,7 @@ class TestPlacing:
 
 
 class TestSpec:
-    """What may be asked for."""
+    """Valid requests."""
 
     @pytest.mark.parametrize(
         ("spec", "sentence"),
@@ -178,7 +178,7 @@ class TestAudit:
         assert desk.state(1) == "stopping"
 
     def test_whole_gpus_are_not_measured(self, desk):
-        """Who holds the GPU may fill it, whatever least memory was asked for."""
+        """The holder of a whole GPU may fill it, whatever minimum memory it asked for."""
         desk.submit(gpus=1, gpu_memory="10GiB")
         desk.worker.running("1.1")
         desk.worker.processes[0] = [process("1.1", 79 * GIB)]
@@ -195,7 +195,7 @@ class TestAudit:
         assert desk.state(share(desk)) == "starting"
 
     def test_nothing_more_is_placed_next_to_an_outsider(self, desk):
-        """Whose memory could grow at any time."""
+        """Jobs whose memory could grow at any time."""
         share(desk)
         desk.worker.processes[0] = [GpuProcess(pid=9, memory_bytes=GIB, user="bob")]
         desk.worker.tell()
@@ -267,7 +267,7 @@ class TestMap:
 
 
 class TestLimits:
-    """How many GPUs a share is."""
+    """Number of GPUs that a share counts for."""
 
     def test_four_quarters_are_one_gpu(self, tmp_path, open_desk):
         """The fifth waits, and its reason counts in parts; a whole GPU waits from the first."""
@@ -306,7 +306,7 @@ def test_shares_make_room_for_a_more_urgent_gang(desk):
 
 
 class TestSchema:
-    """What no code above the database can break."""
+    """Constraints of the database itself."""
 
     @pytest.fixture
     def lease(self, desk):

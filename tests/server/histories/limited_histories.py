@@ -177,7 +177,7 @@ class LimitedHistories(Histories):
 
     @rule()
     def plan_again(self):
-        """What a look says of each job is what the scheduler does next; the same, asked twice."""
+        """Each job's explanation is what the scheduler does next; asked twice, it is the same."""
         server = self.desk.server
         self.desk.worker.tell()
         seen = snapshot(server, self.desk.clock.now)

@@ -231,7 +231,7 @@ class TestMetrics:
 
 
 def test_an_ablation_shows_its_runs_side_by_side(api, desk):
-    """What varies are the labels that differ; each run tells its last and best."""
+    """Varying labels, and each run's last and best values."""
     for name in ("profile_only", "profile_and_history"):
         labels = {"ablation": "night", "input": name, "model": "tiny"}
         spec = {"command": "true", "workdir": "/", "gpus": 1, "labels": labels}

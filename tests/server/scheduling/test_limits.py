@@ -54,7 +54,7 @@ def test_too_many_pending_jobs_are_refused(limited):
 
 
 def test_a_budget_ends_with_its_hours_and_begins_again_with_the_month(limited, tmp_path, open_desk):
-    """What is held now counts as well; a restart counts the same."""
+    """GPUs held now count as well; a restart counts the same."""
     limited.clock.now = datetime(2027, 1, 30, tzinfo=UTC).timestamp()
     limited.worker.tell()
     first = limited.submit(ADA, gpus=4)

@@ -152,7 +152,7 @@ def test_no_job_is_stopped_for_gpus_that_others_have_reserved(desk):
 
 
 class TestDryRun:
-    """What a submit would do, in full."""
+    """The full result of a dry run."""
 
     def ask(self, api, **spec):
         """The answer to a dry run."""
@@ -168,7 +168,7 @@ class TestDryRun:
         assert shown["expected_start"] is not None
 
     def test_a_holder_without_a_limit_hides_when_its_gpus_come_free(self, api, desk):
-        """What would help is said of the jobs that are in the way."""
+        """Hints name the jobs that are in the way."""
         desk.submit(gpus=8)
         assert self.ask(api, gpus=8).json()["would_help"] == [
             "If the jobs on those GPUs had time limits, Berth could say when they come free."

@@ -45,7 +45,7 @@ def test_failures_tell_nothing_about_the_length(desk):
 
 
 def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
-    """What is held now, and what was held, half of it per half-life; also after a restart."""
+    """Present and past usage, the past halved per half-life; also after a restart."""
     half_life_s = desk.server.options.policy.usage_half_life.total_seconds()
     user = next(iter({desk.job(desk.submit(gpus=4)).user}))
 

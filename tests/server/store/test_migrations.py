@@ -96,7 +96,7 @@ def test_a_database_of_a_released_schema_reads_back_the_same(tmp_path, dump):
 
 
 def test_secrets_and_ids_come_through_the_move_to_one_spec_column(tmp_path):
-    """What REST hides is the same too, and no id is given out twice."""
+    """Data that REST hides is the same too, and no id is issued twice."""
     path = tmp_path / "berth.db"
     with sqlite3.connect(path) as old:
         old.executescript((FOLDER / "schema-0001.sql").read_text())

@@ -138,7 +138,7 @@ def test_a_global_batch_that_cannot_be_made_is_a_problem(settings_of):
 
 
 def test_four_bit_weights_leave_stage_3(settings_of):
-    """Where the file leaves it open; where it does not, one sentence."""
+    """Open keys are decided; otherwise one sentence is printed."""
     settings = settings_of(lora={"r": 16, "quantize": "4bit"})
     zero = decide.with_four_bit(settings).deepspeed
     assert (zero.stage, zero.offload_param, zero.offload_optimizer) == (1, "none", "none")

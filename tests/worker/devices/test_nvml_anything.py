@@ -44,7 +44,7 @@ rules = st.lists(
 
 
 def check(nvml, uuids: set[str]) -> None:
-    """What every snapshot keeps."""
+    """Invariants of every snapshot."""
     snapshot = nvml.snapshot()
     gpus = snapshot.gpus
     assert {g.uuid for g in gpus} >= uuids

@@ -66,7 +66,7 @@ def test_leftover_memory_next_to_a_display(nvml, box, tmp_path):
 
 
 def test_memory_that_was_always_there_belongs_to_no_process(nvml, box, tmp_path):
-    """What an empty GPU shows as used from the start does not keep a lease for ever."""
+    """Memory that an empty GPU shows as used from the start does not keep a lease for ever."""
     box.gpus[0]["used"] = 900 * MIB
     box.write()
     nvml.open(tmp_path)

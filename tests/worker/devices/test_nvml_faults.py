@@ -11,7 +11,7 @@ MIB = 1024**2
 
 
 def healthy(snapshot) -> list[bool]:
-    """Which GPUs are well, in index order."""
+    """Health of the GPUs, in index order."""
     return [gpu.health.ok for gpu in snapshot.gpus]
 
 
@@ -96,7 +96,7 @@ def test_a_serious_xid_is_reported_at_once(nvml, box, tmp_path):
 
 
 def test_an_xid_of_a_program_leaves_the_gpu_healthy(nvml, box, tmp_path):
-    """What a user's faulty kernel causes (Xid 31) does not take the GPU away."""
+    """An error of a user's faulty kernel (Xid 31) does not make the GPU unhealthy."""
     nvml.open(tmp_path)
 
     box.add("xid 4 31")

@@ -236,7 +236,7 @@ def test_a_driver_older_than_the_binding(old_nvml, tmp_path):
 
 
 def test_in_a_container(contained_nvml, tmp_path):
-    """Where pids count in another namespace they are not mistaken for processes of ours."""
+    """Pids of another namespace are not mistaken for processes of ours."""
     host, box = contained_nvml
     box.put(1, 1, 3 * GIB)
     box.put(2, 1, 5 * GIB)

@@ -192,7 +192,7 @@ def test_ranks_that_left_their_lease_are_seen(devices, start):
 
 @pytest.mark.parametrize("visible", ["", "GPU-1234", "NoDevFiles"])
 def test_an_environment_that_says_nothing(devices, start, visible):
-    """Where the variable is of no use, the lease says where the ranks are."""
+    """If the variable is of no use, the lease says where the ranks are."""
     launcher = start(LAUNCHER, f"0:{visible}", f"1:{visible}")
     ranks = [int(pid) for pid in launcher.stdout.readline().split()]
 
@@ -327,7 +327,7 @@ def test_loads_on_demand(devices, start, tmp_path):
     "text", ["{", "[]", '{"outsiders": [{"gpu": -1}]}', '{"faluts": []}', '{"mig": ["x"]}', "\xff"]
 )
 def test_a_broken_control_file_changes_nothing(devices, tmp_path, text):
-    """What cannot be read is left aside: the last good state stays."""
+    """An unreadable file is ignored: the last good state stays."""
     control = tmp_path / "simulated.json"
     control.write_text(json.dumps({"faults": [{"gpu": 2}]}))
     assert not devices.snapshot({}).gpus[2].health.ok

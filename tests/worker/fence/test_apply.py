@@ -167,7 +167,7 @@ tell(home=os.path.ismount("{home}"))
 
 
 def test_refusals_are_sentences(fenced, as_root):
-    """What cannot be done is said in one sentence with the reason."""
+    """An impossible fence is reported in one sentence with the reason."""
     seen = fenced(
         f"""
 import runpy
@@ -206,7 +206,7 @@ def test_it_needs_nothing_but_an_old_python():
 
 
 def test_the_probe_knows_what_works(fenced):
-    """What the probe says is possible is what the fence does."""
+    """The fence does what the probe reports as possible."""
     fence = probe()
     if not fence.can_mask:
         pytest.skip(f"no fence on this box: {fence.sentence}")

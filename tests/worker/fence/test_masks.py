@@ -106,7 +106,7 @@ def test_a_gpu_the_driver_does_not_list_is_covered(tmp_path):
 
 
 def test_never_the_wrong_gpu(tmp_path):
-    """When a leased GPU's own node is not known, nothing is covered."""
+    """If a leased GPU's own node is not known, nothing is masked."""
     tree = plant(tmp_path, [0, 1])
     unknown = [tree.gpus[0].model_copy(update={"minor": None}), tree.gpus[1]]
 
