@@ -59,7 +59,7 @@ def test_two_servers_never_share_a_home(daemon):
     assert daemon.ready()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_the_kernel_tells_who_calls(daemon):
     """A process of another user is that user, whatever it says of itself."""
     code = (
