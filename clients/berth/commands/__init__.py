@@ -6,9 +6,9 @@ leased GPUs and port, and lists every change. Nothing here opens a file, starts 
 process or readers at the environment.
 """
 
-from berth.commands.accelerate import NEUTRAL_ACCELERATE_CONFIG
 from berth.commands.describing import describe
 from berth.commands.errors import CommandError
+from berth.commands.launchers.accelerate import NEUTRAL_ACCELERATE_CONFIG
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
 from berth.commands.rewriting import rewrite

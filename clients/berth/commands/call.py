@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from berth.commands.gpu_request import GpuRequest
@@ -41,6 +42,10 @@ class Call:
     """Whether `&` follows it."""
     indices: tuple[int, ...] | None = None
     """The GPUs it names, settled between its parts."""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Variables that are set where it stands, to plain values."""
+    loop: tuple[str, tuple[int, ...]] | None = None
+    """The loop variable that its CUDA_VISIBLE_DEVICES is, and the GPUs it goes through."""
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -50,7 +55,7 @@ class Call:
     @property
     def runs_module(self) -> bool:
         """Whether what stands in the script's place is a module or a program."""
-        return self.parsed.has("module", "no_python")
+        return self.parsed.has("module", "no_python", "module_mode", "command_mode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,10 @@ class CallParts:
     """What reading already took out."""
     named: tuple[int, ...] = ()
     """Every GPU that one of the calls names, ascending."""
+    configs: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict[str, Mapping[str, object]], repr=False
+    )
+    """Configuration files of launchers, by their name as written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +105,8 @@ class LeaseSlice:
     simulated: bool = False
     changes: list[Change] = field(default_factory=list[Change])
     """Filled while rewriting."""
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    """Variables that the call needs beside those of every job; filled while rewriting it."""
 
     @property
     def gpu_names(self) -> str:
@@ -104,6 +115,27 @@ class LeaseSlice:
         if self.visible != self.indices:
             names += f", which the job counts as {ranges(self.visible)}"
         return names
+
+    def set(
+        self,
+        name: str,
+        value: str,
+        known: Mapping[str, str],
+        *,
+        ranks: bool = False,
+        why: str = "",
+    ) -> None:
+        """Set a variable for the call, and add a change where it was another before."""
+        self.variables[name] = value
+        before = known.get(name)
+        if before == value:
+            return
+        reason = f"One rank for each GPU that the job was given ({self.gpu_names})."
+        self.note(
+            "" if before is None else f"{name}={before}",
+            f"{name}={value}",
+            reason if ranks else why,
+        )
 
     def note(self, what: str, became: str, why: str) -> None:
         """Add one change, unless nothing changed or it is listed already."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from berth.commands.launchers import registry
 from berth.commands.model import CommandView
 from berth.gpunames import named
 from berth.protocol.states import Launcher
 
 _STARTS = {
-    Launcher.DEEPSPEED: "deepspeed starts one rank per GPU",
-    Launcher.ACCELERATE: "accelerate starts one rank per GPU",
-    Launcher.TORCHRUN: "torchrun starts one rank per GPU",
+    **{one.launcher: f"{one.name} {one.starts}" for one in registry.ALL},
     Launcher.PYTHON: "Python runs the script as one process",
     Launcher.SHELL: "A shell runs it",
     Launcher.OTHER: "The program runs as it is",

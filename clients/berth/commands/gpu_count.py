@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from berth.commands.call import Call
 from berth.commands.gpu_request import GpuRequest
+from berth.commands.launchers import registry
 from berth.commands.python import script_request
 from berth.protocol.states import Launcher
 
 RANKED = frozenset({Launcher.DEEPSPEED, Launcher.ACCELERATE, Launcher.TORCHRUN})
-"""Launchers that start one rank per GPU."""
+"""Launchers that start a training script, one rank per GPU."""
+STARTERS = frozenset(registry.KNOWN)
+"""Every launcher that Berth knows."""
 
 
 def decide(call: Call, flag: GpuRequest, environment: GpuRequest) -> tuple[GpuRequest, list[str]]:
@@ -33,10 +36,21 @@ def decide(call: Call, flag: GpuRequest, environment: GpuRequest) -> tuple[GpuRe
     known = [request for request in (environment, script) if request.count is not None]
     if known:
         return min(known, key=lambda request: request.count or 0), warnings
-    if call.launcher in RANKED and call.parsed.script is not None:
-        name = call.launcher.value
-        warnings.append(
-            f"The {name} command does not say how many GPUs it needs; "
-            "it gets one unless the job sets `gpus`."
-        )
     return GpuRequest(), warnings
+
+
+def unsettled(call: Call, request: GpuRequest) -> list[str]:
+    """The note for a launcher whose number of ranks cannot be read: with the flag that settles it."""
+    known = registry.KNOWN.get(call.launcher)
+    if known is None or request.count is not None or known.alone(call) or _asks_help(call):
+        return []
+    sentence = (
+        f"The {known.name} command does not say how many GPUs it needs; it gets one unless the "
+        f"job sets `gpus` (--gpus N) or the command says {known.settles}."
+    )
+    return [sentence]
+
+
+def _asks_help(call: Call) -> bool:
+    last = call.parsed.arguments[:1]
+    return call.parsed.has("help", "version") or bool(last and last[0].text in {"--help", "-h"})

@@ -32,6 +32,12 @@ class CommandView:
     """Pipes, &&, redirections, expansions: `/bin/bash` runs the text."""
     warnings: tuple[str, ...] = ()
     """One sentence each, for the user."""
+    count_notes: tuple[str, ...] = ()
+    """Those of them that only matter where the job does not set `gpus`: the number of GPUs
+    could not be read."""
+    config_files: tuple[str, ...] = ()
+    """Files, as written, in which its launchers say more about the number of ranks; `read`
+    takes their content."""
     text: str = ""
     """The command as one line, secrets masked."""
     parts: CallParts | None = field(default=None, repr=False, compare=False)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth.commands import gpu_request, masking
+from berth.commands import count_hints, gpu_request, masking
 from berth.commands.call import Call, CallParts
 from berth.commands.errors import CommandError
-from berth.commands.gpu_count import RANKED, decide
+from berth.commands.gpu_count import RANKED, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
+from berth.commands.launchers import registry
+from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView
 from berth.commands.recognise import read_flags, recognise
 from berth.commands.shell import BUILTINS, ScriptScan, opaque, refuse_dashes, scan_script
@@ -26,6 +28,12 @@ _BASH_PIPEFAIL = (word("/bin/bash"), word("-o"), word("pipefail"), word("-c"))
 _SHELL_WITH_TEXT = re.compile(r"-[a-z]*c")
 _LONGEST_LINE = 131_071
 _LONGEST_SCRIPT = 262_144
+_STARTS_SCRIPT = RANKED | {
+    Launcher.PYTHON,
+    Launcher.FABRIC,
+    Launcher.COMPOSER,
+    Launcher.COLOSSALAI,
+}
 _EMPTY = "The command is empty; write what to run."
 
 
@@ -46,16 +54,25 @@ class _Text:
     """Whether text that Berth cannot read is left to bash rather than refused."""
 
 
-def read(command: list[str] | str | None, script: str | None = None) -> CommandView:
+_ALONE = Surroundings()
+
+
+def read(
+    command: list[str] | str | None,
+    script: str | None = None,
+    around: Surroundings = _ALONE,
+) -> CommandView:
     """
     Read a command (argument list, or a line as it would be typed) or a shell script.
 
+    `around` holds the job's own variables, and those of the view's `config_files` that could be
+    read: a first reading names them, a second one takes their content.
     Raises CommandError, one sentence that names the fix, for a command that cannot run here.
     """
     if script is not None:
-        return _read_script(script)
+        return _read_script(script, around)
     if isinstance(command, str):
-        return _read_line(command)
+        return _read_line(command, around)
     if not command:
         raise CommandError(_EMPTY)
     if any("\0" in each for each in command):
@@ -63,11 +80,11 @@ def read(command: list[str] | str | None, script: str | None = None) -> CommandV
     if len(command) == 1 and re.match(r"\s*[^\s/]+\s+\S", command[0]):
         # A whole line in a list of one: no program is called "deepspeed --num_gpus=4 train.py",
         # but a file may be called "./my run.sh".
-        return _read_line(command[0])
-    return _read_words([word(each) for each in command], (), ())
+        return _read_line(command[0], around)
+    return _read_words([word(each) for each in command], (), (), around)
 
 
-def _read_line(line: str) -> CommandView:
+def _read_line(line: str, around: Surroundings) -> CommandView:
     if "\0" in line:
         raise CommandError("The command contains a NUL character; remove it.")
     if len(line) > _LONGEST_LINE:
@@ -103,10 +120,10 @@ def _read_line(line: str) -> CommandView:
         and not (first and first.raw in BUILTINS)
     )
     if plain:
-        view = _read_words(only.words, tuple(changes), tuple(warnings))
+        view = _read_words(only.words, tuple(changes), tuple(warnings), around)
         return replace(view, text=f"{view.text} &") if changes else view
     return _read_shell(
-        _Text(source=text, shown=shown, changes=tuple(changes), warnings=tuple(warnings))
+        _Text(source=text, shown=shown, changes=tuple(changes), warnings=tuple(warnings)), around
     )
 
 
@@ -127,7 +144,10 @@ def _tidy(line: str) -> tuple[str, list[str]]:
 
 
 def _read_words(
-    words: Sequence[Word], changes: tuple[Change, ...], warnings: tuple[str, ...]
+    words: Sequence[Word],
+    changes: tuple[Change, ...],
+    warnings: tuple[str, ...],
+    around: Surroundings,
 ) -> CommandView:
     recognised = recognise(words)
     call = recognised.call
@@ -146,11 +166,14 @@ def _read_words(
                     call=call,
                     changes=changes,
                     warnings=warnings,
-                )
+                ),
+                around,
             )
         warnings = (*warnings, opaque(call))
     refuse_dashes(call)
-    reading = read_flags(call)
+    variables = {**around.variables, **outer}
+    call = replace(call, variables=variables)
+    reading = read_flags(call, Surroundings(variables, around.configs))
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     environment = (
         GpuRequest()
@@ -158,6 +181,7 @@ def _read_words(
         else gpu_request.visible_devices(visible, f"CUDA_VISIBLE_DEVICES={visible}")
     )
     request, disagreements = decide(call, reading.request, environment)
+    notes = _count_notes(call, request, environment)
     argv = [*call.wrapper, *_behind(words, call)]
     return CommandView(
         launcher=call.launcher,
@@ -167,15 +191,33 @@ def _read_words(
         gpu_indices_wanted=request.indices or None,
         script_path=_script_path(call),
         script_args=tuple(each.text for each in call.parsed.arguments),
-        warnings=(*warnings, *recognised.warnings, *reading.warnings, *disagreements),
+        warnings=(*warnings, *recognised.warnings, *reading.warnings, *disagreements, *notes),
+        count_notes=tuple(notes),
+        config_files=registry.config_files(call),
         text=masking.line(words),
         parts=CallParts(
             calls=(call,),
             assignments=call.assignments,
             changes=changes,
             named=request.indices or (),
+            configs=around.configs,
         ),
     )
+
+
+def _count_notes(call: Call, request: GpuRequest, environment: GpuRequest) -> list[str]:
+    """The notes where something asks for GPUs and their number cannot be read."""
+    if request.count is not None:
+        return []
+    if environment.said:
+        return [count_hints.note_visible(environment.said)]
+    notes = unsettled(call, request)
+    said = None
+    if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
+        said = count_hints.flag_like((*call.program[1:], *call.parsed.arguments))
+        if any("CUDA_VISIBLE_DEVICES=" in each.text for each in call.program[1:]):
+            notes.append(count_hints.HIDDEN_VISIBLE)
+    return [*notes, count_hints.note_flag(said)] if said else notes
 
 
 def _behind(words: Sequence[Word], call: Call) -> Sequence[Word]:
@@ -188,7 +230,7 @@ def _script_path(call: Call) -> str | None:
     script = call.parsed.script
     if script is None or not script.literal or call.runs_module:
         return None
-    return script.text if call.launcher in RANKED | {Launcher.PYTHON} else None
+    return script.text if call.launcher in _STARTS_SCRIPT else None
 
 
 def _shell_with_text(call: Call) -> tuple[str, tuple[Word, ...], tuple[Word, ...]] | None:
@@ -203,22 +245,25 @@ def _shell_with_text(call: Call) -> tuple[str, tuple[Word, ...], tuple[Word, ...
     return None
 
 
-def _read_script(script: str) -> CommandView:
+def _read_script(script: str, around: Surroundings) -> CommandView:
     if not script.strip():
         raise CommandError("The script is empty; write what to run.")
     if "\0" in script:
         raise CommandError("The script contains a NUL character; remove it.")
-    return _read_shell(_Text(source=script.replace("\r\n", "\n"), lenient=True))
+    return _read_shell(_Text(source=script.replace("\r\n", "\n"), lenient=True), around)
 
 
-def _read_shell(text: _Text) -> CommandView:
+def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     assignments = text.call.assignments if text.call else ()
     outer = dict(name_and_value(each) for each in assignments)
-    found = _scan(text, outer)
+    found = _scan(text, outer, around)
     request = found.request
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     if request.count is None and visible is not None:
         request = gpu_request.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
+    notes = found.count_notes if request.count is None else []
+    if request.count is None and not notes and "CUDA_VISIBLE_DEVICES=" in text.source:
+        notes = [count_hints.HIDDEN_VISIBLE]
     shell, changes = text.shell, text.changes
     if found.piped_to_tee and shell is _BASH and not text.lenient:
         shell = _BASH_PIPEFAIL
@@ -239,7 +284,9 @@ def _read_shell(text: _Text) -> CommandView:
         script_path=_script_path(single) if single else None,
         script_args=tuple(each.text for each in single.parsed.arguments) if single else (),
         is_shell=True,
-        warnings=(*text.warnings, *found.warnings),
+        warnings=(*text.warnings, *found.warnings, *notes),
+        count_notes=tuple(notes),
+        config_files=tuple(dict.fromkeys(found.config_files)),
         text=shown,
         parts=CallParts(
             calls=tuple(found.calls),
@@ -249,11 +296,12 @@ def _read_shell(text: _Text) -> CommandView:
             assignments=assignments,
             changes=changes,
             named=found.named,
+            configs=around.configs,
         ),
     )
 
 
-def _scan(text: _Text, outer: dict[str, str]) -> ScriptScan:
+def _scan(text: _Text, outer: dict[str, str], around: Surroundings) -> ScriptScan:
     if len(text.source) > _LONGEST_SCRIPT:
         # Reading takes microseconds per character, during which the server cannot answer others.
         return ScriptScan(warnings=["The script is too long for Berth to read; it runs unchanged."])
@@ -264,4 +312,4 @@ def _scan(text: _Text, outer: dict[str, str]) -> ScriptScan:
             raise
         # bash knows more than this reader: extended globs, case patterns, arithmetic.
         return ScriptScan(warnings=[f"Berth cannot read this script ({error}); it runs unchanged."])
-    return scan_script(text.source, outer)
+    return scan_script(text.source, outer, around)

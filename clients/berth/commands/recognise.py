@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth.commands import accelerate, deepspeed, torchrun
 from berth.commands.call import Call, FlagReading
+from berth.commands.launchers import accelerate, deepspeed, registry, torchrun
+from berth.commands.launchers.known import KnownLauncher, Surroundings
 from berth.commands.options import Options, ParsedArgs
 from berth.commands.python import BARE
 from berth.commands.words import Word
@@ -29,8 +30,6 @@ _ELSEWHERE = {
     "sudo": "`sudo` drops the variables that keep a job to its GPUs; leave it out.",
     "srun": "`srun` asks Slurm for GPUs; leave it out, because Berth starts the job itself.",
     "sbatch": "`sbatch` hands the job to Slurm; submit the script itself to Berth.",
-    "mpirun": "Berth cannot adjust commands that `mpirun` starts; prefer torchrun or deepspeed.",
-    "mpiexec": "Berth cannot adjust commands that `mpiexec` starts; prefer torchrun or deepspeed.",
     "docker": "Berth cannot choose the GPUs of a container; give it "
     '`--gpus "device=$BERTH_GPU_UUIDS"` yourself.',
     "tmux": "Leave `tmux` out: Berth keeps the job running when you log out.",
@@ -89,14 +88,10 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
     return Recognised(replace(call, nohup=peeled.nohup is not None))
 
 
-def read_flags(call: Call) -> FlagReading:
+def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read the launcher's own flags. Raises CommandError for a call that cannot run here."""
-    readers = {
-        Launcher.DEEPSPEED: deepspeed.read_flags,
-        Launcher.ACCELERATE: accelerate.read_flags,
-        Launcher.TORCHRUN: torchrun.read_flags,
-    }
-    return readers[call.launcher](call) if call.launcher in readers else FlagReading()
+    known = registry.KNOWN.get(call.launcher)
+    return known.read(call, around) if known else FlagReading()
 
 
 def _other(peeled: Peeled) -> Call:
@@ -127,7 +122,8 @@ def _launcher(
         if name == "accelerate":
             program, rest = (*program, rest[0]), rest[1:]
     else:
-        return None
+        known = registry.by_program(name, rest)
+        return None if known is None else _known(peeled, program, rest, known)
     return Call(
         launcher=launcher,
         assignments=tuple(peeled.assignments),
@@ -136,6 +132,23 @@ def _launcher(
         interpreter=interpreter,
         interpreter_options=options,
         parsed=table.parse(rest),
+    )
+
+
+def _known(
+    peeled: Peeled, program: tuple[Word, ...], rest: list[Word], known: KnownLauncher
+) -> Call:
+    """Read a call of a launcher of the table: its verb is a part of the program."""
+    if registry.takes_verb(known, rest):
+        program, rest = (*program, rest[0]), rest[1:]
+    return Call(
+        launcher=known.launcher,
+        assignments=tuple(peeled.assignments),
+        wrapper=tuple(peeled.wrapper),
+        program=program,
+        parsed=ParsedArgs((), None, tuple(rest))
+        if known.options is None
+        else known.options.parse(rest),
     )
 
 
@@ -190,22 +203,30 @@ def _module(
     elif module in _MODULES:
         launcher = _MODULES[module]
     else:
-        return None
-    switches = [o for o in rest[0].text[1:-1] if o != "u"]
-    extra = [
-        *options,
-        *([Word(f"-{''.join(switches)}", f"-{''.join(switches)}")] if switches else []),
-    ]
+        known = registry.by_module(module, arguments)
+        if known is None:
+            return None
+        call = _known(peeled, named, arguments, known)
+        options = [*options, *_switches(rest[0])]
+        return replace(
+            call, interpreter=interpreter, interpreter_options=tuple(options), module=module
+        )
     return Call(
         launcher=launcher,
         assignments=tuple(peeled.assignments),
         wrapper=tuple(peeled.wrapper),
         program=named,
         interpreter=interpreter,
-        interpreter_options=tuple(extra),
+        interpreter_options=(*options, *_switches(rest[0])),
         module=module,
         parsed=_table(launcher, module).parse(arguments),
     )
+
+
+def _switches(option: Word) -> list[Word]:
+    """What stands before the m of `-Om`; -u is set by launchers that need it."""
+    letters = "".join(each for each in option.text[1:-1] if each != "u")
+    return [Word(f"-{letters}", f"-{letters}")] if letters else []
 
 
 def _table(launcher: Launcher, module: str) -> Options:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from berth.commands import accelerate, deepspeed, gpu_request, masking, python, torchrun
+from berth.commands import gpu_request, loops, masking, python
 from berth.commands.call import Call, CallParts, LeaseSlice
+from berth.commands.launchers import registry
+from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
 from berth.commands.recognise import BUNDLED
@@ -13,12 +15,9 @@ from berth.commands.words import Word, assignment, word
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
 from berth.protocol.states import Launcher
 
-_REWRITERS = {
-    Launcher.DEEPSPEED: deepspeed.rewrite,
-    Launcher.ACCELERATE: accelerate.rewrite,
-    Launcher.TORCHRUN: torchrun.rewrite,
-    Launcher.PYTHON: python.rewrite,
-}
+# What stands behind them is theirs, not a script's.
+_OWN_ARGUMENTS = frozenset(known.launcher for known in registry.ALL if known.options is None)
+_REWRITTEN = frozenset({*registry.KNOWN, Launcher.PYTHON})
 _OWNED = frozenset(
     {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "MASTER_ADDR", "MASTER_PORT", "PYTHON_EXEC"}
 )
@@ -42,12 +41,14 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         changes=list(parts.changes),
     )
     if parts.source is None:
-        argv, text = _plain(parts.calls[0], leased, runtime), None
+        argv, text = _plain(parts, leased, runtime), None
     else:
         text = _spliced(parts, leased, runtime, sole=view.script_path is not None)
         argv = [*parts.shell, word(text), *parts.shell_arguments]
     own = _own_environment(parts.assignments, leased)
-    unseen = text is not None or view.launcher not in _REWRITERS
+    if text is None:
+        own |= leased.variables
+    unseen = text is not None or view.launcher not in _REWRITTEN
     env = own | _environment(leased, unseen=unseen)
     shown = [assignment("CUDA_VISIBLE_DEVICES", gpu_request.joined(lease.visible))]
     shown += [assignment(name, value) for name, value in own.items()]
@@ -104,9 +105,10 @@ def _own_environment(assignments: tuple[Word, ...], leased: LeaseSlice) -> dict[
     return own
 
 
-def _plain(call: Call, leased: LeaseSlice, runtime: Runtime) -> list[Word]:
+def _plain(parts: CallParts, leased: LeaseSlice, runtime: Runtime) -> list[Word]:
+    call = parts.calls[0]
     _note_nohup(call, leased)
-    return [*call.wrapper, *_program(call, leased, runtime)]
+    return [*call.wrapper, *_program(call, parts, leased, runtime)]
 
 
 def _note_nohup(call: Call, leased: LeaseSlice) -> None:
@@ -114,9 +116,10 @@ def _note_nohup(call: Call, leased: LeaseSlice) -> None:
         leased.note("nohup", "", "Berth keeps the job running when you log out.")
 
 
-def _program(call: Call, leased: LeaseSlice, runtime: Runtime, *, sole: bool = True) -> list[Word]:
-    rewriter = _REWRITERS.get(call.launcher)
-    if rewriter is None:
+def _program(
+    call: Call, parts: CallParts, leased: LeaseSlice, runtime: Runtime, *, sole: bool = True
+) -> list[Word]:
+    if call.launcher not in _REWRITTEN:
         return [*call.program, *call.parsed.arguments]
     parsed = call.parsed
     script = parsed.script
@@ -130,10 +133,14 @@ def _program(call: Call, leased: LeaseSlice, runtime: Runtime, *, sole: bool = T
                 "The job's folder has no such file; Berth's bundled trainer runs instead.",
             )
             script = word(bundled)
-    arguments = python.rewrite_arguments(parsed.arguments, leased)
-    return rewriter(
-        replace(call, parsed=replace(parsed, script=script, arguments=arguments)), leased
-    )
+    arguments = parsed.arguments
+    if call.launcher not in _OWN_ARGUMENTS:
+        arguments = python.rewrite_arguments(arguments, leased)
+    call = replace(call, parsed=replace(parsed, script=script, arguments=arguments))
+    known = registry.KNOWN.get(call.launcher)
+    if known is None:
+        return python.rewrite(call, leased)
+    return known.rewrite(call, leased, Surroundings(call.variables, parts.configs))
 
 
 def _spliced(parts: CallParts, leased: LeaseSlice, runtime: Runtime, *, sole: bool) -> str:
@@ -143,7 +150,7 @@ def _spliced(parts: CallParts, leased: LeaseSlice, runtime: Runtime, *, sole: bo
     at = 0
     for call in parts.calls:
         part = _part_of(call, parts.named, leased)
-        words = _shell_words(call, part, runtime, sole=sole)
+        words = _shell_words(call, parts, part, runtime, sole=sole)
         pieces.append(text[at : call.start])
         if words is None:
             pieces.append(text[call.start : call.end])
@@ -171,21 +178,25 @@ def _part_of(call: Call, named: tuple[int, ...], leased: LeaseSlice) -> LeaseSli
 
 
 def _shell_words(
-    call: Call, leased: LeaseSlice, runtime: Runtime, *, sole: bool
+    call: Call, parts: CallParts, leased: LeaseSlice, runtime: Runtime, *, sole: bool
 ) -> list[Word] | None:
     """The words of one call in a shell text, or None when they stay as they are."""
     name = call.program[0].text if call.program else ""
     if name in {"export", "declare", "typeset", "local", "readonly", "unset"}:
         return _declared(call, name, leased)
-    assigned = _assigned(list(call.assignments), leased)
-    if call.launcher not in _REWRITERS:
+    assigned = _assigned(list(call.assignments), leased, call.loop)
+    if call.launcher not in _REWRITTEN:
         if assigned == list(call.assignments) and not call.nohup:
             return None
         words = [*assigned, *call.wrapper, *call.program, *call.parsed.arguments]
         _note_nohup(call, leased)
         return words or [word(":")]
     _note_nohup(call, leased)
-    return [*assigned, *call.wrapper, *_program(call, leased, runtime, sole=sole)]
+    leased = replace(leased, variables={})
+    words = _program(call, parts, leased, runtime, sole=sole)
+    kept = [each for each in assigned if name_and_value(each)[0] not in leased.variables]
+    added = [assignment(name, value) for name, value in leased.variables.items()]
+    return [*kept, *added, *call.wrapper, *words]
 
 
 def _declared(call: Call, name: str, leased: LeaseSlice) -> list[Word] | None:
@@ -203,7 +214,9 @@ def _declared(call: Call, name: str, leased: LeaseSlice) -> list[Word] | None:
     return [*call.assignments, call.program[0], *kept] if kept else [word(":")]
 
 
-def _assigned(words: list[Word], leased: LeaseSlice) -> list[Word]:
+def _assigned(
+    words: list[Word], leased: LeaseSlice, loop: tuple[str, tuple[int, ...]] | None = None
+) -> list[Word]:
     kept: list[Word] = []
     for each in words:
         name, _ = name_and_value(each)
@@ -211,8 +224,17 @@ def _assigned(words: list[Word], leased: LeaseSlice) -> list[Word]:
             kept.append(each)
             continue
         counts_from_0 = leased.visible == tuple(range(len(leased.visible)))
+        if name == "CUDA_VISIBLE_DEVICES" and loop and leased.visible:
+            if counts_from_0 and set(loop[1]) <= set(leased.visible):
+                kept.append(each)
+                continue
+            became = loops.placed(loop[0], leased.visible)
+            why = f"One GPU of the job's for each round of the loop ({leased.gpu_names})."
+            leased.note(each.raw, became, why)
+            kept.append(Word(became, became, literal=False))
+            continue
         if name == "CUDA_VISIBLE_DEVICES" and not each.literal and counts_from_0:
-            # `for i in 0 1 2 3; do CUDA_VISIBLE_DEVICES=$i …`: right inside a fence.
+            # Set to what only the shell knows: right inside a fence.
             kept.append(each)
             continue
         became = _became(name, leased)

@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from berth.commands import gpu_request
+from berth.commands import count_hints, gpu_request, loops
 from berth.commands.call import Call
 from berth.commands.errors import CommandError
-from berth.commands.gpu_count import RANKED, decide
+from berth.commands.gpu_count import RANKED, STARTERS, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
+from berth.commands.launchers import registry
+from berth.commands.launchers.known import Surroundings
 from berth.commands.recognise import read_flags, recognise
 from berth.commands.words import Segment, Word, split
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
@@ -48,6 +50,11 @@ class ScriptScan:
     """Everything in it that may have to be changed, in order."""
     requests: list[GpuRequest] = field(default_factory=list[GpuRequest])
     warnings: list[str] = field(default_factory=list[str])
+    count_notes: list[str] = field(default_factory=list[str])
+    """Why the number of GPUs could not be read."""
+    config_files: list[str] = field(default_factory=list[str])
+    loops: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """Variables of the loops so far that go through numbers."""
     moved: bool = False
     """Whether a `cd` stands before the first launcher."""
     piped_to_tee: bool = False
@@ -79,7 +86,7 @@ class ScriptScan:
             self.warnings.append(sentence)
 
 
-def scan_script(source: str, outer: Mapping[str, str]) -> ScriptScan:
+def scan_script(source: str, outer: Mapping[str, str], around: Surroundings) -> ScriptScan:
     """
     Scan a shell text; `outer` holds the variables assigned before the shell.
 
@@ -93,6 +100,8 @@ def scan_script(source: str, outer: Mapping[str, str]) -> ScriptScan:
     for at, segment in enumerate(segments):
         words = _command_words(segment)
         if not words:
+            if looped := loops.loop(segment.words):
+                found.loops[looped[0]] = looped[1]
             continue
         resolved = [_resolve(each, variables) for each in words]
         name = program_name(resolved[0])
@@ -112,28 +121,71 @@ def scan_script(source: str, outer: Mapping[str, str]) -> ScriptScan:
         activated = activated or name in _ACTIVATES
         if name in {"cd", "pushd"} and not found.starting:
             found.moved = True
-        _take(found, call, exported)
+        call = replace(call, variables={**around.variables, **variables, **_inline(call)})
+        _take(found, call, exported, around)
         _about_place(found, call, segments, at)
     _about_all(found, segments)
     return found
 
 
-def _take(found: ScriptScan, call: Call, exported: GpuRequest) -> None:
-    inline = dict(name_and_value(each) for each in call.assignments if each.literal)
-    if call.launcher not in RANKED | {Launcher.PYTHON}:
+def _inline(call: Call) -> dict[str, str]:
+    """The call's own assignments, as far as they are plain."""
+    return dict(name_and_value(each) for each in call.assignments if each.literal)
+
+
+def _take(found: ScriptScan, call: Call, exported: GpuRequest, around: Surroundings) -> None:
+    inline = _inline(call)
+    looped = loops.of_assignments(call.assignments, found.loops)
+    if looped:
+        call = replace(call, loop=looped)
+        exported = _looped(call, looped)
+    if call.launcher not in STARTERS | {Launcher.PYTHON}:
         if call.launcher is Launcher.SHELL:
             found.warn(opaque(call))
-        said = _visible(inline, GpuRequest())
+        said = _visible(inline, exported if looped else GpuRequest())
         found.requests.append(said)
         found.calls.append(replace(call, indices=said.indices))
+        _note_count(found, call, said, said)
         return
     refuse_dashes(call)
-    reading = read_flags(call)
-    request, warnings = decide(call, reading.request, _visible(inline, exported))
+    reading = read_flags(call, Surroundings(call.variables, around.configs))
+    environment = _visible(inline, exported)
+    request, warnings = decide(call, reading.request, environment)
     for sentence in (*reading.warnings, *warnings, *_opaque_options(call)):
         found.warn(sentence)
+    _note_count(found, call, request, environment)
+    if not found.moved:
+        found.config_files += registry.config_files(call)
     found.requests.append(request)
     found.calls.append(replace(call, indices=request.indices))
+
+
+def _looped(call: Call, looped: tuple[str, tuple[int, ...]]) -> GpuRequest:
+    """What a call in a loop over GPUs asks for: all of them at once behind `&`, else one by one."""
+    name, values = looped
+    said = f"CUDA_VISIBLE_DEVICES=${name}"
+    return GpuRequest(len(values), values, said) if call.background else GpuRequest(1, None, said)
+
+
+def _note_count(
+    found: ScriptScan, call: Call, request: GpuRequest, environment: GpuRequest
+) -> None:
+    """Add notes where something asks for GPUs and their number cannot be read."""
+    if request.count is not None:
+        return
+    unread = [
+        each.raw for each in call.assignments if name_and_value(each)[0] == "CUDA_VISIBLE_DEVICES"
+    ]
+    if unread or environment.said:
+        notes = [count_hints.note_visible(unread[0] if unread else environment.said)]
+    else:
+        notes = unsettled(call, request)
+        said = None
+        if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
+            said = count_hints.flag_like((*call.program[1:], *call.parsed.arguments))
+        if said:
+            notes.append(count_hints.note_flag(said))
+    found.count_notes += [each for each in notes if each not in found.count_notes]
 
 
 def opaque(call: Call) -> str:

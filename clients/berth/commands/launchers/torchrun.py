@@ -11,8 +11,11 @@ from __future__ import annotations
 from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
+from berth.commands.launchers import parallel_sizes
+from berth.commands.launchers.known import PORT_NOTE, KnownLauncher, Surroundings
 from berth.commands.options import Options
 from berth.commands.words import Word, word
+from berth.protocol.states import Launcher
 
 OPTIONS = Options(
     switches=frozenset(
@@ -58,7 +61,7 @@ OPTIONS = Options(
     short={"m": "module", "r": "redirects", "t": "tee", "h": "help"},
 )
 
-_RENDEZVOUS_FLAGS = frozenset(
+RENDEZVOUS_FLAGS = frozenset(
     {
         "standalone",
         "rdzv_backend",
@@ -71,8 +74,30 @@ _RENDEZVOUS_FLAGS = frozenset(
 )
 
 
-def read_flags(call: Call) -> FlagReading:
+def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read how many ranks the call asks for; refuse a call that needs other machines."""
+    parsed = call.parsed
+    refuse_machines(call)
+    if parsed.has("help"):
+        return FlagReading()
+    if parsed.script is None:
+        raise CommandError(
+            "The torchrun command names no script; write it after the options, "
+            "like torchrun --nproc-per-node=4 train.py."
+        )
+    return parallel_sizes.checked(call, asked(call), around)
+
+
+def asked(call: Call) -> gpu_request.GpuRequest:
+    """The number of ranks that the call's own flag says."""
+    ranks = call.parsed.last("nproc_per_node")
+    if ranks and ranks.value:
+        return gpu_request.count(ranks.value.text, ranks.shown)
+    return gpu_request.GpuRequest()
+
+
+def refuse_machines(call: Call) -> None:
+    """Refuse a call that needs other machines."""
     parsed = call.parsed
     nodes = parsed.last("nnodes")
     if nodes and nodes.value and _most_nodes(nodes.value.text) > 1:
@@ -85,17 +110,6 @@ def read_flags(call: Call) -> FlagReading:
             f"{rank.shown} is for runs over several machines, but Berth runs on this box only; "
             "leave it out."
         )
-    if parsed.has("help"):
-        return FlagReading()
-    if parsed.script is None:
-        raise CommandError(
-            "The torchrun command names no script; write it after the options, "
-            "like torchrun --nproc-per-node=4 train.py."
-        )
-    ranks = parsed.last("nproc_per_node")
-    if ranks and ranks.value:
-        return FlagReading(request=gpu_request.count(ranks.value.text, ranks.shown))
-    return FlagReading()
 
 
 def _most_nodes(text: str) -> int:
@@ -103,7 +117,7 @@ def _most_nodes(text: str) -> int:
     return max((int(part[:9]) for part in parts if part.isdecimal()), default=1)
 
 
-def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]:
     """Start one rank per leased GPU, with rendezvous on the leased port."""
     python = call.interpreter or leased.python
     module = call.module or "torch.distributed.run"
@@ -114,14 +128,23 @@ def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
             f"{python} -m {module}",
             "The same launcher, run by the interpreter of the job's environment.",
         )
-    if not call.parsed.has("help"):
-        out.extend(_ranks(call, leased))
-    dropped = _RENDEZVOUS_FLAGS | {"nproc_per_node"}
-    for flag in call.flags:
-        if flag.name not in dropped:
-            out.extend(flag.words)
+    if call.parsed.has("help"):
+        out.extend(each for flag in call.flags for each in flag.words)
+    else:
+        out.extend(own_flags(call, leased))
     script = call.parsed.script
     return [*out, *([script] if script else []), *call.parsed.arguments]
+
+
+def own_flags(call: Call, leased: LeaseSlice) -> list[Word]:
+    """The launcher's flags for the lease, and those of the call that stay."""
+    return [*_ranks(call, leased), *without_rendezvous(call)]
+
+
+def without_rendezvous(call: Call) -> list[Word]:
+    """The call's flags without those that say where its ranks meet, and how many there are."""
+    dropped = RENDEZVOUS_FLAGS | {"nproc_per_node"}
+    return [each for flag in call.flags if flag.name not in dropped for each in flag.words]
 
 
 def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
@@ -144,11 +167,25 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
             f"--master-port={leased.port}",
         ]
     whole = ["--nnodes=1", "--node-rank=0", *rendezvous]
-    written = [flag.shown for flag in call.flags if flag.name in _RENDEZVOUS_FLAGS]
+    written = [flag.shown for flag in call.flags if flag.name in RENDEZVOUS_FLAGS]
     if written != whole:
         leased.note(
             " ".join(written),
             " ".join(rendezvous),
-            "Rendezvous on this box, on a port that no other job has.",
+            PORT_NOTE,
         )
     return [word(became), *map(word, whole)]
+
+
+KNOWN = KnownLauncher(
+    launcher=Launcher.TORCHRUN,
+    name="torchrun",
+    options=OPTIONS,
+    settles="--nproc-per-node=N",
+    count="`--nproc-per-node`",
+    port="`--master-port`, set to the leased one",
+    ends="TERM reaches all ranks; exit code 1 whatever the failed rank's was",
+    read=read_flags,
+    rewrite=rewrite,
+    files=parallel_sizes.config_files,
+)

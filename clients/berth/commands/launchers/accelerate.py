@@ -10,8 +10,10 @@ from __future__ import annotations
 from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
+from berth.commands.launchers.known import PORT_NOTE, KnownLauncher, Surroundings
 from berth.commands.options import Options
 from berth.commands.words import Word, word
+from berth.protocol.states import Launcher
 
 NEUTRAL_ACCELERATE_CONFIG = """\
 compute_environment: LOCAL_MACHINE
@@ -88,7 +90,7 @@ _RENDEZVOUS_FLAGS = frozenset(
 _OWN_WAYS = ("cpu", "use_deepspeed", "use_fsdp", "use_megatron_lm", "use_parallelism_config")
 
 
-def read_flags(call: Call) -> FlagReading:
+def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read how many ranks the call asks for; refuse a call that needs other machines."""
     parsed = call.parsed
     _refuse(call)
@@ -113,12 +115,29 @@ def read_flags(call: Call) -> FlagReading:
                 )
             indices = request.indices if request.count == asked.count else None
             request = gpu_request.GpuRequest(asked.count, indices, asked.said)
+    if request.count is None:
+        request = from_config(call, around)
     if parsed.has("cpu") and (request.count or 0) > 1:
         warnings.append(
             "With --cpu accelerate starts a single process whatever --num_processes says; "
             "leave --cpu out to get one rank per GPU."
         )
     return FlagReading(request=request, warnings=tuple(warnings))
+
+
+def config_files(call: Call) -> tuple[str, ...]:
+    """The configuration file that the call names."""
+    own = call.parsed.last("config_file")
+    return (own.value.text,) if own and own.value and own.value.literal else ()
+
+
+def from_config(call: Call, around: Surroundings) -> gpu_request.GpuRequest:
+    """The number of ranks that the call's configuration file says."""
+    for name in config_files(call):
+        number = around.config(name).get("num_processes")
+        if number is not None:
+            return gpu_request.count(str(number), f"num_processes: {number} in {name}")
+    return gpu_request.GpuRequest()
 
 
 def _refuse(call: Call) -> None:
@@ -135,7 +154,7 @@ def _refuse(call: Call) -> None:
             raise CommandError(f"{flag.shown} needs machines other than this box; leave it out.")
 
 
-def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]:
     """Start one rank per leased GPU, with rendezvous on the leased port and a known configuration."""
     python = call.interpreter or leased.python
     module = "accelerate.commands.launch"
@@ -146,14 +165,19 @@ def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
             f"{python} -m {module}",
             "The same launcher, run by the interpreter of the job's environment.",
         )
-    if not call.parsed.has("help"):
-        out.extend(_ranks(call, leased))
-    dropped = _RENDEZVOUS_FLAGS | {"num_processes", "gpu_ids", "config_file", "multi_gpu"}
-    for flag in call.flags:
-        if flag.name not in dropped:
-            out.extend(flag.words)
+    if call.parsed.has("help"):
+        out.extend(each for flag in call.flags for each in flag.words)
+    else:
+        out.extend(own_flags(call, leased))
     script = call.parsed.script
     return [*out, *([script] if script else []), *call.parsed.arguments]
+
+
+def own_flags(call: Call, leased: LeaseSlice) -> list[Word]:
+    """The launcher's flags for the lease, and those of the call that stay."""
+    dropped = _RENDEZVOUS_FLAGS | {"num_processes", "gpu_ids", "config_file", "multi_gpu"}
+    kept = [each for flag in call.flags if flag.name not in dropped for each in flag.words]
+    return [*_ranks(call, leased), *kept]
 
 
 def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
@@ -189,7 +213,7 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
         leased.note(
             " ".join(written),
             f"--main_process_port={port}",
-            "Rendezvous on this box, on a port that no other job has.",
+            PORT_NOTE,
         )
     return [*out, *map(word, rendezvous), *_several(call, leased, number)]
 
@@ -220,3 +244,17 @@ def _several(call: Call, leased: LeaseSlice, number: int) -> list[Word]:
     if not own:
         leased.note("", "--multi_gpu", "Without it accelerate starts a single process.")
     return [word("--multi_gpu")]
+
+
+KNOWN = KnownLauncher(
+    launcher=Launcher.ACCELERATE,
+    name="accelerate",
+    options=OPTIONS,
+    settles="--num_processes=N",
+    count="`--num_processes`, `--gpu_ids`, `num_processes` of the file that `--config_file` names",
+    port="`--main_process_port`, set to the leased one",
+    ends="TERM reaches all ranks; exit code 1 whatever the failed rank's was",
+    read=read_flags,
+    rewrite=rewrite,
+    files=config_files,
+)

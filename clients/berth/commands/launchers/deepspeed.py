@@ -11,8 +11,10 @@ from __future__ import annotations
 from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
+from berth.commands.launchers.known import KnownLauncher, Surroundings
 from berth.commands.options import Flag, Options
 from berth.commands.words import Word, word
+from berth.protocol.states import Launcher
 
 _SWITCHES = frozenset(
     {
@@ -66,7 +68,7 @@ _NETWORK_FLAGS = frozenset(
 _BOX_ONLY = "Berth runs on this box only"
 
 
-def read_flags(call: Call) -> FlagReading:
+def read_flags(call: Call, _around: Surroundings) -> FlagReading:
     """Read how many GPUs the call asks for; refuse a call that needs other machines."""
     parsed = call.parsed
     _refuse(call)
@@ -123,7 +125,7 @@ def _refuse(call: Call) -> None:
         )
 
 
-def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
+def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]:
     """Start the middle process with the leased GPUs and port."""
     if call.parsed.has("help"):
         return _start(call, leased, "deepspeed.launcher.runner") + _kept(call)
@@ -205,3 +207,17 @@ def _note_gpus(call: Call, leased: LeaseSlice) -> None:
             "It is for runs over several machines or for finding the launcher again; "
             "this run stays on the box, and Berth supervises it.",
         )
+
+
+KNOWN = KnownLauncher(
+    launcher=Launcher.DEEPSPEED,
+    name="deepspeed",
+    options=OPTIONS,
+    settles="--num_gpus=N",
+    count="`--num_gpus`, `--include`",
+    port="`--master_port`, set to the leased one; MASTER_PORT is ignored",
+    ends="started through its own launch module: TERM reaches all ranks one after the other; "
+    "exit code is the failed rank's",
+    read=read_flags,
+    rewrite=rewrite,
+)
