@@ -10,7 +10,7 @@ import pytest
 
 import berth.commands
 
-FILES = sorted(Path(berth.commands.__file__).parent.glob("*.py"))
+FILES = sorted(Path(berth.commands.__file__).parent.rglob("*.py"))
 EFFECTS = {"subprocess", "socket", "shutil", "tempfile", "pathlib", "io", "time", "random"}
 
 

@@ -6,9 +6,11 @@ leased GPUs and port, and lists every change. Nothing here opens a file, starts 
 process or readers at the environment.
 """
 
+from berth.commands import code_hints
 from berth.commands.describing import describe
 from berth.commands.errors import CommandError
 from berth.commands.launchers.accelerate import NEUTRAL_ACCELERATE_CONFIG
+from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
 from berth.commands.rewriting import rewrite
@@ -20,6 +22,8 @@ __all__ = [
     "LeaseFacts",
     "Rewritten",
     "Runtime",
+    "Surroundings",
+    "code_hints",
     "describe",
     "read",
     "rewrite",

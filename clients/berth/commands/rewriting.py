@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from berth.commands import gpu_request, loops, masking, python
@@ -49,7 +50,9 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
     if text is None:
         own |= leased.variables
     unseen = text is not None or view.launcher not in _REWRITTEN
-    env = own | _environment(leased, unseen=unseen)
+    # ray.init() would join whatever Ray was started last on this box, with that one's GPUs.
+    apart = {} if _chooses_ray(parts, own) else {"RAY_ADDRESS": "local"}
+    env = apart | own | _environment(leased, unseen=unseen)
     shown = [assignment("CUDA_VISIBLE_DEVICES", gpu_request.joined(lease.visible))]
     shown += [assignment(name, value) for name, value in own.items()]
     after = masking.line([*shown, *(argv if text is None else parts.shell)])
@@ -64,6 +67,13 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         after=after,
         launcher=view.launcher,
         script=text,
+    )
+
+
+def _chooses_ray(parts: CallParts, own: Mapping[str, str]) -> bool:
+    """Whether the command starts a Ray of its own, or says which one it means."""
+    return "RAY_ADDRESS" in own or any(
+        call.launcher is Launcher.RAY or "RAY_ADDRESS" in call.variables for call in parts.calls
     )
 
 

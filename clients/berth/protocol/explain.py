@@ -132,3 +132,7 @@ class Explanation(Wire):
     """What would start it sooner, one sentence each."""
     would_help_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
+    notes: list[str] = Field(default_factory=list)
+    """What was noticed about its command when it was submitted, one sentence each."""
+    notes_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""

@@ -9,13 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from berth import jobfiles
+from berth import jobfiles, launcher_files
 from berth.commands import (
     NEUTRAL_ACCELERATE_CONFIG,
     CommandError,
     LeaseFacts,
     Rewritten,
     Runtime,
+    Surroundings,
     read,
     rewrite,
 )
@@ -76,7 +77,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
     argv = _argv(desired, rewritten, files)
     frozen = desired.snapshot
     if any(word.endswith("/accelerate.yaml") for word in argv) or (
-        rewritten.launcher in {Launcher.ACCELERATE, Launcher.SHELL}
+        rewritten.launcher in {Launcher.ACCELERATE, Launcher.TRL, Launcher.AXOLOTL, Launcher.SHELL}
     ):
         files["accelerate.yaml"] = NEUTRAL_ACCELERATE_CONFIG.encode()
 
@@ -155,7 +156,11 @@ def _rewrite(
     desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...], python: str
 ) -> Rewritten:
     try:
-        view = read(desired.command, desired.script)
+        around = Surroundings(desired.env)
+        view = read(desired.command, desired.script, around)
+        if view.config_files:
+            found = launcher_files.configs(view.config_files, desired.workdir)
+            view = read(desired.command, desired.script, Surroundings(desired.env, found))
         script = view.script_path
         return rewrite(
             view,

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from berth.commands import CommandError, CommandView, read
+from berth import launcher_files
+from berth.commands import CommandError, CommandView, Surroundings, code_hints, read
 from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message, quoted
+from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
@@ -26,6 +28,8 @@ from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
 # Bundled with Berth: a pasted command finds it although the job's folder has no such file.
+# Variables by which launchers are told how many ranks to start.
+_COUNTING = frozenset({"NPROC_PER_NODE", "NNODES", "LOCAL_WORLD_SIZE"})
 BUNDLED_SCRIPT = "train_deepspeed.py"
 
 
@@ -64,13 +68,19 @@ def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepare
     workdir = _workdir(spec, caller, access)
     _python(spec, access)
     _script(view, workdir, access)
+    view = _with_surroundings(spec, view, workdir, access)
     gpus, warnings = _gpus(spec, view)
+    if spec.gpus is None and not spec.share:
+        warnings += _said_in_code(view, workdir, access)
+    kept = view.warnings
+    if spec.gpus is not None:
+        kept = tuple(each for each in kept if each not in view.count_notes)
     return Prepared(
         spec=spec,
         name=spec.name or _name(view),
         gpus=gpus,
         workdir=workdir,
-        warnings=tuple(dict.fromkeys((*map(Message.marked, view.warnings), *warnings))),
+        warnings=tuple(dict.fromkeys((*map(Message.marked, kept), *warnings))),
         view=view,
     )
 
@@ -89,6 +99,7 @@ def is_known(spec: JobSpec, access: Access) -> bool:
         return False
     return (
         spec.workdir in access.fine_folders
+        and not view.config_files
         and (spec.python is None or spec.python in access.fine_pythons)
         and (not _has_script(view) or _key(spec.workdir, view) in access.fine_scripts)
     )
@@ -110,6 +121,40 @@ def _read(spec: JobSpec) -> CommandView:
 @functools.lru_cache(maxsize=512)
 def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> CommandView:
     return read(list(command) if isinstance(command, tuple) else command, script)
+
+
+def _with_surroundings(
+    spec: JobSpec, view: CommandView, workdir: str, access: Access
+) -> CommandView:
+    """Read the command once more with its launchers' files and the job's own variables."""
+    variables = {name: spec.env[name] for name in _COUNTING & spec.env.keys()}
+    if not view.config_files and not variables:
+        return view
+    found = launcher_files.configs(
+        view.config_files, workdir, lambda path: access.may(path, os.R_OK)
+    )
+    try:
+        return read(spec.command, spec.script, Surroundings(variables, found))
+    except CommandError as error:
+        field = "command" if spec.script is None else "script"
+        raise _wrong(field, Message.marked(str(error))) from None
+
+
+def _said_in_code(view: CommandView, workdir: str, access: Access) -> list[Message]:
+    """The note for a plain Python script that starts ranks by itself."""
+    if (
+        view.launcher is not Launcher.PYTHON
+        or not _has_script(view)
+        or view.gpus_wanted is not None
+    ):
+        return []
+    key = _key(workdir, view)
+    if key not in access.code_notes:
+        path = str(Path(workdir, view.script_path or ""))
+        text = launcher_files.script(path, lambda opened: access.may(opened, os.R_OK))
+        access.code_notes[key] = code_hints.note(view.script_path or "", text) if text else None
+    note = access.code_notes[key]
+    return [Message.marked(note)] if note else []
 
 
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:

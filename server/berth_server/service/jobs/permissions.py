@@ -32,6 +32,8 @@ class Access:
         """Interpreters and environments that were looked at and may be executed."""
         self.fine_scripts: set[str] = set()
         """Scripts that were looked at and may be read: folder, NUL, path."""
+        self.code_notes: dict[str, str | None] = {}
+        """What was noticed in the code of such scripts."""
 
     def look(self, path: str) -> Found:
         """Return what a path is to the user: there, missing, forbidden or unknown."""

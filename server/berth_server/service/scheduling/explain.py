@@ -24,12 +24,20 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
     if against is not None:
         lookup.job(server.db.read, against)
     state = lookup.state_of(record)
+    notes = list(messages.decode_all(record.warnings))
     if not state.is_final:
         snapshot, plan = latest_forecast(server, fresh=True)
         try:
             explained = explain(snapshot, plan, job_id)
             standing, compared = score_breakdown(snapshot, plan, job_id, against)
-            return explained.model_copy(update={"standing": standing, "compared": compared})
+            return explained.model_copy(
+                update={
+                    "standing": standing,
+                    "compared": compared,
+                    "notes": [str(note) for note in notes],
+                    "notes_parts": notes,
+                }
+            )
         except KeyError:
             pass
     why = reason(
@@ -45,4 +53,6 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
         summary_parts=summary,
         summary_reason=0,
         reasons=[why],
+        notes=[str(note) for note in notes],
+        notes_parts=notes,
     )

@@ -93,6 +93,7 @@ def rendered(explanation: Explanation) -> str:
         trust = _TRUST[explanation.confidence]
         lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
     lines += _place(explanation)
+    lines += [f"  note: {text.message(note, '')}" for note in explanation.notes_parts]
     return "\n".join([*lines, *helps(explanation)])
 
 
