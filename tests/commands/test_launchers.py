@@ -43,8 +43,7 @@ CALLS = [
     ("tune run lora_finetune_single_device --config c", "torchtune", None,
      "tune run lora_finetune_single_device --config c"),
     ("trl sft --model_name_or_path m --num_processes 2 --gpu_ids 0,1", "trl", 2,
-     f"trl sft --model_name_or_path m {OWN_CONFIG} --num_processes=4 --gpu_ids=all {TRL_PORT}"
-      " --multi_gpu"),
+     f"trl sft --model_name_or_path m {OWN_CONFIG} {TRL_RANKS} {TRL_PORT} --multi_gpu"),
     ("trl dpo --accelerate_config zero3 --num_processes=2 --main_process_port 29501", "trl", 2,
      f"trl dpo --accelerate_config zero3 --num_processes=4 --gpu_ids=all {TRL_PORT}"),
     ("trl vllm-serve --model m --tensor_parallel_size 2 --data_parallel_size 2", "trl", 4,
