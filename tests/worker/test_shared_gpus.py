@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from berth_worker.launch import sharing
 from berth_worker.launch.interpreter import Interpreter
 
 GIB = 1 << 30
+OTHER = 65534 if os.geteuid() == 0 else None
 _HEADER = "lib/python3.11/site-packages/torch/include/c10/cuda/CUDAAllocatorConfig.h"
 
 
@@ -71,6 +74,43 @@ class TestSoftCaps:
         """Whatever least memory the job asked for."""
         python = with_torch(tmp_path, '"per_process_memory_fraction"')
         assert sharing.variables(attempt(gpu_memory=20 * GIB), [gpu], python) == {}
+
+
+HEADERS = {
+    "pipe": os.mkfifo,
+    "folder": lambda path: path.mkdir(),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "link to itself": lambda path: path.symlink_to(path),
+    "without end": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_is_none_holds_up_nobody(worker, name):
+    """Many shares of one user whose environment nobody can read: others start, and so do they."""
+    environment = worker.work / "env"
+    header = environment / _HEADER
+    header.parent.mkdir(parents=True)
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    HEADERS[name](header)
+    shares = [
+        worker.run("true", gpus=(0,), share=True, gpu_memory=GIB, python=str(environment))
+        for _ in range(45)
+    ]
+    assert worker.until_clear(worker.run(script="exit 7", uid=OTHER)).exit.exit_code == 7
+    for share in shares:
+        assert worker.until_clear(share, 60).exit.exit_code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks as others")
+def test_an_environment_is_looked_at_as_the_jobs_user(gpu, tmp_path):
+    """What only root may read does not count, whoever points at it."""
+    python = with_torch(tmp_path, '"per_process_memory_fraction"')
+    header = tmp_path / _HEADER
+    header.chmod(0o600)
+    share = attempt(share=True, gpu_memory=20 * GIB, uid=65534)
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in sharing.variables(share, [gpu], python)
 
 
 def test_two_jobs_share_a_gpu_and_leave_it_one_by_one(worker, until):

@@ -22,6 +22,7 @@ from berth_worker.launch import HostContext, LaunchError, ShimLauncher, launch
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
+_THREADS_A_USER = 8
 
 
 class AttemptListener(Protocol):
@@ -54,14 +55,21 @@ class AttemptRunner:
         self._host = host
         self._sampler = sampler
         self._shim_launcher = shim_launcher
+        self._threads: dict[int | None, anyio.CapacityLimiter] = {}
 
     # Starting
 
     async def start(self, attempt: Attempt) -> None:
         """Start an attempt and follow it to its end."""
         try:
-            # In a thread: a folder on a network disk may take its time to answer.
-            pipe, attempt.facts = await anyio.to_thread.run_sync(self._launch, attempt)
+            # In a thread: a folder on a network disk may take its time to answer. Each user has
+            # threads of its own: one whose folders never answer holds up nobody else.
+            threads = self._threads.setdefault(
+                attempt.desired.uid, anyio.CapacityLimiter(_THREADS_A_USER)
+            )
+            pipe, attempt.facts = await anyio.to_thread.run_sync(
+                self._launch, attempt, limiter=threads
+            )
         except LaunchError as error:
             await self._end_unstarted(attempt, str(error))
             return

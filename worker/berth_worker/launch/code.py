@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path
 
 from berth import snapshots
 from berth.protocol.internal import DesiredAttempt, FrozenCode
+from berth_worker.launch import as_user
+from berth_worker.launch.account import Account
 from berth_worker.launch.error import LaunchError
 
 
@@ -28,18 +29,17 @@ def unpacking(
     return [*program, frozen.archive, frozen.digest, str(folder(desired)), frozen.subdir, *argv]
 
 
-def has(frozen: FrozenCode, script: str) -> bool:
+def has(frozen: FrozenCode, script: str, who: Account) -> bool:
     """Return whether the frozen code holds a script, named relative to the job's folder."""
     if script.startswith("/"):
         return Path(script).exists()
     path = os.path.normpath(f"{snapshots.TREE}/{frozen.subdir}/{script}")
-    try:
-        with tarfile.open(frozen.archive) as tar:
-            return path in tar.getnames()
-    except (OSError, tarfile.TarError):
+    held = as_user.ask(who, "tar-holds", frozen.archive, path)
+    if held is None:
         raise LaunchError(
             f"The job's frozen code {frozen.archive} cannot be read; submit the job again."
-        ) from None
+        )
+    return held
 
 
 def make(path: Path, owner: int | None) -> None:

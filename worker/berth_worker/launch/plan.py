@@ -26,7 +26,7 @@ from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Launcher
 from berth_worker.fence import APPLY, Fence
 from berth_worker.launch import code, environment, sharing
-from berth_worker.launch.account import account
+from berth_worker.launch.account import Account, account
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import bundled_trainer, resolve
 
@@ -72,7 +72,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
         _check_folder(desired.workdir)
     masks = _masks(desired, host)
     visible = _visible(desired, host, masks)
-    rewritten = _rewrite(desired, host, visible, interpreter.path)
+    rewritten = _rewrite(desired, host, visible, interpreter.path, who)
     files: dict[str, bytes] = {}
     argv = _argv(desired, rewritten, files)
     frozen = desired.snapshot
@@ -90,7 +90,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
         len(host.gpus),
         simulated=host.fence.simulated,
     )
-    env |= sharing.variables(desired, host.gpus, interpreter)
+    env |= sharing.variables(desired, host.gpus, interpreter, who)
     env |= desired.env
     env |= rewritten.env
     env |= _reserved(desired, host, visible)
@@ -153,7 +153,11 @@ def _visible(desired: DesiredAttempt, host: HostContext, masks: Sequence[str]) -
 
 
 def _rewrite(
-    desired: DesiredAttempt, host: HostContext, visible: tuple[int, ...], python: str
+    desired: DesiredAttempt,
+    host: HostContext,
+    visible: tuple[int, ...],
+    python: str,
+    who: Account,
 ) -> Rewritten:
     try:
         around = Surroundings(desired.env)
@@ -174,16 +178,16 @@ def _rewrite(
                 python=python,
                 accelerate_config=f"{desired.run_dir}/accelerate.yaml",
                 bundled_trainer=bundled_trainer(),
-                script_exists=script is None or _has(desired, script),
+                script_exists=script is None or _has(desired, script, who),
             ),
         )
     except CommandError as error:
         raise LaunchError(str(error)) from None
 
 
-def _has(desired: DesiredAttempt, script: str) -> bool:
+def _has(desired: DesiredAttempt, script: str, who: Account) -> bool:
     if desired.snapshot is not None:
-        return code.has(desired.snapshot, script)
+        return code.has(desired.snapshot, script, who)
     return (Path(desired.workdir) / script).exists()
 
 
