@@ -283,7 +283,9 @@ class WorkerUnderTest:
         """Living shims of this home."""
         found: list[int] = []
         for path in self.home.glob("runs/*/*/started"):
-            with contextlib.suppress(psutil.Error, ValueError):
+            # A test may have put anything there.
+            unread = (psutil.Error, ValueError, RecursionError, TypeError, KeyError)
+            with contextlib.suppress(*unread):
                 who = json.loads(path.read_text())
                 process = psutil.Process(who["pid"])
                 if any(word.endswith("/shim/__main__.py") for word in process.cmdline()):
