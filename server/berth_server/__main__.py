@@ -28,7 +28,7 @@ _REFUSED = 2
 
 
 def main() -> int:
-    """Run until told to leave; 2 and one sentence when it cannot start."""
+    """Run until a signal ends it; return 2 with one sentence when it cannot start."""
     home = homes.resolve()
     try:
         chosen = settings.load(home.folder)
@@ -78,7 +78,7 @@ def _run(home: Home, chosen: Settings) -> None:
         gc.collect()
         gc.freeze()
         # A long queue is a hundred thousand objects that all stay: looking them all over for
-        # cycles takes 0.1 s, in which nobody is answered, and finds nothing.
+        # cycles takes 0.1 s, in which no request is answered, and finds nothing.
         gc.set_threshold(2000, 10, 1000)
         log.info("server.up", home=str(home.folder), listen=chosen.listen, pid=os.getpid())
         serve(app, context, sockets)

@@ -29,7 +29,7 @@ def copy_database(source: Path, target: Path) -> None:
     """Copy with SQLite's online backup. Raises FileExistsError, FileNotFoundError, sqlite3.Error."""
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist")
-    # Made first, for nobody else to read: it holds the jobs' environments.
+    # Created first and readable by its owner alone: it holds the jobs' environments.
     target.touch(mode=0o600, exist_ok=False)
     origin = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
     copy = sqlite3.connect(target)

@@ -191,7 +191,7 @@ def test_a_refused_job_says_why_before_it_is_sent(page: Page, box: Box, guard: G
     """The dry run carries the server's sentence."""
     guard.lenient = True  # the browser logs each 422
     _submit_form(page, box, "true", GPUs="64")
-    expect(page.get_by_text("asks for 64 GPUs and this box has 8")).to_be_visible()
+    expect(page.get_by_text("asks for 64 GPUs, but this box has 8")).to_be_visible()
 
 
 def test_outsiders_and_sick_gpus_are_named_on_the_map(page: Page, box: Box) -> None:

@@ -161,7 +161,7 @@ class Desk:
         spec.setdefault("workdir", "/")
         if "script" not in spec:
             spec.setdefault("command", ["true"])
-        prepared = check.look(JobSpec(**spec), caller)
+        prepared = check.check_spec(JobSpec(**spec), caller)
         return submit.on_submit(self.server, caller, [prepared]).first_id
 
     def job(self, job_id: int) -> JobRecord:

@@ -17,7 +17,7 @@ from berth.commands.words import Word
 from berth.commands.wrappers import Peeled, peel, program_name
 from berth.protocol.states import Launcher
 
-BUNDLED = "train_deepspeed.py"
+BUNDLED_SCRIPT = "train_deepspeed.py"
 """Name of the training script that ships with Berth."""
 
 _PYTHON = re.compile(r"python(?:\d+(?:\.\d+)*)?t?")

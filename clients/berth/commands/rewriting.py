@@ -11,7 +11,7 @@ from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
 from berth.commands.reading import read
-from berth.commands.recognise import BUNDLED
+from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.commands.words import Word, assignment, word
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
 from berth.protocol.states import Launcher
@@ -136,7 +136,7 @@ def _program(
     bundled = runtime.bundled_trainer
     if script and sole and bundled and not runtime.script_exists and not call.runs_module:
         name = program_name(script)
-        if name == BUNDLED:
+        if name == BUNDLED_SCRIPT:
             leased.note(
                 script.raw,
                 bundled,

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from berth.protocol.states import FINAL_STATES
 from berth_server.core.explain.phrases import has_ended
-from berth_server.service.jobs.present import show_job
+from berth_server.service.jobs.show import show_job
 from berth_server.service.state import ServerState
 from berth_server.store import events, jobs, messages
 from berth_server.store.records import JobRecord

@@ -7,10 +7,8 @@ from datetime import timedelta
 from math import inf
 
 from berth_server.core.model import GpuView, JobView, ReservationView, RunningView, Snapshot
+from berth_server.core.remaining_time import ENDING_S, remaining_s
 from berth_server.core.settings import PolicySettings
-
-ENDING_S = 60.0
-"""What is left of an attempt that is being stopped or has outlived its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class AvailabilityProfile:
     The GPUs in two futures: `expected_s` by estimates, `latest_s` by time limits.
 
     Each tells per GPU, in seconds from the snapshot's `now`, when it comes free: 0.0 is open
-    this moment, inf is not in sight. `free_bytes` is the memory that is left on cards in shares.
+    this moment, inf is not in sight. `free_bytes` is the memory that is left on GPUs in shares.
     """
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
@@ -140,7 +138,7 @@ class AvailabilityProfile:
                 else one
                 for one in self.gpu_shares[i]
             ]
-            # The neighbours on a shared card stay.
+            # The neighbours on a shared GPU stay.
             self.expected_s[i] = max(
                 (one.expected_s for one in self.gpu_shares[i]), default=ENDING_S
             )
@@ -234,28 +232,6 @@ class AvailabilityProfile:
         """Seconds as a timedelta, at most a century."""
         return timedelta(seconds=min(seconds, 3.15e9))
 
-    def remaining_s(self, run: RunningView) -> tuple[float, float]:
-        """How long an attempt still runs: as expected, and at most."""
-        if run.stopping:
-            return ENDING_S, ENDING_S
-        elapsed_s = 0.0
-        if run.started_at is not None:
-            elapsed_s = max(0.0, (self.snapshot.now - run.started_at).total_seconds())
-        if run.time_limit is not None:
-            latest_s = max(ENDING_S, run.time_limit.total_seconds() - elapsed_s)
-        else:
-            latest_s = max(self.assumed_s - elapsed_s, elapsed_s / 2)
-        quantile = self.settings.shadow_quantile
-        if quantile is None:
-            return latest_s, latest_s
-        if run.remaining is not None:
-            left_s = run.remaining.quantile_s(quantile, self.snapshot.now)
-            return min(latest_s, max(ENDING_S, left_s)), latest_s
-        if run.estimate is None:
-            return latest_s, latest_s
-        length_s = run.estimate.quantile_s(quantile, elapsed_s=elapsed_s)
-        return min(latest_s, max(ENDING_S, length_s - elapsed_s)), latest_s
-
     def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
         """When the shadow's job starts if the trial's is where it was put."""
         times_s = self.available_at_s(shadow.job, latest=latest, trial=trial)
@@ -264,7 +240,7 @@ class AvailabilityProfile:
     def _share_available_at_s(
         self, job: JobView, i: int, clear_s: float, trial: Trial | None, *, latest: bool
     ) -> float:
-        """When enough shares on a card have ended for this one; `clear_s` is when all have."""
+        """When enough shares on a GPU have ended for this one; `clear_s` is when all have."""
         gpu = self.gpus[i]
         if not self.gpu_shares[i] or gpu.lease is not None or gpu.unavailable is not None:
             return clear_s
@@ -283,7 +259,7 @@ class AvailabilityProfile:
         return at_s
 
     def _put(self, run: RunningView) -> None:
-        expected_s, latest_s = self.remaining_s(run)
+        expected_s, latest_s = remaining_s(run, self.snapshot.now, self.settings)
         for uuid in run.gpu_uuids:
             i = self.positions.get(uuid)
             if i is not None:
@@ -335,7 +311,7 @@ def nth(times_s: list[float], positions: tuple[int, ...], n: int) -> float:
 
 
 def _free_bytes(gpu: GpuView) -> int:
-    """Memory left for more shares on a card that already holds some."""
+    """Memory left for more shares on a GPU that already holds some."""
     if not gpu.shares or gpu.lease is not None or gpu.unavailable is not None:
         return 0
     return gpu.memory_total_bytes - sum(share.memory_bytes or 0 for share in gpu.shares)

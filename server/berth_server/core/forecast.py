@@ -6,10 +6,11 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from math import inf
 
-from berth_server.core.availability import ENDING_S, AvailabilityProfile, GpuShare, nth
+from berth_server.core.availability import AvailabilityProfile, GpuShare, nth
 from berth_server.core.limits import LimitForecast, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 from berth_server.core.policy import plan
+from berth_server.core.remaining_time import ENDING_S, remaining_s
 from berth_server.core.settings import PolicySettings
 
 FORECAST_DEPTH = 100
@@ -121,7 +122,8 @@ def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) 
     limits = LimitForecast(snapshot, plan.settings)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:
-        end_s = ENDING_S if run.attempt in stopped else profile.remaining_s(run)[0]
+        left_s, _ = remaining_s(run, snapshot.now, plan.settings)
+        end_s = ENDING_S if run.attempt in stopped else left_s
         limits.add(run, 0.0, end_s)
     for start in plan.starts:
         job = snapshot.pending[start.job_id]

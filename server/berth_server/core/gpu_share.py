@@ -8,7 +8,7 @@ from berth_server.core.model import GpuView, JobView
 
 
 def share_fraction(memory_bytes: int | None, card_bytes: int | None) -> float:
-    """How much of a GPU a lease is: 1.0 for the whole card (`memory_bytes` None), a share less."""
+    """How much of a GPU a lease is: 1.0 for the whole GPU (`memory_bytes` None), a share less."""
     if memory_bytes is None or not card_bytes:
         return 1.0
     return min(1.0, memory_bytes / card_bytes)
@@ -18,7 +18,7 @@ def wanted(job: JobView, gpus: Sequence[GpuView]) -> float:
     """
     How many GPUs a pending job will count for.
 
-    On which card a share will lie is not known yet: on the smallest that has room for it, so
+    On which GPU a share will lie is not known yet: on the smallest that has room for it, so
     that it never counts for more once it runs.
     """
     if not job.share:

@@ -17,7 +17,7 @@ from berth_server.core.settings import CalendarRule, Limits, PolicySettings
 
 Resource = Literal["running_gpus", "running_jobs", "queued_jobs", "gpu_hours"]
 _ROUNDING = 1e-6
-"""Parts of cards do not add up to whole ones exactly."""
+"""Parts of GPUs do not add up to whole ones exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)

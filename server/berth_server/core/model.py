@@ -36,7 +36,7 @@ class LeaseView:
     user: str
     job_name: str = ""
     memory_bytes: int | None = None
-    """The share of the card; None is the whole card."""
+    """The share of the GPU; None is the whole GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class GpuView:
     memory_total_bytes: int
     numa_node: int | None = None
     lease: LeaseView | None = None
-    """The unreleased lease of the whole card."""
+    """The unreleased lease of the whole GPU."""
     unavailable: Unavailable | None = None
     shares: tuple[LeaseView, ...] = ()
-    """Unreleased leases of parts of the card; never together with `lease`."""
+    """Unreleased leases of parts of the GPU; never together with `lease`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class JobView:
     queued_at: datetime
     """When it was submitted; its age counts from here."""
     gpu_memory_bytes: int | None = None
-    """Least memory of each card; with `share`, the part of the card it asks for."""
+    """Least memory of each GPU; with `share`, the part of the GPU it asks for."""
     priority: int = 0
     time_limit: timedelta | None = None
     preemptible: bool = False
@@ -94,7 +94,7 @@ class JobView:
     not_before: datetime | None = None
     group: str | None = None
     share: bool = False
-    """Takes `gpu_memory_bytes` of one card beside others instead of the whole card."""
+    """Takes `gpu_memory_bytes` of one GPU beside others instead of the whole GPU."""
     estimate: Estimate | None = None
     """How long it may run, from history; None when nothing is known."""
     eligible_at: datetime | None = None
@@ -147,9 +147,9 @@ class RunningView:
     """When it last wrote a checkpoint; work since then is lost when it is preempted."""
     estimate: Estimate | None = None
     memory_bytes: int | None = None
-    """Its share of the card; None is whole cards."""
+    """Its share of the GPU; None is whole GPUs."""
     part: float = 1.0
-    """How much of the card its share is; 1.0 for whole cards."""
+    """How much of the GPU its share is; 1.0 for whole GPUs."""
     eligible_at: datetime | None = None
     """As its job's, which keeps its age when it is preempted; None is not known."""
     ablation: str | None = None
@@ -241,13 +241,13 @@ class Start:
     job_id: int
     gpu_uuids: tuple[str, ...]
     memory_bytes: int | None = None
-    """The share of the card to lease; None is whole cards."""
+    """The share of the GPU to lease; None is whole GPUs."""
     among: tuple[str, ...] = ()
     """UUIDs of the GPUs that it could choose from, its own included."""
     reserved: bool = False
     """Whether it looked only at GPUs that are set aside for it."""
     joins: bool = False
-    """Whether it goes beside other jobs that share the card already."""
+    """Whether it goes beside other jobs that share the GPU already."""
 
 
 @dataclass(frozen=True, kw_only=True)

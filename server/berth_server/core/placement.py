@@ -25,7 +25,7 @@ def choose(free: Sequence[GpuView], count: int, links: Links = ()) -> tuple[str,
 
     Wins, in this order: the strongest weakest link inside the gang (a collective runs at the
     speed of its slowest hop), the strongest links in all, the strongest links among the GPUs
-    that stay free, the least card memory (big cards are left to those who need them), the
+    that stay free, the least GPU memory (big GPUs are left to those who need them), the
     lowest indices. Raises ValueError if there are fewer than `count`.
     """
     if count > len(free):

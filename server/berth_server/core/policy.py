@@ -143,7 +143,7 @@ def fitting(profile: AvailabilityProfile, job: JobView) -> tuple[int, ...] | Non
     if job.share:
         shared = _shared(profile, job, usable)
         if shared:
-            # The fullest card that still has room keeps the emptier ones for bigger shares.
+            # The fullest GPU that still has room keeps the emptier ones for bigger shares.
             return (min(shared, key=lambda i: (profile.free_bytes[i], i)),)
     free, _ = _free(profile, job, usable)
     if len(free) < job.gpus:

@@ -64,7 +64,7 @@ class Limits:
     """How much one user or group may have at once; None is no limit."""
 
     running_gpus: MaybeWholeNumber = None
-    """A share of a card counts as its part of the memory, here and in GPU-hours."""
+    """A share of a GPU counts as its part of the memory, here and in GPU-hours."""
     running_jobs: MaybeWholeNumber = None
     queued_jobs: MaybeWholeNumber = None
     """How many pending jobs; a submit beyond it is refused."""

@@ -15,11 +15,11 @@ _MOST_EXACT = 12
 
 @dataclass(frozen=True)
 class Choice:
-    """Attempts that would be stopped together: one, or all that share a card."""
+    """Attempts that would be stopped together: one, or all that share a GPU."""
 
     runs: tuple[RunningView, ...]
     frees: int
-    """GPUs that the job could use then, or bytes of one card."""
+    """GPUs that the job could use then, or bytes of one GPU."""
     lost_s: float
     """GPU-seconds of work that are lost."""
 
@@ -36,20 +36,21 @@ def victims(
     The attempts whose end lets the job start, with the least work lost in all; maybe none.
 
     Candidates declared themselves preemptible, have a lower priority, are not stopping already
-    and not past the age cap: those would be served first again, and so for ever. A card in shares comes free when all of them can be stopped; for a share it is
+    and not past the age cap: those would be served first again, and so for ever. A GPU in shares
+    comes free when all of them can be stopped; for a share it is
     enough to stop some. Work lost is GPU-seconds since the last checkpoint. Ties go to fewer
     victims, then to the later jobs.
     """
-    cards = [
-        _Card(profile, i, job)
+    gpus = [
+        _Gpu(profile, i, job)
         for i in usable
-        # A card that is set aside for others would not be the job's when it comes free.
+        # A GPU that is set aside for others would not be the job's when it comes free.
         if profile.reserved_for_others(job, i) is None and profile.gpus[i].unavailable is None
     ]
     if job.share:
-        return _for_share(profile, job, cards)
-    short = job.gpus - sum(card.is_coming for card in cards)
-    return _runs(_cheapest(_clearing(profile.snapshot, cards), short))
+        return _for_share(profile, job, gpus)
+    short = job.gpus - sum(gpu.is_coming for gpu in gpus)
+    return _runs(_cheapest(_clearing(profile.snapshot, gpus), short))
 
 
 def lost_s(snapshot: Snapshot, run: RunningView) -> float:
@@ -60,7 +61,7 @@ def lost_s(snapshot: Snapshot, run: RunningView) -> float:
     return max(0.0, (snapshot.now - since).total_seconds()) * run.counted_gpus
 
 
-class _Card:
+class _Gpu:
     """A GPU that the job could use, and who is on it."""
 
     def __init__(self, profile: AvailabilityProfile, position: int, job: JobView) -> None:
@@ -89,29 +90,29 @@ def _may_stop(profile: AvailabilityProfile, run: RunningView, job: JobView) -> b
     return profile.snapshot.now - run.eligible_at <= profile.settings.age_cap
 
 
-def _clearing(snapshot: Snapshot, cards: Sequence[_Card]) -> list[Choice]:
-    """What can be stopped to have whole cards: each attempt once, all shares of a card together."""
+def _clearing(snapshot: Snapshot, gpus: Sequence[_Gpu]) -> list[Choice]:
+    """What can be stopped to have whole GPUs: each attempt once, all shares of a GPU together."""
     found: dict[tuple[str, ...], tuple[list[RunningView], int]] = {}
-    for card in cards:
-        if card.can_clear:
-            key = tuple(run.attempt for run in card.candidates)
-            found[key] = (card.candidates, found.get(key, ([], 0))[1] + 1)
+    for gpu in gpus:
+        if gpu.can_clear:
+            key = tuple(run.attempt for run in gpu.candidates)
+            found[key] = (gpu.candidates, found.get(key, ([], 0))[1] + 1)
     return [_choice(snapshot, runs, frees) for runs, frees in found.values()]
 
 
 def _for_share(
-    profile: AvailabilityProfile, job: JobView, cards: Sequence[_Card]
+    profile: AvailabilityProfile, job: JobView, gpus: Sequence[_Gpu]
 ) -> tuple[RunningView, ...]:
     need, snapshot = job.gpu_memory_bytes or 0, profile.snapshot
     options: list[list[Choice]] = []
-    for card in cards:
-        if card.is_coming or (card.in_shares and card.room >= need):
+    for gpu in gpus:
+        if gpu.is_coming or (gpu.in_shares and gpu.room >= need):
             return ()
-        if card.in_shares:
-            parts = [_choice(snapshot, [run], run.memory_bytes or 0) for run in card.candidates]
-            options.append(_cheapest(parts, need - card.room))
-        elif card.can_clear:
-            options.append([_choice(snapshot, card.candidates, need)])
+        if gpu.in_shares:
+            parts = [_choice(snapshot, [run], run.memory_bytes or 0) for run in gpu.candidates]
+            options.append(_cheapest(parts, need - gpu.room))
+        elif gpu.can_clear:
+            options.append([_choice(snapshot, gpu.candidates, need)])
     return _runs(min((chosen for chosen in options if chosen), key=_price, default=[]))
 
 

@@ -81,7 +81,7 @@ class LeaseSpan:
     end: float | None
     """None while it is held."""
     memory_bytes: int | None
-    """The share; None is the whole card."""
+    """The share; None is the whole GPU."""
     card_bytes: int | None
     gpu_uuid: str
 

@@ -176,13 +176,13 @@ class LeaseRow(Table, table=True):
     gpu_uuid: str
     job_id: int
     number: int
-    memory_bytes: int | None = None  # the share of the card; NULL is the whole card
+    memory_bytes: int | None = None  # the share of the GPU; NULL is the whole GPU
     acquired_at: float
     released_at: float | None = None
 
 
-# What an index cannot say: who holds the whole card holds it alone, shares never exceed the card,
-# and a gang of whole cards has no share. A lease once given is only ever released.
+# What an index cannot say: a lease of a whole GPU is its only one, shares never exceed the GPU,
+# and a job on several GPUs has no share. A lease once given is only ever released.
 LEASE_TRIGGERS = (
     """CREATE TRIGGER tr_leases_whole BEFORE INSERT ON leases
 WHEN NEW.released_at IS NULL AND NEW.memory_bytes IS NULL BEGIN

@@ -37,7 +37,7 @@ def get(reader: Reader, token_id: int) -> TokenRecord | None:
 
 
 def of(reader: Reader, uid: int | None) -> list[TokenRecord]:
-    """The tokens (not sessions) of a user, of everybody with None; newest first."""
+    """The tokens (not sessions) of a user, of all users with None; newest first."""
     sql = (
         f"SELECT {_COLUMNS} FROM tokens WHERE kind = 'token' AND (? IS NULL OR uid = ?) "  # noqa: S608 - as above
         "ORDER BY id DESC"

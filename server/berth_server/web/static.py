@@ -42,7 +42,7 @@ code{background:#8882;padding:.1em .3em;border-radius:.2em}</style>
 <h1>Berth is running</h1>
 <p>The dashboard has not been built in this source tree. Build it with <code>make web</code> and
 reload this page; installed releases include it.</p>
-<p>The command line does everything meanwhile: <code>berth ls</code>, <code>berth gpus</code>,
+<p>Until then the command line does everything: <code>berth ls</code>, <code>berth gpus</code>,
 <code>berth top</code>. The REST interface is described at
 <a href="/api/v1/openapi.json">/api/v1/openapi.json</a>.</p>
 </html>

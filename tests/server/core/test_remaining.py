@@ -6,12 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.server.core.scenes import NOW, box, running
+from tests.server.core.scenes import NOW, running
 
-from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.estimate import Estimate
-from berth_server.core.model import Snapshot
 from berth_server.core.progress.remaining import Remaining
+from berth_server.core.remaining_time import remaining_s
 from berth_server.core.settings import PolicySettings
 
 HOUR = 3600.0
@@ -31,12 +30,10 @@ def test_own_progress_counts_before_history_and_the_time_limit_before_both() -> 
     """A run that tells how far it is is believed, up to the moment at which it is stopped."""
     run = replace(running(1, range(8), 24.0), estimate=Estimate((20 * HOUR,)))
     shown = replace(run, remaining=LEFT)
-    profile = AvailabilityProfile(
-        Snapshot(now=NOW, gpus=box(run), running=(shown,)), PolicySettings()
-    )
-    expected_s, latest_s = profile.remaining_s(shown)
+    settings = PolicySettings()
+    expected_s, latest_s = remaining_s(shown, NOW, settings)
     assert 2 * HOUR <= expected_s <= 3 * HOUR
     assert latest_s == pytest.approx(24 * HOUR)
-    assert profile.remaining_s(run)[0] == pytest.approx(20 * HOUR)
+    assert remaining_s(run, NOW, settings)[0] == pytest.approx(20 * HOUR)
     short = replace(shown, time_limit=timedelta(hours=1))
-    assert profile.remaining_s(short) == (pytest.approx(HOUR), pytest.approx(HOUR))
+    assert remaining_s(short, NOW, settings) == (pytest.approx(HOUR), pytest.approx(HOUR))

@@ -118,7 +118,9 @@ class LimitedHistories(Histories):
             ),
         )
         try:
-            prepared = [check.look(one, ADA) for one in wanted(self.desk.server, ADA, spec).specs]
+            prepared = [
+                check.check_spec(one, ADA) for one in wanted(self.desk.server, ADA, spec).specs
+            ]
             made = on_ablation(self.desk.server, ADA, spec, prepared) if prepared else None
         except Refused:
             return

@@ -4,11 +4,19 @@ import json
 
 import pytest
 
+from berth_server.service.jobs import memory_warnings
+
 LARGE = {
     "model_type": "gemma3_text", "hidden_size": 5376, "num_hidden_layers": 62,
     "intermediate_size": 21_504, "num_attention_heads": 32, "num_key_value_heads": 16,
     "head_dim": 128, "vocab_size": 262_208,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """A busy machine takes seconds for what is given up after three."""
+    monkeypatch.setattr(memory_warnings, "_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from berth_server.api.problems import ApiError
 from berth_server.api.routes.jobs import MAX_ID
 from berth_server.service.auth import tokens
 from berth_server.service.auth.logins import LASTS_S
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 
 router = routing.router(tag="access")
 

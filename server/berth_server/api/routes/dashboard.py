@@ -17,7 +17,7 @@ from berth_server.api.routes.logs import Number
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.telemetry import COARSE
 from berth_server.service.jobs import lookup
-from berth_server.service.jobs.present import show_jobs
+from berth_server.service.jobs.show import show_jobs
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.store import jobs
 

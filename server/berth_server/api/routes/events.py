@@ -12,7 +12,7 @@ from berth.protocol.events import Event, EventPage
 from berth_server.api import routing, streams
 from berth_server.api.context import App, Context, Server
 from berth_server.api.routes.jobs import MAX_ID
-from berth_server.service.jobs.present import show_event
+from berth_server.service.jobs.show import show_event
 from berth_server.store import events
 
 router = routing.router(prefix="/api/v1/events", tag="events")

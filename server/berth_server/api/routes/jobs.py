@@ -18,8 +18,8 @@ from berth_server.service.jobs import lookup
 from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.jobs.hold import on_hold, on_release
 from berth_server.service.jobs.patch import on_patch
-from berth_server.service.jobs.present import show_job, show_jobs
 from berth_server.service.jobs.retry import on_retry
+from berth_server.service.jobs.show import show_job, show_jobs
 from berth_server.service.scheduling.explain import explain_job
 from berth_server.service.state import ServerState
 from berth_server.store import jobs

@@ -14,7 +14,7 @@ from berth_server.api import routing, streams
 from berth_server.api.context import App, Context
 from berth_server.api.routes.events import BATCH, After, LastEventId, start_of
 from berth_server.service.gpus.gpu_map import show_box
-from berth_server.service.jobs.present import show_event
+from berth_server.service.jobs.show import show_event
 from berth_server.store import events
 
 router = routing.router(prefix="/api/v1/live", tag="dashboard")

@@ -15,7 +15,7 @@ from berth_server.api.routes.jobs import JobId
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.freeze_code import diff_of, pieces
-from berth_server.service.jobs.present import snapshot_of
+from berth_server.service.jobs.show import snapshot_of
 
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 

@@ -21,7 +21,7 @@ from berth_server.service.jobs import check
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.dry_run import dry_run
 from berth_server.service.jobs.permissions import Access
-from berth_server.service.jobs.present import show_jobs
+from berth_server.service.jobs.show import show_jobs
 from berth_server.service.jobs.submit import at_position, may_submit, on_submit, repeated
 from berth_server.store import jobs
 
@@ -178,7 +178,7 @@ def _check_all(
     prepared: list[Prepared] = []
     for position, spec in enumerate(specs):
         try:
-            prepared.append(check.look(spec, caller, access))
+            prepared.append(check.check_spec(spec, caller, access))
         except Invalid as error:
             raise at_position(error, position, many=many) from None
     return prepared

@@ -55,12 +55,12 @@ def wanted(server: ServerState, caller: Caller, spec: AblationSpec) -> Wanted:
     specs: list[JobSpec] = []
     for i, cell in enumerate(spec.cells):
         if LABEL in cell.values:
-            told = f"A value cannot be called {LABEL!r}, which names the ablation; rename it."
-            raise Invalid(told, f"cells.{i}.values")
+            said = f"A value cannot be called {LABEL!r}, which names the ablation; rename it."
+            raise Invalid(said, f"cells.{i}.values")
         key = frozenset(cell.values.items())
         if key in seen:
-            told = ", ".join(f"{name}={value}" for name, value in cell.values.items())
-            sentence = f"Two cells have the same values ({told}); keep one of them."
+            values = ", ".join(f"{name}={value}" for name, value in cell.values.items())
+            sentence = f"Two cells have the same values ({values}); keep one of them."
             raise Invalid(sentence, f"cells.{i}.values")
         seen.add(key)
         if not any(key <= labels for labels in known):
@@ -136,9 +136,9 @@ def on_change(server: ServerState, caller: Caller, ablation_id: str, patch: Abla
         return
     with change(server, caller.user) as tx:
         _set(tx, ablation_id, changes)
-        told = ", ".join(name.replace("_", " ") for name in changes)
+        fields = ", ".join(name.replace("_", " ") for name in changes)
         message = Message.of(
-            UserRef(name=caller.user), f" changed {told} of ablation {ablation_id}."
+            UserRef(name=caller.user), f" changed {fields} of ablation {ablation_id}."
         )
         events.write(tx, "ablation.changed", message, data={"ablation": ablation_id, **changes})
 
@@ -158,8 +158,8 @@ def on_rerun(
     chosen = [record for record in records if _is_chosen(record, request)]
     if not chosen:
         what = {"failed": "has failed", "cancelled": "has failed or was cancelled"}
-        told = what.get(request.which, "has ended")
-        raise Conflict(f"No run of {ablation_id} {told}, so there is nothing to run again.")
+        ending = what.get(request.which, "has ended")
+        raise Conflict(f"No run of {ablation_id} {ending}, so there is nothing to run again.")
     together = {record.id for record in chosen}
     for record in chosen:
         may_retry(server, caller, record, together)

@@ -11,9 +11,9 @@ from berth.protocol.metrics import Ablation, AblationList, AblationRun, Ablation
 from berth_server.core.explain.phrases import code
 from berth_server.service.ablations.limits import used_gpu_s
 from berth_server.service.errors import NotFound
-from berth_server.service.jobs.present import show_jobs
+from berth_server.service.jobs.show import show_jobs
 from berth_server.service.logs.metrics import extremes, read_metrics
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.store import ablations, attempts, jobs
 from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord

@@ -10,8 +10,7 @@ from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.early_stopping import Curve, Stop, stops
 from berth_server.core.explain.attempt_end import stopped_early
 from berth_server.service.ablations.compare import rule_of
-from berth_server.service.attempts.status import set_job_state
-from berth_server.service.attempts.stop import stop_attempt
+from berth_server.service.attempts.status import set_job_state, stop_attempt
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.dependents import on_job_ended
 from berth_server.service.logs.curves import Curves
@@ -67,7 +66,7 @@ class EarlyStops:
             record = watched.last.get(job.id)
             if record is not None:
                 ended = record.state == "ended"
-                curves[job.id] = known.look(record.id, record.run_dir, job.uid, ended=ended)
+                curves[job.id] = known.read(record.id, record.run_dir, job.uid, ended=ended)
         return stops(watched.rule, curves, watched.stoppable)
 
     def _known(self, watched: Watched) -> Curves:

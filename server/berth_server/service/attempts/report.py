@@ -8,8 +8,7 @@ from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.ablations import limits
 from berth_server.service.attempts.ended import on_attempt_ended
-from berth_server.service.attempts.status import set_attempt_state, set_job_state
-from berth_server.service.attempts.stop import stop_attempt
+from berth_server.service.attempts.status import set_attempt_state, set_job_state, stop_attempt
 from berth_server.service.gpus.findings import Findings
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change

@@ -11,7 +11,7 @@ from berth.protocol.message import Message, UserRef
 from berth_server.core.explain.phrases import code
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Forbidden, NotFound
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, tokens

@@ -93,7 +93,9 @@ def on_drains_over(server: ServerState) -> None:
             gpus.undrain(tx, drain.gpu_uuid)
             index = index_of.get(drain.gpu_uuid)
             which = f"GPU {drain.gpu_uuid}" if index is None else GpuRef(indices=(index,))
-            message = Message.of("The drain of ", which, " is over; jobs are let onto it again.")
+            message = Message.of(
+                "The drain of ", which, " is over; new jobs may start on it again."
+            )
             events.write(tx, "gpu.undrained", message, gpu_uuid=drain.gpu_uuid)
         _reload(server, tx)
 
@@ -105,4 +107,4 @@ def _reload(server: ServerState, tx: Transaction) -> None:
 
 def _may_drain(caller: Caller) -> None:
     if not caller.admin:
-        raise Forbidden("Only an admin may drain GPUs; ask whoever runs this Berth.")
+        raise Forbidden("Only an admin may drain GPUs; ask an admin of this box.")

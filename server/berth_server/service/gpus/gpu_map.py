@@ -19,7 +19,7 @@ from berth_server.service.gpus.worker_state import (
     unavailable,
     unleased_processes,
 )
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 
 

@@ -17,10 +17,10 @@ IDLE_PERCENT = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """GPU-seconds of one user; a share of a card counts as its part of the memory."""
+    """GPU-seconds of one user; a share of a GPU counts as its part of the memory."""
 
     seen_gpu_s: float = 0.0
-    """Held while somebody watched."""
+    """Held while the GPU was sampled."""
     idle_gpu_s: float = 0.0
     """Of those, below `IDLE_PERCENT`."""
     busy_gpu_s: float = 0.0

@@ -8,7 +8,7 @@ from berth_server.core.explain.phrases import because, clock_at, code, user_list
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Invalid, NotFound
 from berth_server.service.gpus.drain import find_gpu
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, jobs, reservations
@@ -22,7 +22,7 @@ def on_reserve(server: ServerState, caller: Caller, wish: ReservationRequest) ->
     Set GPUs aside; jobs that run there already go on.
 
     Raises Forbidden, NotFound for an unknown GPU, Invalid for unknown names and times that are
-    over, Conflict where one of the GPUs is set aside for others meanwhile.
+    over, Conflict where one of the GPUs is reserved for others in that time.
     """
     _may_reserve(caller)
     found = {gpu.uuid: gpu for gpu in (find_gpu(server, name) for name in wish.gpus)}
@@ -81,7 +81,7 @@ def on_unreserve(server: ServerState, caller: Caller, reservation_id: int) -> Re
         )
     with change(server, caller.user) as tx:
         reservations.delete(tx, reservation_id)
-        told = f" deletes reservation {reservation_id} for "
+        told = f" deleted reservation {reservation_id} for "
         message = Message.of(UserRef(name=caller.user), told, _whom(record), ".")
         events.write(tx, "reservation.deleted", message, data={"reservation": reservation_id})
         _reload(server, tx)
@@ -137,7 +137,7 @@ def _shown(server: ServerState, record: ReservationRecord) -> Reservation:
 
 
 def _check_names(server: ServerState, wish: ReservationRequest) -> None:
-    """A name that nobody bears would keep the GPUs from everybody."""
+    """A reservation for an unknown name would keep the GPUs from all users."""
     for user in wish.users:
         if not server.groups.knows_user(user) and not jobs.has_user(server.db.read, user):
             sentence = f"There is no user {user!r} on this box; check the name."
@@ -163,4 +163,4 @@ def _reload(server: ServerState, tx: Transaction) -> None:
 
 def _may_reserve(caller: Caller) -> None:
     if not caller.admin:
-        raise Forbidden("Only an admin may reserve GPUs; ask whoever runs this Berth.")
+        raise Forbidden("Only an admin may reserve GPUs; ask an admin of this box.")

@@ -9,7 +9,7 @@ from berth_server.core.model import LeaseView
 
 CONTEXT_BYTES = 1792 << 20
 """What each process of a share may use beyond it: CUDA's context and the libraries' code lie on
-the card as well, and no framework counts them as its own. On an H100 that was 0.6 to 0.7 GiB with
+the GPU as well, and no framework counts them as its own. On an H100 that was 0.6 to 0.7 GiB with
 PyTorch alone, 1.3 to 1.7 with DeepSpeed and NCCL."""
 
 
@@ -21,7 +21,7 @@ def used_bytes(gpu: GpuSnapshot, attempt: str) -> int | None:
 
 
 def overuse(gpu: GpuSnapshot, share: LeaseView) -> Message | None:
-    """The sentence when an attempt uses more of a card than it declared; None when it does not."""
+    """The sentence when an attempt uses more of a GPU than it declared; None when it does not."""
     used, declared = used_bytes(gpu, share.attempt), share.memory_bytes
     if used is None or declared is None:
         return None

@@ -3,7 +3,7 @@ GPU telemetry: a ring file of fixed size per GPU and resolution, beside the data
 
 A ring is a file of records, the place of a record given by its time: writing one costs 12 bytes,
 nothing is ever moved or deleted, and what is older than the ring is overwritten. Losing the last
-seconds to a power cut harms nobody, so nothing here is synced.
+seconds to a power cut does no harm, so nothing here is synced.
 """
 
 from __future__ import annotations

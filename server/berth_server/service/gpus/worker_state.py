@@ -10,10 +10,11 @@ from berth.protocol.internal import WorkerReport
 from berth.protocol.states import FenceKind
 from berth_server.core.explain import gpu_status
 from berth_server.core.model import GpuView, LeaseView, Unavailable
-from berth_server.service.scheduling.cache import SchedulerCache, moment
+from berth_server.service.scheduling.cache import SchedulerCache
+from berth_server.service.scheduling.views import moment
 from berth_server.store.gpus import Drain
 
-# Drivers keep some memory to themselves; more than this is somebody's.
+# Drivers keep some memory to themselves; more than this belongs to a process.
 BUSY_BYTES = 1 << 30
 
 
@@ -56,7 +57,7 @@ class UnleasedProcesses:
     outsiders: tuple[GpuProcess, ...] = ()
     leftovers: tuple[GpuProcess, ...] = ()
     unseen_bytes: int = 0
-    """Memory in use by nobody that can be seen."""
+    """Memory in use by no visible process."""
 
 
 def unleased_processes(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState, Outcome
 from berth_server.core.explain.phrases import job
-from berth_server.service.attempts.status import set_job_state
-from berth_server.service.attempts.stop import stop_attempt
+from berth_server.service.attempts.status import set_job_state, stop_attempt
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs import lookup

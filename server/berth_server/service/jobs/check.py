@@ -16,6 +16,7 @@ from pathlib import Path
 
 from berth import launcher_files
 from berth.commands import CommandError, CommandView, Surroundings, code_hints, read
+from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message, quoted
 from berth.protocol.states import Launcher
@@ -27,10 +28,8 @@ from berth_server.service.jobs.permissions import Access
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
-# Bundled with Berth: a pasted command finds it although the job's folder has no such file.
 # Variables by which launchers are told how many ranks to start.
 _COUNTING = frozenset({"NPROC_PER_NODE", "NNODES", "LOCAL_WORLD_SIZE"})
-BUNDLED_SCRIPT = "train_deepspeed.py"
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,7 +51,7 @@ class Prepared:
         return self.spec.model_copy(update=filled)
 
 
-def look(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
+def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
     """
     Fill in a spec and check that its folder, script and interpreter exist.
 
@@ -92,7 +91,7 @@ def with_code(prepared: Prepared, code: CodeSnapshot) -> Prepared:
 
 
 def is_known(spec: JobSpec, access: Access) -> bool:
-    """Return True if `access` has checked every file that `look` would check."""
+    """Return True if `access` has checked every file that `check_spec` would check."""
     try:
         view = _read(spec)
     except CommandError:
@@ -183,7 +182,7 @@ def _too_big(
         noun = "GPU" if have == 1 else "GPUs"
         return (
             "gpus",
-            f"The job asks for {gpus} GPUs and this box has {have} {noun}; ask for at most {have}.",
+            f"The job asks for {gpus} GPUs, but this box has {have} {noun}; ask for at most {have}.",
         )
     if least is None:
         return None
@@ -197,8 +196,8 @@ def _too_big(
             "ask for less."
         )
     sentence = (
-        f"The job asks for {count(gpus, 'GPU')} with {gib_used(least)} each and this box has "
-        f"{big or 'none'} of that size; its largest has {largest}: ask for at most that."
+        f"The job asks for {count(gpus, 'GPU')} with {gib_used(least)} each, but this box has "
+        f"{big or 'none'} of that size and its largest has {largest}; ask for at most that."
     )
     return "gpu_memory", sentence
 
@@ -231,10 +230,10 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
         return home
     workdir = spec.workdir
     if not workdir.startswith("/"):
-        raise _wrong("workdir", f"{workdir!r} is not an absolute folder; write the whole path.")
+        raise _wrong("workdir", f"{workdir!r} is not an absolute path; write the whole path.")
     if workdir in access.fine_folders:
         return workdir
-    state = access.look(workdir)
+    state = access.find(workdir)
     if state == "missing":
         raise _wrong(
             "workdir", f"The folder {workdir} does not exist on this box; create it first."
@@ -256,7 +255,7 @@ def _python(spec: JobSpec, access: Access) -> None:
     path = Path(spec.python)
     if not path.is_absolute():
         raise _wrong("python", f"{spec.python!r} is not an absolute path; write the whole path.")
-    if access.look(spec.python) == "missing":
+    if access.find(spec.python) == "missing":
         raise _wrong(
             "python",
             f"{spec.python} does not exist on this box; give an interpreter or the folder of an environment.",
@@ -274,7 +273,8 @@ def _script(view: CommandView, workdir: str, access: Access) -> None:
     if not _has_script(view) or _key(workdir, view) in access.fine_scripts:
         return
     script = Path(workdir, view.script_path or "")
-    state = access.look(str(script))
+    state = access.find(str(script))
+    # A pasted command finds the bundled script although the job's folder has no such file.
     if state == "missing" and script.name != BUNDLED_SCRIPT:
         raise _wrong(
             "command",
@@ -284,9 +284,7 @@ def _script(view: CommandView, workdir: str, access: Access) -> None:
         )
     regular = state == "there" and stat.S_ISREG(script.stat().st_mode)
     if regular and not access.may(str(script), os.R_OK):
-        raise _wrong(
-            "command", f"The script {script} may not be read by you; change its permissions."
-        )
+        raise _wrong("command", f"You may not read the script {script}; change its permissions.")
     access.fine_scripts.add(_key(workdir, view))
 
 

@@ -76,15 +76,15 @@ def _rewritten(
     """The command for the GPUs it would get; for the first ones of the box when it waits."""
     if prepared.view.is_shell:
         return None, []
-    cards = tuple(indices) or tuple(gpu.index for gpu in server.known_gpus[: prepared.gpus])
-    if len(cards) < prepared.gpus:
-        cards = tuple(range(prepared.gpus))
+    chosen = tuple(indices) or tuple(gpu.index for gpu in server.known_gpus[: prepared.gpus])
+    if len(chosen) < prepared.gpus:
+        chosen = tuple(range(prepared.gpus))
     fenced = server.worker_state.fence is FenceKind.NAMESPACE
     snapshot = server.worker_state.snapshot
     lease = LeaseFacts(
-        indices=cards,
-        visible=tuple(range(len(cards))) if fenced else cards,
-        port=server.options.first_port if cards else None,
+        indices=chosen,
+        visible=tuple(range(len(chosen))) if fenced else chosen,
+        port=server.options.first_port if chosen else None,
         simulated=snapshot is not None and snapshot.source == "simulated",
     )
     runtime = Runtime(python=prepared.spec.python or "python", accelerate_config="accelerate.yaml")

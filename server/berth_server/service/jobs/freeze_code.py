@@ -59,11 +59,11 @@ class Freezer:
                 if os.geteuid() == 0:
                     os.fchown(handle, caller.uid, -1)
             facts = _facts(part)
-            # The same content under another user's name is another file: nobody reads theirs.
+            # The same content under another user's name is another file, readable by that user alone.
             part.rename(self.path(digest, caller.uid))
         except OSError as error:
             raise Unavailable(
-                f"The code could not be stored ({error.strerror}); see to the disk of BERTH_HOME."
+                f"The code could not be stored ({error.strerror}); check the disk of BERTH_HOME."
             ) from None
         finally:
             part.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ class Freezer:
                 found.unlink(missing_ok=True)
 
     def _run(self, workdir: str, caller: Caller, output: int, *flags: str) -> None:
-        # As text: Berth's own files need not be readable by everybody.
+        # As text: Berth's own files need not be readable by all users.
         program = snapshots.CAPTURE.read_text(encoding="utf-8")
         command = [str(Path(sys.executable).resolve()), "-I", "-S", "-c", program, workdir]
         try:
@@ -107,7 +107,7 @@ class Freezer:
         except PermissionError:
             raise _wrong(
                 f"{caller.user} may not run Berth's own Python {command[0]}, so code cannot be "
-                "frozen; ask for a Berth whose Python everybody may run, or leave out ",
+                "frozen; ask an admin to install Berth where all users may run it, or leave out ",
                 *_LEFT_OUT,
             ) from None
         except subprocess.TimeoutExpired:

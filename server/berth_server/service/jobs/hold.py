@@ -26,10 +26,10 @@ def on_hold(server: ServerState, caller: Caller, job_id: int) -> None:
     if state is JobState.HELD:
         return
     if state not in PENDING_STATES:
-        told = f" is {state.value}; only a job that has not started can be held. To stop it, cancel it."
+        predicate = f" is {state.value}; only a job that has not started can be held. To stop it, cancel it."
         if state.is_final:
-            told = f" {has_ended(state, already=True)}; there is nothing to hold."
-        raise Conflict(Message.of(job(job_id, first=True), told))
+            predicate = f" {has_ended(state, already=True)}; there is nothing to hold."
+        raise Conflict(Message.of(job(job_id, first=True), predicate))
     with change(server, caller.user) as tx:
         set_job_state(
             tx, job_id, JobState.HELD, Message.of(UserRef(name=caller.user), " holds it.")
@@ -48,9 +48,9 @@ def on_release(server: ServerState, caller: Caller, job_id: int) -> None:
     if state in {JobState.QUEUED, JobState.WAITING}:
         return
     if state is not JobState.HELD:
-        told = has_ended(state, already=True) if state.is_final else f"is {state.value}"
+        predicate = has_ended(state, already=True) if state.is_final else f"is {state.value}"
         raise Conflict(
-            Message.of(job(job_id, first=True), f" {told}; there is nothing to release.")
+            Message.of(job(job_id, first=True), f" {predicate}; there is nothing to release.")
         )
     with change(server, caller.user) as tx:
         set_job_state(

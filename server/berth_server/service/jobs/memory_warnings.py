@@ -17,16 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.protocol.message import Message
 from berth_server.service.auth.callers import Caller
-from berth_server.service.jobs.check import BUNDLED_SCRIPT, Prepared
+from berth_server.service.jobs.check import Prepared
 from berth_server.store.gpus import KnownGpu
 
 _TIMEOUT_S = 3.0
 _REMEMBERED = 256
 _CONFIG = "--config"
 
-# Config file, its time of change, user, GPUs, bytes of a card.
+# Config file, its time of change, user, GPUs, bytes of a GPU.
 _Key = tuple[str, int, int, int, int]
 
 
@@ -34,7 +35,9 @@ _Key = tuple[str, int, int, int, int]
 class MemoryWarnings:
     """Memory warnings by config file, cached while the file is unchanged. Thread-safe: only adds."""
 
-    _told: dict[_Key, tuple[Message, ...]] = field(default_factory=dict[_Key, tuple[Message, ...]])
+    _cached: dict[_Key, tuple[Message, ...]] = field(
+        default_factory=dict[_Key, tuple[Message, ...]]
+    )
 
     def asks(self, prepared: Prepared) -> bool:
         """Return True if `warnings` would read files for this job."""
@@ -45,21 +48,21 @@ class MemoryWarnings:
     ) -> tuple[Message, ...]:
         """Return a sentence for each reason why a run will not fit. May take a tenth of a second."""
         config = _config_of(prepared)
-        card = _card(prepared, box)
-        if config is None or card is None:
+        gpu_memory = _smallest_gpu(prepared, box)
+        if config is None or gpu_memory is None:
             return ()
         try:
             changed = config.stat().st_mtime_ns
         except (OSError, ValueError):
             return ()
-        key = (str(config), changed, caller.uid, prepared.gpus, card)
-        told = self._told.get(key)
-        if told is None:
-            told = _ask(key, prepared.workdir)
-            if len(self._told) >= _REMEMBERED:
-                self._told.clear()
-            self._told[key] = told
-        return told
+        key = (str(config), changed, caller.uid, prepared.gpus, gpu_memory)
+        warnings = self._cached.get(key)
+        if warnings is None:
+            warnings = _ask(key, prepared.workdir)
+            if len(self._cached) >= _REMEMBERED:
+                self._cached.clear()
+            self._cached[key] = warnings
+        return warnings
 
 
 def _config_of(prepared: Prepared) -> Path | None:
@@ -77,20 +80,20 @@ def _config_of(prepared: Prepared) -> Path | None:
     return None
 
 
-def _card(prepared: Prepared, box: Sequence[KnownGpu]) -> int | None:
-    """The smallest card that the job could get, bytes."""
+def _smallest_gpu(prepared: Prepared, box: Sequence[KnownGpu]) -> int | None:
+    """Return the memory of the smallest GPU that the job could get, bytes."""
     least = prepared.spec.gpu_memory or 0
     sizes = [gpu.memory_total_bytes for gpu in box if gpu.memory_total_bytes >= least]
     return min(sizes) if sizes and prepared.gpus else None
 
 
 def _ask(key: _Key, workdir: str) -> tuple[Message, ...]:
-    config, _, uid, gpus, card = key
+    config, _, uid, gpus, gpu_memory = key
     if importlib.util.find_spec("berth_trainer") is None:
         return ()
     command = [
         *(sys.executable, "-P", "-m", "berth_trainer.memory.check", "--config", config),
-        *("--gpus", str(gpus), "--gpu-memory", str(card)),
+        *("--gpus", str(gpus), "--gpu-memory", str(gpu_memory)),
     ]
     # The file is the user's, and so are the rights to read it and what it names.
     other: dict[str, Any] = {}
@@ -107,10 +110,10 @@ def _ask(key: _Key, workdir: str) -> tuple[Message, ...]:
             check=False,
             **other,
         )
-        told: Any = json.loads(done.stdout)
+        warnings: Any = json.loads(done.stdout)
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return ()
-    return tuple(Message.marked(str(sentence)) for sentence in told)
+    return tuple(Message.marked(str(sentence)) for sentence in warnings)
 
 
 def _group_of(uid: int) -> int:

@@ -35,7 +35,7 @@ class Access:
         self.code_notes: dict[str, str | None] = {}
         """What was noticed in the code of such scripts."""
 
-    def look(self, path: str) -> Found:
+    def find(self, path: str) -> Found:
         """Return what a path is to the user: there, missing, forbidden or unknown."""
         try:
             Path(path).stat()

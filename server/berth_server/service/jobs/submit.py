@@ -17,7 +17,7 @@ from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.errors import Conflict, Forbidden, Invalid
 from berth_server.service.jobs import check
 from berth_server.service.jobs.check import Prepared
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, idempotency, jobs, messages

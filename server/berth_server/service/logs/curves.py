@@ -53,7 +53,7 @@ class Curves:
         self._followed: dict[str, _Followed] = {}
         self._done: set[str] = set()
 
-    def look(self, attempt: str, run_dir: str, uid: int, *, ended: bool) -> Curve:
+    def read(self, attempt: str, run_dir: str, uid: int, *, ended: bool) -> Curve:
         """Return an attempt's curve now; one that has ended is read once more, then kept."""
         followed = self._followed.setdefault(attempt, _Followed(Curve(self.rule.mode)))
         if attempt not in self._done:

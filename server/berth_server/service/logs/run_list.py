@@ -36,7 +36,7 @@ def _listed(folder: int, below: str = "") -> list[RunFile]:
         try:
             facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError:
-            continue  # gone meanwhile
+            continue  # it is gone by now
         is_folder = stat.S_ISDIR(facts.st_mode)
         if not is_folder and not stat.S_ISREG(facts.st_mode):
             continue

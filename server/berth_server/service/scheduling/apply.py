@@ -11,8 +11,7 @@ from berth_server.core.explain.gpu_status import preempted_by
 from berth_server.core.explain.phrases import Piece, gib_used
 from berth_server.core.explain.placement_reason import placement_reason
 from berth_server.core.model import GpuView, Plan, Start
-from berth_server.service.attempts.status import set_job_state
-from berth_server.service.attempts.stop import stop_attempt
+from berth_server.service.attempts.status import set_job_state, stop_attempt
 from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs
 from berth_server.store.database import Transaction
@@ -64,7 +63,7 @@ def _start(
         master_port=port,
         gpus=json.dumps([[gpu.uuid, gpu.index, gpu.minor] for gpu in gpus]),
         launch=None,
-        # The trainer, and whoever reads it, makes the run smaller by these steps.
+        # The trainer, or any script that reads it, makes the run smaller by these steps.
         extra_env=json.dumps({"BERTH_OOM_STEPS": ",".join(steps)} if steps else {}),
         placement=_placement(server, start),
     )

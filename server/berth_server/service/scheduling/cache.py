@@ -7,16 +7,20 @@ that it never tells anything else than the database does; after a rollback likew
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from berth.protocol.internal import DesiredAttempt, DesiredState, FrozenCode, LeasedGpu
-from berth.protocol.states import PENDING_STATES, JobState, Outcome
+from berth.protocol.internal import DesiredAttempt, DesiredState
+from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.core.estimate import Estimate
 from berth_server.core.gpu_share import share_fraction
-from berth_server.core.model import DependencyView, JobView, LeaseView, RunningView
+from berth_server.core.model import JobView, LeaseView, RunningView
+from berth_server.service.scheduling.views import (
+    desired_attempt,
+    gpu_uuids_of,
+    job_view,
+    running_view,
+)
 from berth_server.store import ablations, attempts, gpus, jobs
 from berth_server.store.database import Reader
 from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
@@ -53,10 +57,10 @@ class SchedulerCache:
         self.alive: dict[AttemptKey, AttemptRecord] = {}
         """Every unreleased attempt, ended or not."""
         self.leases: dict[str, LeaseView] = {}
-        """Of whole cards, by GPU UUID."""
+        """Of whole GPUs, by GPU UUID."""
         self.shares: dict[str, tuple[LeaseView, ...]] = {}
-        """Of parts of cards, by GPU UUID, in order of job."""
-        self._cards: dict[str, int] = {}
+        """Of shares of GPUs, by GPU UUID, in order of job."""
+        self._gpu_bytes: dict[str, int] = {}
         """Memory of the GPUs that were seen, bytes by UUID."""
         self.released: dict[str, float] = {}
         """By GPU UUID and by attempt: when it was released (only since this start)."""
@@ -67,7 +71,7 @@ class SchedulerCache:
         """Increases with every change of `desired`."""
 
     def load(self, reader: Reader, now: float) -> None:
-        """Read everything anew, as at the start."""
+        """Read everything from the database, as at the start."""
         # Above every generation of an earlier start, so that none is taken for another.
         self.generation = int(now * 1000)
         self._put_pending(reader, jobs.pending(reader), now)
@@ -90,7 +94,7 @@ class SchedulerCache:
             return
         self.version += 1
         if inserted:
-            # New jobs have no attempt and nobody depends on them yet.
+            # New jobs have no attempt and no job depends on them yet.
             self._put_pending(reader, list(inserted.values()), now)
             touched = set(touched) - inserted.keys()
         records = jobs.by_ids(reader, touched)
@@ -112,7 +116,7 @@ class SchedulerCache:
         for record in gone:
             if (record.job_id, record.number) not in self.alive:
                 self.released[record.id] = now
-                self.released |= dict.fromkeys(_uuids(record), now)
+                self.released |= dict.fromkeys(gpu_uuids_of(record), now)
         after = {key: one for key, one in self.desired.items() if key[0] in touched}
         if before != after:
             self.generation += 1
@@ -126,7 +130,7 @@ class SchedulerCache:
         self.released = {key: at for key, at in self.released.items() if at >= before}
 
     def holders(self, uuid: str) -> tuple[LeaseView, ...]:
-        """Every lease on a GPU: one of the whole card, or those of its parts."""
+        """Every lease on a GPU: one of the whole GPU, or those of its shares."""
         lease = self.leases.get(uuid)
         return (lease,) if lease is not None else self.shares.get(uuid, ())
 
@@ -140,7 +144,7 @@ class SchedulerCache:
 
     def view(self, record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
         """A pending job as the scheduler sees it; id, state and name of what it depends on."""
-        return _job_view(record, dependencies, self._estimate(record), self._group(record.user))
+        return job_view(record, dependencies, self._estimate(record), self._group(record.user))
 
     def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:
         waiting = [record.id for record in records if record.state != JobState.QUEUED.value]
@@ -178,7 +182,7 @@ class SchedulerCache:
         key = (record.job_id, record.number)
         for mapping in (self.alive, self.running, self.desired):
             mapping.pop(key, None)
-        for uuid in _uuids(record):
+        for uuid in gpu_uuids_of(record):
             whole = self.leases.get(uuid)
             if whole is not None and whole.attempt == record.id:
                 del self.leases[uuid]
@@ -190,14 +194,14 @@ class SchedulerCache:
         key = (record.job_id, record.number)
         memory = job.share_bytes
         self.alive[key] = record
-        view = self.running[key] = _running_view(
+        view = self.running[key] = running_view(
             record,
             job,
             self._estimate(job),
             self._group(job.user),
             self._part(reader, record, memory),
         )
-        self.desired[key] = _desired(record, job, self._archive)
+        self.desired[key] = desired_attempt(record, job, self._archive)
         lease = LeaseView(
             job_id=job.id,
             attempt=record.id,
@@ -215,127 +219,7 @@ class SchedulerCache:
     def _part(self, reader: Reader, record: AttemptRecord, memory: int | None) -> float:
         if memory is None:
             return 1.0
-        uuid = _uuids(record)[0]
-        if uuid not in self._cards:
-            self._cards = gpus.sizes(reader)
-        return share_fraction(memory, self._cards.get(uuid))
-
-
-def moment(value: float) -> datetime:
-    """Unix seconds as an aware time."""
-    return datetime.fromtimestamp(value, UTC)
-
-
-def leased_gpus(record: AttemptRecord) -> tuple[LeasedGpu, ...]:
-    """The GPUs of an attempt, in index order."""
-    return tuple(
-        LeasedGpu(uuid=uuid, index=index, minor=minor)
-        for uuid, index, minor in json.loads(record.gpus)
-    )
-
-
-def _uuids(record: AttemptRecord) -> tuple[str, ...]:
-    return tuple(gpu[0] for gpu in json.loads(record.gpus))
-
-
-def _job_view(
-    record: JobRecord,
-    dependencies: Iterable[tuple[int, str, str]],
-    estimate: Estimate | None,
-    group: str | None,
-) -> JobView:
-    spec = record.spec
-    return JobView(
-        id=record.id,
-        name=record.name,
-        user=record.user,
-        state=JobState(record.state),
-        gpus=record.gpus,
-        queued_at=moment(record.queued_at),
-        gpu_memory_bytes=spec.gpu_memory,
-        priority=spec.priority,
-        time_limit=spec.time_limit,
-        preemptible=spec.preemptible,
-        dependencies=tuple(
-            DependencyView(job_id=other, state=JobState(state), name=name)
-            for other, state, name in dependencies
-        ),
-        not_before=spec.not_before,
-        estimate=estimate,
-        group=group,
-        eligible_at=None if record.ready_at is None else moment(record.ready_at),
-        share=spec.share,
-        ablation=record.ablation,
-    )
-
-
-def _running_view(
-    record: AttemptRecord,
-    job: JobRecord,
-    estimate: Estimate | None,
-    group: str | None,
-    part_of_card: float,
-) -> RunningView:
-    return RunningView(
-        job_id=job.id,
-        attempt=record.id,
-        user=job.user,
-        name=job.name,
-        gpu_uuids=_uuids(record),
-        started_at=None if record.started_at is None else moment(record.started_at),
-        time_limit=job.spec.time_limit,
-        stopping=record.stop_reason is not None or record.state == "ended",
-        priority=job.spec.priority,
-        preemptible=job.spec.preemptible,
-        saved_at=None if record.saved_at is None else moment(record.saved_at),
-        estimate=estimate,
-        group=group,
-        memory_bytes=job.share_bytes,
-        part=part_of_card,
-        eligible_at=moment(job.queued_at if job.ready_at is None else job.ready_at),
-        ablation=job.ablation,
-    )
-
-
-def _desired(
-    record: AttemptRecord, job: JobRecord, archive: Callable[[str, int], Path]
-) -> DesiredAttempt:
-    reason = record.stop_reason or record.outcome
-    stopping = record.stop_reason is not None or record.state == "ended"
-    spec = job.spec
-    return DesiredAttempt(
-        attempt=record.id,
-        token=record.token,
-        action="stop" if stopping else "run",
-        stop_reason=Outcome(reason) if stopping and reason else None,
-        run_dir=record.run_dir,
-        job_id=job.id,
-        number=record.number,
-        user=job.user,
-        uid=job.uid,
-        command=spec.command,
-        script=spec.script,
-        workdir=job.workdir,
-        env=spec.env | json.loads(record.extra_env),
-        snapshot=_frozen(job, archive),
-        python=spec.python,
-        gpus=leased_gpus(record),
-        master_port=record.master_port,
-        time_limit=spec.time_limit,
-        grace=spec.grace,
-        warn_before=spec.warn_before,
-        gpu_memory=spec.gpu_memory,
-        share=spec.share,
-    )
-
-
-def _frozen(job: JobRecord, archive: Callable[[str, int], Path]) -> FrozenCode | None:
-    if job.snapshot is None:
-        return None
-    facts = json.loads(job.snapshot)
-    return FrozenCode(
-        archive=str(archive(facts["digest"], job.uid)),
-        digest=facts["digest"],
-        subdir=facts["subdir"],
-        commit=facts["commit"],
-    )
+        uuid = gpu_uuids_of(record)[0]
+        if uuid not in self._gpu_bytes:
+            self._gpu_bytes = gpus.sizes(reader)
+        return share_fraction(memory, self._gpu_bytes.get(uuid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from berth_server.core.model import ReservationView, Snapshot
 from berth_server.service.ablations.limits import ablation_views
 from berth_server.service.gpus.worker_state import gpu_views
-from berth_server.service.scheduling.cache import moment
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 
 

@@ -52,7 +52,7 @@ def on_worker_silent(server: ServerState) -> None:
 
 
 def on_start(server: ServerState, version: str) -> None:
-    """The server is up: say so, do what became due meanwhile, forget what is too old."""
+    """Start up: write the event, do what became due while the server was down, drop old rows."""
     # No submit is under way yet: an archive without a job belongs to one that was refused.
     server.options.freezer.sweep(server.db.read)
     on_drains_over(server)

@@ -23,7 +23,7 @@ def week(server: ServerState) -> tuple[list[LeaseSpan], float, float]:
 
 def summarise(server: ServerState, work: Mapping[str, Work]) -> UserList:
     """
-    Everybody who ever submitted a job; those with most GPUs, then most use, first.
+    All users who ever submitted a job; those with most GPUs, then most use, first.
 
     `work` tells how the GPUs of the week worked, by user, for those that were seen.
     """

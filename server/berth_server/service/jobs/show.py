@@ -17,8 +17,8 @@ from berth.protocol.placement import Placement
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.service.scheduling.cache import moment
 from berth_server.service.scheduling.planning import latest_forecast
+from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.store import attempts, jobs, messages
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
@@ -34,11 +34,11 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     ids = [record.id for record in records]
     tries = attempts.of_jobs(server.db.read, [r.id for r in records if r.attempts])
     dependencies = jobs.dependencies(server.db.read, ids)
-    outlook = _Outlook(server)
+    status = _QueueStatus(server)
     shown: list[Job] = []
     for record in records:
         others = [other for other, _, _ in dependencies.get(record.id, ())]
-        shown.append(_job(record, tries.get(record.id, []), others, outlook))
+        shown.append(_job(record, tries.get(record.id, []), others, status))
     return shown
 
 
@@ -70,7 +70,7 @@ def show_event(record: EventRecord) -> Event:
 _PENDING = {state.value for state in PENDING_STATES}
 
 
-class _Outlook:
+class _QueueStatus:
     """Place in the queue, expected start and reason of pending jobs; the plan only if needed."""
 
     def __init__(self, server: ServerState) -> None:
@@ -141,11 +141,11 @@ _FROM_SPEC = (JobSpec.model_fields.keys() & Job.model_fields.keys()) - {
 
 
 def _job(
-    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], outlook: _Outlook
+    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], status: _QueueStatus
 ) -> Job:
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
-    reason = outlook.reason(record) if pending else None
+    reason = status.reason(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
     spec = record.spec.__dict__
     message = messages.decode(record.message or (last.message if last is not None else None))
@@ -168,8 +168,8 @@ def _job(
         started_at=None if record.started_at is None else moment(record.started_at),
         ended_at=None if record.ended_at is None else moment(record.ended_at),
         exit_code=record.exit_code,
-        position=outlook.position(record) if pending else None,
-        expected_start=outlook.expected(record) if pending else None,
+        position=status.position(record) if pending else None,
+        expected_start=status.expected(record) if pending else None,
         reason=None if reason is None else str(reason),
         reason_parts=reason or Message(),
         warnings=[str(warning) for warning in warnings],
