@@ -4,6 +4,7 @@ Interface between a running job and Berth, for use inside training scripts.
     from berth import jobside
 
     jobside.on_warning(lambda: trainer.save_soon())
+    jobside.progress(step, total)
     jobside.log_metrics(step, loss=loss, lr=lr)
     jobside.checkpoint_saved(step)
 
@@ -33,9 +34,14 @@ __all__ = [
     "is_berth",
     "log_metrics",
     "on_warning",
+    "progress",
     "report_failure",
     "run_dir",
 ]
+
+_PROGRESS_EVERY_S = 0.5
+# What this process last reported, for `progress`.
+_progress: dict[str, Any] = {}
 
 
 def run_dir() -> Path | None:
@@ -83,6 +89,39 @@ def log_metrics(step: float, **numbers: Any) -> bool:
     return _append(folder / "metrics.jsonl", line.encode())
 
 
+def progress(step: float, total: float, phase: str | None = None) -> bool:
+    """
+    Report how far the whole run is: the queue shows what is left, and plans with it.
+
+    One line in any loop, as often as you like (at most two a second are written). Count what
+    you will: optimizer steps, or epochs, also broken ones, `progress(epoch + i / len(loader),
+    epochs)`. A resumed run goes on from the step it resumed at. What is no part of that count
+    has a `phase`, `progress(i, len(test_loader), "evaluation")`: the run stays where it was, and
+    is seen to be at work. Only rank 0 writes, the others do nothing. Returns whether it was
+    written.
+    """
+    folder = run_dir()
+    if folder is None or _rank() != 0:
+        return False
+    done, whole, now = _number(step), _number(total), time.time()
+    if done is None or whole is None or whole <= 0:
+        return False
+    name = None if phase is None else str(phase)[:100]
+    last = done >= whole and name is None
+    recent = now - _progress.get("written", 0.0)
+    if 0 <= recent < _PROGRESS_EVERY_S and not (last and _progress.get("step") != done):
+        return False
+    if name is None:
+        _progress.setdefault("first", {"first_step": done, "first_time": round(now, 3)})
+        _progress["run"] = {"step": done, "total": whole, "time": round(now, 3)}
+        _progress["step"] = done
+    beside = {"name": name, "step": done, "total": whole, "time": round(now, 3)}
+    facts = dict(_progress.get("run", {}), **_progress.get("first", {}))
+    facts["phase"] = None if name is None else beside
+    _progress["written"] = now
+    return _replace(folder, "progress.json", facts)
+
+
 def checkpoint_saved(step: float | None = None) -> bool:
     """
     Report that a checkpoint is complete on disk. Returns whether it was noted.
@@ -94,15 +133,7 @@ def checkpoint_saved(step: float | None = None) -> bool:
     folder = run_dir()
     if folder is None or _rank() != 0:
         return False
-    made = folder / f".saved.{os.getpid()}"
-    word = json.dumps({"step": _number(step), "time": round(time.time(), 3)})
-    try:
-        made.write_text(word + "\n", encoding="utf-8")
-        made.replace(folder / "saved.json")
-    except OSError as error:
-        _complain("saved.json", error)
-        return False
-    return True
+    return _replace(folder, "saved.json", {"step": _number(step), "time": round(time.time(), 3)})
 
 
 def on_warning(callback: Callable[[], object]) -> bool:
@@ -181,6 +212,18 @@ def _try_number(value: Any) -> tuple[bool, float | None]:
 
 def _number(value: Any) -> float | None:
     return _try_number(value)[1]
+
+
+def _replace(folder: Path, name: str, facts: dict[str, Any]) -> bool:
+    """Put a file in the place of the last one, so that a reader sees either, whole."""
+    made = folder / f".{name}.{os.getpid()}"
+    try:
+        made.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        made.replace(folder / name)
+    except OSError as error:
+        _complain(name, error)
+        return False
+    return True
 
 
 def _append(path: Path, line: bytes) -> bool:

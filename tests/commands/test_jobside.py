@@ -182,3 +182,40 @@ def test_a_copy_works_in_any_interpreter(python, run_dir, tmp_path):
 
     assert (done.stdout, done.stderr, done.returncode) == ("True True\n", "", 0)
     assert points(tmp_path)[0]["loss"] == 0.5
+
+
+def test_progress_is_one_small_file_that_is_whole_at_any_time(run_dir, monkeypatch):
+    """The latest place, and where this process began: what a server needs that starts anew."""
+    monkeypatch.setattr(jobside, "_progress", {})
+    assert jobside.progress(Tensor(40.0), 100)
+    assert not jobside.progress(41, 100)  # at most two a second
+    assert jobside.progress(100, 100)  # but the last one always
+
+    facts = json.loads((run_dir / "progress.json").read_text())
+    assert (facts["step"], facts["total"], facts["first_step"]) == (100, 100, 40.0)
+    assert facts["first_time"] <= facts["time"]
+    assert facts["phase"] is None
+    assert [path.name for path in run_dir.iterdir()] == ["progress.json"]
+
+
+def test_a_phase_leaves_the_run_where_it_was(run_dir, monkeypatch):
+    """An evaluation loop of 12 batches is not the run, whatever it counts to."""
+    monkeypatch.setattr(jobside, "_progress", {})
+    monkeypatch.setattr(jobside, "_PROGRESS_EVERY_S", 0.0)
+    assert jobside.progress(50, 160)
+    assert jobside.progress(12, 12, "evaluation")
+
+    facts = json.loads((run_dir / "progress.json").read_text())
+    assert (facts["step"], facts["total"]) == (50, 160)
+    assert (facts["phase"]["name"], facts["phase"]["step"]) == ("evaluation", 12)
+
+
+def test_progress_without_a_place_is_not_written(run_dir, monkeypatch):
+    """No number, nothing to do, another rank: nothing is told and nothing raises."""
+    monkeypatch.setattr(jobside, "_progress", {})
+    assert not jobside.progress(float("nan"), 100)
+    assert not jobside.progress(1, 0)
+    assert not jobside.progress("x", None)
+    monkeypatch.setenv("RANK", "3")
+    assert not jobside.progress(1, 100)
+    assert list(run_dir.iterdir()) == []

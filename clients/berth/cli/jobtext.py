@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from berth.cli import text
@@ -86,16 +87,50 @@ def info(job: Job) -> str:
     if job.state.is_final:
         return ending(job)
     if job.state.is_active:
-        if job.started_at and job.time_limit:
-            left = job.started_at + job.time_limit - datetime.now(UTC)
-            return f"at most {text.span(left)} left"
-        return ""
+        return _time_left(job)
     parts: list[str] = []
     if job.expected_start:
         parts.append(f"starts {_about(job.expected_start)}")
     if job.reason:
         parts.append(reason(job))
     return "; ".join(parts)
+
+
+def progress(job: Job) -> str:
+    """`1,650 of 5,000 (33 %), about 2h10m left, at 90 % certainty 2h25m; from its log, 2s ago`"""
+    found = job.progress
+    if found is None:
+        return ""
+    words = f"{found.step:,} of {found.total:,} ({_percent(found.fraction)})"
+    if found.seconds_left is not None and found.seconds_left_p90 is not None:
+        left, late = (
+            text.about(timedelta(seconds=s)) for s in (found.seconds_left, found.seconds_left_p90)
+        )
+        words += f", about {left} left" + (f", at 90 % certainty {late}" if late != left else "")
+    sources = {"log": "its log", "jobside": "berth.jobside"}
+    return f"{words}; from {sources.get(found.source, found.source)}, {text.ago(found.at)}"
+
+
+def _time_left(job: Job) -> str:
+    """`33 %, about 2h10m left`; of a job that does not tell, how long its limit leaves it."""
+    limit = None
+    if job.started_at and job.time_limit:
+        limit = job.started_at + job.time_limit - datetime.now(UTC)
+    at_most = f"at most {text.span(limit)} left" if limit is not None else ""
+    if job.progress is None:
+        return at_most
+    parts = [_percent(job.progress.fraction)]
+    if job.progress.seconds_left is None:
+        return ", ".join([*parts, *([at_most] if at_most else [])])
+    left = timedelta(seconds=job.progress.seconds_left)
+    parts.append(f"about {text.about(left)} left")
+    if limit is not None and left > limit:
+        parts.append(f"but {at_most}")
+    return ", ".join(parts)
+
+
+def _percent(fraction: float) -> str:
+    return f"{math.floor(100 * fraction)} %"
 
 
 def reason(job: Job) -> str:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
 from berth.protocol.message import Message
+from berth.protocol.progress import Progress
 from berth.protocol.reservations import Reservation
 from berth.protocol.states import FenceKind, HolderKind
 
@@ -108,6 +109,8 @@ class Holder(Wire):
     """Start of the hold."""
     until: UtcTime | None = None
     """End of its time limit."""
+    progress: Progress | None = None
+    """How far the job is; absent where nothing tells."""
     pids: tuple[int, ...] = ()
     """Its processes on this GPU."""
     memory_bytes: int | None = None

@@ -12,6 +12,7 @@ from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
+from berth.protocol.progress import Progress
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
 _SECRET_NAME = re.compile(
@@ -282,6 +283,8 @@ class Job(Wire):
     """Shell text as submitted; absent when `command` was."""
     gpus: int
     """How many GPUs it gets."""
+    progress: Progress | None = None
+    """How far it is; absent unless it runs and something tells."""
     gpu_memory: int | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False

@@ -10,6 +10,7 @@ import anyio
 from berth_server.background import (
     early_stop,
     gpu_telemetry,
+    progress,
     timers,
     wal_checkpoint,
     webhooks,
@@ -30,6 +31,7 @@ async def running(
         group.start_soon(wal_checkpoint.run, server)
         group.start_soon(gpu_telemetry.run, server, history)
         group.start_soon(early_stop.run, server)
+        group.start_soon(progress.run, server)
         if send_webhooks:
             group.start_soon(webhooks.run, server)
         yield

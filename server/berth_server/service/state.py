@@ -13,6 +13,7 @@ from berth_server.service.attempts.ports import Ports
 from berth_server.service.gpus.worker_state import WorkerState
 from berth_server.service.jobs.freeze_code import Freezer
 from berth_server.service.notifier import Notifier
+from berth_server.service.progress.beliefs import Beliefs
 from berth_server.service.scheduling.cache import SchedulerCache
 from berth_server.service.scheduling.groups import Groups
 from berth_server.service.scheduling.run_history import RunHistory
@@ -77,6 +78,7 @@ class ServerState:
         self.groups = Groups(options.policy)
         self.cache = SchedulerCache(self.run_history.estimate, self.groups.of, options.freezer.path)
         self.worker_state = WorkerState()
+        self.progress = Beliefs()
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
         self.drains = gpus.drains(db.read)

@@ -22,6 +22,7 @@ export type CodeSnapshot = Schemas["CodeSnapshot"];
 export type ScoreBreakdown = Schemas["ScoreBreakdown"];
 export type Comparison = Schemas["Comparison"];
 export type PointsKind = Schemas["ScorePart"]["kind"];
+export type Progress = Schemas["Progress"];
 export type Reservation = Schemas["Reservation"];
 export type AblationCaps = Schemas["AblationCaps"];
 export type HolderKind = Schemas["HolderKind"];

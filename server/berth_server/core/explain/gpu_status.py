@@ -119,13 +119,21 @@ def stale_box() -> Message:
     )
 
 
-def free_gpus(free: int, total: int, next_in: timedelta | None) -> Message:
-    """`0 of 8 GPUs free, next free GPU in 40m at the latest`"""
+def free_gpus(
+    free: int, total: int, next_in: timedelta | None, *, estimated: bool = False
+) -> Message:
+    """
+    `0 of 8 GPUs free, next free GPU in 40m at the latest`
+
+    `estimated`: by a job's own progress, not by its limit.
+    """
     head = f"{free} of {total} GPUs free"
     if free or next_in is None:
         return Message.of(head)
     minutes = max(0, round(next_in.total_seconds() / 60))
     left: Piece = Span(seconds=minutes * 60.0) if minutes else "less than a minute"
+    if estimated:
+        return Message.of(head, ", next free GPU in about ", left)
     return Message.of(head, ", next free GPU in ", left, " at the latest")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from berth.protocol.explain import Reason, ReasonKind
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.availability import AvailabilityProfile
+from berth_server.core.explain.expected_end import end_of
 from berth_server.core.explain.limit_reached import limit_message
 from berth_server.core.explain.phrases import (
     Piece,
@@ -246,7 +247,7 @@ def _held(snapshot: Snapshot, gpus: list[GpuView]) -> list[Reason]:
             held.setdefault(lease.attempt, (lease, []))[1].append(gpu)
     reasons: list[Reason] = []
     for attempt, (lease, mine) in held.items():
-        until, words = _end(snapshot.now, runs.get(attempt))
+        until, words = end_of(snapshot.now, runs.get(attempt))
         reasons.append(
             reason(
                 "gpus_held",
@@ -262,25 +263,6 @@ def _held(snapshot: Snapshot, gpus: list[GpuView]) -> list[Reason]:
             )
         )
     return reasons
-
-
-def _end(now: datetime, run: RunningView | None) -> tuple[datetime | None, Message]:
-    """When an attempt ends, and the words for it."""
-    if run is None:
-        return None, Message.of(", which has ended and is being cleaned up")
-    if run.stopping:
-        return None, Message.of(", which is stopping")
-    if run.time_limit is not None:
-        until = (run.started_at or now) + run.time_limit
-        return until, Message.of(" until ", clock(until), " at the latest")
-    if run.estimate is not None:
-        elapsed_s = max(0.0, (now - run.started_at).total_seconds()) if run.started_at else 0.0
-        left = timedelta(seconds=run.estimate.quantile_s(0.5, elapsed_s=elapsed_s) - elapsed_s)
-        until = now + left
-        return until, Message.of(
-            ", probably until ", clock(until), f", judging by {run.estimate.source}"
-        )
-    return None, Message.of(", which has no time limit")
 
 
 def _unavailable(gpus: list[GpuView]) -> list[tuple[Unavailable, list[GpuView]]]:

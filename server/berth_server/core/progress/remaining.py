@@ -25,6 +25,10 @@ class Remaining:
     """Where it was read: `jobside`, `metrics.jsonl` or `log`."""
     at: datetime
     """When it was true."""
+    step: float | None = None
+    """What is done, as it was read."""
+    total: float | None = None
+    """What there is to do."""
 
     def quantile_s(self, q: float, now: datetime) -> float:
         """Seconds from `now` by which a share `q` (0 < q < 1) of such attempts have ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
 from berth.protocol.message import Message
@@ -131,6 +131,7 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
         user=lease.user,
         since=moment(record.created_at),
         until=until,
+        progress=None if ended else server.progress.shown(key, server.clock()),
         pids=tuple(p.pid for p in gpu.processes if p.attempt == record.id),
         memory_bytes=lease.memory_bytes,
         memory_used_bytes=used_bytes(gpu, record.id),
@@ -139,11 +140,24 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     )
 
 
-def _all_gone(gpu: Gpu) -> datetime | None:
-    """When the last holder has reached its time limit; None when one has none."""
-    ends = [holder.until for holder in gpu.holders]
-    known = [at for at in ends if at is not None]
+def _all_gone(gpu: Gpu, now: datetime) -> tuple[datetime, bool] | None:
+    """
+    When the last holder has ended by its progress or its time limit; None when one has neither.
+
+    And whether that is an estimate.
+    """
+    ends = [_end(holder, now) for holder in gpu.holders]
+    known = [end for end in ends if end is not None]
     return max(known, default=None) if len(known) == len(ends) else None
+
+
+def _end(holder: Holder, now: datetime) -> tuple[datetime, bool] | None:
+    left_s = holder.progress.seconds_left if holder.progress is not None else None
+    if left_s is not None:
+        at = now + timedelta(seconds=left_s)
+        if holder.until is None or at < holder.until:
+            return at, True
+    return None if holder.until is None else (holder.until, False)
 
 
 def _summary(server: ServerState, gpus: list[Gpu], *, stale: bool) -> Message:
@@ -152,6 +166,9 @@ def _summary(server: ServerState, gpus: list[Gpu], *, stale: bool) -> Message:
     if stale:
         return gpu_status.stale_box()
     free = sum(gpu.holder.kind is HolderKind.FREE and not gpu.draining for gpu in gpus)
-    ends = [at for gpu in gpus if (at := _all_gone(gpu)) is not None]
-    left = min(ends) - moment(server.clock()) if ends else None
-    return gpu_status.free_gpus(free, len(gpus), left)
+    now = moment(server.clock())
+    ends = [end for gpu in gpus if (end := _all_gone(gpu, now)) is not None]
+    if not ends:
+        return gpu_status.free_gpus(free, len(gpus), None)
+    at, estimated = min(ends)
+    return gpu_status.free_gpus(free, len(gpus), at - now, estimated=estimated)

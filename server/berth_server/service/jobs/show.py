@@ -14,6 +14,7 @@ from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, JobSpec, LaunchFacts
 from berth.protocol.message import Message
 from berth.protocol.placement import Placement
+from berth.protocol.progress import Progress
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
@@ -95,6 +96,9 @@ class _QueueStatus:
         start = self._forecast[1].expected.get(record.id)
         return start.at if start else None
 
+    def progress(self, job_id: int, number: int) -> Progress | None:
+        return self._server.progress.shown((job_id, number), self._server.clock())
+
     def reason(self, record: JobRecord) -> Message | None:
         try:
             return self._reason(record)
@@ -147,6 +151,9 @@ def _job(
     pending = record.state in _PENDING
     reason = status.reason(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
+    progress = None
+    if last is not None and record.state == JobState.RUNNING.value:
+        progress = status.progress(record.id, last.number)
     spec = record.spec.__dict__
     message = messages.decode(record.message or (last.message if last is not None else None))
     warnings = messages.decode_all(record.warnings)
@@ -158,6 +165,7 @@ def _job(
         message=None if message is None else str(message),
         message_parts=message or Message(),
         user=record.user,
+        progress=progress,
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
         depends_on=depends_on,

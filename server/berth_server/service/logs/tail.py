@@ -16,6 +16,17 @@ BLOCK = 1 << 18
 _REMEMBERED = 64
 
 
+@dataclass(slots=True, frozen=True)
+class Grown:
+    """What was added to a file."""
+
+    data: bytes
+    written_at: float
+    """When the file was last written, unix seconds; 0 where there is none."""
+    from_start: bool
+    """Whether it is the beginning of the file, or of one that took its place."""
+
+
 class TailReader:
     """Position in one growing file; a file that was replaced or cut is read from its start."""
 
@@ -46,6 +57,29 @@ class TailReader:
             os.close(handle)
         whole, newline, self.rest = data.rpartition(b"\n")
         return whole + newline
+
+    def grown(self, run_dir: str, name: str, uid: int) -> Grown:
+        """
+        Return what was written to a file of a run directory since the last look, lines or not.
+
+        Raises Forbidden.
+        """
+        handle = open_run_file(run_dir, name, uid)
+        if handle is None:
+            return Grown(b"", 0.0, from_start=False)
+        try:
+            facts = os.fstat(handle)
+            from_start = not self.follows(facts) or self.offset == 0
+            if self._most_bytes is not None and facts.st_size - self.offset > self._most_bytes:
+                # The beginning says what the run is, the end how far.
+                head = b"".join(self.blocks(handle, self._most_bytes // 8)) if from_start else b""
+                self.offset = facts.st_size - self._most_bytes
+                data = head + b"\n" + b"".join(self.blocks(handle, facts.st_size))
+            else:
+                data = b"".join(self.blocks(handle, facts.st_size))
+        finally:
+            os.close(handle)
+        return Grown(data, facts.st_mtime, from_start=from_start)
 
     def follows(self, facts: os.stat_result) -> bool:
         """Return whether this is the file read so far; go to the start of another one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -177,9 +177,14 @@ def _job(holder: Holder) -> str:
 
 
 def _left(holder: Holder | None) -> str:
-    if holder is None or holder.until is None:
+    """The time left: by its own progress where that tells, with a `~`, else by its time limit."""
+    if holder is None:
         return ""
-    return text.span(holder.until - datetime.now(UTC))
+    left = None if holder.until is None else holder.until - datetime.now(UTC)
+    told = holder.progress.seconds_left if holder.progress is not None else None
+    if told is not None and (left is None or timedelta(seconds=told) < left):
+        return f"~{text.about(timedelta(seconds=told))}"
+    return "" if left is None else text.span(left)
 
 
 def _drain_words(gpu: Gpu) -> str:

@@ -50,6 +50,7 @@ def rendered(job: Job) -> str:
         ("environment", " ".join(f"{k}={v}" for k, v in job.env.items())),
         ("priority", str(job.priority) if job.priority else ""),
         ("time limit", text.span(job.time_limit) if job.time_limit else "none"),
+        ("progress", jobtext.progress(job)),
         ("retries", str(job.retries) if job.retries else ""),
         ("depends on", ", ".join(map(str, job.depends_on))),
         ("not before", text.clock(job.not_before) if job.not_before else ""),

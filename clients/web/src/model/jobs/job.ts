@@ -1,5 +1,5 @@
 /** Jobs beyond their wire format: words, times, allowed actions, steps and colours. */
-import type { Attempt, Job, JobState, Outcome } from "@/api/types";
+import type { Attempt, Gpu, Job, JobState, Outcome, Progress } from "@/api/types";
 import { parseDuration, relative } from "@/format/duration";
 import { named } from "@/model/gpus/topology";
 
@@ -52,6 +52,13 @@ export function limitEnd(job: Pick<Job, "started_at" | "time_limit">): number | 
   const start = at(job.started_at);
   const limit = job.time_limit == null ? undefined : parseDuration(job.time_limit);
   return start === undefined || limit === undefined ? undefined : start + limit * 1000;
+}
+
+/** Progress of a job; that of its GPUs' holders is the newer, it comes with each map of the box. */
+export function progressOf(job: Job, gpus: readonly Gpu[]): Progress | undefined {
+  const holders = gpus.flatMap((gpu) => gpu.holders ?? []);
+  const holder = holders.find((each) => each.kind === "job" && each.job_id === job.id);
+  return holder?.progress ?? job.progress ?? undefined;
 }
 
 export type Verb = "cancel" | "hold" | "release" | "retry";

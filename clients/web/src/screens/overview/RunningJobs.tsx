@@ -1,16 +1,16 @@
 import { Link } from "@tanstack/react-router";
 import { TriangleAlert } from "lucide-react";
-import type { Gpu, Job } from "@/api/types";
+import type { Gpu, Job, Progress } from "@/api/types";
 import { EmptyState } from "@/components/Feedback";
 import { Bar } from "@/components/Meter";
 import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { Elapsed, TimeLeft, useNow } from "@/components/Time";
-import { percent } from "@/format/units";
-import { limitEnd, runSeconds } from "@/model/jobs/job";
+import { count, percent } from "@/format/units";
+import { limitEnd, progressOf, runSeconds } from "@/model/jobs/job";
 import { IDLE_MINUTES, isIdle } from "@/model/jobs/idle";
 import { ranges } from "@/model/gpus/topology";
-import { parseDuration } from "@/format/duration";
+import { duration, parseDuration } from "@/format/duration";
 
 interface Props {
   jobs: readonly Job[];
@@ -43,7 +43,7 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
             <th className="max-sm:hidden">State</th>
             <th className="text-right">Busy</th>
             <th className="max-sm:hidden">Running for</th>
-            <th className="w-1/5">Time limit</th>
+            <th className="w-1/5">Time left</th>
           </tr>
         </thead>
         <tbody>
@@ -72,7 +72,7 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
                 <Elapsed from={job.started_at} running />
               </td>
               <td>
-                <LimitBar job={job} />
+                <TimeLeftOf job={job} progress={progressOf(job, gpus)} />
               </td>
             </tr>
           ))}
@@ -99,6 +99,34 @@ function Busy({ job, gpus, history }: Pick<Props, "gpus" | "history"> & { job: J
     );
   }
   return <span title="Mean utilisation of its GPUs now">{percent(mean)}</span>;
+}
+
+/** By the job's own progress where that tells, else by its time limit. */
+function TimeLeftOf({ job, progress }: { job: Job; progress: Progress | undefined }) {
+  const now = useNow();
+  if (!progress) return <LimitBar job={job} />;
+  const end = limitEnd(job);
+  const left = progress.seconds_left;
+  const short = left != null && end !== undefined && now + left * 1000 > end;
+  const done = `${count(progress.step)} of ${count(progress.total)}`;
+  return (
+    <span className="flex min-w-24 flex-col gap-1 sm:min-w-32" title={`${done}, from ${progress.source}`}>
+      <Bar
+        thin
+        label={`${percent(progress.fraction * 100)} done: ${done}`}
+        parts={[{ share: progress.fraction, className: short ? "bg-warn" : "bg-accent" }]}
+      />
+      <span className="text-xs text-muted tabular">
+        {percent(Math.floor(progress.fraction * 100))}
+        {left != null && `, about ${duration(left)} left`}
+        {short && end !== undefined && (
+          <span className="block text-warn">
+            limit: <TimeLeft until={end} />
+          </span>
+        )}
+      </span>
+    </span>
+  );
 }
 
 function LimitBar({ job }: { job: Job }) {

@@ -1,0 +1,105 @@
+"""One counter of a log over time: what it counts to, how often it began again, how long it moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from berth_server.core.progress.counts import Count
+
+_SMALL_DROP = 0.05
+_FEW = 10
+
+
+@dataclass
+class Counter:
+    """A label and a total that were seen together, and what became of the count."""
+
+    label: str
+    total: float | None
+    number: int
+    """Which it was, of all that were ever seen."""
+    drawn: bool
+    """Whether it is a bar, which is drawn again and again."""
+    outer: bool
+    """Whether its label says that it counts epochs or the like."""
+    value: float
+    at: float
+    """When it was last drawn."""
+    order: int
+    """The place in the log of its last drawing."""
+    depth: int = 0
+    advances: int = 0
+    """How often it was seen to have gone on."""
+    passes: int = 0
+    """How often it began again."""
+    moved_s: float = 0.0
+    """How long it was moving, all passes together."""
+    moved_at: float = 0.0
+    changed: int = 0
+    """The place in the log where it last changed."""
+    began: int = 0
+    """The place in the log where its present pass began."""
+    measured: bool = False
+    least: float = 0.0
+    within: dict[str, float] = field(default_factory=dict[str, float])
+    """What held it in the same text: labels and values."""
+    closed: bool = False
+    """A bar that another took the place of."""
+    drops: int = 0
+
+    @classmethod
+    def first(cls, count: Count, number: int, at: float, order: int) -> Counter:
+        """The counter that begins with this count."""
+        return cls(
+            label=count.label,
+            total=count.total,
+            number=number,
+            drawn=count.drawn,
+            outer=count.outer and count.whole,
+            value=count.value,
+            at=at,
+            order=order,
+            depth=count.depth,
+            moved_at=at,
+            changed=order,
+            began=order,
+            measured=count.measured,
+            least=count.value,
+            within={one.label: one.value for one in count.within},
+        )
+
+    def see(self, count: Count, at: float, order: int) -> None:
+        """Take the next drawing of it."""
+        self.measured = self.measured or count.measured
+        self.depth, self.closed = count.depth, False
+        self.within = {one.label: one.value for one in count.within}
+        behind = self.value - count.value
+        if count.value > self.value:
+            self.advances += 1
+            self.moved_s += max(0.0, at - self.moved_at)
+            self.moved_at, self.changed = at, order
+        elif behind > 0:
+            if self._another_rank(behind):
+                self.drops += 1
+                self.at, self.order = at, order
+                return
+            self.passes += 1
+            self.moved_at, self.changed, self.began = at, order, order
+        self.value, self.at, self.order = count.value, at, order
+        self.least = min(self.least, count.value)
+
+    def _another_rank(self, behind: float) -> bool:
+        """Whether it is the line of another process, a little behind."""
+        if self.total is None:
+            return behind <= 1
+        return self.total > _FEW and behind <= max(1.0, self.total * _SMALL_DROP)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has reached its total, in its present pass."""
+        return self.total is not None and self.value >= self.total
+
+    @property
+    def fraction(self) -> float:
+        """How much of its present pass is done."""
+        return 0.0 if not self.total else min(1.0, self.value / self.total)

@@ -1,0 +1,201 @@
+"""Counts in one piece of a log: "31% 50/160", "Epoch [1/3]", "iter 100", "[12] train-rmse"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from berth_server.core.progress import vocabulary
+
+_NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
+_PAIR = re.compile(
+    rf"(?<![\w./,:])(?P<n>{_NUMBER})(?P<nk>[kKM]?)\s*(?:/|\bof\b|\bout of\b)\s*(?P<t>{_NUMBER})(?P<tk>[kKMG]?)"
+    r"(?![\w./]*[/.]\d)(?!\s*(?:[KMGT]i?B|bytes|%)\b)(?P<unit>[a-zA-Z]{0,12})"
+)
+# Directly after a colon stands either the count ("step:100/500") or the end of a time.
+_AFTER_COLON = re.compile(
+    rf"(?<=[a-zA-Z\])]:)(?P<n>{_NUMBER})(?P<nk>)/(?P<t>{_NUMBER})(?P<tk>)(?P<unit>)(?![\w./])"
+)
+_INDEX = re.compile(
+    r"(?<![a-zA-Z])(?P<label>(?:[a-zA-Z]{1,20}[ _]){0,3}"
+    r"(?:epochs?|steps?|iter(?:ation)?s?|updates?|rounds?|timesteps))"
+    r"(?:\s?\(\w{1,12}\))?['\"\s:=|#\[(]{1,24}(?P<n>\d{1,15}(?:\.\d{1,9})?)(?![\w./]|\s?%|\s*(?:/|of\b)\s*\d)",
+    re.IGNORECASE,
+)
+_ROW = re.compile(r"^\s*(?:\[(?P<a>\d{1,12})\]|(?P<b>\d{1,12}):)\s+(?=[a-zA-Z])")
+_PERCENT = re.compile(
+    r"(?:progress|complete[d]?|done|finished)\W{1,4}(?P<a>\d{1,3}(?:\.\d{1,6})?)\s?%"
+    r"|(?<![\w.])(?P<b>\d{1,3}(?:\.\d{1,6})?)\s?%\s?(?:done|complete|finished)",
+    re.IGNORECASE,
+)
+_BAR = re.compile(r"(?P<desc>[^|]{0,200}?)\s*(?P<pct>\d{1,3})%\|[^|]*\|\s*$")
+_CLOCK = re.compile(r"\s*(?P<unit>[a-zA-Z]*)\s*\[(?P<a>(?:\d+:)?\d{1,3}:\d\d)<")
+_INNER = re.compile(r"(?P<n>\d{1,7})\s*:?\s*\[\s*$")
+_WORDS = re.compile(r"[a-zA-Z_]+")
+_CUT = re.compile(r"[|\],;{}()]|\s-\s|\.\s|/")
+_PERCENT_LABEL = "percent"
+_SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One number that may be how far something is."""
+
+    label: str
+    """The words before it, small letters."""
+    value: float
+    total: float | None
+    """None for a number without one."""
+    bar: bool = False
+    """Whether a bar is drawn with it, whose number is of what is done."""
+    elapsed_s: float | None = None
+    """The bar's own clock."""
+    depth: int = 0
+    """How many bars stand above it."""
+    measured: bool = False
+    """Whether a loss, a learning rate or the like stands in the same text."""
+    whole: bool = True
+    """Whether it was written without a decimal point."""
+    within: tuple[Count, ...] = ()
+    """Those before it in the same text."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it belongs to a bar that has a place on the screen."""
+        return self.bar and self.label != _PERCENT_LABEL
+
+    @property
+    def outer(self) -> bool:
+        """Whether its label says that it holds many steps."""
+        return vocabulary.outer(self.label)
+
+
+def counts_in(text: str, depth: int = 0) -> list[Count]:
+    """The counts of one piece of a log, in order; those that are surely beside the run left out."""
+    measured = vocabulary.measured(text)
+    found: list[tuple[int, int, Count]] = []
+    indices = [
+        (match.start(), match.end("n"), _index(text, match, measured=measured))
+        for match in _INDEX.finditer(text)
+    ]
+    end = 0
+    for match in sorted([*_PAIR.finditer(text), *_AFTER_COLON.finditer(text)], key=re.Match.start):
+        if match.start() < end:
+            continue
+        after = max([end, *(stop for _, stop, _ in indices if stop <= match.start())])
+        found += _pair(text, match, after, depth, measured=measured)
+        end = match.end()
+    taken = [(start, stop) for start, stop, _ in found]
+    found += [
+        (start, stop, count)
+        for start, stop, count in indices
+        if count is not None and not any(a < stop and start < b for a, b in taken)
+    ]
+    if not found:
+        found += _lonely(text, measured=measured)
+    found.sort(key=lambda one: one[0])
+    return _nested(text, found)
+
+
+def _index(text: str, match: re.Match[str], *, measured: bool) -> Count | None:
+    words = _WORDS.findall(match["label"] + text[match.end("label") : match.start("n")])
+    label = " ".join(words).lower()
+    if vocabulary.beside(_before(text, match.start()) + " " + label) or vocabulary.setting(label):
+        return None
+    return Count(label, float(match["n"]), None, measured=measured, whole="." not in match["n"])
+
+
+def _lonely(text: str, *, measured: bool) -> list[tuple[int, int, Count]]:
+    """A percentage that is said to be of what is done, or the number that a row begins with."""
+    match = _PERCENT.search(text)
+    if match is not None:
+        value = float(match["a"] or match["b"])
+        if value > 100 or vocabulary.beside(_before(text, match.start())):
+            return []
+        count = Count(_PERCENT_LABEL, value, 100.0, bar=True, measured=measured)
+        return [(match.start(), match.end(), count)]
+    match = _ROW.match(text) if measured else None
+    if match is None:
+        return []
+    return [(0, match.end(), Count("round", float(match["a"] or match["b"]), None, measured=True))]
+
+
+def _nested(text: str, found: list[tuple[int, int, Count]]) -> list[Count]:
+    """Each with those before it that hold it."""
+    nested: list[Count] = []
+    ends: list[int] = []
+    for start, stop, count in found:
+        outer = tuple(
+            one
+            for one, end in zip(nested, ends, strict=True)
+            if one.outer and one.whole and not count.outer and "}" not in text[end:start]
+        )
+        if not outer and len(nested) == 1 and count.bar and nested[0].total and not nested[0].bar:
+            # "3/100  2.1G … 640: 50%| 5/10": the first counts what holds the bar.
+            outer = (nested[0],)
+        nested.append(replace(count, within=outer) if outer else count)
+        ends.append(stop)
+    return nested
+
+
+def _pair(
+    text: str, match: re.Match[str], after: int, depth: int, *, measured: bool
+) -> list[tuple[int, int, Count]]:
+    value = float(match["n"]) * _SCALE[match["nk"]]
+    total = float(match["t"]) * _SCALE[match["tk"]]
+    start, stop = match.span()
+    behind = text[stop : stop + 60]
+    before = text[after:start]
+    bar = _BAR.search(before)
+    if total <= 0 or value > total * 1000 or vocabulary.other_unit(behind):
+        return []
+    elapsed_s = None
+    found: list[tuple[int, int, Count]] = []
+    if bar is not None:
+        label = _described(bar["desc"])
+        clock = _CLOCK.match(text, match.start("unit"))
+        if clock is not None:
+            elapsed_s = _seconds(clock["a"])
+            if vocabulary.beside(clock["unit"]):
+                return []
+    else:
+        label = " ".join(_WORDS.findall(_before(text, start, after))[-4:]).lower()
+        implicit = _INNER.search(text, after, start)
+        if implicit is not None and not _INDEX.search(text, after, start):
+            # "Train: 0 [  50/1251 (  4%)]": the number before the bracket counts what holds it.
+            found.append(
+                (implicit.start(), implicit.start() + 1, Count("epoch", float(implicit["n"]), None))
+            )
+    if vocabulary.beside(label) or vocabulary.beside(match["unit"]):
+        return []
+    whole = "." not in match["n"] and not match["nk"]
+    found.append(
+        (
+            start,
+            stop,
+            Count(label, value, total, bar is not None, elapsed_s, depth, measured, whole),
+        )
+    )
+    return found
+
+
+def _described(text: str) -> str:
+    """A bar's description: it ends in a colon, and what is glued before it does not count."""
+    text = text.rstrip()
+    if not text.endswith(":"):
+        # Ignite's brackets: "Epoch [1/3]: [25/50]" have their own pairs.
+        return ""
+    text = re.split(r"[\]})|]", text[:-1])[-1]
+    return " ".join(_WORDS.findall(text[-60:])[-4:]).lower()
+
+
+def _before(text: str, start: int, after: int = 0) -> str:
+    """The words before a count that belong to it."""
+    return _CUT.split(text[max(after, start - 60) : start])[-1] or ""
+
+
+def _seconds(clock: str) -> float:
+    seconds = 0.0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + int(part)
+    return seconds

@@ -1,0 +1,287 @@
+"""Choice of the run's own counter among all that a log shows, and how far the run is by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from berth_server.core.progress.counter import Counter
+from berth_server.core.progress.counts import Count, counts_in
+from berth_server.core.progress.pieces import Splitter
+from berth_server.core.progress.totals import Totals
+
+_MOST_COUNTERS = 64
+_ALMOST = 0.98
+_NEAR_TOTAL = 0.05
+# Of bars with more steps than this, what goes on within one step does not matter.
+_FEW_STEPS = 50
+# Passes that are shorter may have gone unseen between two looks.
+_SHORT_EPOCH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run is."""
+
+    step: float
+    total: float
+    fraction: float
+    key: tuple[object, ...]
+    """What it was read from: positions with one key follow one another."""
+    at: float
+    """When that was told, unix seconds."""
+
+
+@dataclass
+class LogReading:
+    """
+    Counters of one attempt's log, fed with what is new in it.
+
+    Nothing that a log holds makes it fail, and what it keeps is bounded.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    _splitter: Splitter = field(default_factory=Splitter)
+    _counters: dict[tuple[str, float | None], Counter] = field(default_factory=dict)
+    _order: int = 0
+    _numbers: int = 0
+
+    def feed(self, data: bytes, at: float, *, past: bool = False) -> list[Position]:
+        """
+        Take what was written up to `at`; return where the run was meanwhile, oldest first.
+
+        `past`: it is much that was written before anybody looked.
+        """
+        read: list[tuple[Count, ...]] = []
+        for piece in self._splitter.pieces(data, past=past):
+            self.totals.read(piece.text)
+            read.append(tuple(counts_in(piece.text, piece.depth)))
+        clocks = {
+            (count.label, count.total): count.elapsed_s
+            for counts in read
+            for count in counts
+            if count.elapsed_s is not None
+        }
+        positions: list[Position] = []
+        for counts in read:
+            for count in counts:
+                last_s = clocks.get((count.label, count.total))
+                # A bar's own clock tells how long ago it was drawn.
+                ago_s = (
+                    0.0 if last_s is None or count.elapsed_s is None else last_s - count.elapsed_s
+                )
+                self._see(count, at - max(0.0, ago_s))
+            position = self.position() if counts else None
+            if position is not None:
+                positions.append(position)
+        return positions
+
+    def position(self) -> Position | None:
+        """Where the run is; None while nothing tells, or nothing that can be relied upon."""
+        alive = [one for one in self._counters.values() if self._usable(one)]
+        outer = self._outer(alive)
+        flat = self._flat(alive)
+        if outer is None:
+            return None if flat is None or flat.within else self._alone(flat, alive)
+        if flat is not None and _spans(flat, outer):
+            return self._alone(flat, alive)
+        return self._nested(outer, flat, alive)
+
+    def _see(self, count: Count, at: float) -> None:
+        self._order += 1
+        key = (count.label, count.total)
+        counter = self._counters.get(key) or self._renamed(count)
+        if counter is None:
+            if len(self._counters) >= _MOST_COUNTERS:
+                self._forget()
+            self._numbers += 1
+            counter = self._counters[key] = Counter.first(count, self._numbers, at, self._order)
+        else:
+            counter.see(count, at, self._order)
+        for holder in count.within:
+            found = self._counters.get((holder.label, holder.total))
+            if found is not None:
+                found.outer = True
+        if count.drawn:
+            # A bar drawn at the place of another has taken it: that one has ended, or was given up.
+            for other in self._counters.values():
+                if other is not counter and other.drawn and other.depth >= count.depth:
+                    other.closed = True
+
+    def _renamed(self, count: Count) -> Counter | None:
+        """The counter of an earlier pass that had nearly this total: epochs differ by a batch."""
+        if count.total is None:
+            return None
+        for key, counter in self._counters.items():
+            label, total = key
+            near = total is not None and abs(total - count.total) <= _NEAR_TOTAL * total
+            if label == count.label and near and counter.done:
+                del self._counters[key]
+                counter.total = count.total
+                self._counters[label, count.total] = counter
+                return counter
+        return None
+
+    def _forget(self) -> None:
+        """Forget the counter that matters least: one that hardly moved, else the oldest."""
+        del self._counters[
+            min(
+                self._counters,
+                key=lambda key: (self._counters[key].advances > 2, self._counters[key].order),
+            )
+        ]
+
+    def _total(self, counter: Counter) -> float:
+        """What it counts to; 0 where nothing says."""
+        return counter.total or self.totals.of(counter.label) or 0.0
+
+    def _usable(self, counter: Counter) -> bool:
+        total = self._total(counter)
+        # One more than the total is how loops end that count from 0.
+        return total >= 2 and counter.value <= total + 1 and counter.drops <= counter.advances + 5
+
+    def _outer(self, alive: list[Counter]) -> Counter | None:
+        """The counter of epochs or the like."""
+        found = [
+            one
+            for one in alive
+            if one.outer and not one.passes and not (one.closed and not one.done)
+        ]
+        return min(found, key=lambda one: (one.total is None, one.number), default=None)
+
+    def _flat(self, alive: list[Counter]) -> Counter | None:
+        """The counter of steps: the whole run's, or the present epoch's."""
+        found = [one for one in alive if not one.outer and not (one.closed and not one.done)]
+        last = max((one.order for one in found), default=0)
+        # What has reached its end and was followed by another is not the run.
+        ended = [one for one in found if one.done and one.order < last]
+        going = [one for one in found if one not in ended]
+        going = [one for one in going if not _given_up(one, going)]
+        chosen = min(
+            going,
+            key=lambda one: (
+                one.depth,
+                not one.drawn,
+                not one.measured,
+                -one.advances * (not one.drawn),
+                one.number,
+            ),
+            default=None,
+        )
+        if chosen is None or chosen.within:
+            return chosen
+        # After a long phase, a new bar is not known to be the last: evaluation, next epoch.
+        longest_s = max((one.moved_s for one in ended if one.number < chosen.number), default=0.0)
+        return None if chosen.moved_s < longest_s else chosen
+
+    def _alone(self, flat: Counter, alive: list[Counter]) -> Position | None:
+        """By one counter of the whole run."""
+        total = self._total(flat)
+        if flat.passes:
+            return self._repeated(flat, total)
+        if not self._whole(total):
+            return None
+        done = min(flat.value, total)
+        inner = None
+        if flat.drawn and total <= _FEW_STEPS and done < total:
+            found = [
+                one
+                for one in alive
+                if one.drawn and one.depth > flat.depth and one.order > flat.changed
+            ]
+            inner = max(found, key=lambda one: one.moved_s, default=None)
+        at = flat.at
+        if inner is not None:
+            done, at = done + inner.fraction, max(at, inner.at)
+        key = (flat.number, total)
+        return Position(
+            done if inner is None else round(done, 3), total, min(1.0, done / total), key, at
+        )
+
+    def _whole(self, total: float) -> bool:
+        """Whether a counter is of the whole run; one epoch looks the same until it begins again."""
+        epochs = self.totals.of("epoch")
+        if epochs is None or epochs == 1 or self.totals.of("step") == total:
+            return True
+        # The Trainer tells the epoch as a fraction, and its bar is of all epochs.
+        return any(not one.outer and one.label == "epoch" for one in self._counters.values())
+
+    def _repeated(self, flat: Counter, total: float) -> Position | None:
+        """By a counter that begins anew in each epoch, where something says how many there are."""
+        epochs = self.totals.of("epoch")
+        seen_all = flat.moved_s > _SHORT_EPOCH_S * (flat.passes + 1) and flat.least <= 1
+        if epochs is None or flat.passes >= epochs or not seen_all:
+            return None
+        fraction = (flat.passes + flat.fraction) / epochs
+        steps = round(total * epochs)
+        return Position(
+            round(fraction * steps), steps, fraction, (flat.number, "of", epochs), flat.at
+        )
+
+    def _nested(
+        self, outer: Counter, flat: Counter | None, alive: list[Counter]
+    ) -> Position | None:
+        """By the turns of one counter, and how far another is within the present turn."""
+        total = self._total(outer)
+        inner = self._inner(outer, alive)
+        if inner is None and flat is None and not outer.advances and not outer.drawn:
+            return None
+        part = 0.0
+        if inner is not None:
+            stale = inner.began < outer.changed and outer.label not in inner.within
+            part = 0.0 if stale and inner.fraction >= _ALMOST else inner.fraction
+        done = outer.value if outer.drawn else _turns_over(outer, inner)
+        fraction = min(1.0, max(0.0, done + part) / total)
+        at = outer.at if inner is None else max(outer.at, inner.at)
+        key = (outer.number, "of", total)
+        if inner is None or not inner.total:
+            return Position(min(total, max(0.0, done)), total, fraction, key, at)
+        steps = round(total * inner.total)
+        return Position(round(fraction * steps), steps, fraction, key, at)
+
+    @staticmethod
+    def _inner(outer: Counter, alive: list[Counter]) -> Counter | None:
+        """What counts within the present turn; the training of an epoch rather than the rest."""
+        found = [
+            one
+            for one in alive
+            if not one.outer
+            and one.total
+            and (one.order > outer.changed or outer.label in one.within)
+        ]
+        return max(
+            found,
+            key=lambda one: (outer.label in one.within, one.measured, one.moved_s, one.order),
+            default=None,
+        )
+
+
+def _spans(flat: Counter, outer: Counter) -> bool:
+    """Whether a counter goes on over the outer one's turns: then it is the whole run's."""
+    if flat.passes or (outer.drawn and flat.drawn and flat.depth > outer.depth):
+        return False
+    if outer.advances:
+        return flat.began < outer.changed and flat.changed > outer.changed
+    # Before the first turn: a bar that was there before the first epoch was named.
+    return flat.drawn and not outer.drawn and flat.began < outer.began and not flat.within
+
+
+def _given_up(counter: Counter, others: list[Counter]) -> bool:
+    """Whether it stands still while something that began later has moved for longer."""
+    return any(
+        one.number > counter.number
+        and one.began > counter.changed
+        and one.depth <= counter.depth
+        and one.moved_s > 2 * counter.moved_s + 1
+        for one in others
+    )
+
+
+def _turns_over(outer: Counter, inner: Counter | None) -> float:
+    """
+    How many turns of a counter that is printed are over.
+
+    "Epoch 3/10" alone is printed as the third begins; with a loss beside it, as it ends.
+    """
+    first = 0 if outer.least < 1 else 1
+    ended = outer.measured and (inner is None or outer.label not in inner.within)
+    return outer.value - first + (1 if ended else 0)

@@ -1,0 +1,1 @@
+"""Progress of running attempts: reading their files, and what is believed of them."""

@@ -1,0 +1,125 @@
+"""Reading the progress of one attempt: what it reports, else what its log shows."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from berth.protocol.progress import ProgressSource
+from berth_server.core.progress.pace import Left, Pace
+from berth_server.core.progress.reading import LogReading, Position
+from berth_server.core.progress.reported import Reported
+from berth_server.service.errors import Forbidden
+from berth_server.service.logs.metrics import METRICS_NAME, json_point
+from berth_server.service.logs.pages import LOG_NAME
+from berth_server.service.logs.run_files import open_run_file
+from berth_server.service.logs.tail import TailReader
+from berth_server.service.progress.beliefs import Belief
+
+PROGRESS_NAME = "progress.json"
+# Of more new bytes than this in one look only the last are read, and of a log its beginning.
+_MOST_LOG_BYTES = 1 << 19
+_MOST_METRICS_BYTES = 1 << 18
+_MOST_POINTS = 400
+_MOST_PROGRESS_BYTES = 1 << 12
+_MOST_PACES = 8
+# A program that reports, and goes on in its log without, is not heard any more.
+_OUTDATED_S = 600.0
+
+
+@dataclass
+class AttemptReader:
+    """Positions in the files of one attempt, and what was read there."""
+
+    run_dir: str
+    uid: int
+    command: str = field(repr=False)
+    _log_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_LOG_BYTES))
+    _metrics_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_METRICS_BYTES))
+    _metrics: Reported = field(default_factory=Reported)
+    _jobside: Reported = field(default_factory=Reported)
+    _paces: OrderedDict[tuple[object, ...], Pace] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        """Take what the command says of totals."""
+        self._reading = self._fresh()
+
+    def look(self, now: float) -> Belief | None:
+        """Read on and return how far the attempt is; None where nothing tells. Never raises."""
+        self._read_jobside()
+        self._read_metrics()
+        self._read_log(now)
+        position = self._reading.position()
+        pace = None if position is None else self._paces.get(position.key)
+        told: list[tuple[ProgressSource, Position | None, Left | None]] = [
+            ("jobside", self._jobside.position, self._jobside.left(now)),
+            ("metrics.jsonl", self._metrics.position, self._metrics.left(now)),
+            ("log", position, None if pace is None else pace.left(now)),
+        ]
+        newest = max((at.at for _, at, _ in told if at is not None), default=0.0)
+        known: list[tuple[ProgressSource, Position, Left | None]] = [
+            (source, at, left)
+            for source, at, left in told
+            if at is not None and (newest - at.at < _OUTDATED_S or left is not None)
+        ]
+        # What a script reports by itself counts; else one with a time left before one without.
+        known.sort(key=lambda one: (one[0] != "jobside", one[2] is None))
+        if not known:
+            return None
+        source, at, left = known[0]
+        return Belief(source, at, left, now)
+
+    def _fresh(self) -> LogReading:
+        reading = LogReading()
+        reading.totals.read_command(self.command)
+        return reading
+
+    def _read_jobside(self) -> None:
+        try:
+            handle = open_run_file(self.run_dir, PROGRESS_NAME, self.uid)
+        except Forbidden:
+            return
+        if handle is None:
+            return
+        try:
+            written_at = os.fstat(handle).st_mtime
+            data = os.read(handle, _MOST_PROGRESS_BYTES)
+        except OSError:
+            return
+        finally:
+            os.close(handle)
+        self._jobside.file(data, written_at)
+
+    def _read_metrics(self) -> None:
+        try:
+            grown = self._metrics_tail.lines(self.run_dir, METRICS_NAME, self.uid)
+            written_at = self._modified(METRICS_NAME)
+        except (Forbidden, OSError):
+            return
+        total = self._reading.totals.of("step")
+        for line in grown.splitlines()[-_MOST_POINTS:]:
+            point = json_point(line) if b"step" in line else None
+            if point is not None:
+                self._metrics.point(point, written_at, total)
+
+    def _read_log(self, now: float) -> None:
+        try:
+            grown = self._log_tail.grown(self.run_dir, LOG_NAME, self.uid)
+        except (Forbidden, OSError):
+            return
+        if not grown.data:
+            return
+        if grown.from_start:
+            self._reading = self._fresh()
+        at = min(now, grown.written_at)
+        for position in self._reading.feed(grown.data, at, past=grown.from_start):
+            pace = self._paces.get(position.key)
+            if pace is None:
+                pace = self._paces[position.key] = Pace()
+                while len(self._paces) > _MOST_PACES:
+                    self._paces.popitem(last=False)
+            pace.add(position.at, position.fraction)
+
+    def _modified(self, name: str) -> float:
+        return os.lstat(f"{self.run_dir}/{name}").st_mtime
