@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from berth_server.api.routes import submit
 from berth_server.service.jobs import memory_warnings
 
 LARGE = {
@@ -15,8 +16,9 @@ LARGE = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
-    """A busy machine takes seconds for what is given up after three."""
+    """A busy machine takes seconds for what a request waits 1.5 s for."""
     monkeypatch.setattr(memory_warnings, "_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(submit, "_WARNINGS_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture
