@@ -20,8 +20,10 @@ from berth_server.serve import serve
 from berth_server.service.scheduling.timers import on_start
 from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
+from berth_server.store import ownership
 from berth_server.store.database import Database, StoreError
 from berth_server.store.migrate import SchemaError
+from berth_server.store.ownership import OwnershipError
 
 log = structlog.get_logger()
 _REFUSED = 2
@@ -39,7 +41,7 @@ def main() -> int:
         return _REFUSED
     try:
         _run(home, chosen)
-    except (HomeError, StoreError, SchemaError) as error:
+    except (HomeError, StoreError, SchemaError, OwnershipError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     finally:
@@ -56,8 +58,10 @@ def version() -> str:
 
 
 def _run(home: Home, chosen: Settings) -> None:
+    ownership.refuse_emptied(home.database, home.runs)
     db = Database(home.database)
     try:
+        highest = ownership.take(home.database, home.runs)
         first, last = chosen.port_range
         options = Options(
             home=home.folder,
@@ -69,7 +73,7 @@ def _run(home: Home, chosen: Settings) -> None:
         )
         server = ServerState(db, options)
         context = Context(server=server, settings=chosen, home=home.folder, version=version())
-        on_start(server, context.version)
+        on_start(server, context.version, highest)
         sockets = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
         if chosen.listen != "off":
             sockets.append(tcp_socket(*settings.split_address(chosen.listen)))

@@ -59,6 +59,13 @@ def next_id(reader: Reader) -> int:
     return (reader.value("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'") or 0) + 1
 
 
+def go_on_after(tx: Transaction, last: int) -> None:
+    """Let the ids of jobs go on after `last`, if they have not come as far."""
+    if next_id(tx) <= last:
+        tx.change("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+        tx.change("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (last,))
+
+
 def get(reader: Reader, job_id: int) -> JobRecord | None:
     """One job."""
     row = reader.one(_GET, (job_id,))

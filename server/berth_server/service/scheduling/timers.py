@@ -51,14 +51,20 @@ def on_worker_silent(server: ServerState) -> None:
         )
 
 
-def on_start(server: ServerState, version: str) -> None:
-    """Start up: write the event, do what became due while the server was down, drop old rows."""
+def on_start(server: ServerState, version: str, highest_id: int = 0) -> None:
+    """
+    Start up: write the event, do what became due while the server was down, drop old rows.
+
+    `highest_id` is the highest of a job that has a run directory: a database that was put back
+    from a copy does not give out the ids again that it had given since.
+    """
     # No submit is under way yet: an archive without a job belongs to one that was refused.
     server.options.freezer.sweep(server.db.read)
     on_drains_over(server)
     on_reservations_over(server)
     with change(server, durable=False) as tx:
         events.write(tx, "server.started", f"The server of Berth {version} is up.")
+        jobs.go_on_after(tx, highest_id)
         idempotency.forget(tx, tx.now - _KEEP_KEYS_S)
         tokens.forget_expired(tx)
         for view in list(server.cache.pending.values()):
