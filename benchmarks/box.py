@@ -45,12 +45,14 @@ class MeasuredBox:
         self._gpus = gpus
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._connection: UnixConnection | None = None
+        self.port = 0
+        """Of the dashboard's address."""
 
     def start(self, *names: str) -> None:
         """Start the daemons named (default: both) and wait until jobs can run."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            self.port = port = probe.getsockname()[1]
         environment = {
             **os.environ,
             "BERTH_HOME": str(self.home),

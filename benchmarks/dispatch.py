@@ -7,6 +7,7 @@ start does not count. Prints one line per figure of docs/performance.md.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ int main(int argc, char **argv) {
 
 def main() -> None:
     """Measure everything in one run."""
+    os.environ["BERTH_JOBS_PER_SUBMIT"] = "10000"
     folder = Path(tempfile.mkdtemp(prefix="berth-stamp-"))
     try:
         program = _compile(folder)

@@ -38,6 +38,7 @@ class Server:
         self.home = Path(tempfile.mkdtemp(prefix="berth-bench-"))
         env = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
         env |= {"BERTH_HOME": str(self.home), "BERTH_LISTEN": "off", "BERTH_LOG_LEVEL": "warning"}
+        env["BERTH_JOBS_PER_SUBMIT"] = "10000"
         self.process = subprocess.Popen([sys.executable, "-m", "berth_server"], env=env)
         self.http = UnixConnection(self.home / "run" / "berth.sock")
         deadline = time.monotonic() + 30

@@ -186,6 +186,8 @@ def whole(value: str | bytes, most: int) -> int | None:
 
 def text(value: str) -> str:
     """Return a text that every encoding and terminal takes, line ends and tabs kept."""
+    if value.isascii() and value.isprintable():
+        return value  # what nearly all are, read a million times in a curve
     encodable = value.encode("utf-8", "replace").decode()
     return _INVISIBLE.sub("", terminal.strip(encodable))
 

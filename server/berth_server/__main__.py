@@ -14,6 +14,7 @@ from berth.home import Home
 from berth.units import parse_size
 from berth_server import logs, settings
 from berth_server.api.app import create_app
+from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
 from berth_server.home import HomeError, claim, tcp_socket, unix_socket
 from berth_server.serve import serve
@@ -27,6 +28,7 @@ from berth_server.store.ownership import OwnershipError
 
 log = structlog.get_logger()
 _REFUSED = 2
+_SWITCH_S = 0.001
 
 
 def main() -> int:
@@ -39,6 +41,9 @@ def main() -> int:
     except (settings.SettingsError, HomeError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
+    raise_descriptor_limit()
+    # A thread that parses holds the interpreter for so long at a time, while requests wait.
+    sys.setswitchinterval(_SWITCH_S)
     try:
         _run(home, chosen)
     except (HomeError, StoreError, SchemaError, OwnershipError) as error:

@@ -18,7 +18,8 @@ def configure(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if not tty else structlog.dev.set_exc_info,
-            structlog.dev.ConsoleRenderer()
+            # Not rich's tracebacks: they print local variables, environments among them.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
             if tty
             else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],

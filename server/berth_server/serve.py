@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import socket
 
 import uvicorn
 from fastapi import FastAPI
 
+from berth.units import parse_size
 from berth_server.api.context import Context
-from berth_server.api.identity import PeerProtocol
+from berth_server.api.identity import ConnectionLimits, PeerProtocol
 
 # Streams end by themselves; other requests are cut off after this.
 _PATIENCE_S = 1
@@ -42,9 +44,16 @@ class DaemonServer(uvicorn.Server):
 
 def serve(app: FastAPI, context: Context, sockets: list[socket.socket]) -> None:
     """Serve on these sockets until SIGTERM or SIGINT."""
+    chosen = context.settings
+    limits = ConnectionLimits(
+        connections=context.connections,
+        header_bytes=parse_size(chosen.header_max),
+        body_bytes=parse_size(chosen.body_max),
+        timeout_s=chosen.request_timeout,
+    )
     config = uvicorn.Config(
         app,
-        http=PeerProtocol,
+        http=functools.partial(PeerProtocol, limits=limits),  # pyright: ignore[reportArgumentType] - called, nothing else
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from berth.units import parse_size
 from berth_server.core.settings import PolicySettings
+from berth_server.limits import LimitSettings
 
 log = structlog.get_logger()
 _PREFIX = "BERTH_"
@@ -53,7 +54,7 @@ class SettingsError(Exception):
     """A setting is wrong; the message names it and the fix."""
 
 
-class Settings(BaseSettings):
+class Settings(LimitSettings):
     """Everything that can be set, with what it means."""
 
     model_config = SettingsConfigDict(

@@ -28,16 +28,17 @@ START_S = 60
 class Daemon:
     """A server process with a home of its own, and a worker that the test plays."""
 
-    def __init__(self, home: Path, listen: str = "off") -> None:
+    def __init__(self, home: Path, listen: str = "off", **settings: object) -> None:
         self.home = home
         self.listen = listen
+        self.settings = {f"BERTH_{name.upper()}": str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
         transport = httpx2.HTTPTransport(uds=str(home / "run" / "berth.sock"))
         self.http = httpx2.Client(transport=transport, base_url="http://berth", timeout=20)
 
     def start(self) -> subprocess.Popen[bytes]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
-        env |= {"BERTH_HOME": str(self.home), "BERTH_LISTEN": self.listen}
+        env |= {"BERTH_HOME": str(self.home), "BERTH_LISTEN": self.listen, **self.settings}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "berth_server"], env=env, stderr=subprocess.PIPE
         )

@@ -23,8 +23,9 @@ MASK = "********"
 WARN_BEFORE = timedelta(seconds=60)
 """How long before its time limit a job is warned that does not say."""
 
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+LabelValue = Annotated[str, StringConstraints(max_length=1000)]
 JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
@@ -41,6 +42,11 @@ def _webhook(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
+# The kernel starts no program with a longer word or variable.
+_LONGEST_WORD = 131_071
+_MOST_WORDS = 10_000
+Value = Annotated[str, StringConstraints(max_length=_LONGEST_WORD), AfterValidator(_without_nul)]
+FilePath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 Webhook = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)]
 
 
@@ -74,11 +80,11 @@ class JobSpec(Wire):
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU to lease."""
     share: bool = False
     """Use `gpu_memory` of one GPU beside other jobs instead of the whole GPU."""
-    workdir: Text | None = Field(default=None, examples=["/home/ada/twin"])
+    workdir: FilePath | None = Field(default=None, examples=["/home/ada/twin"])
     """Absolute folder to run in; default: the submitting client's, else the user's home."""
-    env: dict[EnvName, Text] = Field(default_factory=dict)
+    env: dict[EnvName, Value] = Field(default_factory=dict, max_length=1000)
     """Extra environment variables. Values of secret-looking names are never shown again."""
-    python: Text | None = Field(default=None, examples=["/home/ada/envs/twin"])
+    python: FilePath | None = Field(default=None, examples=["/home/ada/envs/twin"])
     """Interpreter or environment folder to run in; default: the one Berth runs in."""
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Higher starts first."""
@@ -99,7 +105,9 @@ class JobSpec(Wire):
     """Earliest start."""
     hold: bool = False
     """Submit as `held`; `release` queues it."""
-    labels: dict[Label, str] = Field(default_factory=dict, examples=[{"ablation": "profile_only"}])
+    labels: dict[Label, LabelValue] = Field(
+        default_factory=dict, max_length=100, examples=[{"ablation": "profile_only"}]
+    )
     """Free key-value pairs to filter by."""
     preemptible: bool = False
     """Whether it may be stopped, saved and requeued in favour of others."""
@@ -119,6 +127,16 @@ class JobSpec(Wire):
             raise InvalidField("command", quoted("command"), " is empty; write what to run.")
         if self.script is not None and not self.script.strip():
             raise InvalidField("script", quoted("script"), " is empty; write what to run.")
+        return self
+
+    @model_validator(mode="after")
+    def _words_that_a_program_can_have(self) -> Self:
+        words = self.command if isinstance(self.command, list) else [self.command or ""]
+        if len(words) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in words):
+            raise ValueError(
+                f"'command' is longer than a program can be started with; write at most "
+                f"{_MOST_WORDS:,} words of {_LONGEST_WORD:,} characters, and more into a file."
+            )
         return self
 
     @model_validator(mode="after")

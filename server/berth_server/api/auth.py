@@ -11,18 +11,25 @@ import os
 import secrets
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth.protocol.message import Message
+from berth.units import parse_size
 from berth_server.api.context import CALLER, Context
-from berth_server.api.identity import PEER
+from berth_server.api.identity import PEER, WHO
 from berth_server.api.problems import REQUEST_ID, ApiError, problem
+from berth_server.api.requests import Turn, read_body, replayed, too_large
 from berth_server.core.explain.phrases import code
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.auth.tokens import who
 
 COOKIE = "berth_session"
-_BODY_LIMIT = 64 << 20
+# Of those who need no identity, who send nothing but an empty form.
+_STRANGERS_BODY = 64 << 10
+_UNREAD = 64 << 20
+_READ_FIRST = "Your earlier answers wait to be read; read or close those connections first."
+_DIGITS = 18
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/api/v1/openapi.json"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="berth"'}
@@ -34,6 +41,7 @@ class Authentication:
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
         self.context = context
+        self._most_bytes = parse_size(context.settings.body_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller in the scope, or refuse it."""
@@ -43,20 +51,41 @@ class Authentication:
         request_id = scope[REQUEST_ID] = secrets.token_hex(6)
         try:
             self._admit(scope)
+            await self._bounded(scope, receive, send)
         except ApiError as error:
             answer = problem(
                 error.status, error.message, request_id=request_id, headers=error.headers
             )
             await answer(scope, receive, send)
+        except ClientDisconnect:
+            return  # half a request came, and nobody is there to be told
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body, wait for the user's turn, and pass the request on."""
+        app = self.context
+        caller: Caller | None = scope.get(CALLER)
+        if scope["path"].startswith("/internal"):
+            # The worker's: everything else waits for it.
+            await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        most = self._most_bytes if caller is not None else _STRANGERS_BODY
+        connection = scope.get(WHO)
+        if app.connections.unsent(connection) > _UNREAD:
+            raise ApiError(429, _READ_FIRST)
+        turn = Turn(app.turns, connection if caller is None else caller.uid)
+        await turn.take()
+        try:
+            body = await read_body(receive, most)
+            await self.app(scope, replayed(body, receive), turn.until_streaming(send))
+        finally:
+            turn.give()
 
     def _admit(self, scope: Scope) -> None:
         """Put the caller into the scope. Raises ApiError."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > _BODY_LIMIT:
-            raise ApiError(413, "The body is larger than 64 MiB; split it into several requests.")
+        if not length.isdigit() or len(length) > _DIGITS or int(length) > self._most_bytes:
+            raise too_large(self._most_bytes)
         path: str = scope["path"]
         internal = path.startswith("/internal")
         if not (internal or path.startswith("/api")) or path in _OPEN:

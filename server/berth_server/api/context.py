@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from berth_server.api.connections import Connections
+from berth_server.api.turns import Turns
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
 from berth_server.service.gpus.telemetry import GpuTelemetry
@@ -21,6 +25,10 @@ from berth_server.service.state import ServerState
 from berth_server.settings import Settings
 
 CALLER = "berth.caller"
+# All users together, so that a crowd is worked on in turn as well.
+_AT_ONCE = 64
+_READING_AT_ONCE = 4
+_WRITING_AT_ONCE = 4
 
 
 @dataclass
@@ -36,8 +44,6 @@ class Context:
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
     logins: Logins = field(default_factory=Logins)
-    # Each search is a process of its own; more at once would cost the jobs their processors.
-    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: every stream ends with `bye`."""
     on_closing: Notifier = field(default_factory=Notifier)
@@ -46,6 +52,13 @@ class Context:
     def __post_init__(self) -> None:
         """Open what lies under the home folder."""
         self.telemetry = GpuTelemetry(self.home / "history")
+        chosen = self.settings
+        self.turns = Turns(chosen.requests_at_once, _AT_ONCE)
+        # Whole files and searches: more at once would cost the jobs their processors.
+        self.reading = Turns(chosen.searches_at_once, _READING_AT_ONCE)
+        self.writing = Turns(1, _WRITING_AT_ONCE)
+        self.connections = Connections(chosen.connections_per_user)
+        self.streams: Counter[Hashable] = Counter()
 
     def close(self) -> None:
         """Tell every held request that the server stops."""

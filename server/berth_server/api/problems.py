@@ -26,6 +26,7 @@ from berth_server.service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "berth.request_id"
+_MOST_PROBLEMS = 100
 log = structlog.get_logger()
 
 _KINDS: dict[int, tuple[str, str]] = {
@@ -34,9 +35,12 @@ _KINDS: dict[int, tuple[str, str]] = {
     403: ("berth:forbidden", "Not allowed"),
     404: ("berth:not-found", "Not found"),
     405: ("berth:method-not-allowed", "Method not allowed"),
+    408: ("berth:too-slow", "Request too slow"),
     409: ("berth:conflict", "Conflict"),
     413: ("berth:too-large", "Request too large"),
     422: ("berth:invalid-request", "Invalid request"),
+    429: ("berth:too-many", "Too many at once"),
+    431: ("berth:too-large", "Headers too large"),
     500: ("berth:internal", "Internal error"),
     503: ("berth:unavailable", "Unavailable"),
 }
@@ -165,18 +169,27 @@ async def _fault(request: Request, error: Exception) -> Response:
     return problem(500, sentence, request_id=request_id)
 
 
-def invalid_body(error: ValidationError, model: type[BaseModel] | None) -> ApiError:
-    """Return the problems of a body, field by field."""
+def invalid_body(
+    error: ValidationError, model: type[BaseModel] | None, *, first: int = 0
+) -> ApiError:
+    """Return the problems of a body, field by field; of a list that starts at entry `first`."""
     errors = error.errors(include_url=False)
     if errors and errors[0]["type"] == "json_invalid":
         reason = str(errors[0].get("ctx", {}).get("error", "")).rstrip(".")
         return ApiError(400, f"The body is not valid JSON: {reason}.")
-    fields = field_problems(error, model)
+    fields = [_moved(one, first) for one in field_problems(error, model)[:_MOST_PROBLEMS]]
     return ApiError(422, summary(fields), fields)
 
 
 def _field(name: str, message: Message) -> FieldProblem:
     return FieldProblem(field=name, problem=str(message), problem_parts=message)
+
+
+def _moved(one: FieldProblem, first: int) -> FieldProblem:
+    place, dot, within = one.field.partition(".")
+    if not first or not place.isdecimal():
+        return one
+    return one.model_copy(update={"field": f"{int(place) + first}{dot}{within}"})
 
 
 def _id(request: Request) -> str | None:

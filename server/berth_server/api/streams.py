@@ -12,6 +12,8 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 
 from berth_server.api.context import Context
+from berth_server.api.problems import ApiError
+from berth_server.service.auth.callers import Caller
 
 MEDIA_TYPE = EventSourceResponse.media_type
 PING = format_sse_event(event="ping", data_str="{}")
@@ -40,14 +42,18 @@ def described(events: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {MEDIA_TYPE: {}}, "description": events}}
 
 
-def stream(app: Context, frames: AsyncIterator[bytes]) -> EventSourceResponse:
+def stream(app: Context, caller: Caller, frames: AsyncIterator[bytes]) -> EventSourceResponse:
     """
-    Answer with what `frames` yields until it ends or the client leaves.
+    Answer with what `frames` yields until it ends or the client leaves. Raises ApiError where
+    the caller follows too much already.
 
     When the server stops, `frames` has to end: it waits with `changes`. The client then gets
     `bye` and knows to come back.
     """
-    return EventSourceResponse(_enclosed(app, frames), headers=_HEADERS)
+    most = app.settings.streams_per_user
+    if app.streams[caller.uid] >= most:
+        raise ApiError(429, f"You follow {most} streams already; close some and try again.")
+    return EventSourceResponse(_enclosed(app, caller, frames), headers=_HEADERS)
 
 
 @contextmanager
@@ -69,13 +75,19 @@ async def wait(changed: asyncio.Event, seconds: float) -> bool:
     return changed.is_set()
 
 
-async def _enclosed(app: Context, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield _RETRY
-    sent_at = anyio.current_time()
-    async for one in frames:
-        now = anyio.current_time()
-        if one or now - sent_at >= KEEP_ALIVE_S:
-            sent_at = now
-            yield one or _KEEP_ALIVE
-    if app.closing.is_set():
-        yield _BYE
+async def _enclosed(
+    app: Context, caller: Caller, frames: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    app.streams[caller.uid] += 1
+    try:
+        yield _RETRY
+        sent_at = anyio.current_time()
+        async for one in frames:
+            now = anyio.current_time()
+            if one or now - sent_at >= KEEP_ALIVE_S:
+                sent_at = now
+                yield one or _KEEP_ALIVE
+        if app.closing.is_set():
+            yield _BYE
+    finally:
+        app.streams[caller.uid] -= 1

@@ -29,17 +29,23 @@ _WILD = re.compile("[!%_]")
 _values = attrgetter(*_OWN)
 
 
-def insert(tx: Transaction, records: Sequence[JobRecord]) -> None:
-    """Write new jobs; their ids come from `next_id`."""
-    tx.many(_INSERT, [(*_values(record), *_spec_values(record.spec)) for record in records])
+def insert(
+    tx: Transaction, records: Sequence[JobRecord], columns: Sequence[tuple[object, ...]]
+) -> None:
+    """Write new jobs with the `spec_values` of each; their ids come from `next_id`."""
+    tx.many(
+        _INSERT,
+        [(*_values(one), *values) for one, values in zip(records, columns, strict=True)],
+    )
 
 
 def spec_columns(spec: JobSpec) -> dict[str, object]:
     """The columns that a spec fills: itself as JSON, and what SQL filters by."""
-    return dict(zip(_OF_SPEC, _spec_values(spec), strict=True))
+    return dict(zip(_OF_SPEC, spec_values(spec), strict=True))
 
 
-def _spec_values(spec: JobSpec) -> tuple[str, str | None, str, bool]:
+def spec_values(spec: JobSpec) -> tuple[str, str | None, str, bool]:
+    """The values of `spec_columns`, in the order of the insert."""
     command = shlex.join(spec.command) if isinstance(spec.command, list) else spec.command
     return encode(spec), spec.name, command or spec.script or "", bool(spec.notify)
 
@@ -111,27 +117,82 @@ def page(
     The newest jobs with ids under `below` that match everything given, newest first. `text` is
     a part of the name, of the command or script, or the id.
     """
-    if len(states) > 1 and not user and not labels and text is None:
+    wanted = Filter(tuple(states), user, tuple(labels), text)
+    return bounded_page(reader, wanted, below=below, limit=limit, most_bytes=_ABOVE_ALL)[0]
+
+
+@dataclass(slots=True, frozen=True)
+class Filter:
+    """Jobs of a list."""
+
+    states: tuple[str, ...] = ()
+    user: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    text: str | None = None
+
+
+def bounded_page(
+    reader: Reader, wanted: Filter, *, below: int | None = None, limit: int, most_bytes: int
+) -> tuple[list[JobRecord], bool]:
+    """
+    The jobs that `page` gives, and whether there are more. The page ends early, but not before
+    its first job, where specifications exceed `most_bytes`.
+    """
+    states, labels = wanted.states, wanted.labels
+    if len(states) > 1 and not wanted.user and not labels and wanted.text is None:
         # Each state's index gives its newest; the planner would sort all of them instead.
-        found = [
-            job
-            for state in states
-            for job in page(reader, states=[state], below=below, limit=limit)
-        ]
-        return sorted(found, key=lambda job: -job.id)[:limit]
+        found: list[JobRecord] = []
+        floor, more = 0, False
+        for state in states:
+            one, cut = bounded_page(
+                reader, Filter((state,)), below=below, limit=limit, most_bytes=most_bytes
+            )
+            found += one
+            more = more or cut
+            if cut:
+                # Of this state older ones were not read: nothing older than its last is known.
+                floor = max(floor, one[-1].id)
+        found = sorted((job for job in found if job.id >= floor), key=lambda job: -job.id)
+        return found[:limit], more or len(found) > limit
     if not labels:
-        where, values = _conditions(states, user, labels, below, text)
+        where, values = _conditions(states, wanted.user, labels, below, wanted.text)
         sql = f"SELECT {JOB_COLUMNS} FROM jobs j {where} ORDER BY j.id DESC LIMIT ?"  # noqa: S608 - fixed pieces
-        return [_record(row) for row in reader.all(sql, [*values, limit])]
+        return _within(reader.execute(sql, [*values, limit + 1]), limit, most_bytes)
     # Down the first label's index: neither a rare nor a frequent one reads all jobs.
-    where, values = _conditions(states, user, labels[1:], None, text)
+    where, values = _conditions(states, wanted.user, labels[1:], None, wanted.text)
     sql = (
         f"SELECT {_J_COLUMNS} FROM labels l CROSS JOIN jobs j ON j.id = l.job_id "  # noqa: S608 - as above
         f"WHERE l.key = ? AND l.value = ? AND l.job_id < ? {where.replace('WHERE', 'AND', 1)} "
         "ORDER BY l.job_id DESC LIMIT ?"
     )
     start = [*labels[0], _ABOVE_ALL if below is None else below]
-    return [_record(row) for row in reader.all(sql, [*start, *values, limit])]
+    return _within(reader.execute(sql, [*start, *values, limit + 1]), limit, most_bytes)
+
+
+def first_of(reader: Reader, ids: Sequence[int], most_bytes: int) -> list[JobRecord]:
+    """These jobs in this order, until their specifications exceed `most_bytes`."""
+    found: list[JobRecord] = []
+    size = 0
+    for job_id in ids:
+        row = reader.one(_GET, (job_id,))
+        if row is None:
+            continue
+        found.append(_record(row))
+        size += len(row[1])
+        if size > most_bytes:
+            break
+    return found
+
+
+def _within(rows: Iterable[Row], limit: int, most_bytes: int) -> tuple[list[JobRecord], bool]:
+    found: list[JobRecord] = []
+    size = 0
+    for row in rows:
+        size += len(row[1])
+        if len(found) == limit or (found and size > most_bytes):
+            return found, True
+        found.append(_record(row))
+    return found, False
 
 
 def counts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from berth.cli.checks.finding import Finding, fail, ok, warn
 from berth.daemons import identity
@@ -12,6 +13,7 @@ from berth.home import DAEMONS, Home
 from berth.sdk.address import Address
 
 _LONGEST_SOCKET_PATH = 107
+_FEW_DESCRIPTORS = 4096
 
 
 def findings(address: Address) -> Iterator[Finding]:
@@ -41,12 +43,30 @@ def _pids(home: Home) -> Iterator[Finding]:
             yield warn(name, "Not running.", "berth up")
         else:
             yield ok(name, f"Running as pid {who.pid}.")
+            if name == "server":
+                yield _descriptors(who.pid)
     if identity.alive(home.pid("server")) and identity.alive(home.supervisor_pid) is None:
         yield warn(
             "keeper",
             "`berth up` does not supervise server and worker.",
             "run `berth up` to take them over, unless systemd or a container supervises them",
         )
+
+
+def _descriptors(pid: int) -> Finding:
+    """Check how many connections the server can hold; it raises its soft limit to the hard one."""
+    try:
+        lines = Path(f"/proc/{pid}/limits").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ok("descriptors", f"The limit of pid {pid} may not be read by you.")
+    soft = next((line.split()[3] for line in lines if line.startswith("Max open files")), "?")
+    if soft.isdigit() and int(soft) < _FEW_DESCRIPTORS:
+        return warn(
+            "descriptors",
+            f"The server may open {soft} files and connections: a crowd will find it full.",
+            "raise the hard limit (LimitNOFILE= under systemd, ulimit -Hn elsewhere) and restart",
+        )
+    return ok("descriptors", f"The server may open {soft} files and connections.")
 
 
 def _server(address: Address) -> Iterator[Finding]:

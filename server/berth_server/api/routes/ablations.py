@@ -17,6 +17,7 @@ from berth_server.api.problems import ApiError
 from berth_server.api.routes.submit import IdempotencyKey, check_specs, freeze_code
 from berth_server.service.ablations.ablate import made, on_ablation, on_change, on_rerun, wanted
 from berth_server.service.ablations.compare import gather, list_ablations, sources
+from berth_server.service.auth.callers import Caller
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.submit import may_submit, repeated
 
@@ -49,12 +50,22 @@ async def make_ablation(
     Create the jobs of all cells and their limits in one transaction: all or none. Each job is
     labelled with its cell's values and with `ablation`, the name.
     """
+    async with app.writing.turn(caller.uid):
+        return await _make(app, caller, spec, raw, idempotency_key)
+
+
+async def _make(
+    app: Context, caller: Caller, spec: AblationSpec, raw: bytes, idempotency_key: str | None
+) -> AblationMade:
     server = app.server
     done = repeated(server, caller, idempotency_key, raw)
     prepared: list[Prepared] = []
     if done is None:
         may_submit(server, caller)
         specs = wanted(server, caller, spec).specs
+        most = app.settings.jobs_per_submit
+        if len(specs) > most:
+            raise ApiError(413, f"An ablation may make {most} jobs at once; divide the matrix.")
         prepared = await check_specs(app, specs, caller, many=True) if specs else []
         if any(one.snapshot for one in specs):
             prepared = await freeze_code(app, prepared, caller)
@@ -68,9 +79,9 @@ async def make_ablation(
 
 
 @router.get("/{ablation_id}", summary="Compare the runs of an ablation")
-async def get_ablation(app: App, ablation_id: _Id) -> Ablation:
+async def get_ablation(app: App, caller: By, ablation_id: _Id) -> Ablation:
     """The jobs with the label `ablation` = id, with the last and the best of each metric."""
-    return await _comparison(app, ablation_id)
+    return await _comparison(app, caller, ablation_id)
 
 
 @router.patch("/{ablation_id}", summary="Change the limits of an ablation")
@@ -79,7 +90,7 @@ async def patch_ablation(
 ) -> Ablation:
     """Set its limits or its early-stop rule; omitted fields stay, null removes one."""
     on_change(app.server, caller, ablation_id, patch)
-    return await _comparison(app, ablation_id)
+    return await _comparison(app, caller, ablation_id)
 
 
 @router.post("/{ablation_id}/rerun", summary="Run cells again")
@@ -93,5 +104,6 @@ async def rerun(
     return SubmittedJobs(ids=on_rerun(server, caller, ablation_id, wish))
 
 
-async def _comparison(app: Context, ablation_id: str) -> Ablation:
-    return await anyio.to_thread.run_sync(gather, sources(app.server, ablation_id))
+async def _comparison(app: Context, caller: Caller, ablation_id: str) -> Ablation:
+    async with app.reading.turn(caller.uid):
+        return await anyio.to_thread.run_sync(gather, sources(app.server, ablation_id))

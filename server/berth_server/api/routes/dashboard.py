@@ -22,6 +22,7 @@ from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.store import jobs
 
 router = routing.router(prefix="/api/v1", tag="dashboard")
+_QUEUE_BYTES = 4 << 20
 
 _Points = Annotated[
     int,
@@ -37,8 +38,7 @@ async def get_queue(
     """Queued jobs, the next to start first. `GET /jobs` has the newest first."""
     _, plan = latest_forecast(server)
     waiting = [job_id for job_id in plan.order if job_id not in plan.started]
-    place = {job_id: i for i, job_id in enumerate(waiting[:limit])}
-    records = sorted(jobs.by_ids(server.db.read, place), key=lambda job: place[job.id])
+    records = jobs.first_of(server.db.read, waiting[:limit], _QUEUE_BYTES)
     return JobPage.model_construct(jobs=show_jobs(server, records), next_cursor=None)
 
 

@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 
 from berth.protocol.events import Event, EventPage
 from berth_server.api import routing, streams
-from berth_server.api.context import App, Context, Server
+from berth_server.api.context import App, By, Context, Server
 from berth_server.api.routes.jobs import MAX_ID
 from berth_server.service.jobs.show import show_event
 from berth_server.store import events
@@ -55,13 +55,13 @@ async def list_events(
     responses=streams.described("Events without a name (Event), `bye`."),
 )
 async def stream_events(
-    app: App, after: After = None, job: _Job = None, last_event_id: LastEventId = None
+    app: App, caller: By, after: After = None, job: _Job = None, last_event_id: LastEventId = None
 ) -> EventSourceResponse:
     """
     Server-sent events: each is an `Event`, its id the event's. They start after `Last-Event-ID`
     or `after`; without either, now. None is missed and none comes twice.
     """
-    return streams.stream(app, _follow(app, start_of(app, after, last_event_id), job))
+    return streams.stream(app, caller, _follow(app, start_of(app, after, last_event_id), job))
 
 
 def start_of(app: Context, after: int | None, last_event_id: str | None) -> int:

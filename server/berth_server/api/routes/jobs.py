@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Annotated
 
@@ -27,6 +28,8 @@ from berth_server.store import jobs
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 MAX_ID = 2**63 - 1
+_PAGE_BYTES = 4 << 20
+_PIECE = 50
 JobId = Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the job.", examples=[42])]
 _States = Annotated[
     list[str],
@@ -69,20 +72,25 @@ async def list_jobs(
         str | None, Query(description="`next_cursor` of the previous page.", max_length=100)
     ] = None,
 ) -> JobPage:
-    """One page of jobs. Pass `next_cursor` as `cursor` for the next; it is null on the last."""
-    records = jobs.page(
+    """
+    One page of jobs. Pass `next_cursor` as `cursor` for the next; it is null on the last. A page
+    of jobs with long scripts or environments ends early.
+    """
+    wanted = jobs.Filter(tuple(_states(state)), user, tuple(_pairs(label)), q or None)
+    records, more = jobs.bounded_page(
         server.db.read,
-        states=_states(state),
-        user=user,
-        labels=_pairs(label),
-        text=q or None,
+        wanted,
         below=None if cursor is None else _decode(cursor),
-        limit=limit + 1,
+        limit=limit,
+        most_bytes=_PAGE_BYTES,
     )
-    more = len(records) > limit
-    records = records[:limit]
+    shown: list[Job] = []
+    for start in range(0, len(records), _PIECE):
+        if start:
+            await asyncio.sleep(0)  # others are answered in between
+        shown += show_jobs(server, records[start : start + _PIECE])
     return JobPage.model_construct(
-        jobs=show_jobs(server, records),
+        jobs=shown,
         next_cursor=_encode(records[-1].id) if more else None,
     )
 

@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse
 from berth.protocol.dashboard import Hello
 from berth.protocol.events import Event
 from berth_server.api import routing, streams
-from berth_server.api.context import App, Context
+from berth_server.api.context import App, By, Context
 from berth_server.api.routes.events import BATCH, After, LastEventId, start_of
 from berth_server.service.gpus.gpu_map import show_box
 from berth_server.service.jobs.show import show_event
@@ -35,14 +35,14 @@ _PING_S = 5.0
     ),
 )
 async def stream(
-    app: App, after: After = None, last_event_id: LastEventId = None
+    app: App, caller: By, after: After = None, last_event_id: LastEventId = None
 ) -> EventSourceResponse:
     """
     `hello` first, then each `event` as soon as it is written, and the `box` whenever its holders
     change, otherwise once a second while the worker reports something new. A `ping` every five
     seconds distinguishes a quiet box from a dead connection.
     """
-    return streams.stream(app, _follow(app, start_of(app, after, last_event_id)))
+    return streams.stream(app, caller, _follow(app, start_of(app, after, last_event_id)))
 
 
 async def _follow(app: Context, last: int) -> AsyncIterator[bytes]:

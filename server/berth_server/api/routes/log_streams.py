@@ -15,7 +15,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
 from berth.protocol.states import Outcome
 from berth_server.api import routing, streams
-from berth_server.api.context import App, Context
+from berth_server.api.context import App, By, Context
 from berth_server.api.routes.jobs import MAX_ID, JobId
 from berth_server.api.routes.logs import Log, Number
 from berth_server.service.jobs import lookup
@@ -46,6 +46,7 @@ _END = format_sse_event(event="end", data_str="{}")
 )
 async def stream_log(
     app: App,
+    caller: By,
     job_id: JobId,
     log: Log,
     attempt: Number = None,
@@ -65,7 +66,7 @@ async def stream_log(
     start = offset
     if last_event_id is not None and last_event_id.isdecimal():
         start = min(int(last_event_id), MAX_ID)
-    return streams.stream(app, _bytes(app, job_id, attempt, start))
+    return streams.stream(app, caller, _bytes(app, job_id, attempt, start))
 
 
 @router.get(
@@ -76,6 +77,7 @@ async def stream_log(
 )
 async def tail_log(
     app: App,
+    caller: By,
     job_id: JobId,
     log: Log,
     attempt: Number = None,
@@ -89,7 +91,7 @@ async def tail_log(
     newest are sent, and `first` says which. `end` follows when the attempt has ended.
     """
     del log
-    return streams.stream(app, _lines(app, job_id, attempt, line))
+    return streams.stream(app, caller, _lines(app, job_id, attempt, line))
 
 
 async def watch_growth(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, TypeVar
 
 import anyio.to_thread
 from fastapi import Depends, Query, Response
@@ -13,9 +13,11 @@ from starlette.responses import StreamingResponse
 from berth.protocol.dashboard import LogMarkers, LogMatches, RunFiles
 from berth.protocol.logs import LogLines
 from berth.protocol.metrics import Metrics
+from berth.units import parse_size
 from berth_server.api import routing
-from berth_server.api.context import App, Server
+from berth_server.api.context import App, By, Context, Server
 from berth_server.api.routes.jobs import MAX_ID, JobId
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import NotFound
 from berth_server.service.logs.metrics import metrics_of, read_metrics
 from berth_server.service.logs.pages import LogFile, log_file, read_bytes
@@ -24,7 +26,8 @@ from berth_server.service.logs.search import search
 
 router = routing.router(prefix="/api/v1/jobs/{job_id}", tag="logs")
 
-_PIECE = 1 << 20
+T = TypeVar("T")
+_PIECE = 256 << 10
 _BYTES = {200: {"content": {"application/octet-stream": {}}}}
 
 Number = Annotated[
@@ -45,6 +48,7 @@ Log = Annotated[LogFile, Depends(_log)]
 
 @router.get("/log", summary="Read bytes of the log", response_class=Response, responses={**_BYTES})
 async def get_log(
+    app: App,
     log: Log,
     job_id: JobId,
     offset: Annotated[
@@ -57,6 +61,7 @@ async def get_log(
     Raw bytes of stdout and stderr. The headers describe them: `Berth-Log-Offset`,
     `Berth-Log-Size`, `Berth-Attempt`, `Berth-Log-Complete`.
     """
+    limit = min(limit, parse_size(app.settings.log_answer_max))
     piece = await anyio.to_thread.run_sync(read_bytes, log, offset, limit)
     headers = {
         "Berth-Log-Offset": str(piece.offset),
@@ -74,6 +79,7 @@ async def get_log(
 @router.get("/log/lines", summary="Read lines of the log")
 async def get_lines(
     app: App,
+    caller: By,
     log: Log,
     first: Annotated[
         int,
@@ -94,14 +100,16 @@ async def get_lines(
     """Lines of text; those longer than 64 KiB are cut."""
 
     def read() -> LogLines:
-        return app.lines.read(log, first, count, as_shown=as_shown)
+        return app.lines.read(log, first, count, as_shown=as_shown, most_bytes=most_bytes)
 
-    return await anyio.to_thread.run_sync(read)
+    most_bytes = parse_size(app.settings.log_answer_max)
+    return await _reading(app, caller, read)
 
 
 @router.get("/log/search", summary="Search the log")
 async def search_log(
     app: App,
+    caller: By,
     log: Log,
     q: Annotated[str, Query(min_length=1, max_length=500, description="Text to look for.")],
     *,
@@ -118,14 +126,13 @@ async def search_log(
     def look() -> LogMatches:
         return search(log, q, regex=regex, cursor=cursor, limit=limit)
 
-    async with app.searches:
-        return await anyio.to_thread.run_sync(look)
+    return await _reading(app, caller, look)
 
 
 @router.get("/log/markers", summary="Find the lines worth jumping to")
-async def get_markers(app: App, log: Log) -> LogMarkers:
+async def get_markers(app: App, caller: By, log: Log) -> LogMarkers:
     """The first traceback, the last checkpoint, and which ranks write."""
-    return await anyio.to_thread.run_sync(app.markers.read, log)
+    return await _reading(app, caller, lambda: app.markers.read(log))
 
 
 @router.get(
@@ -150,7 +157,8 @@ async def download_log(log: Log, job_id: JobId) -> Response:
 
 @router.get("/metrics", summary="Show the metrics of a run")
 async def get_metrics(
-    server: Server,
+    app: App,
+    caller: By,
     job_id: JobId,
     attempt: Number = None,
     max_points: Annotated[
@@ -159,14 +167,20 @@ async def get_metrics(
     ] = 2000,
 ) -> Metrics:
     """From `metrics.jsonl` of the run directory; without that from lines of the log."""
-    record, uid = metrics_of(server, job_id, attempt)
-    return await anyio.to_thread.run_sync(read_metrics, job_id, record, uid, max_points)
+    record, uid = metrics_of(app.server, job_id, attempt)
+    return await _reading(app, caller, lambda: read_metrics(job_id, record, uid, max_points))
 
 
 @router.get("/files", summary="List the run directory")
 async def get_files(log: Log) -> RunFiles:
     """Names, sizes and times; the log has a route of its own."""
     return await anyio.to_thread.run_sync(list_files, log.attempt, log.run_dir)
+
+
+async def _reading(app: Context, caller: Caller, read: Callable[[], T]) -> T:
+    """Read a whole file on a thread, when it is the caller's turn."""
+    async with app.reading.turn(caller.uid):
+        return await anyio.to_thread.run_sync(read)
 
 
 async def _bytes(handle: int, size: int) -> AsyncIterator[bytes]:

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Header
+from fastapi import Header, Response
 from pydantic import TypeAdapter, ValidationError
 
 from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
+from berth.units import parse_size
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody, RawBody
 from berth_server.api.context import App, By, Context
+from berth_server.api.job_list import pieces
 from berth_server.api.problems import ApiError, invalid_body
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid
-from berth_server.service.jobs import check
+from berth_server.service.jobs import check, lookup
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.dry_run import dry_run
 from berth_server.service.jobs.permissions import Access
-from berth_server.service.jobs.show import show_jobs
+from berth_server.service.jobs.show import show_job, show_jobs
 from berth_server.service.jobs.submit import at_position, may_submit, on_submit, repeated
+from berth_server.service.state import ServerState
 from berth_server.store import jobs
 
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
 # A hanging network disk must not keep the submitter waiting for ever.
 _CHECK_TIMEOUT_S = 5.0
+# Jobs shown without a pause for other requests.
+_PIECE = 50
+# A body that is read faster than a thread is found.
+_SHORT = 64 << 10
 # Warnings are worth this much waiting; later ones serve the next submit.
 _WARNINGS_TIMEOUT_S = 1.5
 IdempotencyKey = Annotated[
@@ -47,6 +56,7 @@ _SPEC = {"$ref": "#/components/schemas/JobSpec"}
 @router.post(
     "",
     status_code=201,
+    response_model=Job | list[Job] | SubmittedJobs,
     summary="Submit a job, or a list of jobs",
     # One or a list: a union would report the problems of both, so `parse_specs` reads it.
     openapi_extra={
@@ -69,13 +79,27 @@ async def submit(
         str,
         Header(alias="Prefer", description="`return=minimal` answers a list with its ids alone."),
     ] = "",
-) -> Job | list[Job] | SubmittedJobs:
+) -> Job | SubmittedJobs | Response:
     """
     Submit jobs, all or none. They are on disk when this answers, and those that can have
     started. A list is answered with a list in the same order.
     """
+    if not raw.lstrip().startswith(b"["):
+        return await _submit(app, caller, raw, idempotency_key, prefer)
+    async with app.writing.turn(caller.uid):
+        return await _submit(app, caller, raw, idempotency_key, prefer)
+
+
+async def _submit(
+    app: Context, caller: Caller, raw: bytes, idempotency_key: str | None, prefer: str
+) -> Job | SubmittedJobs | Response:
     server = app.server
-    specs, many = parse_specs(raw)
+    # Reading thousands of jobs takes the interpreter for a while: not at a stretch.
+    bounds = app.settings.jobs_per_submit, parse_size(app.settings.job_max)
+    if len(raw) < _SHORT:
+        specs, many = parse_specs(raw, *bounds)
+    else:
+        specs, many = await anyio.to_thread.run_sync(parse_specs, raw, *bounds)
     done = repeated(server, caller, idempotency_key, raw)
     if done is None:
         may_submit(server, caller)
@@ -92,8 +116,19 @@ async def submit(
     if many and "return=minimal" in prefer:
         said = [str(warning) for warning in warnings]
         return SubmittedJobs(ids=list(done.ids), warnings=said, warnings_parts=warnings)
-    shown = show_jobs(server, jobs.by_ids(server.db.read, done.ids))
-    return shown if many else shown[0]
+    if not many:
+        return show_job(server, lookup.job(server.db.read, done.first_id))
+    return Response(await _shown(server, done.ids), 201, media_type="application/json")
+
+
+async def _shown(server: ServerState, ids: Sequence[int]) -> bytes:
+    """Return jobs as JSON, made a few at a time so that others are answered in between."""
+    parts: list[bytes] = []
+    for start in range(0, len(ids), _PIECE):
+        records = jobs.by_ids(server.db.read, ids[start : start + _PIECE])
+        parts += [job.model_dump_json().encode() for job in show_jobs(server, records)]
+        await asyncio.sleep(0)
+    return b"[" + b",".join(parts) + b"]"
 
 
 @router.post("/dry-run", summary="Check what would happen to a job")
@@ -107,22 +142,35 @@ async def try_submit(app: App, caller: By, spec: JsonBody[JobSpec]) -> DryRun:
     return dry_run(app.server, caller, prepared)
 
 
-def parse_specs(raw: bytes) -> tuple[list[JobSpec], bool]:
+def parse_specs(raw: bytes, most_jobs: int, most_bytes: int) -> tuple[list[JobSpec], bool]:
     """Read one spec or a list, and return whether it was a list. Raises ApiError."""
     text = raw.lstrip()
     if not text:
         raise ApiError(400, "The body is empty; send a job as JSON.")
-    try:
-        if text[:1] != b"[":
+    if text[:1] != b"[":
+        _job_within(len(raw), most_bytes)
+        try:
             return [JobSpec.model_validate_json(raw)], False
-        specs = _SPECS.validate_json(raw)
-    except ValidationError as error:
-        if text[:1] not in {b"[", b"{"} and error.errors()[0]["type"] != "json_invalid":
-            raise ApiError(422, "Send a job as a JSON object, or a list of jobs.") from None
-        raise invalid_body(error, JobSpec) from None
+        except ValidationError as error:
+            if text[:1] != b"{" and error.errors()[0]["type"] != "json_invalid":
+                raise ApiError(422, "Send a job as a JSON object, or a list of jobs.") from None
+            raise invalid_body(error, JobSpec) from None
+    specs: list[JobSpec] = []
+    for start, piece in pieces(text, most_jobs=most_jobs, most_bytes=most_bytes):
+        try:
+            specs += _SPECS.validate_json(piece)
+        except ValidationError as error:
+            raise invalid_body(error, JobSpec, first=start) from None
     if not specs:
         raise ApiError(422, "The list is empty; send at least one job.")
     return specs, True
+
+
+def _job_within(size: int, most: int) -> None:
+    if size > most:
+        raise ApiError(
+            413, f"A job may have {most >> 10} KiB as JSON; put data and long scripts into files."
+        )
 
 
 async def check_specs(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from berth.protocol.ablations import EarlyStop
 from berth.protocol.states import PENDING_STATES, JobState, Outcome
 from berth_server.core.early_stopping import Curve, Stop, stops
@@ -18,6 +20,8 @@ from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import ablations, attempts, jobs
 from berth_server.store.records import AttemptRecord, JobRecord
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,13 @@ class EarlyStops:
             record = watched.last.get(job.id)
             if record is not None:
                 ended = record.state == "ended"
-                curves[job.id] = known.read(record.id, record.run_dir, job.uid, ended=ended)
+                try:
+                    curve = known.read(record.id, record.run_dir, job.uid, ended=ended)
+                except Exception:
+                    # What one job wrote must not keep the others from their rule.
+                    log.exception("early_stop.unreadable", attempt=record.id)
+                    continue
+                curves[job.id] = curve
         return stops(watched.rule, curves, watched.stoppable)
 
     def _known(self, watched: Watched) -> Curves:

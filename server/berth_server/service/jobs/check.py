@@ -25,6 +25,7 @@ from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
+from berth_server.store import jobs
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
@@ -42,13 +43,11 @@ class Prepared:
     workdir: str
     warnings: tuple[Message, ...]
     view: CommandView
+    resolved: JobSpec
+    """The spec with its name, GPUs and folder filled in, as the queue stores it."""
+    columns: tuple[object, ...]
+    """The columns that `resolved` fills, made here so that the submit itself is short."""
     snapshot: CodeSnapshot | None = None
-
-    @property
-    def resolved(self) -> JobSpec:
-        """The spec with its name, GPUs and folder filled in, as the queue stores it."""
-        filled = {"name": self.name, "gpus": self.gpus, "workdir": self.workdir}
-        return self.spec.model_copy(update=filled)
 
 
 def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
@@ -74,13 +73,17 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     kept = view.warnings
     if spec.gpus is not None:
         kept = tuple(each for each in kept if each not in view.count_notes)
+    name = spec.name or _name(view)
+    resolved = spec.model_copy(update={"name": name, "gpus": gpus, "workdir": workdir})
     return Prepared(
         spec=spec,
-        name=spec.name or _name(view),
+        name=name,
         gpus=gpus,
         workdir=workdir,
         warnings=tuple(dict.fromkeys((*map(Message.marked, kept), *warnings))),
         view=view,
+        resolved=resolved,
+        columns=jobs.spec_values(resolved),
     )
 
 

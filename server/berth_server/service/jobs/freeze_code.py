@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from berth import snapshots
+from berth import jobfiles, snapshots
 from berth.protocol.jobs import CodeSnapshot
 from berth.protocol.message import Message, quoted
 from berth_server.core.explain.phrases import Piece
@@ -31,6 +31,7 @@ from berth_server.store.database import Reader
 
 _TIMEOUT_S = 60.0
 _LEFT_OUT = (quoted("snapshot"), ".")
+_FACTS_BYTES = 8 << 20
 # What git may need of the server's environment: where its programs and the system's settings lie.
 _PASSED = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
 
@@ -158,7 +159,11 @@ def _facts(archive: Path) -> dict[str, Any]:
     with tarfile.open(archive) as tar:
         source = tar.extractfile(snapshots.FACTS)
         assert source is not None
-        return json.load(source)
+        # Names of files need not be text; and a user's own program wrote it.
+        found = jobfiles.json_object(source.read(_FACTS_BYTES), _FACTS_BYTES)
+    if found is None:
+        raise _wrong("The code's list of files could not be read; leave out 'snapshot'.")
+    return found
 
 
 def _as(caller: Caller) -> dict[str, Any]:

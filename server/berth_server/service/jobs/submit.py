@@ -118,7 +118,7 @@ def write_jobs(
         record = new_record(first + position, state, caller, one, tx.now, ablation)
         records.append(record)
         waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
-    jobs.insert(tx, records)
+    jobs.insert(tx, records, [one.columns for one in prepared])
     jobs.insert_dependencies(tx, waits)
     jobs.insert_labels(
         tx,

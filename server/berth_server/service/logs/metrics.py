@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 METRICS_NAME = "metrics.jsonl"
 # Of longer files the last part is read: what a run does now matters most.
 _READ_LIMIT = 32 << 20
-# The transformers Trainer prints {'loss': 2.31, 'epoch': 0.1}, nan among it.
-_PRINTED = re.compile(rb"\{'[\w/. -]+': [^{}\n]*\}")
-_NOT_A_NUMBER = re.compile(r"(?<![\w'\"])(-?)(nan|inf(?:inity)?)(?![\w'\"])", re.IGNORECASE)
+# The transformers Trainer prints {'loss': 2.31, 'epoch': 0.1}, nan among it. Longer ones are
+# something else, and nobody may have the server read a line for a minute.
+_PRINTED = re.compile(rb"\{'[\w/. -]{1,200}': [^{}\n]{0,4000}\}")
+_ITEM = re.compile(
+    r"""\s*(?:'(?P<name>[^'\\]*)'|"(?P<other>[^"\\]*)")\s*:\s*
+        (?:'(?P<text>[^'\\]*)'|"(?P<quoted>[^"\\]*)"|(?P<bare>[-+.\w]+)|\[[^\[\]]*\]|\([^()]*\))
+        \s*(?:,|$)""",
+    re.VERBOSE,
+)
+_WORDS = {"None": None, "True": True, "False": False}
+_MOST_NAMES = 500
+# An answer is bounded by its numbers: more points with few metrics, fewer with many.
+_MOST_NUMBERS = 200_000
 _GAP = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 _NAME_LENGTH = 200
 _BESIDE = frozenset({"step", "time"})
@@ -37,7 +47,8 @@ def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points
     points: list[MetricPoint] = []
     if record is not None:
         source, points = _points(record.run_dir, uid)
-    names = sorted({name for point in points for name in point} - _BESIDE)
+    names, points = _bounded(points)
+    max_points = max(1, min(max_points, _MOST_NUMBERS // max(1, len(names))))
     return Metrics(
         job_id=job_id,
         attempt=record.id if record is not None else None,
@@ -46,6 +57,20 @@ def read_metrics(job_id: int, record: AttemptRecord | None, uid: int, max_points
         points=thinned(points, max_points),
         total=len(points),
     )
+
+
+def _bounded(points: list[MetricPoint]) -> tuple[list[str], list[MetricPoint]]:
+    """Return the names of the metrics, the first 500 of them, and the points with those alone."""
+    found: dict[str, None] = {}
+    for point in points:
+        found.update(dict.fromkeys(point))
+    names = [name for name in found if name not in _BESIDE]
+    if len(names) <= _MOST_NAMES:
+        return sorted(names), points
+    kept = {*names[:_MOST_NAMES], *_BESIDE}
+    return sorted(names[:_MOST_NAMES]), [
+        {name: value for name, value in point.items() if name in kept} for point in points
+    ]
 
 
 def metrics_of(
@@ -129,10 +154,8 @@ def json_point(line: bytes) -> MetricPoint | None:
 
 
 def _printed_point(text: bytes) -> MetricPoint | None:
-    source = _NOT_A_NUMBER.sub("None", text.decode("utf-8", "replace"))
-    try:
-        found = ast.literal_eval(source)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    found = _literal(text[1:-1].decode("utf-8", "replace"))
+    if found is None:
         return None
     point = _numbers(found)
     # Other dictionaries are printed too; a metric has a name that says so.
@@ -143,6 +166,27 @@ def _printed_point(text: bytes) -> MetricPoint | None:
     return point
 
 
+def _literal(inside: str) -> dict[str, object] | None:
+    """Return names and simple values of a printed dictionary; None where it holds anything else."""
+    found: dict[str, object] = {}
+    place = 0
+    while place < len(inside):
+        item = _ITEM.match(inside, place)
+        if item is None:
+            return found if not inside[place:].strip() else None
+        place = item.end()
+        bare = item["bare"]
+        value: object = item["text"] if item["text"] is not None else item["quoted"]
+        if bare is not None:
+            value = _WORDS.get(bare, bare)
+            if isinstance(value, str) and jobfiles.finite(value) is None and not _is_gap(value):
+                return None
+        elif value is None:
+            continue  # a list or a tuple, which is no metric
+        found[item["name"] if item["name"] is not None else item["other"]] = value
+    return found
+
+
 def _numbers(found: object) -> MetricPoint | None:
     """Return the numbers of one level, and of dictionaries one level below as `name/key`."""
     if not isinstance(found, dict):
@@ -151,10 +195,15 @@ def _numbers(found: object) -> MetricPoint | None:
     for name, value in cast("dict[object, Any]", found).items():
         if isinstance(value, dict):
             for key, inner in cast("dict[object, Any]", value).items():
-                _put(point, jobfiles.line(f"{name}/{key}", _NAME_LENGTH), inner)
+                _put(point, _clean(f"{name}/{key}"), inner)
         else:
-            _put(point, jobfiles.line(str(name), _NAME_LENGTH), value)
+            _put(point, _clean(str(name)), value)
     return point or None
+
+
+@functools.lru_cache(maxsize=4096)
+def _clean(name: str) -> str:
+    return jobfiles.line(name, _NAME_LENGTH)
 
 
 def _put(point: MetricPoint, name: str, value: object) -> None:

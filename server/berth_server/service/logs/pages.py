@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from berth.protocol.logs import LogLines
@@ -92,12 +92,6 @@ class _Index:
             if self.tail.offset % tail.BLOCK == 0:
                 self.before.append(self.lines)
 
-    def place(self, line: int) -> tuple[int, int]:
-        """Return where to read from, and how many line ends to skip, to reach a line's start."""
-        # The last block before which fewer lines have ended: the line begins in or after it.
-        block = max(0, bisect_left(self.before, line) - 1)
-        return block * tail.BLOCK, line - self.before[block]
-
 
 class LineReader:
     """Pages of lines; remembers where lines begin in the logs read recently."""
@@ -105,11 +99,19 @@ class LineReader:
     def __init__(self) -> None:
         self._indexes = TailCache(_Index)
 
-    def read(self, log: LogFile, first: int, count: int, *, as_shown: bool = False) -> LogLines:
+    def read(
+        self,
+        log: LogFile,
+        first: int,
+        count: int,
+        *,
+        as_shown: bool = False,
+        most_bytes: int = _PAGE_BYTES,
+    ) -> LogLines:
         """
         Return `count` lines from number `first`; a negative one counts from the end.
 
-        Lines longer than 64 KiB are cut, and a page ends after 8 MiB. With `as_shown` a line is
+        Lines longer than 64 KiB are cut, and a page ends after `most_bytes` of lines. With `as_shown` a line is
         what a terminal shows of it. Raises Forbidden.
         """
         handle = log.open()
@@ -129,8 +131,8 @@ class LineReader:
                 open_end = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
                 total = index.lines + (1 if open_end else 0)
                 start = max(0, total + first) if first < 0 else min(first, total)
-                offset, skip = index.place(start)
-            lines = _lines(handle, offset, size, skip, count, as_shown=as_shown)
+                page = _Page(handle, index.before, index.lines, size)
+            lines = page.read(start, count, as_shown=as_shown, most_bytes=most_bytes)
         finally:
             os.close(handle)
         return LogLines(
@@ -143,28 +145,64 @@ class LineReader:
         )
 
 
-def _lines(
-    handle: int, offset: int, end: int, skip: int, count: int, *, as_shown: bool
-) -> list[str]:
-    lines: list[str] = []
-    carry = b""
-    taken = 0
-    while len(lines) < count and taken < _PAGE_BYTES:
-        block = os.pread(handle, min(tail.BLOCK, end - offset), offset) if offset < end else b""
-        offset += len(block)
-        pieces = (carry + block).split(b"\n")
-        # What follows the last line end is a line of its own only at the end of the log.
-        carry = pieces.pop() if block else b""
-        if not block and pieces == [b""]:
-            break
-        if skip:
-            dropped = min(skip, len(pieces))
-            skip -= dropped
-            pieces = pieces[dropped:]
-        for piece in pieces[: count - len(lines)]:
-            taken += len(piece)
-            kept = shown_bytes(piece) if as_shown else piece
-            lines.append(kept[:_LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
-        if not block:
-            break
-    return lines
+@dataclass(slots=True, frozen=True)
+class _Page:
+    """Lines read from an open log by its index; whatever their length, the work is bounded."""
+
+    handle: int
+    before: list[int]
+    """Line ends before block N; only appended to."""
+    ended: int
+    """Line ends in all."""
+    size: int
+
+    def read(self, first: int, count: int, *, as_shown: bool, most_bytes: int) -> list[str]:
+        """Return `count` lines from number `first`, fewer where they have `most_bytes`."""
+        found: list[str] = []
+        taken = 0
+        place = self._after(first - 1) if first else 0
+        while place < self.size and len(found) < count and taken < most_bytes:
+            block = os.pread(self.handle, min(tail.BLOCK, self.size - place), place)
+            pieces = block.split(b"\n")
+            rest = pieces.pop()
+            if not pieces and place + len(block) < self.size:
+                # Longer than a block: from the index follows where it ends.
+                end = self._end(first + len(found))
+                pieces, place = [self._long(place, end, as_shown=as_shown)], end + 1
+            elif place + len(block) >= self.size:
+                pieces += [rest] if rest else []
+                place = self.size
+            else:
+                place += len(block) - len(rest)
+            for piece in pieces[: count - len(found)]:
+                kept = (shown_bytes(piece) if as_shown else piece)[:_LINE_LIMIT]
+                taken += len(kept)
+                found.append(kept.decode("utf-8", "replace").rstrip("\r"))
+                if taken >= most_bytes:
+                    break
+        return found
+
+    def _end(self, line: int) -> int:
+        """Return where the end of a line is; the size for the last line while it is open."""
+        return self._after(line) - (line < self.ended)
+
+    def _after(self, end: int) -> int:
+        """Return the place after line end number `end`, counted from 0; the size without it."""
+        if end >= self.ended:
+            return self.size
+        block = bisect_right(self.before, end) - 1
+        data = os.pread(self.handle, tail.BLOCK, block * tail.BLOCK)
+        place = -1
+        for _ in range(end - self.before[block] + 1):
+            place = data.find(b"\n", place + 1)
+        return block * tail.BLOCK + place + 1
+
+    def _long(self, place: int, end: int, *, as_shown: bool) -> bytes:
+        """Return what is looked at of a line longer than a block."""
+        head = os.pread(self.handle, min(_LINE_LIMIT, end - place), place)
+        if not as_shown:
+            return head
+        start = max(place, end - tail.BLOCK)
+        shown = os.pread(self.handle, end - start, start)
+        overwritten = b"\r" in shown.rstrip(b"\r") or b"\r" in head
+        return shown if overwritten else head

@@ -1,0 +1,46 @@
+"""Settings that bound what one client may use, so that everybody else is answered in time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from berth.units import parse_size
+
+
+def _size(value: str) -> str:
+    if parse_size(value) < _SMALLEST:
+        raise ValueError(f"{value!r} is too small to work with; write at least 4KiB.")
+    return value
+
+
+_SMALLEST = 4096
+Size = Annotated[str, AfterValidator(_size)]
+
+
+class LimitSettings(BaseSettings):
+    """Bounds for each user: one uid on the unix socket, one token's owner, one remote address."""
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
+    body_max: Size = "16MiB"
+    """How large the body of a request may be; counted as it arrives."""
+    header_max: Size = "64KiB"
+    """How long the first line and the headers of a request may be together."""
+    job_max: Size = "1MiB"
+    """How large one job of a submit may be, as JSON; data belongs into files."""
+    jobs_per_submit: int = Field(default=2000, ge=1, le=100_000)
+    """How many jobs one submit or one ablation may make."""
+    log_answer_max: Size = "8MiB"
+    """How many bytes of a log one answer holds; the next request continues."""
+    requests_at_once: int = Field(default=4, ge=1, le=1000)
+    """How many requests of one user are worked on at once; further ones wait for their turn."""
+    searches_at_once: int = Field(default=2, ge=1, le=100)
+    """How many searches and readings of whole files of one user run at once; others wait."""
+    connections_per_user: int = Field(default=1000, ge=8, le=1_000_000)
+    """How many connections one user may have open; further ones are refused."""
+    streams_per_user: int = Field(default=600, ge=1, le=1_000_000)
+    """How many followed logs and event streams one user may have open."""
+    request_timeout: float = Field(default=60.0, ge=0.1, le=3600)
+    """Within how many seconds a request must have arrived, and its answer been taken."""

@@ -1,0 +1,351 @@
+"""Bounds of what one client may use: each is refused in a sentence, and others are served."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import threading
+
+import httpx2
+import psutil
+import pytest
+from tests.conftest import free_port
+from tests.server.daemons import SPEC, Daemon, Stream, new_home, started, submit
+
+from berth.protocol.jobs import JobSpec
+from berth_server.api.job_list import pieces
+from berth_server.api.problems import ApiError
+from berth_server.api.routes.submit import parse_specs
+
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def server(until, **settings):
+    """A daemon with these settings."""
+    with new_home() as folder:
+        one = Daemon(folder, **settings)
+        one.start()
+        try:
+            until(one.ready, "the server answers", 30)
+            yield one
+        finally:
+            one.close()
+
+
+def dial(daemon: Daemon) -> socket.socket:
+    """A raw connection to the unix socket."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    made.connect(str(daemon.home / "run" / "berth.sock"))
+    return made
+
+
+def said(connection: socket.socket) -> tuple[int, dict]:
+    """The status and the problem that come on a raw connection, until it is closed."""
+    raw = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            raw += piece
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_a_body_is_counted_as_it_arrives(daemon):
+    """A chunked body has no length to look at: it is refused at 16 MiB, and memory stays."""
+    memory = psutil.Process(daemon.process.pid)
+    before = memory.memory_info().rss
+    with dial(daemon) as connection:
+        connection.sendall(
+            b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        piece = b"100000\r\n" + b"a" * MIB + b"\r\n"
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            for _ in range(80):
+                connection.sendall(piece)
+                sent += MIB
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(65536)
+    assert sent < 80 * MIB or b" 413 " in answer
+    assert memory.memory_info().rss - before < 100 * MIB
+    answer = daemon.http.post("/api/v1/jobs", content=(b"a" * MIB for _ in range(17)))
+    assert answer.status_code == 413
+    assert "16 MiB" in answer.json()["detail"]
+    assert daemon.ready()
+
+
+def test_routes_without_identity_take_no_large_body(daemon):
+    """Who is nobody has nothing to send."""
+    answer = daemon.http.post("/logout", content=b"a" * 100_000)
+    assert answer.status_code == 413
+
+
+HEADS = {
+    "one long header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 6 * MIB,
+    "many headers": b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"x-a: b\r\n" * 20_000,
+    "a long address": b"GET /healthz?" + b"a" * MIB + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a long first word": b"A" * MIB,
+    "empty lines": b"\r\n" * MIB,
+    "just too much": b"GET /healthz HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 70_000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_headers_are_refused_at_once(daemon, name):
+    """By their length and number, before anybody is known."""
+    with dial(daemon) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(HEADS[name])
+        try:
+            status, problem = said(connection)
+        except (IndexError, ValueError):
+            status, problem = 431, {"status": 431, "detail": "."}  # cut off while it still sent
+    assert status in {400, 431}
+    assert problem["detail"].endswith(".")
+    assert daemon.ready()
+
+
+def test_usual_requests_stay_within_the_limits(daemon):
+    """Headers of 60 KiB, a hundred of them, requests one after another in one read."""
+    many = {f"x-{i}": "a" * 500 for i in range(100)}
+    assert daemon.http.get("/healthz", headers=many).status_code == 200
+    with dial(daemon) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+        raw = b""
+        while raw.count(b"HTTP/1.1 200") < 500:
+            piece = connection.recv(MIB)
+            assert piece
+            raw += piece
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"",
+        b"GET /healthz HTT",
+        b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_half_a_request_is_not_waited_for_for_ever(until, half):
+    """Nothing, half a head or half a body: the connection ends with a sentence."""
+    with server(until, request_timeout=0.3) as daemon, dial(daemon) as connection:
+        connection.sendall(half)
+        status, problem = said(connection)
+        assert status == 408
+        assert "did not arrive in time" in problem["detail"]
+
+
+def test_slow_thinking_of_the_server_is_not_the_clients_fault(until):
+    """A held request, a stream and a waiting connection outlast the timeout."""
+    with server(until, request_timeout=0.2) as daemon:
+        held = daemon.http.get(
+            "/internal/v1/desired",
+            params={
+                "after": daemon.http.get("/internal/v1/desired").json()["generation"],
+                "wait_s": 1,
+            },
+        )
+        assert held.status_code == 200
+        stream = Stream(daemon, "/api/v1/live/stream")
+        until(lambda: len(stream.named("box")) >= 1, "the stream goes on", 10)
+        assert daemon.http.get("/healthz").status_code == 200
+        submit(daemon, hold=True)
+        until(lambda: stream.named("event"), "the stream tells of it", 10)
+
+
+def test_connections_of_one_user_do_not_lock_others_out(until):
+    """The user is refused in a sentence; others, and Berth's own worker, get in."""
+    port = free_port()
+    with server(until, listen=f"127.0.0.1:{port}", connections_per_user=8) as daemon:
+        kept = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(12)]
+        status, problem = said(kept[-1])
+        assert (status, problem["type"]) == (429, "berth:too-many")
+        assert daemon.http.get("/api/v1/jobs").status_code == 200
+        # The server's own user: only the worker's requests go beyond.
+        own = [dial(daemon) for _ in range(10)]
+        with dial(daemon) as connection:
+            connection.sendall(b"GET /api/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert said(connection)[0] == 429
+        with dial(daemon) as connection:
+            connection.sendall(b"GET /internal/v1/desired HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        for one in (*kept, *own):
+            one.close()
+        until(daemon.ready, "the server takes connections again", 10)
+
+
+def test_descriptors_are_raised_to_what_may_be_had():
+    """A usual soft limit of 1,024 would be full of one lab's dashboards; doctor says what it is."""
+    from berth.cli.checks import daemons  # late: it is the CLI's
+
+    with new_home() as folder:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            daemon = Daemon(folder)
+            daemon.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        try:
+            while not daemon.ready():
+                pass
+            now, _ = psutil.Process(daemon.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+            assert now == min(hard, 65_536)
+            finding = daemons._descriptors(daemon.process.pid)
+            assert f"{now} files" in finding.sentence
+            assert finding.level == ("ok" if now >= 4096 else "warn")
+        finally:
+            daemon.close()
+
+
+def test_streams_of_one_user_are_counted(until):
+    """Beyond the limit a sentence; a stream that ends makes room."""
+    with server(until, streams_per_user=2) as daemon:
+        streams = [Stream(daemon, "/api/v1/live/stream") for _ in range(2)]
+        until(lambda: all(one.named("hello") for one in streams), "both follow", 10)
+        answer = daemon.http.get("/api/v1/events/stream")
+        assert answer.status_code == 429
+        assert "2 streams" in answer.json()["detail"]
+
+
+def test_a_crowd_of_requests_is_worked_on_in_turn(until):
+    """Two hundred at once of one user: each is answered, none refused."""
+    with server(until, requests_at_once=2) as daemon:
+        submit(daemon, hold=True)
+        statuses: list[int] = []
+
+        def ask() -> None:
+            transport = httpx2.HTTPTransport(uds=str(daemon.home / "run" / "berth.sock"))
+            with httpx2.Client(transport=transport, base_url="http://berth", timeout=60) as http:
+                statuses.append(http.get("/api/v1/jobs").status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(100)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert statuses == [200] * 100
+
+
+LONG = {
+    "label": {"labels": {"a": "x" * 1001}},
+    "labels": {"labels": {f"a{i}": "x" for i in range(101)}},
+    "variable": {"env": {"A": "x" * 131_072}},
+    "variables": {"env": {f"A{i}": "x" for i in range(1001)}},
+    "name of a variable": {"env": {"A" * 201: "x"}},
+    "command": {"command": "x" * 131_072},
+    "word of a command": {"command": ["x", "y" * 131_072]},
+    "words of a command": {"command": ["x"] * 10_001},
+    "folder": {"workdir": "/" + "x" * 4096},
+    "interpreter": {"python": "/" + "x" * 4096},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_values_of_a_job_have_a_longest(api, name):
+    """What no program could be given anyway, and labels that fill everybody's lists."""
+    answer = api.post("/api/v1/jobs", json=SPEC | LONG[name])
+    assert answer.status_code == 422
+    assert "at most" in answer.json()["detail"]
+
+
+def test_a_job_has_a_largest_size_in_all(api):
+    """Alone, in a list and as a dry run."""
+    big = SPEC | {"env": {f"A{i}": "x" * 130_000 for i in range(10)}}
+    for body in (big, [SPEC, big]):
+        answer = api.post("/api/v1/jobs", json=body)
+        assert answer.status_code == 413
+        assert "1024 KiB" in answer.json()["detail"]
+    assert api.get("/api/v1/jobs").json()["jobs"] == []
+
+
+def test_a_list_has_a_most(api):
+    """All or none, and the sentence says how many."""
+    answer = api.post("/api/v1/jobs", json=[SPEC] * 2001)
+    assert answer.status_code == 413
+    assert "2000 jobs" in answer.json()["detail"]
+    assert api.get("/api/v1/jobs").json()["jobs"] == []
+
+
+def test_a_page_of_long_jobs_ends_early_and_the_next_continues(api):
+    """So that one user's environments do not fill everybody's answers."""
+    body = SPEC | {"hold": True, "env": {f"A{i}": "x" * 120_000 for i in range(8)}}
+    made = [api.post("/api/v1/jobs", json=body).json()["id"] for _ in range(9)]
+    for query in ("", "&state=held&state=queued", f"&user={api.get('/api/v1/me').json()['user']}"):
+        seen: list[int] = []
+        cursor = ""
+        while True:
+            answer = api.get(f"/api/v1/jobs?limit=100{query}{cursor}")
+            assert len(answer.content) < 6 * MIB
+            page = answer.json()
+            seen += [job["id"] for job in page["jobs"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = f"&cursor={page['next_cursor']}"
+        assert seen == sorted(made, reverse=True)
+
+
+def test_a_list_is_read_in_pieces_and_problems_keep_their_place():
+    """The same specs come out, whatever the spaces between them."""
+    jobs = [{"command": f"echo {i}", "env": {"A": "x" * 300}} for i in range(1000)]
+    raw = json.dumps(jobs, indent=1).encode()
+    found = list(pieces(raw, most_jobs=1000, most_bytes=MIB))
+    assert len(found) > 3
+    assert [one for _, piece in found for one in json.loads(piece)] == jobs
+    assert [first for first, _ in found] == [
+        sum(len(json.loads(piece)) for _, piece in found[:i]) for i in range(len(found))
+    ]
+    assert parse_specs(raw, 1000, MIB) == ([JobSpec(**one) for one in jobs], True)
+    jobs[700]["gpus"] = -1
+    with pytest.raises(ApiError) as refusal:
+        parse_specs(json.dumps(jobs).encode(), 1000, MIB)
+    assert "The 701st job of the list" in str(refusal.value)
+    assert refusal.value.fields[0].field == "700.gpus"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"[", b"[1", b"[,]", b"[{}", b"[{},]", b"[{}] x", b"[{} {}]", b"[\xff]", b"[" * 200_000,
+     b"[" + b"9" * 10_000 + b"]", b"[nul]"],
+)  # fmt: skip
+def test_what_is_no_list_is_refused(raw):
+    """In a sentence, whatever is wrong with it."""
+    with pytest.raises(ApiError) as refusal:
+        parse_specs(raw, 10, MIB)
+    assert refusal.value.status in {400, 413, 422}
+
+
+def test_searches_queue(daemon, until):
+    """Sixty at once are not refused, and run few at a time."""
+    attempt, log = started(daemon)
+    log.write_text("a line\n" * 1000)
+    job_id = attempt.partition(".")[0]
+    statuses: list[int] = []
+    most = 0
+
+    def ask() -> None:
+        transport = httpx2.HTTPTransport(uds=str(daemon.home / "run" / "berth.sock"))
+        with httpx2.Client(transport=transport, base_url="http://berth", timeout=60) as http:
+            path = f"/api/v1/jobs/{job_id}/log/search"
+            statuses.append(http.get(path, params={"q": "l.ne", "regex": "true"}).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(30)]
+    for one in threads:
+        one.start()
+    own = psutil.Process(daemon.process.pid)
+    while any(one.is_alive() for one in threads):
+        most = max(most, len(own.children()))
+    assert statuses == [200] * 30
+    assert most <= 2
+
+
+def test_few_descriptors_are_divided():
+    """With few descriptors everybody still has some, and one user not all."""
+    from berth_server.api.connections import Connections
+
+    few = Connections(1000, 200)
+    assert 8 <= few.each <= few.total // 2
