@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.worker.conftest import open_worker, ready
 
 NESTED = "[" * 60_000
 FAILURES = {
@@ -91,3 +92,19 @@ def test_a_report_that_cannot_be_sent_goes_out_without_it():
     assert "cannot be sent" in sent[1]["message"]
     assert len(sent) == 2
     assert len(reporter.build_single()) == 2
+
+
+def test_a_log_that_cannot_be_written_ends_no_worker(tmp_path, until):
+    """With its stderr on a full device it starts jobs, tells their ends, and stays."""
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    with open_worker(full) as worker:
+        ready(worker)
+        for code in (0, 5):
+            ended = worker.until_clear(worker.run(script=f"exit {code}"))
+            assert ended.exit.exit_code == code
+        attempt = worker.run("sleep 1000")
+        worker.until_phase(attempt, "running")
+        worker.stop(attempt)
+        assert worker.until_clear(attempt).outcome == "cancelled"
+        assert worker.process.poll() is None

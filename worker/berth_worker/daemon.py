@@ -18,6 +18,7 @@ import structlog
 
 from berth.daemons import identity
 from berth.daemons.lock import Lock
+from berth.daemons.log_stream import LogStream
 from berth.protocol.internal import WorkerReport
 from berth_worker.attempts.boot import BootNote
 from berth_worker.attempts.migration import migrate
@@ -45,6 +46,8 @@ def main() -> int:
     except (SettingsError, OSError) as error:
         print(f"berth worker: {error}", file=sys.stderr)
         return 2
+    log = LogStream(sys.stderr.fileno())
+    sys.stderr = log
     _log_to_stderr(settings.log_level)
     pid_file = settings.home.pid("worker")
     lock = Lock(pid_file)
@@ -160,6 +163,7 @@ async def _keep_sampling(
             _log.exception("the devices could not be sampled", action="sample.trouble")
         if reporter.due:
             link.report_soon()
+        sys.stderr.flush()  # what a full disk did not take
 
 
 def _version() -> str:
@@ -177,7 +181,11 @@ def _log_to_stderr(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer(),
+            structlog.dev.set_exc_info if tty else structlog.processors.format_exc_info,
+            # Not rich's tracebacks: they print local variables, environments among them.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if tty
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from berth import home as homes
+from berth.daemons.log_stream import LogStream
 from berth.daemons.supervisor import DaemonSupervisor
 
 
@@ -12,6 +13,7 @@ def main() -> int:
     """Run the supervisor; arguments after `--announce` are a command to start beside it."""
     announce = sys.argv[2:] if sys.argv[1:2] == ["--announce"] else []
     home = homes.resolve()
+    sys.stderr = LogStream(sys.stderr.fileno())  # a full disk must not end it
     try:
         return DaemonSupervisor(home).run(announce)
     except OSError as error:

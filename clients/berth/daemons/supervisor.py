@@ -7,6 +7,7 @@ neither on it nor on the daemons: killing all three leaves them running.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -116,8 +117,10 @@ class DaemonSupervisor:
             for daemon in self._daemons
         }
         fresh = self._home.supervisor_state.with_suffix(f".{os.getpid()}.new")
-        fresh.write_text(json.dumps(state) + "\n", encoding="utf-8")
-        fresh.replace(self._home.supervisor_state)
+        # On a full disk the state lags behind; the daemons are kept running all the same.
+        with contextlib.suppress(OSError):
+            fresh.write_text(json.dumps(state) + "\n", encoding="utf-8")
+            fresh.replace(self._home.supervisor_state)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
