@@ -164,6 +164,58 @@ def tuned(workspace: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def imported(cache_of_their_own: None) -> Iterator[subprocess.Popen]:
+    """The process that runs of `chain` are forked from, with everything imported."""
+    script = Path(__file__).with_name("chained.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(
+        [sys.executable, script], env=environment(), text=True, start_new_session=True, **pipes
+    )
+    yield process
+    process.stdin.close()
+    process.wait(timeout=60)
+
+
+@pytest.fixture
+def chain(tuned: Callable[..., Path], imported: subprocess.Popen, tmp_path: Path):
+    """
+    A run of the trainer, each in a process of its own, without waiting for imports.
+
+    Sections are keywords, `training` settings among them. Returns its exit code, what it printed,
+    and its output folder.
+    """
+    count = 0
+
+    def run(out: str, *words: object, env: dict[str, str] | None = None, **sections):
+        nonlocal count
+        count += 1
+        path = tuned(**{"logging_steps": 1, "eval_steps": 0, "save_steps": 0, "warmup_steps": 0,
+                        **sections.pop("training", {})})  # fmt: skip
+        document = json.loads(path.read_text("utf-8"))
+        zero = {"stage": 2, "offload_optimizer": "none", "offload_param": "none"}
+        for name, section in {"deepspeed": zero, **sections}.items():
+            document.setdefault(name, {}).update(section)
+        config, log = tmp_path / f"config-{count}.json", tmp_path / f"chained-{count}"
+        config.write_text(json.dumps(document), "utf-8")
+        argv = [str(word) for word in ("--config", config, "--output_dir", tmp_path / out, *words)]
+        spec = {"argv": argv, "log": str(log), "env": env or {}}
+        imported.stdin.write(f"{json.dumps(spec)}\n")
+        imported.stdin.flush()
+        for line in imported.stdout:  # a library may print at its import
+            if line.startswith("exit code "):
+                code = int(line.removeprefix("exit code "))
+                text = log.read_text("utf-8", "replace")
+                return SimpleNamespace(code=code, text=text, out=tmp_path / out)
+        raise AssertionError(f"{script_died(imported)}")
+
+    return run
+
+
+def script_died(process: subprocess.Popen) -> str:
+    return f"the process that runs are forked from ended with {process.wait(timeout=10)}"
+
+
 @pytest.fixture
 def trainer_script() -> Path:
     """The script as users type its path."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from berth_trainer.checkpoint import checkpoints
+from berth_trainer.checkpoint import checkpoints, run_state
 from berth_trainer.checkpoint.resume import cut_metrics, decide, same_step
 from berth_trainer.config.arguments import parse_arguments
 from berth_trainer.config.settings import TrainingSettings
@@ -107,12 +107,12 @@ def test_a_new_run_sets_an_earlier_runs_checkpoints_aside(tmp_path):
 
     assert found.set_aside
     assert "--resume continues from them" in found.notes[0]
-    aside = checkpoints.set_aside(tmp_path)
+    aside = run_state.set_aside(tmp_path)
     assert steps(aside) == [20]
     assert steps(tmp_path) == []
-    assert checkpoints.set_aside(tmp_path) is None
+    assert run_state.set_aside(tmp_path) is None
     save(tmp_path, 5)
-    assert aside != checkpoints.set_aside(tmp_path)
+    assert aside != run_state.set_aside(tmp_path)
 
 
 def test_resume_without_a_whole_checkpoint_starts_from_the_beginning(tmp_path):

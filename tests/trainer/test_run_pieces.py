@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
 
+from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.checkpoint.output_paths import make_writable
 from berth_trainer.config import deepspeed_config, training_arguments
 from berth_trainer.config.environment import concerns_the_user, plain_architectures, prepare
@@ -22,7 +23,7 @@ from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
 from berth_trainer.model import zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware
-from berth_trainer.training import failures, session
+from berth_trainer.training import failures, schedule_check, session
 from berth_trainer.training.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.training.checklist import Check, report
 from berth_trainer.training.evaluation import shares
@@ -223,6 +224,58 @@ def test_a_wish_is_done_at_the_end_of_a_step(wish, saves, stops):
     )
 
     assert (saves, stops) == (control.should_save, control.should_training_stop)
+
+
+def test_a_number_that_json_has_no_word_for_is_null(tmp_path):
+    """NaN and Infinity are refused by strict readers, wherever in the file they stand."""
+    write_json(tmp_path / "a.json", {"a": [math.nan, {"b": math.inf}], "c": (1.5, -math.inf)})
+
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) == {
+        "a": [None, {"b": None}], "c": [1.5, None],
+    }  # fmt: skip
+
+
+TWO = """
+import sys
+from torch import distributed
+from berth_trainer.training.stop_signals import STOP, StopSignals
+rank = int(sys.argv[1])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+signals = StopSignals()
+if rank:
+    signals.wish, signals.received = STOP, "SIGTERM"
+assert signals.agree("cpu") == STOP
+print(signals.received)
+"""
+
+
+def test_the_marker_names_the_signal_that_another_rank_had(tmp_path):
+    """Rank 0 writes it, and the signal may have reached rank 1 alone."""
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", TWO, str(rank), tmp_path / "meeting"],
+                         stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]  # fmt: skip
+
+    assert [rank.communicate(timeout=100)[0].strip() for rank in ranks] == ["SIGTERM"] * 2
+
+
+@pytest.mark.parametrize(
+    ("warmup", "scheduler", "steps", "said"),
+    [
+        (100, "linear", 6, "is not shorter than the run of 6 steps"),
+        (100, "cosine", 105, "takes most of the run's 105 steps"),
+        (100, "linear", 1000, ""),
+        (100, "constant", 6, ""),
+        (0, "linear", 1, ""),
+    ],
+)
+def test_a_warm_up_that_takes_the_run_is_warned_of(warmup, scheduler, steps, said):
+    """The learning rate that was asked for is then reached late or never."""
+    sentence = schedule_check.warm_up_sentence(warmup, scheduler, steps)
+
+    assert said in sentence
+    assert bool(said) == bool(sentence)
 
 
 def test_a_stop_leaves_a_marker_everywhere(tmp_path):

@@ -13,3 +13,9 @@ class UserError(Exception):
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+
+
+class RunError(UserError):
+    """Error of a run that came to its end and failed all the same."""
+
+    exit_code = 1

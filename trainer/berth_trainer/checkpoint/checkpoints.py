@@ -5,15 +5,16 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.checkpoint.output_paths import PREFIX
 from berth_trainer.errors import UserError
 
 RECORD = "berth_complete.json"  # written last: a checkpoint with it is whole
-PREFIX = "checkpoint-"
 SAVED = "saved.json"  # in the run directory
 
 
@@ -39,10 +40,18 @@ class Batch:
     configured: int
 
 
-def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None) -> None:
+def record(
+    path: Path,
+    *,
+    step: int,
+    world_size: int,
+    batch: Batch | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> None:
     """
     Mark the checkpoint complete: flush every file to disk, then write names and sizes.
 
+    `run` is what the run was: its `settings`, the ZeRO `stage`, and the `parts` it was made in.
     Call it on rank 0 after all ranks have written. Raises RuntimeError where a part is missing.
     """
     missing = _missing_part(path, world_size)
@@ -58,6 +67,7 @@ def record(path: Path, *, step: int, world_size: int, batch: Batch | None = None
         "step": step,
         "world_size": world_size,
         "batch": asdict(batch) if batch else None,
+        "run": run,
         "files": sizes,
     }
     write_json(path / RECORD, written)
@@ -107,6 +117,32 @@ def batch_of(path: Path) -> Batch | None:
         return Batch(int(recorded["samples"]), int(recorded["configured"]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def settings_of(path: Path) -> dict[str, Any] | None:
+    """Return the settings of the checkpoint's run; None where its record has none."""
+    recorded = _recorded(path, "run")
+    return recorded.get("settings") if isinstance(recorded, dict) else None
+
+
+def parts_of(path: Path) -> list[dict[str, Any]] | None:
+    """Return the parts in which the checkpoint was made; None where its record has none."""
+    recorded = _recorded(path, "run")
+    return recorded.get("parts") if isinstance(recorded, dict) else None
+
+
+def stage_of(path: Path) -> int | None:
+    """Return the ZeRO stage of the checkpoint; None where it may be 1 or 2."""
+    recorded = _recorded(path, "run")
+    if isinstance(recorded, dict) and isinstance(recorded.get("stage"), int):
+        return recorded["stage"]
+    return 3 if any(path.glob("global_step*/zero_pp_rank_*_model_states.pt")) else None
+
+
+def is_of_stage(path: Path, stage: int) -> bool:
+    """Return whether the checkpoint's states are laid out as that ZeRO stage reads them."""
+    written = stage_of(path)
+    return stage < 3 if written is None else written == stage
 
 
 def _recorded(path: Path, name: str) -> Any:
@@ -166,21 +202,6 @@ def rotate(output_dir: Path, *, keep: int, best: Path | None) -> list[Path]:
         (path / RECORD).unlink(missing_ok=True)  # first: half a deletion must not look whole
         shutil.rmtree(path, ignore_errors=True)
     return gone
-
-
-def set_aside(output_dir: Path) -> Path | None:
-    """Move an earlier run's checkpoints out of the way of a new one; return their new folder."""
-    found = in_folder(output_dir)
-    if not found:
-        return None
-    number = 1
-    while (output_dir / f"earlier_run_{number}").exists():
-        number += 1
-    aside = output_dir / f"earlier_run_{number}"
-    aside.mkdir(parents=True)
-    for item in found:
-        item.path.rename(aside / item.path.name)
-    return aside
 
 
 def _missing_part(path: Path, world_size: int) -> str | None:

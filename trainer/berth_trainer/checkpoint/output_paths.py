@@ -5,6 +5,7 @@ from pathlib import Path
 
 from berth_trainer.errors import UserError
 
+PREFIX = "checkpoint-"
 FINAL_MODEL = "final_model"
 FINAL_ADAPTER = "final_adapter"
 

@@ -1,11 +1,12 @@
 """Start point of a run: the beginning, or the last complete checkpoint of its folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from berth_trainer.checkpoint import checkpoints
+from berth_trainer.checkpoint import checkpoints, continuation, lineage, run_state
+from berth_trainer.checkpoint.description import Description
 from berth_trainer.config.arguments import Arguments
 from berth_trainer.config.settings import TrainingSettings
 from berth_trainer.errors import UserError
@@ -17,14 +18,22 @@ class StartPoint:
     The start point of a run. `checkpoint` None: from the beginning; `notes` say why, for the log.
 
     `accumulation` is what keeps the samples per step where the number of ranks has changed;
-    None: as the config file says. `converted`: the checkpoint was written by another number.
+    None: as the config file says. `converted`: the checkpoint was written by another number, or
+    under another ZeRO stage. `parts`: in which the steps up to here were made; `allowed`: what was
+    changed since by the user's leave.
     """
 
     checkpoint: Path | None
     notes: tuple[str, ...]
-    set_aside: bool = False  # an earlier run's checkpoints are in the way
+    set_aside: bool = False  # what an earlier run left is in the way
     accumulation: int | None = None
     converted: bool = False
+    parts: tuple[lineage.Part, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int:
+        return checkpoints.inspect(self.checkpoint).step if self.checkpoint else 0
 
 
 def decide(
@@ -46,16 +55,35 @@ def decide(
         named = checkpoints.chosen(arguments.checkpoint, world_size)
         return _resumed(named, (), world_size)
     newest, flawed = checkpoints.newest_whole(found)
+    left = bool(run_state.leftovers(output_dir))
     if not wanted:
         if not found:
-            return StartPoint(None, ())
+            note = f"{output_dir} holds the results of an earlier run: they are set aside."
+            return StartPoint(None, (note,) if left else (), set_aside=left)
         note = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts from the beginning; --resume continues from them instead."  # fmt: skip
         return StartPoint(None, (note,), set_aside=True)
     skipped = tuple(f"{item.path.name} is incomplete ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
     if newest is None:
         note = f"{output_dir} holds no complete checkpoint: the run starts from the beginning."
-        return StartPoint(None, (*skipped, note), set_aside=bool(found))
+        return StartPoint(None, (*skipped, note), set_aside=left)
     return _resumed(newest, skipped, world_size)
+
+
+def compared(start: StartPoint, now: Description, allowed: Sequence[str]) -> StartPoint:
+    """
+    Return the start point with what is to be said of changes since the checkpoint.
+
+    Raises UserError where the run would not be the same and that was not allowed.
+    """
+    path = start.checkpoint
+    if path is None:
+        continuation.compare(Path(), {}, {}, allowed)  # misspelt keys all the same
+        return start
+    found = continuation.compare(path, checkpoints.settings_of(path), now, allowed)
+    parts = lineage.before(checkpoints.parts_of(path), checkpoints.inspect(path).step)
+    return replace(
+        start, notes=(*start.notes, *found.notes), parts=tuple(parts), allowed=found.allowed
+    )
 
 
 def cut_metrics(path: Path, step: int) -> None:
@@ -81,7 +109,9 @@ def same_step(start: StartPoint, training: TrainingSettings, world_size: int) ->
     configured = training.batch_size * accumulation
     batch = checkpoints.batch_of(path) or checkpoints.Batch(written_by * configured, configured)
     if batch.configured != configured:
-        return start
+        samples = configured * world_size
+        note = f"a step takes {samples} samples from here on; it took {batch.samples}."
+        return replace(start, notes=(*start.notes, note))
     kept, left = divmod(batch.samples, world_size * training.batch_size)
     if left or not kept:
         fitting = [n for n in range(1, 65) if batch.samples % (n * training.batch_size) == 0]
@@ -97,6 +127,15 @@ def same_step(start: StartPoint, training: TrainingSettings, world_size: int) ->
         f"a step takes {batch.samples} samples as before."
     )
     return replace(start, notes=(*start.notes, note), accumulation=kept)
+
+
+def at_stage(start: StartPoint, stage: int) -> StartPoint:
+    """Return the start point, converted where the checkpoint is of another ZeRO stage."""
+    if start.checkpoint is None or checkpoints.is_of_stage(start.checkpoint, stage):
+        return start
+    written = checkpoints.stage_of(start.checkpoint) or "1 or 2"
+    note = f"it was written under ZeRO stage {written}; this run has stage {stage}."
+    return replace(start, notes=(*start.notes, note), converted=True)
 
 
 def _resumed(found: checkpoints.Checkpoint, notes: tuple[str, ...], world_size: int) -> StartPoint:

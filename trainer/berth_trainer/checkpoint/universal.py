@@ -1,4 +1,4 @@
-"""Conversion of checkpoints for another number of ranks, to DeepSpeed's universal format."""
+"""Conversion of checkpoints for other ranks or another stage, to DeepSpeed's universal format."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from berth_trainer.checkpoint import stages
 from berth_trainer.errors import UserError
 from berth_trainer.training.file_lock import locked
 from berth_trainer.training.ranks import log0
@@ -15,24 +16,26 @@ LATEST = "latest_universal"  # DeepSpeed reads it; written last, so what it name
 _BUILDING = "universal.building"
 
 
-def convert(checkpoint: Path) -> None:
+def convert(checkpoint: Path, stage: int) -> None:
     """
     Write the checkpoint's universal form next to its shards, once, by whichever rank is first.
 
-    It holds 12 bytes for each trained parameter, and while it is made twice that. Raises
-    UserError where DeepSpeed cannot make it.
+    It holds 12 bytes for each trained parameter, and while it is made twice that. `stage` is the
+    ZeRO stage that will read it. Raises UserError where DeepSpeed cannot make it.
     """
+    form = f"_universal_{'stage3' if stage == 3 else 'stages12'}"
     with locked(checkpoint / ".universal.lock"):
-        if (checkpoint / LATEST).exists():
+        if _made(checkpoint).endswith(form):
             return
+        forget(checkpoint)
         shards = checkpoint / (checkpoint / "latest").read_text("utf-8").strip()
-        log0(f"{checkpoint} is being converted for another number of ranks.")
+        log0(f"{checkpoint} is being converted for other ranks or another ZeRO stage.")
         building = checkpoint / _BUILDING
         shutil.rmtree(building, ignore_errors=True)
-        made = building / f"{shards.name}_universal"
+        made = building / f"{shards.name}{form}"
         done = subprocess.run(
             [
-                sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal",
+                sys.executable, stages.__file__, str(stage),
                 "--input_folder", str(shards), "--output_folder", str(made),
                 "--inject_missing_state",
             ],
@@ -42,8 +45,8 @@ def convert(checkpoint: Path) -> None:
         if done.returncode:
             last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
             raise UserError(
-                f"{checkpoint} cannot be converted for another number of ranks ({last}): start "
-                "with as many GPUs as wrote it."
+                f"{checkpoint} cannot be converted for other ranks or another ZeRO stage ({last}): "
+                "start with as many GPUs and the deepspeed.stage that wrote it."
             )
         target = checkpoint / made.name
         shutil.rmtree(target, ignore_errors=True)
@@ -56,12 +59,10 @@ def convert(checkpoint: Path) -> None:
 
 def forget(checkpoint: Path) -> None:
     """Delete the universal form, once every rank has read it: it is as large as the checkpoint."""
-    try:
-        name = (checkpoint / LATEST).read_text("utf-8").strip()
-    except OSError:
-        return
-    (checkpoint / LATEST).unlink()
-    shutil.rmtree(checkpoint / name, ignore_errors=True)
+    name = _made(checkpoint)
+    if name:
+        (checkpoint / LATEST).unlink()
+        shutil.rmtree(checkpoint / name, ignore_errors=True)
 
 
 def fix_optimizer(engine: Any, weight_decays: list[float]) -> None:
@@ -83,3 +84,11 @@ def fix_optimizer(engine: Any, weight_decays: list[float]) -> None:
             state["step"] = state["step"].to(device, copy=True)
     for group, decay in zip(optimizer.param_groups, weight_decays, strict=True):
         group["weight_decay"] = decay
+
+
+def _made(checkpoint: Path) -> str:
+    """Return the name of the universal form that is there; empty without one."""
+    try:
+        return (checkpoint / LATEST).read_text("utf-8").strip()
+    except OSError:
+        return ""

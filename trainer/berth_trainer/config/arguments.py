@@ -23,6 +23,7 @@ class Arguments:
     max_steps: int | None
     resume: bool | None  # None: only a second or later attempt of a Berth job resumes
     checkpoint: Path | None  # resume from this very folder
+    allow_changed: tuple[str, ...]  # settings that may differ from the checkpoint's
     predict: bool  # answer the test split instead of training
     predict_with: Path | None  # with this model instead of the trained one
 
@@ -57,6 +58,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         max_steps=_at_least_one("--max_steps", found.max_steps),
         resume=False if found.no_resume else True if found.resume or chosen is not None else None,
         checkpoint=Path(chosen) if chosen else None,
+        allow_changed=tuple(
+            name for word in found.allow_changed or () for name in word.split(",") if name
+        ),
         predict=found.predict is not None,
         predict_with=Path(found.predict) if found.predict else None,
     )
@@ -95,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         const="",
         metavar="FOLDER",
         help="as --resume; with a folder, from that checkpoint",
+    )
+    add(
+        "--allow_changed",
+        action="append",
+        metavar="NAMES",
+        help="with --resume: settings that may differ from the checkpoint's, as in ablation,data",
     )
     add(
         "--predict",

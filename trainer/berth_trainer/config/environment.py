@@ -86,13 +86,22 @@ def quieten_transformers() -> None:
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
     # A filter: with the level raised transformers warns of layers that it need not divide.
-    for name in ("transformers.modeling_utils", "accelerate.accelerator"):
+    for name in ("transformers.modeling_utils", "transformers.trainer_utils", "transformers.trainer",
+                 "accelerate.accelerator"):  # fmt: skip
         logging.getLogger(name).addFilter(concerns_the_user)
+
+
+_UNTOLD = (
+    "LOAD REPORT",
+    "Gradient accumulation steps mismatch",
+    "do not match the ones in the `trainer_state.json`",  # the trainer tells what changed itself
+    "recorded in the resumed state does not exist anymore",  # it is looked for beside the others
+)
 
 
 def concerns_the_user(record: logging.LogRecord) -> bool:
     text = record.getMessage()
-    return "LOAD REPORT" not in text and "Gradient accumulation steps mismatch" not in text
+    return not any(part in text for part in _UNTOLD)
 
 
 def usable_cores() -> int:

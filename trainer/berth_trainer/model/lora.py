@@ -1,11 +1,13 @@
 """LoRA adapters: adding them before training, merging them after it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from berth_trainer.config.settings import LoraSettings
 from berth_trainer.errors import UserError
 from berth_trainer.model.hardware import Hardware
+from berth_trainer.training.ranks import log0
 
 
 def add_adapter(model: Any, settings: LoraSettings) -> Any:
@@ -38,10 +40,13 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         ) from error
 
 
-def merge(adapter: Path, name: str, *, config: Any, hardware: Hardware, into: Path) -> None:
+def merge(
+    adapter: Path, name: str, *, config: Any, hardware: Hardware, quantized: bool, into: Path
+) -> None:
     """
     Write the base model with the adapter merged, so that a plain from_pretrained loads it.
 
+    `quantized`: it was trained beside weights in 4 bits, so those are what it is merged into.
     Needs host memory for the whole model. For rank 0, after the last collective of training.
     """
     from peft import PeftModel
@@ -51,4 +56,60 @@ def merge(adapter: Path, name: str, *, config: Any, hardware: Hardware, into: Pa
 
     unset_hf_deepspeed_config()  # else loading would divide the weights among ranks that wait
     model = load_model(name, config, hardware)
-    PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().save_pretrained(str(into))
+    if quantized:
+        _round_to_four_bits(model, "cuda" if hardware.cuda else "cpu")
+    adapted = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["target_modules"]
+    _untie(model, set(adapted))
+    wrapped: Any = PeftModel.from_pretrained(model, str(adapter))
+    _merge_layers(wrapped)
+    wrapped.unload().save_pretrained(str(into))
+
+
+def _untie(model: Any, adapted: set[str]) -> None:
+    """
+    Give head and embedding a weight each where an adapter changes one of the two.
+
+    In training the adapter is beside the shared weight; worked into it, it would change both.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return
+    names = {name for name, module in model.named_modules() if module in (head, embedding)}
+    if not any(name == one or name.endswith(f".{one}") for name in names for one in adapted):
+        return
+    from torch import nn
+
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in {id(one): one for one in (model.config, model.config.get_text_config())}.values():
+        config.tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+    log0(f"{', '.join(sorted(names))}: saved with a weight each, since the adapter changes one.")
+
+
+def _merge_layers(wrapped: Any) -> None:
+    """Merge layer by layer in fp32, so that a weight in bf16 is rounded once."""
+    for module in wrapped.modules():
+        if not hasattr(module, "merge") or not hasattr(module, "base_layer"):
+            continue
+        weight = module.base_layer.weight
+        dtype = weight.dtype
+        weight.data = weight.data.float()
+        module.float()
+        module.merge()
+        weight.data = weight.data.to(dtype)
+
+
+def _round_to_four_bits(model: Any, device: str) -> None:
+    """Replace the weights that training held in 4 bits by what those 4 bits say."""
+    from bitsandbytes import functional
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    for module in model.modules():
+        if type(module) is not nn.Linear or module is head:
+            continue
+        weight = module.weight
+        packed, state = functional.quantize_4bit(
+            weight.data.to(device), quant_type="nf4", compress_statistics=True
+        )
+        weight.data = functional.dequantize_4bit(packed, state).to(weight.device, weight.dtype)

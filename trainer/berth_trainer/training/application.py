@@ -1,15 +1,19 @@
 """Entry point of a run, from the flags to the exit code."""
 
+import contextlib
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from berth_trainer.checkpoint import resume, universal
+from berth_trainer.checkpoint import resume, run_state, universal
+from berth_trainer.checkpoint.description import describe
+from berth_trainer.checkpoint.folder_owner import live_owner, owned
 from berth_trainer.checkpoint.output_paths import FINAL_MODEL, make_writable
 from berth_trainer.config.arguments import Arguments, parse_arguments
 from berth_trainer.config.config_file import read_settings
@@ -28,7 +32,7 @@ from berth_trainer.data.load import Material, load_material
 from berth_trainer.errors import UserError
 from berth_trainer.model.loading import forbid_network_for_local, load_config, model_name
 from berth_trainer.training import failures
-from berth_trainer.training.ranks import Ranks, ranks_from, warn
+from berth_trainer.training.ranks import Ranks, log0, ranks_from, tell, warn
 
 FAILED, STOPPED = 1, 143
 
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
         return _run(words, ranks, program or "train_deepspeed.py")
     except UserError as problem:
         if ranks.is_main:
-            print(f"error: {problem.sentence}", file=sys.stderr, flush=True)
+            tell(f"error: {problem.sentence}")
             # Launchers print messages of their own after this one: give the queue the reason directly.
             failures.note(
                 failures.Failure("exit", problem.sentence), os.environ.get("BERTH_RUN_DIR")
@@ -58,7 +62,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
         return problem.exit_code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Run:
     """Flags, config file and corpus of a run, read and checked before torch is imported."""
 
@@ -71,6 +75,18 @@ class _Run:
     output_dir: Path
 
     @property
+    def max_steps(self) -> int:
+        """Steps that flag or config file ask for; 0: the epochs decide."""
+        return self.arguments.max_steps or self.settings.training.max_steps
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What config file and flags ask for, by key."""
+        return describe(
+            self.settings, self.variant, self.material, self.model_name, max_steps=self.max_steps
+        )
+
+    @property
     def trained(self) -> Path:
         """Folder of the model to predict with."""
         return self.arguments.predict_with or self.output_dir / FINAL_MODEL
@@ -80,19 +96,21 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
     # What needs no torch comes first, so that a typo is answered at once.
     run = _read(words, ranks, program)
     if run.arguments.predict:
-        _check_trained(run.trained)
+        _check_trained(run)
     make_writable(run.output_dir)
-    if run.arguments.predict:
+    with owned(run.output_dir, os.environ) if ranks.is_main else contextlib.nullcontext():
+        if run.arguments.predict:
+            _prepare_process(run)
+            return _guarded(lambda: _predict(run), run)
+        start = resume.decide(
+            run.arguments,
+            run.output_dir,
+            attempt=os.environ.get("BERTH_ATTEMPT"),
+            world_size=ranks.world_size,
+        )
+        start = resume.compared(start, run.description, run.arguments.allow_changed)
         _prepare_process(run)
-        return _guarded(lambda: _predict(run), run)
-    start = resume.decide(
-        run.arguments,
-        run.output_dir,
-        attempt=os.environ.get("BERTH_ATTEMPT"),
-        world_size=ranks.world_size,
-    )
-    _prepare_process(run)
-    return _train(run, start)
+        return _train(run, start)
 
 
 def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
@@ -113,8 +131,22 @@ def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
     )
 
 
-def _check_trained(folder: Path) -> None:
-    """Raise UserError where the folder holds no whole model."""
+def _check_trained(run: _Run) -> None:
+    """Raise UserError where the folder holds no whole model, or not that of its last run."""
+    folder, named = run.trained, run.arguments.predict_with is not None
+    ended = None if named else run_state.unfinished(run.output_dir)
+    owner = None if named else live_owner(run.output_dir, os.environ)
+    if owner is not None:
+        raise UserError(
+            f"the run in {run.output_dir} is still going ({owner}), so its {FINAL_MODEL} is not "
+            "there yet: wait for its end, or give --predict a model's folder."
+        )
+    if ended is not None:
+        older = f"what lies in {FINAL_MODEL} is older: " if folder.is_dir() else ""
+        raise UserError(
+            f"the last run in {run.output_dir} {ended}, and {older or 'it left no model: '}finish it "
+            "with --resume, or give --predict the folder of the model that you mean."
+        )
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"{folder} holds only an adapter: give --predict the {FINAL_MODEL} folder beside it, "
@@ -139,8 +171,6 @@ def _prepare_process(run: _Run) -> None:
 
 
 def _train(run: _Run, start: resume.StartPoint) -> int:
-    if start.converted and start.checkpoint:
-        universal.convert(start.checkpoint)  # before the first collective: it takes minutes
     from berth_trainer.memory.apply import apply_plan
     from berth_trainer.model.hardware import detect_hardware
     from berth_trainer.training.session import Session  # imports torch
@@ -148,7 +178,12 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
     config, hardware = load_config(run.model_name), detect_hardware(run.settings, os.environ)
     settings, decision = apply_plan(run.settings, config, hardware, run.ranks)
     start = resume.same_step(start, settings.training, run.ranks.world_size)
-    run = replace(run, settings=settings)
+    start = resume.at_stage(start, settings.deepspeed.stage)
+    for note in start.notes:
+        log0(note)
+    if start.converted and start.checkpoint:
+        # Before the first collective: it takes minutes.
+        universal.convert(start.checkpoint, settings.deepspeed.stage)
     session = Session(
         settings=settings,
         decision=decision,
@@ -158,7 +193,8 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
         model_name=run.model_name,
         config=config,
         hardware=hardware,
-        max_steps=run.arguments.max_steps or settings.training.max_steps,
+        max_steps=run.max_steps,
+        description=run.description,
         asked_gpus=_asked_gpus(run.arguments),
     )
 
@@ -167,7 +203,7 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
         session.close()
         return STOPPED if stopped else 0
 
-    return _guarded(train, run)
+    return _guarded(train, replace(run, settings=settings))
 
 
 def _predict(run: _Run) -> int:
@@ -205,11 +241,11 @@ def _asked_gpus(arguments: Arguments) -> int | None:
 def _report_failure(error: Exception, settings: Settings, ranks: Ranks) -> None:
     failure = failures.diagnose(error, settings)
     if failure is None:
-        traceback.print_exception(error)
-        print(f"rank {ranks.rank} failed: {type(error).__name__}.", file=sys.stderr, flush=True)
+        tell("".join(traceback.format_exception(error)).rstrip())
+        tell(f"rank {ranks.rank} failed: {type(error).__name__}.")
         return
     failures.note(failure, os.environ.get("BERTH_RUN_DIR"))
-    print(f"error (rank {ranks.rank}): {failure.sentence}", file=sys.stderr, flush=True)
+    tell(f"error (rank {ranks.rank}): {failure.sentence}")
 
 
 def leave(code: int) -> NoReturn:

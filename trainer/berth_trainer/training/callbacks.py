@@ -120,6 +120,17 @@ class StopWithCheckpoint(TrainerCallback):
             control.should_evaluate = False  # the grace period is short
 
 
+class OwnRates(TrainerCallback):
+    """After loading a checkpoint: the rates and the schedule are this run's own."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self._trainer.take_own_rates()
+
+
 class ConvertedCheckpoint(TrainerCallback):
     """After loading a converted checkpoint: fixes the optimizer and deletes the conversion."""
 
@@ -137,8 +148,16 @@ class ConvertedCheckpoint(TrainerCallback):
 class CheckpointRecorder(TrainerCallback):
     """Marks a checkpoint complete once all ranks have written, then deletes the oldest."""
 
-    def __init__(self, *, keep: int, ranks: Ranks, batch: checkpoints.Batch) -> None:
-        self._keep, self._ranks, self._batch = keep, ranks, batch
+    def __init__(
+        self,
+        *,
+        keep: int,
+        ranks: Ranks,
+        batch: checkpoints.Batch,
+        run: Callable[[int], Mapping[str, Any]],
+    ) -> None:
+        """`run` returns what the run was made with up to a step, for the record."""
+        self._keep, self._ranks, self._batch, self._run = keep, ranks, batch, run
         self.last: Path | None = None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -151,6 +170,7 @@ class CheckpointRecorder(TrainerCallback):
                 step=state.global_step,
                 world_size=world_size(),
                 batch=self._batch,
+                run=self._run(state.global_step),
             )
             checkpoints.report_saved(state.global_step)
             best = state.best_model_checkpoint

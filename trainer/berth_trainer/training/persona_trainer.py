@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from transformers import Trainer
 
 from berth_trainer.memory.estimate import SUB_GROUP
 from berth_trainer.model.gpu_flops import bf16_peak, share_of_peak
 from berth_trainer.training.evaluation import Evaluation, evaluate
+from berth_trainer.training.resumable_trainer import ResumableTrainer
 from berth_trainer.training.sampler import RankIndependentSampler
 
 Items = Sequence[dict[str, list[int]]]
@@ -38,7 +38,7 @@ def divide(groups: list[dict[str, Any]], most: int = SUB_GROUP) -> list[dict[str
     return divided
 
 
-class PersonaTrainer(Trainer):
+class PersonaTrainer(ResumableTrainer):
     """
     Trains on encoded samples.
 
@@ -69,7 +69,6 @@ class PersonaTrainer(Trainer):
         self._elsewhere = 0.0
         self.last_saving_s: float | None = None
         self._began, self._first_step = 0.0, 0  # when this run took its first step, and after which
-        self.weight_decays: list[float] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         samples = self.train_dataset if train_dataset is None else train_dataset
@@ -131,16 +130,9 @@ class PersonaTrainer(Trainer):
         """Evaluate on samples that early stopping did not use."""
         return self._measure(items, "test")
 
-    def engine(self) -> Any:
-        """Return DeepSpeed's engine, once training has begun."""
-        return self.model_wrapped
-
-    def _run_epoch(self, **options: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # they are handed on as they come
-        """Skip the extra step that transformers takes where a resumed run was complete."""
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(**options)
+    def loss_of(self, items: Items) -> float:
+        """Return the trained model's loss on a few samples, without a log line. A collective."""
+        return self._evaluation(items).loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         began = time.perf_counter()
@@ -150,13 +142,7 @@ class PersonaTrainer(Trainer):
 
     def _measure(self, items: Items, prefix: str) -> dict[str, float]:
         began = time.perf_counter()
-        found: Evaluation = evaluate(
-            self.model_wrapped,
-            items,
-            collate=self._collate,
-            batch_size=self.args.per_device_eval_batch_size,
-            device=self.args.device,
-        )
+        found = self._evaluation(items)
         took = time.perf_counter() - began
         metrics = {
             f"{prefix}_loss": found.loss,
@@ -168,6 +154,15 @@ class PersonaTrainer(Trainer):
         self.log(metrics)
         self._elsewhere += took
         return metrics
+
+    def _evaluation(self, items: Items) -> Evaluation:
+        return evaluate(
+            self.model_wrapped,
+            items,
+            collate=self._collate,
+            batch_size=self.args.per_device_eval_batch_size,
+            device=self.args.device,
+        )
 
     def _add_mfu(self, logs: dict[str, float]) -> None:
         """Add `mfu`, on GPUs whose peak is known."""

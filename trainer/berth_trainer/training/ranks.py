@@ -46,6 +46,11 @@ def warn(text: str) -> None:
         _print(f"warning: {text}", sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Print a line on stderr, from whichever rank."""
+    _print(text, sys.stderr)
+
+
 def barrier() -> None:
     """Wait for every rank; return at once where there is a single process."""
     import torch  # this module is imported before it

@@ -1,13 +1,13 @@
 """A training run after start-up: data, model, Trainer, final model and results."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from berth_trainer.checkpoint import checkpoints, resume
-from berth_trainer.checkpoint.atomic_file import write_json
-from berth_trainer.checkpoint.output_paths import FINAL_ADAPTER, FINAL_MODEL
+from berth_trainer.checkpoint import checkpoints, lineage, resume, run_state
+from berth_trainer.checkpoint.description import Description
 from berth_trainer.config import deepspeed_config, training_arguments
 from berth_trainer.config.settings import Settings
 from berth_trainer.data.collate import Collate
@@ -22,14 +22,14 @@ from berth_trainer.memory.sizes import GIB
 from berth_trainer.model import varlen_attention, zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware, prepare_deepspeed
 from berth_trainer.model.loading import fit_to_model, load_tokenizer, parameter_count
-from berth_trainer.model.lora import merge
 from berth_trainer.model.prepare import load_for_training, prepare_model
-from berth_trainer.training import reports
+from berth_trainer.training import reports, schedule_check
 from berth_trainer.training.checklist import Asked
+from berth_trainer.training.finish import finish
 from berth_trainer.training.metrics import MetricsFile
 from berth_trainer.training.ranks import Ranks, barrier, log0
 from berth_trainer.training.session_data import Data, max_label_tokens, packed_rows, prepare_data
-from berth_trainer.training.stop_signals import MARKER, StopSignals, mark_stopped
+from berth_trainer.training.stop_signals import StopSignals, mark_stopped
 
 if TYPE_CHECKING:
     from berth_trainer.training.callbacks import CheckpointRecorder  # imports transformers
@@ -48,12 +48,15 @@ class Session:
     hardware: Hardware
     max_steps: int  # 0: the epochs decide
     asked_gpus: int | None
+    description: Description  # what config file and flags ask for
     decision: Decision | None = None  # the memory plan, where there is one
 
     def run(self, material: Material, start: resume.StartPoint) -> bool:
-        """Train, save, evaluate. Return True where a signal stopped it after a whole checkpoint."""
-        for note in start.notes:
-            log0(note)
+        """
+        Train, save, evaluate. Return True where a signal stopped it after a whole checkpoint.
+
+        Raises RunError, on rank 0, where the run came to its end and failed all the same.
+        """
         tokenizer = load_tokenizer(self.model_name)
         length = fit_to_model(self.settings, self.config, tokenizer)
         encoder = Encoder(tokenizer, WORDINGS[material.language], length)
@@ -64,21 +67,27 @@ class Session:
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
         prepare_deepspeed(self.hardware)
         trainer = self._trainer(data, tokenizer, zero, length, start)
-        signals, recorder = self._add_callbacks(trainer, start)
+        parts = self._parts(trainer, start)
+        signals, recorder = self._add_callbacks(trainer, start, parts)
         self._log_introduction(data, trainer, length)
+        schedule_check.check(self.settings, trainer, max_steps=self.max_steps, start=start.step)
         checkpoint = start.checkpoint
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             signals.restore()
-        done = checkpoints.inspect(checkpoint).step if checkpoint else None
-        if done == trainer.state.global_step and not signals.stopped:
+        done, last = start.step, trainer.state.max_steps
+        if checkpoint and done == trainer.state.global_step == last and not signals.stopped:
             log0(f"all {done} steps had already been taken: there was nothing left to train.")
         if signals.stopped:
             self._mark_stopped(trainer, recorder.last, signals)
             return True
-        self._log_early_stop(trainer)
-        self._finish(trainer, data, tokenizer)
+        collate = Collate(tokenizer.pad_token_id, length)
+        made = parts(trainer.state.global_step)
+        failed = finish(self, trainer, data, tokenizer, parts=made, collate=collate)
+        if failed is not None:
+            self.close()
+            raise failed
         return False
 
     def close(self) -> None:
@@ -90,17 +99,17 @@ class Session:
             distributed.destroy_process_group()
 
     def _prepare_folder(self, start: resume.StartPoint) -> None:
-        """Make the output folder; an earlier run's checkpoints are moved aside, never deleted."""
+        """Make the output folder; what an earlier run left is moved aside, never deleted."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        (self.output_dir / MARKER).unlink(missing_ok=True)
         if start.set_aside:
-            aside = checkpoints.set_aside(self.output_dir)
-            log0(f"checkpoints of the earlier run are in {aside}.")
-        metrics = self.output_dir / "metrics.jsonl"
-        if start.checkpoint is None:
-            metrics.unlink(missing_ok=True)
-        else:
-            resume.cut_metrics(metrics, checkpoints.inspect(start.checkpoint).step)
+            aside = run_state.set_aside(self.output_dir)
+            log0(f"what the earlier run left is in {aside}.")
+        (self.output_dir / run_state.MARKER).unlink(missing_ok=True)
+        if start.checkpoint is not None:
+            resume.cut_metrics(self.output_dir / "metrics.jsonl", start.step)
+        run_state.write(
+            self.output_dir, "running", ablation=self.variant.key, resumed_from=start.step
+        )
 
     def _deepspeed_config(self, *, universal: bool) -> dict[str, Any]:
         zero, hardware = self.settings.deepspeed, self.hardware
@@ -163,13 +172,29 @@ class Session:
             eval_dataset=data.validation if evaluating else None,
         )
 
+    def _parts(self, trainer: Any, start: resume.StartPoint) -> Callable[[int], list[lineage.Part]]:
+        """Return what tells in which parts the steps up to one were made, and with what."""
+        arguments = trainer.args
+        this: dict[str, Any] = {
+            "settings": self.description,
+            "ranks": arguments.world_size,
+            "samples": arguments.per_device_train_batch_size
+            * arguments.gradient_accumulation_steps
+            * arguments.world_size,
+        }
+        return lambda step: lineage.with_this(start.parts, step=step, **this)
+
     def _add_callbacks(
-        self, trainer: Any, start: resume.StartPoint
+        self,
+        trainer: Any,
+        start: resume.StartPoint,
+        parts: Callable[[int], list[lineage.Part]],
     ) -> tuple[StopSignals, "CheckpointRecorder"]:
         """Give the Trainer this run's callbacks; return those that the end of the run asks."""
-        from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback
+        from transformers import PrinterCallback, ProgressCallback
 
         from berth_trainer.training import callbacks
+        from berth_trainer.training.early_stopping import EarlyStopping
 
         training, arguments = self.settings.training, trainer.args
         untrained = bool(getattr(self.config, "untrained", False))
@@ -183,6 +208,11 @@ class Session:
                 * arguments.world_size,
                 configured=training.batch_size * training.gradient_accumulation_steps,
             ),
+            run=lambda step: {
+                "settings": self.description,
+                "stage": self.settings.deepspeed.stage,
+                "parts": parts(step),
+            },
         )
         metrics = MetricsFile(self._metric_folders()) if self.ranks.is_main else None
         vocabulary = None if untrained else self.config.get_text_config().vocab_size
@@ -200,8 +230,10 @@ class Session:
             trainer.add_callback(
                 callbacks.ConvertedCheckpoint(start.checkpoint, trainer=trainer, ranks=self.ranks)
             )
+        if start.checkpoint:
+            trainer.add_callback(callbacks.OwnRates(trainer))
         if trainer.eval_dataset is not None and training.early_stopping_patience:
-            trainer.add_callback(EarlyStoppingCallback(training.early_stopping_patience))
+            trainer.add_callback(EarlyStopping(training.early_stopping_patience))
         return signals, recorder
 
     def _planned(self, data: Data, packed: PackedDataset | None) -> Decision | None:
@@ -243,54 +275,10 @@ class Session:
         step = trainer.state.global_step
         log0(f"stopped at step {step}; {checkpoint} is complete, and --resume continues from it.")
         if self.ranks.is_main:
+            run_state.write(self.output_dir, "stopped", step=step)
             mark_stopped(
                 self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
             )
-
-    def _log_early_stop(self, trainer: Any) -> None:
-        state, patience = trainer.state, self.settings.training.early_stopping_patience
-        if not patience or state.global_step >= state.max_steps:
-            return
-        best = Path(state.best_model_checkpoint or "").name
-        log0(
-            f"stopped early at step {state.global_step} of {state.max_steps}: no lower evaluation "
-            f"loss in {patience} evaluations. The model goes back to {best}, loss "
-            f"{state.best_metric or 0:.4f}."
-        )
-
-    def _finish(self, trainer: Any, data: Data, tokenizer: Any) -> None:
-        """Save what was trained, test it, write the results and the final model."""
-        name = FINAL_ADAPTER if self.settings.lora.r else FINAL_MODEL
-        trainer.save_model(str(self.output_dir / name))
-        results: dict[str, Any] = {
-            "ablation": self.variant.key,
-            "steps": trainer.state.global_step,
-        }
-        if len(data.test):
-            tested = trainer.test(data.test)
-            results |= {
-                "test_loss": tested["test_loss"],
-                "test_perplexity": tested["test_perplexity"],
-            }
-            log0(
-                f"test: loss {tested['test_loss']:.4f}, perplexity {tested['test_perplexity']:.2f} "
-                f"over {tested['test_tokens']:,.0f} tokens"
-            )
-        evaluated = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
-        if evaluated:
-            results["best_eval_loss"] = min(evaluated)
-        if self.ranks.is_main:
-            write_json(self.output_dir / "results.json", results)
-            self._save_final_model(tokenizer)
-
-    def _save_final_model(self, tokenizer: Any) -> None:
-        """Merge an adapter into the model, and put the tokenizer beside the weights."""
-        final = self.output_dir / FINAL_MODEL
-        if self.settings.lora.r:
-            adapter = self.output_dir / FINAL_ADAPTER
-            merge(adapter, self.model_name, config=self.config, hardware=self.hardware, into=final)
-        tokenizer.save_pretrained(str(final))
-        log0(f"finished: the model is in {final}")
 
 
 def recomputing(settings: Settings, config: Any) -> str:

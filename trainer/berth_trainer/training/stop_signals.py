@@ -8,8 +8,10 @@ from types import FrameType
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
+from berth_trainer.checkpoint.run_state import MARKER
 
 NOTHING, SAVE, STOP = 0, 1, 2
+_NUMBERS = 1 << 8  # more than there are signals
 
 
 def exit_on_interrupt() -> None:
@@ -44,14 +46,21 @@ class StopSignals:
         self._earlier.clear()
 
     def agree(self, device: Any) -> int:
-        """Return the strongest wish among the ranks and reset it. A collective."""
+        """
+        Return the strongest wish among the ranks and reset it. A collective.
+
+        Where it is another rank's, `received` names that rank's signal.
+        """
         import torch
         from torch import distributed
 
-        agreed = torch.tensor([self.wish], device=device)
+        number = signal.Signals[self.received].value if self.wish and self.received else 0
+        agreed = torch.tensor([self.wish * _NUMBERS + number], device=device)
         if distributed.is_initialized() and distributed.get_world_size() > 1:
             distributed.all_reduce(agreed, op=distributed.ReduceOp.MAX)
-        wish = int(agreed.item())
+        wish, number = divmod(int(agreed.item()), _NUMBERS)
+        if number:
+            self.received = signal.Signals(number).name
         self.wish = NOTHING
         self.stopped = self.stopped or wish == STOP
         return wish
@@ -62,9 +71,6 @@ class StopSignals:
         if wish >= self.wish:
             self.wish, self.received = wish, signal.Signals(number).name
             self.received_at = time.monotonic()
-
-
-MARKER = "stopped.json"
 
 
 def mark_stopped(folders: list[Path], *, step: int, checkpoint: Path | None, by: str) -> None:
