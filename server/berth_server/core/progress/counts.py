@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from berth_server.core.progress import vocabulary
 
@@ -18,21 +19,24 @@ _AFTER_COLON = re.compile(
 )
 _INDEX = re.compile(
     r"(?<![a-zA-Z])(?P<label>(?:[a-zA-Z]{1,20}[ _]){0,3}"
-    r"(?:epochs?|steps?|iter(?:ation)?s?|updates?|rounds?|timesteps))"
+    r"(?:epochs?|steps?|iter(?:ation)?s?|updates?|rounds?|timesteps|stages?|phases?|folds?|cycles?|trials?))"
     r"(?:\s?\(\w{1,12}\))?['\"\s:=|#\[(]{1,24}(?P<n>\d{1,15}(?:\.\d{1,9})?)(?![\w./]|\s?%|\s*(?:/|of\b)\s*\d)",
     re.IGNORECASE,
 )
 _ROW = re.compile(r"^\s*(?:\[(?P<a>\d{1,12})\]|(?P<b>\d{1,12}):)\s+(?=[a-zA-Z])")
 _PERCENT = re.compile(
-    r"(?:progress|complete[d]?|done|finished)\W{1,4}(?P<a>\d{1,3}(?:\.\d{1,6})?)\s?%"
+    r"(?:progress|complete[d]?|done|finished|\[[#=*> .-]{5,80}\])"
+    r"[\W_]{1,80}?(?P<a>\d{1,3}(?:\.\d{1,6})?)\s?%"
     r"|(?<![\w.])(?P<b>\d{1,3}(?:\.\d{1,6})?)\s?%\s?(?:done|complete|finished)",
     re.IGNORECASE,
 )
-_BAR = re.compile(r"(?P<desc>[^|]{0,200}?)\s*(?P<pct>\d{1,3})%\|[^|]*\|\s*$")
+_BAR = re.compile(r"\d{1,3}%(?:\|[^|]{0,300}\||[^\w|]{1,80})\s*$")
 _CLOCK = re.compile(r"\s*(?P<unit>[a-zA-Z]*)\s*\[(?P<a>(?:\d+:)?\d{1,3}:\d\d)<")
 _INNER = re.compile(r"(?P<n>\d{1,7})\s*:?\s*\[\s*$")
 _WORDS = re.compile(r"[a-zA-Z_]+")
 _CUT = re.compile(r"[|\],;{}()]|\s-\s|\.\s|/")
+_MOST = 8
+"""How many counts one piece may have."""
 _PERCENT_LABEL = "percent"
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
@@ -76,10 +80,11 @@ def counts_in(text: str, depth: int = 0) -> list[Count]:
     found: list[tuple[int, int, Count]] = []
     indices = [
         (match.start(), match.end("n"), _index(text, match, measured=measured))
-        for match in _INDEX.finditer(text)
+        for match in islice(_INDEX.finditer(text), _MOST)
     ]
     end = 0
-    for match in sorted([*_PAIR.finditer(text), *_AFTER_COLON.finditer(text)], key=re.Match.start):
+    pairs = [*islice(_PAIR.finditer(text), _MOST), *islice(_AFTER_COLON.finditer(text), _MOST)]
+    for match in sorted(pairs, key=re.Match.start):
         if match.start() < end:
             continue
         after = max([end, *(stop for _, stop, _ in indices if stop <= match.start())])
@@ -100,7 +105,10 @@ def counts_in(text: str, depth: int = 0) -> list[Count]:
 def _index(text: str, match: re.Match[str], *, measured: bool) -> Count | None:
     words = _WORDS.findall(match["label"] + text[match.end("label") : match.start("n")])
     label = " ".join(words).lower()
-    if vocabulary.beside(_before(text, match.start()) + " " + label) or vocabulary.setting(label):
+    words_before = _before(text, match.start()) + " " + label
+    if vocabulary.beside(words_before) or vocabulary.no_count(words_before):
+        return None
+    if vocabulary.setting(label):
         return None
     return Count(label, float(match["n"]), None, measured=measured, whole="." not in match["n"])
 
@@ -152,7 +160,7 @@ def _pair(
     elapsed_s = None
     found: list[tuple[int, int, Count]] = []
     if bar is not None:
-        label = _described(bar["desc"])
+        label = _described(before[: bar.start()])
         clock = _CLOCK.match(text, match.start("unit"))
         if clock is not None:
             elapsed_s = _seconds(clock["a"])
@@ -160,13 +168,15 @@ def _pair(
                 return []
     else:
         label = " ".join(_WORDS.findall(_before(text, start, after))[-4:]).lower()
-        implicit = _INNER.search(text, after, start)
+        implicit = _INNER.search(text, max(after, start - 24), start)
         if implicit is not None and not _INDEX.search(text, after, start):
             # "Train: 0 [  50/1251 (  4%)]": the number before the bracket counts what holds it.
             found.append(
                 (implicit.start(), implicit.start() + 1, Count("epoch", float(implicit["n"]), None))
             )
     if vocabulary.beside(label) or vocabulary.beside(match["unit"]):
+        return []
+    if bar is None and (vocabulary.no_count(label) or vocabulary.no_count(match["unit"])):
         return []
     whole = "." not in match["n"] and not match["nk"]
     found.append(

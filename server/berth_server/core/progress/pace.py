@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import median
 
 _MOST_POINTS = 192
-_LEAST_POINTS = 4
+_LEAST_POINTS = 3
 _PAUSE = 3.0
 """An interval of so many times its usual length holds a pause: evaluation, a checkpoint."""
 _PAUSE_S = 1.5
@@ -15,6 +15,8 @@ _WARM_UP = 1.5
 _JUMP = 4.0
 _SETTLED = 1.4
 _FEW = 4
+_COARSE = 0.02
+_ALIKE = 1.25
 _MANY = 8
 _ENOUGH = 0.05
 _SILENT_S = 60.0
@@ -115,6 +117,10 @@ class Pace:
 
 def _settled(intervals: list[_Interval]) -> bool:
     """Whether warm-up is over: the pace has stopped changing, or enough was done at any pace."""
+    if len(intervals) >= 2 and min(one.part for one in intervals[-2:]) >= _COARSE:
+        # Epochs and the like, or lines that come seldom: two alike will do.
+        earlier_s, later_s = (one.whole_s for one in intervals[-2:])
+        return max(earlier_s, later_s) <= _ALIKE * min(earlier_s, later_s)
     if len(intervals) < _FEW:
         return False
     if len(intervals) >= _MANY and sum(one.part for one in intervals[1:]) >= _ENOUGH:

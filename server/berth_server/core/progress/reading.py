@@ -150,12 +150,12 @@ class LogReading:
 
     def _flat(self, alive: list[Counter]) -> Counter | None:
         """The counter of steps: the whole run's, or the present epoch's."""
-        found = [one for one in alive if not one.outer and not (one.closed and not one.done)]
+        found = [one for one in alive if not one.outer]
         last = max((one.order for one in found), default=0)
         # What has reached its end and was followed by another is not the run.
         ended = [one for one in found if one.done and one.order < last]
         going = [one for one in found if one not in ended]
-        going = [one for one in going if not _given_up(one, going)]
+        going = [one for one in going if not _given_up(one, going, alive)]
         chosen = min(
             going,
             key=lambda one: (
@@ -227,8 +227,12 @@ class LogReading:
             return None
         part = 0.0
         if inner is not None:
-            stale = inner.began < outer.changed and outer.label not in inner.within
-            part = 0.0 if stale and inner.fraction >= _ALMOST else inner.fraction
+            turn = inner.within.get(outer.label)
+            if turn is None:
+                stale = inner.began < outer.changed and inner.fraction >= _ALMOST
+            else:
+                stale = turn != outer.value
+            part = 0.0 if stale else inner.fraction
         done = outer.value if outer.drawn else _turns_over(outer, inner)
         fraction = min(1.0, max(0.0, done + part) / total)
         at = outer.at if inner is None else max(outer.at, inner.at)
@@ -265,8 +269,13 @@ def _spans(flat: Counter, outer: Counter) -> bool:
     return flat.drawn and not outer.drawn and flat.began < outer.began and not flat.within
 
 
-def _given_up(counter: Counter, others: list[Counter]) -> bool:
+def _given_up(counter: Counter, others: list[Counter], alive: list[Counter]) -> bool:
     """Whether it stands still while something that began later has moved for longer."""
+    if counter.closed and not counter.done:
+        # Another bar was drawn in its place: evaluation comes and goes, what lasts longer stays.
+        return not counter.moved_s or any(
+            one.order > counter.order and one.moved_s > counter.moved_s for one in alive
+        )
     return any(
         one.number > counter.number
         and one.began > counter.changed

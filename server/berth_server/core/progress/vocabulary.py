@@ -139,6 +139,7 @@ def total_of(name: str) -> str | None:
     if not words or len(words) > 6:
         return None
     found = noun_class(words[-1])
-    if found is None or not words[-1].endswith("s"):
+    # "max_epoch" is a total as "epochs" is; "epoch" alone is the present one.
+    if found is None or not (words[-1].endswith("s") or words[0] in {"max", "num", "total"}):
         return None
     return found if all(word in _BEFORE_NOUN for word in words[:-1]) else None

@@ -1,0 +1,59 @@
+"""Time left by recorded logs of real programs, held against when they really ended."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+from tests.server.core.progress.recordings import COMMANDS, counted, recordings, replayed
+
+CANNOT_TELL = {
+    *("catboost", "lightgbm", "xgboost", "skorch", "spacy", "stable_baselines3"),  # no total
+    *("lightning_one_epoch", "two_phases"),  # how many epochs, how many phases?
+    *("rich_track", "transformers_disable_tqdm_buffered"),  # nothing until the end
+    "mmengine_iters",  # prints 195/80
+    "mmengine_epochs",
+}
+BEGINS_AGAIN = "tqdm_untold"
+
+
+@pytest.mark.parametrize("name", sorted(recordings().keys() - CANNOT_TELL - {BEGINS_AGAIN}))
+def test_the_time_left_is_told_and_right(name):
+    """From a tenth of the run on: 15 % wrong in the median, 35 % in nine of ten, never twofold."""
+    recording = recordings()[name]
+    samples = counted(recording, replayed(recording, COMMANDS.get(name, "")))
+    told = [sample for sample in samples if sample.p50_s is not None]
+    errors = sorted(sample.error for sample in told)
+
+    known = [s for s in samples if s.fraction is not None and s.fraction >= 0.15]
+    assert sum(s.p50_s is not None for s in known) >= 0.75 * len(known) > 0
+    assert median(errors) <= 0.15
+    assert errors[int(0.9 * (len(errors) - 1))] <= 0.35
+    assert all(0.5 <= (s.p50_s or 0.0) / s.true_s <= 2.0 for s in told if s.true_s > 10)
+
+
+@pytest.mark.parametrize("name", sorted(CANNOT_TELL))
+def test_what_cannot_be_told_is_not(name):
+    """No total, no number of epochs, or nothing before the end: no time left is made up."""
+    recording = recordings()[name]
+    assert not [s for s in replayed(recording) if s.p50_s is not None]
+
+
+def test_a_bar_that_begins_again_tells_nothing_any_more():
+    """Epochs that nothing counts: from the second on it does not jump to done, nor guess."""
+    recording = recordings()[BEGINS_AGAIN]
+    samples = replayed(recording)
+    first_end = next(s.at_s for s in samples if s.fraction is not None and s.fraction >= 0.98)
+    after = [s for s in samples if s.at_s > first_end + 4]
+    assert len(after) > 20
+    assert not [s for s in after if s.fraction is not None or s.p50_s is not None]
+
+
+def test_nine_of_ten_end_within_the_upper_bound():
+    """`seconds_left_p90` is what it says, over all programs."""
+    kept: list[bool] = []
+    for name in recordings().keys() - CANNOT_TELL - {BEGINS_AGAIN}:
+        recording = recordings()[name]
+        samples = counted(recording, replayed(recording, COMMANDS.get(name, "")))
+        kept += [s.true_s <= s.p90_s for s in samples if s.p90_s is not None]
+    assert sum(kept) / len(kept) >= 0.85
