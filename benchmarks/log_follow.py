@@ -106,7 +106,7 @@ def _slowdown(box: MeasuredBox, program: Path, mib: int, rounds: int) -> None:
     for _ in range(rounds):
         for followed in (False, True):
             took[followed].append(_flood(box, program, mib, followed=followed))
-    for followed, label in ((False, "nobody follows"), (True, "one follower")):
+    for followed, label in ((False, "no follower"), (True, "one follower")):
         total = statistics.median(one[0] for one in took[followed])
         busy = statistics.median(one[1] for one in took[followed])
         print(f"{mib} MiB at {_RATE_MIB_S} MiB/s, {label}  {total:.3f} s in all,"

@@ -240,7 +240,9 @@ def open_box_fixture() -> Callable[..., contextlib.AbstractContextManager[Box]]:
 @pytest.fixture(scope="session")
 def anyones_python() -> str:
     """An interpreter that every user may run: the one here may lie in root's private home."""
-    as_nobody = {"user": 65_534, "group": 65_534, "extra_groups": []} if os.geteuid() == 0 else {}
+    unprivileged = (
+        {"user": 65_534, "group": 65_534, "extra_groups": []} if os.geteuid() == 0 else {}
+    )
     here = str(Path(sys.executable).resolve())
     tried = [here, *filter(None, [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")])]
     for python in tried:
@@ -249,7 +251,7 @@ def anyones_python() -> str:
                 [python, "-I", "-S", "-c", "import json, runpy"],
                 capture_output=True,
                 cwd="/",
-                **as_nobody,
+                **unprivileged,
             )
             if done.returncode == 0:
                 return python

@@ -55,7 +55,7 @@ def open_file(
     Open a regular file below an open folder, for reading; None when none is there.
 
     `owners` are the uids that it may belong to; with `one_name` it may have no other name, which
-    could be that of somebody else's file. Raises NotOwnFileError for anything else.
+    could be that of another user's file. Raises NotOwnFileError for anything else.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:

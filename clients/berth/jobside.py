@@ -54,7 +54,7 @@ def run_dir() -> Path | None:
 
 
 def is_berth() -> bool:
-    """Whether this process belongs to a job of Berth's."""
+    """True if this process belongs to a job of Berth's."""
     return run_dir() is not None
 
 

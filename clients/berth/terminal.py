@@ -16,8 +16,8 @@ _TEXT = re.compile(_CONTROLS)
 _BYTES = re.compile(_CONTROLS.encode())
 
 # Colours, cursor moves within the page and erasing are what progress bars need. Anything else
-# (titles, clipboard, queries that make the terminal type, other screens) is left out: everybody
-# in the lab reads these logs.
+# (titles, clipboard, queries that make the terminal type, other screens) is left out: every user
+# of the box reads these logs.
 _STEERING = re.compile(
     rb"\x1b\[[0-9;:]*[mABCDGJK]"  # kept
     rb"|(\x1b\[[0-?]*[ -/]*[@-~]"  # any other control sequence

@@ -146,7 +146,7 @@ class Node:
         Ours, with this node first on PATH: the packaged npm shim is a broken link.
 
         A packaged node trusts its own list of authorities alone; the system's, where a network
-        with an authority of its own has added it, are told to it.
+        with an authority of its own has added it, are passed to it.
         """
         environment = {
             **os.environ,

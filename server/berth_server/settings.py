@@ -224,5 +224,5 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def from_environment(name: str) -> bool:
-    """Whether a variable sets this setting."""
+    """True if a variable sets this setting."""
     return bool(os.environ.get(f"{_PREFIX}{name.upper()}"))

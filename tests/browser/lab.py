@@ -189,8 +189,8 @@ class Lab:
         programs = self.root / user / "envs" / "twin" / "bin"
         programs.mkdir(parents=True, exist_ok=True)
         # Root's own interpreter may lie in a home that no other user can enter.
-        everybodys = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin")
-        (programs / "python").symlink_to(everybodys or sys.executable)
+        shared = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin")
+        (programs / "python").symlink_to(shared or sys.executable)
 
     def _edit(self, twin: Path, uid: int) -> None:
         """Make it a git work tree with uncommitted changes."""

@@ -32,7 +32,7 @@ def test_the_points_of_two_jobs_are_laid_side_by_side(page: Page, box: Box) -> N
     expect(row).to_contain_text(length["sentence"])
     why.get_by_label("Compare with").select_option(str(urgent))
     expect(why).to_contain_text("its priority is 9, not 0")
-    why.get_by_text("Points in detail").press("Enter")
+    why.get_by_text("Score in detail").press("Enter")
     expect(table).not_to_be_visible()
 
 

@@ -196,7 +196,7 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
     def answer(request):
         shown = {"job_id": 41, "state": "queued", "position": 2, "summary": "It waits."}
         other = int(request.url.params.get("against", 42))
-        sentence = f"Job {other} of ada is before job 41: it has 1.00 points more."
+        sentence = f"Job {other} of ada is before job 41: its score is 1.00 higher."
         compared = {"standing": standing(other, length=1), "ahead": True, "sentence": sentence}
         return {**shown, "standing": standing(41), "compared": compared if other != 7 else None}
 
@@ -204,9 +204,9 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
 
     assert "a job other" in berth("why", "41", "--against", "41").output
     short = berth("why", "41").output
-    assert "points: -7.37 (length -8.20, fit +0.83)" in short
-    assert "Job 42 of ada is before job 41: it has 1.00 points more." in short
+    assert "score: -7.37 (length -8.20, fit +0.83)" in short
+    assert "Job 42 of ada is before job 41: its score is 1.00 higher." in short
     lines = berth("why", "41", "--against", "42").output.splitlines()
     assert ["length", "-8.20", "-7.20", "length."] in [line.split() for line in lines]
-    assert ["points", "-7.37", "-6.37"] in [line.split() for line in lines]
+    assert ["score", "-7.37", "-6.37"] in [line.split() for line in lines]
     assert "not both queued" in berth("why", "41", "--against", "7").output

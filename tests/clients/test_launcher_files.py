@@ -20,7 +20,7 @@ def test_a_mapping_is_read_by_the_name_it_was_asked_for(tmp_path):
 
 
 def test_what_cannot_be_read_says_nothing(tmp_path):
-    """A pipe nobody writes to, a folder, a list, broken YAML, a huge file, a foreign one."""
+    """A pipe without a writer, a folder, a list, broken YAML, a huge file, a foreign one."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "list").write_text("- 1\n")

@@ -221,7 +221,7 @@ class TestAddress:
         assert own == address.resolve().socket
 
     def test_homes_by_user(self, monkeypatch, tmp_path):
-        """Root's state is the box's, everybody else's lies in their data home."""
+        """Root's state is the box's, other users' lies in their data home."""
         monkeypatch.setattr(homes.os, "geteuid", lambda: 0)
         assert tmp_path / "box" == homes.resolve().folder
         monkeypatch.setattr(homes.os, "geteuid", lambda: 1000)

@@ -185,7 +185,7 @@ def test_a_copy_works_in_any_interpreter(python, run_dir, tmp_path):
 
 
 def test_progress_is_one_small_file_that_is_whole_at_any_time(run_dir, monkeypatch):
-    """The latest place, and where this process began: what a server needs that starts anew."""
+    """The latest place, and where this process began: what a restarted server needs."""
     monkeypatch.setattr(jobside, "_progress", {})
     assert jobside.progress(Tensor(40.0), 100)
     assert not jobside.progress(41, 100)  # at most two a second

@@ -38,7 +38,7 @@ def origins(chosen, home) -> dict[str, str]:
 
 
 def test_defaults_are_what_the_documentation_says(tmp_path):
-    """Local TCP, a socket for everybody, no jobs of others."""
+    """Local TCP, a socket for all users, no jobs of others."""
     chosen = settings.load(tmp_path)
     assert (chosen.listen, chosen.socket_mode) == ("127.0.0.1:8787", "0666")
     assert chosen.port_range == (29600, 29999)

@@ -52,7 +52,7 @@ def run(tmp_path):
 
 
 def test_masked_files_are_empty_inside_and_whole_outside(run, tmp_path):
-    """The job reads nothing from a masked file; everybody else still does."""
+    """The job reads nothing from a masked file; other processes still do."""
     for name in ("card0", "card1"):
         (tmp_path / name).write_text(f"I am {name}\n")
     record, said = run("cat card0 card1; echo end", [str(tmp_path / "card1")])

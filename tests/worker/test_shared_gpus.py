@@ -86,8 +86,8 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_header_that_is_none_holds_up_nobody(worker, name):
-    """Many shares of one user whose environment nobody can read: others start, and so do they."""
+def test_a_header_that_is_none_holds_up_no_job(worker, name):
+    """Many shares of one user whose environment cannot be read: others start, and so do they."""
     environment = worker.work / "env"
     header = environment / _HEADER
     header.parent.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_a_header_that_is_none_holds_up_nobody(worker, name):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root looks as others")
 def test_an_environment_is_looked_at_as_the_jobs_user(gpu, tmp_path):
-    """What only root may read does not count, whoever points at it."""
+    """What only root may read does not count, whichever user points at it."""
     python = with_torch(tmp_path, '"per_process_memory_fraction"')
     header = tmp_path / _HEADER
     header.chmod(0o600)

@@ -155,7 +155,7 @@ class JobOptions:
 
     @property
     def is_typed(self) -> bool:
-        """Whether the whole job was typed, without a job file."""
+        """True if the whole job was typed, without a job file."""
         return not (self.command and len(self.command) == 1 and jobfile.is_one(self.command[0]))
 
     def python_note(self) -> str | None:

@@ -209,8 +209,8 @@ def attempt_line(attempt: Attempt) -> str:
         parts.append(f"started {text.clock(attempt.started_at)}")
     if attempt.started_at and attempt.ended_at:
         parts.append(f"ran {text.span(attempt.ended_at - attempt.started_at)}")
-    told = attempt.signal is not None or attempt.exit_code is not None
-    if attempt.outcome and not (told and attempt.outcome.value == "exit"):
+    has_status = attempt.signal is not None or attempt.exit_code is not None
+    if attempt.outcome and not (has_status and attempt.outcome.value == "exit"):
         parts.append(attempt.outcome.value.replace("_", " "))
     if attempt.signal is not None:
         parts.append(f"signal {attempt.signal}")

@@ -76,7 +76,7 @@ _FENCES = {
 
 
 def boxwide_is_up(home: Home) -> bool:
-    """Whether root runs a Berth for the box beside this home; two would compete for its GPUs."""
+    """True if root runs a Berth for the box beside this home; two would compete for its GPUs."""
     if os.environ.get("BERTH_HOME") or home == homes.BOX_HOME:
         return False
     return identity.alive(homes.BOX_HOME.pid("server")) is not None

@@ -31,7 +31,7 @@ _CODES = {
 
 
 def colourful() -> bool:
-    """Whether stdout takes colour: a terminal, and NO_COLOR is not set."""
+    """True if stdout takes colour: a terminal, and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()

@@ -1,9 +1,9 @@
 """
-FlagCommand lines, read and rewritten: pure functions, one file per launcher.
+Command lines, read and rewritten: pure functions, one file per launcher.
 
 `read` returns a command's launcher and the GPUs that it asks for; `rewrite` confines it to its
 leased GPUs and port, and lists every change. Nothing here opens a file, starts a
-process or readers at the environment.
+process or looks at the environment.
 """
 
 from berth.commands import code_hints

@@ -31,7 +31,7 @@ class Call:
     module: str | None = None
     """The launcher's module when it was named by `python -m`."""
     nohup: bool = False
-    """Whether `nohup` stood before it."""
+    """True if `nohup` stood before it."""
     parsed: ParsedArgs = field(default_factory=lambda: ParsedArgs((), None, ()))
     start: int = 0
     end: int = 0
@@ -39,7 +39,7 @@ class Call:
     redirects: str = ""
     """Redirections that stand between its words."""
     background: bool = False
-    """Whether `&` follows it."""
+    """True if `&` follows it."""
     indices: tuple[int, ...] | None = None
     """The GPUs it names, settled between its parts."""
     variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -54,7 +54,7 @@ class Call:
 
     @property
     def runs_module(self) -> bool:
-        """Whether what stands in the script's place is a module or a program."""
+        """True if what stands in the script's place is a module or a program."""
         return self.parsed.has("module", "no_python", "module_mode", "command_mode")
 
 

@@ -1,4 +1,4 @@
-"""Signs in a Python script that it starts ranks by itself: told, never obeyed."""
+"""Signs in a Python script that it starts ranks by itself: reported, never obeyed."""
 
 from __future__ import annotations
 

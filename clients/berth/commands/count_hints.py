@@ -1,4 +1,4 @@
-"""Signs that a command wants several GPUs which Berth cannot be sure of: told, never obeyed."""
+"""Signs that a command wants several GPUs which Berth cannot be sure of: reported, never obeyed."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _IN_TEXT = re.compile(
 
 
 def is_secret(name: str) -> bool:
-    """Whether a flag or variable of this name holds a secret."""
+    """True if a flag or variable of this name holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 

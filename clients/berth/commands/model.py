@@ -69,7 +69,7 @@ class Runtime:
     bundled_trainer: str | None = None
     """Path of the bundled `train_deepspeed.py`, for commands whose own does not exist."""
     script_exists: bool = True
-    """Whether the command's script exists in the job's folder."""
+    """True if the command's script exists in the job's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

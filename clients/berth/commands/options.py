@@ -34,7 +34,7 @@ class ParsedArgs:
     arguments: tuple[Word, ...]
 
     def has(self, *names: str) -> bool:
-        """Whether one of these options was given."""
+        """True if one of these options was given."""
         return any(flag.name in names for flag in self.flags)
 
     def last(self, *names: str) -> Flag | None:
@@ -52,9 +52,9 @@ class Options:
     short: dict[str, str] = field(default_factory=dict[str, str])
     """One-letter options and the long names they stand for."""
     abbreviations: bool = True
-    """Whether argparse accepts an unambiguous beginning of a long name."""
+    """True if argparse accepts an unambiguous beginning of a long name."""
     others_take_values: bool = False
-    """Whether an option not listed takes a value (accelerate has a hundred of them)."""
+    """True if an option not listed takes a value (accelerate has a hundred of them)."""
 
     def canonical(self, written: str) -> str | None:
         """The long name that `--written` stands for, or None."""
@@ -123,12 +123,12 @@ class Options:
 
 
 def names_script(words: Sequence[Word]) -> bool:
-    """Whether one of the words is a Python script."""
+    """True if one of the words is a Python script."""
     return any(word.text.endswith(".py") for word in words)
 
 
 def _looks_like_value(rest: Sequence[Word]) -> bool:
-    """Whether an unknown option is followed by its value rather than by the script."""
+    """True if an unknown option is followed by its value rather than by the script."""
     following = rest[1] if len(rest) > 1 else None
     if following is None or following.startswith("-") or following.text.endswith(".py"):
         return False

@@ -51,7 +51,7 @@ class _Text:
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
     lenient: bool = False
-    """Whether text that Berth cannot read is left to bash rather than refused."""
+    """True if text that Berth cannot read is left to bash rather than refused."""
 
 
 _ALONE = Surroundings()

@@ -224,7 +224,7 @@ def _module(
 
 
 def _switches(option: Word) -> list[Word]:
-    """What stands before the m of `-Om`; -u is set by launchers that need it."""
+    """The letters before the m of `-Om`; -u is set by launchers that need it."""
     letters = "".join(each for each in option.text[1:-1] if each != "u")
     return [Word(f"-{letters}", f"-{letters}")] if letters else []
 

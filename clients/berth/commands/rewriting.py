@@ -71,7 +71,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
 
 
 def _chooses_ray(parts: CallParts, own: Mapping[str, str]) -> bool:
-    """Whether the command starts a Ray of its own, or says which one it means."""
+    """True if the command starts a Ray of its own, or says which one it means."""
     return "RAY_ADDRESS" in own or any(
         call.launcher is Launcher.RAY or "RAY_ADDRESS" in call.variables for call in parts.calls
     )

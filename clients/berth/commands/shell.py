@@ -56,9 +56,9 @@ class ScriptScan:
     loops: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Variables of the loops so far that go through numbers."""
     moved: bool = False
-    """Whether a `cd` stands before the first launcher."""
+    """True if a `cd` stands before the first launcher."""
     piped_to_tee: bool = False
-    """Whether a launcher's exit code would be replaced by tee's."""
+    """True if a launcher's exit code would be replaced by tee's."""
 
     @property
     def starting(self) -> list[Call]:
@@ -161,7 +161,7 @@ def _take(found: ScriptScan, call: Call, exported: GpuRequest, around: Surroundi
 
 
 def _looped(call: Call, looped: tuple[str, tuple[int, ...]]) -> GpuRequest:
-    """What a call in a loop over GPUs asks for: all of them at once behind `&`, else one by one."""
+    """GPUs that a call in a loop over GPUs asks for: all at once behind `&`, else one by one."""
     name, values = looped
     said = f"CUDA_VISIBLE_DEVICES=${name}"
     return GpuRequest(len(values), values, said) if call.background else GpuRequest(1, None, said)

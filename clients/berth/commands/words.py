@@ -26,12 +26,12 @@ class Word:
     raw: str
     """As it stands in a shell text, quotes and all."""
     literal: bool = True
-    """Whether no shell is needed to know what it says."""
+    """True if no shell is needed to know what it says."""
     start: int = 0
     end: int = 0
 
     def startswith(self, prefix: str) -> bool:
-        """Whether the program would see a word that begins so."""
+        """True if the program would see a word that begins so."""
         return self.text.startswith(prefix)
 
 
@@ -57,7 +57,7 @@ class Redirect:
 
     @property
     def keeps_output(self) -> bool:
-        """Whether it takes the job's output away from Berth's log, into a file."""
+        """True if it takes the job's output away from Berth's log, into a file."""
         return ">" in self.operator and not self.target.isdigit() and self.target != "-"
 
 

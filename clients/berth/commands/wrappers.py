@@ -67,11 +67,11 @@ class Peeled:
     rest: list[Word]
     nohup: Word | None = None
     managed: bool = False
-    """Whether an environment manager chooses the interpreter."""
+    """True if an environment manager chooses the interpreter."""
 
 
 def is_assignment(candidate: Word) -> bool:
-    """Whether the word sets a variable when it stands before a program."""
+    """True if the word sets a variable when it stands before a program."""
     return _ASSIGNMENT.match(candidate.raw) is not None
 
 

@@ -28,7 +28,7 @@ class Identity:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """True if this very process still runs (a zombie does not)."""
         return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
 
     def send(self, number: signal.Signals) -> bool:

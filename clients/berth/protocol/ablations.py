@@ -34,7 +34,7 @@ class EarlyStop(Wire):
     metric: str = Field(min_length=1, max_length=200, examples=["eval_loss"])
     """The metric it looks at, as `metrics.jsonl` or the log names it."""
     mode: Literal["min", "max"] = "min"
-    """Whether less or more of the metric is better."""
+    """True if less or more of the metric is better."""
     after_step: float = Field(default=0.0, ge=0, examples=[500])
     """`median`, `margin`: no run is stopped before it has reached this step."""
     least_runs: int = Field(default=3, ge=1, le=1000)
@@ -89,7 +89,7 @@ class AblationSpec(Wire):
     early_stop: EarlyStop | None = None
     """Rule that stops runs before their end; absent: none."""
     add: bool = False
-    """Whether an ablation of this name may exist: then only the cells that it lacks are made,
+    """True if an ablation of this name may exist: then only the cells that it lacks are made,
     and the caps and the rule given here replace its own."""
 
 

@@ -17,7 +17,7 @@ class Me(Wire):
     uid: int
     """Uid on the box."""
     admin: bool
-    """Whether the caller may change every job, not only their own."""
+    """True if the caller may change every job, not only their own."""
     via: Literal["socket", "token", "cookie"]
     """The proof: the unix socket's peer, a bearer token, a browser's login."""
 

@@ -15,5 +15,5 @@ MORE = re.compile(
 
 
 def more_is_better(name: str) -> bool:
-    """Whether the greatest value of the metric is its best: only where its name says so."""
+    """True if the greatest value of the metric is its best: only where its name says so."""
     return MORE.search(name) is not None and LESS.search(name) is None

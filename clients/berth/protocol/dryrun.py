@@ -25,12 +25,12 @@ class SubmittedJobs(Wire):
 
 
 class DryRun(Wire):
-    """What would happen to a spec if it were submitted now. Nothing is written."""
+    """Outcome of a spec if it were submitted now. Nothing is written."""
 
     gpus: int
     """How many GPUs it would get."""
     starts_now: bool
-    """Whether it would start at once."""
+    """True if it would start at once."""
     gpu_indices: list[int] = Field(default_factory=list)
     """With `starts_now`: the box's indices of the GPUs."""
     position: int | None = None

@@ -41,7 +41,7 @@ class Reason(Wire):
     sentence_parts: Message = Message()
     """The sentence as typed parts."""
     blocking: bool = True
-    """Whether the job could start if only this fact were gone."""
+    """True if the job could start if only this fact were gone."""
     job_ids: tuple[int, ...] = ()
     """The jobs it is about."""
     gpu_indices: tuple[int, ...] = ()
@@ -94,7 +94,7 @@ class Comparison(Wire):
     standing: ScoreBreakdown
     """The other job's."""
     ahead: bool
-    """Whether the other job comes first."""
+    """True if the other job comes first."""
     sentence: str
     """What decides, for people."""
     sentence_parts: Message = Message()

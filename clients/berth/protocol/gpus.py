@@ -29,10 +29,10 @@ class GpuProcess(Wire):
 
 
 class GpuHealth(Wire):
-    """Whether a GPU can be trusted with a job."""
+    """Health of a GPU: fit for jobs or not."""
 
     ok: bool = True
-    """Whether no problem is known."""
+    """True if no problem is known."""
     problems: tuple[str, ...] = ()
     """One sentence each: Xid errors, uncorrected ECC, remapped rows, fallen off the bus."""
 
@@ -67,7 +67,7 @@ class GpuSnapshot(Wire):
     mig: bool = False
     """MIG mode is on; Berth places no job there."""
     health: GpuHealth = GpuHealth()
-    """Whether it can be trusted with a job."""
+    """True if it can be trusted with a job."""
     processes: tuple[GpuProcess, ...] = ()
     """Processes on it, as the driver shows them."""
 

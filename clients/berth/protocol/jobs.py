@@ -110,7 +110,7 @@ class JobSpec(Wire):
     )
     """Free key-value pairs to filter by."""
     preemptible: bool = False
-    """Whether it may be stopped, saved and requeued in favour of others."""
+    """True if it may be stopped, saved and requeued in favour of others."""
     snapshot: bool = False
     """Run the files of `workdir`'s git work tree as they are now, whatever is edited later."""
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
@@ -140,7 +140,7 @@ class JobSpec(Wire):
         return self
 
     @model_validator(mode="after")
-    def _share_of_one_card(self) -> Self:
+    def _share_of_one_gpu(self) -> Self:
         if not self.share:
             return self
         if self.gpu_memory is None:
@@ -279,7 +279,7 @@ class Attempt(Wire):
 
 
 class Job(Wire):
-    """A job as everybody sees it: what was asked, where it is, what became of it."""
+    """A job as every user sees it: its request, its state and its end."""
 
     id: int
     """Never used twice."""
@@ -306,7 +306,7 @@ class Job(Wire):
     gpu_memory: int | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False
-    """Whether it uses part of one GPU beside other jobs."""
+    """True if it uses part of one GPU beside other jobs."""
     gpu_indices: list[int] = Field(default_factory=list)
     """The box's indices of the GPUs it holds, or held last."""
     gpu_uuids: list[str] = Field(default_factory=list)
@@ -336,7 +336,7 @@ class Job(Wire):
     labels: dict[str, str] = Field(default_factory=dict)
     """Free key-value pairs."""
     preemptible: bool = False
-    """Whether it may be stopped and requeued in favour of others."""
+    """True if it may be stopped and requeued in favour of others."""
     snapshot: CodeSnapshot | None = None
     """The code it runs, frozen when it was submitted; absent: the files as they are."""
     notify: list[str] = Field(default_factory=list)

@@ -10,7 +10,7 @@ ProgressSource = Literal["jobside", "metrics.jsonl", "log"]
 
 
 class Progress(Wire):
-    """How far a running attempt is, and how long it still takes."""
+    """Progress of a running attempt, and the time it still takes."""
 
     step: int | float
     """What is done: steps, or turns of whatever it counts."""
@@ -25,4 +25,4 @@ class Progress(Wire):
     seconds_left_p90: float | None = None
     """Nine of ten such attempts are done by then, seconds; absent like `seconds_left`."""
     at: UtcTime
-    """When the attempt last told."""
+    """Time of the attempt's last report."""

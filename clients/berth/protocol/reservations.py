@@ -27,7 +27,7 @@ class ReservationRequest(Wire):
     ends_at: UtcTime = Field(examples=["2026-11-27T20:00:00Z"])
     """When it is over."""
     reason: str = Field(default="", max_length=500, examples=["camera-ready runs"])
-    """Shown to everybody whose jobs wait because of it."""
+    """Shown to every user whose jobs wait because of it."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -62,7 +62,7 @@ class Reservation(Wire):
     made_by: str
     """The admin who made it."""
     active: bool
-    """Whether it has begun."""
+    """True if it has begun."""
 
 
 class ReservationList(Wire):

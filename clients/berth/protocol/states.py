@@ -20,12 +20,12 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended (a retry by hand can still bring it back)."""
+        """True if the job has ended (a retry by hand can still bring it back)."""
         return self in FINAL_STATES
 
     @property
     def is_active(self) -> bool:
-        """Whether an attempt of the job may hold GPUs."""
+        """True if an attempt of the job may hold GPUs."""
         return self in ACTIVE_STATES
 
 

@@ -13,7 +13,7 @@ from berth_server.core.settings import PolicySettings
 
 @dataclass(frozen=True, slots=True)
 class GpuShare:
-    """A share on a card. Times are seconds from the snapshot's `now`."""
+    """A share on a GPU. Times are seconds from the snapshot's `now`."""
 
     attempt: str
     """Empty for a job that this plan starts."""
@@ -44,7 +44,7 @@ class Shadow:
     expected_s: float
     """When it should have its GPUs, going by estimates."""
     latest_s: float
-    """When it has them if everybody runs to the time limit."""
+    """When it has them if every job runs to its time limit."""
     gpus: tuple[int, ...]
     """Positions of those that it gets first."""
 
@@ -62,13 +62,13 @@ class AvailabilityProfile:
         self.settings = settings
         self.gpus = snapshot.gpus
         self.positions = {gpu.uuid: i for i, gpu in enumerate(snapshot.gpus)}
-        self.everyone = tuple(range(len(self.gpus)))
+        self.everywhere = tuple(range(len(self.gpus)))
         self.least_bytes = min((gpu.memory_total_bytes for gpu in self.gpus), default=0)
         self.assumed_s = settings.assumed_length.total_seconds()
         self.expected_s = [0.0] * len(self.gpus)
         self.latest_s = [0.0] * len(self.gpus)
         self.gpu_shares: list[list[GpuShare]] = [[] for _ in self.gpus]
-        """The shares on each card."""
+        """The shares on each GPU."""
         for run in snapshot.running:
             self._put(run)
         for i, gpu in enumerate(self.gpus):
@@ -80,14 +80,14 @@ class AvailabilityProfile:
         """Until when jobs past the age cap keep each GPU: as expected, and at the latest."""
 
     def usable(self, job: JobView) -> tuple[int, ...]:
-        """Positions of the GPUs that are big enough for the job, whoever is on them."""
+        """Positions of the GPUs that are big enough for the job, free or not."""
         least = job.gpu_memory_bytes or 0
         if least <= self.least_bytes:
-            return self.everyone
+            return self.everywhere
         return tuple(i for i, gpu in enumerate(self.gpus) if gpu.memory_total_bytes >= least)
 
     def bound_s(self, job: JobView) -> float:
-        """How long the job may hold its GPUs at most."""
+        """The longest that the job may hold its GPUs."""
         return self.assumed_s if job.limit_s is None else job.limit_s
 
     def likely_s(self, job: JobView) -> float:
@@ -112,7 +112,7 @@ class AvailabilityProfile:
             self.latest_s[i] = max(self.latest_s[i], bound_s)
 
     def close(self, shadow: Shadow) -> None:
-        """Let nobody start on the GPUs that the shadow's job could use before it has."""
+        """Let no job start on the GPUs that the shadow's job could use before it has."""
         ends_s = (
             shadow.expected_s + self.likely_s(shadow.job),
             shadow.latest_s + self.bound_s(shadow.job),
@@ -168,7 +168,7 @@ class AvailabilityProfile:
 
     def delays(self, job: JobView, positions: tuple[int, ...]) -> bool:
         """
-        Whether the shadow's gang would start later if the job went onto these GPUs now.
+        True if the shadow's gang would start later if the job went onto these GPUs now.
 
         Going by estimates in any case; by time limits for a job that has one.
         """
@@ -190,7 +190,7 @@ class AvailabilityProfile:
         self, job: JobView, *, latest: bool = False, trial: Trial | None = None
     ) -> list[float]:
         """
-        When each GPU, or room for its share there, is the job's: by estimates, or by time limits.
+        Times at which each GPU, or room for its share there, is the job's: estimated, or by limits.
 
         GPUs that are reserved for others are its own after that. `trial` is another job that is
         there already.
@@ -200,7 +200,7 @@ class AvailabilityProfile:
             for i in trial.positions:
                 times_s[i] = max(times_s[i], trial.end_s)
         if job.share:
-            for i in self.everyone:
+            for i in self.everywhere:
                 times_s[i] = self._share_available_at_s(job, i, times_s[i], trial, latest=latest)
         if not self.snapshot.reservations:
             return times_s
@@ -219,7 +219,7 @@ class AvailabilityProfile:
         return None
 
     def own_reservation(self, job: JobView, position: int) -> bool:
-        """Whether the GPU is set aside for this job's user or group now."""
+        """True if the GPU is set aside for this job's user or group now."""
         uuid = self.gpus[position].uuid
         return any(
             uuid in reservation.gpu_uuids
@@ -233,14 +233,14 @@ class AvailabilityProfile:
         return timedelta(seconds=min(seconds, 3.15e9))
 
     def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
-        """When the shadow's job starts if the trial's is where it was put."""
+        """Start of the shadow's job if the trial's is where it was put."""
         times_s = self.available_at_s(shadow.job, latest=latest, trial=trial)
         return nth(times_s, shadow.usable, shadow.job.gpus)
 
     def _share_available_at_s(
         self, job: JobView, i: int, clear_s: float, trial: Trial | None, *, latest: bool
     ) -> float:
-        """When enough shares on a GPU have ended for this one; `clear_s` is when all have."""
+        """Time at which enough shares on a GPU have ended for this one; `clear_s`: all of them."""
         gpu = self.gpus[i]
         if not self.gpu_shares[i] or gpu.lease is not None or gpu.unavailable is not None:
             return clear_s
@@ -270,7 +270,7 @@ class AvailabilityProfile:
                     self.gpu_shares[i].append(part)
 
     def _mark(self, i: int, gpu: GpuView) -> None:
-        """Whatever the views of attempts say: a leased or unavailable GPU is not open."""
+        """Close leased and unavailable GPUs, against the views of attempts if need be."""
         at_s = ENDING_S if gpu.lease is not None or gpu.shares else 0.0
         reason = gpu.unavailable
         if reason is not None:

@@ -23,7 +23,7 @@ def in_force(rules: Iterable[CalendarRule], now: datetime, zone: tzinfo) -> list
 
 
 def next_change(rules: Iterable[CalendarRule], now: datetime, zone: tzinfo) -> datetime | None:
-    """When the next window starts or ends; None without rules."""
+    """Time at which the next window starts or ends; None without rules."""
     today = now.astimezone(zone).date()
     return min(
         (

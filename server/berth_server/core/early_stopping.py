@@ -37,7 +37,7 @@ class Curve:
 
     @property
     def last_step(self) -> float | None:
-        """How far the run has come; None before its first value."""
+        """The latest step of the run; None before its first value."""
         return self._steps[-1] if self._steps else None
 
     def best(self, step: float = inf) -> float | None:

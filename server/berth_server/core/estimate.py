@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class RunKey:
-    """What makes runs comparable."""
+    """Key of a run: runs with the same key are comparable."""
 
     user: str
     script: str
@@ -95,7 +95,7 @@ class RunTimes:
             self.sizes[self._latest.popleft()] -= 1
 
     def estimate(self, key: RunKey) -> Estimate | None:
-        """What is known of a run before it starts; None when nothing is."""
+        """Estimate of a run before it starts; None when nothing is known."""
         if key not in self._estimates:
             self._estimates[key] = self._narrowed(key)
         return self._estimates[key]

@@ -81,7 +81,7 @@ class _Timeline:
             self._put(job, at_s)
 
     def take_held_back(self, until_s: float) -> None:
-        """Those whose limits let them start by then: they are before whoever starts then."""
+        """Take the jobs whose limits let them start by then: they are before those that start then."""
         while self.held_back and self.held_back[0][0] <= until_s:
             held_until_s, turn, job = heappop(self.held_back)
             if held_until_s == inf:
@@ -93,7 +93,7 @@ class _Timeline:
                 self._put(job, at_s)
 
     def _free_s(self, job: JobView) -> float:
-        """When there are GPUs for it."""
+        """Time at which there are GPUs for it."""
         return nth(self.profile.available_at_s(job), self.profile.usable(job), job.gpus)
 
     def _put(self, job: JobView, at_s: float) -> None:
@@ -118,7 +118,7 @@ class _Timeline:
 
 
 def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> LimitForecast:
-    """Who counts against limits until when, once the plan is carried out."""
+    """Holders that count against limits, and until when, once the plan is carried out."""
     limits = LimitForecast(snapshot, plan.settings)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from berth_server.core.model import GpuView, JobView
 
 
-def share_fraction(memory_bytes: int | None, card_bytes: int | None) -> float:
-    """How much of a GPU a lease is: 1.0 for the whole GPU (`memory_bytes` None), a share less."""
-    if memory_bytes is None or not card_bytes:
+def share_fraction(memory_bytes: int | None, gpu_bytes: int | None) -> float:
+    """Fraction of a GPU that a lease is: 1.0 for a whole GPU (`memory_bytes` None), a share less."""
+    if memory_bytes is None or not gpu_bytes:
         return 1.0
-    return min(1.0, memory_bytes / card_bytes)
+    return min(1.0, memory_bytes / gpu_bytes)
 
 
 def wanted(job: JobView, gpus: Sequence[GpuView]) -> float:
     """
-    How many GPUs a pending job will count for.
+    Number of GPUs that a pending job will count for.
 
     On which GPU a share will lie is not known yet: on the smallest that has room for it, so
     that it never counts for more once it runs.

@@ -27,7 +27,7 @@ class LimitExceeded:
     whose: str
     """A user's or group's name."""
     group: bool
-    """Whether `whose` is a group."""
+    """True if `whose` is a group."""
     resource: Resource
     limit: float
     used: float
@@ -35,13 +35,13 @@ class LimitExceeded:
     rule: str = ""
     """The calendar rule that sets the limit, if one does."""
     ablation: bool = False
-    """Whether `whose` is an ablation, whose own caps these are."""
+    """True if `whose` is an ablation, whose own caps these are."""
     blocked_for: int | None = None
     """A job ahead, counted in `used` already, that would meet the limit if this one started."""
 
 
 class LimitUsage:
-    """What everybody has, counted up as a plan starts jobs."""
+    """Usage of every user and group, counted up as a plan starts jobs."""
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
         self.snapshot = snapshot
@@ -77,7 +77,7 @@ class LimitUsage:
             self._count(job.user, job.group, self.counted(job), by)
 
     def counted(self, job: JobView | RunningView) -> float:
-        """How many GPUs it counts for."""
+        """Number of GPUs that it counts for."""
         if isinstance(job, RunningView):
             return job.counted_gpus
         return wanted(job, self.snapshot.gpus)
@@ -102,7 +102,7 @@ class LimitUsage:
         The limit at which the job would keep the shadow's, if it started now.
 
         Both may belong to one user, group or ablation: what the first is promised includes its
-        place within the limits, also meanwhile, since whoever is at a limit claims no GPUs.
+        place within the limits, also meanwhile, since a job at a limit claims no GPUs.
         """
         shadow = profile.shadow
         if shadow is None or not _together(job, shadow.job):
@@ -166,7 +166,7 @@ class LimitUsage:
 
 
 def _together(a: JobView, b: JobView) -> bool:
-    """Whether some limit may count both."""
+    """True if some limit may count both."""
     return (
         a.user == b.user
         or (a.group is not None and a.group == b.group)
@@ -175,12 +175,12 @@ def _together(a: JobView, b: JobView) -> bool:
 
 
 def is_spent(caps: AblationView) -> bool:
-    """Whether an ablation has had all of its GPU-hours."""
+    """True if an ablation has had all of its GPU-hours."""
     return caps.budget_gpu_s is not None and caps.used_gpu_s >= caps.budget_gpu_s
 
 
 class LimitForecast:
-    """When limits let jobs start, as those that count against them come and go."""
+    """Times at which limits let jobs start, as those that count against them come and go."""
 
     def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
         """Nobody runs yet: `add` tells who does, and who will."""
@@ -224,7 +224,7 @@ class LimitForecast:
 def submit_exceeds(
     settings: PolicySettings, now: datetime, user: str, group: str | None, pending: int, new: int
 ) -> LimitExceeded | None:
-    """Whether `new` more jobs beside `pending` ones would exceed the user's `queued_jobs`."""
+    """True if `new` more jobs beside `pending` ones would exceed the user's `queued_jobs`."""
     rules = in_force(settings.calendar, now, settings.zone)
     for is_group, name in _owners(user, group)[:1]:
         limits, rule = effective(settings, rules, name, group=is_group)
@@ -248,8 +248,8 @@ def effective(
     limits = named.get(name) or (settings.group_limits if group else settings.user_limits)
     applied: list[str] = []
     for rule in rules:
-        everybody = not (rule.users or rule.groups or group)
-        if everybody or name in (rule.groups if group else rule.users):
+        every_user = not (rule.users or rule.groups or group)
+        if every_user or name in (rule.groups if group else rule.users):
             changed = {
                 f.name: value
                 for f in fields(Limits)

@@ -41,7 +41,7 @@ class LeaseView:
 
 @dataclass(frozen=True, kw_only=True)
 class Unavailable:
-    """Why nothing new may be placed on a GPU, whether or not it is leased."""
+    """Reason that nothing new may be placed on a GPU, leased or not."""
 
     kind: UnavailableKind
     message: Message
@@ -115,7 +115,7 @@ class JobView:
 
     @cached_property
     def expected_s(self) -> float | None:
-        """How long it should run, going by history; None without any."""
+        """Expected run time in seconds, going by history; None without any."""
         if self.estimate is None:
             return None
         mean_s, limit_s = self.estimate.mean_s, self.limit_s
@@ -123,7 +123,7 @@ class JobView:
 
     @cached_property
     def unconditional(self) -> bool:
-        """Whether it waits for GPUs and limits alone: no hold, no start time, no dependencies."""
+        """True if it waits for GPUs and limits alone: no hold, no start time, no dependencies."""
         return self.state is not JobState.HELD and self.not_before is None and not self.dependencies
 
 
@@ -160,13 +160,13 @@ class RunningView:
 
     @property
     def counted_gpus(self) -> float:
-        """How many GPUs it counts for in limits, GPU-hours and lost work."""
+        """Number of GPUs that it counts for in limits, GPU-hours and lost work."""
         return len(self.gpu_uuids) * self.part
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationView:
-    """How much the jobs of one ablation may have together."""
+    """Limits on the jobs of one ablation together."""
 
     max_running: int | None = None
     """Most of its jobs at once."""
@@ -191,7 +191,7 @@ class ReservationView:
     """Users who belong to one of the groups, whichever group their limits count for."""
 
     def admits(self, user: str, group: str | None) -> bool:
-        """Whether a job of this user and group may use the GPUs meanwhile."""
+        """True if a job of this user and group may use the GPUs meanwhile."""
         if user in self.users or user in self.members:
             return True
         return group is not None and group in self.groups
@@ -199,7 +199,7 @@ class ReservationView:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a user or group has used."""
+    """GPU time that a user or group has used."""
 
     decayed_gpu_s: float = 0.0
     """GPU-seconds, decayed with `PolicySettings.usage_half_life` up to the snapshot's `now`."""
@@ -219,12 +219,12 @@ class Snapshot:
     running: tuple[RunningView, ...] = ()
     """Every attempt whose leases are not released."""
     worker_ok: bool = True
-    """Whether the worker reports; nothing starts without it."""
+    """True if the worker reports; nothing starts without it."""
     reservations: tuple[ReservationView, ...] = ()
     user_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
     group_usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
     sizes: Mapping[int, int] = field(default_factory=dict[int, int])
-    """How many of the runs that ended of late had each number of GPUs."""
+    """Number of the runs that ended recently for each number of GPUs."""
     ablations: Mapping[str, AblationView] = field(default_factory=dict[str, AblationView])
     """Those with caps that jobs of the queue belong to, by id."""
 
@@ -245,21 +245,21 @@ class Start:
     among: tuple[str, ...] = ()
     """UUIDs of the GPUs that it could choose from, its own included."""
     reserved: bool = False
-    """Whether it looked only at GPUs that are set aside for it."""
+    """True if it looked only at GPUs that are set aside for it."""
     joins: bool = False
-    """Whether it goes beside other jobs that share the GPU already."""
+    """True if it goes beside other jobs that share the GPU already."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """GPUs that a blocked job keeps: nobody after it starts there unless gone by `at`."""
+    """GPUs that a blocked job keeps: no job after it starts there unless gone by `at`."""
 
     job_id: int
     gpu_uuids: tuple[str, ...]
     at: datetime
     """When it is expected to have all of them."""
     latest: datetime | None = None
-    """When it has them if everybody runs to the time limit; None when that is not in sight."""
+    """When it has them if every job runs to its time limit; None when that is not in sight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +275,7 @@ class Preemption:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedStart:
-    """When a job should start."""
+    """Expected start of a job."""
 
     at: datetime
     confidence: Confidence
@@ -283,7 +283,7 @@ class ExpectedStart:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to do now, and what it implies for those who wait."""
+    """Actions to take now, and what they imply for those who wait."""
 
     starts: tuple[Start, ...] = ()
     order: tuple[int, ...] = ()

@@ -20,8 +20,8 @@ _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
 _PART_PRESSES_FROM, _SINGLE_PRESSES_FROM, _WHOLE_BOX_PRESSES_FROM = 1 / 3, 1 / 2, 2 / 3
 """Part of the age cap from which on a job gains points for nearing it: a gang of a part of the box,
-which is passed over while GPUs come free singly, first; one of the whole box, for which everybody
-else has to wait, last."""
+which is passed over while GPUs come free singly, first; one of the whole box, for which all
+others have to wait, last."""
 _SUPPOSED = 10
 """Without any history one job in so many is taken to need the whole box."""
 
@@ -58,7 +58,7 @@ def _peers_ranked(
     peers: list[JobView], scorer: Scorer, profile: AvailabilityProfile
 ) -> list[JobView]:
     """Jobs of one priority in their order."""
-    # Gangs of the whole box are told apart before anything is sorted: jobs in the order of
+    # Gangs of the whole box are separated before anything is sorted: jobs in the order of
     # their points lie scattered in memory, and looking at each once more takes milliseconds.
     box = len(profile.gpus)
     gangs = [job for job in peers if job.gpus == box] if box > 1 else []
@@ -205,9 +205,9 @@ def _whole_box_weight(snapshot: Snapshot, weight: float) -> float:
     that wait tell how rare they are.
     """
     box = len(snapshot.gpus)
-    everybody = sum(snapshot.sizes.values()) + len(snapshot.queue)
+    jobs = sum(snapshot.sizes.values()) + len(snapshot.queue)
     gangs = snapshot.sizes.get(box, 0) + [job.gpus for job in snapshot.queue].count(box)
-    return weight * sqrt((everybody + _SUPPOSED) / (gangs + 1))
+    return weight * sqrt((jobs + _SUPPOSED) / (gangs + 1))
 
 
 def _fair_share(snapshot: Snapshot, settings: PolicySettings) -> dict[str, float]:
@@ -216,8 +216,8 @@ def _fair_share(snapshot: Snapshot, settings: PolicySettings) -> dict[str, float
     total = sum(use.decayed_gpu_s for use in usage.values())
     if total <= 0 or settings.fair_share_weight == 0:
         return {}
-    everyone = {job.user for job in snapshot.queue} | usage.keys()
-    shares = {user: max(0.0, settings.shares.get(user, 1.0)) for user in everyone}
+    users = {job.user for job in snapshot.queue} | usage.keys()
+    shares = {user: max(0.0, settings.shares.get(user, 1.0)) for user in users}
     all_shares = sum(shares.values())
     points: dict[str, float] = {}
     for user, share in shares.items():

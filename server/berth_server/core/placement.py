@@ -54,12 +54,12 @@ def _choose(where: tuple[Place, ...], count: int, links: Links) -> tuple[int, ..
 
 
 def link_scores(where: Sequence[Place], links: Links) -> Scores:
-    """How well each two are linked: higher is faster."""
+    """Link scores of each two GPUs: higher is faster."""
     return [[_link_score(a, b, links) for b in where] for a in where]
 
 
 def merit(scores: Scores, where: Sequence[Place], chosen: Sequence[int]) -> Merit:
-    """What is compared between two gangs of the same size, member by member; the larger wins."""
+    """Key that compares two GPU sets of the same size, member by member; the larger wins."""
     inside = [scores[a][b] for a, b in combinations(chosen, 2)]
     rest = [i for i in range(len(where)) if i not in chosen]
     return (

@@ -1,16 +1,19 @@
 """
-The decision: which waiting jobs start now, and on which GPUs.
+Scheduling policy: which ready jobs start now, and on which GPUs.
 
-1. Ready jobs are put in order (`order.ranked`).
-2. Each is offered the open GPUs, in that order. A gang gets all its GPUs or none. A job whose
-   user or group is at a limit is passed over.
-3. The first job that must wait for GPUs casts a shadow (EASY backfill): a later job starts
-   only if the gang would start no later for it, neither going by estimates nor, if it has a
-   time limit, when everybody runs to the limit; nor may it take the gang's place within the
-   limits of its user, group or ablation. A job that waits for something without a known
-   end (an outsider, a sick GPU) casts none.
-4. That first job may have attempts of lower priority stopped that allow it.
-5. Behind a job past the age cap nobody starts on a GPU that it could use.
+The rules, as docs/scheduling.md describes them:
+
+1. Ready jobs are ordered: past the age cap first, then by priority, then by score
+   (`order.ranked`).
+2. Each job in turn is offered the open GPUs. A multi-GPU job gets all its GPUs at once or none.
+   A job whose user, group or ablation is at a limit is passed over.
+3. The first job that must wait for GPUs gets a backfill reservation, its shadow (EASY backfill).
+   A later job starts only if it does not delay that job, neither by the estimates nor, where
+   there are time limits, if every job runs to its limit; nor may it use up what that job needs
+   within the limits. A job that waits for something without a known end (an outsider, an
+   unhealthy GPU) gets no reservation.
+4. That first job may preempt jobs of lower priority that allow it.
+5. Behind a job past the age cap, no job starts on a GPU that it could use.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from berth_server.core.victims import lost_s, victims
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What became of one job when its turn came."""
+    """Result of one job's turn in a scheduling pass."""
 
     job: JobView
     start: Start | None = None
@@ -136,7 +139,7 @@ def _block(profile: AvailabilityProfile, job: JobView, *, strict: bool) -> Offer
 
 
 def fitting(profile: AvailabilityProfile, job: JobView) -> tuple[int, ...] | None:
-    """Where the job can start this moment, as positions in index order; None if nowhere."""
+    """GPUs on which the job can start now, as positions in index order; None if nowhere."""
     if job.gpus == 0:
         return ()
     usable = profile.usable(job)
@@ -154,7 +157,7 @@ def fitting(profile: AvailabilityProfile, job: JobView) -> tuple[int, ...] | Non
 
 
 def _shared(profile: AvailabilityProfile, job: JobView, usable: Sequence[int]) -> list[int]:
-    """Cards in shares with room for the job's."""
+    """Positions of shared GPUs with room for the job's share."""
     least = job.gpu_memory_bytes or 0
     return [
         i

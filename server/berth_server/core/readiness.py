@@ -14,7 +14,7 @@ def unmet(job: JobView) -> tuple[DependencyView, ...]:
 
 
 def is_ready(job: JobView, now: datetime) -> bool:
-    """Whether only GPUs and limits stand between the job and its start."""
+    """True if only GPUs and limits stand between the job and its start."""
     if job.state is JobState.HELD:
         return False
     if job.not_before is not None and job.not_before > now:

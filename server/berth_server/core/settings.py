@@ -61,7 +61,7 @@ MaybeWholeNumber = Annotated[WholeNumber | None, BeforeValidator(_none)]
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Limits:
-    """How much one user or group may have at once; None is no limit."""
+    """Limits of one user or group at once; None is no limit."""
 
     running_gpus: MaybeWholeNumber = None
     """A share of a GPU counts as its part of the memory, here and in GPU-hours."""
@@ -84,7 +84,7 @@ class CalendarRule:
     ends: TimeOfDay
     """End of the window; at or before `starts` means the next day."""
     limits: Limits
-    """Replaces the fields that are set here, for everybody it applies to."""
+    """Replaces the fields that are set here, for every user it applies to."""
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     """Whom it applies to; both empty means every user."""
@@ -113,9 +113,9 @@ class PolicySettings:
     age_scale: Length = timedelta(hours=160)
     """The wait that is worth a point; twice as long is worth four."""
     whole_box_age_scale: Length = timedelta(hours=270)
-    """The same for a gang of the whole box, for which everybody else has to wait."""
+    """The same for a gang of the whole box, for which all others have to wait."""
     most_age: Number = 2.25
-    """So many age scales count at most: when everybody has waited for weeks, lengths decide."""
+    """So many age scales count at most: when all jobs have waited for weeks, lengths decide."""
     pressing_weight: Number = 4.0
     """Points that a job gains evenly until the age cap: a gang of a part of the box from a third of
     it on, one GPU from half. Those who pass the cap go one after the other."""
@@ -162,7 +162,7 @@ class PolicySettings:
 
     @cached_property
     def limits_queued_jobs(self) -> bool:
-        """Whether any user or group may have only so many pending jobs."""
+        """True if any user or group may have only so many pending jobs."""
         every = (
             self.user_limits,
             self.group_limits,

@@ -70,7 +70,7 @@ class _Gpu:
         on_it.sort(key=lambda run: run.job_id)
         started = any(not part.attempt for part in profile.gpu_shares[position])
         self.staying = [run for run in on_it if not run.stopping]
-        # Open now, or everybody there is on the way out and nobody else came.
+        # Open now, or all attempts there are ending and no other came.
         going = bool(on_it) and not self.staying and not started
         self.is_coming = profile.open[position] or going
         candidates = [run for run in self.staying if _may_stop(profile, run, job)]
@@ -91,7 +91,7 @@ def _may_stop(profile: AvailabilityProfile, run: RunningView, job: JobView) -> b
 
 
 def _clearing(snapshot: Snapshot, gpus: Sequence[_Gpu]) -> list[Choice]:
-    """What can be stopped to have whole GPUs: each attempt once, all shares of a GPU together."""
+    """Attempts to stop for whole GPUs: each attempt once, all shares of a GPU together."""
     found: dict[tuple[str, ...], tuple[list[RunningView], int]] = {}
     for gpu in gpus:
         if gpu.can_clear:

@@ -1,7 +1,7 @@
 """
 Order of gangs that need the whole box: where the box is cleared for them.
 
-While the box clears and while the gang runs, everybody else waits, so a gang is not weighed
+While the box clears and while the gang runs, all others wait, so a gang is not weighed
 against the next job alone but against all that could go before it. Of two pieces of work that
 exclude each other the one with more weight per time goes first (Smith, "Various optimizers for
 single-stage production", 1956); jobs that keep their order among themselves are compared as
@@ -37,7 +37,7 @@ class Block:
 
 def blocks_before(gang: Block, others: Sequence[Block], free_s: Sequence[float]) -> int:
     """
-    How many of `others`, jobs in their order, go before a gang of the whole box.
+    Number of `others`, jobs in their order, that go before a job of the whole box.
 
     `free_s` tells for each GPU in how many seconds it should come free. With a GPU that is not
     in sight of being free the gang cannot start, and all go before it.

@@ -24,7 +24,7 @@ from berth_server.store.database import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the rules need to know of the settings."""
+    """Settings that the rules depend on."""
 
     home: Path
     first_port: int = 29600
@@ -32,7 +32,7 @@ class Options:
     stale_after_s: float = 10.0
     """Without a report of the worker for so long nothing is started."""
     allow_other_users: bool = False
-    """Whether a server that is not root takes jobs of other users, to run as its own."""
+    """True if a server that is not root takes jobs of other users, to run as its own."""
     snapshot_most_bytes: int = 512 << 20
     """How much frozen code may be copied for one job."""
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -44,7 +44,7 @@ class Options:
 
     @property
     def freezer(self) -> Freezer:
-        """What freezes code."""
+        """The freezer of code snapshots."""
         return Freezer(self.home / "snapshots", self.snapshot_most_bytes)
 
 

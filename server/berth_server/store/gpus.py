@@ -82,7 +82,7 @@ class LeaseSpan:
     """None while it is held."""
     memory_bytes: int | None
     """The share; None is the whole GPU."""
-    card_bytes: int | None
+    gpu_bytes: int | None
     gpu_uuid: str
 
 

@@ -80,7 +80,7 @@ def test_the_margin_rule_compares_with_the_best_of_the_others():
     assert not stops(rule, {1: curve(9)}, {1})
 
 
-def test_the_target_ends_everybody_else():
+def test_the_target_ends_all_others():
     """Those that have not started too; those that reached it go on."""
     rule = EarlyStop(rule="target", metric="loss", target=1.0)
     curves = {1: curve(2, 0.9, 3), 2: curve(2), 3: curve(1.0)}

@@ -25,7 +25,7 @@ CAPS = {"one": AblationView(max_running=1), "two": AblationView(max_running=2)}
 
 
 def single(number: int, hours: int, user: str, ablation: str | None = None) -> JobView:
-    """A job of one GPU of which everybody knows how long it runs."""
+    """A job of one GPU of a known length."""
     return JobView(
         id=number,
         name="",

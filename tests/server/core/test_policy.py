@@ -178,7 +178,7 @@ def test_priority_goes_first_and_the_aged_before_all():
     assert set(plan(Snapshot(now=NOW, gpus=box(), queue=(old, second))).started) == {1}
 
 
-def test_where_everybody_has_waited_for_weeks_the_shorter_job_goes_first():
+def test_where_all_jobs_have_waited_for_weeks_the_shorter_job_goes_first():
     """Age counts up to a bound: an overload does not turn the queue into first come, first served."""
     oldest = job(1, 1, queued_at=NOW - timedelta(days=28), time_limit=timedelta(hours=40))
     short = job(2, 1, queued_at=NOW - timedelta(days=20), time_limit=timedelta(hours=1))

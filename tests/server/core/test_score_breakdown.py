@@ -82,7 +82,7 @@ def test_the_part_that_tips_the_scale_is_named() -> None:
     assert compared is not None
     assert compared.ahead
     assert compared.sentence == (
-        "Job 2 of bob is before job 1: it has 3.69 more points, mostly for its expected "
+        "Job 2 of bob is before job 1: its score is 3.69 higher, mostly for its expected "
         "length (+3.69)."
     )
     length = next(part for part in own.parts if part.kind == "length")
@@ -110,7 +110,7 @@ def test_a_difference_too_small_to_show_is_none() -> None:
     _, beside = score_breakdown(snapshot, plan(snapshot), 2)
     assert beside is not None
     assert beside.sentence == (
-        "Job 1 of ada is before job 2: their points are equal, and it has waited longer."
+        "Job 1 of ada is before job 2: their scores are equal, and it has waited longer."
     )
 
 

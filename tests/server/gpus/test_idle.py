@@ -36,7 +36,7 @@ def history(tmp_path: Path) -> GpuTelemetry:
 
 
 def span(user: str, begin: float, end: float | None, **changes) -> LeaseSpan:
-    fields = {"memory_bytes": None, "card_bytes": 8, "gpu_uuid": "GPU-0", **changes}
+    fields = {"memory_bytes": None, "gpu_bytes": 8, "gpu_uuid": "GPU-0", **changes}
     return LeaseSpan(user=user, begin=begin, end=end, **fields)
 
 

@@ -204,7 +204,7 @@ class LimitedHistories(Histories):
         """Not said here: limits leave GPUs idle."""
 
     @invariant()
-    def nobody_started_who_may_not(self):
+    def no_job_started_that_may_not(self):
         if not hasattr(self, "desk"):
             return
         started = self.attempts() - self.known

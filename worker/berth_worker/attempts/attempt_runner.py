@@ -63,7 +63,7 @@ class AttemptRunner:
         """Start an attempt and follow it to its end."""
         try:
             # In a thread: a folder on a network disk may take its time to answer. Each user has
-            # threads of its own: one whose folders never answer holds up nobody else.
+            # threads of its own: one whose folders never answer holds up no other user.
             threads = self._threads.setdefault(
                 attempt.desired.uid, anyio.CapacityLimiter(_THREADS_A_USER)
             )

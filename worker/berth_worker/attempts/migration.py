@@ -131,9 +131,9 @@ def _convert(folder: int, attempt: str) -> None:
         # Its user took the claim away: a folder that was given away has been started.
         with contextlib.suppress(OSError):
             os.rename("started", "started.old", src_dir_fd=folder, dst_dir_fd=folder)
-        nobody = {"pid": 0, "start_ticks": 0, "boot_id": "", "attempt": attempt}
+        ended = {"pid": 0, "start_ticks": 0, "boot_id": "", "attempt": attempt}
         with contextlib.suppress(files.AlreadyStartedError):
-            files.claim(folder, nobody)
+            files.claim(folder, ended)
     if given_away:
         # First of all: from here on its user can put nothing more beside our files.
         os.fchown(folder, os.geteuid(), os.getegid())

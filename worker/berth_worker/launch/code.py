@@ -45,6 +45,6 @@ def has(frozen: FrozenCode, script: str, who: Account) -> bool:
 def make(path: Path, owner: int | None) -> None:
     """Make the folder for the code, its user's own. Raises OSError."""
     path.mkdir(mode=0o700, exist_ok=True)
-    # It lies in a folder of ours: nobody can have put another in its place.
+    # It lies in a folder of ours: no other user can have put another in its place.
     if owner is not None and path.lstat().st_uid != owner:
         os.chown(path, owner, -1, follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Carrying out a launch_plan start: the run directory, then the shim."""
+"""Execution of a planned start: the run directory, then the shim."""
 
 from __future__ import annotations
 

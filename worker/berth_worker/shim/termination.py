@@ -36,7 +36,7 @@ class Termination:
 
     @property
     def begun(self) -> bool:
-        """Whether it has begun: it can be hurried, not taken back."""
+        """True if it has begun: it can be hurried, not taken back."""
         return self._kill_at is not None
 
     @property

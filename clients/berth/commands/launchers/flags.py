@@ -50,7 +50,7 @@ def count(words: Sequence[Word], *names: str) -> GpuRequest:
 
 
 def has(words: Sequence[Word], *names: str) -> bool:
-    """Whether one of these flags, or switches, stands there."""
+    """True if one of these flags, or switches, stands there."""
     return any(_is(each.text.partition("=")[0], names) for each in words)
 
 

@@ -19,7 +19,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a call's GPUs depend on beside its own words."""
+    """The facts beside its own words that a call's GPUs depend on."""
 
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     """Variables that the command or the text around it sets to plain values."""
@@ -67,9 +67,9 @@ class KnownLauncher:
     files: Callable[[Call], tuple[str, ...]] = _no_files
     """Configuration files, as written, that say more about the number of ranks."""
     alone: Callable[[Call], bool] = lambda _call: False
-    """Whether a call without a number starts one process, so that one GPU is right."""
+    """True if a call without a number starts one process, so that one GPU is right."""
     accepts: Callable[[tuple[Word, ...]], bool] = lambda _rest: True
-    """Whether the words behind program and verb are its own: two tools may share a name."""
+    """True if the words behind program and verb are its own: two tools may share a name."""
 
 
 def program(call: Call, leased: LeaseSlice) -> list[Word]:

@@ -1,7 +1,7 @@
 """
 Sizes of parallel parts that scripts under torchrun name: nanotron's file, Megatron's flags.
 
-Their launcher is torchrun, which starts as many ranks as it is told; the scripts then stop when the
+Their launcher is torchrun, which starts as many ranks as it is given; the scripts then stop when the
 number is not the product of their sizes (nanotron) or no multiple of it (Megatron).
 """
 

@@ -69,7 +69,7 @@ def config_files(call: Call) -> tuple[str, ...]:
 
 
 def takes_verb(known: KnownLauncher, rest: Sequence[Word]) -> bool:
-    """Whether the first word behind the program is the launcher's verb."""
+    """True if the first word behind the program is the launcher's verb."""
     return bool(known.verbs) and bool(rest) and rest[0].text.replace("_", "-") in _hyphened(known)
 
 

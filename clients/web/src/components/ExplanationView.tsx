@@ -20,7 +20,7 @@ export function ExplanationView({
   open = false,
 }: {
   explanation: Explanation;
-  /** Whether the points are in view without asking for them. */
+  /** True if the score is in view without asking for them. */
   open?: boolean;
 }) {
   const now = useNow();

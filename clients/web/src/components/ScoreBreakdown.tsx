@@ -14,7 +14,7 @@ const PARTS: Record<PointsKind, string> = {
 };
 const OFFERED = 100;
 
-/** Score of a queued job part by part, compared with the job just ahead of it or any other. */
+/** Score of a queued job by factor, compared with the job just ahead of it or any other. */
 export function ScoreBreakdown({ explanation, open = false }: { explanation: Explanation; open?: boolean }) {
   const id = explanation.job_id;
   const [against, setAgainst] = useState<number>();
@@ -33,14 +33,14 @@ export function ScoreBreakdown({ explanation, open = false }: { explanation: Exp
         <p className="mb-1.5">No job is ahead of it.</p>
       )}
       <details open={shown} onToggle={(event) => setShown(event.currentTarget.open)}>
-        <summary className="min-h-6 text-muted">Points in detail</summary>
-        {shown && <Points explanation={chosen} onAgainst={setAgainst} />}
+        <summary className="min-h-6 text-muted">Score in detail</summary>
+        {shown && <Factors explanation={chosen} onAgainst={setAgainst} />}
       </details>
     </section>
   );
 }
 
-function Points({ explanation, onAgainst }: { explanation: Explanation; onAgainst: (id: number) => void }) {
+function Factors({ explanation, onAgainst }: { explanation: Explanation; onAgainst: (id: number) => void }) {
   const select = useId();
   const line = byPosition(useQueue(OFFERED).data?.jobs ?? []);
   const { standing, compared } = explanation;
@@ -71,12 +71,12 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
           </select>
         </div>
       )}
-      <div className="relative overflow-x-auto" tabIndex={0} role="region" aria-label="Points">
+      <div className="relative overflow-x-auto" tabIndex={0} role="region" aria-label="Score">
         <table className="w-full">
-          <caption className="sr-only">Points of job {standing.job_id} by part</caption>
+          <caption className="sr-only">Score of job {standing.job_id} by factor</caption>
           <thead className="text-left text-xs text-muted">
             <tr className="[&>th]:py-1 [&>th]:pr-4 [&>th]:font-medium">
-              <th scope="col">Part</th>
+              <th scope="col">Factor</th>
               <th scope="col" className="text-right whitespace-nowrap">
                 Job {standing.job_id}
               </th>
@@ -97,7 +97,7 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
               </th>
               <td className="text-right tabular">{standing.priority}</td>
               {theirs && <td className="text-right tabular">{theirs.priority}</td>}
-              <td className="text-xs text-muted max-sm:hidden">Compared before the points.</td>
+              <td className="text-xs text-muted max-sm:hidden">Compared before the score.</td>
             </tr>
             {standing.parts.map((part) => (
               <tr key={part.kind} className="border-t border-line align-top">
@@ -125,7 +125,7 @@ function Points({ explanation, onAgainst }: { explanation: Explanation; onAgains
               <td className="text-right tabular">{signed(standing.points)}</td>
               {theirs && <td className="text-right tabular">{signed(theirs.points)}</td>}
               <td className="text-xs font-normal text-muted max-sm:hidden">
-                The job with more points starts first.
+                The job with the higher score starts first.
               </td>
             </tr>
           </tbody>

@@ -64,12 +64,12 @@ async def revoke_token(
 async def make_login_link(app: App, caller: By, response: Response) -> LoginLink:
     """Over the unix socket only. The link works once, within five minutes."""
     if caller.via != "socket":
-        told = (
+        instead = (
             "Sign-in links are created on the box itself; run ",
             Code(text="berth web"),
             " there.",
         )
-        raise ApiError(403, Message.of(*told))
+        raise ApiError(403, Message.of(*instead))
     response.headers["Cache-Control"] = "no-store"
     now = app.server.clock()
     url = f"{_base_url(app)}/login?code={quote(app.logins.mint(caller, now))}"

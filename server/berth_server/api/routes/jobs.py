@@ -122,7 +122,7 @@ async def patch_job(server: Server, caller: By, job_id: JobId, patch: JsonBody[J
 @router.get("/{job_id}/explain", summary="Explain why a job waits")
 async def explain(server: Server, job_id: JobId, against: _Against = None) -> Explanation:
     """
-    What it waits for, who is on the GPUs it needs, when it should start and what would help; for
+    Explain its state: what it waits for, who holds its GPUs, when it starts, what would help; for
     a queued job also its score, and why another job is before or after it.
     """
     return explain_job(server, job_id, against)

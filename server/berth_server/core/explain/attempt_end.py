@@ -29,7 +29,7 @@ _ENDS: dict[Outcome, Message] = {
 
 
 def ended(attempt: str, outcome: Outcome, exit_code: int | None, signal: int | None) -> Message:
-    """How an attempt ended."""
+    """Describe how an attempt ended."""
     if outcome is not Outcome.EXIT:
         return _ENDS.get(outcome) or Message.of(f"Attempt {attempt} ended.")
     if signal is not None:
@@ -41,8 +41,8 @@ def ended(attempt: str, outcome: Outcome, exit_code: int | None, signal: int | N
 
 def with_next_step(end: Message, step: str) -> Message:
     """The next attempt after a GPU out-of-memory, with a step of the ladder."""
-    told = f"; it is queued again with the next step, {step.replace('_', ' ')}."
-    return Message.of(end.without_stop(), told)
+    next_try = f"; it is queued again with the next step, {step.replace('_', ' ')}."
+    return Message.of(end.without_stop(), next_try)
 
 
 def retried(end: Message, left: int) -> Message:

@@ -11,7 +11,7 @@ from berth_server.core.progress.remaining import Remaining
 
 
 def end_of(now: datetime, run: RunningView | None) -> tuple[datetime | None, Message]:
-    """When an attempt ends, and the words for it."""
+    """Expected end of an attempt, and the words for it."""
     if run is None:
         return None, Message.of(", which has ended and is being cleaned up")
     if run.stopping:

@@ -156,7 +156,7 @@ def _gpu_reasons(
     reasons: list[Reason],
 ) -> None:
     """
-    Why the job finds no place: who keeps open GPUs from it first, then who is on the others, and
+    Reasons that the job finds no place: who keeps open GPUs from it, then who is on the others, and
     last who has reserved those too.
     """
     usable = profile.usable(job)

@@ -180,6 +180,6 @@ def _tried(
 
 
 def _starts(snapshot: Snapshot, plan: Plan, changed: JobView) -> bool:
-    """Whether the policy would start the job if it were like this."""
+    """True if the policy would start the job if it were like this."""
     queue = tuple(changed if one.id == changed.id else one for one in snapshot.queue)
     return changed.id in decide(replace(snapshot, queue=queue), plan.settings).started

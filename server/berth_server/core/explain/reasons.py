@@ -228,7 +228,7 @@ def claimed(
 
 
 def behind(snapshot: Snapshot, ahead: list[int]) -> Reason:
-    """How many wait ahead: for orientation, it blocks no start."""
+    """Count of jobs ahead: for orientation, it blocks no start."""
     return reason(
         "behind",
         f"{count(len(ahead), 'job')} {'waits' if len(ahead) == 1 else 'wait'} ahead of it: ",

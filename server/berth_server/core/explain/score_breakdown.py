@@ -130,11 +130,11 @@ def _decided(snapshot: Snapshot, first: ScoreBreakdown, second: ScoreBreakdown) 
         )
     difference = first.points - second.points
     if round(difference, 2) <= 0:
-        return f": their points are equal, and {_elder(snapshot, first, second)}"
+        return f": their scores are equal, and {_elder(snapshot, first, second)}"
     others = {part.kind: part.points for part in second.parts}
     most = max(first.parts, key=lambda part: part.points - others.get(part.kind, 0.0))
     gain = most.points - others.get(most.kind, 0.0)
-    return f": it has {difference:.2f} more points, mostly for {_FACTORS[most.kind]} ({gain:+.2f})"
+    return f": its score is {difference:.2f} higher, mostly for {_FACTORS[most.kind]} ({gain:+.2f})"
 
 
 def _elder(snapshot: Snapshot, first: ScoreBreakdown, second: ScoreBreakdown) -> str:

@@ -19,9 +19,9 @@ class Counter:
     number: int
     """Which it was, of all that were ever seen."""
     drawn: bool
-    """Whether it is a bar, which is drawn again and again."""
+    """True if it is a bar, which is drawn again and again."""
     outer: bool
-    """Whether its label says that it counts epochs or the like."""
+    """True if its label says that it counts epochs or the like."""
     value: float
     at: float
     """When it was last drawn."""
@@ -89,17 +89,17 @@ class Counter:
         self.least = min(self.least, count.value)
 
     def _another_rank(self, behind: float) -> bool:
-        """Whether it is the line of another process, a little behind."""
+        """True if it is the line of another process, a little behind."""
         if self.total is None:
             return behind <= 1
         return self.total > _FEW and behind <= max(1.0, self.total * _SMALL_DROP)
 
     @property
     def done(self) -> bool:
-        """Whether it has reached its total, in its present pass."""
+        """True if it has reached its total, in its present pass."""
         return self.total is not None and self.value >= self.total
 
     @property
     def fraction(self) -> float:
-        """How much of its present pass is done."""
+        """Fraction of its present pass that is done."""
         return 0.0 if not self.total else min(1.0, self.value / self.total)

@@ -51,26 +51,26 @@ class Count:
     total: float | None
     """None for a number without one."""
     bar: bool = False
-    """Whether a bar is drawn with it, whose number is of what is done."""
+    """True if a bar is drawn with it, whose number is of what is done."""
     elapsed_s: float | None = None
     """The bar's own clock."""
     depth: int = 0
     """How many bars stand above it."""
     measured: bool = False
-    """Whether a loss, a learning rate or the like stands in the same text."""
+    """True if a loss, a learning rate or the like stands in the same text."""
     whole: bool = True
-    """Whether it was written without a decimal point."""
+    """True if it was written without a decimal point."""
     within: tuple[Count, ...] = ()
     """Those before it in the same text."""
 
     @property
     def drawn(self) -> bool:
-        """Whether it belongs to a bar that has a place on the screen."""
+        """True if it belongs to a bar that has a place on the screen."""
         return self.bar and self.label != _PERCENT_LABEL
 
     @property
     def outer(self) -> bool:
-        """Whether its label says that it holds many steps."""
+        """True if its label says that it holds many steps."""
         return vocabulary.outer(self.label)
 
 

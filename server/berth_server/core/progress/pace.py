@@ -28,7 +28,7 @@ _Z90 = 1.2816
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of a run, seconds from the moment that was asked for."""
+    """Time left of a run, seconds from the moment that was asked for."""
 
     p50_s: float
     p90_s: float
@@ -44,7 +44,7 @@ class _Interval:
 
     @property
     def whole_s(self) -> float:
-        """How long the whole run would take at this pace."""
+        """Seconds that the whole run would take at this pace."""
         return self.seconds / self.part
 
 
@@ -74,7 +74,7 @@ class Pace:
             del points[1:-1:2]
 
     def left(self, now: float) -> Left | None:
-        """What is left; None while too little is known, or since the steps stopped coming."""
+        """Time left; None while too little is known, or since the steps stopped coming."""
         if len(self._points) < _LEAST_POINTS:
             return None
         intervals = self._intervals()
@@ -101,7 +101,7 @@ class Pace:
         return Left(p50_s, p50_s + _Z90 * spread * left_s + _TAIL_S)
 
     def silent(self, now: float) -> bool:
-        """Whether steps stopped coming: nothing for many times as long as ever before."""
+        """True if steps stopped coming: nothing for many times as long as ever before."""
         if not self._points:
             return True
         lengths_s = [one.seconds for one in self._intervals()] or [0.0]
@@ -116,7 +116,7 @@ class Pace:
 
 
 def _settled(intervals: list[_Interval]) -> bool:
-    """Whether warm-up is over: the pace has stopped changing, or enough was done at any pace."""
+    """True if warm-up is over: the pace has stopped changing, or enough was done at any pace."""
     if len(intervals) >= 2 and min(one.part for one in intervals[-2:]) >= _COARSE:
         # Epochs and the like, or lines that come seldom: two alike will do.
         earlier_s, later_s = (one.whole_s for one in intervals[-2:])
@@ -164,7 +164,7 @@ def _recent(moving: list[_Interval]) -> list[_Interval]:
 def _pauses_s(
     pauses: list[_Interval], intervals: list[_Interval], whole_s: float, rest: float
 ) -> float:
-    """How long the pauses of what is left take, if they come as often as so far."""
+    """Seconds that the remaining pauses take, if they come as often as so far."""
     if not pauses:
         return 0.0
     each_s = sum(max(0.0, one.seconds - whole_s * one.part) for one in pauses) / len(pauses)

@@ -20,7 +20,7 @@ _SHORT_EPOCH_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a run is."""
+    """Position of a run."""
 
     step: float
     total: float
@@ -28,7 +28,7 @@ class Position:
     key: tuple[object, ...]
     """What it was read from: positions with one key follow one another."""
     at: float
-    """When that was told, unix seconds."""
+    """Time of that report, unix seconds."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class LogReading:
         """
         Take what was written up to `at`; return where the run was meanwhile, oldest first.
 
-        `past`: it is much that was written before anybody looked.
+        `past`: it is much that was written before the first look.
         """
         read: list[tuple[Count, ...]] = []
         for piece in self._splitter.pieces(data, past=past):
@@ -76,7 +76,7 @@ class LogReading:
         return positions
 
     def position(self) -> Position | None:
-        """Where the run is; None while nothing tells, or nothing that can be relied upon."""
+        """Position of the run; None while no counter says it, or none that can be relied upon."""
         alive = [one for one in self._counters.values() if self._usable(one)]
         outer = self._outer(alive)
         flat = self._flat(alive)
@@ -131,7 +131,7 @@ class LogReading:
         ]
 
     def _total(self, counter: Counter) -> float:
-        """What it counts to; 0 where nothing says."""
+        """Total that it counts to; 0 where it is unknown."""
         return counter.total or self.totals.of(counter.label) or 0.0
 
     def _usable(self, counter: Counter) -> bool:
@@ -198,7 +198,7 @@ class LogReading:
         )
 
     def _whole(self, total: float) -> bool:
-        """Whether a counter is of the whole run; one epoch looks the same until it begins again."""
+        """True if a counter is of the whole run; one epoch looks the same until it begins again."""
         epochs = self.totals.of("epoch")
         if epochs is None or epochs == 1 or self.totals.of("step") == total:
             return True
@@ -206,7 +206,7 @@ class LogReading:
         return any(not one.outer and one.label == "epoch" for one in self._counters.values())
 
     def _repeated(self, flat: Counter, total: float) -> Position | None:
-        """By a counter that begins anew in each epoch, where something says how many there are."""
+        """By a counter that begins again in each epoch, where something says how many there are."""
         epochs = self.totals.of("epoch")
         seen_all = flat.moved_s > _SHORT_EPOCH_S * (flat.passes + 1) and flat.least <= 1
         if epochs is None or flat.passes >= epochs or not seen_all:
@@ -244,7 +244,7 @@ class LogReading:
 
     @staticmethod
     def _inner(outer: Counter, alive: list[Counter]) -> Counter | None:
-        """What counts within the present turn; the training of an epoch rather than the rest."""
+        """Counter within the present turn; the training of an epoch rather than the rest."""
         found = [
             one
             for one in alive
@@ -260,7 +260,7 @@ class LogReading:
 
 
 def _spans(flat: Counter, outer: Counter) -> bool:
-    """Whether a counter goes on over the outer one's turns: then it is the whole run's."""
+    """True if a counter goes on over the outer one's turns: then it is the whole run's."""
     if flat.passes or (outer.drawn and flat.drawn and flat.depth > outer.depth):
         return False
     if outer.advances:
@@ -270,7 +270,7 @@ def _spans(flat: Counter, outer: Counter) -> bool:
 
 
 def _given_up(counter: Counter, others: list[Counter], alive: list[Counter]) -> bool:
-    """Whether it stands still while something that began later has moved for longer."""
+    """True if it stands still while something that began later has moved for longer."""
     if counter.closed and not counter.done:
         # Another bar was drawn in its place: evaluation comes and goes, what lasts longer stays.
         return not counter.moved_s or any(
@@ -287,7 +287,7 @@ def _given_up(counter: Counter, others: list[Counter], alive: list[Counter]) -> 
 
 def _turns_over(outer: Counter, inner: Counter | None) -> float:
     """
-    How many turns of a counter that is printed are over.
+    Number of finished turns of a counter that is printed.
 
     "Epoch 3/10" alone is printed as the third begins; with a loss beside it, as it ends.
     """

@@ -12,7 +12,7 @@ _Z90 = NormalDist().inv_cdf(0.9)
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
     """
-    How long an attempt still runs, counted from `at`: log-normal, given by two quantiles.
+    Remaining time of an attempt, counted from `at`: log-normal, given by two quantiles.
 
     Only made while its steps keep coming; without one, history has to tell.
     """

@@ -58,7 +58,7 @@ class Reported:
         self._put("jobside", step, total, at)
 
     def left(self, now: float) -> Left | None:
-        """What is left; None while too little is known."""
+        """Time left; None while too little is known."""
         if self._pace is None or self.position is None:
             return None
         left = self._pace.left(now)
@@ -92,5 +92,5 @@ def _real(value: object) -> float | None:
 
 
 def _time(said: float | None, written_at: float) -> float:
-    """When something was told: what it says itself, unless that cannot be."""
+    """Time of a report: what it says itself, unless that cannot be."""
     return said if said is not None and 0 < said <= written_at + _CLOCK_SKEW_S else written_at

@@ -21,7 +21,7 @@ _WORTH_A_LOOK = re.compile(r"(?:step|epoch|iter|update|round)\w*['\"]?\s*[:=]", 
 
 @dataclass
 class Totals:
-    """How many steps, epochs or rounds there are to be, where that is said."""
+    """Total numbers of steps, epochs and rounds, where they are known."""
 
     said: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     """By kind, everything that the log said."""

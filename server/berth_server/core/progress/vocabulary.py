@@ -1,4 +1,4 @@
-"""Words by which a counter in a log is told from others: its label says what it counts."""
+"""Words that distinguish a counter in a log from others: its label says what it counts."""
 
 from __future__ import annotations
 
@@ -94,32 +94,32 @@ _BEFORE_NOUN = frozenset(
 
 
 def beside(label: str) -> bool:
-    """Whether something with this label is surely not the run's own count."""
+    """True if something with this label is surely not the run's own count."""
     return _BESIDE.search(label) is not None
 
 
 def no_count(label: str) -> bool:
-    """Whether a number with this label says nothing of what is done."""
+    """True if a number with this label says nothing of what is done."""
     return _NO_COUNT.search(label) is not None
 
 
 def other_unit(text: str) -> bool:
-    """Whether what follows a count gives its rate in something that is no step."""
+    """True if what follows a count gives its rate in something that is no step."""
     return _OTHER_UNIT.search(text) is not None
 
 
 def setting(label: str) -> bool:
-    """Whether the label is of a total that is told, like `max_iters` or `epochs`."""
+    """True if the label is of a total, like `max_iters` or `epochs`."""
     return _SETTING.search(label) is not None
 
 
 def outer(label: str) -> bool:
-    """Whether the label is of something that usually holds many steps, like an epoch."""
+    """True if the label is of something that usually holds many steps, like an epoch."""
     return _OUTER.search(label) is not None
 
 
 def measured(text: str) -> bool:
-    """Whether a text tells what training measures."""
+    """True if a text says what training measures."""
     return _MEASURED.search(text) is not None
 
 
@@ -134,7 +134,7 @@ def noun_class(word: str) -> str | None:
 
 
 def total_of(name: str) -> str | None:
-    """What a setting of this name is the number of: `max_train_steps` of steps; None for others."""
+    """Unit that a setting of this name counts: steps for `max_train_steps`; None for others."""
     words = [word for word in re.split(r"[\s_.\-]+", name.lower()) if word]
     if not words or len(words) > 6:
         return None

@@ -127,7 +127,7 @@ def _started_at(record: AttemptRecord, seen: ObservedAttempt) -> float | None:
 def _message(
     record: AttemptRecord, seen: ObservedAttempt, outcome: Outcome, code: int | None
 ) -> Message:
-    """What it was stopped for, if that is why it ended, and what the worker says of the end."""
+    """Reason that it was stopped, if that is why it ended, and the worker's word on the end."""
     said = Message.marked(seen.message or "")
     stopped_for = messages.decode(record.message)
     if stopped_for is not None and outcome.value == record.stop_reason:

@@ -53,7 +53,7 @@ class Findings:
 
     @property
     def news(self) -> bool:
-        """Whether anything is different, so that events or a plan are due."""
+        """True if anything is different, so that events or a plan are due."""
         return self.standing != self.before or bool(self.escaped)
 
     def write(self, tx: Transaction) -> None:

@@ -49,8 +49,8 @@ def show_gpu(server: ServerState, uuid: str) -> Gpu:
     """One GPU. Raises NotFound while the worker has not shown it."""
     seen = server.worker_state.by_uuid.get(uuid)
     if seen is None:
-        told = f"The worker has not shown GPU {uuid} yet; start it with "
-        raise NotFound(Message.of(told, code("berth up"), "."))
+        unknown = f"The worker has not shown GPU {uuid} yet; start it with "
+        raise NotFound(Message.of(unknown, code("berth up"), "."))
     stale = not server.worker_state.fresh(server.clock(), server.options.stale_after_s)
     return _gpu(server, seen, stale=stale)
 
@@ -142,7 +142,7 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
 
 def _all_gone(gpu: Gpu, now: datetime) -> tuple[datetime, bool] | None:
     """
-    When the last holder has ended by its progress or its time limit; None when one has neither.
+    Time at which the last holder ends by progress or time limit; None when one has neither.
 
     And whether that is an estimate.
     """

@@ -51,7 +51,7 @@ def work_by_user(
         if span.gpu_uuid not in sums:
             sums[span.gpu_uuid] = _Sums(history.loads(span.gpu_uuid, first, last))
         seen, idle, busy = sums[span.gpu_uuid].between(begin - first, stop - first)
-        gpu_s = step_s * share_fraction(span.memory_bytes, span.card_bytes)
+        gpu_s = step_s * share_fraction(span.memory_bytes, span.gpu_bytes)
         had = found[span.user]
         found[span.user] = Work(
             seen_gpu_s=had.seen_gpu_s + seen * gpu_s,

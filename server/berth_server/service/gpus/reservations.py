@@ -81,8 +81,8 @@ def on_unreserve(server: ServerState, caller: Caller, reservation_id: int) -> Re
         )
     with change(server, caller.user) as tx:
         reservations.delete(tx, reservation_id)
-        told = f" deleted reservation {reservation_id} for "
-        message = Message.of(UserRef(name=caller.user), told, _whom(record), ".")
+        deleted = f" deleted reservation {reservation_id} for "
+        message = Message.of(UserRef(name=caller.user), deleted, _whom(record), ".")
         events.write(tx, "reservation.deleted", message, data={"reservation": reservation_id})
         _reload(server, tx)
     return _shown(server, record)

@@ -14,7 +14,7 @@ PyTorch alone, 1.3 to 1.7 with DeepSpeed and NCCL."""
 
 
 def used_bytes(gpu: GpuSnapshot, attempt: str) -> int | None:
-    """What an attempt's processes hold of a GPU; None when the driver does not tell."""
+    """GPU memory that an attempt's processes hold, bytes; None when the driver does not say."""
     held = [process.memory_bytes for process in gpu.processes if process.attempt == attempt]
     known = [size for size in held if size is not None]
     return sum(known) if len(known) == len(held) else None

@@ -38,7 +38,7 @@ class Ring:
 
     @property
     def reach_s(self) -> int:
-        """How far back it goes."""
+        """Seconds that it goes back."""
         return self.step_s * self.slots
 
 
@@ -48,7 +48,7 @@ COARSE = Ring(120, 21_600)
 
 @dataclass
 class _Bucket:
-    """What was seen in the present step of the coarse ring."""
+    """Samples of the present step of the coarse ring."""
 
     slot: int
     sums: list[float] = field(default_factory=lambda: [0.0] * 4)
@@ -90,7 +90,7 @@ class GpuTelemetry:
     def read(
         self, uuids: Sequence[str], span: tuple[float, float], points: int, *, now: float
     ) -> GpuHistory:
-        """What was seen in a span of time in at most `points` even steps. Reads files."""
+        """Samples of a span of time in at most `points` even steps. Reads files."""
         start, end = span
         ring = FINE if start > now - FINE.reach_s else COARSE
         first = int(max(start, now - ring.reach_s + ring.step_s)) // ring.step_s

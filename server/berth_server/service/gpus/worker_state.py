@@ -42,7 +42,7 @@ class WorkerState:
             self.by_uuid = {gpu.uuid: gpu for gpu in report.snapshot.gpus}
 
     def fresh(self, now: float, stale_after_s: float) -> bool:
-        """Whether the worker reported lately, and what it saw is known."""
+        """True if the worker reported lately, and what it saw is known."""
         return (
             self.snapshot is not None
             and self.reported_at is not None
@@ -52,7 +52,7 @@ class WorkerState:
 
 @dataclass(slots=True, frozen=True)
 class UnleasedProcesses:
-    """Who is on a GPU without a lease of it."""
+    """Processes on a GPU without a lease of it."""
 
     outsiders: tuple[GpuProcess, ...] = ()
     leftovers: tuple[GpuProcess, ...] = ()
@@ -86,7 +86,7 @@ def unleased_processes(
 def unavailable(
     gpu: GpuSnapshot, others: UnleasedProcesses, drain: Drain | None
 ) -> Unavailable | None:
-    """Why nothing new may be placed on a GPU that is seen; the gravest reason counts."""
+    """Reason that nothing new may be placed on a visible GPU; the gravest counts."""
     if not gpu.health.ok:
         return Unavailable(kind="unhealthy", message=gpu_status.unhealthy(gpu.health.problems))
     if gpu.mig:

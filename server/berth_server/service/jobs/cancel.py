@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState, Outcome
-from berth_server.core.explain.phrases import job
+from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state, stop_attempt
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
@@ -28,8 +28,8 @@ def on_cancel(server: ServerState, caller: Caller, job_id: int) -> None:
     if state is JobState.CANCELLED:
         return
     if state.is_final:
-        told = f" has already {state.value}; there is nothing to cancel."
-        raise Conflict(Message.of(job(job_id, first=True), told))
+        predicate = f" {has_ended(state, already=True)}; there is nothing to cancel."
+        raise Conflict(Message.of(job(job_id, first=True), predicate))
     attempt = attempts.last(server.db.read, job_id) if state.is_active else None
     if attempt is not None and attempt.stop_reason == Outcome.CANCELLED.value:
         return

@@ -29,7 +29,7 @@ from berth_server.store import jobs
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
-# Variables by which launchers are told how many ranks to start.
+# Variables that give launchers the number of ranks to start.
 _COUNTING = frozenset({"NPROC_PER_NODE", "NNODES", "LOCAL_WORLD_SIZE"})
 
 

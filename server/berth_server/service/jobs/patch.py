@@ -30,13 +30,13 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     given = patch.model_fields_set
     for name in given - {"time_limit"}:
         if getattr(patch, name) is None:
-            told = " cannot be null; leave it out to keep it."
-            raise Invalid(Message.of(quoted(name), told), name)
+            predicate = " cannot be null; leave it out to keep it."
+            raise Invalid(Message.of(quoted(name), predicate), name)
     state = lookup.state_of(record)
     if state not in PENDING_STATES:
         verb = has_ended(state) if state.is_final else f"is {state.value}"
-        told = f" {verb}; only a job that has not started can be changed."
-        raise Conflict(Message.of(job(job_id, first=True), told))
+        predicate = f" {verb}; only a job that has not started can be changed."
+        raise Conflict(Message.of(job(job_id, first=True), predicate))
     _keeps_its_warning(record, patch.time_limit)
     changes = {
         name: getattr(patch, name)

@@ -40,8 +40,8 @@ def may_retry(
     caller.may_change(record)
     state = lookup.state_of(record)
     if not state.is_final:
-        told = f" is {state.value}; only a job that has ended can be retried."
-        raise Conflict(Message.of(job(job_id, first=True), told))
+        predicate = f" is {state.value}; only a job that has ended can be retried."
+        raise Conflict(Message.of(job(job_id, first=True), predicate))
     check.still_fits(record, server.known_gpus)
     for other, other_state, _ in jobs.dependencies(server.db.read, [job_id]).get(job_id, ()):
         lost = other_state in {JobState.FAILED.value, JobState.CANCELLED.value}

@@ -149,8 +149,8 @@ def within_limit(server: ServerState, caller: Caller, new: int) -> None:
     group = server.groups.of(caller.user)
     hit = submit_exceeds(policy, moment(server.clock()), caller.user, group, pending, new)
     if hit is not None:
-        told = f" So {new} more cannot be taken; wait until some have started, or cancel some."
-        raise Conflict(Message.of(limit_message(hit), told))
+        rest = f" So {new} more cannot be taken; wait until some have started, or cancel some."
+        raise Conflict(Message.of(limit_message(hit), rest))
 
 
 def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
@@ -177,8 +177,8 @@ def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: st
     for other in one.spec.depends_on:
         state = states.get(other)
         if state is None:
-            told = (code("berth ls"), " shows which there are.")
-            message = Message.of(f"There is no job {other} to depend on; ", *told)
+            rest = (code("berth ls"), " shows which there are.")
+            message = Message.of(f"There is no job {other} to depend on; ", *rest)
             raise Invalid(message, f"{prefix}depends_on")
         if state in _FAILED:
             never = f" {has_ended(state)}, so a job that depends on it would never start; retry "
@@ -221,8 +221,8 @@ def _event(record: JobRecord, tx: Transaction) -> tuple[object, ...]:
     count = "no GPU" if not record.gpus else "1 GPU" if record.gpus == 1 else f"{record.gpus} GPUs"
     if record.share_bytes is not None:
         count = f"{gib_used(record.share_bytes)} of a GPU"
-    told = f" submitted {record.name} for {count}; it is {record.state}."
-    message = messages.encode(Message.of(UserRef(name=record.user), told))
+    predicate = f" submitted {record.name} for {count}; it is {record.state}."
+    message = messages.encode(Message.of(UserRef(name=record.user), predicate))
     data = f'{{"state":"{record.state}"}}'
     return (tx.now, "job.submitted", tx.actor, record.id, None, None, message, data)
 

@@ -18,13 +18,13 @@ _REMEMBERED = 64
 
 @dataclass(slots=True, frozen=True)
 class Grown:
-    """What was added to a file."""
+    """Text added to a file."""
 
     data: bytes
     written_at: float
     """When the file was last written, unix seconds; 0 where there is none."""
     from_start: bool
-    """Whether it is the beginning of the file, or of one that took its place."""
+    """True if it is the beginning of the file, or of one that took its place."""
 
 
 class TailReader:

@@ -1,4 +1,4 @@
-"""What is believed of running attempts' progress; in memory, read anew after a restart."""
+"""Progress estimates of running attempts; in memory, read again after a restart."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from berth_server.core.progress.reading import Position
 from berth_server.core.progress.remaining import Remaining
 
 AttemptKey = tuple[int, int]
-# What was not looked at for so long is not told any more: the look must have failed.
+# What was not looked at for so long is not reported any more: the look must have failed.
 _KEPT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """How far one attempt is, and what is left, as of one look at its files."""
+    """Progress of one attempt and its time left, as of one look at its files."""
 
     source: ProgressSource
     position: Position
@@ -28,7 +28,7 @@ class Belief:
     """Unix seconds."""
 
     def left_at(self, now: float) -> Left | None:
-        """What is left some seconds after the look."""
+        """Time left some seconds after the look."""
         if self.left is None or now - self.looked_at > _KEPT_S:
             return None
         since_s = max(0.0, now - self.looked_at)
@@ -54,7 +54,7 @@ class Beliefs:
         for key in [key for key in self._known if key not in running]:
             del self._known[key]
 
-    def told(
+    def with_remaining(
         self, running: Mapping[AttemptKey, RunningView], now: float
     ) -> tuple[RunningView, ...]:
         """The running attempts, each with what it says of its own remaining time."""
@@ -63,7 +63,7 @@ class Beliefs:
         return tuple(self._with_remaining(key, view, now) for key, view in running.items())
 
     def shown(self, key: AttemptKey, now: float) -> Progress | None:
-        """The progress of one attempt as everybody sees it; None where nothing tells."""
+        """The progress of one attempt as every user sees it; None where nothing tells."""
         belief = self._known.get(key)
         if belief is None:
             return None

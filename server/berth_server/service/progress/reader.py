@@ -52,15 +52,15 @@ class AttemptReader:
         self._read_log(now)
         position = self._reading.position()
         pace = None if position is None else self._paces.get(position.key)
-        told: list[tuple[ProgressSource, Position | None, Left | None]] = [
+        reported: list[tuple[ProgressSource, Position | None, Left | None]] = [
             ("jobside", self._jobside.position, self._jobside.left(now)),
             ("metrics.jsonl", self._metrics.position, self._metrics.left(now)),
             ("log", position, None if pace is None else pace.left(now)),
         ]
-        newest = max((at.at for _, at, _ in told if at is not None), default=0.0)
+        newest = max((at.at for _, at, _ in reported if at is not None), default=0.0)
         known: list[tuple[ProgressSource, Position, Left | None]] = [
             (source, at, left)
-            for source, at, left in told
+            for source, at, left in reported
             if at is not None and (newest - at.at < _OUTDATED_S or left is not None)
         ]
         # What a script reports by itself counts; else one with a time left before one without.

@@ -83,7 +83,7 @@ def _start(
 
 
 def _placement(server: ServerState, start: Start) -> str | None:
-    """Why the attempt got its GPUs, as JSON: what was compared may not be so again."""
+    """Reasons for the attempt's GPUs, as JSON: what was compared may not be so again."""
     if not start.gpu_uuids:
         return None
     seen, worker = server.worker_state.by_uuid, server.worker_state.snapshot

@@ -122,7 +122,7 @@ class SchedulerCache:
             self.generation += 1
 
     def desired_state(self) -> DesiredState:
-        """What the worker should be busy with."""
+        """Work that the worker should do now."""
         return DesiredState(generation=self.generation, attempts=tuple(self.desired.values()))
 
     def forget_releases(self, before: float) -> None:
@@ -139,7 +139,7 @@ class SchedulerCache:
         return min(self.timed.values(), default=None)
 
     def pending_of(self, user: str) -> int:
-        """How many jobs of a user are pending."""
+        """Number of a user's pending jobs."""
         return sum(view.user == user for view in self.pending.values())
 
     def view(self, record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from berth.protocol.explain import Explanation
 from berth.protocol.message import Message
+from berth.protocol.states import JobState, Outcome
 from berth_server.core.explain.explanation import explain
 from berth_server.core.explain.phrases import has_ended
 from berth_server.core.explain.reasons import reason
@@ -43,7 +44,8 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
     why = reason(
         "ended", messages.decode(record.message) or f"It is {state.value}.", blocking=False
     )
-    head = f"It {has_ended(state)}: " if state.is_final else ""
+    says_so = state is JobState.SUCCEEDED or record.outcome == Outcome.CANCELLED.value
+    head = f"It {has_ended(state)}: " if state.is_final and not says_so else ""
     summary = Message.of(head, why.sentence_parts)
     return Explanation(
         job_id=job_id,

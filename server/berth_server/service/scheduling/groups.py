@@ -28,12 +28,12 @@ class Groups:
         return self._groups(user)
 
     def has(self, group: str, user: str) -> bool:
-        """Whether a user belongs to a group."""
+        """True if a user belongs to a group."""
         return self._members((group, user))
 
     @staticmethod
     def knows(group: str) -> bool:
-        """Whether there is such a group."""
+        """True if there is such a group."""
         try:
             grp.getgrnam(group)
         except KeyError:
@@ -42,7 +42,7 @@ class Groups:
 
     @staticmethod
     def knows_user(user: str) -> bool:
-        """Whether there is an account of this name."""
+        """True if there is an account of this name."""
         try:
             pwd.getpwnam(user)
         except KeyError:

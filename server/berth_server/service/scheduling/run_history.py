@@ -37,7 +37,7 @@ class RunHistory:
 
     @property
     def sizes(self) -> Mapping[int, int]:
-        """How many of the latest runs had each number of GPUs."""
+        """Number of the latest runs for each number of GPUs."""
         return self._times.sizes
 
 

@@ -19,7 +19,7 @@ def snapshot(server: ServerState, now: float) -> Snapshot:
         gpus=gpu_views(worker, cache, server.drains, fresh=fresh),
         links=worker.snapshot.links if worker.snapshot else (),
         queue=tuple(cache.pending.values()),
-        running=server.progress.told(cache.running, now),
+        running=server.progress.with_remaining(cache.running, now),
         worker_ok=fresh,
         reservations=_reservations(server, now),
         user_usage=users,

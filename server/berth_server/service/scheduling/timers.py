@@ -30,7 +30,7 @@ def on_due(server: ServerState) -> None:
 
 
 def next_due(server: ServerState) -> float | None:
-    """When `on_due` has to be called next, unix seconds; None while nothing is due."""
+    """Time of the next call of `on_due`, unix seconds; None while nothing is due."""
     times = [
         server.cache.next_time(),
         server.wake_at,

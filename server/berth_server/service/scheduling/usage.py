@@ -35,7 +35,7 @@ class UsageAccounts:
         since = min(now - _HALF_LIVES * self._half_life_s, self._month)
         for span in gpus.lease_spans(reader, since):
             if span.end is not None:
-                counts = share_fraction(span.memory_bytes, span.card_bytes)
+                counts = share_fraction(span.memory_bytes, span.gpu_bytes)
                 self._add(span.user, max(span.begin, since), span.end, counts)
 
     def released(self, record: AttemptRecord, cache: SchedulerCache, now: float) -> None:

@@ -32,7 +32,7 @@ def summarise(server: ServerState, work: Mapping[str, Work]) -> UserList:
     for span in spans:
         span_s = (span.end if span.end is not None else now) - max(span.begin, now - _WEEK_S)
         hours[span.user] += (
-            max(span_s, 0.0) / 3600 * share_fraction(span.memory_bytes, span.card_bytes)
+            max(span_s, 0.0) / 3600 * share_fraction(span.memory_bytes, span.gpu_bytes)
         )
     held: defaultdict[str, float] = defaultdict(float)
     for run in server.cache.running.values():

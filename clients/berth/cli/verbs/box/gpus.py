@@ -181,9 +181,9 @@ def _left(holder: Holder | None) -> str:
     if holder is None:
         return ""
     left = None if holder.until is None else holder.until - datetime.now(UTC)
-    told = holder.progress.seconds_left if holder.progress is not None else None
-    if told is not None and (left is None or timedelta(seconds=told) < left):
-        return f"~{text.about(timedelta(seconds=told))}"
+    left_s = holder.progress.seconds_left if holder.progress is not None else None
+    if left_s is not None and (left is None or timedelta(seconds=left_s) < left):
+        return f"~{text.about(timedelta(seconds=left_s))}"
     return "" if left is None else text.span(left)
 
 

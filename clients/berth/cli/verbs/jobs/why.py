@@ -35,7 +35,7 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="JOB",
-        help="Compare its points with those of another queued job.",
+        help="Compare its score with that of another queued job.",
         autocompletion=ids.complete,
     ),
 ]
@@ -57,7 +57,7 @@ def why(job: ids.JobId, *, against: Against = None, as_json: AsJson = False) -> 
 
 
 def side_by_side(explanation: Explanation, other: int) -> str:
-    """The points of two jobs in line, part by part, and what decides between them."""
+    """The scores of two queued jobs, factor by factor, and what decides between them."""
     own, compared = explanation.standing, explanation.compared
     if own is None or compared is None:
         return f"Job {explanation.job_id} and job {other} are not both queued, so neither is ahead."
@@ -71,9 +71,9 @@ def side_by_side(explanation: Explanation, other: int) -> str:
         ]
         for part in own.parts
     ]
-    rows.append(["points", f"{own.points:+.2f}", f"{compared.standing.points:+.2f}", ""])
+    rows.append(["score", f"{own.points:+.2f}", f"{compared.standing.points:+.2f}", ""])
     columns = [
-        table.Column("part"),
+        table.Column("factor"),
         table.Column(f"job {own.job_id}", right=True),
         table.Column(f"job {compared.standing.job_id}", right=True),
         table.Column(f"of job {own.job_id}", least=20),
@@ -82,7 +82,7 @@ def side_by_side(explanation: Explanation, other: int) -> str:
 
 
 def rendered(explanation: Explanation) -> str:
-    """The explanation as lines: the summary, its facts, its points, what would help."""
+    """The explanation as lines: the summary, its facts, its score, what would help."""
     summary = text.message(explanation.summary_parts, explanation.summary)
     lines = [text.style(summary, "bold"), *facts(explanation)]
     if explanation.position is not None:
@@ -98,12 +98,12 @@ def rendered(explanation: Explanation) -> str:
 
 
 def _place(explanation: Explanation) -> list[str]:
-    """What it has points for, and what decides between it and the other job."""
+    """The job's score by factor, and what decides between it and the other job."""
     lines: list[str] = []
     standing, compared = explanation.standing, explanation.compared
     if standing is not None:
         parts = [f"{_PARTS[p.kind]} {p.points:+.2f}" for p in standing.parts if p.points]
-        lines.append(f"  points: {standing.points:+.2f} ({', '.join(parts)})")
+        lines.append(f"  score: {standing.points:+.2f} ({', '.join(parts)})")
     if compared is not None:
         lines.append(f"  {text.message(compared.sentence_parts, compared.sentence)}")
     return lines
