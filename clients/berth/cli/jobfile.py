@@ -30,7 +30,7 @@ _KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "seq", "map",
 
 def is_one(word: str) -> bool:
     """
-    Whether a word names a job file, rather than being a command quoted as one line.
+    True if a word names a job file, rather than being a command quoted as one line.
 
     Many commands end with a file of their own (`train.py --config config.json`), so a word with
     blanks is a job file only if a file of exactly that name exists.
@@ -164,6 +164,6 @@ def _position(error: yaml.YAMLError) -> str:
     return f" line {mark.line + 1}" if mark is not None else ""
 
 
-def _problem(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error)
+def _problem(fault: yaml.YAMLError) -> str:
+    problem = getattr(fault, "problem", None) or str(fault)
     return " ".join(str(problem).split())

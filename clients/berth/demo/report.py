@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from berth import Client
+from berth.cli import jobtext
 from berth.demo.stage import Stage
 from berth.gpunames import ranges
 from berth.protocol.jobs import Job
@@ -28,7 +29,7 @@ def report(client: Client, jobs: list[Job], stage: Stage, console: Console) -> N
     console.print(table)
     for job in jobs:
         if job.state is not JobState.SUCCEEDED:
-            console.print(f"[red]Job {job.id} {job.state.value}: {job.message}[/red]")
+            console.print(f"[red]Job {job.id} {job.state.value}: {jobtext.message(job)}[/red]")
     _print_together(jobs, console)
     _print_changes(jobs, console)
     console.print("\nLocations")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from berth import BerthError, Client
+from berth.cli.text import message
 from berth.gpunames import named, ranges
 from berth.protocol.gpus import Box, Gpu
 from berth.protocol.jobs import Job
@@ -110,7 +111,8 @@ def _screen(box: Box, views: list[RunView], seconds: float) -> RenderableType:
     runs.add_row(*(_run(view) for view in views))
     kind = "simulated" if box.source == "simulated" else "real"
     head = Text.assemble(
-        ("Berth ", "bold"), f"{len(box.gpus)} {kind} GPUs · {box.sentence} · {seconds:.0f} s"
+        ("Berth ", "bold"),
+        f"{len(box.gpus)} {kind} GPUs · {message(box.sentence_parts, box.sentence)} · {seconds:.0f} s",
     )
     colours = {view.job.id: view.colour for view in views}
     return Group(head, _map(box, colours), runs)

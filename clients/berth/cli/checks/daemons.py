@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from berth.cli import text
 from berth.cli.checks.finding import Finding, fail, ok, warn
 from berth.daemons import identity
 from berth.home import DAEMONS, Home
@@ -88,7 +89,7 @@ def _server(address: Address) -> Iterator[Finding]:
             yield _port()
         return
     except BerthError as error:
-        yield fail("server", str(error), "check BERTH_TOKEN")
+        yield fail("server", text.refusal(error), "check BERTH_TOKEN")
         return
     yield ok("server", f"Answers at {address.text}; you are {me.user}.")
     if health.version != berth.__version__:

@@ -1,6 +1,8 @@
 /** Messages of the server as parts: text, code, times, durations, jobs, GPUs and users. */
 
 import type { Message, MessagePart } from "@/api/types";
+import { duration, wallClock } from "@/format/duration";
+import { named } from "@/model/gpus/topology";
 
 const LONGEST_NAME = 24;
 
@@ -10,7 +12,33 @@ export function jobName(part: Extract<MessagePart, { kind: "job" }>): string {
   return ` (${part.name.length > LONGEST_NAME ? `${part.name.slice(0, LONGEST_NAME - 1)}…` : part.name})`;
 }
 
-/** Whether a message names this moment. */
+/** A message where only plain text can stand, times in the reader's zone; `text` without parts. */
+export function plainText(
+  parts: readonly MessagePart[] | undefined,
+  text: string | null | undefined,
+  now = Date.now(),
+): string {
+  return parts?.length ? parts.map((part) => partText(part, now)).join("") : (text ?? "");
+}
+
+function partText(part: MessagePart, now: number): string {
+  switch (part.kind) {
+    case "time":
+      return wallClock(Date.parse(part.at), now);
+    case "duration":
+      return duration(part.seconds);
+    case "gpu":
+      return named(part.indices);
+    case "user":
+      return part.name;
+    case "job":
+      return part.text + jobName(part);
+    default:
+      return part.text;
+  }
+}
+
+/** True if a message names this moment. */
 export function namesTime(parts: Message | undefined, at: string): boolean {
   return (parts ?? []).some((part) => part.kind === "time" && Date.parse(part.at) === Date.parse(at));
 }

@@ -6,6 +6,7 @@ import { useMe } from "@/api/queries";
 import { Notifications, notify } from "@/components/Notifications";
 import { useActions } from "@/keys/useActions";
 import { onEvents } from "@/live/live";
+import { plainText } from "@/model/message";
 import { HelpDialog } from "./HelpDialog";
 import { CommandPalette } from "./CommandPalette";
 import { Navigation } from "./Navigation";
@@ -86,7 +87,7 @@ function useEndNotifications(user: string | undefined): void {
         void api.job(event.job_id).then(
           (job) => {
             if (job.user !== user) return;
-            const why = job.state === "succeeded" ? "" : ` ${event.message}`;
+            const why = job.state === "succeeded" ? "" : ` ${plainText(event.message_parts, event.message)}`;
             notify(`Job ${job.id}, ${job.name}: ${job.state}.${why}`, job.state === "failed");
           },
           () => undefined,

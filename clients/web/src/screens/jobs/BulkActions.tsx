@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "@/api/endpoints";
+import { ApiError } from "@/api/request";
 import type { Job } from "@/api/types";
 import { notify } from "@/components/Notifications";
 import { Button, buttonLook } from "@/components/Button";
@@ -10,6 +11,7 @@ import { ErrorMessage } from "@/components/Feedback";
 import { plural } from "@/format/units";
 import { verbsFor } from "@/model/jobs/job";
 import type { Verb } from "@/model/jobs/job";
+import { plainText } from "@/model/message";
 
 const VERBS: readonly Verb[] = ["cancel", "hold", "release", "retry"];
 const NAMES: Record<Verb, string> = { cancel: "Cancel", hold: "Hold", release: "Release", retry: "Retry" };
@@ -29,10 +31,11 @@ export function BulkActions({ jobs, onDone }: { jobs: readonly Job[]; onDone: ()
     mutationFn: async (verb: Verb) => {
       const results = await Promise.allSettled(targets.map((job) => api.act(job.id, verb)));
       const failed = results.filter((r) => r.status === "rejected");
-      if (failed[0])
-        throw new Error(
-          `${failed.length} of ${plural(results.length, "job")} refused: ${String((failed[0].reason as Error).message)}`,
-        );
+      if (failed[0]) {
+        const first = failed[0].reason as Error;
+        const refusal = plainText(first instanceof ApiError ? first.parts : [], first.message);
+        throw new Error(`${failed.length} of ${plural(results.length, "job")} refused: ${refusal}`);
+      }
       return results.length;
     },
     onSuccess: (done, verb) => {

@@ -1,15 +1,17 @@
 import type { Gpu, Reservation } from "@/api/types";
 import { JobDot } from "@/components/StateBadge";
-import { Ago, TimeLeft } from "@/components/Time";
+import { Ago, TimeLeft, useNow } from "@/components/Time";
 import { Message } from "@/components/Message";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
 import { jobsOn, otherProcesses } from "@/model/gpus/topology";
+import { plainText } from "@/model/message";
 
 /** Holder of a GPU and its time left, reservation, and processes outside any lease. */
 export function HolderLines({ gpu }: { gpu: Gpu }) {
   const { holder } = gpu;
+  const now = useNow();
   if (holder.kind === "job") {
     const others = otherProcesses(gpu).filter((p) => p.attempt == null);
     if (gpu.memory_leased_bytes != null) return <Shares gpu={gpu} />;
@@ -60,7 +62,10 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
   }
   const problem = holder.kind === "unhealthy" ? gpu.health?.problems?.[0] : undefined;
   return (
-    <span className="line-clamp-3 text-xs wrap-anywhere" title={holder.sentence}>
+    <span
+      className="line-clamp-3 text-xs wrap-anywhere"
+      title={plainText(holder.sentence_parts, holder.sentence, now)}
+    >
       <Message
         parts={problem ? undefined : holder.sentence_parts}
         text={problem ?? holder.sentence}
@@ -75,11 +80,16 @@ const SHOWN = 3;
 /** Jobs that share a GPU, each with its use of its share. */
 function Shares({ gpu }: { gpu: Gpu }) {
   const jobs = jobsOn(gpu);
+  const now = useNow();
   const rest = gpu.memory_total_bytes - (gpu.memory_leased_bytes ?? 0);
   return (
     <span className="min-w-0 text-xs leading-snug">
       {jobs.slice(0, SHOWN).map((job) => (
-        <span key={job.attempt} className="flex items-center gap-1.5" title={job.sentence}>
+        <span
+          key={job.attempt}
+          className="flex items-center gap-1.5"
+          title={plainText(job.sentence_parts, job.sentence, now)}
+        >
           <JobDot color={jobColor(job.job_id ?? 0)} />
           <span className="min-w-0 flex-1 truncate">
             <span className="tabular text-muted">{job.job_id}</span> {job.job_name}{" "}
