@@ -34,7 +34,7 @@ LINES = "yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -n 200000"
 
 
 class Attacker:
-    """What a scene has at hand: the box, its jobs' ids, and a count of answers by status."""
+    """Context of a scene: the box, its jobs' ids, and a count of answers by status."""
 
     def __init__(self, box: MeasuredBox, jobs: dict[str, int]) -> None:
         self.socket = box.home / "run" / "berth.sock"

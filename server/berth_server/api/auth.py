@@ -58,7 +58,7 @@ class Authentication:
             )
             await answer(scope, receive, send)
         except ClientDisconnect:
-            return  # half a request came, and nobody is there to be told
+            return  # half a request came, and its sender is gone
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, wait for the user's turn, and pass the request on."""

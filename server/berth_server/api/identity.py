@@ -41,7 +41,7 @@ _PHRASES = {
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a connection may cost before it is known what it wants."""
+    """Limits of a connection before its first request is read."""
 
     connections: Connections
     header_bytes: int

@@ -30,7 +30,7 @@ _UNTOLD = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is to be said of a resume, and which changes of meaning were allowed."""
+    """Report on a resume, and which changes of meaning were allowed."""
 
     notes: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()

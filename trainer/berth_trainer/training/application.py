@@ -81,7 +81,7 @@ class _Run:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What config file and flags ask for, by key."""
+        """Settings from config file and flags, by key."""
         return describe(
             self.settings, self.variant, self.material, self.model_name, max_steps=self.max_steps
         )
