@@ -17,6 +17,7 @@ from berth_trainer.data.load import load_material, make_dataset
 from berth_trainer.data.packing import PackedDataset, pack
 from berth_trainer.data.prompt_variants import BUILT_IN, DEFAULT
 from berth_trainer.data.prompts import WORDINGS
+from berth_trainer.data.texts import Oddities, pieces
 from berth_trainer.errors import UserError
 from berth_trainer.training.session_data import log_shortened, max_label_tokens
 
@@ -273,15 +274,13 @@ def test_a_mapped_corpus_is_the_one_in_memory(settings_of, corpus_folder, tmp_pa
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, 1000])
-def test_items_of_a_list_come_one_by_one(monkeypatch, tmp_path, piece):
+def test_items_of_a_list_come_one_by_one(tmp_path, piece):
     """Wherever the pieces of the file end."""
-    monkeypatch.setattr(digitaltwin, "_PIECE", piece)
     expected = [{"a": [1, {"b": "c,]"}]}, 1234, 'x"y', [], None, -5.25, "終"]
     path = tmp_path / "list.json"
     path.write_text(f" {json.dumps(expected, indent=1, ensure_ascii=False)}\n", "utf-8")
 
-    with path.open(encoding="utf-8") as text:
-        assert list(digitaltwin.json_items(text)) == expected
+    assert list(digitaltwin.json_items(pieces(path, Oddities(), piece))) == expected
 
 
 @pytest.mark.parametrize("broken", ['{"a": 1}', "[1 2]", "[1,", '[{"a": 1}', "", "[1, }"])
@@ -290,8 +289,8 @@ def test_what_is_no_list_is_refused(tmp_path, broken):
     path = tmp_path / "list.json"
     path.write_text(broken)
 
-    with path.open(encoding="utf-8") as text, pytest.raises(ValueError):
-        list(digitaltwin.json_items(text))
+    with pytest.raises(ValueError):
+        list(digitaltwin.json_items(pieces(path, Oddities())))
 
 
 def test_an_encoder_of_another_tokenizer_has_its_own_entry(make, tokenizer):

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
+from berth_trainer.data.texts import Oddities, Reader, clean, pieces
 from berth_trainer.errors import UserError
 
 PARTNER = "partner"
-_PIECE = 1 << 20  # characters
 _BLANK = " \t\r\n"
 
 
@@ -22,23 +23,37 @@ def open_digitaltwin(path: Path) -> Source:
             "interlocutors.json, as RealPersonaChat does; set data.train_path to the folder that "
             "does, and data.dataset to auto."
         )
-    return Source("digitaltwin", "zh", [file], lambda profiles: _read(file, profiles))
+    return Source(
+        "digitaltwin", "zh", [file], lambda profiles, oddities: _read(file, profiles, oddities)
+    )
 
 
-def _read(file: Path, profiles: Profiles) -> Iterator[Dialogue]:
-    count = 0
-    for number, item in enumerate(_items(file)):
+def _read(file: Path, profiles: Profiles, oddities: Oddities) -> Iterator[Dialogue]:
+    count, reader, stem = 0, Reader(file, oddities), clean(file.stem)
+    for number, item in enumerate(_items(file, oddities)):
         try:
-            person = str(item["user_hash"])
+            person = reader.name(item["user_hash"], f"item {number}", "user_hash", f"item {number}")
             user: dict[str, Any] = item["user"]
-            names = {"user", str(user["profile"].get("name", "user")).lower()}
-            profiles[person] = _profile(user)
-            for c, collection in enumerate(item["task"]["task_behavior_collections"]):
-                for d, entry in enumerate(collection["data"]):
-                    key = f"{file.stem}/{number}/{c}/{d}"
-                    said = [(_who(t["source"], person, names), str(t["content"]))
-                            for t in entry["context"]]  # fmt: skip
-                    said.append((person, str(entry.get("continuation") or "")))
+            profile = reader.mapping(user.get("profile"), "profile", f"item {number}")
+            called = profile.get("name")
+            names = {"user", *([called.strip().lower()] if isinstance(called, str) else [])} - {""}
+            profiles[person] = _profile(user, profile, reader, f"item {number}")
+            collections = item["task"]["task_behavior_collections"]
+            for c, collection in enumerate(
+                reader.items(collections, "collection", f"item {number}")
+            ):
+                entries = reader.items(
+                    collection["data"], "dialogue", f"item {number}, collection {c}"
+                )
+                for d, entry in enumerate(entries):
+                    place = f"item {number}, collection {c}, dialogue {d}"
+                    turns = reader.items(entry["context"], "context", place)
+                    said = [_said(turn, n, person, names, reader, place)
+                            for n, turn in enumerate(turns)]  # fmt: skip
+                    answer = entry.get("continuation")  # null: withheld, as in a leaderboard file
+                    if answer is not None and answer != "":
+                        said.append((person, reader.text(answer, "continuation", place)))
+                    key = f"{stem}/{number}/{c}/{d}"
                     yield Dialogue(key, merge_turns(said), (person,), (float(count), key))
                     count += 1
         except (KeyError, TypeError, AttributeError) as error:
@@ -52,51 +67,63 @@ def _missing(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _who(source: Any, person: str, names: set[str]) -> str:
-    return person if str(source).strip().lower() in names else PARTNER
+def _said(
+    turn: Any, number: int, person: str, names: set[str], reader: Reader, place: str
+) -> tuple[str, str]:
+    place = f"{place}, turn {number}"
+    if turn is None:
+        return PARTNER, reader.text(None, "turn", place)
+    source = reader.name(turn["source"], "", "turn's source", place)
+    speaker = person if source.strip().lower() in names else PARTNER
+    return speaker, reader.text(turn["content"], "turn", place)
 
 
-def _profile(user: dict[str, Any]) -> tuple[str, ...]:
+def _profile(
+    user: dict[str, Any], profile: dict[str, Any], reader: Reader, place: str
+) -> tuple[str, ...]:
     """Return the profile's keys, then free text about the personality, then the scales."""
-    lines = [f"{key}: {_flat(value)}" for key, value in user["profile"].items() if value]
-    personality: dict[str, Any] = user.get("personality") or {}
-    lines += str(personality.get("unstructured") or "").splitlines()
-    for scale, entry in (personality.get("structured") or {}).items():
-        for name, dimension in (entry.get("dimensions") or {}).items():
-            score, text = dimension.get("score", ""), dimension.get("description", "")
-            lines.append(f"{scale} / {name}: {score} {text}".rstrip())
+    facts = [(key, reader.fact(value, "profile value", place)) for key, value in profile.items()]
+    lines = [clean(f"{key}: {fact}") for key, fact in facts if fact]
+    personality = reader.mapping(user.get("personality") or {}, "personality", place)
+    if personality.get("unstructured"):
+        lines += reader.lines(personality["unstructured"], "personality", place)
+    scales = reader.mapping(personality.get("structured") or {}, "scales", place)
+    for scale, entry in scales.items():
+        about = reader.mapping(entry, "scale", f"{place}, {scale}")
+        dimensions = reader.mapping(about.get("dimensions") or {}, "dimensions", place)
+        for name, dimension in dimensions.items():
+            held = dimension if isinstance(dimension, dict) else {"score": dimension}
+            told = [reader.fact(held[key], "score", f"{place}, {scale} / {name}")
+                    for key in ("score", "description") if held.get(key, "") != ""]  # fmt: skip
+            if any(told):
+                lines.append(clean(f"{scale} / {name}: {' '.join(filter(None, told))}"))
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _flat(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_flat(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
-    return str(value)
-
-
-def _items(file: Path) -> Iterator[Any]:
+def _items(file: Path, oddities: Oddities) -> Iterator[Any]:
     try:
-        with file.open(encoding="utf-8") as text:
-            found = False
-            for item in json_items(text):
-                found = True
-                yield item
-    except (OSError, ValueError) as error:
+        found, text = False, pieces(file, oddities)
+        for item in json_items(text):
+            found = True
+            yield item
+        for _ in text:  # to the end: damage is judged by the whole file
+            pass
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read as JSON: {error}.") from error
     if not found:
         raise UserError(f"{file} should hold a list of items in the digital-twin format.")
 
 
-def json_items(text: TextIO) -> Iterator[Any]:
+def json_items(text: Iterator[str]) -> Iterator[Any]:
     """
     Yield each item as soon as it is read; no more than one and a piece of text is in memory.
 
     Raises ValueError where the text is no JSON list.
     """
     decoder = json.JSONDecoder()
-    held = _filled(text, "").lstrip("\ufeff")
+    held = _filled(text, "")
+    if held.startswith("\ufeff"):
+        held = _filled(text, held[1:])
     if not held.startswith("["):
         raise ValueError("it does not begin with [")
     held, first = held[1:], True
@@ -108,30 +135,36 @@ def json_items(text: TextIO) -> Iterator[Any]:
             if held[:1] != ",":
                 raise ValueError(f"a comma or ] is missing before {held[:20]!r}")
             held = _filled(text, held[1:])
-        more = _PIECE
-        while True:
-            try:
-                item, end = decoder.raw_decode(held)
-            except ValueError:
-                piece = text.read(more)
-                if not piece:
-                    raise
-                held, more = held + piece, more * 2  # twice as much each time: linear altogether
-                continue
-            # A number may go on in the next piece: what ends an item must be there.
-            if held[end:].lstrip(_BLANK)[:1] not in {",", "]"} and (piece := text.read(_PIECE)):
-                held += piece
-                continue
-            break
+        item, held = _item(decoder, text, held)
         yield item
-        held, first = held[end:], False
+        first = False
 
 
-def _filled(text: TextIO, held: str) -> str:
+def _item(decoder: json.JSONDecoder, text: Iterator[str], held: str) -> tuple[Any, str]:
+    """Return the item at the beginning of `held`, read on until it is whole, and the rest."""
+    more = 1
+    while True:
+        try:
+            item, end = decoder.raw_decode(held)
+        except ValueError:
+            added = list(islice(text, more))
+            if not added:
+                raise
+            # Twice as much each time: linear altogether.
+            held, more = held + "".join(added), more * 2
+            continue
+        # A number may go on in the next piece: what ends an item must be there.
+        if held[end:].lstrip(_BLANK)[:1] not in {",", "]"} and (piece := next(text, "")):
+            held += piece
+            continue
+        return item, held[end:]
+
+
+def _filled(text: Iterator[str], held: str) -> str:
     """Return `held` without leading blanks, read on where it is empty."""
     held = held.lstrip(_BLANK)
     while not held:
-        piece = text.read(_PIECE)
+        piece = next(text, "")
         if not piece:
             raise ValueError("the list does not end")
         held = piece.lstrip(_BLANK)

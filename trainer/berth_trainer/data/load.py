@@ -1,6 +1,7 @@
 """Loading of corpora and splits by the data settings."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,20 +24,26 @@ from berth_trainer.data.records import Dialogue, Profiles, Source
 from berth_trainer.data.samples import make_samples
 from berth_trainer.data.splits import Splits, split, without
 from berth_trainer.data.store import Dialogues, Store
+from berth_trainer.data.texts import Oddities
 from berth_trainer.errors import UserError
+from berth_trainer.training.ranks import warn
 
-_VERSION = 1  # of the corpus entries in the cache
+_VERSION = 2  # of the corpus entries in the cache
 NO_CACHE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus in time order; `profiles` holds each target's lines."""
+    """
+    A corpus in time order; `profiles` holds each target's lines, `notes` a sentence for each kind
+    of value that is no text.
+    """
 
     name: str
     language: str
     dialogues: Dialogues
     profiles: Profiles
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ def load_material(settings: Settings) -> Material:
     data = settings.data
     cache = cache_of(settings)
     corpus = read_corpus(_located(settings, "train_path"), data.dataset, cache)
+    _warn_of_oddities(corpus)
     seed = settings.training.seed
     language = corpus.language if data.language == "auto" else data.language
     if not data.test_path:
@@ -71,6 +79,7 @@ def load_material(settings: Settings) -> Material:
         )  # fmt: skip
         return Material(corpus, _checked(found, settings), language, cache)
     tests = read_corpus(_located(settings, "test_path"), data.dataset, cache)
+    _warn_of_oddities(tests)
     rest = without(corpus.dialogues, tests.dialogues)
     if not len(rest) and len(corpus.dialogues):
         raise UserError(
@@ -93,14 +102,17 @@ def read_corpus(path: Path, dataset: str, cache: Cache | None = None) -> Corpus:
     source = _open(path, dataset)
     if cache is None:
         profiles: Profiles = {}
-        dialogues = store.in_memory(source.read(profiles))
-        return Corpus(source.name, source.language, dialogues, profiles)
+        oddities = Oddities()
+        dialogues = store.in_memory(source.read(profiles, oddities))
+        notes = tuple(oddities.sentences())
+        return Corpus(source.name, source.language, dialogues, profiles, notes)
     folder = cache.entry(f"corpus-{_manifest(source)}", lambda into: _write(source, into))
     facts = json.loads((folder / "corpus.json").read_text("utf-8"))
     columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in store.COLUMNS}
     found = Store(_mapped(folder / "dialogues.jsonl"), columns, tuple(facts["speakers"]), facts["digest"])  # fmt: skip
     profiles = {name: tuple(lines) for name, lines in facts["profiles"].items()}
-    return Corpus(source.name, source.language, store.every(found), profiles)
+    notes = tuple(facts["notes"])
+    return Corpus(source.name, source.language, store.every(found), profiles, notes)
 
 
 def make_dataset(
@@ -120,6 +132,11 @@ def make_dataset(
         variant=variant,
         encoder=encoder,
     )
+
+
+def _warn_of_oddities(corpus: Corpus) -> None:
+    for note in corpus.notes:
+        warn(note)
 
 
 def _located(settings: Settings, key: str) -> Path:
@@ -144,12 +161,13 @@ def _manifest(source: Source) -> str:
             found = file.stat()
         except FileNotFoundError:
             raise UserError(f"{file} does not exist; set data.train_path to your data.") from None
-        digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file) + f" {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _write(source: Source, into: Path) -> None:
     profiles: Profiles = {}
+    oddities = Oddities()
     progress = Progress("reading files", len(source.files)) if len(source.files) > 2 else None
     with (into / "dialogues.jsonl").open("wb") as file:
         count = 0
@@ -161,10 +179,15 @@ def _write(source: Source, into: Path) -> None:
             if progress:
                 progress.reached(count)
 
-        built = store.build(source.read(profiles), write)
+        built = store.build(source.read(profiles, oddities), write)
     for name, values in built.columns.items():
         np.save(into / f"{name}.npy", values)
-    facts = {"speakers": built.speakers, "digest": built.digest, "profiles": profiles}
+    facts = {
+        "speakers": built.speakers,
+        "digest": built.digest,
+        "profiles": profiles,
+        "notes": oddities.sentences(),
+    }
     write_json(into / "corpus.json", facts)
 
 

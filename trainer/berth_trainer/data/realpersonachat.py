@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.data.records import Dialogue, Profiles, Source, merge_turns
+from berth_trainer.data.texts import Oddities, Reader, clean, pieces
 from berth_trainer.errors import UserError
 
 
@@ -27,25 +28,32 @@ def open_realpersonachat(path: Path) -> Source:
         raise UserError(f"{path / 'dialogues'} holds no *.json file.")
     people = path / "interlocutors.json"
     return Source(
-        "realpersonachat", "ja", [people, *files], lambda profiles: _read(people, files, profiles)
+        "realpersonachat",
+        "ja",
+        [people, *files],
+        lambda profiles, oddities: _read(people, files, profiles, oddities),
     )
 
 
-def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialogue]:
-    known: dict[str, Any] = _load(people)
+def _read(
+    people: Path, files: list[Path], profiles: Profiles, oddities: Oddities
+) -> Iterator[Dialogue]:
+    known: dict[str, Any] = _load(people, oddities)
     if not isinstance(known, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # it is the user's file
         raise UserError(f"{people} should be an object with one entry per speaker.")
+    persons = {clean(name): person for name, person in known.items()}
+    about = Reader(people, oddities)
     for file in files:
-        dialogue = _dialogue(_load(file), file)
+        dialogue = _dialogue(_load(file, oddities), Reader(file, oddities))
         for speaker in dialogue.targets:
-            if speaker not in known:
+            if speaker not in persons:
                 raise UserError(
                     f"{people} lacks the speaker {speaker} of {file}; the two do "
                     "not belong together."
                 )
             if speaker not in profiles:
                 try:
-                    profiles[speaker] = _profile(known[speaker])
+                    profiles[speaker] = _profile(persons[speaker], about, f"speaker {speaker}")
                 except (TypeError, ValueError, AttributeError) as error:
                     raise UserError(
                         f"the speaker {speaker} in {people} does not follow RealPersonaChat's "
@@ -54,17 +62,30 @@ def _read(people: Path, files: list[Path], profiles: Profiles) -> Iterator[Dialo
         yield dialogue
 
 
-def _dialogue(record: dict[str, Any], file: Path) -> Dialogue:
+def _dialogue(record: dict[str, Any], reader: Reader) -> Dialogue:
+    file = reader.file
     try:
-        said = [(str(u["interlocutor_id"]), str(u["text"])) for u in record["utterances"]]
-        name = str(record["dialogue_id"])
-        begun = min((_seconds(u.get("timestamp")) for u in record["utterances"]), default=_NEVER)
+        spoken = reader.items(record["utterances"], "utterances", "the dialogue")
+        said = [_said(utterance, n, reader) for n, utterance in enumerate(spoken)]
+        name = reader.name(record["dialogue_id"], clean(file.stem), "dialogue_id", "the dialogue")
+        begun = min((_seconds(u.get("timestamp")) for u in spoken if u), default=_NEVER)
     except (KeyError, TypeError, AttributeError) as error:
         why = f"it lacks the field {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{file} is not a RealPersonaChat dialogue: {why}.") from error
     turns = merge_turns(said)
     targets = tuple(dict.fromkeys(turn.speaker for turn in turns))
     return Dialogue(name, turns, targets, (begun, name.zfill(8)))
+
+
+def _said(utterance: Any, number: int, reader: Reader) -> tuple[str, str]:
+    place = f"utterance {number}"
+    if utterance is None:
+        return "", reader.text(None, "turn", place)
+    text = reader.text(utterance["text"], "turn", place)
+    speaker = reader.name(utterance["interlocutor_id"], "", "interlocutor_id", place)
+    if text and not speaker:
+        raise TypeError(f"{place} names no interlocutor_id")
+    return speaker, text
 
 
 _NEVER = float("inf")  # dialogues without a time come last, in the order of their ids
@@ -77,16 +98,19 @@ def _seconds(timestamp: Any) -> float:
         return _NEVER
 
 
-def _profile(person: dict[str, Any]) -> tuple[str, ...]:
+def _profile(person: Any, reader: Reader, place: str) -> tuple[str, ...]:
     """Return persona sentences, then demographics, then one line of scores per scale."""
-    lines = [str(sentence).strip() for sentence in person.get("persona", [])]
-    about: dict[str, Any] = person.get("demographic_information") or {}
-    if about:
-        lines.append("、".join(f"{key}: {value}" for key, value in about.items()))
-    scores: dict[str, Any] = person.get("personality") or {}
+    person = reader.mapping(person, "profile", place)
+    lines = reader.lines(person.get("persona", []), "persona sentence", place)
+    about = reader.mapping(person.get("demographic_information") or {}, "demographics", place)
+    facts = [(key, reader.fact(value, "profile value", place)) for key, value in about.items()]
+    lines.append(clean("、".join(f"{key}: {fact}" for key, fact in facts if fact)))
+    scores = reader.mapping(person.get("personality") or {}, "personality", place)
     for scale, names in groupby(scores, key=lambda name: name.partition("_")[0]):
-        scored = [f"{_trait(name)} {float(scores[name]):.2f}" for name in names]
-        lines.append(f"{scale}: {'、'.join(scored)}")
+        found = [(name, reader.fact(scores[name], "score", place)) for name in names]
+        scored = [f"{_trait(name)} {float(score):.2f}" for name, score in found if score]
+        if scored:
+            lines.append(clean(f"{scale}: {'、'.join(scored)}"))
     return tuple(line for line in lines if line)
 
 
@@ -94,8 +118,8 @@ def _trait(name: str) -> str:
     return name.partition("_")[2] or name
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path, oddities: Oddities) -> Any:
     try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads("".join(pieces(file, oddities)).removeprefix("\ufeff"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read as JSON: {error}.") from error

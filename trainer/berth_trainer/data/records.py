@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from berth_trainer.data.texts import Oddities
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -31,14 +33,14 @@ class Source:
     """
     A corpus on disk, not yet read. `files` is all that its content depends on.
 
-    `read` yields the dialogues one by one and fills in the profiles on the way; it raises
-    UserError where a file is not what it should be.
+    `read` yields the dialogues one by one, fills in the profiles and notes values that are no
+    text on the way; it raises UserError where a file is not what it should be.
     """
 
     name: str
     language: str
     files: Sequence[Path]
-    read: Callable[[Profiles], Iterator[Dialogue]]
+    read: Callable[[Profiles, Oddities], Iterator[Dialogue]]
 
 
 def merge_turns(utterances: list[tuple[str, str]]) -> tuple[Turn, ...]:
