@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from berth_trainer.config.arguments import parse_arguments
-from berth_trainer.config.launch_check import check_launch, single_gpu
+from berth_trainer.config.launch_check import check_devices, check_launch, visible_gpus
 from berth_trainer.data.prompt_variants import BUILT_IN, PromptVariant, choose
 from berth_trainer.errors import UserError
 from berth_trainer.training.application import main
@@ -116,8 +116,62 @@ def test_one_gpu_or_a_launcher_is_fine():
 
     check_launch(one, ranks_from({}), [])
     check_launch(several, launched, [])
-    assert single_gpu(one, ranks_from({}), {}) == "3"
-    assert single_gpu(one, ranks_from({}), {"BERTH_ATTEMPT": "1.1"}) is None
+    assert visible_gpus(one, ranks_from({}), {}) == "3"
+    assert visible_gpus(one, ranks_from({}), {"BERTH_ATTEMPT": "1.1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (None, "4,5"),  # torchrun and accelerate leave the choice to the ranks
+        ("4,5", None),
+        ("2,3,4,5", "4,5"),
+        ("GPU-a,GPU-b", None),
+        ("", None),
+    ],
+)
+def test_ranks_run_on_the_gpus_that_are_named(shown, expected):
+    """Without it two runs with other --gpu_ids share the first GPUs of the box."""
+    named = parse_arguments(["--config", "c", "--gpu_ids", "4,5"])
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    if shown is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = shown
+
+    assert visible_gpus(named, ranks_from(variables), variables) == expected
+    assert visible_gpus(named, ranks_from(variables), {**variables, "BERTH_ATTEMPT": "1.1"}) is None
+
+
+def test_gpus_that_are_not_there_are_one_sentence():
+    """Hidden by the launcher, or beyond those of the machine: CUDA's own words name no flag."""
+    named = parse_arguments(["--config", "c", "--gpu_ids", "4,5"])
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
+    ranks = ranks_from(variables)
+
+    with pytest.raises(UserError, match="--include localhost:4,5"):
+        visible_gpus(named, ranks, variables)
+    with pytest.raises(UserError, match="2 ranks were started and 1 GPUs of --gpu_ids 4,5"):
+        check_devices(named, ranks, cuda=True, seen=1, any_gpu=True)
+    with pytest.raises(UserError, match="none of the GPUs of --gpu_ids 4,5 is there"):
+        check_devices(named, ranks, cuda=False, seen=0, any_gpu=True)
+    check_devices(named, ranks, cuda=True, seen=2, any_gpu=True)
+    check_devices(named, ranks, cuda=False, seen=0, any_gpu=False)
+
+
+@pytest.mark.parametrize("words", [["--gpu_ids", "4,5,6,7"], []])
+def test_accelerate_without_gpus_is_told_what_it_did(words):
+    """It starts one process without rank variables; whoever used a launcher is not told to use one."""
+    launcher = [
+        "/usr/bin/python",
+        "/venv/bin/accelerate",
+        "launch",
+        "--num_processes=4",
+        "train.py",
+    ]
+    argv = ["train.py", "--config", "c", *words]
+
+    with pytest.raises(UserError, match=r"accelerate started one process instead of 4, .*`torchrun --nproc-per-node=4 train.py --config c`"):  # fmt: skip
+        check_launch(parse_arguments(argv[1:]), ranks_from({}), argv, launcher)
+    check_launch(parse_arguments(["--config", "c"]), ranks_from({}), argv, ["bash"])
 
 
 @pytest.mark.usefixtures("started_plainly")

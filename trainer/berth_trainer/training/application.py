@@ -25,7 +25,12 @@ from berth_trainer.config.environment import (
     simulated,
     usable_cores,
 )
-from berth_trainer.config.launch_check import check_launch, single_gpu
+from berth_trainer.config.launch_check import (
+    check_devices,
+    check_launch,
+    parent_command,
+    visible_gpus,
+)
 from berth_trainer.config.settings import Settings
 from berth_trainer.data import prompt_variants
 from berth_trainer.data.load import Material, load_material
@@ -119,7 +124,7 @@ def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
     for text in settings.warnings:
         warn(text)
     variant = prompt_variants.choose(arguments.ablation_config, settings.prompt_variants)
-    check_launch(arguments, ranks, [program, *words])
+    check_launch(arguments, ranks, [program, *words], parent_command())
     return _Run(
         arguments=arguments,
         settings=settings,
@@ -161,9 +166,9 @@ def _check_trained(run: _Run) -> None:
 
 def _prepare_process(run: _Run) -> None:
     """Set the environment before torch is imported."""
-    gpu = single_gpu(run.arguments, run.ranks, os.environ)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    gpus = visible_gpus(run.arguments, run.ranks, os.environ)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     prepare(os.environ, run.ranks, cores=usable_cores())
     forbid_network_for_local(run.model_name)
     quieten_warnings()
@@ -176,6 +181,7 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
     from berth_trainer.training.session import Session  # imports torch
 
     config, hardware = load_config(run.model_name), detect_hardware(run.settings, os.environ)
+    _check_devices(run, cuda=hardware.cuda)
     settings, decision = apply_plan(run.settings, config, hardware, run.ranks)
     start = resume.same_step(start, settings.training, run.ranks.world_size)
     start = resume.at_stage(start, settings.deepspeed.stage)
@@ -204,6 +210,18 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
         return STOPPED if stopped else 0
 
     return _guarded(train, replace(run, settings=settings))
+
+
+def _check_devices(run: _Run, *, cuda: bool) -> None:
+    import torch
+
+    check_devices(
+        run.arguments,
+        run.ranks,
+        cuda=cuda,
+        seen=torch.cuda.device_count() if cuda else 0,
+        any_gpu=not simulated(os.environ) and any(Path("/dev").glob("nvidia[0-9]*")),
+    )
 
 
 def _predict(run: _Run) -> int:
