@@ -73,7 +73,9 @@ def _run(settings: Settings) -> int:
             call()
 
     try:
-        devices = detect_devices(settings.gpus, settings.home.folder, on_change)
+        devices = detect_devices(
+            settings.gpus, settings.home.folder, on_change, settings.harmless_programs
+        )
     except DevicesError as error:
         print(f"berth worker: {error}", file=sys.stderr)
         return 1

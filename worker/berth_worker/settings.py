@@ -26,6 +26,9 @@ class Settings(BaseModel):
     """`auto`, `nvml`, `sim:8`, `sim:8xH100-80GB`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
+    harmless_programs: tuple[str, ...] = ()
+    """Programs (names of their files) that keep a GPU's device open and leave it to jobs, beside
+    the known ones: display servers, MPS servers, exporters."""
 
     @field_validator("log_level", mode="before")
     @classmethod

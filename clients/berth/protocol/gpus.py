@@ -26,6 +26,9 @@ class GpuProcess(Wire):
     """Start time."""
     attempt: str | None = None
     """The attempt whose process tree it belongs to."""
+    ended_pid: int | None = None
+    """The pid that the driver goes on listing although it has ended. `pid` holds the GPU's device
+    file in its place, or is the same where no such process can be seen."""
 
 
 class GpuHealth(Wire):

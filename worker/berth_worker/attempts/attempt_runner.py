@@ -199,7 +199,7 @@ class AttemptRunner:
         """Determine why the attempt ended, and wait until its GPUs are released."""
         home = self._host().home
         if attempt.exit_record is None:  # without its shim, its processes may still run
-            await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt)
+            await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt, self._sampler.gpus)
         try:
             if finish.is_plain(attempt.exit_record):
                 verdict = finish.verdict(attempt)
@@ -220,7 +220,9 @@ class AttemptRunner:
             pause_s = backoff.next_s()
             await anyio.sleep(pause_s)
             if pause_s > 0.1:
-                await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt)
+                await anyio.to_thread.run_sync(
+                    finish.kill_orphans, home, attempt, self._sampler.gpus
+                )
             attempt.gpus_clear = await self._is_clear(attempt)
             if attempt.gpus_clear:
                 self._listener.changed(attempt)

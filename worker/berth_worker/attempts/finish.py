@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from berth.daemons.identity import boot_id
 from berth.protocol.base import utc_now
+from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import ExitRecord
 from berth_worker.attempts import orphans
 from berth_worker.attempts.attempt import Attempt
@@ -89,9 +92,17 @@ def _free_bytes(*folders: Path) -> int | None:
     return min(found, default=None)
 
 
-def kill_orphans(home: Path, attempt: Attempt) -> None:
-    """Kill the processes that are left of an attempt whose shim is gone."""
-    count, attempt.orphans = orphans.kill(home, attempt.processes)
+def kill_orphans(home: Path, attempt: Attempt, gpus: Sequence[GpuSnapshot]) -> None:
+    """
+    Kill the processes that are left of an attempt whose shim is gone.
+
+    Among them those that hold its GPUs in the place of an ended process of its own: the driver
+    lists the dead one only, and a cleared environment leaves no other mark.
+    """
+    known = attempt.processes
+    first = {attempt.shim_record.first.pid} if attempt.shim_record is not None else set[int]()
+    heirs = orphans.heirs(attempt.desired.gpus, attempt.seen_pids | first, known, gpus)
+    count, attempt.orphans = orphans.kill(home, replace(known, pids=known.pids | heirs))
     if count:
         _log.warning(
             "orphaned processes of an ended attempt were killed",

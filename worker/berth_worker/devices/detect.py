@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -21,14 +21,18 @@ _log = structlog.get_logger(__name__)
 
 
 def detect_devices(
-    setting: str, home: Path, on_change: Callable[[], None] | None = None
+    setting: str,
+    home: Path,
+    on_change: Callable[[], None] | None = None,
+    harmless: Sequence[str] = (),
 ) -> Devices:
     """
     Open the devices that `BERTH_GPUS` asks for.
 
     `auto` is NVML where it finds a GPU, else eight simulated ones; `nvml`; `sim:8`;
     `sim:8xH100-80GB`. `on_change` is called, from a thread of the device layer, when a fault
-    has arrived that should not wait for the next snapshot. Raises DevicesError.
+    has arrived that should not wait for the next snapshot. `harmless` names programs that occupy
+    nothing of a GPU but their memory. Raises DevicesError.
     """
     wanted = setting.strip()
     simulated = _SIMULATED.fullmatch(wanted)
@@ -46,12 +50,12 @@ def detect_devices(
             f"BERTH_GPUS={wanted} is not understood; write auto, nvml, sim:8 or sim:8xH100-80GB."
         )
     required = wanted.lower() == "nvml"
-    real = _open_nvml(home, on_change, required=required)
+    real = _open_nvml(home, on_change, harmless, required=required)
     return real or SimulatedDevices(_DEFAULT_COUNT, MODELS[_DEFAULT_MODEL.lower()], home)
 
 
 def _open_nvml(
-    home: Path, on_change: Callable[[], None] | None, *, required: bool
+    home: Path, on_change: Callable[[], None] | None, harmless: Sequence[str], *, required: bool
 ) -> Devices | None:
     """
     Open NVML; return None when it shows no GPU and is not required.
@@ -62,7 +66,7 @@ def _open_nvml(
     # The binding costs 60 ms to import and is of no use on a laptop.
     from berth_worker.devices.nvml import DriverGoneError, LibraryMissingError, NvmlDevices
 
-    devices = NvmlDevices(home, on_change)
+    devices = NvmlDevices(home, on_change, harmless)
     count = 0
     try:
         count = devices.open()

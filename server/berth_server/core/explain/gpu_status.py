@@ -14,6 +14,8 @@ from berth_server.core.model import LeaseView, Unavailable
 def outsiders(processes: Sequence[GpuProcess]) -> Message:
     """`pid 4242 of bob (python train.py), 31.2 GiB, outside the queue`"""
     first = processes[0]
+    if first.ended_pid is not None:
+        return _left_by_ended(first, len(processes) - 1)
     user: tuple[Piece, ...] = (" of ", UserRef(name=first.user)) if first.user else ()
     return Message.of(
         f"pid {first.pid}",
@@ -22,6 +24,27 @@ def outsiders(processes: Sequence[GpuProcess]) -> Message:
         f", {gib_used(first.memory_bytes)}" if first.memory_bytes else "",
         f" and {len(processes) - 1} more" if len(processes) > 1 else "",
         ", outside the queue",
+    )
+
+
+def _left_by_ended(process: GpuProcess, more: int) -> Message:
+    """`pid 479 of bob (python train.py), left by the ended pid 454: kill 479 frees 4.6 GiB`"""
+    size = gib_used(process.memory_bytes) if process.memory_bytes else "its memory"
+    if process.pid == process.ended_pid:
+        return Message.of(
+            f"{size} of the ended pid {process.pid} are held by a process that cannot be seen; ",
+            code("sudo fuser -v /dev/nvidia*"),
+            " names it",
+        )
+    user: tuple[Piece, ...] = (" of ", UserRef(name=process.user)) if process.user else ()
+    return Message.of(
+        f"pid {process.pid}",
+        *user,
+        f" ({process.command})" if process.command else "",
+        f" and {more} more" if more else "",
+        f", left by the ended pid {process.ended_pid}: ",
+        code(f"kill {process.pid}"),
+        f" frees {size}",
     )
 
 

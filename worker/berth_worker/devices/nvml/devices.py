@@ -17,6 +17,7 @@ from berth.protocol.base import utc_now
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
 from berth_worker.devices.nvml.driver import Driver, DriverSnapshot
 from berth_worker.devices.nvml.gpu import Gpu
+from berth_worker.devices.nvml.holders import DeviceHolders, HarmlessPrograms, is_gone
 from berth_worker.devices.nvml.pids import DriverPids
 from berth_worker.devices.nvml.readings import ProcessUse
 from berth_worker.devices.processes import ProcessBook
@@ -38,12 +39,22 @@ class NvmlDevices:
     two seconds, every GPU is unhealthy until it does.
     """
 
-    def __init__(self, home: Path, on_change: Callable[[], None] | None = None) -> None:
-        """`on_change` is called from another thread when an Xid event has come in."""
+    def __init__(
+        self,
+        home: Path,
+        on_change: Callable[[], None] | None = None,
+        harmless: Sequence[str] = (),
+    ) -> None:
+        """
+        `on_change` is called from another thread when an Xid event has come in; `harmless` names
+        programs that occupy nothing of a GPU but their memory.
+        """
         self._on_change = on_change
         self._book = ProcessBook(home)
         self._pids = DriverPids()
-        self._driver = Driver(self._on_xid, self._pids.trusted)
+        self._programs = HarmlessPrograms(harmless)
+        self._holders = DeviceHolders()
+        self._driver = Driver(self._on_xid, self._pids.trusted, self._is_harmless)
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._pending: Future[DriverSnapshot] | None = None
         self._working_since: float | None = None
@@ -180,14 +191,44 @@ class NvmlDevices:
         uids: Mapping[str, int],
         holders: Sequence[str],
     ) -> tuple[GpuProcess, ...]:
-        """Return the processes on a GPU, without small displays that belong to no attempt."""
+        """
+        Return the processes on a GPU, without displays and harmless programs of no attempt.
+
+        The driver goes on listing a process that has ended while a child that it never lists holds
+        the memory: the child stands in its place.
+        """
         users = gpu.users
-        listed = ((use, self._process(use, known, uids, holders)) for use in gpu.uses)
-        return tuple(
-            process
-            for use, process in listed
-            if use in users or (process.attempt and self._pids.trusted(use.pid))
-        )
+        found: list[GpuProcess] = []
+        for use in gpu.uses:
+            if use in users and self._pids.trusted(use.pid) and is_gone(use.pid):
+                found += self._heirs(gpu, use, known, uids)
+                continue
+            process = self._process(use, known, uids, holders)
+            if use in users or (process.attempt and self._pids.trusted(use.pid)):
+                found.append(process)
+        seen: set[int] = set()
+        return tuple(p for p in found if not (p.pid in seen or seen.add(p.pid)))
+
+    def _heirs(
+        self, gpu: Gpu, use: ProcessUse, known: Mapping[int, str], uids: Mapping[str, int]
+    ) -> list[GpuProcess]:
+        """Return who holds the GPU in the place of a listed process that has ended."""
+        listed = {one.pid for other in self._last.gpus for one in other.uses}
+        pids = [] if gpu.minor is None else self._holders.of(gpu.minor, listed)
+        heirs = [pid for pid in pids if not self._programs(pid, 0)]
+        if not heirs:
+            return [GpuProcess(pid=use.pid, memory_bytes=use.memory_bytes, ended_pid=use.pid)]
+        # Who of several holds how much cannot be told.
+        memory = use.memory_bytes if len(heirs) == 1 else None
+        return [
+            self._process(ProcessUse(pid, memory), known, uids, ()).model_copy(
+                update={"ended_pid": use.pid}
+            )
+            for pid in heirs
+        ]
+
+    def _is_harmless(self, pid: int, memory_bytes: int | None) -> bool:
+        return self._pids.trusted(pid) and self._programs(pid, memory_bytes)
 
     def _process(
         self,

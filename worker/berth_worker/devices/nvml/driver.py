@@ -48,13 +48,20 @@ class Driver:
     Only its own thread calls it, because a faulty driver can block its caller for seconds.
     """
 
-    def __init__(self, on_xid: Callable[[str, int], None], trusted: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        on_xid: Callable[[str, int], None],
+        trusted: Callable[[int], bool],
+        is_harmless: Callable[[int, int | None], bool],
+    ) -> None:
         """
         `on_xid` gets UUID and number, in the listener's thread.
 
-        `trusted` returns whether a pid names the process that is on the GPU.
+        `trusted` returns whether a pid names the process that is on the GPU, `is_harmless` whether
+        a process of so much memory leaves the GPU to jobs.
         """
         self._trusted = trusted
+        self._is_harmless = is_harmless
         self._on_xid = on_xid
         self._gpus: list[Gpu] = []
         self._links: tuple[tuple[str, ...], ...] = ()
@@ -69,7 +76,10 @@ class Driver:
         open_driver()
         try:
             version = query(pynvml.nvmlSystemGetDriverVersion)
-            present = [gpus.find(index) for index in range(require(pynvml.nvmlDeviceGetCount))]
+            present = [
+                gpus.find(index, self._is_harmless)
+                for index in range(require(pynvml.nvmlDeviceGetCount))
+            ]
             for gpu in present:
                 if gpu.handle is not None:
                     gpu.read_cheap()
@@ -178,7 +188,7 @@ class Driver:
     def _try_again(self, gpu: Gpu) -> None:
         """Take a lost GPU back if it answers again (it was reset)."""
         self._plan_next(gpu, after_s=_AGAIN_S)
-        found = gpus.find(gpu.index)
+        found = gpus.find(gpu.index, self._is_harmless)
         if found.lost is None and found.handle is not None:
             found.read_cheap()
         if found.lost is not None:

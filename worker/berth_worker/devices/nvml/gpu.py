@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ _EMPTY_MARGIN_BYTES = 128 * 1024**2
 _SHARED_MARGIN_BYTES = 1024**3
 # The graphics processes of a mere display take less than this together.
 _DISPLAY_BYTES = 1024**3
+
+
+def _nobody(_pid: int, _memory_bytes: int | None) -> bool:
+    return False
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +52,8 @@ class Gpu:
     """The reason why it can no longer be read; None while it can."""
     floor_bytes: int | None = None
     """The least unexplained memory seen while no process used the GPU."""
+    is_harmless: Callable[[int, int | None], bool] = _nobody
+    """Whether a process (pid and memory) occupies nothing but its memory."""
     readings_due: float = 0.0
     health_due: float = 0.0
 
@@ -63,12 +70,13 @@ class Gpu:
     @property
     def users(self) -> tuple[ProcessUse, ...]:
         """
-        The processes that keep jobs off the GPU: all but small displays.
+        The processes that keep jobs off the GPU: all but small displays and harmless programs.
 
-        Many boxes run an Xorg with a few MiB on every GPU, and jobs share a GPU with it well. If it
-        counted as an outsider, nothing would ever run there.
+        Many boxes run an Xorg with a few MiB on every GPU, or an MPS server that stays after its
+        last client, and jobs share a GPU with them well. If they counted as outsiders, nothing
+        would ever run there.
         """
-        uses = self.uses
+        uses = tuple(use for use in self.uses if not self.is_harmless(use.pid, use.memory_bytes))
         drawn = sum(use.memory_bytes or 0 for use in uses if use.graphics_only)
         return tuple(use for use in uses if not use.graphics_only or drawn >= _DISPLAY_BYTES)
 
@@ -142,7 +150,7 @@ class Gpu:
         return max(0, self.memory_used_bytes - sum(use.memory_bytes or 0 for use in uses))
 
 
-def find(index: int) -> Gpu:
+def find(index: int, is_harmless: Callable[[int, int | None], bool] = _nobody) -> Gpu:
     """
     Return the GPU with this index. Raises DriverGoneError.
 
@@ -156,6 +164,7 @@ def find(index: int) -> Gpu:
             name=query(pynvml.nvmlDeviceGetName, handle) or "NVIDIA GPU",
             handle=handle,
             minor=query(pynvml.nvmlDeviceGetMinorNumber, handle),
+            is_harmless=is_harmless,
         )
         info = query(pynvml.nvmlDeviceGetPciInfo, handle)
     except GpuLostError as error:

@@ -11,6 +11,11 @@ _FIRST_NAMESPACE = "pid:[4026531836]"
 _NODES = "/dev/nvidia"
 
 
+def nodes() -> str:
+    """Return what the paths of the GPUs' device files begin with."""
+    return _NODES
+
+
 class DriverPids:
     """
     Decides which of the driver's pids may be looked up here.
