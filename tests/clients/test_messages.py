@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator
+import contextlib
+import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.clients.conftest import attempt_facts, job_facts
+from tests.clients.sentence_searches import in_python, in_typescript, searchers
 
-from berth.cli import text
-from berth.cli.verbs.jobs import why
+from berth.cli import jobtext, text
+from berth.cli.verbs.jobs import ls, show, why
+from berth.cli.wait_notices import WaitNotices
+from berth.protocol.events import Event, EventPage
 from berth.protocol.explain import Explanation, Reason
+from berth.protocol.jobs import Job
 from berth.protocol.message import (
     Code,
+    FieldRef,
     GpuRef,
     JobRef,
     Message,
@@ -25,19 +33,17 @@ from berth.protocol.message import (
     Text,
     Time,
     UserRef,
+    quoted,
 )
+from berth.protocol.problems import InvalidField
 from berth.protocol.states import JobState
+
+if TYPE_CHECKING:
+    from berth.sdk.client import Client
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 AT = datetime(2026, 11, 26, 20, 52, tzinfo=UTC)
 
-SENTENCES = {"detail", "message", "reason", "sentence", "summary", "would_help"}
-"""Fields of the wire that hold a sentence."""
-SEARCHES = {
-    "count", "endswith", "find", "findall", "finditer", "fullmatch", "index", "match", "partition",
-    "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "search",
-    "split", "splitlines", "startswith", "sub",
-}  # fmt: skip
 _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12)
 
 PARTS: st.SearchStrategy[Part] = st.one_of(
@@ -53,6 +59,7 @@ PARTS: st.SearchStrategy[Part] = st.one_of(
         GpuRef, indices=st.lists(st.integers(0, 7), unique=True).map(lambda g: tuple(sorted(g)))
     ),
     st.builds(UserRef, name=_WORDS),
+    st.builds(FieldRef, path=_WORDS, text=_WORDS),
 )
 MESSAGES = st.lists(PARTS, max_size=8).map(lambda parts: Message.of(*parts))
 
@@ -96,6 +103,33 @@ class TestMessage:
         assert Message.of("a", "", Message.of("b", "c")).root == (Text(text="abc"),)
         assert not Message.of("")
 
+    @pytest.mark.parametrize(
+        ("marked", "parts"),
+        [
+            ("", ()),
+            ("It ended.", (Text(text="It ended."),)),
+            ("Run `berth up`.", (Text(text="Run "), Code(text="berth up"), Text(text="."))),
+            ("`a``b`", (Code(text="a"), Code(text="b"))),
+            ("an odd ` stays", (Text(text="an odd ` stays"),)),
+            ("`a` and `", (Text(text="`a` and `"),)),
+        ],
+    )
+    def test_backquotes_mark_code(self, marked, parts):
+        """In texts of Berth's own, and only in pairs."""
+        assert Message.marked(marked).root == parts
+
+    @given(st.text())
+    def test_a_marked_text_reads_as_before(self, marked):
+        """No character is lost."""
+        assert str(Message.marked(marked)) == marked
+
+    def test_a_refused_field_keeps_its_parts(self):
+        """As an exception it is its sentence."""
+        error = InvalidField("users", quoted("users"), " needs ", Code(text="--user"), ".")
+        assert error.field == "users"
+        assert str(error) == "'users' needs `--user`."
+        assert [part.kind for part in error.message.root] == ["field", "text", "code", "text"]
+
 
 class TestRendering:
     @given(MESSAGES, MESSAGES)
@@ -110,6 +144,18 @@ class TestRendering:
             if not isinstance(part, Text):
                 own = text.message(Message((part,)), "")
                 assert all(own in lines[1] for lines in shown)
+
+    @given(MESSAGES)
+    def test_rewording_changes_no_fact_of_a_job(self, message):
+        """`berth ls`, `berth show` and notices of events show each fact as without the words."""
+        for shown in (_listed, _described, _noticed):
+            plain, other = shown(message), shown(reworded(message))
+            assert len(plain.splitlines()) == len(other.splitlines())
+            for part in message.root:
+                if not isinstance(part, Text):
+                    own = text.message(Message((part,)), "")
+                    assert own in plain
+                    assert own in other
 
     def test_times_are_local_only_where_they_are_parts(self, monkeypatch):
         """A time among the words stays as it was written."""
@@ -140,64 +186,104 @@ def _shown(message: Message, other: Message) -> list[str]:
     return why.rendered(explanation).splitlines()
 
 
-def _searches(tree: ast.AST) -> Iterator[int]:
-    """Lines on which a sentence's field is searched."""
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Compare)
-            and any(isinstance(op, ast.In | ast.NotIn) for op in node.ops)
-            and any(_is_sentence(one) for one in node.comparators)
-        ) or (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in SEARCHES
-            and any(_is_sentence(one) for one in (node.func.value, *node.args))
-        ):
-            yield node.lineno
+def _job(message: Message) -> Job:
+    parts = message.model_dump(mode="json")
+    attempt = attempt_facts(state="ended", message=str(message), message_parts=parts)
+    facts = job_facts(
+        reason=str(message),
+        reason_parts=parts,
+        warnings=[str(message)],
+        warnings_parts=[parts],
+        attempts=[attempt],
+    )
+    return Job.model_validate_json(json.dumps(facts))
 
 
-def _is_sentence(node: ast.expr) -> bool:
-    if isinstance(node, ast.BoolOp):
-        return any(_is_sentence(one) for one in node.values)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str":
-        return any(isinstance(one, ast.Name) and one.id == "error" for one in node.args)
-    return isinstance(node, ast.Attribute) and node.attr in SENTENCES
+def _listed(message: Message) -> str:
+    return jobtext.info(_job(message)) + ls.rendered([_job(message)]).splitlines()[0]
+
+
+def _described(message: Message) -> str:
+    return show.rendered(_job(message))
+
+
+class _Events:
+    """A client whose job has one event."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def events(self, **_: object) -> EventPage:
+        return EventPage(events=[self.event], last_id=1)
+
+
+def _noticed(message: Message) -> str:
+    event = Event(
+        id=1, time=AT, kind="job.queued", actor="system", attempt="42.1", message=str(message),
+        message_parts=message,
+    )  # fmt: skip
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
+        WaitNotices(cast("Client", _Events(event)))(_job(message))
+    return printed.getvalue()
 
 
 PYTHON = sorted(
-    path for room in ("cli", "sdk") for path in (CLIENTS / "berth" / room).rglob("*.py")
+    path for room in ("cli", "demo", "sdk") for path in (CLIENTS / "berth" / room).rglob("*.py")
 )
+TREES = {path: ast.parse(path.read_text()) for path in PYTHON}
+SEARCHERS = searchers(list(TREES.values()))
 WEB = sorted(
     path
     for path in (CLIENTS / "web" / "src").rglob("*.ts*")
     if ".test." not in path.name and path.name != "schema.d.ts"
-)
-_FIELD = rf"\.(?:{'|'.join(sorted(SENTENCES))})\b\)?(?: \?\? (?:\"\"|''))?\)?"
-_TS_SEARCH = re.compile(
-    rf"{_FIELD}\??\.(?:match|matchAll|replace|replaceAll|split|includes|indexOf|search|startsWith|"
-    rf"endsWith|slice|substring)\(|\.(?:exec|test)\([^()]*{_FIELD}\)"
 )
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(CLIENTS)))
 def test_no_client_searches_a_sentence(path):
     """Times, jobs and phrases come from fields and parts."""
-    assert list(_searches(ast.parse(path.read_text()))) == []
+    assert in_python(TREES[path], SEARCHERS) == []
 
 
 @pytest.mark.parametrize("path", WEB, ids=lambda path: str(path.relative_to(CLIENTS)))
 def test_the_dashboard_searches_no_sentence(path):
     """The same for the page."""
-    assert [found[0] for found in _TS_SEARCH.finditer(path.read_text())] == []
+    assert in_typescript(path.read_text()) == []
 
 
-def test_the_searches_are_found():
-    """The two tests above would see what they forbid."""
-    python = 'a = "until" in reason.sentence\nb = re.search("x", str(error))\nc = job.reason.partition(".")'
-    assert list(_searches(ast.parse(python))) == [1, 2, 3]
-    for line in (
+@pytest.mark.parametrize(
+    "code",
+    [
+        'a = "until" in reason.sentence',
+        'b = re.search("x", str(error))',
+        'c = job.reason.partition(".")',
+        "d = str(job.message_parts).split()",
+        'e = "job" in problem.detail_parts',
+        "def f(job):\n    said = job.message\n    return said.find('x')",
+        "def g(text):\n    return text.split()\nh = g(event.message)",
+        "def i(a, text):\n    return g(text)\ndef g(b):\n    return 'x' in b\nj = i(1, job.reason)",
+        "k = text.message(job.reason_parts, job.reason).split()",
+    ],
+)
+def test_a_search_in_python_is_found(code):
+    """The tests above would see what they forbid: also by a variable, or by a helper."""
+    tree = ast.parse(code)
+    assert in_python(tree, searchers([tree]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
         'reason.sentence.includes(" until ")',
         "/x/.exec(f.detail)",
         "job.reason.replace(a, b)",
-    ):
-        assert _TS_SEARCH.search(line)
+        "job.warnings?.[0].split(a)",
+        "const said = event.message; if (said.includes(a)) b();",
+        'const said = job.reason ?? ""; /x/.test(said)',
+        "timesIn(reason.sentence)",
+        'timesIn(now, job.reason ?? "")',
+    ],
+)
+def test_a_search_in_typescript_is_found(code):
+    """The same for the page."""
+    assert in_typescript(code)

@@ -19,7 +19,7 @@ from tests.server.conftest import Clock
 from tests.server.store.fixtures.write_database import FOLDER, HOME, shown
 
 from berth_server.service.state import Options, ServerState
-from berth_server.store import jobs, migrate
+from berth_server.store import jobs, messages, migrate
 from berth_server.store.database import Database, StoreError, file_system
 from berth_server.store.migrate import SchemaError
 from berth_server.store.tables import Table
@@ -110,6 +110,25 @@ def test_secrets_and_ids_come_through_the_move_to_one_spec_column(tmp_path):
         assert [job.spec.env, job.spec.notify, job.spec.labels] == texts
     assert jobs.next_id(db.read) == 78
     db.close()
+
+
+def test_a_stored_sentence_becomes_one_text_part(tmp_path):
+    """Of jobs, attempts and events alike; what says nothing stays empty."""
+    path = tmp_path / "berth.db"
+    queries = [
+        f"SELECT {key}, message FROM {table} ORDER BY {key}"
+        for table, key in (("jobs", "id"), ("attempts", "rowid"), ("events", "id"))
+    ]
+    with sqlite3.connect(path) as old:
+        old.executescript((FOLDER / "schema-0001.sql").read_text())
+        before = [old.execute(query).fetchall() for query in queries]
+    migrate.upgrade(path)
+    new = sqlite3.connect(path)
+    for query, rows in zip(queries, before, strict=True):
+        assert any(sentence for _, sentence in rows)
+        assert new.execute(query).fetchall() == [
+            (key, None if sentence is None else messages.encode(sentence)) for key, sentence in rows
+        ]
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path):
