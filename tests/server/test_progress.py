@@ -108,9 +108,13 @@ def test_what_a_script_reports_counts_before_its_metrics_and_those_before_its_lo
         looking()
         desk.clock.now += 2
     assert shown(api, job_id)["source"] == "log"
+    own = folder / "files"
+    own.mkdir()
+    for name in ("metrics.jsonl", "progress.json"):
+        (folder / name).symlink_to(f"files/{name}")  # as the worker makes the folder
     for step in range(10, 20):
         point = {"step": step, "max_steps": 50, "time": desk.clock.now, "loss": 1.0}
-        writes(desk, folder / "metrics.jsonl", json.dumps(point) + "\n")
+        writes(desk, own / "metrics.jsonl", json.dumps(point) + "\n")
         looking()
         desk.clock.now += 3
     found = shown(api, job_id)
@@ -118,8 +122,8 @@ def test_what_a_script_reports_counts_before_its_metrics_and_those_before_its_lo
     assert found["seconds_left"] == pytest.approx(93, rel=0.1)
     for step in range(5):
         facts = {"step": step, "total": 9, "time": desk.clock.now}
-        (folder / "progress.json").unlink(missing_ok=True)
-        writes(desk, folder / "progress.json", json.dumps(facts))
+        (own / "progress.json").unlink(missing_ok=True)
+        writes(desk, own / "progress.json", json.dumps(facts))
         looking()
         desk.clock.now += 10
     found = shown(api, job_id)

@@ -35,7 +35,10 @@ from berth_worker.shim import files
 M = TypeVar("M", bound=BaseModel)
 _LARGEST_BYTES = 4 << 20
 _ERROR_BYTES = 64 << 10
-OF_THE_JOB = ("metrics.jsonl", "saved.json", "failure.json", "snapshot.json", "changes.diff")
+OF_THE_JOB = (
+    *("metrics.jsonl", "progress.json", "saved.json", "failure.json"),
+    *("snapshot.json", "changes.diff"),
+)
 """Files that jobs write: links beside Berth's own files lead readers to them."""
 _FOR_THE_JOB = ("output.log", "stop.json")  # links in the job's folder lead it to these
 

@@ -46,6 +46,8 @@ class Counter:
     closed: bool = False
     """A bar that another took the place of."""
     drops: int = 0
+    moved_by: float = 0.0
+    """Counts made in `moved_s`."""
 
     @classmethod
     def first(cls, count: Count, number: int, at: float, order: int) -> Counter:
@@ -77,6 +79,7 @@ class Counter:
         if count.value > self.value:
             self.advances += 1
             self.moved_s += max(0.0, at - self.moved_at)
+            self.moved_by += count.value - self.value
             self.moved_at, self.changed = at, order
         elif behind > 0:
             if self._another_rank(behind):
@@ -93,6 +96,16 @@ class Counter:
         if self.total is None:
             return behind <= 1
         return self.total > _FEW and behind <= max(1.0, self.total * _SMALL_DROP)
+
+    @property
+    def moved(self) -> bool:
+        """True once its number was seen to change."""
+        return self.advances > 0 or self.passes > 0
+
+    @property
+    def seconds_each(self) -> float | None:
+        """Mean duration of one count; None before it moved."""
+        return self.moved_s / self.moved_by if self.moved_by > 0 else None
 
     @property
     def done(self) -> bool:

@@ -11,7 +11,7 @@ from berth_server.core.progress import vocabulary
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 _PAIR = re.compile(
     rf"(?<![\w./,:])(?P<n>{_NUMBER})(?P<nk>[kKM]?)\s*(?:/|\bof\b|\bout of\b)\s*(?P<t>{_NUMBER})(?P<tk>[kKMG]?)"
-    r"(?![\w./]*[/.]\d)(?!\s*(?:[KMGT]i?B|bytes|%)\b)(?P<unit>[a-zA-Z]{0,12})"
+    r"(?![\w./]*[/.]\d)(?!\s*(?:[KMGT]i?B|bytes|%)\b)(?!\s+\d{1,2}:\d\d(?::\d\d)?(?:[\s\].,]|$))(?P<unit>[a-zA-Z]{0,12})"
 )
 # Directly after a colon stands either the count ("step:100/500") or the end of a time.
 _AFTER_COLON = re.compile(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from berth_server.core.progress import vocabulary
+from berth_server.core.progress.countdown import Countdown, stated_s
 from berth_server.core.progress.counter import Counter
 from berth_server.core.progress.counts import Count, counts_in
+from berth_server.core.progress.nesting import given_up, spans, turns_over
 from berth_server.core.progress.pieces import Splitter
 from berth_server.core.progress.totals import Totals
 
+COUNTDOWN = "countdown"
+"""In the key of positions that were read from a time left which the log states."""
 _MOST_COUNTERS = 64
 _ALMOST = 0.98
 _NEAR_TOTAL = 0.05
@@ -40,6 +45,7 @@ class LogReading:
     """
 
     totals: Totals = field(default_factory=Totals)
+    countdown: Countdown = field(default_factory=Countdown)
     _splitter: Splitter = field(default_factory=Splitter)
     _counters: dict[tuple[str, float | None], Counter] = field(default_factory=dict)
     _order: int = 0
@@ -52,9 +58,12 @@ class LogReading:
         `past`: it is much that was written before the first look.
         """
         read: list[tuple[Count, ...]] = []
+        stated: list[float | None] = []
         for piece in self._splitter.pieces(data, past=past):
             self.totals.read(piece.text)
             read.append(tuple(counts_in(piece.text, piece.depth)))
+            beside = vocabulary.beside(piece.text[:80]) and not vocabulary.measured(piece.text)
+            stated.append(None if beside else stated_s(piece.text))
         clocks = {
             (count.label, count.total): count.elapsed_s
             for counts in read
@@ -62,7 +71,7 @@ class LogReading:
             if count.elapsed_s is not None
         }
         positions: list[Position] = []
-        for counts in read:
+        for counts, left_s in zip(read, stated, strict=True):
             for count in counts:
                 last_s = clocks.get((count.label, count.total))
                 # A bar's own clock tells how long ago it was drawn.
@@ -70,19 +79,40 @@ class LogReading:
                     0.0 if last_s is None or count.elapsed_s is None else last_s - count.elapsed_s
                 )
                 self._see(count, at - max(0.0, ago_s))
+            if left_s is not None and not any(count.drawn for count in counts):
+                self._state(at, left_s, counts)
             position = self.position() if counts else None
             if position is not None:
                 positions.append(position)
         return positions
 
     def position(self) -> Position | None:
-        """Position of the run; None while no counter says it, or none that can be relied upon."""
+        """Position of the run; None while nothing in the log can be relied upon."""
+        found = self._counted()
+        if found is not None or self.countdown.left(self.countdown.at) is None:
+            return found
+        done = round(100 * self.countdown.fraction, 1)
+        return Position(done, 100, done / 100, (COUNTDOWN,), self.countdown.at)
+
+    def _state(self, at: float, left_s: float, counts: tuple[Count, ...]) -> None:
+        """Take a time left that the log states beside these counts."""
+        inner = next((one for one in reversed(counts) if one.within and one.total), None)
+        turn_left_s = None
+        if inner is not None:
+            counter = self._counters.get((inner.label, inner.total))
+            each_s = None if counter is None else counter.seconds_each
+            if each_s is not None and inner.total is not None:
+                turn_left_s = each_s * max(0.0, inner.total - inner.value)
+        self.countdown.state(at, left_s, turn_left_s, in_turn=inner is not None)
+
+    def _counted(self) -> Position | None:
+        """Position of the run by its counters."""
         alive = [one for one in self._counters.values() if self._usable(one)]
         outer = self._outer(alive)
         flat = self._flat(alive)
         if outer is None:
             return None if flat is None or flat.within else self._alone(flat, alive)
-        if flat is not None and _spans(flat, outer):
+        if flat is not None and spans(flat, outer):
             return self._alone(flat, alive)
         return self._nested(outer, flat, alive)
 
@@ -154,8 +184,9 @@ class LogReading:
         last = max((one.order for one in found), default=0)
         # What has reached its end and was followed by another is not the run.
         ended = [one for one in found if one.done and one.order < last]
-        going = [one for one in found if one not in ended]
-        going = [one for one in going if not _given_up(one, going, alive)]
+        # What was never seen to move may be a date, or the number of a device.
+        going = [one for one in found if one not in ended and (one.drawn or one.moved)]
+        going = [one for one in going if not given_up(one, going, alive)]
         chosen = min(
             going,
             key=lambda one: (
@@ -233,7 +264,7 @@ class LogReading:
             else:
                 stale = turn != outer.value
             part = 0.0 if stale else inner.fraction
-        done = outer.value if outer.drawn else _turns_over(outer, inner)
+        done = outer.value if outer.drawn else turns_over(outer, inner)
         fraction = min(1.0, max(0.0, done + part) / total)
         at = outer.at if inner is None else max(outer.at, inner.at)
         key = (outer.number, "of", total)
@@ -257,40 +288,3 @@ class LogReading:
             key=lambda one: (outer.label in one.within, one.measured, one.moved_s, one.order),
             default=None,
         )
-
-
-def _spans(flat: Counter, outer: Counter) -> bool:
-    """True if a counter goes on over the outer one's turns: then it is the whole run's."""
-    if flat.passes or (outer.drawn and flat.drawn and flat.depth > outer.depth):
-        return False
-    if outer.advances:
-        return flat.began < outer.changed and flat.changed > outer.changed
-    # Before the first turn: a bar that was there before the first epoch was named.
-    return flat.drawn and not outer.drawn and flat.began < outer.began and not flat.within
-
-
-def _given_up(counter: Counter, others: list[Counter], alive: list[Counter]) -> bool:
-    """True if it stands still while something that began later has moved for longer."""
-    if counter.closed and not counter.done:
-        # Another bar was drawn in its place: evaluation comes and goes, what lasts longer stays.
-        return not counter.moved_s or any(
-            one.order > counter.order and one.moved_s > counter.moved_s for one in alive
-        )
-    return any(
-        one.number > counter.number
-        and one.began > counter.changed
-        and one.depth <= counter.depth
-        and one.moved_s > 2 * counter.moved_s + 1
-        for one in others
-    )
-
-
-def _turns_over(outer: Counter, inner: Counter | None) -> float:
-    """
-    Number of finished turns of a counter that is printed.
-
-    "Epoch 3/10" alone is printed as the third begins; with a loss beside it, as it ends.
-    """
-    first = 0 if outer.least < 1 else 1
-    ended = outer.measured and (inner is None or outer.label not in inner.within)
-    return outer.value - first + (1 if ended else 0)

@@ -35,6 +35,8 @@ class TailReader:
         self.offset = 0
         self.rest = b""
         """The line at the end that has no line end yet, as `lines` has read it."""
+        self.written_at = 0.0
+        """When the file was last written, as `lines` saw it; unix seconds."""
         self._most_bytes = most_bytes
         self._inode = 0
 
@@ -45,6 +47,7 @@ class TailReader:
             return b""
         try:
             facts = os.fstat(handle)
+            self.written_at = facts.st_mtime
             if not self.follows(facts):
                 self.rest = b""
             if self._most_bytes is not None and facts.st_size - self.offset > self._most_bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from berth.protocol.progress import ProgressSource
 from berth_server.core.progress.pace import Left, Pace
-from berth_server.core.progress.reading import LogReading, Position
+from berth_server.core.progress.reading import COUNTDOWN, LogReading, Position
 from berth_server.core.progress.reported import Reported
 from berth_server.service.errors import Forbidden
 from berth_server.service.logs.metrics import METRICS_NAME, json_point
@@ -51,11 +51,10 @@ class AttemptReader:
         self._read_metrics()
         self._read_log(now)
         position = self._reading.position()
-        pace = None if position is None else self._paces.get(position.key)
         reported: list[tuple[ProgressSource, Position | None, Left | None]] = [
             ("jobside", self._jobside.position, self._jobside.left(now)),
             ("metrics.jsonl", self._metrics.position, self._metrics.left(now)),
-            ("log", position, None if pace is None else pace.left(now)),
+            ("log", position, self._log_left(position, now)),
         ]
         newest = max((at.at for _, at, _ in reported if at is not None), default=0.0)
         known: list[tuple[ProgressSource, Position, Left | None]] = [
@@ -69,6 +68,14 @@ class AttemptReader:
             return None
         source, at, left = known[0]
         return Belief(source, at, left, now)
+
+    def _log_left(self, position: Position | None, now: float) -> Left | None:
+        if position is None:
+            return None
+        if position.key == (COUNTDOWN,):
+            return self._reading.countdown.left(now)
+        pace = self._paces.get(position.key)
+        return None if pace is None else pace.left(now)
 
     def _fresh(self) -> LogReading:
         reading = LogReading()
@@ -94,14 +101,13 @@ class AttemptReader:
     def _read_metrics(self) -> None:
         try:
             grown = self._metrics_tail.lines(self.run_dir, METRICS_NAME, self.uid)
-            written_at = self._modified(METRICS_NAME)
         except (Forbidden, OSError):
             return
         total = self._reading.totals.of("step")
         for line in grown.splitlines()[-_MOST_POINTS:]:
             point = json_point(line) if b"step" in line else None
             if point is not None:
-                self._metrics.point(point, written_at, total)
+                self._metrics.point(point, self._metrics_tail.written_at, total)
 
     def _read_log(self, now: float) -> None:
         try:
@@ -120,6 +126,3 @@ class AttemptReader:
                 while len(self._paces) > _MOST_PACES:
                     self._paces.popitem(last=False)
             pace.add(position.at, position.fraction)
-
-    def _modified(self, name: str) -> float:
-        return os.lstat(f"{self.run_dir}/{name}").st_mtime

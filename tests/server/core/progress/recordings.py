@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from berth_server.core.progress.pace import Pace
-from berth_server.core.progress.reading import LogReading
+from berth_server.core.progress.reading import COUNTDOWN, LogReading
 
 FILE = Path(__file__).with_name("recordings.jsonl.gz")
 PERIOD_S = 2.0
@@ -94,8 +94,11 @@ def replayed(recording: Recording, command: str = "") -> list[Sample]:
         for found in reading.feed(data, written_at) if data else ():
             paces.setdefault(found.key, Pace()).add(found.at, found.fraction)
         position = reading.position()
-        pace = paces.get(position.key) if position is not None else None
-        left = pace.left(now) if pace is not None else None
+        left = None
+        if position is not None and position.key == (COUNTDOWN,):
+            left = reading.countdown.left(now)
+        elif position is not None and position.key in paces:
+            left = paces[position.key].left(now)
         samples.append(
             Sample(
                 now,

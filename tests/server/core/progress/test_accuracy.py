@@ -11,8 +11,6 @@ CANNOT_TELL = {
     *("catboost", "lightgbm", "xgboost", "skorch", "spacy", "stable_baselines3"),  # no total
     *("lightning_one_epoch", "two_phases"),  # how many epochs, how many phases?
     *("rich_track", "transformers_disable_tqdm_buffered"),  # nothing until the end
-    "mmengine_iters",  # prints 195/80
-    "mmengine_epochs",
 }
 BEGINS_AGAIN = "tqdm_untold"
 

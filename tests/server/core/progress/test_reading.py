@@ -163,6 +163,50 @@ def test_a_new_phase_does_not_continue_the_last():
     assert place(*texts) is None
 
 
+def counted_down(line: str, lefts: list[float], command: str = "") -> LogReading:
+    """A log of lines five seconds apart that state a time left."""
+    reading = LogReading()
+    reading.totals.read_command(command)
+    for i, left_s in enumerate(lefts):
+        minutes, seconds = divmod(int(left_s), 60)
+        text = line.format(i=i, n=10 * i, eta=f"0:{minutes:02}:{seconds:02}") + "\n"
+        reading.feed(text.encode(), 1000.0 + 5 * i)
+    return reading
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[11/30 10:00:00 d2.utils.events]:  eta: {eta}  iter: {n}  total_loss: 2.3  lr: 0.01",
+        "11/30 10:00:00 - mmengine - INFO - Epoch(train) [1][{n}/100]  lr: 1e-2  eta: {eta}  loss: 2",
+    ],
+)
+def test_a_time_left_that_a_log_states_is_believed_once_it_keeps_its_word(line):
+    """Where no counter tells: it goes down as time passes, and is of more than the epoch."""
+    reading = counted_down(line, [400 - 5 * i for i in range(8)])
+    found = reading.position()
+    assert found is not None
+    assert found.fraction == pytest.approx(35 / 400, abs=0.01)
+    left = reading.countdown.left(1035.0)
+    assert left is not None
+    assert left.p50_s == pytest.approx(365, abs=2)
+
+
+def test_a_time_left_of_an_epoch_is_not_the_run_s():
+    """It is as long as the epoch's own steps take, and starts over at the next."""
+    line = "Epoch: [0]  [{n}/100]  eta: {eta}  lr: 0.1  loss: 4.8"
+    assert counted_down(line, [50 - 5 * i for i in range(9)]).position() is None
+    line = "eta: {eta} loss: 2.3"
+    again = [max(1, 50 - 5 * (i % 10)) for i in range(18)]
+    assert counted_down(line, [float(one) for one in again]).position() is None
+
+
+def test_a_time_left_that_jumps_about_is_not_believed():
+    """Estimates of a few steps, or of something else."""
+    line = "eta: {eta} loss: 2.3"
+    assert counted_down(line, [400, 90, 700, 30, 500, 60, 900, 20]).position() is None
+
+
 def timed(*steps: tuple[float, float]) -> Pace:
     pace = Pace()
     for at, fraction in steps:
