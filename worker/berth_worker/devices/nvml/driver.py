@@ -89,16 +89,16 @@ class Driver:
             self._recognise(present)
             known = {gpu.uuid for gpu in present}
             vanished = [gpu for gpu in self._gpus if gpu.uuid not in known and not gpu.is_nameless]
-            gpus = present + vanished
-            handles = [None if gpu in vanished else gpu.handle for gpu in gpus]
-            matrix = links.matrix(handles, [gpu.pci_bus_id for gpu in gpus])
+            everyone = present + vanished
+            handles = [None if gpu in vanished else gpu.handle for gpu in everyone]
+            matrix = links.matrix(handles, [gpu.pci_bus_id for gpu in everyone])
         except (DriverGoneError, GpuLostError) as error:
             close_driver()
             raise DriverGoneError(str(error)) from None
         # CUDA counts without the GPUs that have vanished, so they stand at the end.
         for offset, gpu in enumerate(vanished):
             gpu.index, gpu.handle, gpu.lost = len(present) + offset, None, _VANISHED
-        self._gpus, self._links, self._version = gpus, matrix, version
+        self._gpus, self._links, self._version = everyone, matrix, version
         self._gone = None
         self._listen()
 
