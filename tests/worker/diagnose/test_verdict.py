@@ -331,3 +331,51 @@ def test_a_missing_record_is_lost():
 def test_what_the_shim_says_is_passed_on():
     """Ranks that outlive their launcher."""
     assert judge(evidence(said="The launcher ended.")).message == "The launcher ended."
+
+
+FORKED = (
+    "/work/train.py:3: DeprecationWarning: This process is multi-threaded, use of fork() may lead "
+    "to deadlocks in the child.\n  if os.fork()==0:\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ({"number": signal.SIGKILL}, "SIGKILL"),
+        ({"number": signal.SIGTERM}, "SIGTERM"),
+        ({"number": signal.SIGHUP}, "SIGHUP"),
+        ({"code": 137}, "SIGKILL"),
+        ({"code": 143}, "SIGTERM"),
+    ],
+)
+def test_a_signal_explains_an_end_and_no_line_of_the_log(how, name):
+    """Neither a warning nor the source below it is a cause; who sent it is said as far as known."""
+    message = judge(evidence("step 7\n" + FORKED, kills_counted=True, **how)).message
+    assert name in message
+    assert "Berth did not send it" in message
+    assert "a user or a process of its own" in message
+    assert message.endswith("its log ends: step 7")
+    assert "os.fork" not in message
+
+
+def test_an_error_that_was_survived_does_not_explain_a_signal():
+    """Out of memory an hour before a colleague's kill is no cause of it."""
+    text = "CUDA out of memory. Tried to allocate 2.00 GiB\n" + "step\n" * 100
+    killed = judge(evidence(text, number=signal.SIGKILL))
+    assert (killed.outcome, "its log ends: step" in killed.message) == ("exit", True)
+    near = text + "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 4.00 GiB\n"
+    assert judge(evidence(near, code=137)).outcome == "oom_gpu"
+
+
+def test_a_warning_is_no_cause_of_an_exit():
+    """A run that says nothing but a warning has said nothing."""
+    assert judge(evidence(FORKED, code=2)).message == "Exited with code 2; its log says nothing."
+    assert judge(evidence("bad config\n" + FORKED, code=2)).message.endswith("says: bad config")
+
+
+def test_a_shim_that_failed_is_told_as_berths_fault():
+    """With the reason, and that nothing of the job is left."""
+    desired = evidence().desired
+    verdict = judge(Evidence(desired=desired, record=None, shim_error="RecursionError: deep"))
+    assert (verdict.outcome, "RecursionError: deep" in verdict.message) == ("lost", True)

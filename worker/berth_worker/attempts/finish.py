@@ -61,12 +61,14 @@ def unexplained(attempt: Attempt) -> Verdict:
 
 def _gather(attempt: Attempt) -> Evidence:
     folder = attempt.folder
+    shim_record = folder.shim_record()
     return Evidence(
         desired=attempt.desired,
         record=attempt.exit_record,
         log_tail=folder.log_tail(_TAIL_BYTES),
         failure=folder.failure(),
-        memory_kills=_memory_kills_since(folder.shim_record()),
+        memory_kills=_memory_kills_since(shim_record),
+        kills_counted=shim_record is not None and shim_record.oom_kills is not None,
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
         own_pids=frozenset(attempt.seen_pids),
         shim_error=folder.shim_error() if attempt.exit_record is None else None,

@@ -21,6 +21,8 @@ _SECONDARY = re.compile(
     r"Connection (?:closed|reset) by peer|remote process exited|Broken pipe|DistBackendError"
     r"|DistNetworkError: Failed to recv"
 )
+# `/env/x.py:12: DeprecationWarning: …`, with a line of source below it.
+_WARNING = re.compile(r"^(?:\[rank\d+\]: ?)?\S+:\d+: \w*Warning: ")
 _ROOT_CAUSE = re.compile(r"Root Cause \(first observed failure\):.*?rank\s*:\s*(\d+)", re.DOTALL)
 
 
@@ -35,12 +37,10 @@ def decisive_line(text: str) -> str:
     Return the line that best explains a failure, shortened and without terminal codes.
 
     The last error that a rank raised, else the last line it wrote. Errors that only report the
-    loss of another rank, and lines of the launcher, come last. Empty when there is no line.
+    loss of another rank, and lines of the launcher, come last; a warning, and the line of source
+    that Python prints below it, explain nothing. Empty when there is no line.
     """
-    lines = [terminal.strip(line).strip() for line in re.split(r"[\r\n]+", text)]
-    lines = [line for line in lines if any(character.isalnum() for character in line)]
-    end = next((i for i, line in enumerate(lines) if _EPILOGUE.search(line)), len(lines))
-    own = lines[:end] or lines
+    own = _own_lines(text)
     errors = [match["error"] for line in own if (match := _ERROR.fullmatch(line))]
     errors = [error for error in errors if not _LAUNCHERS.search(error)]
     primary = [error for error in errors if not _SECONDARY.search(error)]
@@ -48,6 +48,32 @@ def decisive_line(text: str) -> str:
         if found and _ends_with(own, found[-1]):
             return shortened(found[-1])
     return shortened(own[-1]) if own else ""
+
+
+def last_line(text: str) -> str:
+    """Return the last line that a job wrote itself, shortened; empty when there is none."""
+    own = _own_lines(text)
+    return shortened(own[-1]) if own else ""
+
+
+def end_of(text: str, lines: int) -> str:
+    """Return the last lines of a text."""
+    return "\n".join(re.split(r"[\r\n]+", text)[-lines:])
+
+
+def _own_lines(text: str) -> list[str]:
+    """Return the lines that say something, without warnings and what a launcher adds."""
+    kept: list[str] = []
+    after_warning = False
+    for raw in re.split(r"[\r\n]+", text):
+        plain = terminal.strip(raw)
+        is_source = after_warning and plain[:1].isspace()
+        after_warning = _WARNING.search(plain) is not None
+        line = plain.strip()
+        if not (is_source or after_warning) and any(letter.isalnum() for letter in line):
+            kept.append(line)
+    end = next((i for i, line in enumerate(kept) if _EPILOGUE.search(line)), len(kept))
+    return kept[:end] or kept
 
 
 def _ends_with(lines: list[str], error: str) -> bool:

@@ -10,7 +10,7 @@ from berth import jobfiles
 from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
 from berth.units import format_duration
-from berth_worker.diagnose.reading import decisive_line, first_failed_rank
+from berth_worker.diagnose.reading import decisive_line, end_of, first_failed_rank, last_line
 from berth_worker.diagnose.signatures import SIGNATURES
 
 _CLAIMS = {
@@ -23,6 +23,11 @@ _FULL_DISK_BYTES = 1 << 20
 # torchrun and deepspeed leave with codes of their own when a rank was killed.
 _KILLED_CODES = frozenset({128 + signal.SIGKILL, 256 - signal.SIGKILL})
 _CRASHED_CODES = frozenset({128 + signal.SIGSEGV, 256 - signal.SIGSEGV})
+_NEAR_END = 40
+_SENT = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    | {signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGXCPU}
+)
 _RANK_KILLED = re.compile(r"exitcode\s*:\s*-9\b|return code = -9\b|Signal 9 \(SIGKILL\)")
 _NEIGHBOUR = re.compile(r"Process (\d+) has ([\d.]+ \w+) memory in use")
 _FRAGMENTS = re.compile(r"([\d.]+) GiB is reserved by PyTorch but unallocated")
@@ -41,6 +46,8 @@ class Evidence:
     """Kind and sentence of the job's own diagnosis."""
     memory_kills: int = 0
     """Number of the kernel's memory kills while the attempt ran."""
+    kills_counted: bool = False
+    """True when none of them can have been missed."""
     free_bytes: int | None = None
     """Free space where the job works; None when unknown."""
     own_pids: frozenset[int] = frozenset()
@@ -142,8 +149,10 @@ def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
             "loader workers, or share the box with fewer jobs.",
         )
     line = decisive_line(text)
+    # What a job survived hours before a signal came from outside did not end it.
+    searched = end_of(text, _NEAR_END) if _from_outside(record) else text
     for signature in SIGNATURES:
-        match = signature.pattern.search(line if signature.last_word else text)
+        match = signature.pattern.search(line if signature.last_word else searched)
         if match is not None:
             sentence = signature.sentence.replace("{1}", match[1] if match.re.groups else "")
             if signature.outcome is Outcome.OOM_GPU:
@@ -183,17 +192,37 @@ def _unknown(evidence: Evidence, record: ExitRecord, text: str) -> Verdict:
             "It crashed in native code (SIGSEGV); most often an extension was built for another "
             "torch: rebuild it in this environment.",
         )
+    if _from_outside(record):
+        return Verdict(Outcome.EXIT, _signalled(evidence, record, text))
     return Verdict(Outcome.EXIT, _said(record, text))
+
+
+def _from_outside(record: ExitRecord) -> signal.Signals | None:
+    """Return the signal that somebody sent to the first process; None where it ended by itself."""
+    code = record.exit_code or 0
+    # A shell leaves with 128 and its child's signal, deepspeed with 256 less it.
+    number = record.signal or next((n for n in _SENT if code in {128 + n, 256 - n}), None)
+    return signal.Signals(number) if number in _SENT else None
+
+
+def _signalled(evidence: Evidence, record: ExitRecord, text: str) -> str:
+    """Return what ended a job by a signal that Berth did not send, and its last line as it is."""
+    sent = _from_outside(record)
+    assert sent is not None
+    how = _how(record) if record.signal else f"{_how(record)}, which stands for {sent.name}"
+    line = last_line(text)
+    log = f"its log ends: {line}" if line else "its log says nothing"
+    if sent is not signal.SIGKILL or evidence.kills_counted:
+        return f"{how}; Berth did not send it, a user or a process of its own did; {log}"
+    # What the kernel killed within a job's first 0.1 s is not counted.
+    return (
+        f"{how}; {log.rstrip('.')}. A user killed it, or the kernel did because memory was short "
+        "(see `dmesg`)."
+    )
 
 
 def _said(record: ExitRecord, text: str) -> str:
     line = decisive_line(text)
-    if not line and record.signal == signal.SIGKILL:
-        # What the kernel killed within a job's first 0.1 s is not counted.
-        return (
-            "Ended by SIGKILL; its log says nothing. A user killed it, or the kernel did because "
-            "memory was short (see `dmesg`)."
-        )
     if not line:
         return f"{_how(record)}; its log says nothing."
     rank = first_failed_rank(text)
