@@ -27,7 +27,7 @@ def test_only_the_target_turn_is_learned(tokenizer):
     encoded = Encoder(tokenizer, WORDINGS["ja"], 4096).encode(FULL, TARGET)
 
     assert len(encoded.input_ids) == len(encoded.labels)
-    assert f"{TARGET}<end_of_turn>\n" == tokenizer.decode(targets(encoded))
+    assert f"{TARGET}<end_of_turn>" == tokenizer.decode(targets(encoded))
     first = encoded.labels.index(next(label for label in encoded.labels if label >= 0))
     assert tokenizer.decode(encoded.input_ids[:first]).endswith("<start_of_turn>model\n")
     assert all(label == IGNORED for label in encoded.labels[:first])
@@ -48,7 +48,7 @@ def test_truncation_keeps_target_latest_context_and_every_part(tokenizer, length
     text = tokenizer.decode(encoded.input_ids)
 
     assert len(encoded.input_ids) <= length
-    assert f"{TARGET}<end_of_turn>\n" == tokenizer.decode(targets(encoded))
+    assert f"{TARGET}<end_of_turn>" == tokenizer.decode(targets(encoded))
     kept = encoded.parts
     assert kept.profile
     assert kept.history
@@ -122,7 +122,7 @@ def test_a_template_that_rewrites_past_answers_still_ends_the_turn(tokenizer, mo
     form = ChatFormat(tokenizer)
     asked = messages(Parts(), WORDINGS["en"])
 
-    assert form.completion(asked, form.prompt(asked), "yes") == "yes<eos>"
+    assert form.completion(asked, "yes") == "yes<eos>"
 
 
 def test_a_prompt_leaves_room_for_its_answer(tokenizer):

@@ -183,7 +183,10 @@ def test_every_start_reports_it_once(tmp_path, settings_of, capsys, cache):
     """From the cache too, where the files are not read again."""
     items = [twin(("x", f"q{n}"), ("user", None), continuation=f"a{n}") for n in range(6)]
     (tmp_path / "train.json").write_text(json.dumps(items), "utf-8")
-    settings = settings_of(train_path="train.json", data={"cache_folder": cache})
+    settings = settings_of(
+        train_path="train.json",
+        data={"cache_folder": str(tmp_path / cache) if cache == "cache" else cache},
+    )
 
     for _ in range(2):
         load_material(settings)

@@ -1,11 +1,12 @@
 """Encoder of prompt parts and target as token ids with labels, fitted into a length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from berth_trainer.data.chat_format import ChatFormat
+from berth_trainer.data.control_tokens import ControlTokens
 from berth_trainer.data.prompts import Parts, Said, Wording, messages
 
 IGNORED = -100
@@ -15,14 +16,17 @@ _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """
-    An encoded sample. Labels are IGNORED outside the target turn; `parts` is what was kept, `shortened`
-    whether that is not all.
+    An encoded sample. Labels are IGNORED outside the target turn and its end mark.
+
+    `parts` is what was kept, `shortened` whether that is not all. `spelled`: some text spells a
+    control token, which was encoded as the text that it is.
     """
 
     input_ids: list[int]
     labels: list[int]
     parts: Parts
     shortened: bool
+    spelled: bool = False
 
 
 class Encoder:
@@ -33,6 +37,7 @@ class Encoder:
         self.wording = wording
         self.max_length = max_length
         self._format = ChatFormat(tokenizer)
+        self.control = ControlTokens(tokenizer)
         self._size = lru_cache(_KEPT_SIZES)(self._size_of)
 
     def encode(self, parts: Parts, target: str) -> Encoded:
@@ -44,26 +49,35 @@ class Encoder:
         longer, down to one item each; the last profile lines, down to one; and at last the
         inside of the longest text left. So every part that was there is still there.
         """
-        answer = self._answer(parts, target)
-        prompt, kept = self._fit(parts, self.max_length - len(answer))
-        return Encoded(prompt + answer, [IGNORED] * len(prompt) + answer, kept, kept != parts)
+        plain, said = self._as_text(parts), self.control.as_text(target)
+        answer = self._answer(plain, said)
+        prompt, kept = self._fit(plain, self.max_length - len(answer))
+        return Encoded(
+            input_ids=prompt + answer,
+            labels=[IGNORED] * len(prompt) + answer,
+            parts=kept,
+            shortened=kept != plain,
+            spelled=said != target or plain != parts,
+        )
 
     def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
         """Encode the prompt alone, leaving that many tokens free, but at most half the length."""
-        return self._fit(parts, self.max_length - min(leaving, self.max_length // 2))[0]
+        room = self.max_length - min(leaving, self.max_length // 2)
+        return self._fit(self._as_text(parts), room)[0]
 
     def end_of_turn(self) -> int | None:
         """Return the token that ends an answer, None where no single token does."""
-        asked = messages(Parts(), self.wording)
-        prompt = self._format.prompt(asked)
-        bare, filled = (
-            self._ids(self._format.completion(asked, prompt, text)) for text in ("", "A")
+        ids = self._ids(self._format.end(messages(Parts(), self.wording)))
+        return ids[-1] if ids else None
+
+    def _as_text(self, parts: Parts) -> Parts:
+        """Return the parts with every control token that they spell made plain text."""
+        plain = self.control.as_text
+        return Parts(
+            profile=tuple(map(plain, parts.profile)),
+            history=tuple(map(plain, parts.history)),
+            context=tuple(replace(said, text=plain(said.text)) for said in parts.context),
         )
-        # What follows the answer is what both endings share, from its first token on.
-        shared = 0
-        while shared < min(len(bare), len(filled)) and bare[-1 - shared] == filled[-1 - shared]:
-            shared += 1
-        return filled[-shared] if shared else None
 
     def _fit(self, parts: Parts, room: int) -> tuple[list[int], Parts]:
         while True:
@@ -77,14 +91,12 @@ class Encoder:
             parts = shorter
 
     def _answer(self, parts: Parts, target: str) -> list[int]:
-        asked = messages(parts, self.wording)
-        prompt = self._format.prompt(asked)
-        ids = self._ids(self._format.completion(asked, prompt, target))
+        ids = self._ids(self._format.completion(messages(parts, self.wording), target))
         most = max(1, self.max_length // 2)
         return ids[:most]
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.control.ids_of(text)
 
     def _size_of(self, text: str) -> int:
         """Its tokens, and one for the line break."""

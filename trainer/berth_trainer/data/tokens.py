@@ -17,12 +17,14 @@ import numpy as np
 
 from berth_trainer.data import (
     chat_format,
+    control_tokens,
     dialogue_history,
     encode,
     prompts,
     samples,
     similarity,
     store,
+    texts,
 )
 from berth_trainer.data.cache import Cache, Progress
 from berth_trainer.data.dataset import PersonaDataset
@@ -34,7 +36,7 @@ from berth_trainer.training.ranks import warn
 _TASK = 256  # samples a process encodes before it hands them over
 _FEW = 1024  # samples for which starting processes does not pay
 _PROBE = 64
-_VERSION = 2  # of the columns of an entry
+_VERSION = 3  # of the columns of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class TokenDataset:
     lengths: Array
     answers: Array  # how many tokens at the end are labels
     shortened: Array | None = None  # whether parts of the prompt had to go; None: unknown
+    spelled: Array | None = None  # whether a text spells a control token; None: unknown
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -86,6 +89,7 @@ def cached(
         lengths=np.load(folder / "lengths.npy", mmap_mode="r"),
         answers=np.load(folder / "answers.npy", mmap_mode="r"),
         shortened=np.load(folder / "shortened.npy", mmap_mode="r"),
+        spelled=np.load(folder / "spelled.npy", mmap_mode="r"),
     )
 
 
@@ -102,7 +106,8 @@ def _key(dataset: PersonaDataset, tokenizer: Any, recipe: Any) -> str:
     digest.update(json.dumps(key, sort_keys=True).encode())
     profiles = sorted((name, list(lines)) for name, lines in dataset.profiles.items())
     digest.update(json.dumps(profiles).encode())
-    for module in (prompts, chat_format, encode, dialogue_history, samples, similarity, store):
+    modules = (prompts, chat_format, control_tokens, encode, dialogue_history, samples, similarity, store, texts)  # fmt: skip
+    for module in modules:
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()
 
@@ -129,7 +134,7 @@ def _room(cache: Cache) -> float:
 def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: int) -> None:
     count = len(dataset)
     begins, lengths, answers = np.zeros(count, np.int64), np.zeros(count, np.int32), np.zeros(count, np.int32)  # fmt: skip
-    shortened = np.zeros(count, np.bool_)
+    shortened, spelled = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     order = np.argsort(
         dataset.speakers(), kind="stable"
     )  # what one speaker's samples share is kept
@@ -137,19 +142,26 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
     progress, done, at = Progress("encoding", count), 0, 0
     with (into / "tokens.bin").open("wb") as file:
         results = _encoded_by(dataset, tasks, kind, processes if count >= _FEW else 1)
-        for task, (data, sizes, labelled, cut) in zip(tasks, results, strict=True):
+        for task, (data, sizes, labelled, cut, marked) in zip(tasks, results, strict=True):
             file.write(data)
             begins[task] = at + np.cumsum(sizes) - sizes
-            lengths[task], answers[task], shortened[task] = sizes, labelled, cut
+            lengths[task], answers[task] = sizes, labelled
+            shortened[task], spelled[task] = cut, marked
             at += int(sizes.sum())
             done += len(task)
             progress.reached(done)
-    columns = {"begins": begins, "lengths": lengths, "answers": answers, "shortened": shortened}
+    columns = {
+        "begins": begins,
+        "lengths": lengths,
+        "answers": answers,
+        "shortened": shortened,
+        "spelled": spelled,
+    }
     for name, values in columns.items():
         np.save(into / f"{name}.npy", values)
 
 
-_Part = tuple[bytes, Array, Array, Array]
+_Part = tuple[bytes, Array, Array, Array, Array]
 
 
 def _encoded_by(
@@ -183,11 +195,18 @@ def _encode(dataset: PersonaDataset, task: Array, kind: np.dtype[Any]) -> _Part:
     pieces: list[Array] = []
     labelled: list[int] = []
     cut: list[bool] = []
+    marked: list[bool] = []
     for index in task.tolist():
         item = dataset.encoded(index)
         pieces.append(np.array(item.input_ids, kind))
         labelled.append(sum(1 for label in item.labels if label != IGNORED))
         cut.append(item.shortened)
+        marked.append(item.spelled)
     sizes = np.array([len(piece) for piece in pieces], np.int32)
-    columns = sizes, np.array(labelled, np.int32), np.array(cut, np.bool_)
+    columns = (
+        sizes,
+        np.array(labelled, np.int32),
+        np.array(cut, np.bool_),
+        np.array(marked, np.bool_),
+    )
     return np.concatenate(pieces).tobytes(), *columns

@@ -23,6 +23,7 @@ from berth_trainer.training import text_metrics
 from berth_trainer.training.evaluation import evaluate
 from berth_trainer.training.metrics import MetricsFile
 from berth_trainer.training.ranks import Ranks, barrier, log0
+from berth_trainer.training.session_data import warn_of_spelled_tokens
 
 PREDICTIONS = "predictions.jsonl"
 METRICS = "predictions_metrics.json"
@@ -52,6 +53,7 @@ def predict(
     length = fit_to_model(settings, config, tokenizer)
     encoder = Encoder(tokenizer, WORDINGS[material.language], length)
     dataset = _questions(settings, variant, material, encoder)
+    warn_of_spelled_tokens(dataset, dataset, "test")
     if ranks.world_size > 1:
         distributed.init_process_group("gloo")  # only results are exchanged, and those are text
     device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"
@@ -105,8 +107,12 @@ def _all_answers(
 
 class _Generator:
     def __init__(self, model: Any, tokenizer: Any, encoder: Encoder, device: str) -> None:
+        from transformers import GenerationConfig
+
         self._model = model.to(device).eval()
         self._model.config.use_cache = True
+        # The model's own would add penalties, bans and lengths that nobody asked for here.
+        self._model.generation_config = GenerationConfig(use_cache=True)
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._device = device

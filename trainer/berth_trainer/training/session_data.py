@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import numpy as np
+
 from berth_trainer.config.environment import usable_cores
 from berth_trainer.config.settings import Settings
 from berth_trainer.data.dataset import PersonaDataset
@@ -16,7 +18,7 @@ from berth_trainer.data.store import as_ints
 from berth_trainer.data.tokens import TokenDataset, cached
 from berth_trainer.errors import UserError
 from berth_trainer.model import chunked_loss
-from berth_trainer.training.ranks import Ranks, log0
+from berth_trainer.training.ranks import Ranks, log0, warn
 
 Encoded = PersonaDataset | TokenDataset
 
@@ -36,7 +38,7 @@ def prepare_data(
     """Return the splits with one prompt variant; encode what the cache lacks."""
     limits, splits = settings.data, material.splits
 
-    def dataset(dialogues: Sequence[Dialogue], limit: int) -> Encoded:
+    def dataset(name: str, dialogues: Sequence[Dialogue], limit: int) -> Encoded:
         made = make_dataset(
             material,
             dialogues,
@@ -46,21 +48,24 @@ def prepare_data(
             limit=limit,
         )
         if material.cache is None:
+            warn_of_spelled_tokens(made, made, name)
             return made
-        return cached(
+        found = cached(
             made,
             material.cache,
             tokenizer=encoder.tokenizer,
             recipe=[encoder.max_length, astuple(encoder.wording)],
             processes=usable_cores(),
         )
+        warn_of_spelled_tokens(found, made, name)
+        return found
 
-    train = dataset(splits.train, limits.max_train_samples)
+    train = dataset("training", splits.train, limits.max_train_samples)
     log_shortened(train, encoder.max_length)
     return Data(
         train=train,
-        validation=dataset(splits.validation, limits.max_eval_samples),
-        test=dataset(splits.test, limits.max_eval_samples),
+        validation=dataset("validation", splits.validation, limits.max_eval_samples),
+        test=dataset("test", splits.test, limits.max_eval_samples),
     )
 
 
@@ -73,6 +78,35 @@ def log_shortened(samples: Encoded, length: int) -> None:
             f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
             f"{length}: parts that do not fit are left out."
         )
+
+
+def warn_of_spelled_tokens(samples: Encoded, made: PersonaDataset, name: str) -> None:
+    """Warn once of texts that spell the tokenizer's control tokens, with the first place."""
+    control = made.encoder.control
+    if isinstance(samples, TokenDataset) and samples.spelled is not None:
+        held = as_ints(np.flatnonzero(samples.spelled))
+    else:
+        held = [i for i in range(len(made)) if any(map(control.spells, _texts(made, i).values()))]
+    if not held:
+        return
+    sample, texts = made.sample(held[0]), _texts(made, held[0])
+    part = next((part for part, text in texts.items() if control.spells(text)), "prompt")
+    warn(
+        f"{len(held):,} of {len(samples):,} {name} samples hold text that spells a control token "
+        f"of the model, {control.example(texts.get(part, ''))}: it is read as plain text. The "
+        f"first: the {part} of turn {sample.index} of dialogue {sample.dialogue.id}."
+    )
+
+
+def _texts(made: PersonaDataset, index: int) -> dict[str, str]:
+    """Return what a sample says, by part."""
+    parts = made.parts(index)
+    return {
+        "words": made.sample(index).target.text,
+        "context": "\n".join(said.text for said in parts.context),
+        "history": "\n".join(parts.history),
+        "profile": "\n".join(parts.profile),
+    }
 
 
 def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:
