@@ -83,9 +83,21 @@ def test_a_start_tells_how_many_samples_are_shortened(make, capsys, monkeypatch,
 
     log_shortened(found, length)
 
+    kept = {part: [0, 0] for part in ("profile", "history", "context")}
+    for n in range(len(plain)):
+        whole = plain.parts(n)
+        left = plain.encoder.encode(whole, plain.sample(n).target.text).parts
+        for part, sums in kept.items():
+            for place, one in enumerate((left, whole)):
+                texts = getattr(one, part)
+                sums[place] += sum(len(t if isinstance(t, str) else t.text) for t in texts)
+    lost = ", ".join(f"{1 - a / b:.0%} of the {part}" for part, (a, b) in kept.items())
+
     said = f"{cut} of {len(found)} training samples are longer than training.max_length {length}"
+    printed = capsys.readouterr().out
     assert (cut > 0) == reported
-    assert (said in capsys.readouterr().out) == reported
+    assert (said in printed) == reported
+    assert (f"left out ({lost}, in characters of all samples)." in printed) == reported
 
 
 def test_the_plan_hears_how_much_a_micro_batch_learns_at_most(make):

@@ -10,6 +10,7 @@ from berth_trainer.data.control_tokens import ControlTokens
 from berth_trainer.data.prompts import Parts, Said, Wording, messages
 
 IGNORED = -100
+PARTS = ("profile", "history", "context")
 _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of many samples
 
 
@@ -27,6 +28,7 @@ class Encoded:
     parts: Parts
     shortened: bool
     spelled: bool = False
+    lengths: tuple[tuple[int, int], ...] = ()  # of PARTS: characters kept, and of the whole
 
 
 class Encoder:
@@ -58,6 +60,7 @@ class Encoder:
             parts=kept,
             shortened=kept != plain,
             spelled=said != target or plain != parts,
+            lengths=tuple(zip(_characters(kept), _characters(plain), strict=True)),
         )
 
     def encode_prompt(self, parts: Parts, *, leaving: int) -> list[int]:
@@ -135,6 +138,11 @@ class Encoder:
         if part == "context":
             return parts.changed(part, [Said(parts.context[0].by_target, text[-kept:])])
         return parts.changed(part, [text[:kept]])
+
+
+def _characters(parts: Parts) -> tuple[int, ...]:
+    said = [one.text for one in parts.context]
+    return tuple(sum(map(len, texts)) for texts in (parts.profile, parts.history, said))
 
 
 def _droppable(sizes: Sequence[int]) -> int:

@@ -28,7 +28,7 @@ from berth_trainer.data import (
 )
 from berth_trainer.data.cache import Cache, Progress
 from berth_trainer.data.dataset import PersonaDataset
-from berth_trainer.data.encode import IGNORED
+from berth_trainer.data.encode import IGNORED, PARTS
 from berth_trainer.data.packing import Item
 from berth_trainer.data.store import Array
 from berth_trainer.training.ranks import warn
@@ -36,7 +36,7 @@ from berth_trainer.training.ranks import warn
 _TASK = 256  # samples a process encodes before it hands them over
 _FEW = 1024  # samples for which starting processes does not pay
 _PROBE = 64
-_VERSION = 3  # of the columns of an entry
+_VERSION = 4  # of the columns of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class TokenDataset:
     answers: Array  # how many tokens at the end are labels
     shortened: Array | None = None  # whether parts of the prompt had to go; None: unknown
     spelled: Array | None = None  # whether a text spells a control token; None: unknown
+    parts: Array | None = None  # characters of each of PARTS in all samples: kept, and whole
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -90,6 +91,7 @@ def cached(
         answers=np.load(folder / "answers.npy", mmap_mode="r"),
         shortened=np.load(folder / "shortened.npy", mmap_mode="r"),
         spelled=np.load(folder / "spelled.npy", mmap_mode="r"),
+        parts=np.load(folder / "parts.npy"),
     )
 
 
@@ -135,6 +137,7 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
     count = len(dataset)
     begins, lengths, answers = np.zeros(count, np.int64), np.zeros(count, np.int32), np.zeros(count, np.int32)  # fmt: skip
     shortened, spelled = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    parts = np.zeros((len(PARTS), 2), np.int64)
     order = np.argsort(
         dataset.speakers(), kind="stable"
     )  # what one speaker's samples share is kept
@@ -142,11 +145,12 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
     progress, done, at = Progress("encoding", count), 0, 0
     with (into / "tokens.bin").open("wb") as file:
         results = _encoded_by(dataset, tasks, kind, processes if count >= _FEW else 1)
-        for task, (data, sizes, labelled, cut, marked) in zip(tasks, results, strict=True):
+        for task, (data, sizes, labelled, cut, marked, said) in zip(tasks, results, strict=True):
             file.write(data)
             begins[task] = at + np.cumsum(sizes) - sizes
             lengths[task], answers[task] = sizes, labelled
             shortened[task], spelled[task] = cut, marked
+            parts += said
             at += int(sizes.sum())
             done += len(task)
             progress.reached(done)
@@ -156,12 +160,13 @@ def _write(dataset: PersonaDataset, into: Path, kind: np.dtype[Any], processes: 
         "answers": answers,
         "shortened": shortened,
         "spelled": spelled,
+        "parts": parts,
     }
     for name, values in columns.items():
         np.save(into / f"{name}.npy", values)
 
 
-_Part = tuple[bytes, Array, Array, Array, Array]
+_Part = tuple[bytes, Array, Array, Array, Array, Array]
 
 
 def _encoded_by(
@@ -196,17 +201,20 @@ def _encode(dataset: PersonaDataset, task: Array, kind: np.dtype[Any]) -> _Part:
     labelled: list[int] = []
     cut: list[bool] = []
     marked: list[bool] = []
+    parts = np.zeros((len(PARTS), 2), np.int64)
     for index in task.tolist():
         item = dataset.encoded(index)
         pieces.append(np.array(item.input_ids, kind))
         labelled.append(sum(1 for label in item.labels if label != IGNORED))
         cut.append(item.shortened)
         marked.append(item.spelled)
+        parts += np.array(item.lengths, np.int64)
     sizes = np.array([len(piece) for piece in pieces], np.int32)
     columns = (
         sizes,
         np.array(labelled, np.int32),
         np.array(cut, np.bool_),
         np.array(marked, np.bool_),
+        parts,
     )
     return np.concatenate(pieces).tobytes(), *columns

@@ -9,7 +9,7 @@ import numpy as np
 from berth_trainer.config.environment import usable_cores
 from berth_trainer.config.settings import Settings
 from berth_trainer.data.dataset import PersonaDataset
-from berth_trainer.data.encode import Encoder
+from berth_trainer.data.encode import PARTS, Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import PackedDataset, measure, pack
 from berth_trainer.data.prompt_variants import PromptVariant
@@ -71,13 +71,23 @@ def prepare_data(
 
 def log_shortened(samples: Encoded, length: int) -> None:
     """Log how many samples were shortened: then prompt variants differ less than their names say."""
-    known = samples.shortened if isinstance(samples, TokenDataset) else None
-    cut = 0 if known is None else int(known.sum())
+    if not isinstance(samples, TokenDataset) or samples.shortened is None:
+        return
+    cut = int(samples.shortened.sum())
     if cut:
         log0(
             f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
-            f"{length}: parts that do not fit are left out."
+            f"{length}: parts that do not fit are left out{_lost(samples)}."
         )
+
+
+def _lost(samples: TokenDataset) -> str:
+    """Return how much of each part is left out, of all samples together."""
+    if samples.parts is None:
+        return ""
+    sizes = zip(PARTS, samples.parts.tolist(), strict=True)
+    lost = [f"{1 - kept / whole:.0%} of the {part}" for part, (kept, whole) in sizes if whole]
+    return f" ({', '.join(lost)}, in characters of all samples)" if lost else ""
 
 
 def warn_of_spelled_tokens(samples: Encoded, made: PersonaDataset, name: str) -> None:
