@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(200)]
 
 # The parent takes memory and ends; its forked child, which the driver does not list, keeps it.
 LEAVES_A_CHILD = """
-import os, sys, time, torch
+import os, sys, time, warnings, torch
+warnings.simplefilter("ignore")
 x = torch.zeros(1 << 28, dtype=torch.float32, device="cuda")
 torch.cuda.synchronize()
 child = os.fork()
@@ -67,7 +68,7 @@ def test_the_child_of_a_jobs_ended_process_is_ended_with_the_job(gpu_box, until)
     job = gpu_box.submit(command=[sys.executable, file, "1"], gpus=1)
     (ended,) = gpu_box.wait(job, timeout_s=120)
     print(ended["outcome"], gpu_box.log(job)[-500:])
-    child = int(gpu_box.log(job).split()[1])
+    child = int(gpu_box.log(job).split()[-1])
     until(lambda: first_gpu(gpu_box)["holder"]["kind"] == "free", "the GPU is free", 60)
     with contextlib.suppress(FileNotFoundError):
         assert ") Z " in Path(f"/proc/{child}/stat").read_text(encoding="utf-8")

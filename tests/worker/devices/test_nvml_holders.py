@@ -56,9 +56,17 @@ def device(box, tmp_path) -> Path:
     return path
 
 
-def test_the_child_of_an_ended_process_is_named(nvml, box, tmp_path, device, start):
+@pytest.fixture
+def unified(tmp_path) -> Path:
+    """What stands for the device file of unified memory, which CUDA opens and NVML does not."""
+    path = tmp_path / "nvidia-uvm"
+    path.write_text("")
+    return path
+
+
+def test_the_child_of_an_ended_process_is_named(nvml, box, tmp_path, device, unified, start):
     """The driver lists the dead one alone; who has the device open stands in its place."""
-    child = start(sys.executable, device)
+    child = start(sys.executable, device, unified)
     box.put(1, GONE, 5 * GIB)
     box.write()
     nvml.open(tmp_path, pids___NODES=str(tmp_path / "nvidia"))
@@ -68,9 +76,11 @@ def test_the_child_of_an_ended_process_is_named(nvml, box, tmp_path, device, sta
     assert str(device) in process.command
 
 
-def test_of_several_children_each_is_named_and_none_is_charged(nvml, box, tmp_path, device, start):
+def test_of_several_children_each_is_named_and_none_is_charged(
+    nvml, box, tmp_path, device, unified, start
+):
     """Who of them holds how much cannot be told."""
-    children = {start(sys.executable, device).pid for _ in range(2)}
+    children = {start(sys.executable, device, unified).pid for _ in range(2)}
     box.put(1, GONE, 5 * GIB)
     box.write()
     nvml.open(tmp_path, pids___NODES=str(tmp_path / "nvidia"))
@@ -79,15 +89,28 @@ def test_of_several_children_each_is_named_and_none_is_charged(nvml, box, tmp_pa
     assert {process.memory_bytes for process in found} == {None}
 
 
-def test_who_is_listed_elsewhere_is_not_taken_for_a_child(nvml, box, tmp_path, device, start):
+def test_who_is_listed_elsewhere_is_not_taken_for_a_child(
+    nvml, box, tmp_path, device, unified, start
+):
     """A process on another GPU opens every device; without another holder the dead one stays."""
-    other = start(sys.executable, device)
+    other = start(sys.executable, device, unified)
     box.put(1, GONE, 5 * GIB)
     box.put(3, other.pid, GIB)
     box.write()
     nvml.open(tmp_path, pids___NODES=str(tmp_path / "nvidia"))
     (process,) = shown(nvml, 1)
     assert (process.pid, process.ended_pid) == (GONE, GONE)
+
+
+def test_a_monitor_is_not_taken_for_a_child(nvml, box, tmp_path, device, unified, start):
+    """Who only asks NVML has the GPU's device file open, too: killing it would free nothing."""
+    start(sys.executable, device)
+    child = start(sys.executable, device, unified)
+    box.put(1, GONE, 5 * GIB)
+    box.write()
+    nvml.open(tmp_path, pids___NODES=str(tmp_path / "nvidia"))
+    (process,) = shown(nvml, 1)
+    assert (process.pid, process.memory_bytes) == (child.pid, 5 * GIB)
 
 
 def test_an_mps_server_without_clients_leaves_the_gpu_free(nvml, box, tmp_path, start):

@@ -20,6 +20,7 @@ HARMLESS = frozenset(
 """Programs that keep a GPU's device open without computing on it."""
 _MOST_HARMLESS_BYTES = 1024**3
 _FRESH_S = 2.0
+_UNIFIED = "-uvm"
 _DEVICE = re.compile(r"[0-9]+")
 
 
@@ -78,7 +79,12 @@ class HarmlessPrograms:
 
 
 class DeviceHolders:
-    """The processes that have the GPUs' device files open, read at most every two seconds."""
+    """
+    The processes that may hold memory of the GPUs, read at most every two seconds.
+
+    They have a GPU's device file open and that of unified memory, as CUDA does and what forks from
+    it: a monitor that only asks NVML has the first alone.
+    """
 
     def __init__(self) -> None:
         self._read_at = 0.0
@@ -100,6 +106,7 @@ def _read_holders() -> dict[int, list[int]]:
         if not name.isdigit():
             continue
         minors: set[int] = set()
+        computes = False
         folder = f"/proc/{name}/fd"
         try:
             for fd in os.listdir(folder):  # noqa: PTH208 - hot path
@@ -110,8 +117,9 @@ def _read_holders() -> dict[int, list[int]]:
                 rest = target.removeprefix(prefix)
                 if rest != target and _DEVICE.fullmatch(rest):
                     minors.add(int(rest[:9]))
+                computes = computes or (rest != target and rest == _UNIFIED)
         except OSError:
             continue
-        for minor in minors:
+        for minor in minors if computes else ():
             found.setdefault(minor, []).append(int(name))
     return found
