@@ -46,6 +46,15 @@ def test_a_second_run_is_refused_and_told_who_holds_the_folder(holder, tmp_path)
     assert folder_owner.live_owner(tmp_path, {}).pid == holder.pid
 
 
+@pytest.mark.slow
+def test_the_trainer_refuses_a_folder_that_is_held(holder, chain):
+    """Training and predicting alike, before anything in it is touched."""
+    for words in ([], ["--predict"]):
+        run = chain(".", *words)
+        assert run.code == 2, run.text
+        assert f"process {holder.pid} on" in run.text
+
+
 def test_no_lock_outlives_its_run(holder, tmp_path):
     """A killed run leaves its record behind, and the next one starts at once."""
     holder.kill()

@@ -23,7 +23,7 @@ from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
 from berth_trainer.model import zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware
-from berth_trainer.training import failures, schedule_check, session
+from berth_trainer.training import failures, schedule_check, session, session_data
 from berth_trainer.training.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.training.checklist import Check, report
 from berth_trainer.training.evaluation import shares
@@ -258,6 +258,20 @@ def test_the_marker_names_the_signal_that_another_rank_had(tmp_path):
     ]  # fmt: skip
 
     assert [rank.communicate(timeout=100)[0].strip() for rank in ranks] == ["SIGTERM"] * 2
+
+
+@pytest.mark.parametrize(("answers", "ends"), [([0, 0], True), ([0, 3], False), ([2, 3], False)])
+def test_samples_without_a_token_to_learn_are_told(capsys, monkeypatch, answers, ends):
+    """A run over nothing but cut answers has no loss, and would end as any other."""
+    monkeypatch.delenv("RANK", raising=False)
+    samples = [{"labels": [-100] * 4 + [1] * count} for count in answers]
+
+    if ends:
+        with pytest.raises(UserError, match="no training sample has a token to learn"):
+            session_data.check_labels(samples, 32)
+        return
+    session_data.check_labels(samples, 32)
+    assert ("1 of 2 training samples have no token" in capsys.readouterr().err) == (0 in answers)
 
 
 @pytest.mark.parametrize(

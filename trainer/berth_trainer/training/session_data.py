@@ -9,7 +9,7 @@ import numpy as np
 from berth_trainer.config.environment import usable_cores
 from berth_trainer.config.settings import Settings
 from berth_trainer.data.dataset import PersonaDataset
-from berth_trainer.data.encode import PARTS, Encoder
+from berth_trainer.data.encode import IGNORED, PARTS, Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import PackedDataset, measure, pack
 from berth_trainer.data.prompt_variants import PromptVariant
@@ -21,6 +21,7 @@ from berth_trainer.model import chunked_loss
 from berth_trainer.training.ranks import Ranks, log0, warn
 
 Encoded = PersonaDataset | TokenDataset
+_PROBED = 64  # samples that stand for all where they are encoded on access
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def prepare_data(
 
     train = dataset("training", splits.train, limits.max_train_samples)
     log_shortened(train, encoder.max_length)
+    check_labels(train, encoder.max_length)
     return Data(
         train=train,
         validation=dataset("validation", splits.validation, limits.max_eval_samples),
@@ -117,6 +119,31 @@ def _texts(made: PersonaDataset, index: int) -> dict[str, str]:
         "history": "\n".join(parts.history),
         "profile": "\n".join(parts.profile),
     }
+
+
+def check_labels(samples: Encoded, length: int) -> None:
+    """
+    Warn of samples whose answer was cut off. Raises UserError where that is all of them.
+
+    Without a cache a few samples stand for all.
+    """
+    if isinstance(samples, TokenDataset):
+        learned = [int(count) for count in samples.answers]
+    else:
+        places = range(0, len(samples), max(1, len(samples) // _PROBED))
+        labels = (samples[place]["labels"] for place in places)
+        learned = [sum(label != IGNORED for label in one) for one in labels]
+    empty = sum(1 for count in learned if not count)
+    if learned and empty == len(learned):
+        raise UserError(
+            f"no training sample has a token to learn within training.max_length {length}: raise "
+            "it, or check the chat template of the model."
+        )
+    if empty:
+        warn(
+            f"{empty:,} of {len(learned):,} training samples have no token to learn within "
+            f"training.max_length {length}; raise it."
+        )
 
 
 def packed_rows(samples: Encoded, model: Any, budget: int, ranks: Ranks) -> PackedDataset:
