@@ -210,3 +210,36 @@ def test_why_puts_the_points_of_two_jobs_side_by_side(fake, berth):
     assert ["length", "-8.20", "-7.20", "length."] in [line.split() for line in lines]
     assert ["score", "-7.37", "-6.37"] in [line.split() for line in lines]
     assert "not both queued" in berth("why", "41", "--against", "7").output
+
+
+class TestProgress:
+    """A running job's own progress, in the list and in full."""
+
+    def told(self, wire, **changes):
+        found = {"step": 1650, "total": 5000, "fraction": 0.33, "source": "log"}
+        left = {"seconds_left": 7800.0, "seconds_left_p90": 9000.0, "at": wire.time(-2)}
+        started = {"state": "running", "started_at": wire.time(-3600), "reason": None}
+        return wire.job(7, progress={**found, **left, **changes}, **started)
+
+    def test_ls_shows_the_part_done_and_the_time_left(self, fake, wire, berth):
+        """In place of what the time limit leaves."""
+        page = {"jobs": [self.told(wire)], "next_cursor": None}
+        fake.answer("GET", JOBS, lambda _: page)
+        assert "33 %, about 2h10m left" in berth("ls", "--all").output
+
+    def test_a_run_that_steps_stopped_coming_from_shows_its_place_alone(self, fake, wire, berth):
+        """No time left is made up."""
+        job = self.told(wire, seconds_left=None, seconds_left_p90=None)
+        fake.answer("GET", JOBS, lambda _: {"jobs": [job], "next_cursor": None})
+        shown = berth("ls", "--all").output
+        assert "33 %" in shown
+        assert "left" not in shown
+
+    def test_show_names_steps_source_and_certainty(self, fake, wire, berth):
+        """`progress  1,650 of 5,000 (33 %), about 2h10m left, …`"""
+        fake.answer("GET", f"{JOBS}/7", lambda _: self.told(wire))
+        shown = berth("show", "7").output
+        assert (
+            "1,650 of 5,000 (33 %), about 2h10m left, at 90 % certainty 2h30m; from its log"
+            in shown
+        )

@@ -1,6 +1,16 @@
 import { describe, expect, test } from "vitest";
-import type { Job } from "@/api/types";
-import { commandLine, consequence, jobHue, limitEnd, runSeconds, shellQuote, steps, verbsFor } from "./job";
+import type { Gpu, Job, Progress } from "@/api/types";
+import {
+  commandLine,
+  consequence,
+  jobHue,
+  limitEnd,
+  progressOf,
+  runSeconds,
+  shellQuote,
+  steps,
+  verbsFor,
+} from "./job";
 
 const job = (fields: Partial<Job>): Job =>
   ({
@@ -100,6 +110,21 @@ describe("the step line", () => {
       "running:todo",
       "cancelled:now",
     ]);
+  });
+
+  test("progress comes from the newer of job and map", () => {
+    const progress = (step: number): Progress => ({
+      step,
+      total: 100,
+      fraction: step / 100,
+      source: "log",
+      at: "2026-11-30T10:00:00Z",
+    });
+    const held = (job_id: number, step: number) =>
+      ({ holders: [{ kind: "job", job_id, progress: progress(step), sentence: "" }] }) as unknown as Gpu;
+    expect(progressOf(job({ progress: progress(10) }), [held(41, 90), held(42, 20)])?.step).toBe(20);
+    expect(progressOf(job({ progress: progress(10) }), [held(41, 90)])?.step).toBe(10);
+    expect(progressOf(job({}), [])).toBeUndefined();
   });
 
   test("neighbouring jobs have hues far apart", () => {

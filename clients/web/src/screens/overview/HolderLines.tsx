@@ -1,7 +1,8 @@
-import type { Gpu, Reservation } from "@/api/types";
+import type { Gpu, Holder, Reservation } from "@/api/types";
 import { JobDot } from "@/components/StateBadge";
 import { Ago, TimeLeft, useNow } from "@/components/Time";
 import { Message } from "@/components/Message";
+import { duration } from "@/format/duration";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
@@ -22,7 +23,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
         </span>
         <span className="flex justify-between gap-2 text-xs text-muted">
           <span className="truncate">{holder.user}</span>
-          <TimeLeft until={holder.until} />
+          <HolderTimeLeft holder={holder} />
         </span>
         {gpu.draining && gpu.drain_reason && (
           <span className="block truncate text-xs text-violet">draining: {gpu.drain_reason}</span>
@@ -71,6 +72,20 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
         text={problem ?? holder.sentence}
         links={false}
       />
+    </span>
+  );
+}
+
+/** By the job's own progress where that tells, else by its time limit. */
+function HolderTimeLeft({ holder }: { holder: Holder }) {
+  const left = holder.progress?.seconds_left;
+  if (left == null) return <TimeLeft until={holder.until} />;
+  return (
+    <span
+      className="tabular whitespace-nowrap"
+      title={`by its own progress, from ${holder.progress?.source}`}
+    >
+      about {duration(left)} left
     </span>
   );
 }
