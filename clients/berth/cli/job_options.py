@@ -95,7 +95,11 @@ class JobOptions:
     ] = None
     depends_on: Annotated[
         list[str] | None,
-        Option(metavar="JOB", help="Start after these jobs have succeeded, like 41 or 40,41."),
+        Option(
+            metavar="JOB",
+            help="Start after these jobs have succeeded, like 41 or 40,41; afterany:41 when it has "
+            "ended, afternotok:41 if it fails.",
+        ),
     ] = None
     after_time: Annotated[
         str | None,
@@ -196,7 +200,7 @@ class JobOptions:
             "preemptible": self.preemptible or None,
             "snapshot": self.snapshot or None,
             "notify": self.notify or None,
-            "depends_on": _numbers(self.depends_on or []) or None,
+            "depends_on": _dependencies(self.depends_on or []) or None,
             "not_before": moment(self.after_time).isoformat() if self.after_time else None,
             "on_oom": {"steps": self.on_oom.split(",")} if self.on_oom else None,
             "workdir": str(Path(self.workdir).expanduser().absolute()) if self.workdir else None,
@@ -321,10 +325,23 @@ def _python_path(word: str) -> str:
     return str(Path(word).expanduser().absolute())
 
 
-def _numbers(words: list[str]) -> list[int]:
+def _dependencies(words: list[str]) -> list[int | str]:
+    """Read `40,41`, `40-44`, `afterany:40:41`."""
     from berth.cli import ids
 
-    return ids.several([part for word in words for part in word.split(",") if part])
+    found: list[int | str] = []
+    for part in (part for word in words for part in word.split(",") if part):
+        kind, colon, listed = part.partition(":")
+        if not colon:
+            found += ids.several([part])
+        elif kind in {"afterok", "afterany", "afternotok"}:
+            numbers = ids.several([each for each in listed.split(":") if each] or [""])
+            found += numbers if kind == "afterok" else [f"{kind}:{each}" for each in numbers]
+        else:
+            raise Failure(
+                f"{part!r} is no dependency; write 41, afterok:41, afterany:41 or afternotok:41."
+            )
+    return list(dict.fromkeys(found))
 
 
 def _pairs(words: list[str], shape: str) -> dict[str, str]:

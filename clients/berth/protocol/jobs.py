@@ -8,7 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
+from berth.protocol import dependencies
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
+from berth.protocol.dependencies import Dependency, DependencyKind, DependencyRef
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
@@ -99,8 +101,11 @@ class JobSpec(Wire):
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
     """What to try when the run dies of GPU memory."""
-    depends_on: list[JobId] = Field(default_factory=list, max_length=1000)
-    """Ids of jobs that must have succeeded first."""
+    depends_on: list[DependencyRef] = Field(
+        default_factory=list, max_length=1000, examples=[[41, "afterany:40"]]
+    )
+    """Jobs that must have ended first: an id (or `afterok:41`) succeeded, `afterany:41` however,
+    `afternotok:41` failed or cancelled."""
     not_before: UtcTime | None = None
     """Earliest start."""
     hold: bool = False
@@ -137,6 +142,16 @@ class JobSpec(Wire):
                 f"'command' is longer than a program can be started with; write at most "
                 f"{_MOST_WORDS:,} words of {_LONGEST_WORD:,} characters, and more into a file."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _each_dependency_once(self) -> Self:
+        kinds: dict[int, DependencyKind] = {}
+        for each in map(dependencies.parse, self.depends_on):
+            if kinds.setdefault(each.job_id, each.kind) is not each.kind:
+                raise ValueError(
+                    f"'depends_on' names job {each.job_id} in two ways; keep one of them."
+                )
         return self
 
     @model_validator(mode="after")
@@ -329,6 +344,8 @@ class Job(Wire):
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
     """What is tried when it dies of GPU memory."""
+    dependencies: list[Dependency] = Field(default_factory=list)
+    """The same jobs, and how each of them has to end."""
     depends_on: list[int] = Field(default_factory=list)
     """Ids of the jobs that must have succeeded first."""
     not_before: UtcTime | None = None

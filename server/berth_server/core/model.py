@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
@@ -67,11 +68,13 @@ class GpuView:
 
 @dataclass(frozen=True, kw_only=True)
 class DependencyView:
-    """A job that must have succeeded first."""
+    """A job that must have ended first."""
 
     job_id: int
     state: JobState
     name: str = ""
+    kind: DependencyKind = DependencyKind.AFTEROK
+    """How it must have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

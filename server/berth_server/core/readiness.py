@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from berth.protocol.states import JobState
+from berth_server.core.dependencies import is_met
 from berth_server.core.model import DependencyView, JobView
 
 
 def unmet(job: JobView) -> tuple[DependencyView, ...]:
-    """The dependencies that have not succeeded."""
-    return tuple(d for d in job.dependencies if d.state is not JobState.SUCCEEDED)
+    """The dependencies that have not ended as they must."""
+    return tuple(d for d in job.dependencies if not is_met(d.state, d.kind))
 
 
 def is_ready(job: JobView, now: datetime) -> bool:

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.jobs import JobSpec
 from berth_server.store.database import Reader, Row, Transaction
 from berth_server.store.records import JOB_COLUMNS, JobRecord
@@ -240,22 +241,32 @@ def insert_labels(tx: Transaction, rows: Sequence[tuple[int, str, str]]) -> None
     tx.many("INSERT INTO labels (job_id, key, value) VALUES (?, ?, ?)", rows)
 
 
-def insert_dependencies(tx: Transaction, rows: Sequence[tuple[int, int]]) -> None:
-    """Write what new jobs wait for: job, the job it depends on."""
-    tx.many("INSERT INTO dependencies (job_id, depends_on) VALUES (?, ?)", rows)
+class DependencyRecord(NamedTuple):
+    """A job that another one depends on."""
+
+    id: int
+    state: str
+    name: str
+    kind: DependencyKind
 
 
-def dependencies(reader: Reader, ids: Sequence[int]) -> dict[int, list[tuple[int, str, str]]]:
-    """For each of these jobs that has any: id, state and name of what it depends on."""
-    found: dict[int, list[tuple[int, str, str]]] = {}
+def insert_dependencies(tx: Transaction, rows: Sequence[tuple[int, int, str]]) -> None:
+    """Write what new jobs wait for: job, the job it depends on, how that has to end."""
+    tx.many("INSERT INTO dependencies (job_id, depends_on, kind) VALUES (?, ?, ?)", rows)
+
+
+def dependencies(reader: Reader, ids: Sequence[int]) -> dict[int, list[DependencyRecord]]:
+    """For each of these jobs that has any: what it depends on."""
+    found: dict[int, list[DependencyRecord]] = {}
     for marks, chunk in chunks(ids):
         sql = (
-            "SELECT d.job_id, j.id, j.state, j.name FROM dependencies d "  # noqa: S608 - marks only
+            "SELECT d.job_id, j.id, j.state, j.name, d.kind FROM dependencies d "  # noqa: S608 - marks only
             f"JOIN jobs j ON j.id = d.depends_on WHERE d.job_id IN ({marks}) "
             "ORDER BY d.job_id, j.id"
         )
-        for job_id, other, state, name in reader.all(sql, chunk):
-            found.setdefault(job_id, []).append((other, state, name))
+        for job_id, other, state, name, kind in reader.all(sql, chunk):
+            record = DependencyRecord(other, state, name, DependencyKind(kind))
+            found.setdefault(job_id, []).append(record)
     return found
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import DDL, CheckConstraint, ForeignKeyConstraint, Index, MetaData, event, text
 from sqlmodel import Field, SQLModel
 
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.states import AttemptState, JobState, Outcome
 
 NAMING = {
@@ -259,7 +260,7 @@ class EventRow(Table, table=True):
 
 
 class DependencyRow(Table, table=True):
-    """A job that waits for another to succeed."""
+    """A job that waits for another's end."""
 
     __tablename__ = "dependencies"
     __table_args__ = (
@@ -267,10 +268,12 @@ class DependencyRow(Table, table=True):
         ForeignKeyConstraint(["depends_on"], ["jobs.id"]),
         # Only older jobs can be named, so that a circle cannot be made.
         CheckConstraint("depends_on < job_id", "older"),
+        _one_of("kind", DependencyKind, "kind"),
         Index("ix_dependencies_depends_on", "depends_on"),
     )
     job_id: int = Field(primary_key=True)
     depends_on: int = Field(primary_key=True)
+    kind: str  # how the other job has to end
 
 
 class LabelRow(Table, table=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.explain import Reason, ReasonKind
 from berth.protocol.message import Message
 from berth.protocol.states import JobState
@@ -45,6 +46,13 @@ _UNAVAILABLE: dict[str, ReasonKind] = {
 }
 
 
+_NEEDED = {
+    DependencyKind.AFTEROK: "",
+    DependencyKind.AFTERANY: "the end of ",
+    DependencyKind.AFTERNOTOK: "a failure of ",
+}
+
+
 def reason(
     kind: ReasonKind,
     *pieces: Piece,
@@ -73,10 +81,11 @@ def own_reasons(waiting: JobView, now: datetime) -> list[Reason]:
         reasons.append(reason("held", "It is held until it is released."))
     for dependency in unmet(waiting):
         final = dependency.state.is_final
+        needed = _NEEDED[dependency.kind]
         reasons.append(
             reason(
                 "dependency",
-                "It waits for ",
+                f"It waits for {needed}",
                 job(dependency.job_id, dependency.name),
                 f", which {'has' if final else 'is'} {dependency.state.value}.",
                 " Retry that job first." if final else "",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.message import Message
 from berth.protocol.states import JobState, Outcome
+from berth_server.core.dependencies import is_lost, is_met
 from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state
 from berth_server.store import jobs
@@ -16,17 +18,18 @@ def first_state(tx: Transaction, record: JobRecord) -> JobState:
     not_before = record.spec.not_before
     if not_before is not None and not_before.timestamp() > tx.now:
         return JobState.WAITING
-    for _, state, _ in jobs.dependencies(tx, [record.id]).get(record.id, ()):
-        if state != JobState.SUCCEEDED.value:
+    for other in jobs.dependencies(tx, [record.id]).get(record.id, ()):
+        if not is_met(JobState(other.state), other.kind):
             return JobState.WAITING
     return JobState.QUEUED
 
 
 def on_job_ended(tx: Transaction, job_id: int, state: JobState) -> None:
     """
-    Queue the jobs that waited only for this one; fail those that can never start now.
+    Queue the jobs that waited only for this one; end those that can never start now.
 
-    Failing goes on to whatever depends on those, however long the chain.
+    Those that needed its success fail; those that needed its failure are cancelled. That goes on
+    to whatever depends on them, however long the chain.
     """
     open_ends = [(job_id, state)]
     while open_ends:
@@ -34,20 +37,36 @@ def on_job_ended(tx: Transaction, job_id: int, state: JobState) -> None:
         for dependent in jobs.pending_dependents(tx, ended):
             record = jobs.get(tx, dependent)
             assert record is not None
-            if how is not JobState.SUCCEEDED:
-                set_job_state(
-                    tx,
-                    dependent,
-                    JobState.FAILED,
-                    Message.of(
-                        job(ended, first=True),
-                        f" {has_ended(how)}, so this one, which depends on it, cannot start.",
-                    ),
-                    outcome=Outcome.DEPENDENCY_FAILED,
-                )
-                open_ends.append((dependent, JobState.FAILED))
+            (needed,) = (
+                other
+                for other in jobs.dependencies(tx, [dependent])[dependent]
+                if other.id == ended
+            )
+            if is_lost(how, needed.kind):
+                open_ends.append((dependent, _end(tx, dependent, needed.kind, ended, how)))
             elif record.state == JobState.WAITING.value:
                 requeue_if_ready(tx, record)
+
+
+def _end(
+    tx: Transaction, dependent: int, kind: DependencyKind, ended: int, how: JobState
+) -> JobState:
+    """End a job that can never start now; the state it gets."""
+    unneeded = kind is DependencyKind.AFTERNOTOK
+    state = JobState.CANCELLED if unneeded else JobState.FAILED
+    why = (
+        "so this one, which was to run only if it failed, is not needed."
+        if unneeded
+        else "so this one, which depends on it, cannot start."
+    )
+    set_job_state(
+        tx,
+        dependent,
+        state,
+        Message.of(job(ended, first=True), f" {has_ended(how)}, {why}"),
+        outcome=Outcome.CANCELLED if unneeded else Outcome.DEPENDENCY_FAILED,
+    )
+    return state
 
 
 def requeue_if_ready(tx: Transaction, record: JobRecord) -> None:

@@ -64,10 +64,12 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
 
 def _view(server: ServerState, caller: Caller, prepared: Prepared, now: float) -> JobView:
     reader = server.db.read
-    others = jobs.by_ids(reader, set(prepared.spec.depends_on))
+    kinds = submit.dependency_kinds(prepared)
+    others = jobs.by_ids(reader, set(kinds))
     state = submit.first_state(prepared, {other.id: other.state for other in others}, now)
+    needed = [jobs.DependencyRecord(o.id, o.state, o.name, kinds[o.id]) for o in others]
     record = submit.new_record(jobs.next_id(reader), state, caller, prepared, now)
-    return server.cache.view(record, [(other.id, other.state, other.name) for other in others])
+    return server.cache.view(record, needed)
 
 
 def _rewritten(

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState
+from berth_server.core.dependencies import is_lost
 from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.attempts.status import set_job_state
 from berth_server.service.auth.callers import Caller
@@ -43,9 +44,8 @@ def may_retry(
         predicate = f" is {state.value}; only a job that has ended can be retried."
         raise Conflict(Message.of(job(job_id, first=True), predicate))
     check.still_fits(record, server.known_gpus)
-    for other, other_state, _ in jobs.dependencies(server.db.read, [job_id]).get(job_id, ()):
-        lost = other_state in {JobState.FAILED.value, JobState.CANCELLED.value}
-        if lost and other not in together:
+    for other, other_state, _, kind in jobs.dependencies(server.db.read, [job_id]).get(job_id, ()):
+        if is_lost(JobState(other_state), kind) and other not in together:
             raise Conflict(
                 Message.of(
                     *(job(job_id, first=True), " depends on ", job(other)),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from pydantic_core import from_json
 
+from berth.protocol.dependencies import Dependency
 from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, JobSpec, LaunchFacts
 from berth.protocol.message import Message
@@ -38,7 +39,10 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     status = _QueueStatus(server)
     shown: list[Job] = []
     for record in records:
-        others = [other for other, _, _ in dependencies.get(record.id, ())]
+        others = [
+            Dependency(job_id=other.id, kind=other.kind)
+            for other in dependencies.get(record.id, ())
+        ]
         shown.append(_job(record, tries.get(record.id, []), others, status))
     return shown
 
@@ -145,7 +149,10 @@ _FROM_SPEC = (JobSpec.model_fields.keys() & Job.model_fields.keys()) - {
 
 
 def _job(
-    record: JobRecord, tries: list[AttemptRecord], depends_on: list[int], status: _QueueStatus
+    record: JobRecord,
+    tries: list[AttemptRecord],
+    dependencies: list[Dependency],
+    status: _QueueStatus,
 ) -> Job:
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
@@ -168,7 +175,8 @@ def _job(
         progress=progress,
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
-        depends_on=depends_on,
+        depends_on=[other.job_id for other in dependencies],
+        dependencies=dependencies,
         snapshot=snapshot_of(record),
         notify=[_without_credentials(url) for url in record.spec.notify],
         attempts=[_attempt(attempt) for attempt in tries],

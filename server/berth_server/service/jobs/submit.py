@@ -7,9 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from berth.protocol import dependencies
+from berth.protocol.dependencies import DependencyKind
 from berth.protocol.invalid import ordinal
 from berth.protocol.message import Message, UserRef
-from berth.protocol.states import FINAL_STATES, JobState
+from berth.protocol.states import JobState
+from berth_server.core.dependencies import is_lost, is_met
 from berth_server.core.explain.limit_reached import limit_message
 from berth_server.core.explain.phrases import code, gib_used, has_ended, job
 from berth_server.core.limits import submit_exceeds
@@ -111,13 +114,14 @@ def write_jobs(
     """Write new jobs with what belongs to them; the first id. Raises Invalid."""
     first = jobs.next_id(tx)
     records: list[JobRecord] = []
-    waits: list[tuple[int, int]] = []
+    waits: list[tuple[int, int, str]] = []
     states = dependency_states(tx, prepared)
     for position, one in enumerate(prepared):
         state = first_state(one, states, tx.now, f"{position}." if many else "")
         record = new_record(first + position, state, caller, one, tx.now, ablation)
         records.append(record)
-        waits += [(record.id, other) for other in dict.fromkeys(one.spec.depends_on)]
+        kinds = dependency_kinds(one)
+        waits += [(record.id, other, kind.value) for other, kind in kinds.items()]
     jobs.insert(tx, records, [one.columns for one in prepared])
     jobs.insert_dependencies(tx, waits)
     jobs.insert_labels(
@@ -163,8 +167,14 @@ def at_position(error: Invalid, position: int, *, many: bool) -> Invalid:
 
 def dependency_states(reader: Reader, prepared: Sequence[Prepared]) -> dict[int, str]:
     """The states of all jobs that these depend on; those that do not exist are left out."""
-    wanted = {other for one in prepared for other in one.spec.depends_on}
+    wanted = {other for one in prepared for other in dependency_kinds(one)}
     return {job.id: job.state for job in jobs.by_ids(reader, wanted)} if wanted else {}
+
+
+def dependency_kinds(one: Prepared) -> dict[int, DependencyKind]:
+    """The jobs that a spec depends on, and how each has to end."""
+    found = map(dependencies.parse, one.spec.depends_on)
+    return {each.job_id: each.kind for each in found}
 
 
 def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: str = "") -> JobState:
@@ -174,24 +184,24 @@ def first_state(one: Prepared, states: Mapping[int, str], now: float, prefix: st
     Raises Invalid for a job that does not exist or will never succeed.
     """
     waiting = False
-    for other in one.spec.depends_on:
+    for other, kind in dependency_kinds(one).items():
         state = states.get(other)
         if state is None:
             rest = (code("berth ls"), " shows which there are.")
             message = Message.of(f"There is no job {other} to depend on; ", *rest)
             raise Invalid(message, f"{prefix}depends_on")
-        if state in _FAILED:
+        if is_lost(JobState(state), kind) and kind is DependencyKind.AFTERNOTOK:
+            never = f" {has_ended(state)}, so a job that runs only if it fails would never start."
+            raise Invalid(Message.of(job(other, first=True), never), f"{prefix}depends_on")
+        if is_lost(JobState(state), kind):
             never = f" {has_ended(state)}, so a job that depends on it would never start; retry "
             message = Message.of(job(other, first=True), never, job(other), " first.")
             raise Invalid(message, f"{prefix}depends_on")
-        waiting = waiting or state != JobState.SUCCEEDED.value
+        waiting = waiting or not is_met(JobState(state), kind)
     if one.spec.hold:
         return JobState.HELD
     later = one.spec.not_before is not None and one.spec.not_before.timestamp() > now
     return JobState.WAITING if waiting or later else JobState.QUEUED
-
-
-_FAILED = {state.value for state in FINAL_STATES - {JobState.SUCCEEDED}}
 
 
 def new_record(

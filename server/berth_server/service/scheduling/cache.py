@@ -142,8 +142,8 @@ class SchedulerCache:
         """Number of a user's pending jobs."""
         return sum(view.user == user for view in self.pending.values())
 
-    def view(self, record: JobRecord, dependencies: Iterable[tuple[int, str, str]]) -> JobView:
-        """A pending job as the scheduler sees it; id, state and name of what it depends on."""
+    def view(self, record: JobRecord, dependencies: Iterable[jobs.DependencyRecord]) -> JobView:
+        """A pending job as the scheduler sees it, with what it depends on."""
         return job_view(record, dependencies, self._estimate(record), self._group(record.user))
 
     def _put_pending(self, reader: Reader, records: list[JobRecord], now: float) -> None:

@@ -11,6 +11,7 @@ from berth.protocol.internal import DesiredAttempt, FrozenCode, LeasedGpu
 from berth.protocol.states import JobState, Outcome
 from berth_server.core.estimate import Estimate
 from berth_server.core.model import DependencyView, JobView, RunningView
+from berth_server.store.jobs import DependencyRecord
 from berth_server.store.records import AttemptRecord, JobRecord
 
 
@@ -34,11 +35,11 @@ def gpu_uuids_of(record: AttemptRecord) -> tuple[str, ...]:
 
 def job_view(
     record: JobRecord,
-    dependencies: Iterable[tuple[int, str, str]],
+    dependencies: Iterable[DependencyRecord],
     estimate: Estimate | None,
     group: str | None,
 ) -> JobView:
-    """Return a pending job as the scheduler sees it; id, state and name of its dependencies."""
+    """Return a pending job as the scheduler sees it, with what it depends on."""
     spec = record.spec
     return JobView(
         id=record.id,
@@ -52,8 +53,10 @@ def job_view(
         time_limit=spec.time_limit,
         preemptible=spec.preemptible,
         dependencies=tuple(
-            DependencyView(job_id=other, state=JobState(state), name=name)
-            for other, state, name in dependencies
+            DependencyView(
+                job_id=other.id, state=JobState(other.state), name=other.name, kind=other.kind
+            )
+            for other in dependencies
         ),
         not_before=spec.not_before,
         estimate=estimate,

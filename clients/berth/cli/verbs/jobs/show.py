@@ -10,6 +10,7 @@ from berth.cli.session import AsJson, connect, print_json
 from berth.gpunames import ranges
 
 if TYPE_CHECKING:
+    from berth.protocol.dependencies import Dependency
     from berth.protocol.jobs import Attempt, Job
 
 
@@ -52,7 +53,7 @@ def rendered(job: Job) -> str:
         ("time limit", text.span(job.time_limit) if job.time_limit else "none"),
         ("progress", jobtext.progress(job)),
         ("retries", str(job.retries) if job.retries else ""),
-        ("depends on", ", ".join(map(str, job.depends_on))),
+        ("depends on", ", ".join(map(_dependency, job.dependencies))),
         ("not before", text.clock(job.not_before) if job.not_before else ""),
         ("labels", " ".join(f"{k}={v}" for k, v in job.labels.items())),
         ("notifies", " ".join(job.notify)),
@@ -67,6 +68,11 @@ def rendered(job: Job) -> str:
     for attempt in job.attempts:
         lines += _attempt(attempt)
     return "\n".join(lines)
+
+
+def _dependency(other: Dependency) -> str:
+    plain = other.kind.value == "afterok"
+    return str(other.job_id) if plain else f"{other.kind.value}:{other.job_id}"
 
 
 def _gpus(job: Job) -> str:
