@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from berth.cli import jobfile
+from berth.cli import batch_script, jobfile
 from berth.cli.durations import moment
 from berth.cli.failure import Failure
 
@@ -149,9 +149,16 @@ class JobOptions:
 
     def specs(self) -> list[dict[str, Any]]:
         """Return the job specs; options take precedence over a job file."""
-        bases = self._bases()
+        return self.specs_of(self._bases())
+
+    def specs_of(self, bases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the specs of jobs that were found elsewhere, with these options."""
         options = self._options()
-        return [self._complete({**base, **options}, base) for base in bases]
+        return [
+            spec
+            for base in bases
+            for spec in self._with_header(self._complete({**base, **options}, base), base)
+        ]
 
     def completed(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Return a spec completed with folder and environment, as `submit` does."""
@@ -177,6 +184,9 @@ class JobOptions:
             raise Failure(
                 "There is no command to run; write one, like: berth submit --gpus 4 -- deepspeed train.py"
             )
+        if words and batch_script.is_one(words[0]):
+            text = batch_script.text(words[0], words[1:])
+            return [{"script": text, "name": Path(words[0]).stem}]
         if len(words) == 1:
             if words[0] == "-":
                 return jobfile.read("-", sys.stdin.read())
@@ -184,6 +194,29 @@ class JobOptions:
                 return jobfile.read(words[0])
             return [{"command": words[0]}]
         return [{"command": words}]
+
+    def _with_header(self, spec: dict[str, Any], base: dict[str, Any]) -> list[dict[str, Any]]:
+        """The jobs of a spec whose script has a header: it wins over defaults alone."""
+        script = spec.get("script")
+        found = batch_script.header(script) if isinstance(script, str) else None
+        if found is None:
+            return [spec]
+        given = dict(spec)
+        if "workdir" in found.fields and not self.workdir and "workdir" not in base:
+            del given["workdir"]
+        if "name" in found.fields and not self.name and self._named_by_file:
+            del given["name"]
+        filled = batch_script.with_header(given, found)
+        filled.setdefault("workdir", str(Path.cwd()))
+        if isinstance(filled.get("not_before"), str) and "not_before" not in spec:
+            filled["not_before"] = moment(filled["not_before"]).isoformat()
+        return batch_script.tasks(filled, found)
+
+    @property
+    def _named_by_file(self) -> bool:
+        """Whether the job has a script's file name for want of another."""
+        words = self.command or []
+        return self.script is not None or bool(words and batch_script.is_one(words[0]))
 
     def _options(self) -> dict[str, Any]:
         spec: dict[str, Any] = {
@@ -255,6 +288,8 @@ def _stands_alone(word: str) -> str | None:
     """Describe the first word if it is a whole job by itself; None for a program's name."""
     if jobfile.is_one(word):
         return "A job file"
+    if batch_script.is_one(word):
+        return None
     if len(word.split()) > 1 and not Path(word).exists():
         return "A command quoted as one line"
     return None

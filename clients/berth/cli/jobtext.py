@@ -34,7 +34,11 @@ def state_cell(job: Job) -> tuple[str, str]:
 def command_line(job: Job) -> str:
     """Return the job's command on one line."""
     if job.script is not None:
-        lines = [line for line in job.script.splitlines() if line and not line.startswith("#!")]
+        lines = [
+            line
+            for line in job.script.splitlines()
+            if line.strip() and not line.lstrip().startswith("#")
+        ]
         return (lines[0] if lines else "") + (" \N{HORIZONTAL ELLIPSIS}" if len(lines) > 1 else "")
     if isinstance(job.command, str):
         return " ".join(job.command.split())

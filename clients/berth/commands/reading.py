@@ -261,6 +261,8 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     if request.count is None and visible is not None:
         request = gpu_request.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
+    if found.paste_note and not text.lenient and text.call is None:
+        found.warn(found.paste_note)
     notes = found.count_notes if request.count is None else []
     if request.count is None and not notes and "CUDA_VISIBLE_DEVICES=" in text.source:
         notes = [count_hints.HIDDEN_VISIBLE]

@@ -30,6 +30,9 @@ _ELSEWHERE = {
     "sudo": "`sudo` drops the variables that keep a job to its GPUs; leave it out.",
     "srun": "`srun` asks Slurm for GPUs; leave it out, because Berth starts the job itself.",
     "sbatch": "`sbatch` hands the job to Slurm; submit the script itself to Berth.",
+    "module": "`module` loads software only where this box has environment modules and the script "
+    "starts them (source /etc/profile.d/modules.sh); else give --python or activate the "
+    "environment.",
     "docker": "Berth cannot choose the GPUs of a container; give it "
     '`--gpus "device=$BERTH_GPU_UUIDS"` yourself.',
     "tmux": "Leave `tmux` out: Berth keeps the job running when you log out.",

@@ -53,6 +53,8 @@ class ScriptScan:
     count_notes: list[str] = field(default_factory=list[str])
     """Why the number of GPUs could not be read."""
     config_files: list[str] = field(default_factory=list[str])
+    paste_note: str | None = None
+    """What a pasted text of several launches does, where it is no script."""
     loops: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Variables of the loops so far that go through numbers."""
     moved: bool = False
@@ -238,6 +240,13 @@ def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
         found.warn(
             "It starts several launchers at once on the same GPUs and port; "
             "submit each as a job of its own."
+        )
+    several = len(ranked) > 1 and not any(call.background for call in ranked)
+    lines = {segment.operator for segment in segments[:-1]}
+    if several and "\n" in lines and lines <= {"\n", ";"}:
+        found.paste_note = (
+            f"It holds {len(ranked)} launches, which run one after another in one job; "
+            "`berth submit --paste` makes a job of each."
         )
     waits = any(segment.words and segment.words[0].text == "wait" for segment in segments)
     if not waits and any(call.background for call in found.starting):

@@ -9,6 +9,7 @@ from typing import Any, overload
 from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch, JobSpec
+from berth.protocol.parsing import ParsedText
 from berth.sdk.calls import Calls, as_json
 from berth.sdk.parse import parse
 
@@ -51,6 +52,10 @@ class JobCalls(Calls):
             "POST", "/api/v1/jobs", content=content, headers=headers, repeatable=True
         )
         return parse(Job if single else SubmittedJobs, answer.content)
+
+    def parse_text(self, text: str) -> ParsedText:
+        """Return the launches of a pasted text, with what each asks for; nothing is submitted."""
+        return self._post(ParsedText, "/api/v1/jobs/parse", {"text": text})
 
     def dry_run(self, spec: Spec) -> DryRun:
         """Return what would happen to a spec if it were submitted now; writes nothing."""

@@ -20,6 +20,7 @@ from berth.commands import (
     read,
     rewrite,
 )
+from berth.commands.headers import slurm_variables
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
@@ -91,6 +92,13 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
         simulated=host.fence.simulated,
     )
     env |= sharing.variables(desired, host.gpus, interpreter, who)
+    if desired.script is not None:
+        env |= slurm_variables(
+            desired.script,
+            job_id=desired.job_id,
+            workdir=desired.workdir,
+            gpus=len(desired.gpus),
+        )
     env |= desired.env
     env |= rewritten.env
     env |= _reserved(desired, host, visible)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
+from berth.protocol.parsing import ParsedText, TextToParse
 from berth.units import parse_size
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody, RawBody
@@ -24,6 +25,7 @@ from berth_server.service.errors import Invalid
 from berth_server.service.jobs import check, lookup
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.dry_run import dry_run
+from berth_server.service.jobs.parse_text import parse_text
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.show import show_job, show_jobs
 from berth_server.service.jobs.submit import at_position, may_submit, on_submit, repeated
@@ -140,6 +142,16 @@ async def try_submit(app: App, caller: By, spec: JsonBody[JobSpec]) -> DryRun:
         freezer = app.server.options.freezer
         await anyio.to_thread.run_sync(freezer.check, prepared.workdir, caller)
     return dry_run(app.server, caller, prepared)
+
+
+@router.post("/parse", summary="Find the launches in a pasted text")
+async def parse(app: App, caller: By, asked: JsonBody[TextToParse]) -> ParsedText:
+    """
+    Each launch of a text with what it is, how many GPUs it asks for and what will be rewritten, to be
+    submitted one by one or as a list. Nothing is written, and no file is looked at.
+    """
+    may_submit(app.server, caller)
+    return await anyio.to_thread.run_sync(parse_text, asked.text, app.server.options.first_port)
 
 
 def parse_specs(raw: bytes, most_jobs: int, most_bytes: int) -> tuple[list[JobSpec], bool]:

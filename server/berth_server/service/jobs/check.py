@@ -25,6 +25,7 @@ from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
+from berth_server.service.jobs.script_header import with_header
 from berth_server.store import jobs
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
@@ -57,6 +58,7 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     `access` caches what was checked: one for all specs of a list. Raises Invalid with the field
     and one sentence.
     """
+    spec, header_notes = with_header(spec)
     try:
         view = _read(spec)
     except CommandError as error:
@@ -80,7 +82,7 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
         name=name,
         gpus=gpus,
         workdir=workdir,
-        warnings=tuple(dict.fromkeys((*map(Message.marked, kept), *warnings))),
+        warnings=tuple(dict.fromkeys((*header_notes, *map(Message.marked, kept), *warnings))),
         view=view,
         resolved=resolved,
         columns=jobs.spec_values(resolved),

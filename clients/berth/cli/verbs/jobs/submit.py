@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from berth.cli import following, jobtext, text
+from berth.cli import batch_script, following, jobtext, pasting, text
 from berth.cli.failure import Failure
 from berth.cli.flags import fields_as_flags
 from berth.cli.job_options import JobOptions, with_job_options
@@ -15,6 +15,7 @@ from berth.cli.session import AsJson, connect, note, print_json
 from berth.cli.verbs.jobs.why import facts, helps
 
 if TYPE_CHECKING:
+    from berth.protocol.ablations import AblationMade
     from berth.protocol.dryrun import DryRun, SubmittedJobs
     from berth.protocol.jobs import Job
     from berth.sdk.client import Client
@@ -33,6 +34,21 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the end; exit with the job's exit code.")
     ] = False,
+    paste: Annotated[
+        bool,
+        typer.Option(
+            "--paste",
+            help="Find the launches in a pasted text or guide (standard input, or one quoted "
+            "word) and list them.",
+        ),
+    ] = False,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="With --paste: submit these launches of the list, each as a job; like 1,3 or all.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -42,9 +58,13 @@ def submit(
 
     berth submit "CUDA_VISIBLE_DEVICES=4,5,6,7 accelerate launch train.py"
 
+    berth submit train.sbatch
+
     berth submit jobs.yaml
     """
-    specs = options.specs()
+    if pick is not None and not paste:
+        raise Failure("--pick belongs to --paste; leave it out, or add --paste.")
+    specs = _pasted(options, pick, as_json=as_json) if paste else options.specs()
     with fields_as_flags(wanted=options.is_typed and not as_json), connect() as client:
         if dry_run:
             _dry_run(client, specs, as_json=as_json)
@@ -62,13 +82,36 @@ def submit(
         else:
             if follow:
                 raise Failure("Only one job can be followed; use --wait, or `berth logs -f`.")
-            jobs = client.submit(specs)
+            jobs = _submit_all(client, specs)
             if as_json:
                 print_json(jobs)
             else:
                 print(_several(jobs))
             if wait:
                 following.wait_to_the_end(jobs.ids, quiet=as_json)
+
+
+def _pasted(options: JobOptions, pick: str | None, *, as_json: bool) -> list[dict[str, Any]]:
+    """List the launches of a pasted text; return the picked ones as specs."""
+    given = pasting.pasted(options.command)
+    with connect() as client:
+        found = client.parse_text(given)
+    if as_json and pick is None:
+        print_json(found)
+        raise typer.Exit(0)
+    if not as_json:
+        print(pasting.listed(found))
+    if pick is None:
+        raise pasting.refusal(found)
+    return options.specs_of(pasting.picked(found, pick))
+
+
+def _submit_all(client: Client, specs: list[dict[str, Any]]) -> SubmittedJobs | AblationMade:
+    """Submit several jobs in one transaction; an array with a cap as an ablation, which holds it."""
+    most = batch_script.cap(specs)
+    if most is None:
+        return client.submit(specs)
+    return client.ablate(batch_script.capped(specs, most, datetime.now(UTC)))
 
 
 def submitted(job: Job, options: JobOptions) -> str:
@@ -86,7 +129,7 @@ def submitted(job: Job, options: JobOptions) -> str:
     return "\n".join(lines)
 
 
-def _several(jobs: SubmittedJobs) -> str:
+def _several(jobs: SubmittedJobs | AblationMade) -> str:
     ids = text.indices(jobs.ids)
     lines = [text.style(f"{text.plural(len(jobs.ids), 'job')} submitted: {ids}.", "bold")]
     warnings = text.messages(jobs.warnings_parts, jobs.warnings)
