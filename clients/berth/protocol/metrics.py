@@ -34,6 +34,17 @@ class Metrics(Wire):
     """Number of points before thinning."""
 
 
+class RunDifference(Wire):
+    """One thing in which a run differs from most runs of its ablation, beside what it varies."""
+
+    what: str = Field(examples=["training.max_length"])
+    """The setting, or `steps made`."""
+    value: str = Field(examples=["1024"])
+    """That of this run."""
+    usual: str = Field(examples=["2048"])
+    """That of most runs."""
+
+
 class AblationRun(Wire):
     """One run of an ablation with its metrics."""
 
@@ -46,6 +57,13 @@ class AblationRun(Wire):
     bleu, f1, tokens_per_s, …), else the least."""
     step: float | None = None
     """The last step seen."""
+    differences: list[RunDifference] = Field(default_factory=list["RunDifference"])
+    """Why the run is not comparable: what differs beside what the ablation varies."""
+    shortened: str | None = Field(
+        default=None,
+        examples=["90% of the samples: 60% of the history, 10% of the context left out"],
+    )
+    """What most samples of the run had to leave out to fit; absent where most fit."""
 
 
 class Ablation(Wire):

@@ -23,7 +23,7 @@ from berth_trainer.model import varlen_attention, zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware, prepare_deepspeed
 from berth_trainer.model.loading import fit_to_model, load_tokenizer, parameter_count
 from berth_trainer.model.prepare import load_for_training, prepare_model
-from berth_trainer.training import reports, schedule_check
+from berth_trainer.training import comparable, reports, schedule_check
 from berth_trainer.training.checklist import Asked
 from berth_trainer.training.finish import finish
 from berth_trainer.training.metrics import MetricsFile
@@ -70,6 +70,9 @@ class Session:
         parts = self._parts(trainer, start)
         signals, recorder = self._add_callbacks(trainer, start, parts)
         self._log_introduction(data, trainer, length)
+        if self.ranks.is_main:
+            made = parts(start.step + 1)
+            comparable.write(self._metric_folders(), self.description, data.train, parts=made)
         schedule_check.check(self.settings, trainer, max_steps=self.max_steps, start=start.step)
         checkpoint = start.checkpoint
         try:

@@ -83,6 +83,14 @@ def log_shortened(samples: Encoded, length: int) -> None:
         )
 
 
+def shortened(samples: Encoded) -> str | None:
+    """Return what most samples had to leave out; None where most fit, or nothing is known."""
+    if not isinstance(samples, TokenDataset) or samples.shortened is None:
+        return None
+    share = float(samples.shortened.mean())
+    return f"{share:.0%} of the samples{_lost(samples)}" if share > 0.5 else None
+
+
 def _lost(samples: TokenDataset) -> str:
     """Return how much of each part is left out, of all samples together."""
     if samples.parts is None:

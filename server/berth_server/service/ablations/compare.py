@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from berth.protocol.ablations import AblationCaps, EarlyStop
 from berth.protocol.jobs import Job
 from berth.protocol.message import Message
-from berth.protocol.metrics import Ablation, AblationList, AblationRun, AblationSummary
+from berth.protocol.metrics import (
+    Ablation,
+    AblationList,
+    AblationRun,
+    AblationSummary,
+    RunDifference,
+)
+from berth.protocol.states import JobState
+from berth_server.core.comparable import RunFacts, differences
 from berth_server.core.explain.phrases import code
+from berth_server.service.ablations.facts import read_facts
 from berth_server.service.ablations.limits import used_gpu_s
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs.show import show_jobs
@@ -70,12 +80,25 @@ def rule_of(record: AblationRecord) -> EarlyStop | None:
 
 def gather(found: Sources) -> Ablation:
     """The comparison. Reads the runs' metrics; run it on a thread."""
-    runs: list[AblationRun] = []
+    measured: list[dict[str, Any]] = []
+    told: list[RunFacts] = []
     for record, job in zip(found.records, found.shown, strict=True):
         tries = found.tries.get(record.id)
-        curve = read_metrics(record.id, tries[-1] if tries else None, record.uid, _ALL_POINTS)
+        attempt = tries[-1] if tries else None
+        curve = read_metrics(record.id, attempt, record.uid, _ALL_POINTS)
         last, best, step = extremes(curve.points)
-        runs.append(AblationRun.model_construct(job=job, last=last, best=best, step=step))
+        settings, shortened = read_facts(attempt, record.uid)
+        measured.append(
+            {"job": job, "last": last, "best": best, "step": step, "shortened": shortened}
+        )
+        made = step if settings and job.state == JobState.SUCCEEDED else None
+        told.append(RunFacts(record.spec.labels, settings, made))
+    runs = [
+        AblationRun.model_construct(
+            **one, differences=[RunDifference.model_construct(**d._asdict()) for d in differs]
+        )
+        for one, differs in zip(measured, differences(told), strict=True)
+    ]
     labels = [record.spec.labels for record in found.records]
     names = dict.fromkeys(name for one in labels for name in one if name != LABEL)
     return Ablation.model_construct(

@@ -131,7 +131,7 @@ def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
     ]
     rows: list[list[Cell]] = []
     for run, numbers in zip(ablation.runs, values, strict=True):
-        cells: list[Cell] = [str(run.job.id)]
+        cells: list[Cell] = [f"{run.job.id}{' !' if run.differences else ''}"]
         cells += [run.job.labels.get(name, "") for name in ablation.varies]
         cells += [jobtext.state_cell(run.job), "" if run.step is None else f"{run.step:g}"]
         for number, winner in zip(numbers, winners, strict=True):
@@ -144,7 +144,21 @@ def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
         f"{text.clean(ablation.id)}: {text.plural(len(ablation.runs), 'run')}", "bold"
     )
     caps = caps_text(ablation.caps) if ablation.caps else ""
-    return "\n".join([head, *([caps] if caps else []), render(columns, rows)])
+    lines = [head, *([caps] if caps else []), render(columns, rows), *_not_comparable(ablation)]
+    return "\n".join(lines)
+
+
+def _not_comparable(ablation: Ablation) -> list[str]:
+    """Say which runs differ in more than the ablation, and which left out most of a part."""
+    lines: list[str] = []
+    for run in ablation.runs:
+        told = [f"{one.what} {one.value} (others {one.usual})" for one in run.differences]
+        if told:
+            what = text.clean("; ".join(told))
+            lines.append(text.style(f"! job {run.job.id} is not comparable: {what}", "yellow"))
+        if run.shortened:
+            lines.append(f"  job {run.job.id} shortened {text.clean(run.shortened)}")
+    return lines
 
 
 def _value(run: AblationRun, name: str, *, best: bool) -> float | None:

@@ -130,6 +130,12 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                 </td>
                 <td className="max-w-64">
                   <JobLink job={run.job} />
+                  {run.differences?.map((one) => (
+                    <p key={one.what} className="text-xs text-warn">
+                      {`not comparable: ${one.what} ${one.value} (others ${one.usual})`}
+                    </p>
+                  ))}
+                  {run.shortened && <p className="text-xs text-muted">{`shortened ${run.shortened}`}</p>}
                 </td>
                 <td>
                   <StateBadge job={run.job} />
