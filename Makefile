@@ -6,7 +6,7 @@ WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit e2e browser tools web test-gpu clean
+.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ browser: web tools  ## Test the dashboard: its unit tests, and Chromium against 
 
 tools: setup  ## Install a C compiler and Chromium for the tests if they are missing
 	@$(BIN)/python requirements/test_tools.py
+
+launchers: setup  ## Check the launchers' recorded facts against their releases (nightly; NEWEST=--newest)
+	@$(BIN)/python -m tests.launchers.releases $(NEWEST)
 
 test-gpu: setup  ## Run the tests that need a real NVIDIA GPU
 	@$(BIN)/python -m pytest -v tests/gpu
