@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 DAEMONS = ("server", "worker")
 
 
-@dataclass(frozen=True)
-class Home:
+class Home(NamedTuple):
     """The paths under one state folder."""
 
     folder: Path

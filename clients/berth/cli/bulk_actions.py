@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import typer
-
 from berth.cli import failure, ids, jobtext, text
+from berth.cli.declare import Exit
 from berth.cli.session import connect, note, print_json
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
         for job in done:
             print(_result(job, verb))
     if refused:
-        raise typer.Exit(failure.REFUSED)
+        raise Exit(failure.REFUSED)
 
 
 def _result(job: Job, verb: Act) -> str:

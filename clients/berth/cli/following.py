@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
 from berth.cli import failure, jobtext
+from berth.cli.declare import Exit
 from berth.cli.session import connect, note, print_json_line
 from berth.cli.wait_notices import WaitNotices
 from berth.terminal import OutputFilter
@@ -53,12 +52,12 @@ def follow_to_the_end(submitted: Job, *, as_json: bool) -> NoReturn:
         note(
             f"\nJob {job_id} keeps running; follow it with `berth logs -f {job_id}`, or cancel it with `berth cancel {job_id}`."
         )
-        raise typer.Exit(failure.INTERRUPTED) from None
+        raise Exit(failure.INTERRUPTED) from None
     if as_json:
         print_json_line(job)
     else:
         note(jobtext.end_sentence(job))
-    raise typer.Exit(jobtext.exit_code(job))
+    raise Exit(jobtext.exit_code(job))
 
 
 def wait_to_the_end(job_ids: list[int], *, quiet: bool) -> NoReturn:
@@ -69,6 +68,6 @@ def wait_to_the_end(job_ids: list[int], *, quiet: bool) -> NoReturn:
         for job in ended:
             print(jobtext.end_sentence(job))
     if len(ended) == 1:
-        raise typer.Exit(jobtext.exit_code(ended[0]))
+        raise Exit(jobtext.exit_code(ended[0]))
     failed = any(job.state.value != "succeeded" for job in ended)
-    raise typer.Exit(failure.JOB_FAILED if failed else 0)
+    raise Exit(failure.JOB_FAILED if failed else 0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-import typer
+from berth.cli.declare import Argument
 
 GpuNames = Annotated[
     list[str],
-    typer.Argument(metavar="GPU", help="Indices or UUIDs; ranges like 0-3."),
+    Argument(metavar="GPU", help="Indices or UUIDs; ranges like 0-3."),
 ]
 # The en dash is the one that other verbs print, so copied ranges work.
 _RANGE = re.compile(r"(\d{1,4})[-\N{EN DASH}](\d{1,4})")

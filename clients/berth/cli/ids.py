@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-import typer
-
+from berth.cli.declare import Argument
 from berth.cli.failure import Failure
 
 _RANGE = re.compile(r"#?(\d+)(?:(?:-|\.\.)#?(\d+))?")
@@ -33,15 +32,11 @@ def complete(incomplete: str) -> list[tuple[str, str]]:
 
 JobId = Annotated[
     str,
-    typer.Argument(
-        metavar="JOB", help="Job id, or one attempt like 42.1.", autocompletion=complete
-    ),
+    Argument(metavar="JOB", help="Job id, or one attempt like 42.1.", autocompletion=complete),
 ]
 JobIds = Annotated[
     list[str],
-    typer.Argument(
-        metavar="JOB", help="Job ids, or ranges of them like 40-44.", autocompletion=complete
-    ),
+    Argument(metavar="JOB", help="Job ids, or ranges of them like 40-44.", autocompletion=complete),
 ]
 
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
-
-import typer
-from typer.core import TyperCommand
+from typing import Annotated, Any
 
 from berth.cli import batch_script, jobfile
+from berth.cli.declare import Argument, Option
 from berth.cli.durations import moment
 from berth.cli.failure import Failure
 
-Option = typer.Option
 
-
-@dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """The job as its options describe it."""
 
     command: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="COMMAND",
             help="The command with its arguments, or one quoted line as you would type it, "
             "or a job file (.yaml, .json; - for standard input).",
@@ -70,6 +62,13 @@ class JobOptions:
         Option(
             metavar="FILE",
             help="Run this shell script file instead of a command (- for standard input).",
+        ),
+    ] = None
+    file: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="Submit the jobs of this file: .jsonl has one a line, .yaml or .json a list.",
         ),
     ] = None
     workdir: Annotated[
@@ -147,6 +146,14 @@ class JobOptions:
         Option(metavar="URL", help="URL to POST to when the job ends; may be repeated."),
     ] = None
 
+    def __init__(self, **given: Any) -> None:
+        """Take the options given; the others keep their defaults."""
+        # No dataclass: its import takes as long as half a command.
+        for name, value in given.items():
+            if name not in OPTIONS:
+                raise TypeError(f"a job has no option {name!r}")
+            setattr(self, name, value)
+
     def specs(self) -> list[dict[str, Any]]:
         """Return the job specs; options take precedence over a job file."""
         return self.specs_of(self._bases())
@@ -167,7 +174,9 @@ class JobOptions:
     @property
     def is_typed(self) -> bool:
         """True if the whole job was typed, without a job file."""
-        return not (self.command and len(self.command) == 1 and jobfile.is_one(self.command[0]))
+        return self.file is None and not (
+            self.command and len(self.command) == 1 and jobfile.is_one(self.command[0])
+        )
 
     def python_note(self) -> str | None:
         """Return the interpreter chosen by default, with the reason."""
@@ -179,7 +188,13 @@ class JobOptions:
         if self.script is not None:
             if words:
                 raise Failure("Give a command or --script, not both.")
+            if self.file is not None:
+                raise Failure("Give --script or --file, not both.")
             return [_script(self.script)]
+        if self.file is not None:
+            if words:
+                raise Failure("Give a command or --file, not both.")
+            return jobfile.read(self.file)
         if not words:
             raise Failure(
                 "There is no command to run; write one, like: berth submit --gpus 4 -- deepspeed train.py"
@@ -256,35 +271,10 @@ class JobOptions:
         return {**spec, **({"env": env} if env else {}), **({"labels": labels} if labels else {})}
 
 
-class SpecCommand(TyperCommand):
-    """
-    A command whose options come before the job's command line, which may have its own options.
-
-    After a job file, or a command quoted as one line, no further words of the command follow, so
-    options may come after it as well.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.allow_interspersed_args = False
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; parse again with trailing options allowed where the first word is a whole job."""
-        again = list(args)
-        rest = super().parse_args(ctx, args)
-        words = ctx.params.get("command") or []
-        alone = _stands_alone(words[0]) if len(words) > 1 and "--" not in again else None
-        if alone is not None:
-            ctx.params.clear()
-            ctx.allow_interspersed_args = True
-            rest = super().parse_args(ctx, again)
-            words = ctx.params.get("command") or []
-            if len(words) > 1:
-                raise Failure(f"{alone} takes no further words; remove {' '.join(words[1:])!r}.")
-        return rest
+OPTIONS = tuple(JobOptions.__annotations__)
 
 
-def _stands_alone(word: str) -> str | None:
+def stands_alone(word: str) -> str | None:
     """Describe the first word if it is a whole job by itself; None for a program's name."""
     if jobfile.is_one(word):
         return "A job file"
@@ -293,37 +283,6 @@ def _stands_alone(word: str) -> str | None:
     if len(word.split()) > 1 and not Path(word).exists():
         return "A command quoted as one line"
     return None
-
-
-def with_job_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb `f(options, …)` into one that typer gives each field of `JobOptions` as an option."""
-    hints = get_type_hints(JobOptions, include_extras=True)
-    own = [
-        parameter
-        for name, parameter in inspect.signature(verb, eval_str=True).parameters.items()
-        if name != "options"
-    ]
-    names = [field.name for field in fields(JobOptions)]
-
-    def typed(**values: Any) -> None:
-        options = JobOptions(**{name: values.pop(name) for name in names})
-        verb(options, **values)
-
-    parameters = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(JobOptions)
-    ]
-    parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    typed.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess] - read by inspect, which typer asks
-    typed.__annotations__ = {one.name: one.annotation for one in parameters}
-    typed.__name__ = verb.__name__
-    typed.__doc__ = verb.__doc__
-    return typed
 
 
 def _script(path: str) -> dict[str, Any]:

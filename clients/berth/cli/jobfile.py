@@ -17,7 +17,7 @@ from berth.cli.failure import Failure
 if TYPE_CHECKING:
     import yaml
 
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
 _TEXT = {"name", "command", "script", "workdir", "python", "notify", "not_before", "env", "labels"}
 _NULL = re.compile(r"|~|null|Null|NULL")
@@ -63,8 +63,6 @@ def _where(path: str, text: str | None) -> str:
 
 
 def _load(path: str, text: str | None, texts: dict[int, set[str]]) -> Any:
-    import yaml
-
     where = _where(path, text)
     if text is None:
         try:
@@ -73,6 +71,12 @@ def _load(path: str, text: str | None, texts: dict[int, set[str]]) -> Any:
             raise Failure(f"The file {path} does not exist; check the path.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"{path} cannot be read: {error}.") from error
+    if path.endswith(".jsonl"):
+        from berth.cli import jsonlines
+
+        return jsonlines.jobs(where, text, _TEXT)
+    import yaml
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,8 @@ def command_line(job: Job) -> str:
         return (lines[0] if lines else "") + (" \N{HORIZONTAL ELLIPSIS}" if len(lines) > 1 else "")
     if isinstance(job.command, str):
         return " ".join(job.command.split())
+    import shlex  # only lists of words need it
+
     return shlex.join(job.command or [])
 
 

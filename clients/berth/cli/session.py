@@ -7,18 +7,26 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import typer
+from berth.cli.declare import Option
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from berth.sdk.client import Client
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, also for errors.")]
+
+
+quick = False
+"""Whether this process runs a common command line, see `quick`."""
 
 
 def connect(*, patience: float = 20.0) -> Client:
     """Return a client for the server that the environment names."""
+    if quick:
+        from berth.cli.quick.client import QuickClient
+
+        return cast("Client", QuickClient(patience))
     # Imported here: httpx2 and pydantic take a quarter of a second, which --help must not.
     from berth.sdk.client import Client
 

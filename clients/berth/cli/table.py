@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from berth.cli import text
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column. `least` is how far it may be cut when the terminal is narrow; None: never."""
 
     title: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -47,6 +46,8 @@ def terminal_width() -> int | None:
     """Columns of the terminal; None when stdout is none and lines may be as long as they are."""
     if not sys.stdout.isatty():
         return None
+    import shutil  # takes longer than most commands
+
     return max(20, shutil.get_terminal_size().columns)
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from berth import home as homes
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Address of a server. The token never appears in a repr."""
 
     base_url: str
     """Scheme and host; a placeholder host with a unix socket."""
     socket: Path | None = None
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Address(base_url={self.base_url!r}, socket={self.socket!r})"
 
     @property
     def text(self) -> str:

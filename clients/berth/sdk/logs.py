@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from berth.protocol.jobs import Job
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
 from berth.protocol.metrics import Metrics
 from berth.sdk.errors import Unreachable
+from berth.sdk.log_reading import PIECE_BYTES, LogPiece, LogReading
 from berth.sdk.parse import parse
 from berth.sdk.patience import Patience
 from berth.sdk.waiting import WaitingCalls
 
-_PIECE_BYTES = 1 << 20
-_MOST_TAIL_BYTES = 1 << 24
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-@dataclass(frozen=True)
-class LogPiece:
-    """Piece of an attempt's log, byte for byte as the job wrote it."""
-
-    attempt: str
-    """`42.1`."""
-    offset: int
-    """Where in the log the piece begins, bytes."""
-    data: bytes
-
-    @property
-    def end(self) -> int:
-        """The offset after the piece, from which to continue."""
-        return self.offset + len(self.data)
-
-
-class LogCalls(WaitingCalls):
+class LogCalls(LogReading, WaitingCalls):
     """Read and follow logs; metrics."""
 
     def log(
@@ -50,7 +32,7 @@ class LogCalls(WaitingCalls):
         pieces: list[bytes] = []
         left = limit
         while left is None or left > 0:
-            size = _PIECE_BYTES if left is None else min(left, _PIECE_BYTES)
+            size = PIECE_BYTES if left is None else min(left, PIECE_BYTES)
             piece = self._log_piece(job_id, offset, size, attempt)
             pieces.append(piece.data)
             if not piece.data:
@@ -59,26 +41,6 @@ class LogCalls(WaitingCalls):
             if left is not None:
                 left -= len(piece.data)
         return b"".join(pieces)
-
-    def read_log(
-        self, job_id: int, *, attempt: int | None = None, lines: int | None = None
-    ) -> Iterator[LogPiece]:
-        """
-        Yield the log up to its present end, piece by piece; with `lines` only its last lines.
-
-        Yields at least one piece, perhaps an empty one, so that `follow_log` can continue from the
-        last one's `end`.
-        """
-        piece = (
-            self._log_piece(job_id, 0, _PIECE_BYTES, attempt)
-            if lines is None
-            else self._last_lines(job_id, lines, attempt)
-        )
-        yield piece
-        while piece.data:
-            piece = self._log_piece(job_id, piece.end, _PIECE_BYTES, attempt)
-            if piece.data:
-                yield piece
 
     def log_lines(
         self, job_id: int, *, first: int = 0, count: int = 100, attempt: int | None = None
@@ -166,22 +128,6 @@ class LogCalls(WaitingCalls):
         )
         first = int(answer.headers.get("Berth-Log-Offset", max(offset, 0)))
         return LogPiece(answer.headers.get("Berth-Attempt", ""), first, answer.content)
-
-    def _last_lines(self, job_id: int, lines: int, attempt: int | None) -> LogPiece:
-        size = max(1, min(lines * 200, _PIECE_BYTES))
-        while True:
-            piece = self._log_piece(job_id, -size, size, attempt)
-            start = len(piece.data)
-            # A line end at the very end closes the last line, it does not open another.
-            edge = start - 1 if piece.data.endswith(b"\n") else start
-            for _ in range(lines):
-                edge = piece.data.rfind(b"\n", 0, max(edge, 0))
-                start = edge + 1
-                if edge < 0:
-                    break
-            if edge >= 0 or lines == 0 or piece.offset == 0 or size >= _MOST_TAIL_BYTES:
-                return LogPiece(piece.attempt, piece.offset + start, piece.data[start:])
-            size *= 4
 
     def _exact(self, job_id: int, chunk: LogChunk, offset: int, end: int, number: int) -> bytes:
         # The stream carries text. Invalid UTF-8 appears as U+FFFD, so those bytes are fetched

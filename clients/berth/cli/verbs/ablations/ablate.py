@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from berth.cli import ablation_check, job_options, jobfile, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
+from berth.cli.typed import VerbApp
 from berth.cli.verbs.ablations.compare import Best, Metric, caps_text, list_all, show_one
 from berth.sdk.matrix import MatrixError, expand
 
@@ -32,7 +33,7 @@ class AblateGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
+app = VerbApp(
     cls=AblateGroup,
     help="Submit every run of a matrix; compare them, rerun failed ones.",
     epilog="`berth ablate FILE` submits; write a file that is named like a verb as ./show.",

@@ -5,21 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from berth.cli import text
+from berth.cli.declare import Option
 from berth.cli.durations import moment
 from berth.cli.gpu_list import GpuNames, gpu_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
-from berth.cli.verbs.box.reserve import reservation_lines, reservations, reserve, unreserve, whom
+from berth.cli.verbs.box.reserve import reservation_lines, whom
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box, Gpu, Holder
-
-app = typer.Typer(
-    help="Show the holder of each GPU; drain, undrain and reserve GPUs.", rich_markup_mode=None
-)
 
 _STYLES = {
     "free": "green",
@@ -40,15 +35,9 @@ _COLUMNS = (
     Column("POWER", right=True),
 )
 
-for verb in (reserve, reservations, unreserve):
-    app.command()(verb)
 
-
-@app.callback(invoke_without_command=True)
-def gpus(context: typer.Context, *, as_json: AsJson = False) -> None:
+def gpus(*, as_json: AsJson = False) -> None:
     """Show the holder of each GPU, until when it holds it, and how busy it is."""
-    if context.invoked_subcommand is not None:
-        return
     with connect() as client:
         box = client.gpus()
     if as_json:
@@ -57,16 +46,15 @@ def gpus(context: typer.Context, *, as_json: AsJson = False) -> None:
         print(rendered(box))
 
 
-@app.command()
 def drain(
     gpu: GpuNames,
     *,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Reason, shown to all users.")
+        str | None, Option(metavar="TEXT", help="Reason, shown to all users.")
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="WHEN",
             help="End of the drain: 18:00, 2026-11-26T18:00, or 2h from now; default: until undrained.",
         ),
@@ -81,7 +69,6 @@ def drain(
     _report(drained, f"accepts no new job{when}", as_json=as_json)
 
 
-@app.command()
 def undrain(gpu: GpuNames, *, as_json: AsJson = False) -> None:
     """Allow new jobs on GPUs again."""
     with connect() as client:

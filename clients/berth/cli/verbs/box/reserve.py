@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from berth.cli import text
+from berth.cli.declare import Argument, Option
 from berth.cli.durations import moment
 from berth.cli.failure import Failure
 from berth.cli.gpu_list import GpuNames, gpu_names
@@ -35,13 +34,11 @@ def reserve(
     *,
     users: Annotated[
         list[str] | None,
-        typer.Option(
-            "--for", metavar="USER", help="User whose jobs may start there; may be repeated."
-        ),
+        Option("--for", metavar="USER", help="User whose jobs may start there; may be repeated."),
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--for-group",
             metavar="GROUP",
             help="Unix group whose members' jobs may; may be repeated.",
@@ -49,7 +46,7 @@ def reserve(
     ] = None,
     begin: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="WHEN",
             help="Begin: 18:00, 2026-11-26T18:00, or 2h from now; default: now.",
@@ -57,13 +54,13 @@ def reserve(
     ] = None,
     end: Annotated[
         str,
-        typer.Option(
+        Option(
             "--to",
             metavar="WHEN",
             help="End: the first 20:00 after the begin, a date, or a length like 4h.",
         ),
     ],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, shown to all users.")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="Reason, shown to all users.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Reserve GPUs for users or groups; running jobs continue."""
@@ -97,7 +94,7 @@ def reservations(*, as_json: AsJson = False) -> None:
 
 def unreserve(
     reservation: Annotated[
-        int, typer.Argument(metavar="ID", help="As `berth gpus reservations` shows it.")
+        int, Argument(metavar="ID", help="As `berth gpus reservations` shows it.")
     ],
     *,
     as_json: AsJson = False,

@@ -10,8 +10,9 @@ from berth.cli import text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Column, render
+from berth.cli.typed import VerbApp
 
-app = typer.Typer(
+app = VerbApp(
     help="Tokens for use from other machines: create, list, revoke.",
     no_args_is_help=True,
     rich_markup_mode=None,

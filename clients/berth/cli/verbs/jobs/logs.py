@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from berth.cli import ids, jobtext, text
+from berth.cli.declare import Option
 from berth.cli.following import PATIENCE_S, Printer
 from berth.cli.session import AsJson, connect, note
 from berth.cli.wait_notices import WaitNotices
@@ -19,14 +18,14 @@ def logs(
     job: ids.JobId,
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Follow until the job has ended.")
+        bool, Option("--follow", "-f", help="Follow until the job has ended.")
     ] = False,
     lines: Annotated[
         int | None,
-        typer.Option("-n", "--lines", metavar="N", min=0, help="Print only the last N lines."),
+        Option("-n", "--lines", metavar="N", min=0, help="Print only the last N lines."),
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Print every byte, including terminal control sequences.")
+        bool, Option("--raw", help="Print every byte, including terminal control sequences.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from berth.cli import jobtext
+from berth.cli.declare import Option
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Column, render
@@ -36,26 +35,22 @@ def ls(
     *,
     state: Annotated[
         list[str] | None,
-        typer.Option(
-            "--state", "-s", metavar="STATE", help="Only jobs in this state; may be repeated."
-        ),
+        Option("--state", "-s", metavar="STATE", help="Only jobs in this state; may be repeated."),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Include all ended jobs.")
-    ] = False,
-    mine: Annotated[bool, typer.Option("--mine", "-m", help="Only my own jobs.")] = False,
+    everything: Annotated[bool, Option("--all", "-a", help="Include all ended jobs.")] = False,
+    mine: Annotated[bool, Option("--mine", "-m", help="Only my own jobs.")] = False,
     user: Annotated[
-        str | None, typer.Option("--user", "-u", metavar="NAME", help="Only this user's jobs.")
+        str | None, Option("--user", "-u", metavar="NAME", help="Only this user's jobs.")
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--label", "-l", metavar="KEY=VALUE", help="Only jobs with key=value; may be repeated."
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("-n", "--limit", metavar="N", min=1, help="Maximum number of jobs."),
+        Option("-n", "--limit", metavar="N", min=1, help="Maximum number of jobs."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

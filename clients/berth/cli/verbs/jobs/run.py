@@ -5,12 +5,11 @@ from __future__ import annotations
 from berth.cli import following
 from berth.cli.failure import Failure
 from berth.cli.flags import fields_as_flags
-from berth.cli.job_options import JobOptions, with_job_options
+from berth.cli.job_options import JobOptions
 from berth.cli.session import AsJson, connect, note, print_json_line
 from berth.cli.verbs.jobs.submit import submitted
 
 
-@with_job_options
 def run(options: JobOptions, *, as_json: AsJson = False) -> None:
     """
     Submit a job, follow its log and exit with its exit code.

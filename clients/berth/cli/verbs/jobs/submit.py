@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from berth.cli import batch_script, following, jobtext, pasting, text
+from berth.cli.declare import Exit, Option
 from berth.cli.failure import Failure
 from berth.cli.flags import fields_as_flags
-from berth.cli.job_options import JobOptions, with_job_options
+from berth.cli.job_options import JobOptions
 from berth.cli.session import AsJson, connect, note, print_json
 from berth.cli.verbs.jobs.why import facts, helps
 
@@ -21,22 +20,21 @@ if TYPE_CHECKING:
     from berth.sdk.client import Client
 
 
-@with_job_options
 def submit(
     options: JobOptions,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would happen; submit nothing.")
+        bool, Option("--dry-run", help="Show what would happen; submit nothing.")
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Follow the log; exit with the job's exit code.")
+        bool, Option("--follow", "-f", help="Follow the log; exit with the job's exit code.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the end; exit with the job's exit code.")
+        bool, Option("--wait", "-w", help="Wait for the end; exit with the job's exit code.")
     ] = False,
     paste: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--paste",
             help="Find the launches in a pasted text or guide (standard input, or one quoted "
             "word) and list them.",
@@ -44,7 +42,7 @@ def submit(
     ] = False,
     pick: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NUMBERS",
             help="With --paste: submit these launches of the list, each as a job; like 1,3 or all.",
         ),
@@ -98,7 +96,7 @@ def _pasted(options: JobOptions, pick: str | None, *, as_json: bool) -> list[dic
         found = client.parse_text(given)
     if as_json and pick is None:
         print_json(found)
-        raise typer.Exit(0)
+        raise Exit(0)
     if not as_json:
         print(pasting.listed(found))
     if pick is None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from berth.cli import ids, table, text
+from berth.cli.declare import Option
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 
@@ -32,7 +31,7 @@ _PARTS = {
 }
 Against = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--against",
         metavar="JOB",
         help="Compare its score with that of another queued job.",
