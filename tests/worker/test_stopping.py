@@ -205,3 +205,22 @@ def test_an_end_from_outside_is_not_a_users_stop(worker, until):
     ended = worker.until_clear(attempt)
     assert ended.outcome == "lost"
     assert "outside" in ended.message
+
+
+@pytest.mark.parametrize(
+    "trap", ["trap : EXIT", "trap 'echo cleanup' EXIT; (trap - EXIT; sleep 9) &"]
+)
+def test_a_shell_with_an_exit_trap_alone_is_not_warned(worker, trap):
+    """Its handler runs the trap and dies: it has not asked for the warning."""
+    attempt = worker.run(script=f"{trap}\nsleep 2; echo done", time_limit="3s", warn_before="2s")
+    ended = worker.until_clear(attempt)
+    assert worker.output(attempt).splitlines()[0] == "done"
+    assert (ended.outcome, ended.exit.exit_code) == ("exit", 0)
+
+
+def test_a_shell_with_both_traps_is_warned(worker):
+    """A trap for USR1 beside the one on EXIT is told, however it is written."""
+    script = "trap 'echo bye' EXIT\ntrap 'echo warned; exit 0' USR1\necho ready\nsleep 100 &\nwait"
+    attempt = worker.run(script=script, time_limit="2s")
+    worker.until_clear(attempt)
+    assert worker.output(attempt).splitlines()[:2] == ["ready", "warned"]

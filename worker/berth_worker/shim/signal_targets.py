@@ -1,4 +1,4 @@
-"""Choice of the processes that get SIGTERM; detection of ranks that their launcher left."""
+"""Choice of the processes that get SIGUSR1 and SIGTERM; detection of ranks left by their launcher."""
 
 from __future__ import annotations
 
@@ -10,6 +10,46 @@ from berth_worker.shim import files, process_tree
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "mksh", "fish", "ash", "busybox"})
 _MOST_DIGITS = 9  # int() refuses thousands of them
 _HELPERS = (b"multiprocessing", b"compile_worker", b"wandb")
+
+
+# bash handles all of these, and SIGUSR1, for a trap on EXIT: it runs the trap and dies.
+_FOR_EXIT = (signal.SIGUSR2, signal.SIGXCPU, signal.SIGVTALRM, signal.SIGALRM)
+
+
+def warn_targets(family: list[process_tree.Process]) -> list[process_tree.Process]:
+    """
+    Return the descendants that want the warning: those that handle SIGUSR1 themselves.
+
+    A shell with a trap on EXIT alone handles it too, only to die; so does `timeout`, which passes
+    it on to a program that may not.
+    """
+    return [
+        process
+        for process in family
+        if process_tree.catches(process.pid, signal.SIGUSR1)
+        and process.name != "timeout"
+        and (process.name not in _SHELLS or _traps_usr1(process.pid))
+    ]
+
+
+def _traps_usr1(pid: int) -> bool:
+    """Whether a shell that handles SIGUSR1 has a trap for it, as far as its text tells."""
+    if not all(process_tree.catches(pid, number) for number in _FOR_EXIT):
+        return True
+    # The kernel knows no difference between the two handlers; the text does.
+    words = files.read(f"/proc/{pid}/cmdline").split(b"\0")[1:]
+    if any(_names_usr1(word) for word in words):
+        return True
+    script = next((word for word in words if word and not word.startswith((b"-", b"+"))), b"")
+    folder = b"" if script.startswith(b"/") else b"cwd/"
+    path = os.fsdecode(b"/proc/%d/%s%s" % (pid, folder or b"root", script))
+    return bool(script) and _names_usr1(files.read(path))
+
+
+def _names_usr1(text: bytes) -> bool:
+    return b"USR1" in text or any(
+        b"trap" in line and line.split()[-1] == b"10" for line in text.splitlines()
+    )
 
 
 def term_targets(family: list[process_tree.Process]) -> list[process_tree.Process]:

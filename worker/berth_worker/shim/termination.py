@@ -12,13 +12,11 @@ _SWEEP_S = 5.0  # between TERM and KILL for those that have not
 
 
 def warn() -> bool:
-    """Send the warning to every descendant that handles it; return whether any does."""
-    heard = False
-    for process in process_tree.descendants():
-        if process_tree.catches(process.pid, signal.SIGUSR1):
-            process_tree.kill(process.pid, signal.SIGUSR1)
-            heard = True
-    return heard
+    """Send the warning to every descendant that wants it; return whether any does."""
+    chosen = signal_targets.warn_targets(process_tree.descendants())
+    for process in chosen:
+        process_tree.kill(process.pid, signal.SIGUSR1)
+    return bool(chosen)
 
 
 class Termination:
