@@ -16,9 +16,9 @@ import pytest
 from typer.main import get_command
 
 from berth.cli import quick, session
-from berth.cli.app import app
 from berth.cli.job_options import JobOptions
 from berth.cli.quick import argv
+from berth.cli.whole.app import app
 
 VERBS = sorted(quick.VERBS)
 # Python's own start and re, json, datetime, pathlib, typing are most of these.
@@ -143,7 +143,7 @@ def listening(fake, tmp_path, monkeypatch):
 
 @pytest.fixture
 def answers(listening, wire):
-    """What the common verbs ask for, each kind of sentence and holder in it."""
+    """Answers to the common verbs, each kind of sentence and holder in it."""
     parts = [{"kind": "text", "text": "Held by "}, {"kind": "job", "id": 3, "text": "job 3", "name": "x"},
              {"kind": "text", "text": " until "}, {"kind": "time", "at": wire.time(3600)},
              {"kind": "gpu", "indices": [0, 1]}, {"kind": "code", "text": "berth ls"},
@@ -184,7 +184,7 @@ def test_output_is_the_same_to_the_byte(answers, line):
     env = {**os.environ, "BERTH_HOME": "/nonexistent", "NO_COLOR": "1"}
     ways = [
         f"import sys; from berth.cli.main import main; sys.argv[1:] = {line.split()!r}; main()",
-        f"from berth.cli.app import app; app({line.split()!r})",
+        f"from berth.cli.whole.app import app; app({line.split()!r})",
     ]
     # The transport of the fake is not patched in there: the whole client uses the socket, too.
     quickly, wholly = (

@@ -37,7 +37,7 @@ ROOTS = (
 
 
 def kind_of(hint, todo) -> object:
-    """How a field is read: "" as it is, a list of one kind, or the name of a kind."""
+    """The reading of a field: "" as it is, a list of one kind, or the name of a kind."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         return kind_of(typing.get_args(hint)[0], todo)

@@ -270,10 +270,28 @@ def test_launchers_inside_shell_text_are_rewritten_where_they_stand(safe, line, 
     assert made.launcher is Launcher.SHELL
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "./r.sh 2>&1 | tee t.log",
+        "(python bad.py) 2>&1 | tee t.log",
+        "{ ./r.sh; } | tee -a t.log",
+        "make train | stdbuf -oL tee t.log",
+        "uv run bad.py |& tee t.log",
+        "python bad.py | ts | tee t.log",
+        "for i in 1 2; do ./r.sh $i; done | /usr/bin/tee t.log",
+        "if true; then false | tee t.log; fi",
+    ],
+)
+def test_whatever_is_piped_into_tee_may_fail(safe, line):
+    """The promise holds for programs that Berth does not know, groups and loops."""
+    assert safe(line).argv[:4] == ("/bin/bash", "-o", "pipefail", "-c")
+
+
 def test_a_failed_run_is_not_hidden_by_tee(safe):
-    """`launcher | tee log` ends with the launcher's exit code."""
+    """`… | tee log` ends with the exit code of what is before it; `tee` as a word does not count."""
     assert safe("deepspeed t.py 2>&1 | tee log").argv[:4] == ("/bin/bash", "-o", "pipefail", "-c")
-    assert safe("ls | tee log").argv[:2] == ("/bin/bash", "-c")
+    assert safe("ls | cat").argv[:2] == ("/bin/bash", "-c")
 
 
 def test_secrets_are_hidden_on_show_and_kept_in_the_command(safe):

@@ -1,4 +1,4 @@
-"""Declarations of options and arguments: read by Typer in `app`, and by `quick` without Typer."""
+"""Declarations of options and arguments: read by Typer in `whole`, and by `quick` without Typer."""
 
 from __future__ import annotations
 

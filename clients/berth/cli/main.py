@@ -2,7 +2,7 @@
 Entry point of the `berth` command.
 
 Common command lines run without Typer, pydantic and httpx2 (`quick`), whose import takes many
-times as long as the command; all others run in `app`. Both call the same verbs.
+times as long as the command; all others run in `whole`. Both call the same verbs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from berth.cli.app import app
+    from berth.cli.whole.app import app
 
     return app
 

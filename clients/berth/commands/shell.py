@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from berth.commands import count_hints, gpu_request, loops
 from berth.commands.call import Call
@@ -60,7 +61,7 @@ class ScriptScan:
     moved: bool = False
     """True if a `cd` stands before the first launcher."""
     piped_to_tee: bool = False
-    """True if a launcher's exit code would be replaced by tee's."""
+    """True if an exit code would be replaced by tee's."""
 
     @property
     def starting(self) -> list[Call]:
@@ -229,12 +230,13 @@ def _about_place(found: ScriptScan, call: Call, segments: list[Segment], at: int
                 f"The output goes to {redirect.target}, so the job's log stays empty; "
                 f"remove `{redirect.raw}` to follow it with `berth logs -f`."
             )
-    following = segments[at + 1] if at + 1 < len(segments) else None
-    if segment.operator in {"|", "|&"} and following and following.words:
-        found.piped_to_tee |= following.words[0].text == "tee"
 
 
 def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
+    found.piped_to_tee = any(
+        before.operator in {"|", "|&"} and _is_tee(segment)
+        for before, segment in pairwise(segments)
+    )
     ranked = [call for call in found.calls if call.launcher in RANKED]
     if len(ranked) > 1 and any(call.background for call in ranked):
         found.warn(
@@ -254,6 +256,11 @@ def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
             "It leaves a run in the background, and the job ends when its shell ends; "
             "remove the `&` or end with `wait`."
         )
+
+
+def _is_tee(segment: Segment) -> bool:
+    words = [each for each in segment.words if not is_assignment(each)]
+    return bool(words) and program_name(recognise(words).call.program[0]) == "tee"
 
 
 def _command_words(segment: Segment) -> list[Word]:

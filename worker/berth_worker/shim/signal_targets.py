@@ -33,7 +33,7 @@ def warn_targets(family: list[process_tree.Process]) -> list[process_tree.Proces
 
 
 def _traps_usr1(pid: int) -> bool:
-    """Whether a shell that handles SIGUSR1 has a trap for it, as far as its text tells."""
+    """True if a shell that handles SIGUSR1 has a trap for it, as far as its text tells."""
     if not all(process_tree.catches(pid, number) for number in _FOR_EXIT):
         return True
     # The kernel knows no difference between the two handlers; the text does.

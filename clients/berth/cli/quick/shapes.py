@@ -204,6 +204,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "memory_bytes": ("", None),
         "started_at": ("time", None),
         "attempt": ("", None),
+        "ended_pid": ("", None),
     },
     "Holder": {
         "kind": ("HolderKind",),

@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from berth.cli import ablation_check, job_options, jobfile, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
-from berth.cli.typed import VerbApp
 from berth.cli.verbs.ablations.compare import Best, Metric, caps_text, list_all, show_one
+from berth.cli.whole.typed import VerbApp
 from berth.sdk.matrix import MatrixError, expand
 
 if TYPE_CHECKING:

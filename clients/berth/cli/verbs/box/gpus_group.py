@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from berth.cli.session import AsJson
-from berth.cli.typed import VerbApp
 from berth.cli.verbs.box import gpus, reserve
+from berth.cli.whole.typed import VerbApp
 
 app = VerbApp(
     help="Show the holder of each GPU; drain, undrain and reserve GPUs.", rich_markup_mode=None

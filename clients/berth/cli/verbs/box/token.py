@@ -10,7 +10,7 @@ from berth.cli import text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Column, render
-from berth.cli.typed import VerbApp
+from berth.cli.whole.typed import VerbApp
 
 app = VerbApp(
     help="Tokens for use from other machines: create, list, revoke.",

@@ -11,9 +11,6 @@ from typing import Annotated
 
 import typer
 
-from berth.cli.error_handling import HEADINGS, BerthGroup
-from berth.cli.spec_command import SpecCommand
-from berth.cli.typed import VerbApp
 from berth.cli.verbs.ablations import ablate, compare
 from berth.cli.verbs.box import doctor, down, gpus_group, plan, status, token, top, up, web
 from berth.cli.verbs.jobs import (
@@ -30,6 +27,9 @@ from berth.cli.verbs.jobs import (
     wait,
     why,
 )
+from berth.cli.whole.error_handling import HEADINGS, BerthGroup
+from berth.cli.whole.spec_command import SpecCommand
+from berth.cli.whole.typed import VerbApp
 
 app = VerbApp(
     name="berth",
