@@ -240,3 +240,19 @@ def test_a_chunked_answer_and_a_broken_one(fake, tmp_path, monkeypatch):
     with pytest.raises(HttpError):
         connection.ask("GET", "/", {}, None)
     assert session.quick is False
+
+
+def test_a_vanished_folder_matters_only_where_it_is_needed(answers, tmp_path):
+    """With --workdir the job is submitted from a deleted folder; without, one sentence."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    def submit(*more: str) -> subprocess.CompletedProcess[str]:
+        words = ["submit", *more, "true"]
+        code = f"import os, sys; os.rmdir({str(gone)!r}); from berth.cli.main import main; sys.argv[1:] = {words!r}; main()"
+        gone.mkdir(exist_ok=True)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=gone)  # fmt: skip
+
+    assert submit("-C", "/tmp").returncode == 0
+    refused = submit()
+    assert (refused.returncode, "--workdir" in refused.stderr) == (2, True)

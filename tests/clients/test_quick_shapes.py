@@ -79,6 +79,8 @@ def made() -> dict:
             default = field.get_default(call_default_factory=True)
             if isinstance(default, BaseModel):
                 default = default.model_dump(mode="json")
+            if isinstance(default, StrEnum):
+                default = default.value
             if isinstance(default, tuple):
                 default = list(default)
             fields[name] = (kind, default)

@@ -185,15 +185,11 @@ class JobOptions:
 
     def _bases(self) -> list[dict[str, Any]]:
         words = self.command or []
+        if sum(map(bool, (words, self.script is not None, self.file is not None))) > 1:
+            raise Failure(f"Give a command or {'--file' if self.file else '--script'}, not both.")
         if self.script is not None:
-            if words:
-                raise Failure("Give a command or --script, not both.")
-            if self.file is not None:
-                raise Failure("Give --script or --file, not both.")
             return [_script(self.script)]
         if self.file is not None:
-            if words:
-                raise Failure("Give a command or --file, not both.")
             return jobfile.read(self.file)
         if not words:
             raise Failure(
@@ -222,7 +218,8 @@ class JobOptions:
         if "name" in found.fields and not self.name and self._named_by_file:
             del given["name"]
         filled = batch_script.with_header(given, found)
-        filled.setdefault("workdir", str(Path.cwd()))
+        if "workdir" not in filled:
+            filled["workdir"] = _here()
         if isinstance(filled.get("not_before"), str) and "not_before" not in spec:
             filled["not_before"] = moment(filled["not_before"]).isoformat()
         return batch_script.tasks(filled, found)
@@ -257,7 +254,8 @@ class JobOptions:
         return {key: value for key, value in spec.items() if value is not None}
 
     def _complete(self, spec: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-        spec.setdefault("workdir", str(Path.cwd()))
+        if "workdir" not in spec:
+            spec["workdir"] = _here()
         if "python" not in spec and (active := _active_python()):
             spec["python"] = active
         if isinstance(base.get("not_before"), str) and "not_before" not in self._options():
@@ -283,6 +281,15 @@ def stands_alone(word: str) -> str | None:
     if len(word.split()) > 1 and not Path(word).exists():
         return "A command quoted as one line"
     return None
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        raise Failure(
+            "The folder you are in does not exist any more; name another with --workdir."
+        ) from None
 
 
 def _script(path: str) -> dict[str, Any]:

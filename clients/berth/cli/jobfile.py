@@ -72,7 +72,7 @@ def _load(path: str, text: str | None, texts: dict[int, set[str]]) -> Any:
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"{path} cannot be read: {error}.") from error
     if path.endswith(".jsonl"):
-        from berth.cli import jsonlines
+        from berth.cli.quick import jsonlines
 
         return jsonlines.jobs(where, text, _TEXT)
     import yaml

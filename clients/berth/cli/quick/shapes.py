@@ -80,6 +80,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "warn_before": ("duration",),
         "retries": ("",),
         "on_oom": ("OomLadder", None),
+        "dependencies": (["Dependency"], []),
         "depends_on": ("", []),
         "not_before": ("time", None),
         "labels": ("", {}),
@@ -157,6 +158,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "at": ("time",),
     },
     "OomLadder": {"steps": ("", [])},
+    "Dependency": {"job_id": ("",), "kind": ("DependencyKind", "afterok")},
     "CodeSnapshot": {
         "commit": ("", None),
         "branch": ("", None),
