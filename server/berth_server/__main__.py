@@ -16,12 +16,12 @@ from berth_server import logs, settings
 from berth_server.api.app import create_app
 from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
-from berth_server.home import HomeError, claim, tcp_socket, unix_socket
+from berth_server.home import HomeError, claim, probe, tcp_socket, unix_socket
 from berth_server.serve import serve
 from berth_server.service.scheduling.timers import on_start
 from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
-from berth_server.store import ownership
+from berth_server.store import migrate, ownership
 from berth_server.store.database import Database, StoreError
 from berth_server.store.migrate import SchemaError
 from berth_server.store.ownership import OwnershipError
@@ -34,6 +34,8 @@ _SWITCH_S = 0.001
 def main() -> int:
     """Run until a signal ends it; return 2 with one sentence when it cannot start."""
     home = homes.resolve()
+    if sys.argv[1:] == ["--check"]:
+        return _check(home)
     try:
         chosen = settings.load(home.folder)
         logs.configure(chosen.log_level)
@@ -51,6 +53,19 @@ def main() -> int:
         return _REFUSED
     finally:
         lock.release()
+    return 0
+
+
+def _check(home: Home) -> int:
+    """Say in one sentence why a server would not start here, changing nothing; 2 if it would not."""
+    try:
+        chosen = settings.load(home.folder)
+        assert chosen is not None
+        probe(home)
+        migrate.check(home.database)
+    except (settings.SettingsError, HomeError, StoreError, SchemaError) as error:
+        print(error, file=sys.stderr)
+        return _REFUSED
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 from berth.daemons import identity
 from berth.daemons.lock import Lock
 from berth.home import Home
+from berth_server.store import disk
 
 _SOCKET_PATH_LIMIT = 107
+_PROBE_BYTES = 64 << 10
 
 
 class HomeError(Exception):
@@ -24,6 +27,8 @@ def claim(home: Home) -> Lock:
         home.make()
         taken = lock.take()
     except OSError as error:
+        if disk.is_full(error):
+            raise HomeError(f"Berth cannot start: {disk.full_message(home.folder)}") from None
         raise HomeError(
             f"The folder {home.folder} cannot be used ({error.strerror}); set BERTH_HOME to a "
             "folder of your own."
@@ -36,6 +41,23 @@ def claim(home: Home) -> Lock:
             "BERTH_HOME to another folder."
         )
     return lock
+
+
+def probe(home: Home) -> None:
+    """Write and remove a file, as the start does with several. Raises HomeError."""
+    path = home.folder / f".probe-{os.getpid()}"
+    try:
+        path.write_bytes(b"\0" * _PROBE_BYTES)
+    except OSError as error:
+        if disk.is_full(error):
+            raise HomeError(f"Berth cannot start: {disk.full_message(home.folder)}") from None
+        raise HomeError(
+            f"The folder {home.folder} cannot be used ({error.strerror}); set BERTH_HOME to a "
+            "folder of your own."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def unix_socket(path: Path, mode: int) -> socket.socket:

@@ -36,11 +36,11 @@ class Daemon:
         transport = httpx2.HTTPTransport(uds=str(home / "run" / "berth.sock"))
         self.http = httpx2.Client(transport=transport, base_url="http://berth", timeout=20)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, stderr: Any = subprocess.PIPE) -> subprocess.Popen[bytes]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("BERTH_")}
         env |= {"BERTH_HOME": str(self.home), "BERTH_LISTEN": self.listen, **self.settings}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "berth_server"], env=env, stderr=subprocess.PIPE
+            [sys.executable, "-m", "berth_server"], env=env, stderr=stderr
         )
         return self.process
 

@@ -19,6 +19,7 @@ import structlog
 from berth.daemons import identity
 from berth.daemons.lock import Lock
 from berth.daemons.log_stream import LogStream
+from berth.masking import masked_values
 from berth.protocol.internal import WorkerReport
 from berth_worker.attempts.boot import BootNote
 from berth_worker.attempts.migration import migrate
@@ -184,6 +185,7 @@ def _log_to_stderr(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.set_exc_info if tty else structlog.processors.format_exc_info,
+            masked_values,
             # Not rich's tracebacks: they print local variables, environments among them.
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
             if tty

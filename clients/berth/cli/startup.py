@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ DRAINED_BY_DOWN = "berth down --jobs; `berth up` takes it back"
 
 _LOGS = (*DAEMONS, "up")
 _LOOK_S = 0.05
+_REFUSED = 2
 _MOST_FAILURES = 4
 _TAIL_LINES = 6
 _TAIL_BYTES = 4000
@@ -107,8 +109,30 @@ def wait_until_up(home: Home, client: Client, timeout_s: float) -> Up:
         if reason is None and time.monotonic() > deadline:
             reason = f"Berth does not accept jobs after {timeout_s:g} s"
         if reason is not None:
-            raise Failure(f"{reason}.{_log_ends(home, old)}", UNREACHABLE)
+            said = refusal(home)
+            raise Failure(said or f"{reason}.{_log_ends(home, old)}", UNREACHABLE)
         time.sleep(_LOOK_S)
+
+
+def refusal(home: Home) -> str | None:
+    """
+    Return the sentence with which a daemon refuses to start in this home; None where none does.
+
+    Asked of the daemon's own program, because on a full disk its log holds nothing.
+    """
+    for name in DAEMONS[:1]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", f"berth_{name}", "--check"],
+            env={**os.environ, "BERTH_HOME": str(home.folder)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        if done.returncode == _REFUSED and done.stderr.strip():
+            return done.stderr.strip().splitlines()[-1]
+    return None
 
 
 def _undrain(client: Client, box: Box) -> None:
@@ -134,7 +158,8 @@ def _start_failure(home: Home) -> str | None:
     except (OSError, ValueError):
         return None
     for name, facts in state.items():
-        if facts.get("failures", 0) >= _MOST_FAILURES:
+        refused = str(facts.get("last_end", "")).endswith(f"code {_REFUSED}")
+        if facts.get("failures", 0) >= (1 if refused and name == "server" else _MOST_FAILURES):
             return f"The {name} does not start: it {facts['last_end']}"
     return None
 

@@ -7,31 +7,11 @@ import shlex
 from collections.abc import Sequence
 
 from berth.commands.words import Word
-from berth.protocol.jobs import MASK
+from berth.masking import MASK, is_secret, masked, shaped
 
 _LONGEST = 4000
-_SECRET_NAME = re.compile(
-    r"(?:^|[-_.])(?:token|key|apikey|password|passwd|passphrase|secret|credentials?)(?:$|[-_.])",
-    re.IGNORECASE,
-)
 _NAMED = re.compile(r"(--?|)([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
-_SHAPED = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
-    r"|Bearer [A-Za-z0-9._~+/=-]{8,}|github_pat_\w{16,}|glpat-[\w-]{16,}|AKIA[A-Z0-9]{12,})"
-)
-_IN_ADDRESS = re.compile(r"(://[^\s/:@'\"]+:)[^\s/@'\"]+(@)")
 _COMMENTS = re.compile(r"^[ \t]*(?:#[^\n]*)?\n", re.MULTILINE)
-_IN_TEXT = re.compile(
-    r"""(?:(?P<set>[\w.-]{1,120})(?P<is>["']?\s{0,9}[=:]\s{0,9})
-         |(?P<flag>--?[\w.-]{1,120})(?P<gap>\s{1,9})(?!-))
-        (?P<value>"[^"]*"|'[^']*'|[^\s"'|&;<>()]+)""",
-    re.VERBOSE,
-)
-
-
-def is_secret(name: str) -> bool:
-    """True if a flag or variable of this name holds a secret."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def line(words: Sequence[Word]) -> str:
@@ -51,9 +31,8 @@ def line(words: Sequence[Word]) -> str:
 
 def text_line(text: str) -> str:
     """Shell text as one line: comment lines left out, line ends as ⏎, secrets masked."""
-    start = shaped(_COMMENTS.sub("", text[: 2 * _LONGEST]).strip())
-    masked = _IN_TEXT.sub(_masked, start)
-    joined = re.sub(r"\\\n[ \t]*", "", masked)
+    shown = masked(_COMMENTS.sub("", text[: 2 * _LONGEST]).strip())
+    joined = re.sub(r"\\\n[ \t]*", "", shown)
     return shortened(joined.replace("\n", " ⏎ "))
 
 
@@ -62,21 +41,9 @@ def quoted(text: str) -> str:
     return shlex.quote(text_line(text))
 
 
-def shaped(text: str) -> str:
-    """Mask what is a secret by its shape: tokens of well-known services, address passwords."""
-    return _IN_ADDRESS.sub(rf"\1{MASK}\2", _SHAPED.sub(MASK, text))
-
-
 def shortened(text: str) -> str:
     """Cut a line that no page could show."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _masked(match: re.Match[str]) -> str:
-    name = match["set"] or match["flag"]
-    if not is_secret(name.lstrip("-")):
-        return match.group()
-    return f"{name}{match['is'] or match['gap']}{MASK}"
 
 
 def _shown(each: Word) -> str:

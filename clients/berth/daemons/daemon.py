@@ -130,5 +130,5 @@ def _rotate(log: Path) -> None:
     try:
         if log.stat().st_size > _LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # there is none yet, or the disk takes no change: the old one goes on

@@ -26,6 +26,8 @@ class LogStream(io.TextIOBase):
         self._kept_bytes = 0
         self._lost = 0
         self._lock = threading.RLock()
+        self.problem: str | None = None
+        """The reason why text waits; None while all of it is written."""
 
     @property
     def waiting(self) -> int:
@@ -63,8 +65,10 @@ class LogStream(io.TextIOBase):
                     self._kept[0] = self._kept[0][written:]
                 else:
                     self._kept.popleft()
-        except OSError:
-            return
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+        else:
+            self.problem = None
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    FieldSerializationInfo,
+    StringConstraints,
+    field_serializer,
+    model_validator,
+)
 
+from berth import masking
 from berth.protocol import dependencies
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.dependencies import Dependency, DependencyKind, DependencyRef
@@ -17,11 +25,6 @@ from berth.protocol.problems import InvalidField
 from berth.protocol.progress import Progress
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
-_SECRET_NAME = re.compile(
-    r"(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|_KEY$|^KEY$)",
-    re.IGNORECASE,
-)
-MASK = "********"
 WARN_BEFORE = timedelta(seconds=60)
 """How long before its time limit a job is warned that does not say."""
 
@@ -50,11 +53,6 @@ _MOST_WORDS = 10_000
 Value = Annotated[str, StringConstraints(max_length=_LONGEST_WORD), AfterValidator(_without_nul)]
 FilePath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 Webhook = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)]
-
-
-def mask_secrets(env: dict[str, str]) -> dict[str, str]:
-    """Return `env` with the values of secret-looking names replaced by stars."""
-    return {k: MASK if _SECRET_NAME.search(k) else v for k, v in env.items()}
 
 
 class OomLadder(Wire):
@@ -189,9 +187,10 @@ class JobSpec(Wire):
         return self
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
-        """Hide environment values: people paste reprs into chats and logs."""
+        """Hide secrets: people paste reprs into chats and logs."""
         return [
-            (k, mask_secrets(self.env) if k == "env" else v) for k, v in super().__repr_args__()
+            (name, _shown(name, value) if name is not None else value)
+            for name, value in super().__repr_args__()
         ]
 
 
@@ -381,9 +380,30 @@ class Job(Wire):
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
 
-    @field_serializer("env")
-    def _mask_env(self, env: dict[str, str]) -> dict[str, str]:
-        return mask_secrets(env)
+    @field_serializer("env", "labels", "command", "script", "notify")
+    def _mask(self, value: object, info: FieldSerializationInfo) -> object:
+        return _shown(info.field_name, value)
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        """Hide secrets, as in `JobSpec`."""
+        return [
+            (name, _shown(name, value) if name is not None else value)
+            for name, value in super().__repr_args__()
+        ]
+
+
+def _shown(name: str, value: object) -> object:
+    """Return the value of a job's field as it may be shown."""
+    if name == "env":
+        return masking.masked_env(cast("dict[str, str]", value))
+    if name == "labels":
+        labels = cast("dict[str, str]", value)
+        return {key: masking.masked(text) for key, text in labels.items()}
+    if name in {"command", "notify"} and isinstance(value, list):
+        return masking.masked_words(cast("list[str]", value))
+    return (
+        masking.masked(value) if name in {"command", "script"} and isinstance(value, str) else value
+    )
 
 
 class JobPage(Wire):

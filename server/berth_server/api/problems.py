@@ -23,6 +23,7 @@ from berth_server.service.errors import (
     Refused,
     Unavailable,
 )
+from berth_server.store import disk
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "berth.request_id"
@@ -102,6 +103,7 @@ def install(app: FastAPI) -> None:
         (RequestValidationError, _parameters),
         (HTTPException, _http),
         (sqlite3.OperationalError, _store),
+        (OSError, _system),
         (Exception, _fault),
     ):
         app.add_exception_handler(kind, handler)
@@ -154,11 +156,18 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _store(request: Request, error: Exception) -> Response:
     log.error("store.failed", error=str(error), path=request.url.path)
     sentence = (
-        "The server's disk is full; free space under BERTH_HOME and try again."
-        if "full" in str(error)
+        disk.full_message()
+        if disk.is_full(error)
         else "The server could not write its database; see log/server.log and try again."
     )
     return problem(503, sentence, request_id=_id(request))
+
+
+async def _system(request: Request, error: Exception) -> Response:
+    if disk.is_full(error):
+        return await _store(request, error)
+    log.error("request.failed", exc_info=error, path=request.url.path)
+    return await _fault(request, error)
 
 
 async def _fault(request: Request, error: Exception) -> Response:

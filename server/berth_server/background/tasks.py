@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import structlog
 
 from berth_server.background import (
     early_stop,
@@ -19,6 +20,9 @@ from berth_server.background import (
 from berth_server.service.gpus.telemetry import GpuTelemetry
 from berth_server.service.state import ServerState
 
+log = structlog.get_logger()
+_PAUSE_S = 1.0
+
 
 @asynccontextmanager
 async def running(
@@ -26,13 +30,21 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:
-        group.start_soon(timers.run, server)
-        group.start_soon(worker_watchdog.run, server)
-        group.start_soon(wal_checkpoint.run, server)
-        group.start_soon(gpu_telemetry.run, server, history)
-        group.start_soon(early_stop.run, server)
-        group.start_soon(progress.run, server)
+        for loop in (timers.run, worker_watchdog.run, wal_checkpoint.run, early_stop.run):
+            group.start_soon(_kept, loop, server)
+        group.start_soon(_kept, gpu_telemetry.run, server, history)
+        group.start_soon(_kept, progress.run, server)
         if send_webhooks:
-            group.start_soon(webhooks.run, server)
+            group.start_soon(_kept, webhooks.run, server)
         yield
         group.cancel_scope.cancel()
+
+
+async def _kept(run: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Run a loop, and again where it fails: a full disk or one bad row must not end the server."""
+    while True:
+        try:
+            await run(*args)
+        except Exception:
+            log.exception("loop.failed", loop=run.__module__.rpartition(".")[2])
+        await anyio.sleep(_PAUSE_S)

@@ -103,6 +103,8 @@ class Database:
         self._reader = Reader(self._connection)
         self._durable: bool | None = None
         self._writing = False
+        self.problem: str | None = None
+        """The reason why the last transaction failed; None after one that did not."""
         self.commits = 0
         """Number of transactions committed since it was opened."""
 
@@ -125,13 +127,19 @@ class Database:
         if durable is not self._durable:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self.problem = str(error)
+            raise
         self._writing = True
         transaction = Transaction(self._connection, now, actor)
         try:
             yield transaction
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, sqlite3.OperationalError):
+                self.problem = str(error)
             # A full disk may have rolled back already.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -139,6 +147,7 @@ class Database:
         finally:
             self._writing = False
         self.commits += 1
+        self.problem = None
         for callback in transaction.after_commit:
             callback()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -53,15 +54,48 @@ def upgrade(path: Path) -> bool:
     if present == newest:
         # The usual start does not pay for importing Alembic and SQLAlchemy.
         return False
+    _not_newer(path, present, newest)
+    if present is not None:
+        _copy(path, path.with_name(f"{path.name}.before-{newest}"))
+    _run(path)
+    return True
+
+
+def check(path: Path) -> None:
+    """Raise SchemaError when a database cannot be used by this version; changes nothing."""
+    if not path.exists():
+        return
+    try:
+        present = revision(path)
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise SchemaError(_damaged(path, str(error))) from None
+    if first != "ok":
+        raise SchemaError(_damaged(path, first))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SchemaError(
+            f"The database {path} cannot be written by this user; check who owns the file."
+        )
+    _not_newer(path, present, head())
+
+
+def _damaged(path: Path, problem: str) -> str:
+    return (
+        f"The database {path} cannot be opened ({problem}); restore a copy with `berth restore`, "
+        "or check the disk and who owns the file."
+    )
+
+
+def _not_newer(path: Path, present: str | None, newest: str) -> None:
     if present is not None and present > newest:
         raise SchemaError(
             f"{path} was last used by a newer Berth (schema {present}, this one knows {newest}); "
             "install that version again, or point BERTH_HOME elsewhere."
         )
-    if present is not None:
-        _copy(path, path.with_name(f"{path.name}.before-{newest}"))
-    _run(path)
-    return True
 
 
 def config() -> Config:

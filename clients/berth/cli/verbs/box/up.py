@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import subprocess
@@ -16,7 +17,7 @@ from berth.cli import failure
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, print_json
-from berth.cli.startup import Up, boxwide_is_up, wait_until_up
+from berth.cli.startup import Up, boxwide_is_up, refusal, wait_until_up
 from berth.daemons import identity
 from berth.home import Home
 
@@ -52,6 +53,10 @@ def up(
     try:
         home.make()
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise Failure(
+                f"The disk of {home.folder} is full, so Berth cannot start; free space there."
+            ) from error
         raise Failure(
             f"Berth cannot keep its state in {home.folder}: {error.strerror}; set BERTH_HOME to a folder of yours."
         ) from error
@@ -92,7 +97,10 @@ def _detach(home: Home, command: list[str]) -> None:
         )
     while identity.alive(home.supervisor_pid) is None:
         if process.poll() is not None:
-            raise Failure(f"Berth did not start; see {home.log('up')}.", failure.UNREACHABLE)
+            said = refusal(home)
+            raise Failure(
+                said or f"Berth did not start; see {home.log('up')}.", failure.UNREACHABLE
+            )
         time.sleep(0.01)
 
 
