@@ -23,7 +23,8 @@ from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
 from berth_trainer.model import zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware
-from berth_trainer.training import failures, schedule_check, session, session_data
+from berth_trainer.outcome import schedule_check
+from berth_trainer.training import failures, session, session_data
 from berth_trainer.training.callbacks import MetricLines, StopWithCheckpoint, log_line
 from berth_trainer.training.checklist import Check, report
 from berth_trainer.training.evaluation import shares

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from berth_trainer.model import lora
-from berth_trainer.training import saved_model
+from berth_trainer.outcome import saved_model
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,10 +7,9 @@ from typing import Any, cast
 
 from transformers import Trainer
 
-from berth_trainer.checkpoint import checkpoints, universal
+from berth_trainer.checkpoint import checkpoints, rates, universal
 from berth_trainer.checkpoint.atomic_file import strict, write_json
-from berth_trainer.training import rates
-from berth_trainer.training.early_stopping import EarlyStopping
+from berth_trainer.checkpoint.early_stopping import EarlyStopping
 from berth_trainer.training.ranks import barrier
 
 _STATE = "trainer_state.json"

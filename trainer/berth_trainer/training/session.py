@@ -23,9 +23,10 @@ from berth_trainer.model import varlen_attention, zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware, prepare_deepspeed
 from berth_trainer.model.loading import fit_to_model, load_tokenizer, parameter_count
 from berth_trainer.model.prepare import load_for_training, prepare_model
-from berth_trainer.training import comparable, reports, schedule_check
+from berth_trainer.outcome import schedule_check
+from berth_trainer.outcome.finish import finish
+from berth_trainer.training import comparable, reports
 from berth_trainer.training.checklist import Asked
-from berth_trainer.training.finish import finish
 from berth_trainer.training.metrics import MetricsFile
 from berth_trainer.training.ranks import Ranks, barrier, log0
 from berth_trainer.training.session_data import Data, max_label_tokens, packed_rows, prepare_data
@@ -196,8 +197,8 @@ class Session:
         """Give the Trainer this run's callbacks; return those that the end of the run asks."""
         from transformers import PrinterCallback, ProgressCallback
 
+        from berth_trainer.checkpoint.early_stopping import EarlyStopping
         from berth_trainer.training import callbacks
-        from berth_trainer.training.early_stopping import EarlyStopping
 
         training, arguments = self.settings.training, trainer.args
         untrained = bool(getattr(self.config, "untrained", False))

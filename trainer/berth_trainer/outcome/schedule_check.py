@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from berth_trainer.checkpoint import rates
 from berth_trainer.config.settings import Settings
 from berth_trainer.errors import UserError
-from berth_trainer.training import rates
 from berth_trainer.training.ranks import warn
 
 

@@ -3,23 +3,20 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from berth_trainer.checkpoint import lineage, run_state
 from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.checkpoint.output_paths import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.errors import RunError
 from berth_trainer.model.lora import merge
-from berth_trainer.training import saved_model
+from berth_trainer.outcome import saved_model
 from berth_trainer.training.ranks import log0, warn
 from berth_trainer.training.session_data import Data
 
-if TYPE_CHECKING:
-    from berth_trainer.training.session import Session  # imports this module
-
 
 def finish(
-    session: "Session",
+    session: Any,
     trainer: Any,
     data: Data,
     tokenizer: Any,
@@ -69,7 +66,7 @@ def finish(
     return None
 
 
-def log_early_stop(session: "Session", trainer: Any) -> None:
+def log_early_stop(session: Any, trainer: Any) -> None:
     """Say where the run stopped early, and which checkpoint its model goes back to."""
     state, patience = trainer.state, session.settings.training.early_stopping_patience
     if not patience or state.global_step >= state.max_steps:
@@ -85,7 +82,7 @@ def log_early_stop(session: "Session", trainer: Any) -> None:
 
 
 def _results(
-    session: "Session", trainer: Any, data: Data, parts: Sequence[lineage.Part]
+    session: Any, trainer: Any, data: Data, parts: Sequence[lineage.Part]
 ) -> dict[str, Any]:
     """Test, and return what `results.json` holds. A collective."""
     history: list[dict[str, Any]] = trainer.state.log_history
@@ -121,7 +118,7 @@ def _not_finite(trainer: Any, results: dict[str, Any]) -> str | None:
     return None if not losses or _finite(losses[-1]) else "the loss"
 
 
-def _write_final_model(session: "Session", tokenizer: Any) -> None:
+def _write_final_model(session: Any, tokenizer: Any) -> None:
     """Merge an adapter into the model, and put the tokenizer beside the weights."""
     final = session.output_dir / FINAL_MODEL
     if session.settings.lora.r:
@@ -137,7 +134,7 @@ def _write_final_model(session: "Session", tokenizer: Any) -> None:
 
 
 def _check(
-    session: "Session", final: Path, items: list[Any], trained: float, collate: Any
+    session: Any, final: Path, items: list[Any], trained: float, collate: Any
 ) -> saved_model.Check:
     if not items:
         return saved_model.Check(trained, None)
@@ -148,7 +145,7 @@ def _check(
     return saved_model.Check(trained, saved, why)
 
 
-def _say_what_was_learned(session: "Session", trainer: Any, results: dict[str, Any]) -> None:
+def _say_what_was_learned(session: Any, trainer: Any, results: dict[str, Any]) -> None:
     """Warn where the run ends no better than it began: "finished" alone would hide it."""
     if not session.settings.training.learning_rate:
         results["outcome"] = "learned nothing"
@@ -165,7 +162,7 @@ def _say_what_was_learned(session: "Session", trainer: Any, results: dict[str, A
 
 
 def _failed(
-    session: "Session", results: dict[str, Any], state: run_state.State, sentence: str
+    session: Any, results: dict[str, Any], state: run_state.State, sentence: str
 ) -> RunError | None:
     """Write the results of a run that failed at its end; return what to raise, on rank 0."""
     if not session.ranks.is_main:

@@ -1,0 +1,1 @@
+"""Outcome of a run: what it can learn, and what it saved."""
