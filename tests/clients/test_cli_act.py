@@ -105,3 +105,12 @@ class TestAccess:
         fake.answer("POST", "/api/v1/login-links", (201, link))
 
         assert berth("web").stdout.splitlines()[0] == link["url"]
+
+
+def test_retry_takes_ids_in_any_order(fake, wire, berth):
+    """A job that depends on another is retried after it, however they are typed."""
+    for job_id in (47, 48):
+        fake.answer("POST", f"/api/v1/jobs/{job_id}/retry", wire.job(job_id))
+
+    assert berth("retry", "48", "47").exit_code == 0
+    assert [r.url.path.split("/")[-2] for r in fake.requests if r.method == "POST"] == ["47", "48"]

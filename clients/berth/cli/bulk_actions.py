@@ -26,6 +26,8 @@ def act(words: list[str], verb: Act, *, as_json: bool) -> None:
     refused: list[Refused] = []
     missing: list[int] = []
     numbers = ids.several(words)
+    if verb == "retry":
+        numbers.sort()  # what a job depends on has a smaller id and must be queued first
     with connect() as client:
         for job_id in numbers:
             try:

@@ -35,10 +35,12 @@ def moment(word: str, now: datetime | None = None) -> datetime:
     except ValueError:
         pass
     else:
-        today = local.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
-        return (today if today > local else today + timedelta(days=1)).astimezone(UTC)
+        wall = datetime.combine(local.date(), clock)
+        today = _of_wall(wall)
+        return today if today > local else _of_wall(wall + timedelta(days=1))
     try:
-        return datetime.fromisoformat(word).astimezone(UTC)
+        found = datetime.fromisoformat(word)
+        return found.astimezone(UTC) if found.tzinfo else _of_wall(found)
     except ValueError:
         pass
     from berth.units import parse_duration
@@ -53,3 +55,11 @@ def moment(word: str, now: datetime | None = None) -> datetime:
         return (local + parse_duration(word.removeprefix("+"))).astimezone(UTC)
     except ValueError:
         raise unknown from None
+
+
+def _of_wall(wall: datetime) -> datetime:
+    """The moment of a local wall clock, by that day's offset; forward where the clock jumps over it."""
+    found = wall.astimezone(UTC)
+    if found.astimezone().replace(tzinfo=None) == wall:
+        return found
+    return max(found, wall.replace(fold=1).astimezone(UTC))
