@@ -14,8 +14,8 @@ def check(spec: dict[str, Any], where: str) -> None:
     """Raise Failure for a spec that the server would refuse."""
     from pydantic import ValidationError
 
+    from berth.invalid import field_problems, summary
     from berth.protocol.ablations import AblationSpec
-    from berth.protocol.invalid import field_problems, summary
 
     try:
         AblationSpec.model_validate_json(json.dumps(spec))

@@ -380,9 +380,22 @@ class Job(Wire):
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
 
-    @field_serializer("env", "labels", "command", "script", "notify")
-    def _mask(self, value: object, info: FieldSerializationInfo) -> object:
-        return _shown(info.field_name, value)
+    # One serializer a type: its return annotation is the field's type in the OpenAPI document.
+    @field_serializer("env", "labels")
+    def _mask_map(self, value: dict[str, str], info: FieldSerializationInfo) -> dict[str, str]:
+        return cast("dict[str, str]", _shown(info.field_name, value))
+
+    @field_serializer("command")
+    def _mask_command(self, value: list[str] | str | None) -> list[str] | str | None:
+        return cast("list[str] | str | None", _shown("command", value))
+
+    @field_serializer("script")
+    def _mask_script(self, value: str | None) -> str | None:
+        return cast("str | None", _shown("script", value))
+
+    @field_serializer("notify")
+    def _mask_notify(self, value: list[str]) -> list[str]:
+        return cast("list[str]", _shown("notify", value))
 
     def __repr_args__(self) -> list[tuple[str | None, object]]:
         """Hide secrets, as in `JobSpec`."""

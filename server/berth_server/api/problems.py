@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from berth.protocol.invalid import field_problems, plain, summary
+from berth.invalid import field_problems, plain, summary
 from berth.protocol.message import Message
 from berth.protocol.problems import FieldProblem, Problem
 from berth_server.service.errors import (

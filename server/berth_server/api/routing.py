@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from berth.protocol.invalid import nearest
+from berth.invalid import nearest
 from berth_server.api.bodies import RawRequest
 from berth_server.api.problems import ApiError
 

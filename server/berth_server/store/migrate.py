@@ -85,8 +85,8 @@ def check(path: Path) -> None:
 
 def _damaged(path: Path, problem: str) -> str:
     return (
-        f"The database {path} cannot be opened ({problem}); restore a copy with `berth restore`, "
-        "or check the disk and who owns the file."
+        f"The database {path} cannot be opened ({problem}); put a backup in its place "
+        "(docs/operations.md says how), or check the disk and who owns the file."
     )
 
 

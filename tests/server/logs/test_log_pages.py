@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from berth.protocol import better
+from berth import better
 from berth.protocol.metrics import MetricPoint
 from berth_server.service.logs.metrics import extremes, thinned
 

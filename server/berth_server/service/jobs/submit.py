@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from berth.invalid import ordinal
 from berth.protocol import dependencies
 from berth.protocol.dependencies import DependencyKind
-from berth.protocol.invalid import ordinal
 from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState
 from berth_server.core.dependencies import is_lost, is_met

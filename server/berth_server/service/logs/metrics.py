@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from berth import jobfiles
-from berth.protocol.better import more_is_better
+from berth.better import more_is_better
 from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service.jobs import lookup
 from berth_server.service.logs.pages import LOG_NAME

@@ -114,7 +114,7 @@ def _metrics(ablation: Ablation) -> list[str]:
 
 
 def _table(ablation: Ablation, metrics: list[str], *, best: bool) -> str:
-    from berth.protocol.better import more_is_better
+    from berth.better import more_is_better
 
     columns = [
         Column("JOB", right=True),
