@@ -13,6 +13,7 @@ from tests.server.histories.server_histories import FINAL, GIB, GPUS, ROOT, Hist
 from berth.protocol.ablations import AblationCell, AblationPatch, AblationSpec, EarlyStop
 from berth.protocol.jobs import JobSpec
 from berth.protocol.reservations import ReservationRequest
+from berth_server.core.early_stopping import Stop
 from berth_server.core.explain.explanation import explain
 from berth_server.core.policy import plan
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
@@ -138,7 +139,8 @@ class LimitedHistories(Histories):
         for one in EarlyStops().watched(self.desk.server):
             candidates = sorted(one.stoppable)
             if candidates:
-                ends = {candidates[number % len(candidates)]: "Stopped early: a test says so."}
+                ended = candidates[number % len(candidates)]
+                ends = {ended: Stop(one.rule, 1.0, job_id=ended, runs=3, step=1.0, best=2.0)}
                 on_early_stop(self.desk.server, one, ends)
 
     @rule(
