@@ -103,7 +103,7 @@ def test_a_sign_in_link_works_once_and_a_pasted_one_too(context: BrowserContext,
     page = context.new_page()
     page.goto(box.url)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Sign in to Berth")
-    expect(page.get_by_text("berth web", exact=True)).to_be_visible()
+    expect(page.get_by_role("figure", name="Command").get_by_text("berth web")).to_be_visible()
     page.get_by_label("Or paste the link").fill("nonsense")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("not a sign-in link")

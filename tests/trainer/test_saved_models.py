@@ -41,9 +41,11 @@ def test_adapters_beside_4_bits_are_merged_into_those_4_bits(chain):
 
 @pytest.mark.slow
 def test_a_saved_model_that_is_another_fails_the_run(chain):
-    """Whatever spoils it on its way to the disk: here the saving itself, made to lose a layer."""
-    spoil = "model.layers.0.mlp.down_proj.weight"
-    run = chain("out", "--max_steps", 2, env={"BERTH_TEST_SPOIL": spoil})
+    """Whatever spoils it on its way to the disk: here the saving itself, made to lose the embedding."""
+    spoil = "model.embed_tokens.weight"
+    run = chain(
+        "out", "--max_steps", 6, training={"learning_rate": 2e-2}, env={"BERTH_TEST_SPOIL": spoil}
+    )
 
     assert run.code == 1, run.text
     assert "is not the trained model: on 4 samples its loss is" in run.text
