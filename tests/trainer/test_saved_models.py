@@ -1,4 +1,4 @@
-"""What is saved is what was tested: a plain from_pretrained gives the trained model's loss."""
+"""Saved models: a plain from_pretrained gives the loss of the trained model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Who holds a GPU without being listed, and who is listed without holding it from anybody."""
+"""Holders of a GPU that NVML does not list, and listed processes that hold it from no one."""
 
 from __future__ import annotations
 

@@ -334,7 +334,7 @@ def test_what_the_shim_says_is_passed_on():
 
 
 FORKED = (
-    "/work/train.py:3: DeprecationWarning: This process is multi-threaded, use of fork() may lead "
+    "/home/ada/train.py:3: DeprecationWarning: This process is multi-threaded, use of fork() may lead "
     "to deadlocks in the child.\n  if os.fork()==0:\n"
 )
 
