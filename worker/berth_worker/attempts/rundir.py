@@ -150,12 +150,13 @@ class RunDir:
 
     def state(self) -> RunDirState:
         """Read the attempt's present state."""
-        if self._is_foreign():
-            return RunDirState("foreign")
-        record = self.exit_record()
+        ended = self._read("exit.json", ExitFile)
         started = self._read("started", Claim)
-        facts = self._read("launch.json", LaunchFile)
-        facts = facts.facts if facts is not None else None
+        launch = self._read("launch.json", LaunchFile)
+        if self._is_foreign(ended, started, launch, self._read("spec.json", SpecFile)):
+            return RunDirState("foreign")
+        record = ended.record() if ended is not None else None
+        facts = launch.facts if launch is not None else None
         if record is None and started is None:
             if self._was_started():
                 return RunDirState("lost", shim_record=self.shim_record(), facts=facts)
@@ -186,20 +187,14 @@ class RunDir:
         lines = self._trusted("shim.error", _ERROR_BYTES).decode(errors="replace").split("\n")
         return next((jobfiles.line(one) for one in reversed(lines) if one.strip()), None)
 
-    def _is_foreign(self) -> bool:
+    def _is_foreign(self, *records: Claim | ExitFile | LaunchFile | SpecFile | None) -> bool:
         """
         Return whether the records are of another attempt: one that this database does not know,
         because it is a copy from an earlier day.
         """
-        whose = (
-            self._read("started", Claim),
-            self._read("exit.json", ExitFile),
-            self._read("launch.json", LaunchFile),
-            self._read("spec.json", SpecFile),
-        )
         return any(
             one is not None and (one.attempt, one.token or self.token) != (self.attempt, self.token)
-            for one in whose
+            for one in records
         )
 
     def _was_started(self) -> bool:

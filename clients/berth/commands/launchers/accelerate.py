@@ -11,6 +11,7 @@ from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
 from berth.commands.launchers.known import PORT_NOTE, KnownLauncher, Surroundings
+from berth.commands.launchers.module_call import rewritten
 from berth.commands.options import Options
 from berth.commands.words import Word, word
 from berth.protocol.states import Launcher
@@ -156,21 +157,7 @@ def _refuse(call: Call) -> None:
 
 def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]:
     """Start one rank per leased GPU, with rendezvous on the leased port and a known configuration."""
-    python = call.interpreter or leased.python
-    module = "accelerate.commands.launch"
-    out = [word(python), *call.interpreter_options, word("-m"), word(module)]
-    if call.module != module:
-        leased.note(
-            " ".join(part.raw for part in call.program),
-            f"{python} -m {module}",
-            "The same launcher, run by the interpreter of the job's environment.",
-        )
-    if call.parsed.has("help"):
-        out.extend(each for flag in call.flags for each in flag.words)
-    else:
-        out.extend(own_flags(call, leased))
-    script = call.parsed.script
-    return [*out, *([script] if script else []), *call.parsed.arguments]
+    return rewritten(call, leased, "accelerate.commands.launch", own_flags)
 
 
 def own_flags(call: Call, leased: LeaseSlice) -> list[Word]:
