@@ -109,7 +109,7 @@ def test_a_twin_without_profile(tmp_path, user):
 def test_a_speakers_profile(tmp_path):
     """The same in RealPersonaChat's fields."""
     person = {
-        "persona": ["I cook.", None, 3, ["x", "y"]],
+        "persona": ["I cook.\nWell.", None, 3, ["x", "y"]],
         "demographic_information": {"age": None, "children": 0, "smokes": False},
         "personality": {"BigFive_Openness": None, "BigFive_Calm": 0, "KiSS_x": float("nan")},
     }
@@ -118,7 +118,7 @@ def test_a_speakers_profile(tmp_path):
     corpus = read_corpus(folder, "auto")
 
     assert corpus.profiles["A"] == (
-        "I cook.", "3", "x, y", "children: 0、smokes: false", "BigFive: Calm 0.00",
+        "I cook.\nWell.", "3", "x, y", "children: 0、smokes: false", "BigFive: Calm 0.00",
     )  # fmt: skip
     assert "1 persona sentence is null" in " ".join(corpus.notes)
 

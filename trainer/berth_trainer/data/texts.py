@@ -86,13 +86,15 @@ class Reader:
         return self._clean(str(value), part, place)
 
     def lines(self, value: Any, part: str, place: str) -> list[str]:
-        """Return the lines of a text, or of a list of texts."""
+        """Return the lines of a text, or the texts of a list, each whole."""
         if value is None:
             self.oddities.count("null", self.file, part, place)
             return []
-        items: list[Any] = value if isinstance(value, list) else [value]
-        texts = [self.fact(item, part, place) for item in items]
-        return [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+        if isinstance(value, list):
+            items: list[Any] = value
+            return [text for item in items if (text := self.fact(item, part, place))]
+        lines = map(str.strip, self.fact(value, part, place).splitlines())
+        return [line for line in lines if line]
 
     def mapping(self, value: Any, part: str, place: str) -> dict[str, Any]:
         """Return an object; null is an empty one. Raises TypeError for anything else."""
