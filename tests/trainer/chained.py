@@ -13,6 +13,8 @@ import sys
 def main():
     import deepspeed  # noqa: F401
 
+    from berth_trainer.memory import apply  # noqa: F401
+    from berth_trainer.training import persona_trainer, prediction, session  # noqa: F401
     from berth_trainer.training.application import leave
     from berth_trainer.training.application import main as train
 
@@ -25,6 +27,7 @@ def main():
             os.dup2(log, 2)
             os.environ.update(run["env"])
             spoil_what_is_saved(os.environ.get("BERTH_TEST_SPOIL"))
+            stop_in_step(int(os.environ.get("BERTH_TEST_TERM_AT", "0")))
             leave(train(run["argv"], program="train_deepspeed.py"))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(f"exit code {code}", flush=True)
@@ -48,6 +51,24 @@ def spoil_what_is_saved(weight):
         save_file(found, file, metadata={"format": "pt"})
 
     PersonaTrainer.save_model = spoiled
+
+
+def stop_in_step(number):
+    """Send SIGTERM in the midst of a step, as a queue or a user does; 0: in none."""
+    if not number:
+        return
+    import signal
+
+    from berth_trainer.training.persona_trainer import PersonaTrainer
+
+    step = PersonaTrainer.training_step
+
+    def stopped(self, *given, **named):
+        if self.state.global_step == number - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *given, **named)
+
+    PersonaTrainer.training_step = stopped
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from tests.trainer import families
 
 from berth_trainer.errors import UserError
 from berth_trainer.model.hardware import Hardware
@@ -65,3 +66,32 @@ def test_a_folder_is_not_reported_to_check_the_network(model_folder, changed):
         load_config(str(model_folder))
 
     assert "network" not in caught.value.sentence
+
+
+def test_a_multimodal_gemma_3_is_read_under_both_namings(tokenizer, tmp_path):
+    """The hub's names of weights, and those that the class itself has and other tools write."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    families.make(families.MULTIMODAL, folder, tokenizer)
+    stored = load_file(folder / "model.safetensors")
+
+    def loaded():
+        return load_model(str(folder), load_config(str(folder)), CPU).state_dict()
+
+    expected = loaded()
+    prefix = "language_model.model."
+    renamed = {
+        key.replace(prefix, "model.language_model.").replace(
+            "language_model.lm_head", "lm_head"
+        ): value
+        for key, value in stored.items()
+    }
+    assert renamed.keys() != stored.keys()
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+
+    found = loaded()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    stem = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(found[stem], stored[stem.replace("model.", prefix, 1)])

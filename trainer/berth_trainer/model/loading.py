@@ -12,8 +12,12 @@ from berth_trainer.model.hardware import Hardware
 from berth_trainer.training.ranks import log0, warn
 
 # A multimodal Gemma-3 checkpoint read as a text model: without the mapping every weight stays
-# random, and transformers only logs it.
-GEMMA3_TEXT_KEYS = {r"^language_model\.model\.": "model.", r"^language_model\.lm_head": "lm_head"}
+# random, and transformers only logs it. Files have the hub's names, or those of the class.
+GEMMA3_TEXT_KEYS = {
+    r"^language_model\.model\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+    r"^model\.language_model\.": "model.",
+}
 _PROBE = "Hello, こんにちは"  # any tokenizer has a token for some of it
 
 
