@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import sys
+import time
 
 import structlog
 
@@ -18,6 +19,7 @@ from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
 from berth_server.home import HomeError, claim, probe, tcp_socket, unix_socket
 from berth_server.serve import serve
+from berth_server.service.restore.adopt import take_in
 from berth_server.service.scheduling.timers import on_start
 from berth_server.service.state import Options, ServerState
 from berth_server.settings import Settings
@@ -82,6 +84,7 @@ def _run(home: Home, chosen: Settings) -> None:
     db = Database(home.database)
     try:
         highest = ownership.take(home.database, home.runs)
+        take_in(db, home.runs, time.time())
         first, last = chosen.port_range
         options = Options(
             home=home.folder,

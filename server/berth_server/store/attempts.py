@@ -99,6 +99,18 @@ def lease(
         )
 
 
+def lease_past(
+    tx: Transaction, record: AttemptRecord, gpu_uuids: Sequence[str], memory_bytes: int | None
+) -> None:
+    """Write the leases of an attempt that ended while no database knew it: its GPU hours count."""
+    tx.many(
+        "INSERT INTO leases (gpu_uuid, job_id, number, memory_bytes, acquired_at, released_at) "
+        "SELECT ?, a.job_id, a.number, ?, COALESCE(a.started_at, a.ended_at), a.ended_at "
+        "FROM attempts a WHERE a.job_id = ? AND a.number = ?",
+        [(uuid, memory_bytes, record.job_id, record.number) for uuid in gpu_uuids],
+    )
+
+
 def release(tx: Transaction, job_id: int, number: int) -> bool:
     """Give back everything that an ended attempt holds; False when that was done before."""
     changed = tx.change(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from berth_server.store.database import Reader, Transaction
 
+_ROOMY = 1 << 50  # the schema lets no share exceed its GPU
+
 
 @dataclass(slots=True, frozen=True)
 class KnownGpu:
@@ -43,6 +45,15 @@ def remember(tx: Transaction, gpus: list[KnownGpu], now: float) -> None:
         '"index" = excluded."index", name = excluded.name, present = 1, '
         "memory_total_bytes = excluded.memory_total_bytes, last_seen_at = excluded.last_seen_at",
         [(gpu.uuid, gpu.index, gpu.name, gpu.memory_total_bytes, now) for gpu in gpus],
+    )
+
+
+def remember_unseen(tx: Transaction, gpus: list[tuple[str, int]]) -> None:
+    """Take note of GPUs, by UUID and index, that a share holds and no report has told of yet."""
+    tx.many(
+        'INSERT OR IGNORE INTO gpus (uuid, "index", name, memory_total_bytes, present, '
+        "last_seen_at) VALUES (?, ?, 'unknown', ?, 0, 0)",
+        [(uuid, index, _ROOMY) for uuid, index in gpus],
     )
 
 

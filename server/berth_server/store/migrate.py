@@ -54,7 +54,7 @@ def upgrade(path: Path) -> bool:
     if present == newest:
         # The usual start does not pay for importing Alembic and SQLAlchemy.
         return False
-    _not_newer(path, present, newest)
+    refuse_newer(path, present)
     if present is not None:
         _copy(path, path.with_name(f"{path.name}.before-{newest}"))
     _run(path)
@@ -80,7 +80,7 @@ def check(path: Path) -> None:
         raise SchemaError(
             f"The database {path} cannot be written by this user; check who owns the file."
         )
-    _not_newer(path, present, head())
+    refuse_newer(path, present)
 
 
 def _damaged(path: Path, problem: str) -> str:
@@ -90,7 +90,9 @@ def _damaged(path: Path, problem: str) -> str:
     )
 
 
-def _not_newer(path: Path, present: str | None, newest: str) -> None:
+def refuse_newer(path: Path, present: str | None) -> None:
+    """Raise SchemaError for a database whose revision this version does not know."""
+    newest = head()
     if present is not None and present > newest:
         raise SchemaError(
             f"{path} was last used by a newer Berth (schema {present}, this one knows {newest}); "

@@ -16,9 +16,14 @@ from contextlib import closing
 from pathlib import Path
 
 from berth_server.store import migrate
+from berth_server.store.database import Reader, Transaction
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _NOTE = ".database"
+
+
+_COPY = 1
+"""`user_version` of a copy until a server has taken it in."""
 
 
 class OwnershipError(Exception):
@@ -40,7 +45,8 @@ def refuse_emptied(database: Path, runs: Path) -> None:
     if highest and not _has_jobs(database):
         raise OwnershipError(
             f"{database} holds no job, but {runs} holds the run directories of jobs up to "
-            f"{highest}: put a backup of the database back, or start anew after "
+            f"{highest}: put a backup of the database back with `berth restore FILE`, rebuild it "
+            f"from them with `berth restore --from-runs`, or start anew after "
             f"`mv {runs} {runs}.old`."
         )
 
@@ -63,13 +69,36 @@ def take(database: Path, runs: Path) -> int:
     if noted not in {None, own} and highest:
         raise OwnershipError(
             f"{database} is not the database of the jobs whose run directories lie in {runs}: put "
-            f"theirs back, or keep this one after `mv {runs} {runs}.old`."
+            f"theirs back with `berth restore FILE`, or keep this one after `mv {runs} {runs}.old`."
         )
     if noted != own:
         part = note.with_name(f"{_NOTE}.part")
         part.write_text(f"{own}\n", encoding="ascii")
         part.replace(note)
     return highest
+
+
+def is_copy(reader: Reader) -> bool:
+    """Return True for a copy that no server has taken in since it was put back."""
+    return reader.value("PRAGMA user_version") == _COPY
+
+
+def mark_copy(connection: sqlite3.Connection) -> None:
+    """Mark a database as a copy: what has happened since is to be read from the run directories."""
+    connection.execute(f"PRAGMA user_version = {_COPY}")
+
+
+def mark_taken(tx: Transaction) -> None:
+    """Let a database be one that knows everything again."""
+    tx.execute("PRAGMA user_version = 0")
+
+
+def belongs(database: Path, runs: Path) -> bool:
+    """Return False for a database of other run directories than these."""
+    noted = _read(runs / _NOTE)
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        (own,) = connection.execute("PRAGMA application_id").fetchone()
+    return not own or noted in {None, own} or not highest_id(runs)
 
 
 def _has_jobs(database: Path) -> bool:
@@ -80,6 +109,8 @@ def _has_jobs(database: Path) -> bool:
         if migrate.revision(database) is None:
             return False
         with closing(sqlite3.connect(database)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone() == (_COPY,):
+                return True  # made from the run directories, on purpose
             sql = "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"
             row = connection.execute(sql).fetchone()
     except sqlite3.DatabaseError:

@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from berth.cli.verbs.ablations import ablate, compare
-from berth.cli.verbs.box import doctor, down, gpus_group, plan, status, token, top, up, web
+from berth.cli.verbs.box import (
+    backup,
+    doctor,
+    down,
+    gpus_group,
+    plan,
+    restore,
+    status,
+    token,
+    top,
+    up,
+    web,
+)
 from berth.cli.verbs.jobs import (
     cancel,
     change,
@@ -75,7 +87,15 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         change.set_,
         wait.wait,
     ),
-    "The box": (up.up, down.down, doctor.doctor, plan.plan, web.web),
+    "The box": (
+        up.up,
+        down.down,
+        doctor.doctor,
+        plan.plan,
+        web.web,
+        backup.backup,
+        restore.restore,
+    ),
     "Inspect": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
 }
 for heading, verbs in _VERBS.items():

@@ -14,6 +14,7 @@ from berth_server.store.records import AttemptRecord, JobRecord
 
 # Trying again would end the same way, or do the same harm.
 _NEVER_RETRIED = frozenset({Outcome.LAUNCH_ERROR, Outcome.ESCAPED})
+_COUNT_NOTHING = frozenset({Outcome.PREEMPTED, Outcome.CANCELLED, Outcome.OOM_GPU})
 
 
 def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
@@ -25,6 +26,22 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     """
     job = jobs.get(tx, record.job_id)
     assert job is not None
+    outcome, message, columns = _end_attempt(tx, record, seen)
+    _next_state(tx, job, record, outcome, message, columns)
+
+
+def on_superseded(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
+    """End an attempt after which its job has been tried again: the job's state is that of the later."""
+    outcome, _, columns = _end_attempt(tx, record, seen)
+    counts = outcome not in _COUNT_NOTHING and columns["exit_code"] != 0
+    if counts:
+        tx.execute("UPDATE jobs SET failures = failures + 1 WHERE id = ?", (record.job_id,))
+
+
+def _end_attempt(
+    tx: Transaction, record: AttemptRecord, seen: ObservedAttempt
+) -> tuple[Outcome, Message, dict[str, object]]:
+    """End an attempt; return why, the sentence, and what its job shows of it."""
     outcome = _outcome(record, seen)
     code = _exit_code(seen)
     message = _message(record, seen, outcome, code)
@@ -43,8 +60,8 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
         columns["saved_at"] = seen.saved_at.timestamp()
     if seen.launch is not None:
         columns["launch"] = seen.launch.model_dump_json()
-    set_attempt_state(tx, job.id, record.number, AttemptState.ENDED, columns)
-    _next_state(tx, job, record, outcome, message, {"exit_code": code, "started_at": started})
+    set_attempt_state(tx, record.job_id, record.number, AttemptState.ENDED, columns)
+    return outcome, message, {"exit_code": code, "started_at": started}
 
 
 def _next_state(

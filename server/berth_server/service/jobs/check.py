@@ -75,7 +75,7 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     kept = view.warnings
     if spec.gpus is not None:
         kept = tuple(each for each in kept if each not in view.count_notes)
-    name = spec.name or _name(view)
+    name = spec.name or default_name(view)
     resolved = spec.model_copy(update={"name": name, "gpus": gpus, "workdir": workdir})
     return Prepared(
         spec=spec,
@@ -301,7 +301,8 @@ def _key(workdir: str | None, view: CommandView) -> str:
     return f"{workdir}\0{view.script_path}"
 
 
-def _name(view: CommandView) -> str:
+def default_name(view: CommandView) -> str:
+    """Return the name of a job that was given none."""
     if view.is_shell:
         first = next(
             (s for line in view.text.splitlines() if (s := line.strip()) and s[0] != "#"), ""

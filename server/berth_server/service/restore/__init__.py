@@ -1,0 +1,1 @@
+"""Restore: what the run directories know beside a copy of the database, and its adoption."""
