@@ -15,11 +15,11 @@ describe("the form", () => {
       command: "x",
       env: "A=1\nB=x=y\n",
       labels: "seed=1, ablation=a",
-      dependsOn: "#4, 7",
+      dependsOn: "#4, 7 afterany:8, afternotok:9 afterok:10",
     });
     expect(spec.env).toEqual({ A: "1", B: "x=y" });
     expect(spec.labels).toEqual({ seed: "1", ablation: "a" });
-    expect(spec.depends_on).toEqual([4, 7]);
+    expect(spec.depends_on).toEqual([4, 7, "afterany:8", "afternotok:9", 10]);
   });
 
   test("a job is copied with all that was asked for, but for what is over", () => {

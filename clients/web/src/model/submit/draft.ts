@@ -4,6 +4,8 @@ import { commandLine } from "@/model/jobs/job";
 
 export interface Draft {
   command: string;
+  /** Where the script was read from; its $0. */
+  scriptFile: string;
   kind: "command" | "script";
   name: string;
   gpus: string;
@@ -32,6 +34,7 @@ const DEFAULT_GRACE = "1m";
 
 export const EMPTY: Draft = {
   command: "",
+  scriptFile: "",
   kind: "command",
   name: "",
   gpus: "",
@@ -62,6 +65,7 @@ export function specOfDraft(draft: Draft): JobSpec {
   const put = <K extends keyof JobSpec>(key: K, value: JobSpec[K] | undefined) => {
     if (value !== undefined) spec[key] = value;
   };
+  if (draft.kind === "script") put("script_file", text(draft.scriptFile));
   put("name", text(draft.name));
   put("gpus", whole("GPUs", draft.gpus));
   put("gpu_memory", text(draft.gpuMemory));
@@ -76,7 +80,7 @@ export function specOfDraft(draft: Draft): JobSpec {
   const labels = pairs("Labels", draft.labels.split(/[,\n]/));
   if (Object.keys(labels).length > 0) spec.labels = labels;
   const jobs = draft.dependsOn.split(/[\s,]+/).filter(Boolean);
-  if (jobs.length > 0) spec.depends_on = jobs.map((id) => whole("Start after", id.replace(/^#/, "")) ?? 0);
+  if (jobs.length > 0) spec.depends_on = jobs.map(dependency);
   if (draft.notBefore !== "") spec.not_before = new Date(draft.notBefore).toISOString();
   const addresses = draft.notify.split(/\s+/).filter(Boolean);
   if (addresses.length > 0) spec.notify = addresses;
@@ -86,6 +90,13 @@ export function specOfDraft(draft: Draft): JobSpec {
   if (draft.hold) spec.hold = true;
   if (draft.onOom) spec.on_oom = { steps: ["halve_micro_batch", "checkpointing", "offload"] };
   return spec;
+}
+
+/** A job's number, or one with its kind: afterany:41. */
+function dependency(written: string): number | string {
+  const [, kind, id] = /^(?:afterok:|(afterany:|afternotok:))?#?(.*)$/.exec(written) ?? [];
+  const number = whole("Start after", id ?? written) ?? 0;
+  return kind === undefined ? number : `${kind}${number}`;
 }
 
 function whole(field: string, value: string): number | undefined {
@@ -111,6 +122,7 @@ export function draftOf(job: Job): Draft {
     ...EMPTY,
     kind: job.script == null ? "command" : "script",
     command: job.script ?? commandLine(job),
+    scriptFile: job.script_file ?? "",
     name: job.name,
     gpus: String(job.gpus),
     gpuMemory: job.gpu_memory == null ? "" : String(job.gpu_memory),

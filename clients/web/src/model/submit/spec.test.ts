@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { compact, scalar, toCommand, toYaml } from "./spec";
+import { compact, scalar, specOf, toCommand, toYaml } from "./spec";
 
 describe("YAML", () => {
   test("what is default or empty is left out", () => {
@@ -42,5 +42,22 @@ describe("the command line", () => {
     expect(toCommand({ command: "X=1 python t.py", labels: { seed: "1" } })).toBe(
       "berth submit --label seed=1 'X=1 python t.py'",
     );
+  });
+});
+
+test("a job submitted again waits for the same jobs in the same way", () => {
+  const job = {
+    script: "python t.py",
+    script_file: "/home/ada/t.sh",
+    depends_on: [7, 8, 9],
+    dependencies: [
+      { job_id: 7, kind: "afterok" },
+      { job_id: 8, kind: "afterany" },
+      { job_id: 9, kind: "afternotok" },
+    ],
+  } as unknown as Parameters<typeof specOf>[0];
+  expect(specOf(job)).toMatchObject({
+    depends_on: [7, "afterany:8", "afternotok:9"],
+    script_file: "/home/ada/t.sh",
   });
 });

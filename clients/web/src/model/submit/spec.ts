@@ -16,8 +16,10 @@ const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
 /** Specification that makes `job` again, without what Berth fills in by itself. */
 export function specOf(job: Job): JobSpec {
   const spec: JobSpec = { name: job.name, gpus: job.gpus, workdir: job.workdir };
-  if (job.script != null) spec.script = job.script;
-  else spec.command = job.command ?? null;
+  if (job.script != null) {
+    spec.script = job.script;
+    if (job.script_file != null) spec.script_file = job.script_file;
+  } else spec.command = job.command ?? null;
   const rest = {
     gpu_memory: job.gpu_memory,
     python: job.python,
@@ -27,7 +29,7 @@ export function specOf(job: Job): JobSpec {
     warn_before: job.warn_before,
     retries: job.retries,
     on_oom: job.on_oom,
-    depends_on: job.depends_on,
+    depends_on: dependenciesOf(job),
     labels: job.labels,
     env: job.env,
     preemptible: job.preemptible,
@@ -36,6 +38,12 @@ export function specOf(job: Job): JobSpec {
     notify: job.notify,
   };
   return { ...spec, ...(compact(rest) as Partial<JobSpec>) };
+}
+
+function dependenciesOf(job: Job): JobSpec["depends_on"] {
+  return (job.dependencies ?? []).map(({ job_id, kind }) =>
+    kind === undefined || kind === "afterok" ? job_id : `${kind}:${job_id}`,
+  );
 }
 
 /** Without absent, empty and default members. */
