@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from berth import home as homes
-from berth.cli.checks import daemons, disk, software
+from berth.cli.checks import daemons, disk, job_environment, software
 from berth.daemons import identity
 from berth.home import Home
 from berth.sdk.address import Address
@@ -62,6 +62,24 @@ class TestDoctor:
     def test_the_file_system_is_the_one_that_holds_the_folder(self):
         """The longest mount point that contains it counts."""
         assert disk.file_system(Path("/proc/self")) == "proc"
+
+    def test_what_jobs_inherit_is_named(self, tmp_path):
+        """By the names of the running worker's variables; values, which may be secrets, stay out."""
+        home = Home(tmp_path)
+        home.config.write_text('[worker]\npass_environment = ["HF_HOME"]\n')
+        own = {"LANG": "C.UTF-8", "HF_HOME": "/data/hf", "MY_TOKEN": "hush"}
+        # Its first output says that its environment can be read.
+        with subprocess.Popen(
+            [sys.executable, "-c", "print(1, flush=True); input()"],
+            env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdout.readline()
+            sentence = job_environment.finding(home, process.pid).sentence
+            process.kill()
+
+        assert sentence.startswith("Jobs inherit HF_HOME, LANG of")
+        assert "not MY_TOKEN" in sentence
+        assert "hush" not in sentence
 
     def test_a_path_too_long_for_a_socket_is_found(self, tmp_path):
         """Before the server dies of it."""

@@ -115,7 +115,9 @@ async def _serve(
         link = Link(settings.home.socket, report, boot.save, single_reports)
         supervisor = Supervisor(
             tasks,
-            lambda: HostContext(settings.home.folder, fence, sampler.gpus, own),
+            lambda: HostContext(
+                settings.home.folder, fence, sampler.gpus, own, settings.pass_environment
+            ),
             sampler,
             shim_launcher,
             link,

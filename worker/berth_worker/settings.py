@@ -30,6 +30,9 @@ class Settings(BaseModel):
     """Programs (names of their files) that keep a GPU's device open and leave it to jobs, beside
     the known ones: display servers, MPS servers, exporters."""
 
+    pass_environment: tuple[str, ...] = ()
+    """Variables of the worker's environment that jobs inherit, beside those of `berth.inherited`."""
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_lower_case(cls, value: object) -> object:

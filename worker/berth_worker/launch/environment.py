@@ -4,119 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from berth.inherited import handed_on
 from berth_worker.launch.account import Account
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import Interpreter
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# The daemon's own variables that jobs must not inherit: they would set a rendezvous, rights or
-# secrets by where the daemon was started.
-_DROPPED = frozenset(
-    [
-        "CUDA_VISIBLE_DEVICES",
-        "CUDA_DEVICE_ORDER",
-        "NVIDIA_VISIBLE_DEVICES",
-        "MASTER_ADDR",
-        "MASTER_PORT",
-        "RANK",
-        "LOCAL_RANK",
-        "WORLD_SIZE",
-        "LOCAL_WORLD_SIZE",
-        "GROUP_RANK",
-        "ROLE_RANK",
-        "NODE_RANK",
-        "PYTHONHOME",
-        "PYTHONEXECUTABLE",
-        "__PYVENV_LAUNCHER__",
-        "VIRTUAL_ENV",
-        "VIRTUAL_ENV_PROMPT",
-        "CONDA_PREFIX",
-        "CONDA_DEFAULT_ENV",
-        "LISTEN_FDS",
-        "LISTEN_PID",
-        "LISTEN_FDNAMES",
-        "NOTIFY_SOCKET",
-        "WATCHDOG_PID",
-        "WATCHDOG_USEC",
-        "INVOCATION_ID",
-        "JOURNAL_STREAM",
-        "MAINPID",
-        "MANAGERPID",
-        "OLDPWD",
-        "PWD",
-        "SHLVL",
-        "_",
-        "TERM",
-        "DISPLAY",
-        "TMUX",
-        "TMUX_PANE",
-        "STY",
-        "SUDO_COMMAND",
-        "SUDO_USER",
-        "SUDO_UID",
-        "SUDO_GID",
-        "XDG_SESSION_ID",
-        "XDG_RUNTIME_DIR",
-        "DBUS_SESSION_BUS_ADDRESS",
-        "SSH_AUTH_SOCK",
-        "SSH_CLIENT",
-        "SSH_CONNECTION",
-        "SSH_TTY",
-    ]
-)
-_DROPPED_PREFIXES = ("BERTH_", "PET_", "TORCHELASTIC_", "SLURM_", "OMPI_", "PMI_")
-# The part of root's environment that another user's job gets: the set-up of the box alone.
-_SHARED = frozenset(
-    [
-        "PATH",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "LD_LIBRARY_PATH",
-        "LIBRARY_PATH",
-        "CPATH",
-        "CUDA_HOME",
-        "CUDA_PATH",
-        "NVIDIA_DRIVER_CAPABILITIES",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "ftp_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "FTP_PROXY",
-        "ALL_PROXY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "HF_ENDPOINT",
-        "HF_HUB_OFFLINE",
-    ]
-)
 
 
-def base(own: Mapping[str, str], account: Account) -> dict[str, str]:
-    """Return the environment that a job starts from, before its user's own variables."""
-    if account.is_ours:
-        kept = {
-            name: value
-            for name, value in own.items()
-            if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)
-        }
-    else:
-        kept = {n: v for n, v in own.items() if n in _SHARED or n.startswith("LC_")}
-    return kept | {
+def base(own: Mapping[str, str], account: Account, more: Collection[str] = ()) -> dict[str, str]:
+    """
+    Return the environment that a job starts from, before its user's own variables.
+
+    It is the same for every user: `own` is the worker's, of which the set-up of the box is
+    handed on, and what `more` names.
+    """
+    found = handed_on(own, more)
+    return found | {
         "HOME": account.home,
         "USER": account.name,
         "LOGNAME": account.name,
         "SHELL": account.shell,
-        "PATH": own.get("PATH") or _DEFAULT_PATH,
+        "PATH": found.get("PATH") or _DEFAULT_PATH,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from berth.cli import text
+from berth.cli.checks import job_environment
 from berth.cli.checks.finding import Finding, fail, ok, warn
 from berth.daemons import identity
 from berth.home import DAEMONS, Home
@@ -46,6 +47,8 @@ def _pids(home: Home) -> Iterator[Finding]:
             yield ok(name, f"Running as pid {who.pid}.")
             if name == "server":
                 yield _descriptors(who.pid)
+            else:
+                yield job_environment.finding(home, who.pid)
     if identity.alive(home.pid("server")) and identity.alive(home.supervisor_pid) is None:
         yield warn(
             "keeper",
