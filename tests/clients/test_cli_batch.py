@@ -31,7 +31,7 @@ def test_a_script_that_exists_is_submitted_with_its_header(sent, tmp_path, words
 
     assert spec == {
         "script": HEADER, "name": "train", "gpus": 2, "time_limit": "3600s", "env": {"A": "1"},
-        "workdir": str(tmp_path),
+        "workdir": str(tmp_path), "script_file": str(tmp_path / "job.sbatch"),
     }  # fmt: skip
 
 

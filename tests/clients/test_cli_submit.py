@@ -99,6 +99,7 @@ def test_a_script_is_sent_as_text(sent, tmp_path):
     assert sent("--script", "nightly.sh") == {
         "script": "#!/bin/bash\necho hi\n",
         "name": "nightly",
+        "script_file": str(tmp_path / "nightly.sh"),
     }
     assert sent("--script", "-", stdin="echo hi\n") == {"script": "echo hi\n"}
 

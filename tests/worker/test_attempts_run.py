@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -120,3 +121,23 @@ def test_a_job_inherits_nothing_but_its_log(worker):
     masks = dict(line.split(":\t") for line in said.splitlines() if line.startswith("Sig"))
     real = (1 << 31) - 1  # beyond are the C library's own
     assert int(masks["SigBlk"], 16) & real == int(masks["SigIgn"], 16) & real == 0
+
+
+def test_a_long_script_keeps_its_name_and_options(worker):
+    """What does not fit into an argument runs like a short one, with the same $0."""
+    script = "#!/bin/bash -e\n" + "# filler\n" * 20_000 + 'echo "$0" $#; false; echo went on\n'
+    attempt = worker.run(script=script, script_file="/home/ada/exp/go.sh")
+
+    ended = worker.until_clear(attempt)
+
+    assert worker.output(attempt) == "/home/ada/exp/go.sh 0\n"
+    assert ended.exit.exit_code == 1
+
+
+def test_a_script_for_python_is_run_by_python(worker):
+    """Its first line names the job's interpreter, and its text is not read as shell."""
+    attempt = worker.run(script="#!/usr/bin/env python\nimport sys\nprint(sys.executable)\n")
+
+    worker.until_clear(attempt)
+
+    assert worker.output(attempt) == f"{sys.executable}\n"

@@ -41,12 +41,37 @@ def is_one(word: str) -> bool:
     return shell and not path.stat().st_mode & 0o111
 
 
-def text(path: str, arguments: list[str]) -> str:
-    """Return a script's text; its arguments are set where its first command stands."""
+def base(path: str, arguments: list[str]) -> dict[str, Any]:
+    """
+    Return the job of a script in a file: its text, as it is now.
+
+    A script for another program than a shell is a command instead, because it looks for its
+    modules and data beside itself; `script` is its text all the same, for its header.
+    """
     try:
         content = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Failure(f"The script {path} does not exist; check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"The script {path} cannot be read: {error}.") from error
+    found: dict[str, Any] = {"script": content, "name": Path(path).stem}
+    # Not resolved: a script's $0 is what was typed.
+    file = str(Path(path).absolute())
+    if content.startswith("#!") and not _SHELL.match(content.encode()):
+        from berth.commands import CommandError
+        from berth.commands.script_line import interpreter
+
+        try:
+            by = interpreter(content)
+        except CommandError as error:
+            raise Failure(str(error)) from error
+        words = [each.text for each in by.words]
+        return {**found, "command": [*words, file, *arguments]}
+    return {**found, "script": _with_arguments(content, arguments), "script_file": file}
+
+
+def _with_arguments(content: str, arguments: list[str]) -> str:
+    """Set a shell script's arguments where its first command stands."""
     if not arguments:
         return content
     import shlex
@@ -101,13 +126,6 @@ def tasks(spec: dict[str, Any], found: BatchHeader) -> list[dict[str, Any]]:
         }
         for task in found.array.tasks
     ]
-
-
-def cap(specs: list[dict[str, Any]]) -> int | None:
-    """How many tasks of an array may run at once; None without such a cap."""
-    script = specs[0].get("script") if len(specs) > 1 else None
-    found = header(script) if isinstance(script, str) else None
-    return None if found is None or found.array is None else found.array.at_once
 
 
 def capped(specs: list[dict[str, Any]], most: int, now: datetime) -> dict[str, Any]:

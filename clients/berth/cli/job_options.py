@@ -61,7 +61,7 @@ class JobOptions:
         str | None,
         Option(
             metavar="FILE",
-            help="Run this shell script file instead of a command (- for standard input).",
+            help="Run this script file instead of a command (- for standard input).",
         ),
     ] = None
     file: Annotated[
@@ -148,6 +148,7 @@ class JobOptions:
 
     def __init__(self, **given: Any) -> None:
         """Take the options given; the others keep their defaults."""
+        self.at_once: int | None = None  # tasks of the script's array that may run at once
         # No dataclass: its import takes as long as half a command.
         for name, value in given.items():
             if name not in OPTIONS:
@@ -187,8 +188,10 @@ class JobOptions:
         words = self.command or []
         if sum(map(bool, (words, self.script is not None, self.file is not None))) > 1:
             raise Failure(f"Give a command or {'--file' if self.file else '--script'}, not both.")
+        if self.script == "-":
+            return [{"script": sys.stdin.read()}]
         if self.script is not None:
-            return [_script(self.script)]
+            return [batch_script.base(self.script, [])]
         if self.file is not None:
             return jobfile.read(self.file)
         if not words:
@@ -196,8 +199,7 @@ class JobOptions:
                 "There is no command to run; write one, like: berth submit --gpus 4 -- deepspeed train.py"
             )
         if words and batch_script.is_one(words[0]):
-            text = batch_script.text(words[0], words[1:])
-            return [{"script": text, "name": Path(words[0]).stem}]
+            return [batch_script.base(words[0], words[1:])]
         if len(words) == 1:
             if words[0] == "-":
                 return jobfile.read("-", sys.stdin.read())
@@ -209,6 +211,8 @@ class JobOptions:
     def _with_header(self, spec: dict[str, Any], base: dict[str, Any]) -> list[dict[str, Any]]:
         """The jobs of a spec whose script has a header: it wins over defaults alone."""
         script = spec.get("script")
+        if "command" in spec and script is not None and self._named_by_file:
+            del spec["script"]
         found = batch_script.header(script) if isinstance(script, str) else None
         if found is None:
             return [spec]
@@ -222,6 +226,8 @@ class JobOptions:
             filled["workdir"] = _here()
         if isinstance(filled.get("not_before"), str) and "not_before" not in spec:
             filled["not_before"] = moment(filled["not_before"]).isoformat()
+        if found.array is not None:
+            self.at_once = found.array.at_once
         return batch_script.tasks(filled, found)
 
     @property
@@ -290,17 +296,6 @@ def _here() -> str:
         raise Failure(
             "The folder you are in does not exist any more; name another with --workdir."
         ) from None
-
-
-def _script(path: str) -> dict[str, Any]:
-    if path == "-":
-        return {"script": sys.stdin.read()}
-    try:
-        return {"script": Path(path).read_text(encoding="utf-8"), "name": Path(path).stem}
-    except FileNotFoundError:
-        raise Failure(f"The script {path} does not exist; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"The script {path} cannot be read: {error}.") from error
 
 
 def _active_python() -> str | None:

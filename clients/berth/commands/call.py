@@ -12,6 +12,9 @@ from berth.gpunames import named, ranges
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
 
+SCRIPT_FILE = "\0script"
+"""Word for a script's file, which no command can hold otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -88,6 +91,8 @@ class CallParts:
         default_factory=dict[str, Mapping[str, object]], repr=False
     )
     """Configuration files of launchers, by their name as written."""
+    file_text: str | None = field(default=None, repr=False)
+    """Text of the file whose name stands in the command as `SCRIPT_FILE`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,8 @@ class Runtime:
     """Path of a file that holds `NEUTRAL_ACCELERATE_CONFIG`."""
     bundled_trainer: str | None = None
     """Path of the bundled `train_deepspeed.py`, for commands whose own does not exist."""
+    script_file: str = "script"
+    """Path of the file that holds a script for another program than a shell."""
     script_exists: bool = True
     """True if the command's script exists in the job's folder."""
 
@@ -90,4 +92,6 @@ class Rewritten:
     launcher: Launcher
     script: str | None = field(default=None, repr=False)
     """For shell text: the text. Over 100 kB it does not fit into an argument: write it to a
-    file and start `/bin/bash FILE`."""
+    file, and let the shell read that."""
+    file_text: str | None = field(default=None, repr=False)
+    """For a script of another program: the content of `Runtime.script_file`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from berth.commands import count_hints, gpu_request, masking
-from berth.commands.call import Call, CallParts
+from berth.commands.call import SCRIPT_FILE, Call, CallParts
 from berth.commands.errors import CommandError
 from berth.commands.gpu_count import RANKED, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
@@ -15,6 +15,7 @@ from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView
 from berth.commands.recognise import read_flags, recognise
+from berth.commands.script_line import Interpreter, interpreter, with_own_name
 from berth.commands.shell import BUILTINS, ScriptScan, opaque, refuse_dashes, scan_script
 from berth.commands.words import Word, split, word
 from berth.commands.wrappers import is_assignment, name_and_value
@@ -24,7 +25,6 @@ from berth.protocol.states import Launcher
 _PROMPT = re.compile(r"\A\s*\$[ \t]+")
 _BROKEN_CONTINUATION = re.compile(r"\\[ \t]+\n")
 _BASH = (word("/bin/bash"), word("-c"))
-_BASH_PIPEFAIL = (word("/bin/bash"), word("-o"), word("pipefail"), word("-c"))
 _SHELL_WITH_TEXT = re.compile(r"-[a-z]*c")
 _LONGEST_LINE = 131_071
 _LONGEST_SCRIPT = 262_144
@@ -35,6 +35,11 @@ _STARTS_SCRIPT = RANKED | {
     Launcher.COLOSSALAI,
 }
 _EMPTY = "The command is empty; write what to run."
+_UNNAMED = "./script.sh"
+_WHY_PIPEFAIL = (
+    "Without it the job would end with the exit code of tee, and a failed run would look "
+    "successful."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +55,9 @@ class _Text:
     """The text as submitted, where reading took something out."""
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
-    lenient: bool = False
-    """True if text that Berth cannot read is left to bash rather than refused."""
+    interpreter: Interpreter | None = None
+    """The interpreter of a script; its text is left to it where Berth cannot read it, a line's
+    is refused."""
 
 
 _ALONE = Surroundings()
@@ -61,16 +67,18 @@ def read(
     command: list[str] | str | None,
     script: str | None = None,
     around: Surroundings = _ALONE,
+    *,
+    script_file: str | None = None,
 ) -> CommandView:
     """
-    Read a command (argument list, or a line as it would be typed) or a shell script.
+    Read a command (argument list, or a line as it would be typed) or a script.
 
-    `around` holds the job's own variables, and those of the view's `config_files` that could be
+    `script_file` is what a script's $0 says. `around` holds the job's own variables, and those of the view's `config_files` that could be
     read: a first reading names them, a second one takes their content.
     Raises CommandError, one sentence that names the fix, for a command that cannot run here.
     """
     if script is not None:
-        return _read_script(script, around)
+        return _read_script(script, script_file or _UNNAMED, around)
     if isinstance(command, str):
         return _read_line(command, around)
     if not command:
@@ -245,12 +253,41 @@ def _shell_with_text(call: Call) -> tuple[str, tuple[Word, ...], tuple[Word, ...
     return None
 
 
-def _read_script(script: str, around: Surroundings) -> CommandView:
+def _read_script(script: str, name: str, around: Surroundings) -> CommandView:
     if not script.strip():
         raise CommandError("The script is empty; write what to run.")
     if "\0" in script:
         raise CommandError("The script contains a NUL character; remove it.")
-    return _read_shell(_Text(source=script.replace("\r\n", "\n"), lenient=True), around)
+    script = script.replace("\r\n", "\n")
+    by = interpreter(script)
+    if not by.is_shell:
+        return _read_other_script(script, by, around)
+    changes: tuple[Change, ...] = ()
+    if by.name == "bash" and (named := with_own_name(script)) != script:
+        why = (
+            "BASH_SOURCE is empty where bash runs a text; in a script of its own both are the same."
+        )
+        script, changes = named, (Change(what="BASH_SOURCE", became="$0", why=why),)
+    text = _Text(  # noqa: S604 - it is read here, not run
+        source=script,
+        shell=(*by.words, word("-c")),
+        arguments=(word(name),),
+        changes=changes,
+        interpreter=by,
+    )
+    return _read_shell(text, around)
+
+
+def _read_other_script(script: str, by: Interpreter, around: Surroundings) -> CommandView:
+    """Read a script for Python, Perl or another program, which gets its text as a file."""
+    view = _read_words([*by.words, word(SCRIPT_FILE)], (), (), around)
+    assert view.parts is not None
+    return replace(
+        view,
+        script_path=None,
+        text=masking.text_line(script),
+        parts=replace(view.parts, file_text=script),
+    )
 
 
 def _read_shell(text: _Text, around: Surroundings) -> CommandView:
@@ -261,16 +298,21 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     if request.count is None and visible is not None:
         request = gpu_request.visible_devices(visible, "CUDA_VISIBLE_DEVICES")
-    if found.paste_note and not text.lenient and text.call is None:
+    if found.paste_note and text.interpreter is None and text.call is None:
         found.warn(found.paste_note)
     notes = found.count_notes if request.count is None else []
     if request.count is None and not notes and "CUDA_VISIBLE_DEVICES=" in text.source:
         notes = [count_hints.HIDDEN_VISIBLE]
     shell, changes = text.shell, text.changes
-    if found.piped_to_tee and shell is _BASH and not text.lenient:
-        shell = _BASH_PIPEFAIL
-        why = "Without it the job would end with the exit code of tee, and a failed run would look successful."
-        changes = (*changes, Change(what="", became="set -o pipefail", why=why))
+    if found.piped_to_tee and text.call is None and "pipefail" not in text.source:
+        if text.interpreter is None or text.interpreter.knows_pipefail:
+            shell = (*shell[:-1], word("-o"), word("pipefail"), shell[-1])
+            changes = (*changes, Change(what="", became="set -o pipefail", why=_WHY_PIPEFAIL))
+        else:
+            found.warn(
+                f"A run piped into tee ends with tee's exit code, and {text.interpreter.name} has "
+                "no `pipefail`; begin the script with #!/bin/bash to have failures seen."
+            )
     single = found.starting[0] if len(found.starting) == 1 and not found.moved else None
     whole = (*shell, word(text.source), *text.arguments)
     shown = masking.text_line(text.shown or text.source)
@@ -310,7 +352,7 @@ def _scan(text: _Text, outer: dict[str, str], around: Surroundings) -> ScriptSca
     try:
         split(text.source)
     except CommandError as error:
-        if not text.lenient:
+        if text.interpreter is None:
             raise
         # bash knows more than this reader: extended globs, case patterns, arithmetic.
         return ScriptScan(warnings=[f"Berth cannot read this script ({error}); it runs unchanged."])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from berth.commands import gpu_request, loops, masking, python
-from berth.commands.call import Call, CallParts, LeaseSlice
+from berth.commands.call import SCRIPT_FILE, Call, CallParts, LeaseSlice
 from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView, LeaseFacts, Rewritten, Runtime
@@ -43,6 +43,8 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
     )
     if parts.source is None:
         argv, text = _plain(parts, leased, runtime), None
+        if parts.file_text is not None:
+            argv = [word(runtime.script_file) if w.text == SCRIPT_FILE else w for w in argv]
     else:
         text = _spliced(parts, leased, runtime, sole=view.script_path is not None)
         argv = [*parts.shell, word(text), *parts.shell_arguments]
@@ -67,6 +69,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         after=after,
         launcher=view.launcher,
         script=text,
+        file_text=parts.file_text,
     )
 
 

@@ -65,7 +65,9 @@ class DesiredAttempt(Wire):
     command: list[str] | str | None = None
     """As submitted; absent when `script` is given."""
     script: str | None = None
-    """Shell text to run by /bin/bash; absent when `command` is given."""
+    """Script to run by the interpreter it names; absent when `command` is given."""
+    script_file: str | None = None
+    """What its $0 says."""
     workdir: str
     """Absolute folder to run in."""
     env: dict[str, str] = Field(default_factory=dict, repr=False)

@@ -73,7 +73,9 @@ class JobSpec(Wire):
     )
     """Argument list, or one shell-quoted line exactly as it would be typed."""
     script: Text | None = Field(default=None, max_length=1_000_000)
-    """Shell text, run by /bin/bash, instead of `command`."""
+    """Script instead of `command`, run by the interpreter of its `#!` line, else by /bin/bash."""
+    script_file: FilePath | None = Field(default=None, examples=["/home/ada/twin/train.sh"])
+    """Path of the file that `script` was read from, which its $0 says."""
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
@@ -312,7 +314,9 @@ class Job(Wire):
     command: list[str] | str | None = None
     """As submitted; absent when `script` was."""
     script: str | None = None
-    """Shell text as submitted; absent when `command` was."""
+    """Script as submitted; absent when `command` was."""
+    script_file: str | None = None
+    """The file that it was read from, as far as that is known."""
     gpus: int
     """How many GPUs it gets."""
     progress: Progress | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,7 @@ from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import bundled_trainer, resolve
 
 _LONGEST_ARGUMENT_BYTES = 100_000  # the kernel takes 128 KiB
+_SCRIPT = "script"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class HostContext:
     """All GPUs of the box, as last seen."""
     environment: Mapping[str, str] = field(repr=False)
     """The worker's own environment."""
+    pass_environment: tuple[str, ...] = ()
+    """Names of it that jobs inherit beside those of `berth.inherited`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
     ):
         files["accelerate.yaml"] = NEUTRAL_ACCELERATE_CONFIG.encode()
 
-    env = environment.base(host.environment, who)
+    env = environment.base(host.environment, who, host.pass_environment)
     env["PATH"] = environment.with_interpreter(env["PATH"], interpreter)
     env |= environment.defaults(
         interpreter,
@@ -169,10 +173,12 @@ def _rewrite(
 ) -> Rewritten:
     try:
         around = Surroundings(desired.env)
-        view = read(desired.command, desired.script, around)
+        asked = (desired.command, desired.script)
+        view = read(*asked, around, script_file=desired.script_file)
         if view.config_files:
             found = launcher_files.configs(view.config_files, desired.workdir)
-            view = read(desired.command, desired.script, Surroundings(desired.env, found))
+            around = Surroundings(desired.env, found)
+            view = read(*asked, around, script_file=desired.script_file)
         script = view.script_path
         return rewrite(
             view,
@@ -186,6 +192,7 @@ def _rewrite(
                 python=python,
                 accelerate_config=f"{desired.run_dir}/accelerate.yaml",
                 bundled_trainer=bundled_trainer(),
+                script_file=f"{desired.run_dir}/{_SCRIPT}",
                 script_exists=script is None or _has(desired, script, who),
             ),
         )
@@ -200,15 +207,16 @@ def _has(desired: DesiredAttempt, script: str, who: Account) -> bool:
 
 
 def _argv(desired: DesiredAttempt, rewritten: Rewritten, files: dict[str, bytes]) -> list[str]:
-    """Return the argv; shell text too long for one argument goes into a file."""
+    """Return the argv; what is too long for one argument, or no shell's, goes into a file."""
     argv = list(rewritten.argv)
+    if rewritten.file_text is not None:
+        files[_SCRIPT] = rewritten.file_text.encode()
     text = rewritten.script
     if text is None or len(text.encode()) <= _LONGEST_ARGUMENT_BYTES or text not in argv:
         return argv
-    at = argv.index(text)
-    files["script.sh"] = text.encode()
-    # `bash -c TEXT NAME ARGUMENTS…` names itself; `bash FILE ARGUMENTS…` is named by the file.
-    return [*argv[: at - 1], f"{desired.run_dir}/script.sh", *argv[at + 2 :]]
+    files[_SCRIPT] = text.encode()
+    argv[argv.index(text)] = f'eval "$(cat {shlex.quote(f"{desired.run_dir}/{_SCRIPT}")})"'
+    return argv
 
 
 def _reserved(

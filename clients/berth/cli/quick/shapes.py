@@ -65,6 +65,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "user": ("",),
         "command": ("", None),
         "script": ("", None),
+        "script_file": ("", None),
         "gpus": ("",),
         "progress": ("Progress", None),
         "gpu_memory": ("", None),

@@ -115,6 +115,7 @@ def desired_attempt(
         uid=job.uid,
         command=spec.command,
         script=spec.script,
+        script_file=spec.script_file,
         workdir=job.workdir,
         env=spec.env | json.loads(record.extra_env),
         snapshot=_frozen(job, archive),

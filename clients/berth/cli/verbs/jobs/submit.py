@@ -80,7 +80,7 @@ def submit(
         else:
             if follow:
                 raise Failure("Only one job can be followed; use --wait, or `berth logs -f`.")
-            jobs = _submit_all(client, specs)
+            jobs = _submit_all(client, specs, options.at_once)
             if as_json:
                 print_json(jobs)
             else:
@@ -104,9 +104,10 @@ def _pasted(options: JobOptions, pick: str | None, *, as_json: bool) -> list[dic
     return options.specs_of(pasting.picked(found, pick))
 
 
-def _submit_all(client: Client, specs: list[dict[str, Any]]) -> SubmittedJobs | AblationMade:
+def _submit_all(
+    client: Client, specs: list[dict[str, Any]], most: int | None
+) -> SubmittedJobs | AblationMade:
     """Submit several jobs in one transaction; an array with a cap as an ablation, which holds it."""
-    most = batch_script.cap(specs)
     if most is None:
         return client.submit(specs)
     return client.ablate(batch_script.capped(specs, most, datetime.now(UTC)))
