@@ -19,6 +19,7 @@ from berth import masking
 from berth.protocol import dependencies
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.dependencies import Dependency, DependencyKind, DependencyRef
+from berth.protocol.health import RunTrouble
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
@@ -321,6 +322,8 @@ class Job(Wire):
     """How many GPUs it gets."""
     progress: Progress | None = None
     """How far it is; absent unless it runs and something tells."""
+    trouble: RunTrouble | None = None
+    """The loss of the last attempt is NaN, infinite, or has run away; absent while it has not."""
     gpu_memory: int | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False

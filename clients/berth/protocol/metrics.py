@@ -8,6 +8,7 @@ from pydantic import Field
 
 from berth.protocol.ablations import AblationCaps
 from berth.protocol.base import Wire
+from berth.protocol.health import CurveTrouble
 from berth.protocol.jobs import Job
 
 MetricPoint = dict[str, float | None]
@@ -16,7 +17,7 @@ measured; null where it wrote NaN or infinity."""
 
 
 class Metrics(Wire):
-    """The curve of one attempt, thinned to `max_points`, ends kept."""
+    """The curve of one attempt, thinned to `max_points`, its ends and extremes kept."""
 
     job_id: int
     """The job whose curve it is."""
@@ -32,6 +33,52 @@ class Metrics(Wire):
     """In the order written."""
     total: int
     """Number of points before thinning."""
+
+
+class Curve(Wire):
+    """The curve of one metric, thinned to its extremes."""
+
+    steps: list[float]
+    """Step of each point, never decreasing; where none was written, the point's number."""
+    times: list[float | None] = Field(default_factory=list[float | None])
+    """Unix seconds of each point; empty unless asked for."""
+    values: list[float | None]
+    """Null where the run wrote NaN or infinity."""
+    total: int
+    """Number of values before thinning, in the range asked for."""
+    last: float | None = None
+    """The run's last value of it; null where that is NaN or infinite."""
+    last_step: float | None = None
+    """Its step."""
+    best: float | None = None
+    """The best value: the greatest where its name says that more is better, else the least."""
+    trouble: CurveTrouble | None = None
+    """What is wrong with its end; absent while nothing is."""
+
+
+class RunCurves(Wire):
+    """Curves of one attempt by metric, each with its extremes whatever the thinning."""
+
+    job_id: int
+    """The job whose curves they are."""
+    attempt: str | None = Field(default=None, examples=["42.1"])
+    """The attempt whose curves they are; absent while there is none."""
+    source: Literal["metrics.jsonl", "log", "none"]
+    """Where they were read."""
+    names: list[str]
+    """Names of all metrics, sorted, also of those that were not asked for."""
+    curves: dict[str, Curve]
+    """By name."""
+    total: int
+    """Number of points of the run."""
+    timed: bool = False
+    """True if every point has a time."""
+    read_all: bool = True
+    """False where the file is so long that its first part was not read."""
+    after: str
+    """Pass as `after` to get what is new."""
+    whole: bool = True
+    """False where the curves hold only what is new since `after`."""
 
 
 class RunDifference(Wire):
@@ -57,6 +104,8 @@ class AblationRun(Wire):
     bleu, f1, tokens_per_s, …), else the least."""
     step: float | None = None
     """The last step seen."""
+    trouble: dict[str, CurveTrouble] = Field(default_factory=dict[str, CurveTrouble])
+    """Metrics whose curve ends badly, with what is wrong."""
     differences: list[RunDifference] = Field(default_factory=list["RunDifference"])
     """Why the run is not comparable: what differs beside what the ablation varies."""
     shortened: str | None = Field(
@@ -76,7 +125,9 @@ class Ablation(Wire):
     metrics: list[str]
     """Names of all metrics of all runs, sorted."""
     runs: list[AblationRun]
-    """In order of job id."""
+    """In order of job id; of more than 500 the newest."""
+    total: int
+    """Number of its jobs, also those that `runs` leaves out."""
     caps: AblationCaps | None = None
     """Caps, rule and use; absent where jobs merely share the label."""
 

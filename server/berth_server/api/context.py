@@ -19,6 +19,7 @@ from berth_server.service.gpus.telemetry import GpuTelemetry
 from berth_server.service.jobs.memory_warnings import MemoryWarnings
 from berth_server.service.jobs.permissions import Accesses
 from berth_server.service.logs.pages import LineReader
+from berth_server.service.logs.run_curves import CurveReader
 from berth_server.service.logs.search import Markers
 from berth_server.service.notifier import Notifier
 from berth_server.service.state import ServerState
@@ -43,6 +44,7 @@ class Context:
     memory_warnings: MemoryWarnings = field(default_factory=MemoryWarnings)
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
+    curves: CurveReader = field(default_factory=CurveReader)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: every stream ends with `bye`."""

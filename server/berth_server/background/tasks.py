@@ -9,6 +9,7 @@ import anyio
 import structlog
 
 from berth_server.background import (
+    curve_watch,
     early_stop,
     gpu_telemetry,
     progress,
@@ -34,6 +35,7 @@ async def running(
             group.start_soon(_kept, loop, server)
         group.start_soon(_kept, gpu_telemetry.run, server, history)
         group.start_soon(_kept, progress.run, server)
+        group.start_soon(_kept, curve_watch.run, server)
         if send_webhooks:
             group.start_soon(_kept, webhooks.run, server)
         yield

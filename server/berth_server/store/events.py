@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from berth.protocol.message import Message
 from berth_server.store import messages
 from berth_server.store.database import Reader, Transaction
+from berth_server.store.jobs import chunks
 from berth_server.store.records import EVENT_COLUMNS, EventRecord
 
 INSERT = (
@@ -67,6 +68,24 @@ def with_notice(reader: Reader, kinds: Collection[str], *, after: int, until: in
         f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notifies ORDER BY e.id"
     )
     return [row[0] for row in reader.all(sql, (after, until, *kinds))]
+
+
+def newest_of(
+    reader: Reader, kinds: Collection[str], job_ids: Sequence[int]
+) -> dict[int, EventRecord]:
+    """The newest event of these kinds of each of these jobs, by job."""
+    found: dict[int, EventRecord] = {}
+    kind_marks = ",".join("?" * len(kinds))
+    for marks, chunk in chunks(job_ids):
+        sql = (
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE job_id IN ({marks}) "  # noqa: S608 - marks only
+            f"AND kind IN ({kind_marks}) ORDER BY id"
+        )
+        for row in reader.all(sql, (*chunk, *kinds)):
+            record = EventRecord(*row)
+            if record.job_id is not None:
+                found[record.job_id] = record
+    return found
 
 
 def _only(job_id: int | None) -> tuple[str, tuple[int, ...]]:

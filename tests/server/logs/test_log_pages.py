@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from berth import better
 from berth.protocol.metrics import MetricPoint
-from berth_server.service.logs.metrics import extremes, thinned
+from berth_server.service.logs.metrics import thinned
 
 
 @pytest.fixture
@@ -206,18 +206,6 @@ class TestMetrics:
         assert len(left) == 1000
         assert sum("eval_loss" in point for point in left) == 100
         assert (left[0]["step"], left[-1]["step"]) == (0.0, 9999.0)
-
-    def test_last_and_best_values(self):
-        """Of each metric, over points that do not all have it; of some the greatest is best."""
-        points: list[MetricPoint] = [
-            {"step": 1, "loss": 2.0, "bleu_4": 0.1},
-            {"step": 2, "loss": 1.0, "eval": 5.0, "bleu_4": 0.3},
-            {"step": 3, "loss": None, "bleu_4": 0.2},
-        ]
-        last, best, step = extremes(points)
-        assert last == {"loss": None, "eval": 5.0, "bleu_4": 0.2}
-        assert best == {"loss": 1.0, "eval": 5.0, "bleu_4": 0.3}
-        assert step == 3
 
     def test_the_dashboard_knows_the_same_directions(self):
         """Table and command line call the same value the best."""

@@ -106,4 +106,5 @@ async def rerun(
 
 async def _comparison(app: Context, caller: Caller, ablation_id: str) -> Ablation:
     async with app.reading.turn(caller.uid):
-        return await anyio.to_thread.run_sync(gather, sources(app.server, ablation_id))
+        found = sources(app.server, ablation_id)
+        return await anyio.to_thread.run_sync(gather, found, app.curves)

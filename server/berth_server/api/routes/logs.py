@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import Depends, Query, Response
@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from berth.protocol.dashboard import LogMarkers, LogMatches, RunFiles
 from berth.protocol.logs import LogLines
-from berth.protocol.metrics import Metrics
+from berth.protocol.metrics import Metrics, RunCurves
 from berth.units import parse_size
 from berth_server.api import routing
 from berth_server.api.context import App, By, Context, Server
@@ -21,6 +21,7 @@ from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import NotFound
 from berth_server.service.logs.metrics import metrics_of, read_metrics
 from berth_server.service.logs.pages import LogFile, log_file, read_bytes
+from berth_server.service.logs.run_curves import Wanted
 from berth_server.service.logs.run_list import list_files
 from berth_server.service.logs.search import search
 
@@ -169,6 +170,50 @@ async def get_metrics(
     """From `metrics.jsonl` of the run directory; without that from lines of the log."""
     record, uid = metrics_of(app.server, job_id, attempt)
     return await _reading(app, caller, lambda: read_metrics(job_id, record, uid, max_points))
+
+
+async def _wanted(
+    *,
+    points: Annotated[
+        int, Query(ge=5, le=20_000, description="Maximum number of points of each metric.")
+    ] = 500,
+    name: Annotated[
+        list[str] | None, Query(max_length=500, description="Metric to send; default: all.")
+    ] = None,
+    first: Annotated[
+        float | None, Query(alias="from", allow_inf_nan=False, description="Begin of the range.")
+    ] = None,
+    last: Annotated[
+        float | None, Query(alias="to", allow_inf_nan=False, description="End of the range.")
+    ] = None,
+    by: Annotated[
+        Literal["step", "time"],
+        Query(description="What the range is in; with `time` the points have times too."),
+    ] = "step",
+    after: Annotated[
+        str | None, Query(max_length=80, description="`after` of an earlier answer.")
+    ] = None,
+) -> Wanted:
+    return Wanted(
+        points=points, names=name, first=first, last=last, by_time=by == "time", after=after
+    )
+
+
+@router.get("/curves", summary="Show the curves of a run")
+async def get_curves(
+    app: App,
+    caller: By,
+    job_id: JobId,
+    want: Annotated[Wanted, Depends(_wanted)],
+    attempt: Number = None,
+) -> RunCurves:
+    """
+    By metric, thinned to the extremes: of each stretch the least and the greatest value and
+    the first gap are kept. Ask again for a shorter range to see all of it. With `after` only what
+    is new comes, unless `whole` says that the run has written earlier steps again.
+    """
+    record, uid = metrics_of(app.server, job_id, attempt)
+    return await _reading(app, caller, lambda: app.curves.read(job_id, record, uid, want))
 
 
 @router.get("/files", summary="List the run directory")

@@ -22,7 +22,7 @@ from berth_server.service.ablations.facts import read_facts
 from berth_server.service.ablations.limits import used_gpu_s
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs.show import show_jobs
-from berth_server.service.logs.metrics import extremes, read_metrics
+from berth_server.service.logs.run_curves import CurveReader
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.store import ablations, attempts, jobs
@@ -30,7 +30,6 @@ from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 
 LABEL = "ablation"
 _MOST_RUNS = 500
-_ALL_POINTS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Sources:
     shown: list[Job]
     tries: dict[int, list[AttemptRecord]]
     caps: AblationCaps | None
+    total: int
+    """Number of its jobs, those beyond `records` too."""
 
 
 def sources(server: ServerState, ablation_id: str) -> Sources:
@@ -58,7 +59,8 @@ def sources(server: ServerState, ablation_id: str) -> Sources:
     tries = attempts.of_jobs(reader, [record.id for record in records])
     row = ablations.get(reader, ablation_id)
     caps = None if row is None else show_caps(server, row)
-    return Sources(ablation_id, records, show_jobs(server, records), tries, caps)
+    total = sum(jobs.counts(reader, labels=[(LABEL, ablation_id)]).values())
+    return Sources(ablation_id, records, show_jobs(server, records), tries, caps, total)
 
 
 def show_caps(server: ServerState, record: AblationRecord) -> AblationCaps:
@@ -78,18 +80,24 @@ def rule_of(record: AblationRecord) -> EarlyStop | None:
     return None if record.early_stop is None else EarlyStop.model_validate_json(record.early_stop)
 
 
-def gather(found: Sources) -> Ablation:
+def gather(found: Sources, reader: CurveReader) -> Ablation:
     """The comparison. Reads the runs' metrics; run it on a thread."""
     measured: list[dict[str, Any]] = []
     told: list[RunFacts] = []
     for record, job in zip(found.records, found.shown, strict=True):
         tries = found.tries.get(record.id)
         attempt = tries[-1] if tries else None
-        curve = read_metrics(record.id, attempt, record.uid, _ALL_POINTS)
-        last, best, step = extremes(curve.points)
+        ends, step = ({}, None) if attempt is None else reader.ends(attempt, record.uid)
         settings, shortened = read_facts(attempt, record.uid)
         measured.append(
-            {"job": job, "last": last, "best": best, "step": step, "shortened": shortened}
+            {
+                "job": job,
+                "last": {name: end.last for name, end in ends.items()},
+                "best": {name: end.best for name, end in ends.items() if end.best is not None},
+                "trouble": {n: end.trouble for n, end in ends.items() if end.trouble is not None},
+                "step": step,
+                "shortened": shortened,
+            }
         )
         made = step if settings and job.state == JobState.SUCCEEDED else None
         told.append(RunFacts(record.spec.labels, settings, made))
@@ -106,6 +114,7 @@ def gather(found: Sources) -> Ablation:
         varies=[name for name in names if len({one.get(name) for one in labels}) > 1],
         metrics=sorted({name for run in runs for name in run.last}),
         runs=runs,
+        total=found.total,
         caps=found.caps,
     )
 

@@ -19,6 +19,7 @@ from berth.protocol.progress import Progress
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.service.logs.curve_watch import troubles
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
@@ -36,6 +37,7 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     ids = [record.id for record in records]
     tries = attempts.of_jobs(server.db.read, [r.id for r in records if r.attempts])
     dependencies = jobs.dependencies(server.db.read, ids)
+    wrong = troubles(server.db.read, tries) if tries else {}
     status = _QueueStatus(server)
     shown: list[Job] = []
     for record in records:
@@ -43,7 +45,10 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
             Dependency(job_id=other.id, kind=other.kind)
             for other in dependencies.get(record.id, ())
         ]
-        shown.append(_job(record, tries.get(record.id, []), others, status))
+        job = _job(record, tries.get(record.id, []), others, status)
+        if record.id in wrong:
+            job = job.model_copy(update={"trouble": wrong[record.id]})
+        shown.append(job)
     return shown
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from math import nan
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from berth import jobfiles
-from berth.better import more_is_better
 from berth.protocol.metrics import MetricPoint, Metrics
 from berth_server.service.jobs import lookup
+from berth_server.service.logs.buckets import extremes_of
 from berth_server.service.logs.pages import LOG_NAME
 from berth_server.service.logs.tail import TailReader
 from berth_server.service.state import ServerState
@@ -83,20 +83,43 @@ def metrics_of(
 
 def thinned(points: list[MetricPoint], most: int) -> list[MetricPoint]:
     """
-    Return evenly chosen points, the first and the last among them. Points with metrics that few
-    others have (an evaluation every hundred steps) are chosen first, up to half of the number.
+    Return at most `most` of the points: the ends, the extremes of each metric, then evenly chosen.
+
+    The least, the greatest and the first missing value of each metric are always among them, as
+    far as `most` allows; where it allows more, those of each stretch of the curve. Of what is
+    left half goes to points with metrics that few others have (an evaluation every hundred
+    steps), the rest to all evenly.
     """
     if len(points) <= most:
         return points
-    counts: dict[str, int] = {}
-    for point in points:
-        for name in point:
-            counts[name] = counts.get(name, 0) + 1
-    few = {name for name, count in counts.items() if count * 4 < len(points)}
-    rare = [i for i, point in enumerate(points) if not few.isdisjoint(point)]
-    kept = set(_evenly(rare, most // 2)) if few else set[int]()
-    others = [i for i in range(len(points)) if i not in kept]
+    if most <= 1:
+        return points[-1:] if most else []
+    columns = _columns(points)
+    kept = {0, len(points) - 1}
+    stretches = max(1, most // 2 // (3 * max(1, len(columns))))
+    for rows, values in columns.values():
+        # Its own ends are chosen evenly; they are no extremes.
+        found = extremes_of(values, 3 * stretches + 2)[1:-1]
+        kept.update(rows[i] for i in found[: max(0, most - len(kept))])
+    few = {name for name, (rows, _) in columns.items() if len(rows) * 4 < len(points)}
+    rare = [i for i, point in enumerate(points) if not few.isdisjoint(point)] if few else []
+    kept.update(_evenly([i for i in rare if i not in kept], (most - len(kept)) // 2))
+    every = list(range(len(points)))
+    kept.update(_evenly(every, most - len(kept) + 2)[: max(0, most - len(kept) + 2)])
+    others = [i for i in every if i not in kept]
     return [points[i] for i in sorted(kept | set(_evenly(others, most - len(kept))))]
+
+
+def _columns(points: list[MetricPoint]) -> dict[str, tuple[list[int], list[float]]]:
+    """Return of each metric the points that have it, and its values with NaN for a gap."""
+    columns: dict[str, tuple[list[int], list[float]]] = {}
+    for i, point in enumerate(points):
+        for name, value in point.items():
+            if name not in _BESIDE:
+                rows, values = columns.setdefault(name, ([], []))
+                rows.append(i)
+                values.append(nan if value is None else value)
+    return columns
 
 
 def _evenly(places: list[int], most: int) -> list[int]:
@@ -106,25 +129,6 @@ def _evenly(places: list[int], most: int) -> list[int]:
         return places[-1:] if most else []
     last = len(places) - 1
     return [places[round(i * last / (most - 1))] for i in range(most)]
-
-
-def extremes(
-    points: Iterable[MetricPoint],
-) -> tuple[dict[str, float | None], dict[str, float], float | None]:
-    """Return last and best value of each metric (see `more_is_better`), and the last step."""
-    last: dict[str, float | None] = {}
-    best: dict[str, float] = {}
-    step: float | None = None
-    for point in points:
-        step = point.get("step") if point.get("step") is not None else step
-        for name, value in point.items():
-            if name in _BESIDE:
-                continue
-            last[name] = value
-            if value is not None:
-                pick = max if more_is_better(name) else min
-                best[name] = pick(value, best.get(name, value))
-    return last, best, step
 
 
 def _points(run_dir: str, uid: int) -> tuple[Source, list[MetricPoint]]:
@@ -150,14 +154,14 @@ def printed_points(log: bytes) -> list[MetricPoint]:
 def json_point(line: bytes) -> MetricPoint | None:
     """Return the point of a line of `metrics.jsonl`; None for nonsense."""
     # None for a line that is being written, too.
-    return _numbers(jobfiles.json_object(line))
+    return point_of(jobfiles.json_object(line))
 
 
 def _printed_point(text: bytes) -> MetricPoint | None:
     found = _literal(text[1:-1].decode("utf-8", "replace"))
     if found is None:
         return None
-    point = _numbers(found)
+    point = point_of(found)
     # Other dictionaries are printed too; a metric has a name that says so.
     if point is None or not any("loss" in name or name == "step" for name in point):
         return None
@@ -187,7 +191,7 @@ def _literal(inside: str) -> dict[str, object] | None:
     return found
 
 
-def _numbers(found: object) -> MetricPoint | None:
+def point_of(found: object) -> MetricPoint | None:
     """Return the numbers of one level, and of dictionaries one level below as `name/key`."""
     if not isinstance(found, dict):
         return None
@@ -195,14 +199,15 @@ def _numbers(found: object) -> MetricPoint | None:
     for name, value in cast("dict[object, Any]", found).items():
         if isinstance(value, dict):
             for key, inner in cast("dict[object, Any]", value).items():
-                _put(point, _clean(f"{name}/{key}"), inner)
+                _put(point, clean_name(f"{name}/{key}"), inner)
         else:
-            _put(point, _clean(str(name)), value)
+            _put(point, clean_name(str(name)), value)
     return point or None
 
 
 @functools.lru_cache(maxsize=4096)
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
+    """Return a metric's name as it is shown."""
     return jobfiles.line(name, _NAME_LENGTH)
 
 

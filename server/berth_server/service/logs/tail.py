@@ -37,6 +37,8 @@ class TailReader:
         """The line at the end that has no line end yet, as `lines` has read it."""
         self.written_at = 0.0
         """When the file was last written, as `lines` saw it; unix seconds."""
+        self.restarts = 0
+        """How often another file lay in its place, or it was cut."""
         self._most_bytes = most_bytes
         self._inode = 0
 
@@ -89,6 +91,7 @@ class TailReader:
         same = self._inode in {0, facts.st_ino} and self.offset <= facts.st_size
         if not same:
             self.offset = 0
+            self.restarts += 1
         self._inode = facts.st_ino
         return same
 
