@@ -126,6 +126,18 @@ class Holder(Wire):
     """The sentence as typed parts."""
 
 
+class NextFree(Wire):
+    """The next GPUs to come free for the caller; reservations, drains and external processes count."""
+
+    gpu_indices: list[int]
+    """Those that come free at that moment."""
+    at: UtcTime
+    """When."""
+    estimated: bool = False
+    """True if it follows from a job's own progress, false if from a limit, a drain's end or a
+    reservation's."""
+
+
 class Gpu(GpuSnapshot):
     """One GPU with its holder: the snapshot's fields plus what the queue knows."""
 
@@ -135,6 +147,14 @@ class Gpu(GpuSnapshot):
     """All holders: several where jobs share the GPU, oldest first; empty when free."""
     memory_leased_bytes: int | None = None
     """Total memory leased by shares on it, bytes; absent unless it is shared."""
+    memory_to_share_bytes: int | None = None
+    """What more shares may still get of it, bytes; 0 while an external process, a drain or a fault
+    keeps new jobs off; absent unless it is shared."""
+    blocked: str | None = None
+    """Why no new job starts on it whoever holds it: external process, leftover, fault; absent when
+    nothing keeps them off. A drain has fields of its own."""
+    blocked_parts: Message = Message()
+    """The sentence as typed parts."""
     draining: bool = False
     """No new job starts on it."""
     drain_reason: str | None = None
@@ -164,6 +184,13 @@ class Box(Wire):
     """In index order."""
     links: list[list[str]] = Field(default_factory=list)
     """Square matrix in index order, as `nvidia-smi topo -m` names them."""
+    free_indices: list[int] = Field(default_factory=list)
+    """GPUs on which a job of the caller could start now: not held, drained, unhealthy, used by an
+    external process, or reserved for others at this moment."""
+    reserved_indices: list[int] = Field(default_factory=list)
+    """GPUs that only a reservation for others keeps from the caller now."""
+    next_free: NextFree | None = None
+    """The next GPU to come free for the caller; absent where none has a known end."""
     sentence: str
     """For people, e.g. "3 of 8 GPUs free, next free GPU in about 40m"."""
     sentence_parts: Message = Message()

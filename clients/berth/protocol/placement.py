@@ -9,7 +9,9 @@ from pydantic import Field
 from berth.protocol.base import Wire
 from berth.protocol.message import Message
 
-PlacementRule = Literal["no_choice", "links", "rest_links", "small_cards", "lowest_index", "share"]
+PlacementRule = Literal[
+    "no_choice", "links", "rest_links", "small_cards", "lowest_index", "share", "grown"
+]
 
 
 class Placement(Wire):
@@ -24,8 +26,8 @@ class Placement(Wire):
     """The NUMA nodes of its GPUs, ascending."""
     rule: PlacementRule
     """What decided: there was nothing to choose, the links between its GPUs, those between the
-    GPUs that stay free, the smallest GPUs, the lowest indices, or (`share`) the fullest GPU
-    with room for its share."""
+    GPUs that stay free, the smallest GPUs, the lowest indices, (`share`) the fullest GPU with
+    room for its share, or (`grown`) a search that does not compare all of very many choices."""
     sentence: str
     """The same for people, in one to three sentences."""
     sentence_parts: Message = Message()

@@ -66,6 +66,8 @@ class _Timeline:
         self.held_back: list[tuple[float, int, JobView]] = []
         """Jobs that a limit keeps: until when, their turn, and they: a heap."""
         self.turn = 0
+        self.last_on = _last_on(snapshot, plan, self.profile)
+        """By GPU: the jobs that are on it last so far."""
 
     def take(self, job: JobView) -> None:
         """The next job in the order."""
@@ -107,14 +109,34 @@ class _Timeline:
         )
         end_s = at_s + profile.likely_s(job)
         self.limits.add(job, at_s, end_s)
-        for i in ready[: job.gpus]:
+        chosen = ready[: job.gpus]
+        after = {other for i in chosen if times_s[i] == at_s > 0 for other in self.last_on[i]}
+        for i in chosen:
+            self.last_on[i] = (*self.last_on[i], job.id) if job.share else (job.id,)
             profile.expected_s[i] = max(profile.expected_s[i], end_s) if job.share else end_s
             if job.share:
                 profile.gpu_shares[i].append(GpuShare("", job.gpu_memory_bytes or 0, end_s, end_s))
         self.expected[job.id] = ExpectedStart(
-            at=self.now + profile.after(at_s), confidence=self.confidence
+            at=self.now + profile.after(at_s),
+            confidence=self.confidence,
+            gpu_uuids=tuple(profile.gpus[i].uuid for i in sorted(chosen)),
+            ends_at=self.now + profile.after(end_s),
+            after=tuple(sorted(after)),
+            held_back=at_s > max((times_s[i] for i in chosen), default=0.0),
         )
         self.confidence = self.confidence if _known(job) else "guess"
+
+
+def _last_on(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> list[tuple[int, ...]]:
+    """By position: the jobs on each GPU once the plan is carried out."""
+    found: list[tuple[int, ...]] = [() for _ in snapshot.gpus]
+    holders = [(run.job_id, run.gpu_uuids) for run in snapshot.running]
+    holders += [(start.job_id, start.gpu_uuids) for start in plan.starts]
+    for job_id, uuids in holders:
+        for uuid in uuids:
+            if uuid in profile.positions:
+                found[profile.positions[uuid]] += (job_id,)
+    return found
 
 
 def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> LimitForecast:

@@ -282,6 +282,14 @@ class ExpectedStart:
 
     at: datetime
     confidence: Confidence
+    gpu_uuids: tuple[str, ...] = ()
+    """The GPUs that it should get, in index order; others may be free sooner."""
+    ends_at: datetime | None = None
+    """When it should be off them again."""
+    after: tuple[int, ...] = ()
+    """The jobs whose ends give it the last of its GPUs, running or planned before it."""
+    held_back: bool = False
+    """A limit decides when it starts, not its GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)

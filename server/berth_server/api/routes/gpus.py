@@ -22,9 +22,12 @@ _Uuid = Annotated[
 
 
 @router.get("", summary="Show the box and who is on its GPUs")
-async def get_box(server: Server) -> Box:
-    """The worker's last report, with the holder of each GPU. `stale` when it is old."""
-    return show_box(server)
+async def get_box(server: Server, caller: By) -> Box:
+    """
+    The worker's last report, with the holder of each GPU. `stale` when it is old. What is free is
+    said for the caller's jobs.
+    """
+    return show_box(server, caller.user)
 
 
 @router.post("/{uuid}/drain", summary="Drain a GPU")

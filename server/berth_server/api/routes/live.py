@@ -42,10 +42,12 @@ async def stream(
     change, otherwise once a second while the worker reports something new. A `ping` every five
     seconds distinguishes a quiet box from a dead connection.
     """
-    return streams.stream(app, caller, _follow(app, start_of(app, after, last_event_id)))
+    return streams.stream(
+        app, caller, _follow(app, caller.user, start_of(app, after, last_event_id))
+    )
 
 
-async def _follow(app: Context, last: int) -> AsyncIterator[bytes]:
+async def _follow(app: Context, user: str, last: int) -> AsyncIterator[bytes]:
     server = app.server
     hello = Hello(
         instance=INSTANCE, version=app.version, last_event_id=events.last_id(server.db.read)
@@ -68,7 +70,7 @@ async def _follow(app: Context, last: int) -> AsyncIterator[bytes]:
             if state != shown:
                 if shown is None or now - shown_at >= _MAP_EVERY_S:
                     shown, shown_at = state, now
-                    yield streams.frame(show_box(server), name="box")
+                    yield streams.frame(show_box(server, user), name="box")
                 else:
                     pause_s = _MAP_EVERY_S
             if now - pinged_at >= _PING_S:

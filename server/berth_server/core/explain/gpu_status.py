@@ -113,20 +113,21 @@ def leased(lease: LeaseView, state: str) -> Message:
 
 
 def all_holders(
-    holders: Sequence[Message], *, left_bytes: int | None, outsider: GpuProcess | None
+    holders: Sequence[Message], *, left_bytes: int | None, blocked: Message | None
 ) -> Message:
     """
     The first holder's sentence with what else is on the GPU.
 
-    `left_bytes`: what is left of a shared GPU, whose holders are all named then.
+    `left_bytes`: what is left of a shared GPU, whose holders are all named then. `blocked`: what
+    keeps new jobs off it.
     """
     pieces: list[Piece] = [holders[0]]
     if left_bytes is not None:
         for other in holders[1:]:
             pieces += ["; ", other]
-        pieces.append(f"; {gib_used(left_bytes)} left to share")
-    if outsider is not None:
-        pieces.append(f"; also pid {outsider.pid}, outside the queue")
+        pieces.append(f"; {gib_used(left_bytes)} left to share" if left_bytes else "; no room left")
+    if blocked is not None:
+        pieces += ["; also ", blocked]
     return Message.of(*pieces)
 
 
@@ -143,21 +144,31 @@ def stale_box() -> Message:
 
 
 def free_gpus(
-    free: int, total: int, next_in: timedelta | None, *, estimated: bool = False
+    free: int,
+    total: int,
+    next_in: timedelta | None,
+    *,
+    estimated: bool = False,
+    reserved: Sequence[tuple[int, Message]] = (),
 ) -> Message:
     """
     `0 of 8 GPUs free, next free GPU in 40m at the latest`
 
-    `estimated`: by a job's own progress, not by its limit.
+    `estimated`: by a job's own progress, not by its limit. `reserved`: how many more are idle and
+    set aside, each number with the users it is for; the free ones are then those of the reader.
     """
-    head = f"{free} of {total} GPUs free"
+    head: list[Piece] = [f"{free} of {total} GPUs free"]
+    if reserved:
+        head.append(" for you")
+    for count, users in reserved:
+        head += [f", {count} reserved for ", users]
     if free or next_in is None:
-        return Message.of(head)
+        return Message.of(*head)
     minutes = max(0, round(next_in.total_seconds() / 60))
     left: Piece = Span(seconds=minutes * 60.0) if minutes else "less than a minute"
     if estimated:
-        return Message.of(head, ", next free GPU in about ", left)
-    return Message.of(head, ", next free GPU in ", left, " at the latest")
+        return Message.of(*head, ", next free GPU in about ", left)
+    return Message.of(*head, ", next free GPU in ", left, " at the latest")
 
 
 def overuse(gpu_index: int, share: LeaseView, used: int, context_bytes: int) -> Message:

@@ -69,7 +69,7 @@ def _rule(ordered: Sequence[GpuView], own: Sequence[GpuView], links: Links) -> P
 def _deciding(where: tuple[Place, ...], chosen: tuple[int, ...], links: Links) -> PlacementRule:
     """The first thing compared by which no other set was as good."""
     if comb(len(where), len(chosen)) > MOST_SETS:
-        return "links"
+        return "grown"
     scores = link_scores(where, links)
     best = merit(scores, where, chosen)
     rivals = [
@@ -131,6 +131,11 @@ def _rule_sentence(
         return f"Only {'this one was' if one else f'these {free} were'} {kind}."
     if rule == "links":
         return f"No other {len(own)} of the {free} that were {kind} are linked as well."
+    if rule == "grown":
+        return (
+            f"It was built link by link from the {free} that were {kind}; not every choice was "
+            "compared."
+        )
     if rule == "rest_links":
         rest = f"the other {free - len(own)}" if free - len(own) > 1 else "the other one"
         return (

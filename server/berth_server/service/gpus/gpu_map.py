@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 
 from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
 from berth.protocol.message import Message
 from berth.protocol.states import HolderKind
 from berth_server.core.explain import gpu_status
 from berth_server.core.explain.phrases import code
-from berth_server.core.model import LeaseView
+from berth_server.core.model import LeaseView, Unavailable
 from berth_server.service.errors import NotFound
+from berth_server.service.gpus.free import Free, free_for
 from berth_server.service.gpus.reservations import on_gpu
 from berth_server.service.gpus.shares import used_bytes
 from berth_server.service.gpus.worker_state import (
@@ -23,14 +24,15 @@ from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 
 
-def show_box(server: ServerState) -> Box:
-    """The whole box."""
+def show_box(server: ServerState, user: str | None = None) -> Box:
+    """The whole box; `user`: what is free is said for the jobs of this user."""
     now = server.clock()
     worker = server.worker_state
     stale = not worker.fresh(now, server.options.stale_after_s)
     seen = worker.snapshot
     shown = [_gpu(server, gpu, stale=stale) for gpu in seen.gpus] if seen else []
-    summary = _summary(server, shown, stale=stale)
+    free = free_for(server, shown, user)
+    summary = _summary(server, shown, free, stale=stale)
     return Box(
         hostname=socket.gethostname(),
         taken_at=seen.taken_at if seen else None,
@@ -40,6 +42,9 @@ def show_box(server: ServerState) -> Box:
         fence=worker.fence,
         gpus=shown,
         links=[list(row) for row in seen.links] if seen else [],
+        free_indices=[] if stale else free.indices,
+        reserved_indices=[] if stale else [i for i, _ in free.reserved],
+        next_free=None if stale else free.next,
         sentence=str(summary),
         sentence_parts=summary,
     )
@@ -62,15 +67,20 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
     others = unleased_processes(gpu, leases, server.cache.released, confirmed=True)
     holders = [_leased(server, gpu, lease) for lease in leases]
     holders.sort(key=lambda holder: (holder.since, holder.job_id))
-    holder = _first(gpu, holders, others) if holders else _unleased(gpu, others, stale=stale)
+    blocked = None if stale else unavailable(gpu, others, None)
+    shares = server.cache.shares.get(gpu.uuid)
+    room = _room(gpu, shares, blocked=blocked is not None or drain is not None)
+    holder = _first(holders, room, blocked) if holders else _unleased(gpu, others, stale=stale)
     if not holders and holder.kind is not HolderKind.FREE:
         holders = [holder]
-    shares = server.cache.shares.get(gpu.uuid)
     return Gpu.model_construct(
         **fields,
         holder=holder,
         holders=holders,
         memory_leased_bytes=sum(s.memory_bytes or 0 for s in shares) if shares else None,
+        memory_to_share_bytes=room,
+        blocked=None if blocked is None else str(blocked.message),
+        blocked_parts=Message() if blocked is None else blocked.message,
         draining=drain is not None,
         drain_reason=drain.reason if drain else None,
         drain_until=moment(drain.until) if drain and drain.until is not None else None,
@@ -78,14 +88,20 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
     )
 
 
-def _first(gpu: GpuSnapshot, holders: list[Holder], others: UnleasedProcesses) -> Holder:
-    """The oldest holder, with a sentence of all; the outsiders beside them have events."""
-    shared = holders[0].memory_bytes is not None
-    leased = sum(holder.memory_bytes or 0 for holder in holders)
+def _room(gpu: GpuSnapshot, shares: Sequence[LeaseView] | None, *, blocked: bool) -> int | None:
+    """Memory that more shares may get of a shared GPU; None for one that is not shared."""
+    if not shares:
+        return None
+    left = gpu.memory_total_bytes - sum(share.memory_bytes or 0 for share in shares)
+    return 0 if blocked else max(0, left)
+
+
+def _first(holders: list[Holder], room: int | None, blocked: Unavailable | None) -> Holder:
+    """The oldest holder, with a sentence of all, and of external processes beside them."""
     message = gpu_status.all_holders(
         [holder.sentence_parts for holder in holders],
-        left_bytes=gpu.memory_total_bytes - leased if shared else None,
-        outsider=others.outsiders[0] if others.outsiders else None,
+        left_bytes=room,
+        blocked=None if blocked is None else blocked.message,
     )
     return holders[0].model_copy(update={"sentence": str(message), "sentence_parts": message})
 
@@ -140,35 +156,15 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     )
 
 
-def _all_gone(gpu: Gpu, now: datetime) -> tuple[datetime, bool] | None:
-    """
-    Time at which the last holder ends by progress or time limit; None when one has neither.
-
-    And whether that is an estimate.
-    """
-    ends = [_end(holder, now) for holder in gpu.holders]
-    known = [end for end in ends if end is not None]
-    return max(known, default=None) if len(known) == len(ends) else None
-
-
-def _end(holder: Holder, now: datetime) -> tuple[datetime, bool] | None:
-    left_s = holder.progress.seconds_left if holder.progress is not None else None
-    if left_s is not None:
-        at = now + timedelta(seconds=left_s)
-        if holder.until is None or at < holder.until:
-            return at, True
-    return None if holder.until is None else (holder.until, False)
-
-
-def _summary(server: ServerState, gpus: list[Gpu], *, stale: bool) -> Message:
+def _summary(server: ServerState, gpus: list[Gpu], free: Free, *, stale: bool) -> Message:
     if not gpus:
         return gpu_status.no_report_yet()
     if stale:
         return gpu_status.stale_box()
-    free = sum(gpu.holder.kind is HolderKind.FREE and not gpu.draining for gpu in gpus)
-    now = moment(server.clock())
-    ends = [end for gpu in gpus if (end := _all_gone(gpu, now)) is not None]
-    if not ends:
-        return gpu_status.free_gpus(free, len(gpus), None)
-    at, estimated = min(ends)
-    return gpu_status.free_gpus(free, len(gpus), at - now, estimated=estimated)
+    return gpu_status.free_gpus(
+        len(free.indices),
+        len(gpus),
+        None if free.next is None else free.next.at - moment(server.clock()),
+        estimated=free.next is not None and free.next.estimated,
+        reserved=free.reserved_for(),
+    )
