@@ -9,6 +9,9 @@ from berth_server.store.database import Reader, Transaction
 _ROOMY = 1 << 50  # the schema lets no share exceed its GPU
 
 
+_MOST_LEASES = 20_000
+
+
 @dataclass(slots=True, frozen=True)
 class KnownGpu:
     """A GPU that was there when the worker last looked."""
@@ -106,3 +109,41 @@ def lease_spans(reader: Reader, since: float) -> list[LeaseSpan]:
         "WHERE l.released_at IS NULL OR l.released_at > ?"
     )
     return [LeaseSpan(*row) for row in reader.all(sql, (since,))]
+
+
+@dataclass(slots=True, frozen=True)
+class PastLease:
+    """The GPUs of an attempt that has given them back; unix seconds."""
+
+    job_id: int
+    name: str
+    user: str
+    begin: float
+    end: float
+    share: bool
+    gpu_uuids: tuple[str, ...]
+
+
+def past_leases(
+    reader: Reader, since: float, *, least_s: float, limit: int
+) -> tuple[list[PastLease], int]:
+    """
+    The released leases since a time by attempt, and the number of attempts left out.
+
+    Left out are those shorter than `least_s` and, of more than `limit`, the oldest.
+    """
+    sql = (
+        "SELECT l.job_id, j.name, j.user, min(l.acquired_at), max(l.released_at), "
+        "max(l.memory_bytes IS NOT NULL), group_concat(l.gpu_uuid, char(10)) "
+        "FROM (SELECT * FROM leases WHERE released_at > ? ORDER BY released_at DESC LIMIT ?) l "
+        "JOIN jobs j ON j.id = l.job_id GROUP BY l.job_id, l.number"
+    )
+    rows = reader.all(sql, (since, _MOST_LEASES))
+    found = [
+        PastLease(job_id, name, user, begin, end, bool(share), tuple(uuids.split("\n")))
+        for job_id, name, user, begin, end, share, uuids in rows
+        if end - begin >= least_s
+    ]
+    found.sort(key=lambda one: (one.end, one.job_id))
+    found = found[-limit:]
+    return found, len(rows) - len(found)

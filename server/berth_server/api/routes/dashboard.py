@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Annotated
 
 import anyio.to_thread
@@ -10,14 +11,16 @@ from fastapi import Query
 
 from berth.protocol.dashboard import GpuHistory
 from berth.protocol.jobs import JobPage
+from berth.protocol.plan import BoxPlan
 from berth_server.api import routing
-from berth_server.api.context import App, Context, Server
+from berth_server.api.context import App, By, Context, Server
 from berth_server.api.routes.jobs import JobId
 from berth_server.api.routes.logs import Number
 from berth_server.service.errors import NotFound
 from berth_server.service.gpus.telemetry import COARSE
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.show import show_jobs
+from berth_server.service.scheduling.box_plan import show_plan, with_history
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.store import jobs
 
@@ -40,6 +43,21 @@ async def get_queue(
     waiting = [job_id for job_id in plan.order if job_id not in plan.started]
     records = jobs.first_of(server.db.read, waiting[:limit], _QUEUE_BYTES)
     return JobPage.model_construct(jobs=show_jobs(server, records), next_cursor=None)
+
+
+@router.get("/plan", summary="Show the berth plan")
+async def get_plan(
+    app: App,
+    caller: By,
+    back: Annotated[float, Query(gt=0, le=720, description="Hours of the past.")] = 48,
+    ahead: Annotated[float, Query(gt=0, le=720, description="Hours of the future.")] = 48,
+) -> BoxPlan:
+    """
+    Every GPU over time: past leases with the utilisation, running jobs to their expected end and
+    their limit, queued jobs on the GPUs that the scheduler expects for them, reservations, drains.
+    """
+    shown = show_plan(app.server, caller.user, timedelta(hours=back), timedelta(hours=ahead))
+    return await anyio.to_thread.run_sync(with_history, shown, app.telemetry)
 
 
 @router.get("/gpus/history", summary="Show all GPUs over time")

@@ -18,6 +18,7 @@ from berth.protocol.placement import Placement
 from berth.protocol.progress import Progress
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
+from berth_server.core.explain.start_reason import start_reason
 from berth_server.core.model import JobView, Plan, Snapshot
 from berth_server.service.logs.curve_watch import troubles
 from berth_server.service.scheduling.planning import latest_forecast
@@ -130,6 +131,11 @@ class _QueueStatus:
         place = self._forecast[1].positions.get(record.id)
         if place is None:
             return None
+        seen, plan = self._forecast
+        if record.id in seen.pending:
+            hangs_on = start_reason(seen, plan, seen.pending[record.id])
+            if hangs_on is not None:
+                return hangs_on
         if place > _EXPLAINED:
             return Message.of(f"{place - 1} jobs wait ahead of it.")
         return self._explained(record.id)
