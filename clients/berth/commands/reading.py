@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth.commands import count_hints, gpu_request, masking
+from berth.commands import count_hints, gpu_request, masking, terminal_hints
 from berth.commands.call import SCRIPT_FILE, Call, CallParts
 from berth.commands.errors import CommandError
 from berth.commands.gpu_count import RANKED, decide, unsettled
@@ -190,6 +190,7 @@ def _read_words(
     )
     request, disagreements = decide(call, reading.request, environment)
     notes = _count_notes(call, request, environment)
+    terminal = terminal_hints.note(call)
     argv = [*call.wrapper, *_behind(words, call)]
     return CommandView(
         launcher=call.launcher,
@@ -199,7 +200,14 @@ def _read_words(
         gpu_indices_wanted=request.indices or None,
         script_path=_script_path(call),
         script_args=tuple(each.text for each in call.parsed.arguments),
-        warnings=(*warnings, *recognised.warnings, *reading.warnings, *disagreements, *notes),
+        warnings=(
+            *warnings,
+            *recognised.warnings,
+            *reading.warnings,
+            *disagreements,
+            *notes,
+            *([terminal] if terminal else []),
+        ),
         count_notes=tuple(notes),
         config_files=registry.config_files(call),
         text=masking.line(words),
@@ -303,6 +311,9 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     notes = found.count_notes if request.count is None else []
     if request.count is None and not notes and "CUDA_VISIBLE_DEVICES=" in text.source:
         notes = [count_hints.HIDDEN_VISIBLE]
+    if "|" not in text.source:  # what a pipe feeds needs no terminal
+        for said in filter(None, map(terminal_hints.note, found.calls)):
+            found.warn(said)
     shell, changes = text.shell, text.changes
     if found.piped_to_tee and text.call is None and "pipefail" not in text.source:
         if text.interpreter is None or text.interpreter.knows_pipefail:
