@@ -36,6 +36,7 @@ __all__ = [
     "on_warning",
     "progress",
     "report_failure",
+    "requeue",
     "run_dir",
 ]
 
@@ -190,6 +191,17 @@ def report_failure(kind: str, sentence: str) -> bool:
         _complain("failure.json", error)
         return False
     return True
+
+
+def requeue(sentence: str = "It asked to be queued again.") -> bool:
+    """
+    Ask that this job is queued again when it ends. Returns whether it was noted.
+
+    For a job that has saved what it needs to go on and leaves before its end, with any exit code:
+    its next attempt starts when its turn comes, as after a preemption, and takes no retry. A
+    cancel goes before it, and so does an earlier `report_failure`.
+    """
+    return report_failure("requeue", sentence)
 
 
 def _rank() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from berth.protocol.states import Outcome
+from berth_server.service.attempts import ended
+
 
 def test_a_job_that_fits_starts_within_its_own_submit(desk):
     """On an idle box the submit's transaction already holds the attempt, its GPUs and port."""
@@ -117,3 +120,25 @@ def test_environment_and_command_reach_the_worker_as_they_were_given(desk):
     assert wanted.gpus == ()
     assert wanted.master_port is None
     assert desk.job(1).spec.command == command
+
+
+def test_a_job_that_asks_to_be_queued_again_goes_on(desk):
+    """No retry is counted, and its own cancel ends it."""
+    job_id = desk.submit(gpus=1)
+    desk.worker.running("1.1")
+    desk.worker.ended("1.1", 255, outcome=Outcome.PREEMPTED, message="It saved its state.")
+    job = desk.job(job_id)
+    assert (job.state, job.attempts, job.failures) == ("starting", 2, 0)
+    desk.worker.ended("1.2", 0)
+    assert desk.state(job_id) == "succeeded"
+
+
+def test_a_job_that_asks_for_ever_is_ended(desk, monkeypatch):
+    """A loop that never gets on would use the queue up."""
+    monkeypatch.setattr(ended, "_MOST_ATTEMPTS", 3)
+    job_id = desk.submit(gpus=1)
+    for number in (1, 2, 3):
+        desk.worker.ended(f"1.{number}", 0, outcome=Outcome.PREEMPTED, message="Again.")
+    job = desk.job(job_id)
+    assert (job.state, job.attempts) == ("failed", 3)
+    assert "3 attempts" in job.message

@@ -294,6 +294,17 @@ def test_the_jobs_own_diagnosis_comes_first():
     assert (verdict.outcome, verdict.message) == ("exit", "Look.")
 
 
+@pytest.mark.parametrize("cause", ["exit", "time_limit"])
+@pytest.mark.parametrize("code", [0, 255])
+def test_a_job_may_ask_to_be_queued_again(cause, code):
+    """With any exit code; a stop that Berth was asked for goes before it."""
+    asked = ("requeue", "It saved\nits state.")
+    verdict = judge(evidence(code=code, cause=cause, failure=asked))
+    assert (verdict.outcome, verdict.message) == ("preempted", "It saved its state.")
+    stopped = {"cause": "stopped", "action": "stop", "stop_reason": Outcome.CANCELLED}
+    assert judge(evidence(failure=asked, **stopped)).outcome == "cancelled"
+
+
 def test_a_full_disk_is_seen_even_when_no_message_says_so():
     """Writers that fail without the word space."""
     verdict = judge(evidence("RuntimeError: write failed", free_bytes=4096))

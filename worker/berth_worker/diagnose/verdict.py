@@ -19,6 +19,8 @@ _CLAIMS = {
     "disk_full": Outcome.DISK_FULL,
     "stalled": Outcome.STALLED,
 }
+_REQUEUE = "requeue"
+"""The claim of a job that has saved, and goes on in its next attempt."""
 _FULL_DISK_BYTES = 1 << 20
 # torchrun and deepspeed leave with codes of their own when a rank was killed.
 _KILLED_CODES = frozenset({128 + signal.SIGKILL, 256 - signal.SIGKILL})
@@ -75,6 +77,9 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(Outcome.LAUNCH_ERROR, record.message or "The job could not be started.")
     if record.cause == "stopped":
         return _stopped(evidence.desired, record)
+    if evidence.failure[0] == _REQUEUE:
+        said = evidence.failure[1] or "It asked to be queued again."
+        return Verdict(Outcome.PREEMPTED, jobfiles.line(said))
     if record.cause == "time_limit":
         return _time_limit(evidence.desired, record)
     if record.exit_code == 0:

@@ -16,6 +16,9 @@ from berth_server.store.records import AttemptRecord, JobRecord
 _NEVER_RETRIED = frozenset({Outcome.LAUNCH_ERROR, Outcome.ESCAPED})
 _COUNT_NOTHING = frozenset({Outcome.PREEMPTED, Outcome.CANCELLED, Outcome.OOM_GPU})
 
+# A job that asks to be queued again each time it starts would go on for ever.
+_MOST_ATTEMPTS = 1000
+
 
 def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
     """
@@ -78,8 +81,11 @@ def _next_state(
         _end(tx, job, JobState.CANCELLED, Outcome.CANCELLED, message, columns)
     elif outcome is Outcome.EARLY_STOPPED:
         _end(tx, job, JobState.CANCELLED, outcome, message, columns)
-    elif outcome is Outcome.PREEMPTED:
+    elif outcome is Outcome.PREEMPTED and job.attempts < _MOST_ATTEMPTS:
         _again(tx, job, Message.of(message, " It is queued again."), {})
+    elif outcome is Outcome.PREEMPTED:
+        spent = f" It has had {job.attempts} attempts and is not queued again; submit it once more."
+        _end(tx, job, JobState.FAILED, outcome, Message.of(message, spent), columns)
     elif outcome is Outcome.OOM_GPU and job.oom_steps < len(steps := _ladder(job)):
         again = attempt_end.with_next_step(message, steps[job.oom_steps])
         _again(tx, job, again, {"oom_steps": job.oom_steps + 1})
