@@ -46,6 +46,23 @@ def box(fake, wire):
 
 
 class TestGpus:
+    def test_an_external_process_on_a_leased_gpu_has_a_line(self, box, berth):
+        """With its memory, which would otherwise read as the job's."""
+        box["gpus"][0]["beside"] = [
+            {
+                "kind": "outsider",
+                "user": "eve",
+                "pids": [77],
+                "memory_used_bytes": 31 << 30,
+                "sentence": "outsider: pid 77 of eve (python other.py), 31.0 GiB",
+            }
+        ]
+        lines = berth("gpus").output.splitlines()
+
+        assert "job 42 persona (ada)" in lines[2]
+        assert "pid 77 of eve (python other.py)" in lines[3]
+        assert "31 GiB" in lines[3]
+
     def test_the_map_names_every_holder(self, box, berth):
         """Jobs with user and time left, outsiders by pid and command, drains with the reason."""
         lines = berth("gpus").output.splitlines()

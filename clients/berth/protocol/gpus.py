@@ -145,6 +145,8 @@ class Gpu(GpuSnapshot):
     """Its holder; of several, the first."""
     holders: list[Holder] = Field(default_factory=list)
     """All holders: several where jobs share the GPU, oldest first; empty when free."""
+    beside: list[Holder] = Field(default_factory=list)
+    """External processes on it although a job leases it; an unleased GPU has them as holder."""
     memory_leased_bytes: int | None = None
     """Total memory leased by shares on it, bytes; absent unless it is shared."""
     memory_to_share_bytes: int | None = None

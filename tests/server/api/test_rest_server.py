@@ -123,6 +123,7 @@ def test_prometheus_metrics_are_those_of_the_moment(api, desk):
     assert 'berth_jobs{state="held"} 1.0' in text
     assert 'berth_gpu_holder{gpu="0",kind="job",uuid="GPU-0"} 1.0' in text
     assert 'berth_gpu_holder{gpu="1",kind="free",uuid="GPU-1"} 1.0' in text
+    assert 'berth_gpu_outsiders{gpu="0",uuid="GPU-0"} 0.0' in text
     assert "berth_worker_up 1.0" in text
     assert "secretive" not in text
 

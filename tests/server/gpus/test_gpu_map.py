@@ -52,6 +52,10 @@ def test_an_outsider_on_a_leased_gpu_raises_an_event_and_the_job_stays(desk):
     assert "4242" in found.sentence
     assert desk.kinds()[-1] == "gpu.outsider"
     assert desk.state(1) == "running"
+    (beside,) = show_box(desk.server).gpus[3].beside
+    assert (beside.kind, beside.user, beside.pids) == ("outsider", "bob", (4242,))
+    assert "4242" in beside.sentence
+    assert show_box(desk.server).gpus[2].beside == []
 
 
 def test_a_job_outside_its_lease_is_stopped_as_escaped(desk):

@@ -147,6 +147,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "processes": (["GpuProcess"], []),
         "holder": ("Holder",),
         "holders": (["Holder"], []),
+        "beside": (["Holder"], []),
         "memory_leased_bytes": ("", None),
         "memory_to_share_bytes": ("", None),
         "blocked": ("", None),

@@ -57,7 +57,10 @@ class _State(Collector):
     def _gpus(self) -> Iterable[Metric]:
         names = ["gpu", "uuid"]
         holder = GaugeMetricFamily(
-            "berth_gpu_holder", "1 for the kind of holder it has", labels=[*names, "kind"]
+            "berth_gpu_holder", "1 for each kind of holder on it", labels=[*names, "kind"]
+        )
+        outsiders = GaugeMetricFamily(
+            "berth_gpu_outsiders", "External processes on it, leased or not", labels=names
         )
         draining = GaugeMetricFamily("berth_gpu_draining", "No new job goes there", labels=names)
         # Named like those of DCGM, so that its dashboards read them.
@@ -71,11 +74,14 @@ class _State(Collector):
         families = {n: GaugeMetricFamily(n, text, labels=names) for n, (text, _) in values.items()}
         for gpu in show_box(self._server).gpus:
             labels = [str(gpu.index), gpu.uuid]
+            kinds = {gpu.holder.kind, *(one.kind for one in gpu.beside)}
             for kind in HolderKind:
-                holder.add_metric([*labels, kind.value], int(gpu.holder.kind is kind))
+                holder.add_metric([*labels, kind.value], int(kind in kinds))
+            alone = gpu.holder.kind is HolderKind.OUTSIDER
+            outsiders.add_metric(labels, len(gpu.holder.pids) if alone else len(gpu.beside))
             draining.add_metric(labels, int(gpu.draining))
             for name, (_, field) in values.items():
                 value = getattr(gpu, field)
                 if value is not None:
                     families[name].add_metric(labels, value)
-        yield from (holder, draining, *families.values())
+        yield from (holder, outsiders, draining, *families.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from berth.protocol.gpus import Box, Gpu, GpuSnapshot, Holder
+from berth.protocol.gpus import Box, Gpu, GpuProcess, GpuSnapshot, Holder
 from berth.protocol.message import Message
 from berth.protocol.states import HolderKind
 from berth_server.core.explain import gpu_status
@@ -77,6 +77,7 @@ def _gpu(server: ServerState, gpu: GpuSnapshot, *, stale: bool) -> Gpu:
         **fields,
         holder=holder,
         holders=holders,
+        beside=[_beside(process) for process in others.outsiders] if leases else [],
         memory_leased_bytes=sum(s.memory_bytes or 0 for s in shares) if shares else None,
         memory_to_share_bytes=room,
         blocked=None if blocked is None else str(blocked.message),
@@ -122,6 +123,19 @@ def _unleased(gpu: GpuSnapshot, others: UnleasedProcesses, *, stale: bool) -> Ho
             "attempt": first.attempt if first else None,
             "since": first.started_at if first else None,
             "pids": tuple(process.pid for process in processes),
+        }
+    )
+
+
+def _beside(process: GpuProcess) -> Holder:
+    """An external process on a GPU that a job leases."""
+    message = gpu_status.outsiders((process,))
+    return _holder(HolderKind.OUTSIDER, Message.of("outsider: ", message)).model_copy(
+        update={
+            "user": process.user,
+            "since": process.started_at,
+            "pids": (process.pid,),
+            "memory_used_bytes": process.memory_bytes,
         }
     )
 

@@ -99,26 +99,29 @@ def rendered(box: Box) -> str:
 
 
 def _rows(gpu: Gpu) -> list[list[Cell]]:
-    """One row per GPU; under a shared one a row per holder."""
+    """One row per GPU; under it one per holder that shares it, and per process beside a job."""
+    beside = [_share_row(holder) for holder in gpu.beside]
     if gpu.memory_leased_bytes is None:
-        return [_row(gpu, _holder(gpu), gpu.holder)]
+        return [_row(gpu, _holder(gpu), gpu.holder), *beside]
     left = gpu.memory_total_bytes - gpu.memory_leased_bytes
     sharing = text.plural(len(gpu.holders), "job")
     words = f"shared by {sharing}, {text.size(left)} left{_drain_words(gpu)}"
     return [
         _row(gpu, (words, _STYLES["job"]), None),
         *(_share_row(holder) for holder in gpu.holders),
+        *beside,
     ]
 
 
 def _share_row(holder: Holder) -> list[Cell]:
     used = "-" if holder.memory_used_bytes is None else _gib(holder.memory_used_bytes)
+    part = "" if holder.memory_bytes is None else f"/{_gib(holder.memory_bytes)}"
     return [
         "",
         "",
         (f"  {_job(holder)}", _STYLES.get(holder.kind.value, "")),
         _left(holder),
-        f"{used}/{_gib(holder.memory_bytes or 0)} GiB",
+        f"{used}{part} GiB",
         "",
         "",
         "",
