@@ -1,0 +1,1 @@
+"""Plug-ins by which other tools use the queue: submitit, Hydra, coding agents (MCP)."""
