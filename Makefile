@@ -6,7 +6,7 @@ WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
 .DEFAULT_GOAL := help
-.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu clean
+.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu release clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ launchers: setup  ## Check the launchers' recorded facts against their releases 
 
 test-gpu: setup  ## Run the tests that need a real NVIDIA GPU
 	@$(BIN)/python -m pytest -v tests/gpu
+
+release: setup web  ## Build and try a release in new environments; signs off dist/CHECKLIST.md (RELEASE=--no-trainer)
+	@$(BIN)/python requirements/release.py $(RELEASE)
 
 clean:  ## Remove the environment and all build results
 	rm -rf .venv demo build dist setup.log clients/web/dist clients/web/node_modules clients/web/src/api/schema.d.ts

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
-from berth_trainer.data.prompts import WORDINGS
 from berth_trainer.demo.dialogues import CHINESE, JAPANESE, dialogues, persona
-from berth_trainer.demo.model import save_model
+from berth_trainer.packages import require
 
 VERSION = 2
 DONE = ".complete.json"
@@ -68,6 +67,11 @@ def make(folder: Path) -> bool:
     """Write the workspace; False where it was there already. The same bytes on every call."""
     if _version_of(folder) == VERSION:
         return False
+    require("The demo's workspace")
+    # Only now: both load the trainer's packages, whose absence is told in a sentence.
+    from berth_trainer.data.prompts import WORDINGS
+    from berth_trainer.demo.model import save_model
+
     real = folder / "data" / "realpersonachat"
     twin = folder / "data" / "digitaltwin"
     texts = [*_write_realpersonachat(real), *_write_digitaltwin(twin)]

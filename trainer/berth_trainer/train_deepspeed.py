@@ -14,6 +14,10 @@ if __name__ == "__main__":
         # would hide other packages of those names. The package's parent belongs there.
         sys.path[0] = str(Path(_HERE).parent)
 
+    from berth_trainer.packages import require
+
+    require(Path(sys.argv[0]).name)
+
     from berth_trainer.training.application import leave, main
     from berth_trainer.training.stop_signals import exit_on_interrupt
 

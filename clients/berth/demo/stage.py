@@ -10,12 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 
+from berth import installing
+
 WANTED_GPUS = 8
+_PARTS = {"server": "sqlmodel", "worker": "psutil", "trainer": "transformers"}
+"""Each part, and a package that comes with it."""
 _SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path, sun_path without its end
 
 
@@ -44,6 +49,7 @@ class Stage:
 
     def set_up(self, gpus: str | None) -> None:
         """Make workspace and home, start the daemons. Raises `StageError`."""
+        _check_installed()
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.home / "run").exists():
             self.tear_down(jobs="cancel", quiet=True)
@@ -137,6 +143,17 @@ class _Step:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         took = time.monotonic() - self._began
         self._console.print(f"{self._more} ({took:.1f} s)" if kind is None else " failed")
+
+
+def _check_installed() -> None:
+    """Raise `StageError` before anything is made where a part of Berth is missing."""
+    missing = [part for part, module in _PARTS.items() if find_spec(module) is None]
+    if missing:
+        raise StageError(
+            f"The demo trains on this box, and Berth's {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed here; "
+            f"`{installing.command(*_PARTS)}` adds {'it' if len(missing) == 1 else 'them'}."
+        )
 
 
 def _home(folder: Path) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import httpx2
@@ -19,6 +21,27 @@ Params = Mapping[str, Any] | list[tuple[str, Any]]
 
 # The request cannot have reached the server, so that sending it again is always safe.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
+_ours: ContextVar[bool] = ContextVar("berth request", default=False)
+
+
+def _of_others(record: logging.LogRecord) -> bool:  # noqa: ARG001 - the signature is logging's
+    return not _ours.get()
+
+
+# The library logs every request at INFO, to every program that shows that level. Only lines of
+# Berth's own requests are left out: a program's own use of the library is logged as it wants.
+logging.getLogger("httpx2").addFilter(_of_others)
+
+
+@contextmanager
+def _unlogged() -> Generator[None]:
+    before = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(before)
 
 
 class Channel:
@@ -78,9 +101,10 @@ class Channel:
         backoff = Backoff(0.05, 1.0)
         while True:
             try:
-                response = self._http.request(
-                    method, path, params=_listed(params), content=content, headers=sent
-                )
+                with _unlogged():
+                    response = self._http.request(
+                        method, path, params=_listed(params), content=content, headers=sent
+                    )
             except httpx2.TransportError as error:
                 safe = repeatable or isinstance(error, _NOT_SENT)
                 left = self.patience_s - (time.monotonic() - started)
@@ -105,14 +129,17 @@ class Channel:
         Open a server-sent event stream. Raises `Unreachable` when it breaks or nothing, not even
         a keep-alive, came for `quiet_s` seconds.
         """
+        opened = self._http.stream(
+            "GET",
+            path,
+            params=_listed(params),
+            headers={"Accept": "text/event-stream", **(headers or {})},
+            timeout=httpx2.Timeout(quiet_s, connect=5.0),
+        )
         try:
-            with self._http.stream(
-                "GET",
-                path,
-                params=_listed(params),
-                headers={"Accept": "text/event-stream", **(headers or {})},
-                timeout=httpx2.Timeout(quiet_s, connect=5.0),
-            ) as response:
+            with ExitStack() as stack:
+                with _unlogged():
+                    response = stack.enter_context(opened)
                 if not response.is_success:
                     response.read()
                     raise problem_error(response)

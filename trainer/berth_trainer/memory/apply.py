@@ -108,7 +108,7 @@ def _check_packages(settings: Settings, hardware: Hardware) -> None:
     key = "training.optimizer_states 8bit" if eight_bit else "lora.quantize 4bit"
     if (eight_bit or four_bit) and find_spec("bitsandbytes") is None:
         raise UserError(
-            f"{key} needs the bitsandbytes package: `pip install 'gpuberth[quantized]'` adds it."
+            f"{key} needs the bitsandbytes package: `pip install bitsandbytes` adds it."
         )
     if eight_bit and not hardware.cuda:
         raise UserError(f"{key} needs a GPU; set it to fp32.")

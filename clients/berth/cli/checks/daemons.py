@@ -16,6 +16,7 @@ from berth.sdk.address import Address
 
 _LONGEST_SOCKET_PATH = 107
 _FEW_DESCRIPTORS = 4096
+_START = "berth up, or set BERTH_URL and BERTH_TOKEN to use a server elsewhere"
 
 
 def findings(address: Address) -> Iterator[Finding]:
@@ -42,7 +43,7 @@ def _pids(home: Home) -> Iterator[Finding]:
     for name in DAEMONS:
         who = identity.alive(home.pid(name))
         if who is None:
-            yield warn(name, "Not running.", "berth up")
+            yield warn(name, "Not running.", _START)
         else:
             yield ok(name, f"Running as pid {who.pid}.")
             if name == "server":

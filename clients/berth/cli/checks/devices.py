@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from berth.cli import text
+from berth.cli.checks import software
 from berth.cli.checks.finding import Finding, fail, ok, warn
 
 _VERSION = Path("/proc/driver/nvidia/version")
@@ -19,6 +20,9 @@ _TIMEOUT_S = 60
 
 def findings() -> Iterator[Finding]:
     """Check the driver, each GPU and the fence."""
+    if not software.installed("worker"):
+        yield ok("gpus", "Not read here: that is the worker's work, which a client does without.")
+        return
     yield _driver()
     report, problem = _ask(["-m", "berth_worker.devices"])
     if report is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from berth import installing
 from berth.cli.checks.finding import Finding, fail, ok, warn
 
 _PARTS = {
@@ -21,9 +24,31 @@ _PARTS = {
 def findings() -> Iterator[Finding]:
     """Check what is installed in this environment."""
     yield ok("python", f"Python {platform.python_version()} at {sys.executable}.")
+    if os.geteuid() == 0:
+        yield from _open_to_all(sys.executable, installing.__file__)
     yield from _parts()
     yield _binding()
     yield from _builds()
+
+
+def installed(part: str) -> bool:
+    """Return whether a part of Berth has what it needs in this environment."""
+    return all(_version(need) is not None for need in _PARTS[part])
+
+
+def _open_to_all(*files: str) -> Iterator[Finding]:
+    """Check that others than root can run what root has installed, its own links followed."""
+    paths = [Path(os.path.realpath(one)) for one in files] + [Path(one) for one in files]
+    for path in dict.fromkeys(p for one in paths for p in (*reversed(one.parents), one)):
+        wanted = 0o005 if path.suffix != ".py" and path.is_file() else 0o004
+        if not path.stat().st_mode & (0o001 if path.is_dir() else wanted):
+            yield warn(
+                "environment",
+                f"Users other than root cannot run this `berth`: {path} is closed to them.",
+                "install it where all users may read, with a Python of the system: "
+                "python3 -m venv /opt/berth",
+            )
+            return
 
 
 def _version(distribution: str) -> str | None:
@@ -46,7 +71,7 @@ def _parts() -> Iterator[Finding]:
             yield warn(
                 part,
                 f"Not installed here: {', '.join(missing)} is missing.",
-                f"pip install 'gpuberth[{part}]', unless this machine is only a client",
+                f"{installing.command(part)}, unless this machine is only a client",
             )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from berth import installing
 from berth.cli.failure import Failure
 
 PASS_THROUGH = {"ignore_unknown_options": True, "help_option_names": []}
@@ -28,7 +29,7 @@ def plan(
     """
     if importlib.util.find_spec("berth_trainer") is None:
         raise Failure(
-            "The trainer is not installed here; `pip install 'gpuberth[trainer]'` adds it."
+            f"The trainer is not installed here; `{installing.command('trainer')}` adds it."
         )
     command = [sys.executable, "-P", "-m", "berth_trainer.memory", *(words or [])]
     sys.stdout.flush()

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from berth import home as homes
+from berth import installing
 from berth.cli import failure
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
@@ -81,7 +82,8 @@ def _check_installed() -> None:
     for daemon, modules in _NEEDS.items():
         if any(importlib.util.find_spec(module) is None for module in modules):
             raise Failure(
-                f"The {daemon} is not installed here; `pip install 'gpuberth[server,worker]'` adds it."
+                f"The {daemon} is not installed here; "
+                f"`{installing.command('server', 'worker')}` adds it."
             )
 
 
