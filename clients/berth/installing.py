@@ -10,11 +10,19 @@ from __future__ import annotations
 import json
 import re
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _NAME = "gpuberth"
+_MODULES = {"server": ("uvicorn", "sqlmodel"), "worker": ("psutil",), "trainer": ("torch",)}
+"""Modules that a part brings; Berth's own are in every installation."""
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[\w-]+)['"]""")
+
+
+def has(part: str) -> bool:
+    """Return whether a part has in this environment what it needs; nothing is imported."""
+    return all(find_spec(module) is not None for module in _MODULES[part])
 
 
 def command(*parts: str) -> str:

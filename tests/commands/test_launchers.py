@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from berth.commands import CommandError, LeaseFacts, Surroundings, code_hints, read, rewrite
+from berth.commands import CommandError, LeaseFacts, Surroundings, read, rewrite
+from berth.commands.hints import in_code
 from berth.commands.launchers import registry
 from berth.protocol.states import Launcher
 
@@ -290,7 +291,7 @@ def test_sizes_that_do_not_fit_the_ranks_are_named_before_the_start():
 )
 def test_a_script_that_starts_its_own_ranks_is_noticed(code, said):
     """Lightning's Trainer(devices=4) in plain python says its number in code alone."""
-    note = code_hints.note("train.py", code)
+    note = in_code.note("train.py", code)
 
     assert (note is None) == (said is None)
     assert note is None or (said in note and "--gpus N" in note)

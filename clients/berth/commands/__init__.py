@@ -6,7 +6,6 @@ leased GPUs and port, and lists every change. Nothing here opens a file, starts 
 process or looks at the environment.
 """
 
-from berth.commands import code_hints
 from berth.commands.describing import describe
 from berth.commands.errors import CommandError
 from berth.commands.launchers.accelerate import NEUTRAL_ACCELERATE_CONFIG
@@ -23,7 +22,6 @@ __all__ = [
     "Rewritten",
     "Runtime",
     "Surroundings",
-    "code_hints",
     "describe",
     "read",
     "rewrite",

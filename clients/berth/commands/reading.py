@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth.commands import count_hints, gpu_request, masking, terminal_hints
+from berth.commands import gpu_request, masking
 from berth.commands.call import SCRIPT_FILE, Call, CallParts
 from berth.commands.errors import CommandError
 from berth.commands.gpu_count import RANKED, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
+from berth.commands.hints import counts, terminal
 from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView
@@ -190,7 +191,7 @@ def _read_words(
     )
     request, disagreements = decide(call, reading.request, environment)
     notes = _count_notes(call, request, environment)
-    terminal = terminal_hints.note(call)
+    waits = terminal.note(call)
     argv = [*call.wrapper, *_behind(words, call)]
     return CommandView(
         launcher=call.launcher,
@@ -206,7 +207,7 @@ def _read_words(
             *reading.warnings,
             *disagreements,
             *notes,
-            *([terminal] if terminal else []),
+            *([waits] if waits else []),
         ),
         count_notes=tuple(notes),
         config_files=registry.config_files(call),
@@ -226,14 +227,14 @@ def _count_notes(call: Call, request: GpuRequest, environment: GpuRequest) -> li
     if request.count is not None:
         return []
     if environment.said:
-        return [count_hints.note_visible(environment.said)]
+        return [counts.note_visible(environment.said)]
     notes = unsettled(call, request)
     said = None
     if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
-        said = count_hints.flag_like((*call.program[1:], *call.parsed.arguments))
+        said = counts.flag_like((*call.program[1:], *call.parsed.arguments))
         if any("CUDA_VISIBLE_DEVICES=" in each.text for each in call.program[1:]):
-            notes.append(count_hints.HIDDEN_VISIBLE)
-    return [*notes, count_hints.note_flag(said)] if said else notes
+            notes.append(counts.HIDDEN_VISIBLE)
+    return [*notes, counts.note_flag(said)] if said else notes
 
 
 def _behind(words: Sequence[Word], call: Call) -> Sequence[Word]:
@@ -310,9 +311,9 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
         found.warn(found.paste_note)
     notes = found.count_notes if request.count is None else []
     if request.count is None and not notes and "CUDA_VISIBLE_DEVICES=" in text.source:
-        notes = [count_hints.HIDDEN_VISIBLE]
+        notes = [counts.HIDDEN_VISIBLE]
     if "|" not in text.source:  # what a pipe feeds needs no terminal
-        for said in filter(None, map(terminal_hints.note, found.calls)):
+        for said in filter(None, map(terminal.note, found.calls)):
             found.warn(said)
     shell, changes = text.shell, text.changes
     if found.piped_to_tee and text.call is None and "pipefail" not in text.source:

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from berth.commands import count_hints, gpu_request, loops
+from berth.commands import gpu_request, loops
 from berth.commands.call import Call
 from berth.commands.errors import CommandError
 from berth.commands.gpu_count import RANKED, STARTERS, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
+from berth.commands.hints import counts
 from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
 from berth.commands.recognise import read_flags, recognise
@@ -180,14 +181,14 @@ def _note_count(
         each.raw for each in call.assignments if name_and_value(each)[0] == "CUDA_VISIBLE_DEVICES"
     ]
     if unread or environment.said:
-        notes = [count_hints.note_visible(unread[0] if unread else environment.said)]
+        notes = [counts.note_visible(unread[0] if unread else environment.said)]
     else:
         notes = unsettled(call, request)
         said = None
         if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
-            said = count_hints.flag_like((*call.program[1:], *call.parsed.arguments))
+            said = counts.flag_like((*call.program[1:], *call.parsed.arguments))
         if said:
-            notes.append(count_hints.note_flag(said))
+            notes.append(counts.note_flag(said))
     found.count_notes += [each for each in notes if each not in found.count_notes]
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -19,8 +18,7 @@ from rich.console import Console
 from berth import installing
 
 WANTED_GPUS = 8
-_PARTS = {"server": "sqlmodel", "worker": "psutil", "trainer": "transformers"}
-"""Each part, and a package that comes with it."""
+_PARTS = ("server", "worker", "trainer")
 _SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path, sun_path without its end
 
 
@@ -147,7 +145,7 @@ class _Step:
 
 def _check_installed() -> None:
     """Raise `StageError` before anything is made where a part of Berth is missing."""
-    missing = [part for part, module in _PARTS.items() if find_spec(module) is None]
+    missing = [part for part in _PARTS if not installing.has(part)]
     if missing:
         raise StageError(
             f"The demo trains on this box, and Berth's {' and '.join(missing)} "

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from berth import launcher_files
-from berth.commands import CommandError, CommandView, Surroundings, code_hints, read
+from berth.commands import CommandError, CommandView, Surroundings, read
+from berth.commands.hints import in_code
 from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message, quoted
@@ -156,7 +157,7 @@ def _said_in_code(view: CommandView, workdir: str, access: Access) -> list[Messa
     if key not in access.code_notes:
         path = str(Path(workdir, view.script_path or ""))
         text = launcher_files.script(path, lambda opened: access.may(opened, os.R_OK))
-        access.code_notes[key] = code_hints.note(view.script_path or "", text) if text else None
+        access.code_notes[key] = in_code.note(view.script_path or "", text) if text else None
     note = access.code_notes[key]
     return [Message.marked(note)] if note else []
 

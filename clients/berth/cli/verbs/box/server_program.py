@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 
 from berth import home as homes
+from berth import installing
 from berth.cli.failure import REFUSED, Failure
 
 
 def run(name: str, arguments: list[str]) -> str:
     """Run `python -m berth_server.NAME`; return what it printed, or raise its sentence as Failure."""
-    if importlib.util.find_spec("berth_server") is None:
-        raise Failure("The server is not installed here; `pip install 'gpuberth[server]'` adds it.")
+    if not installing.has("server"):
+        raise Failure(
+            f"The server is not installed here; `{installing.command('server')}` adds it."
+        )
     done = subprocess.run(
         [sys.executable, "-P", "-m", f"berth_server.{name}", *arguments],
         env={**os.environ, "BERTH_HOME": str(homes.resolve().folder)},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import subprocess
 import sys
@@ -21,9 +20,6 @@ from berth.cli.session import AsJson, print_json
 from berth.cli.startup import Up, boxwide_is_up, refusal, wait_until_up
 from berth.daemons import identity
 from berth.home import Home
-
-# Modules that each daemon needs; the packages themselves are in the base install too.
-_NEEDS = {"server": ("berth_server", "uvicorn", "sqlmodel"), "worker": ("berth_worker", "psutil")}
 
 
 def up(
@@ -79,8 +75,8 @@ def up(
 
 
 def _check_installed() -> None:
-    for daemon, modules in _NEEDS.items():
-        if any(importlib.util.find_spec(module) is None for module in modules):
+    for daemon in ("server", "worker"):
+        if not installing.has(daemon):
             raise Failure(
                 f"The {daemon} is not installed here; "
                 f"`{installing.command('server', 'worker')}` adds it."
