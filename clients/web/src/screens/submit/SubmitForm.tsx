@@ -110,7 +110,10 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
               <input {...input} className="field" inputMode="numeric" placeholder="0" {...text("retries")} />
             )}
           </Field>
-          <Field label={LABELS.depends_on} note="job numbers that must succeed; afterany:41 ended, afternotok:41 failed">
+          <Field
+            label={LABELS.depends_on}
+            note="job numbers that must succeed; afterany:41 ended, afternotok:41 failed"
+          >
             {(input) => <input {...input} className="field" placeholder="41, 42" {...text("dependsOn")} />}
           </Field>
         </div>
