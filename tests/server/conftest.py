@@ -125,6 +125,7 @@ class FakeWorker:
         clear: bool = True,
         record: bool = True,
         token: str | None = None,
+        port_taken: bool = False,
     ) -> None:
         now = datetime.fromtimestamp(self.clock(), UTC)
         left = ExitRecord(
@@ -143,6 +144,7 @@ class FakeWorker:
                 exit=left if record else None,
                 outcome=outcome,
                 message=message,
+                port_taken=port_taken,
                 gpus_clear=clear,
             )
         )

@@ -115,6 +115,8 @@ class ExitRecord(Wire):
     """`exit`: by itself. `time_limit`: the shim's own clock. `stopped`: on request."""
     message: str | None = None
     """With `launch_error`: the sentence."""
+    port_taken: bool = False
+    """With `launch_error`: somebody else had its rendezvous port."""
     started_at: UtcTime | None = None
     """When the job's first process was started; absent when none was."""
     ended_at: UtcTime
@@ -150,6 +152,8 @@ class ObservedAttempt(Wire):
     """With `ended`: the worker's diagnosis."""
     message: str | None = None
     """With `ended`: one sentence that names the fix."""
+    port_taken: bool = False
+    """With `ended`: somebody else had its rendezvous port; on another port it may run."""
     gpus_clear: bool = False
     """With `ended`: no process of it is left and the driver shows its memory gone."""
 

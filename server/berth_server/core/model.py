@@ -95,6 +95,8 @@ class JobView:
     preemptible: bool = False
     dependencies: tuple[DependencyView, ...] = ()
     not_before: datetime | None = None
+    is_paused: bool = False
+    """True if `not_before` ends the pause after a failed attempt."""
     group: str | None = None
     share: bool = False
     """Takes `gpu_memory_bytes` of one GPU beside others instead of the whole GPU."""

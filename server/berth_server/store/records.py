@@ -34,6 +34,7 @@ class JobRecord:
     attempts: int = 0
     failures: int = 0
     oom_steps: int = 0
+    resumes_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -49,6 +50,13 @@ class JobRecord:
     def workdir(self) -> str:
         """Absolute folder it runs in."""
         return self.spec.workdir or "/"
+
+    @property
+    def not_before(self) -> float | None:
+        """When it may start at the earliest: what was asked for, or the end of a pause."""
+        asked = self.spec.not_before
+        times = [self.resumes_at, None if asked is None else asked.timestamp()]
+        return max((at for at in times if at is not None), default=None)
 
     @property
     def share_bytes(self) -> int | None:

@@ -109,6 +109,7 @@ class JobRow(Table, table=True):
     ready_at: float | None = None  # since when only GPUs and limits block it
     ablation: str | None = None
     snapshot: str | None = None  # JSON of the code it runs, where that is frozen
+    resumes_at: float | None = None  # until when it pauses before its next attempt
 
 
 class AttemptRow(Table, table=True):

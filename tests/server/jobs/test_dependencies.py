@@ -52,6 +52,8 @@ class TestDependencies:
         second = desk.submit(depends_on=[1])
         desk.worker.ended("1.1", 1)
         assert desk.state(second) == "waiting"
+        desk.clock.now = next_due(desk.server)
+        on_due(desk.server)
         desk.worker.ended("1.2", 0)
         assert desk.state(second) == "starting"
 

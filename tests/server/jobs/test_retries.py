@@ -6,11 +6,83 @@ import pytest
 
 from berth.protocol.jobs import OomLadder
 from berth.protocol.states import Outcome
+from berth_server.core.retry_pause import retry_pause_s
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs.retry import on_retry
+from berth_server.service.scheduling.timers import next_due, on_due
+from berth_server.store import events
 
 ROOT = Caller(0, "root")
+
+
+def pause_over(desk):
+    """Let the pause before the next attempt pass."""
+    desk.clock.now = next_due(desk.server)
+    on_due(desk.server)
+
+
+class TestPauses:
+    """Failed attempts do not follow one another without a pause."""
+
+    def test_the_pause_grows_up_to_a_bound_and_counts_from_the_start(self):
+        """What ran long enough is tried again at once."""
+        assert [retry_pause_s(n, 0.0) for n in (1, 2, 3, 4, 10, 99)] == [1, 2, 4, 8, 300, 300]
+        assert retry_pause_s(4, 5.0) == 3
+        assert retry_pause_s(99, 301.0) == 0
+
+    def test_a_paused_job_says_so_and_keeps_its_place(self, desk):
+        """It leaves its GPUs to others meanwhile, and its age goes on."""
+        job_id = desk.submit(gpus=8, retries=5)
+        ready = desk.job(job_id).ready_at
+        for number in (1, 2, 3):
+            pause_over(desk) if number > 1 else None
+            desk.worker.ended(f"{job_id}.{number}", 1)
+
+        job = desk.job(job_id)
+        assert (job.state, job.ready_at) == ("waiting", ready)
+        assert job.resumes_at == desk.clock.now + 4
+        said = [e.message for e in events.newest(desk.server.db.read, limit=9, job_id=job_id)]
+        assert any("queued again in " in message for message in said)
+        other = desk.submit(gpus=8)
+        assert desk.state(other) == "starting"
+
+    def test_a_retry_by_hand_and_a_lost_place_do_not_pause(self, desk):
+        """Only a failure does."""
+        desk.submit(gpus=1, retries=1)
+        desk.worker.ended("1.1", None, signal=15, cause="stopped", outcome=Outcome.PREEMPTED)
+        assert desk.state(1) == "starting"
+        desk.worker.ended("1.2", 1)
+        pause_over(desk)
+        desk.worker.ended("1.3", 1)
+        on_retry(desk.server, ROOT, 1)
+        assert (desk.state(1), desk.job(1).resumes_at) == ("starting", None)
+
+
+class TestPorts:
+    """A port that somebody outside has taken costs no retry."""
+
+    def test_another_port_is_tried_by_itself(self, desk):
+        """The job runs though it has no retries, on another port, and its user is told."""
+        desk.submit(gpus=1)
+        first = desk.server.cache.desired_state().attempts[0].master_port
+        desk.worker.ended("1.1", None, cause="launch_error", outcome=Outcome.LAUNCH_ERROR,
+                          message="Its port was taken.", port_taken=True)  # fmt: skip
+
+        job = desk.job(1)
+        assert (job.state, job.attempts, job.failures) == ("starting", 2, 0)
+        assert desk.server.cache.desired_state().attempts[0].master_port != first
+        said = [e.message for e in events.newest(desk.server.db.read, limit=9, job_id=1)]
+        assert any("it starts again on another port" in message for message in said)
+
+    def test_it_is_not_tried_for_ever(self, desk):
+        """Where every port seems taken, something else is wrong."""
+        desk.submit(gpus=1)
+        for number in range(1, 11):
+            assert desk.state(1) == "starting"
+            desk.worker.ended(f"1.{number}", None, cause="launch_error",
+                              outcome=Outcome.LAUNCH_ERROR, port_taken=True)  # fmt: skip
+        assert desk.state(1) == "failed"
 
 
 class TestRetries:
@@ -21,6 +93,8 @@ class TestRetries:
         job_id = desk.submit(gpus=1, retries=2)
         for number in (1, 2):
             desk.worker.ended(f"1.{number}", 1)
+            assert desk.state(job_id) == "waiting", number
+            pause_over(desk)
             assert desk.state(job_id) == "starting", number
         desk.worker.ended("1.3", 1)
         job = desk.job(job_id)
@@ -57,10 +131,12 @@ class TestRetries:
         """With all retries, under the same id."""
         desk.submit(gpus=1, retries=1)
         desk.worker.ended("1.1", 1)
+        pause_over(desk)
         desk.worker.ended("1.2", 1)
         on_retry(desk.server, ROOT, 1)
         assert desk.state(1) == "starting"
         desk.worker.ended("1.3", 1)
+        pause_over(desk)
         desk.worker.ended("1.4", 1)
         assert (desk.state(1), desk.job(1).attempts) == ("failed", 4)
 

@@ -182,18 +182,21 @@ def evidence(
         command="true",
         workdir="/",
         gpus=(),
+        master_port=more.pop("port", None),
         time_limit=timedelta(hours=12),
         grace=timedelta(seconds=60),
         warn_before=timedelta(seconds=60),
     )
+    ended = utc_now()
     record = ExitRecord(
         attempt="42.1",
+        started_at=ended - timedelta(seconds=more.pop("ran_s", 60)),
         exit_code=code if number is None else None,
         signal=number,
         cause=more.pop("cause", "exit"),
         message=more.pop("said", None),
         killed=more.pop("killed", 0),
-        ended_at=utc_now(),
+        ended_at=ended,
     )
     return Evidence(desired=desired, record=record, log_tail=text.encode(), **more)
 
@@ -390,3 +393,24 @@ def test_a_shim_that_failed_is_told_as_berths_fault():
     desired = evidence().desired
     verdict = judge(Evidence(desired=desired, record=None, shim_error="RecursionError: deep"))
     assert (verdict.outcome, "RecursionError: deep" in verdict.message) == ("lost", True)
+
+
+PORT_LINE = "The server socket has failed to listen. port: 29612, code: -98, name: EADDRINUSE"
+
+
+@pytest.mark.parametrize(
+    ("port", "busy", "ran_s", "outcome", "said"),
+    [
+        (29612, True, 8, "launch_error", "29612 is taken by a process outside this Berth"),
+        (29612, True, 4000, "exit", "submit it again"),
+        (29612, False, 8, "exit", "two launchers at once"),
+        (29700, True, 8, "exit", "use MASTER_PORT"),
+        (2961, True, 8, "exit", "use MASTER_PORT"),
+    ],
+)
+def test_a_port_that_is_taken_is_told_apart(port, busy, ran_s, outcome, said):
+    """The leased port in a stranger's hands soon after the start: that alone is tried again."""
+    found = judge(evidence(PORT_LINE, port=port, ran_s=ran_s, port_busy=busy))
+
+    assert (found.outcome, found.port_taken) == (outcome, outcome == "launch_error")
+    assert said in found.message

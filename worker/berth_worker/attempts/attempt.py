@@ -30,6 +30,8 @@ class Attempt:
     exit_record: ExitRecord | None = None
     outcome: Outcome | None = None
     message: str | None = None
+    port_taken: bool = False
+    """True if somebody else had its rendezvous port."""
     gpus_clear: bool = False
     saved_at: datetime | None = None
     """Time of the job's last complete checkpoint, as of the last look."""
@@ -91,5 +93,6 @@ class Attempt:
             exit=self.exit_record,
             outcome=self.outcome,
             message=self.message,
+            port_taken=self.port_taken,
             gpus_clear=self.gpus_clear,
         )

@@ -211,6 +211,7 @@ class AttemptRunner:
             )
             verdict = finish.unexplained(attempt)
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
+        attempt.port_taken = verdict.port_taken
         attempt.saved_at = attempt.folder.saved_at() or attempt.saved_at
         attempt.gpus_clear = await self._is_clear(attempt)
         attempt.phase = "ended"

@@ -18,7 +18,7 @@ from berth_worker.attempts.attempt import Attempt
 from berth_worker.attempts.run_records import ShimRecord
 from berth_worker.attempts.rundir import RunDir
 from berth_worker.diagnose import Evidence, Verdict, judge
-from berth_worker.shim import process_tree
+from berth_worker.shim import ports, process_tree
 
 _log = structlog.get_logger(__name__)
 _TAIL_BYTES = 256 << 10
@@ -70,10 +70,16 @@ def _gather(attempt: Attempt) -> Evidence:
         memory_kills=_memory_kills_since(shim_record),
         kills_counted=shim_record is not None and shim_record.oom_kills is not None,
         free_bytes=_free_bytes(folder.path, Path(attempt.desired.workdir)),
+        port_busy=_is_busy(attempt.desired.master_port),
         own_pids=frozenset(attempt.seen_pids),
         shim_error=folder.shim_error() if attempt.exit_record is None else None,
         rebooted=attempt.shim is not None and attempt.shim.boot_id != boot_id(),
     )
+
+
+def _is_busy(port: int | None) -> bool:
+    """True if a process listens on the port of an attempt whose own processes are gone."""
+    return port is not None and ports.is_used(port, lingering=False)
 
 
 def _memory_kills_since(shim_record: ShimRecord | None) -> int:

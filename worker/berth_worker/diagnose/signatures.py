@@ -35,6 +35,14 @@ _BATCH_ADVICE = (
     "loss, or take more GPUs (`berth plan` shows what fits)"
 )
 
+PORT = _signature(
+    r"EADDRINUSE|[Aa]ddress already in use|failed to listen on any local network address"
+    r"|on port `?\d+`?, but another process is utilizing it",
+    "A port that it opens is taken by another process; let it use MASTER_PORT, which is reserved "
+    "for the job, or a port of its own.",
+)
+"""A port is taken; `verdict` says which."""
+
 SIGNATURES: tuple[Signature, ...] = (
     _signature(
         r"per_process_memory_fraction|memory mapping failed with OOM",
@@ -89,13 +97,7 @@ SIGNATURES: tuple[Signature, ...] = (
         "The script {1} does not exist; correct its path or the job's 'workdir'.",
         last_word=True,
     ),
-    _signature(
-        r"EADDRINUSE|[Aa]ddress already in use|failed to listen on any local network address",
-        (
-            "The rendezvous port was taken; use MASTER_PORT, which is reserved for the job, or "
-            "submit it again."
-        ),
-    ),
+    PORT,
     _signature(
         r"CUDA error: invalid device ordinal",
         (

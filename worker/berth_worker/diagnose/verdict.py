@@ -11,7 +11,7 @@ from berth.protocol.internal import DesiredAttempt, ExitRecord
 from berth.protocol.states import Outcome
 from berth.units import format_duration
 from berth_worker.diagnose.reading import decisive_line, end_of, first_failed_rank, last_line
-from berth_worker.diagnose.signatures import SIGNATURES
+from berth_worker.diagnose.signatures import PORT, SIGNATURES
 
 _CLAIMS = {
     "oom_gpu": Outcome.OOM_GPU,
@@ -22,6 +22,8 @@ _CLAIMS = {
 _REQUEUE = "requeue"
 """The claim of a job that has saved, and goes on in its next attempt."""
 _FULL_DISK_BYTES = 1 << 20
+# Within so long after its start a launcher has opened its port, also from a slow file system.
+_STARTS_WITHIN_S = 600.0
 # torchrun and deepspeed leave with codes of their own when a rank was killed.
 _KILLED_CODES = frozenset({128 + signal.SIGKILL, 256 - signal.SIGKILL})
 _CRASHED_CODES = frozenset({128 + signal.SIGSEGV, 256 - signal.SIGSEGV})
@@ -52,6 +54,8 @@ class Evidence:
     """True when none of them can have been missed."""
     free_bytes: int | None = None
     """Free space where the job works; None when unknown."""
+    port_busy: bool = False
+    """True if a process that is not the job's listens on its rendezvous port now."""
     own_pids: frozenset[int] = frozenset()
     """Pids that the driver has listed for it."""
     shim_error: str | None = None
@@ -66,6 +70,8 @@ class Verdict:
 
     outcome: Outcome
     message: str | None
+    port_taken: bool = False
+    """True if somebody else had its rendezvous port when it started."""
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -74,7 +80,8 @@ def judge(evidence: Evidence) -> Verdict:
     if record is None:
         return _lost(evidence)
     if record.cause == "launch_error":
-        return Verdict(Outcome.LAUNCH_ERROR, record.message or "The job could not be started.")
+        sentence = record.message or "The job could not be started."
+        return Verdict(Outcome.LAUNCH_ERROR, sentence, record.port_taken)
     if record.cause == "stopped":
         return _stopped(evidence.desired, record)
     if evidence.failure[0] == _REQUEUE:
@@ -158,12 +165,36 @@ def _failed(evidence: Evidence, record: ExitRecord) -> Verdict:
     searched = end_of(text, _NEAR_END) if _from_outside(record) else text
     for signature in SIGNATURES:
         match = signature.pattern.search(line if signature.last_word else searched)
+        if match is not None and signature is PORT:
+            return _about_port(evidence, record, text)
         if match is not None:
             sentence = signature.sentence.replace("{1}", match[1] if match.re.groups else "")
             if signature.outcome is Outcome.OOM_GPU:
                 sentence = _about_memory(sentence, text, evidence.own_pids)
             return Verdict(signature.outcome, sentence)
     return _unknown(evidence, record, text)
+
+
+def _about_port(evidence: Evidence, record: ExitRecord, text: str) -> Verdict:
+    """Return whose port was taken: the leased one by a stranger, or one of the job's own choice."""
+    port = evidence.desired.master_port
+    if port is None or not re.search(rf"(?<!\d){port}(?!\d)", text):
+        return Verdict(PORT.outcome, PORT.sentence)
+    if not evidence.port_busy:
+        return Verdict(
+            PORT.outcome,
+            f"Its rendezvous port {port} was taken when it wanted it; if it starts two launchers at "
+            "once, submit each as a job of its own, else submit it again.",
+        )
+    sentence = f"Its rendezvous port {port} is taken by a process outside this Berth"
+    if _ran_s(record) > _STARTS_WITHIN_S:
+        return Verdict(PORT.outcome, f"{sentence}; submit it again, it gets another port.")
+    # It never came to its work: nothing is lost by starting it on another port.
+    return Verdict(Outcome.LAUNCH_ERROR, f"{sentence}.", port_taken=True)
+
+
+def _ran_s(record: ExitRecord) -> float:
+    return (record.ended_at - (record.started_at or record.ended_at)).total_seconds()
 
 
 def _about_memory(sentence: str, text: str, own_pids: frozenset[int]) -> str:

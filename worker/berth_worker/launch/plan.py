@@ -113,6 +113,7 @@ def plan(desired: DesiredAttempt, host: HostContext) -> LaunchPlan:
             if frozen is None
             else code.unpacking(desired, frozen, interpreter.path, argv),
             "env": env,
+            "port": desired.master_port,
             "cwd": desired.workdir if frozen is None else str(code.folder(desired)),
             "uid": who.uid if os.geteuid() == 0 else None,
             "gid": who.gid,

@@ -19,13 +19,14 @@ import select
 import signal
 import time
 
-from berth_worker.shim import exec_job, files, process_tree, self_setup, signal_targets
+from berth_worker.shim import exec_job, files, ports, process_tree, self_setup, signal_targets
 from berth_worker.shim.folders import Folders
 from berth_worker.shim.record import Record
 from berth_worker.shim.termination import Termination, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 
 _NOTE_AFTER_S = 0.1  # shorter jobs are over before shim.json could be of use
@@ -54,6 +55,8 @@ class Shim:
         self._record = Record(-1)
         self._cause = "exit"
         self._message: str | None = None
+        self._port: socket.socket | None = None
+        self._port_taken = False
         self._facts: dict[str, Any] = {}
         self._status: int | None = None
         self._shim_record_at: float | None = None
@@ -108,6 +111,8 @@ class Shim:
             self._folders.open_for_job()
             self._termination = Termination(self._folders.job)
             log = self._folders.log
+            if not self._has_port(launch.get("port")):
+                return
             if exec_job.is_plain(launch):
                 self._first = exec_job.spawn(launch, log)
                 self._begin()
@@ -128,6 +133,19 @@ class Shim:
         self._shim_record_at = now + _NOTE_AFTER_S
         if self._start_error >= 0:
             self._read_start_error(timeout_ms=1000)
+
+    def _has_port(self, port: int | None) -> bool:
+        """Claim the rendezvous port at the moment of the start; False when somebody has it."""
+        if port is None:
+            return True
+        self._port = ports.claim(port)
+        if self._port is None:
+            self._port_taken = True
+            self._fail(
+                f"Its rendezvous port {port} was taken by a process outside this Berth just before "
+                "the start."
+            )
+        return self._port is not None
 
     def _fail(self, sentence: str) -> None:
         self._cause, self._message = "launch_error", sentence
@@ -242,6 +260,8 @@ class Shim:
         """Report and record how the attempt ended."""
         if self._message:
             self._folders.append_to_log(self._message)
+        if self._port is not None:
+            self._port.close()
         end = self._end()
         # The worker first: the server releases the GPUs while we write.
         heard = files.tell(self._notice, "ended", json.dumps(end))
@@ -264,6 +284,7 @@ class Shim:
             "signal": number,
             "cause": self._cause,
             "message": self._message,
+            "port_taken": self._port_taken,
             "started_at": self._facts.get("started_at"),
             "ended_at": files.now_text(),
             "max_rss_bytes": self._usage.max_rss_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth.protocol.message import JobRef, Message
+from berth.protocol.message import JobRef, Message, Span
 from berth.protocol.states import Outcome
 from berth_server.core.early_stopping import Stop
 from berth_server.core.explain.phrases import code, job
@@ -45,10 +45,18 @@ def with_next_step(end: Message, step: str) -> Message:
     return Message.of(end.without_stop(), next_try)
 
 
-def retried(end: Message, left: int) -> Message:
-    """The next attempt after a failure, with so many retries left after it."""
+def retried(end: Message, left: int, pause_s: float = 0.0) -> Message:
+    """The next attempt after a failure and a pause, with so many retries left after it."""
     after = f"{left} more after this" if left else "for the last time"
-    return Message.of(end.without_stop(), f"; it is queued again ({after}).")
+    if not pause_s:
+        return Message.of(end.without_stop(), f"; it is queued again ({after}).")
+    pause = Span(seconds=pause_s)
+    return Message.of(end.without_stop(), "; it is queued again in ", pause, f" ({after}).")
+
+
+def on_another_port(end: Message) -> Message:
+    """The next attempt of one whose port somebody else had; it counts as no retry."""
+    return Message.of(end.without_stop(), "; it starts again on another port.")
 
 
 def stopped_early(stop: Stop) -> Message:

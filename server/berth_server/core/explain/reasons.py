@@ -94,7 +94,10 @@ def own_reasons(waiting: JobView, now: datetime) -> list[Reason]:
         )
     if waiting.not_before is not None and waiting.not_before > now:
         at = waiting.not_before
-        reasons.append(reason("not_before", "It must not start before ", clock(at), ".", until=at))
+        said = (
+            "It pauses after a failure until " if waiting.is_paused else "It must not start before "
+        )
+        reasons.append(reason("not_before", said, clock(at), ".", until=at))
     return reasons
 
 

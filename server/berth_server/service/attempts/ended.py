@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from berth.protocol.internal import ObservedAttempt
 from berth.protocol.message import Message
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.core.explain import attempt_end
+from berth_server.core.retry_pause import retry_pause_s
 from berth_server.service.attempts.status import set_attempt_state, set_job_state
 from berth_server.service.jobs.dependents import first_state, on_job_ended
-from berth_server.store import jobs, messages
+from berth_server.store import attempts, jobs, messages
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord, JobRecord
 
 # Trying again would end the same way, or do the same harm.
 _NEVER_RETRIED = frozenset({Outcome.LAUNCH_ERROR, Outcome.ESCAPED})
+_MOST_PORTS = 10
 _COUNT_NOTHING = frozenset({Outcome.PREEMPTED, Outcome.CANCELLED, Outcome.OOM_GPU})
 
 # A job that asks to be queued again each time it starts would go on for ever.
@@ -25,12 +29,16 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     End an attempt, and its job unless something is left to try.
 
     A preempted attempt is queued again and counts nothing. One that died of GPU memory takes
-    the next step of the ladder, while there is one; any other failure takes a retry.
+    the next step of the ladder, while there is one; one whose port somebody else had is tried
+    on another port, which counts nothing either; any other failure takes a retry, after a pause.
     """
     job = jobs.get(tx, record.job_id)
     assert job is not None
     outcome, message, columns = _end_attempt(tx, record, seen)
-    _next_state(tx, job, record, outcome, message, columns)
+    if seen.port_taken and record.stop_reason is None and _may_change_port(tx, job):
+        _again(tx, job, attempt_end.on_another_port(message), {})
+    else:
+        _next_state(tx, job, record, outcome, message, columns)
 
 
 def on_superseded(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
@@ -38,7 +46,9 @@ def on_superseded(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt)
     outcome, _, columns = _end_attempt(tx, record, seen)
     counts = outcome not in _COUNT_NOTHING and columns["exit_code"] != 0
     if counts:
-        tx.execute("UPDATE jobs SET failures = failures + 1 WHERE id = ?", (record.job_id,))
+        job = jobs.get(tx, record.job_id)
+        assert job is not None
+        jobs.change(tx, job.id, {"failures": job.failures + 1})
 
 
 def _end_attempt(
@@ -90,8 +100,9 @@ def _next_state(
         again = attempt_end.with_next_step(message, steps[job.oom_steps])
         _again(tx, job, again, {"oom_steps": job.oom_steps + 1})
     elif outcome not in _NEVER_RETRIED and job.failures < job.spec.retries:
-        again = attempt_end.retried(message, job.spec.retries - job.failures - 1)
-        _again(tx, job, again, {"failures": job.failures + 1})
+        pause_s = _pause_s(job.failures + 1, columns["started_at"], tx.now)
+        again = attempt_end.retried(message, job.spec.retries - job.failures - 1, pause_s)
+        _again(tx, job, again, {"failures": job.failures + 1}, pause_s)
     else:
         columns = {**columns, "failures": job.failures + 1}
         _end(tx, job, JobState.FAILED, outcome, message, columns)
@@ -109,8 +120,34 @@ def _end(
     on_job_ended(tx, job.id, state)
 
 
-def _again(tx: Transaction, job: JobRecord, message: Message, columns: dict[str, object]) -> None:
-    set_job_state(tx, job.id, first_state(tx, job), message, number=job.attempts, columns=columns)
+def _again(
+    tx: Transaction,
+    job: JobRecord,
+    message: Message,
+    columns: dict[str, object],
+    pause_s: float = 0.0,
+) -> None:
+    resumes_at = tx.now + pause_s if pause_s else None
+    set_job_state(
+        tx,
+        job.id,
+        first_state(tx, replace(job, resumes_at=resumes_at)),
+        message,
+        number=job.attempts,
+        columns={**columns, "resumes_at": resumes_at},
+    )
+
+
+def _pause_s(failures: int, started_at: object, now: float) -> float:
+    started = started_at if isinstance(started_at, float) else now
+    return retry_pause_s(failures, now - started)
+
+
+def _may_change_port(tx: Transaction, job: JobRecord) -> bool:
+    """Return False where the last attempts all lost their port: more of them would not help."""
+    last = attempts.of_jobs(tx, [job.id]).get(job.id, [])[-_MOST_PORTS:]
+    lost = [attempt.outcome == Outcome.LAUNCH_ERROR.value for attempt in last]
+    return len(lost) < _MOST_PORTS or not all(lost)
 
 
 def _ladder(job: JobRecord) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ def set_job_state(
     if state is JobState.QUEUED:
         # Its age counts from here, also when it is queued again after a failure.
         assignments += f", ready_at = COALESCE(ready_at, {tx.now!r})"
-    elif not state.is_active:
+    elif not state.is_active and values.get("resumes_at") is None:
+        # A pause after a failure keeps its place in the queue.
         assignments += ", ready_at = NULL"
     changed = tx.change(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608 - names of our own columns
     assert changed == 1, f"job {job_id} is gone"

@@ -15,8 +15,8 @@ from berth_server.store.records import JobRecord
 
 def first_state(tx: Transaction, record: JobRecord) -> JobState:
     """Return the state of a job that is not held: `waiting` for something, or `queued`."""
-    not_before = record.spec.not_before
-    if not_before is not None and not_before.timestamp() > tx.now:
+    not_before = record.not_before
+    if not_before is not None and not_before > tx.now:
         return JobState.WAITING
     for other in jobs.dependencies(tx, [record.id]).get(record.id, ()):
         if not is_met(JobState(other.state), other.kind):

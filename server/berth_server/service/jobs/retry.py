@@ -61,5 +61,5 @@ def queue_again(tx: Transaction, record: JobRecord, message: Message) -> None:
         record.id,
         first_state(tx, record),
         message,
-        columns={"failures": 0, "oom_steps": 0, "exit_code": None},
+        columns={"failures": 0, "oom_steps": 0, "exit_code": None, "resumes_at": None},
     )

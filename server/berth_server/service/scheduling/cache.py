@@ -155,11 +155,9 @@ class SchedulerCache:
                 self.cells.setdefault(record.ablation, set()).add(record.id)
             if not record.gpus:
                 self.without_gpus.add(record.id)
-            not_before = record.spec.not_before
-            if not_before is not None and record.state == JobState.WAITING.value:
-                at = not_before.timestamp()
-                if at > now:
-                    self.timed[record.id] = at
+            at = record.not_before
+            if at is not None and at > now and record.state == JobState.WAITING.value:
+                self.timed[record.id] = at
 
         self._read_ablations(reader, (record.ablation for record in records))
 

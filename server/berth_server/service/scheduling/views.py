@@ -58,7 +58,8 @@ def job_view(
             )
             for other in dependencies
         ),
-        not_before=spec.not_before,
+        not_before=None if record.not_before is None else moment(record.not_before),
+        is_paused=record.resumes_at is not None,
         estimate=estimate,
         group=group,
         eligible_at=None if record.ready_at is None else moment(record.ready_at),
