@@ -181,7 +181,7 @@ class JobOptions:
 
     def python_note(self) -> str | None:
         """Return the interpreter chosen by default, with the reason."""
-        found = None if self.python else _active_python()
+        found = None if self.python else active_python()
         return None if found is None else f"{found} (the active environment)"
 
     def _bases(self) -> list[dict[str, Any]]:
@@ -262,7 +262,7 @@ class JobOptions:
     def _complete(self, spec: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
         if "workdir" not in spec:
             spec["workdir"] = _here()
-        if "python" not in spec and (active := _active_python()):
+        if "python" not in spec and (active := active_python()):
             spec["python"] = active
         if isinstance(base.get("not_before"), str) and "not_before" not in self._options():
             spec["not_before"] = moment(base["not_before"]).isoformat()
@@ -298,7 +298,7 @@ def _here() -> str:
         ) from None
 
 
-def _active_python() -> str | None:
+def active_python() -> str | None:
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         folder = os.environ.get(variable)
         if folder and (Path(folder) / "bin" / "python").exists():

@@ -17,6 +17,7 @@ from berth.cli.verbs.box import (
     doctor,
     down,
     gpus_group,
+    mcp,
     plan,
     restore,
     status,
@@ -95,6 +96,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         web.web,
         backup.backup,
         restore.restore,
+        mcp.mcp,
     ),
     "Inspect": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
 }
