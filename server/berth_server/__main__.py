@@ -19,6 +19,7 @@ from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
 from berth_server.home import HomeError, claim, probe, tcp_socket, unix_socket
 from berth_server.serve import serve
+from berth_server.service.gpus.use import Rates
 from berth_server.service.restore.adopt import take_in
 from berth_server.service.scheduling.timers import on_start
 from berth_server.service.state import Options, ServerState
@@ -93,6 +94,12 @@ def _run(home: Home, chosen: Settings) -> None:
             allow_other_users=chosen.allow_other_users,
             snapshot_most_bytes=parse_size(chosen.snapshot_max),
             policy=chosen.policy,
+            rates=Rates(
+                per_gpu_hour=chosen.price_per_gpu_hour,
+                per_kwh=chosen.price_per_kwh,
+                co2_g_per_kwh=chosen.co2_per_kwh,
+                currency=chosen.currency,
+            ),
         )
         server = ServerState(db, options)
         context = Context(server=server, settings=chosen, home=home.folder, version=version())

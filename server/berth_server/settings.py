@@ -78,6 +78,14 @@ class Settings(LimitSettings):
     """POST to a job's `notify` URLs when it ends."""
     snapshot_max: str = "512MiB"
     """How much code `snapshot: true` copies for one job at most; ignored files are only linked."""
+    price_per_gpu_hour: float | None = Field(default=None, ge=0)
+    """Price of a GPU-hour held, for the cost of jobs; none by default."""
+    price_per_kwh: float | None = Field(default=None, ge=0)
+    """Price of a kWh that GPUs used, added to the cost of jobs; none by default."""
+    co2_per_kwh: float | None = Field(default=None, ge=0)
+    """Grams of CO2 for each kWh, for the CO2 of jobs; none by default."""
+    currency: str = Field(default="", max_length=10)
+    """Unit of the two prices, shown with costs."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
     session_days: float = Field(default=30.0, gt=0, le=365)

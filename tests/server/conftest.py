@@ -61,6 +61,8 @@ class FakeWorker:
     processes: dict[int, list[GpuProcess]] = field(default_factory=dict)
     unhealthy: dict[int, str] = field(default_factory=dict)
     used_bytes: dict[int, int] = field(default_factory=dict)
+    loads: dict[int, int] = field(default_factory=dict)
+    """Utilisation by GPU; each of them draws 300 W."""
 
     def snapshot(self) -> BoxSnapshot:
         return BoxSnapshot(
@@ -74,6 +76,8 @@ class FakeWorker:
                     name="Simulated",
                     memory_total_bytes=self.memory_bytes,
                     memory_used_bytes=self.used_bytes.get(i, 0),
+                    utilization_percent=self.loads.get(i),
+                    power_w=300.0 if i in self.loads else None,
                     health=GpuHealth(
                         ok=i not in self.unhealthy,
                         problems=(self.unhealthy[i],) if i in self.unhealthy else (),

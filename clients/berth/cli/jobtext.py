@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from berth import gpu_usage
 from berth.cli import text
 from berth.gpunames import named, ranges
 
@@ -160,6 +161,8 @@ def ending(job: Job) -> str:
         parts.append(f"exit code {job.exit_code}")
     if job.started_at and job.ended_at:
         parts.append(f"ran {text.span(job.ended_at - job.started_at)}")
+    if job.usage is not None and (load := gpu_usage.busy(job.usage)):
+        parts.append(f"GPUs {load}")
     if said:
         parts.append(said)
     return "; ".join(parts)

@@ -23,7 +23,7 @@ from berth.protocol.health import RunTrouble
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
-from berth.protocol.progress import Progress
+from berth.protocol.progress import GpuUsage, Progress
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
 WARN_BEFORE = timedelta(seconds=60)
@@ -289,6 +289,8 @@ class Attempt(Wire):
     """Largest resident memory of any one of its processes, bytes."""
     run_dir: str
     """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
+    usage: GpuUsage | None = None
+    """What it used of its GPUs; absent without GPUs, and for attempts of earlier versions."""
     launch: LaunchFacts | None = None
     """The start as it really happened; absent until the worker reported it."""
     placement: Placement | None = None
@@ -324,6 +326,8 @@ class Job(Wire):
     """How far it is; absent unless it runs and something tells."""
     trouble: RunTrouble | None = None
     """The loss of the last attempt is NaN, infinite, or has run away; absent while it has not."""
+    usage: GpuUsage | None = None
+    """What all its attempts used of their GPUs; absent like theirs."""
     gpu_memory: int | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False

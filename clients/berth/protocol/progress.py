@@ -1,4 +1,4 @@
-"""Progress of a running attempt on the wire."""
+"""Progress of a running attempt, and its use of GPUs, on the wire."""
 
 from __future__ import annotations
 
@@ -26,3 +26,26 @@ class Progress(Wire):
     """Nine of ten such attempts are done by then, seconds; absent like `seconds_left`."""
     at: UtcTime
     """Time of the attempt's last report."""
+
+
+class GpuUsage(Wire):
+    """What was used of the GPUs that were held, as far as the worker saw it."""
+
+    gpu_hours: float
+    """GPU-hours held, a share of a GPU counting as its part; still growing while it runs."""
+    seen_fraction: float = 0.0
+    """Part of them in which the GPUs were sampled, 0 to 1: utilisation and idle time are of it."""
+    utilization_percent: float | None = None
+    """Mean utilisation of the GPUs; absent when nothing was seen."""
+    idle_percent: float | None = None
+    """Part of the time in which a GPU had no work (below 5 %), percent."""
+    peak_memory_bytes: int | None = None
+    """Most memory that its processes held on any one GPU, bytes."""
+    energy_kwh: float | None = None
+    """Energy of the GPUs alone, kWh; absent when the driver tells no power."""
+    cost: float | None = None
+    """By the settings `price_per_gpu_hour` and `price_per_kwh`; absent without them."""
+    currency: str = ""
+    """Unit of the cost, as the setting has it."""
+    co2_g: float | None = None
+    """Grams of CO2 by the setting `co2_per_kwh`; absent without it."""

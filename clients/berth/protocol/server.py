@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from berth.protocol.base import Wire
+from berth.protocol.base import UtcTime, Wire
 from berth.protocol.message import Message
 
 
@@ -73,3 +73,39 @@ class UserList(Wire):
 
     users: list[UserSummary]
     """Users by GPUs held, then by use, most first."""
+
+
+class UsageRow(Wire):
+    """Use of the GPUs by one user, group or label in a month."""
+
+    key: str
+    """The user, the group, or the label's value."""
+    jobs: int
+    """Jobs that held GPUs."""
+    gpu_hours: float
+    """GPU-hours held; a share counts as its part of the GPU's memory."""
+    idle_gpu_hours: float | None = None
+    """Of those seen, without work (utilisation below 5 %); absent when nothing was seen."""
+    utilization_percent: float | None = None
+    """Mean utilisation while held, percent; absent likewise."""
+    energy_kwh: float | None = None
+    """Energy of the GPUs alone, kWh; absent when the driver tells no power."""
+    cost: float | None = None
+    """By the settings `price_per_gpu_hour` and `price_per_kwh`; absent without them."""
+    co2_kg: float | None = None
+    """Kilograms of CO2 by the setting `co2_per_kwh`; absent without it."""
+
+
+class UsageReport(Wire):
+    """Use of the GPUs in a calendar month. Jobs of versions before it was metered are not in it."""
+
+    begins_at: UtcTime
+    """First moment of the month, in the policy's time zone."""
+    ends_at: UtcTime
+    """First moment of the next."""
+    by: str
+    """What the rows are of: `user`, `group` or `label:KEY`."""
+    currency: str = ""
+    """Unit of the costs, as the setting has it."""
+    rows: list[UsageRow]
+    """Most GPU-hours first."""

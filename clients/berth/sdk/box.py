@@ -9,7 +9,7 @@ from urllib.parse import quote
 from berth.protocol.events import Event, EventPage
 from berth.protocol.gpus import Box, DrainRequest, Gpu
 from berth.protocol.reservations import Reservation, ReservationList
-from berth.protocol.server import Health, ServerSettings, UserList
+from berth.protocol.server import Health, ServerSettings, UsageReport, UserList
 from berth.sdk.calls import Calls
 from berth.sdk.errors import Unreachable
 from berth.sdk.parse import parse
@@ -126,6 +126,14 @@ class BoxCalls(Calls):
     def settings(self) -> ServerSettings:
         """Return the server's settings in force and the origin of each."""
         return self._get(ServerSettings, "/api/v1/settings")
+
+    def usage(self, month: str | None = None, *, by: str = "user") -> UsageReport:
+        """
+        Return a month's use of the GPUs (`2026-11`, default the present one).
+
+        `by` is `user`, `group` or `label:KEY`. Raises `InvalidRequest`.
+        """
+        return self._get(UsageReport, "/api/v1/usage", {"month": month, "by": by})
 
     def users(self) -> UserList:
         """Return the users of the box with what each has."""

@@ -11,6 +11,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from berth import gpu_usage
 from berth.protocol.states import FINAL_STATES
 from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.show import show_job
@@ -67,7 +68,10 @@ def notice(server: ServerState, record: JobRecord) -> bytes:
     sentence = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
     if message := messages.decode(record.message):
         sentence += f" {message}"
-    job = json.loads(show_job(server, record).model_dump_json())
+    shown = show_job(server, record)
+    if shown.usage is not None:
+        sentence += f" It used {gpu_usage.words(shown.usage)}."
+    job = json.loads(shown.model_dump_json())
     return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 
 

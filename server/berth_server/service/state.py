@@ -10,6 +10,7 @@ from pathlib import Path
 from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service.attempts.ports import Ports
+from berth_server.service.gpus.use import Rates, UseMeter
 from berth_server.service.gpus.worker_state import WorkerState
 from berth_server.service.jobs.freeze_code import Freezer
 from berth_server.service.notifier import Notifier
@@ -36,6 +37,7 @@ class Options:
     snapshot_most_bytes: int = 512 << 20
     """How much frozen code may be copied for one job."""
     policy: PolicySettings = field(default_factory=PolicySettings)
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def runs(self) -> Path:
@@ -79,6 +81,7 @@ class ServerState:
         self.cache = SchedulerCache(self.run_history.estimate, self.groups.of, options.freezer.path)
         self.worker_state = WorkerState()
         self.progress = Beliefs()
+        self.use = UseMeter(db.read)
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
         self.drains = gpus.drains(db.read)

@@ -156,6 +156,27 @@ class AttemptRow(Table, table=True):
     placement: str | None = None  # JSON of Placement; NULL without GPUs
 
 
+class GpuUseRow(Table, table=True):
+    """What an attempt used of its GPUs while it held them; GPU-seconds of a share are its part."""
+
+    __tablename__ = "gpu_use"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "number"], ["attempts.job_id", "attempts.number"]),
+        CheckConstraint("gpus > 0", "gpus"),
+        CheckConstraint(
+            "busy_gpu_s >= 0 AND idle_gpu_s >= 0 AND idle_gpu_s <= seen_gpu_s + 0.001", "seen"
+        ),
+    )
+    job_id: int = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    gpus: float
+    seen_gpu_s: float
+    busy_gpu_s: float
+    idle_gpu_s: float
+    energy_j: float | None = None
+    peak_memory_bytes: int | None = None
+
+
 class LeaseRow(Table, table=True):
     """An attempt's hold on one GPU, or on a share of its memory; see `LEASE_TRIGGERS`."""
 

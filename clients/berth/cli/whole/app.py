@@ -19,6 +19,7 @@ from berth.cli.verbs.box import (
     gpus_group,
     mcp,
     plan,
+    report,
     restore,
     status,
     token,
@@ -98,7 +99,16 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         restore.restore,
         mcp.mcp,
     ),
-    "Inspect": (ls.ls, show.show, logs.logs, why.why, compare.compare, status.status, top.top),
+    "Inspect": (
+        ls.ls,
+        show.show,
+        logs.logs,
+        why.why,
+        compare.compare,
+        status.status,
+        top.top,
+        report.report,
+    ),
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from berth import gpu_usage
 from berth.cli import jobtext, text
 from berth.gpunames import named
 from berth.protocol.dryrun import DryRun
@@ -69,6 +70,7 @@ def job(found: Job) -> str:
         ("progress", jobtext.progress(found)),
         ("waits", jobtext.reason(found) if not found.state.is_final else ""),
         ("ended", jobtext.end_sentence(found) if found.state.is_final else ""),
+        ("used", gpu_usage.words(found.usage) if found.usage else ""),
         ("labels", ", ".join(f"{k}={v}" for k, v in found.labels.items())),
         *(("attempt", jobtext.attempt_line(attempt)) for attempt in found.attempts[-3:]),
         *(("note", note) for note in text.messages(found.warnings_parts, found.warnings)),

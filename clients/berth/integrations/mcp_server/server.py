@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
@@ -16,12 +16,9 @@ from berth.cli import text
 from berth.integrations.mcp_server import answers
 from berth.integrations.mcp_server.submission import Submission
 from berth.protocol.jobs import Job
+from berth.protocol.states import JobState
 
 JobId = Annotated[int, Field(description="Number of a job, as `jobs` and `submit` give it.")]
-State = Literal[
-    *("held", "waiting", "queued", "starting", "running", "stopping"),
-    *("succeeded", "failed", "cancelled"),
-]
 _MOST_JOBS = 100
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
@@ -47,7 +44,7 @@ class Tools:
 
     def jobs(
         self,
-        state: list[State] | None = None,
+        state: list[JobState] | None = None,
         user: str | None = None,
         label: Annotated[str | None, Field(description="Like `study=warmup`.")] = None,
         limit: Annotated[int, Field(ge=1, le=_MOST_JOBS)] = 20,

@@ -32,6 +32,7 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
     ]
     server.worker_state.take(report, now)
     if report.snapshot is not None:
+        server.use.take(report.snapshot, server.cache)
         # What was released before this look is confirmed by it (or shown as a leftover).
         server.cache.forget_releases(report.snapshot.taken_at.timestamp())
     findings = Findings.of(server)
@@ -45,6 +46,7 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
         if box:
             gpus.remember(tx, box, tx.now)
             server.known_gpus = box
+        server.use.keep(tx, [(r.job_id, r.number) for r, seen in news if seen.phase == "ended"])
         for record, seen in news:
             _take(tx, record, seen)
             if seen.phase == "ended" and seen.gpus_clear:
@@ -56,6 +58,7 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
         for record, message in findings.escaped:
             stop_attempt(tx, record, Outcome.ESCAPED, message)
     server.findings = findings.standing
+    server.use.forget(server.cache.alive)
 
 
 def _learn(server: ServerState, before: AttemptRecord) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit, urlunsplit
@@ -20,11 +20,13 @@ from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcom
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.explain.start_reason import start_reason
 from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.service.gpus.use import show as show_use
 from berth_server.service.logs.curve_watch import troubles
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
-from berth_server.store import attempts, jobs, messages
+from berth_server.store import attempts, gpu_use, jobs, messages
+from berth_server.store.gpu_use import GpuUse
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
 
 log = structlog.get_logger()
@@ -39,6 +41,7 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     tries = attempts.of_jobs(server.db.read, [r.id for r in records if r.attempts])
     dependencies = jobs.dependencies(server.db.read, ids)
     wrong = troubles(server.db.read, tries) if tries else {}
+    uses = {**gpu_use.of_jobs(server.db.read, list(tries)), **server.use.current} if tries else {}
     status = _QueueStatus(server)
     shown: list[Job] = []
     for record in records:
@@ -46,11 +49,37 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
             Dependency(job_id=other.id, kind=other.kind)
             for other in dependencies.get(record.id, ())
         ]
-        job = _job(record, tries.get(record.id, []), others, status)
+        mine = tries.get(record.id, [])
+        job = _with_usage(server, _job(record, mine, others, status), mine, uses)
         if record.id in wrong:
             job = job.model_copy(update={"trouble": wrong[record.id]})
         shown.append(job)
     return shown
+
+
+def _with_usage(
+    server: ServerState,
+    job: Job,
+    tries: Sequence[AttemptRecord],
+    uses: Mapping[tuple[int, int], GpuUse],
+) -> Job:
+    """The job with what it and each of its attempts used of their GPUs."""
+    now, rates = server.clock(), server.options.rates
+    used = {
+        one.number: (uses[one.job_id, one.number], (one.ended_at or now) - one.created_at)
+        for one in tries
+        if (one.job_id, one.number) in uses
+    }
+    if not used:
+        return job
+    shown = [
+        attempt.model_copy(update={"usage": show_use([used[attempt.number]], rates)})
+        if attempt.number in used
+        else attempt
+        for attempt in job.attempts
+    ]
+    total = show_use(list(used.values()), rates)
+    return job.model_copy(update={"attempts": shown, "usage": total})
 
 
 def show_job(server: ServerState, record: JobRecord) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from berth import gpu_usage
 from berth.cli import ids, jobtext, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
@@ -52,6 +53,7 @@ def rendered(job: Job) -> str:
         ("priority", str(job.priority) if job.priority else ""),
         ("time limit", text.span(job.time_limit) if job.time_limit else "none"),
         ("progress", jobtext.progress(job)),
+        ("used", gpu_usage.words(job.usage) if job.usage else ""),
         ("retries", str(job.retries) if job.retries else ""),
         ("depends on", ", ".join(map(_dependency, job.dependencies))),
         ("not before", text.clock(job.not_before) if job.not_before else ""),
@@ -110,7 +112,9 @@ def _attempt(attempt: Attempt) -> list[str]:
     if attempt.master_port is not None:
         facts.append(("port", str(attempt.master_port)))
     if attempt.max_rss_bytes is not None:
-        facts.append(("memory peak", text.size(attempt.max_rss_bytes)))
+        facts.append(("host memory", f"at most {text.size(attempt.max_rss_bytes)} in a process"))
+    if attempt.usage is not None:
+        facts.append(("used", gpu_usage.words(attempt.usage)))
     lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
     for change in launch.changes if launch else ():
         was, became = change.what or "(nothing)", change.became or "(taken out)"
