@@ -193,3 +193,20 @@ def log(attempt, text):
 
 def end(attempt, state):
     return ("end", "", {"attempt": attempt, "size_bytes": 5, "job_state": state})
+
+
+def test_a_progress_bar_is_one_line_of_the_last_ones(fake, wire, berth):
+    """-n writes what was seen last of it, --raw and a whole log every byte."""
+    log = b"start\n" + b"".join(b"\r%d %%|###" % n for n in range(101)) + b"\nloss 2\nEpoch 1\r"
+    fake.answer("GET", f"{JOBS}/42", wire.job(state="succeeded", attempts=[wire.attempt()]))
+
+    def answer(request):
+        offset = int(request.url.params["offset"])
+        first = max(0, len(log) + offset) if offset < 0 else offset
+        return httpx2.Response(200, content=log[first:], headers={"Berth-Log-Offset": str(first)})
+
+    fake.answer("GET", f"{JOBS}/42/log", answer)
+
+    assert berth("logs", "42", "-n", "3").stdout_bytes == b"100 %|###\nloss 2\nEpoch 1\r"
+    assert berth("logs", "42", "-n", "3", "--raw").stdout_bytes == log[6:]
+    assert berth("logs", "42").stdout_bytes == log

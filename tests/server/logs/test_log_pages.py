@@ -58,6 +58,16 @@ def test_a_log_that_is_not_there_yet_is_empty(api, run_dir):
     assert api.get("/api/v1/jobs/2/log?attempt=1").status_code == 404
 
 
+def test_a_log_that_was_deleted_is_told(api, desk, run_dir):
+    """An attempt that has run had one: nothing at all would be no answer."""
+    desk.worker.ended("1.1", 1)
+
+    answer = api.get("/api/v1/jobs/1/log")
+
+    assert answer.status_code == 404
+    assert "was deleted" in answer.json()["detail"]
+
+
 def test_lines_count_from_either_end(api, run_dir):
     """The last one counts although it is still growing."""
     (run_dir / "output.log").write_text("".join(f"line {i}\n" for i in range(2500)) + "growing")

@@ -3,7 +3,7 @@ Execution of the job's first process: spawned where that is enough, forked where
 up a fence or become another user first.
 """
 # pathlib is left out: see files.py.
-# ruff: noqa: PTH110, PTH112
+# ruff: noqa: PTH110, PTH112, PTH113
 
 from __future__ import annotations
 
@@ -171,6 +171,11 @@ def _why_not(error: Exception, launch: dict[str, Any]) -> str:
     name = launch["argv"][0]
     code = error.errno if isinstance(error, OSError) else None
     path = name if name.startswith("/") else f"{launch['cwd']}/{name}"
+    if code == errno.ENOENT and "/" not in name and os.path.isfile(path):
+        return (
+            f"{name} lies in {launch['cwd']}, and programs are looked up on PATH; write ./{name}, or "
+            f"start it through its interpreter (`bash {name}`, `python {name}`)."
+        )
     if code == errno.ENOENT and "/" not in name:
         return (
             f"{name} was not found on the job's PATH; install it in the job's environment or "

@@ -24,6 +24,7 @@ from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
+from berth_server.service.jobs import programs
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.script_header import with_header
@@ -69,10 +70,13 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     workdir = _workdir(spec, caller, access)
     _python(spec, access)
     _script(view, workdir, access)
+    missing = programs.check(spec, view, workdir, access)
     view = _with_surroundings(spec, view, workdir, access)
     gpus, warnings = _gpus(spec, view)
     if spec.gpus is None and not spec.share:
         warnings += _said_in_code(view, workdir, access)
+    if missing is not None:
+        warnings = [*warnings, missing]
     kept = view.warnings
     if spec.gpus is not None:
         kept = tuple(each for each in kept if each not in view.count_notes)
@@ -107,6 +111,7 @@ def is_known(spec: JobSpec, access: Access) -> bool:
         and not view.config_files
         and (spec.python is None or spec.python in access.fine_pythons)
         and (not _has_script(view) or _key(spec.workdir, view) in access.fine_scripts)
+        and programs.is_known(spec, view, access)
     )
 
 

@@ -76,8 +76,6 @@ def _rewritten(
     server: ServerState, prepared: Prepared, indices: list[int]
 ) -> tuple[str | None, list[Change]]:
     """The command for the GPUs it would get; for the first ones of the box when it waits."""
-    if prepared.view.is_shell:
-        return None, []
     chosen = tuple(indices) or tuple(gpu.index for gpu in server.known_gpus[: prepared.gpus])
     if len(chosen) < prepared.gpus:
         chosen = tuple(range(prepared.gpus))

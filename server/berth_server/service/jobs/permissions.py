@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from berth.protocol.message import Message
+
 _REMEMBERED_S = 2.0
 Found = Literal["there", "missing", "forbidden", "unknown"]
 
@@ -32,6 +34,8 @@ class Access:
         """Interpreters and environments that were looked at and may be executed."""
         self.fine_scripts: set[str] = set()
         """Scripts that were looked at and may be read: folder, NUL, path."""
+        self.programs: dict[str, Message | None] = {}
+        """Programs that were looked for, with the note on one that was not found."""
         self.code_notes: dict[str, str | None] = {}
         """What was noticed in the code of such scripts."""
 

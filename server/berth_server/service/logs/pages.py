@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from berth.protocol.logs import LogLines
 from berth.terminal import shown_bytes
+from berth_server.service.errors import NotFound
 from berth_server.service.jobs import lookup
 from berth_server.service.logs import tail
 from berth_server.service.logs.run_files import LOG_NAME, open_run_file
@@ -27,6 +28,8 @@ class LogFile:
     uid: int
     complete: bool
     """The attempt has ended, or the job has without one: the log grows no more."""
+    started: bool = False
+    """The attempt has started, so that there was a log."""
 
     def open(self) -> int | None:
         """Return a file descriptor; None while there is no log. Raises Forbidden."""
@@ -59,12 +62,27 @@ def log_file(server: ServerState, job_id: int, number: int | None) -> LogFile:
     owner = lookup.job(server.db.read, job_id)
     if record is None:
         return LogFile(None, None, owner.uid, complete=lookup.state_of(owner).is_final)
-    return LogFile(record.id, record.run_dir, owner.uid, complete=record.state == "ended")
+    return LogFile(
+        record.id,
+        record.run_dir,
+        owner.uid,
+        complete=record.state == "ended",
+        started=record.started_at is not None,
+    )
 
 
 def read_bytes(log: LogFile, offset: int, limit: int) -> LogBytes:
-    """Return bytes from an offset; a negative one counts from the end. Empty past the end."""
+    """
+    Return bytes from an offset; a negative one counts from the end. Empty past the end.
+
+    Raises NotFound for a log that somebody has deleted.
+    """
     handle = log.open()
+    if handle is None and log.started and log.complete:
+        raise NotFound(
+            f"The log of attempt {log.attempt} is gone: {log.run_dir}/{LOG_NAME} was deleted, and not "
+            "by Berth; restore it from a copy, or run the job again."
+        )
     if handle is None:
         return LogBytes(b"", 0, 0)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from berth import terminal
 from berth.cli import ids, jobtext, text
 from berth.cli.declare import Option
 from berth.cli.following import PATIENCE_S, Printer
@@ -12,6 +13,7 @@ from berth.cli.wait_notices import WaitNotices
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job
+    from berth.sdk.log_reading import LogPiece
 
 
 def logs(
@@ -32,6 +34,8 @@ def logs(
     """
     Print a job's output, byte for byte.
 
+    With --lines, a progress bar that writes over itself is one line, as it was seen last.
+
     With --follow, stderr reports what the job does between its attempts and how it ended.
 
     On a terminal, control sequences other than colours and cursor moves are left out.
@@ -44,8 +48,9 @@ def logs(
         if found.attempts:
             attempt = number or found.attempts[-1].number
             for piece in client.read_log(job_id, attempt=attempt, lines=lines):
-                printer.write(piece)
                 offset = piece.end
+                as_written = lines is None or raw or as_json
+                printer.write(piece if as_written else _as_seen(piece))
         elif not follow or found.state.is_final:
             why = jobtext.message(found) or jobtext.reason(found)
             why = why or f"It is {found.state.value}."
@@ -62,6 +67,14 @@ def logs(
             found = client.job(job_id)
         if not as_json and found.attempts:
             note(text.clean(_end(found, number)))
+
+
+def _as_seen(piece: LogPiece) -> LogPiece:
+    """The piece without what was written over; bars write thousands of states into one line."""
+    lines = piece.data.split(b"\n")
+    # An unfinished line goes on: what follows must still find its beginning.
+    last = b"\r" if lines[-1].endswith(b"\r") else b""
+    return piece._replace(data=b"\n".join(map(terminal.shown_bytes, lines)) + last)
 
 
 def _end(job: Job, number: int | None) -> str:
