@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime
 
 import pytest
+
+from berth_trainer import train_deepspeed
 
 DEEPSPEED = (
     "deepspeed --num_gpus=4 train_deepspeed.py --config config.json "
@@ -104,3 +107,44 @@ def test_four_pasted_command_styles_at_once(box, workspace):
     assert len({job["attempts"][0]["master_port"] for job in jobs}) == 4
     spans = [span(job) for job in jobs]
     assert max(start for start, _ in spans) < min(end for _, end in spans)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_guides_start_script_and_its_gpu_ids_at_once(box, workspace, tmp_path):
+    """
+    A start script around `deepspeed`, and `--gpu_ids` behind the script's name under accelerate,
+    which accelerate itself never reads: four ranks each, on disjoint GPUs, from one folder.
+    """
+    folder = tmp_path / "lab"
+    shutil.copytree(workspace, folder)
+    (folder / "train_deepspeed.py").symlink_to(train_deepspeed.__file__)
+    (folder / "train_deepspeed_launch.sh").write_text(
+        "#!/bin/bash\n# train_deepspeed_launch.sh\n\n"
+        "deepspeed --num_gpus=4 train_deepspeed.py \\\n    --config config.json \\\n"
+        "    --ablation_config profile_and_history_and_context \\\n    --max_gpus 4\n"
+    )
+    lines = [
+        "bash train_deepspeed_launch.sh",
+        (
+            "accelerate launch --num_processes=4 Gemma/train_deepspeed.py --config config.json "
+            "--ablation_config profile_and_context --gpu_ids 4,5,6,7 --output_dir "
+            "Gemma/outputs/0123_Gemma_LovinkDialogue_profile_and_context_1400"
+        ),
+    ]
+    config = folder / "config.json"
+    config.write_text(config.read_text("utf-8").replace('"max_steps": 20', '"max_steps": 2'))
+    specs = [{"command": line, "workdir": str(folder)} for line in lines]
+    specs[0]["gpus"] = 4
+    answer = box.post("/jobs", specs)
+    assert answer.status_code == 201, answer.text
+    jobs = box.wait(*(job["id"] for job in answer.json()), timeout_s=500)
+
+    for job in jobs:
+        log = box.log(job["id"])
+        assert job["state"] == "succeeded", log[-4000:]
+        assert job["gpus"] == 4
+        assert "\u2713 ranks: 4" in log
+        assert "warning: ranks" not in log
+    held = [uuid for job in jobs for uuid in job["gpu_uuids"]]
+    assert len(held) == len(set(held)) == 8

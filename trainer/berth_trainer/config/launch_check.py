@@ -7,7 +7,7 @@ from pathlib import Path
 
 from berth_trainer.config.arguments import Arguments
 from berth_trainer.errors import UserError
-from berth_trainer.training.ranks import Ranks
+from berth_trainer.training.ranks import Ranks, warn
 
 _OWN_FLAGS = ("--gpu_ids", "--gpu-ids", "--max_gpus", "--max-gpus")
 
@@ -77,6 +77,8 @@ def check_devices(
     """
     Raise UserError where a rank's GPU is not there, before CUDA says so in its own words.
 
+    Warn where a run without a launcher leaves GPUs idle.
+
     `seen` GPUs are visible to this process; `any_gpu`: the machine has some.
     """
     asked = f" of --gpu_ids {','.join(map(str, arguments.gpu_ids))}" if arguments.gpu_ids else ""
@@ -84,6 +86,11 @@ def check_devices(
         raise UserError(
             f"{ranks.local_world_size} ranks were started and {seen} GPUs{asked} are there: start "
             "as many ranks as there are GPUs, and name GPUs that nvidia-smi lists."
+        )
+    if cuda and not ranks.launched and seen > 1 and arguments.asked_gpus is None:
+        warn(
+            f"this run uses one of the {seen} GPUs: a launcher such as `deepspeed --num_gpus={seen}` "
+            "starts a process for each."
         )
     if asked and not cuda and any_gpu:
         raise UserError(f"none of the GPUs{asked} is there: name GPUs that nvidia-smi lists.")
