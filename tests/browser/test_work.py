@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -160,6 +161,28 @@ def test_two_ablations_are_compared_and_exported(page: Page, box: Box, tmp_path:
         page.get_by_role("button", name="Markdown", exact=True).click()
     download.value.save_as(tmp_path / "rates.md")
     assert (tmp_path / "rates.md").read_text().startswith("| job | name |")
+
+
+def test_a_run_that_differs_in_more_than_the_ablation_is_marked(page: Page, box: Box) -> None:
+    """What differs, names and values as code, and what its samples left out; the others are bare."""
+    for lr, length, samples in (("1e-4", 128, 0), ("3e-4", 64, 0.9), ("1e-3", 128, 0)):
+        facts = {
+            "settings": {"training.max_length": length},
+            "shortened": {"samples": samples, "left_out": {"history": 0.61}},
+        }
+        script = f"echo '{json.dumps(facts)}' > $BERTH_RUN_DIR/comparable.json"
+        job = box.submit(script, gpus=1, labels={"ablation": "lengths", "lr": lr})
+        box.wait_state(job, "succeeded")
+
+    page.goto(f"{box.url}/compare?ablation=lengths")
+
+    table = page.get_by_role("region", name="Runs as a table")
+    expect(table.get_by_role("row")).to_have_count(4)
+    marked = table.get_by_text("Not comparable")
+    expect(marked).to_have_count(1)
+    expect(marked).to_have_text("Not comparable: training.max_length is 64; most runs have 128.")
+    expect(marked.locator("code")).to_have_text(["training.max_length", "64", "128"])
+    expect(table.get_by_text("90% of the training samples leave something out")).to_contain_text("61% of the history")  # fmt: skip
 
 
 def test_an_ablation_becomes_one_job_per_combination(page: Page, box: Box) -> None:

@@ -106,6 +106,29 @@ def test_compare_puts_runs_side_by_side(fake, wire, berth):
     assert "berth ablate" in berth("compare").stdout
 
 
+def test_compare_says_which_runs_differ_in_more(fake, wire, berth):
+    """Marked in the table, and below it a line with what differs; parts go before the sentence."""
+    parts = [{"kind": "code", "text": "data"}, {"kind": "text", "text": " is another."}]
+    differs = [
+        {"kind": "setting", "what": "data", "value": "2", "usual": "1", "sentence": "old", "sentence_parts": parts},
+        {"kind": "steps_made", "what": "steps_made", "value": "8", "usual": "9", "sentence": "It made 8 steps; most runs made 9."},
+    ]  # fmt: skip
+    shortened = {"samples": 0.9, "left_out": {}, "sentence": "90% of the training samples leave something out."}  # fmt: skip
+    runs = [
+        {"job": wire.job(4), "last": {}, "best": {}, "differences": differs},
+        {"job": wire.job(5), "last": {}, "best": {}, "shortened": shortened},
+    ]
+    fake.answer("GET", "/api/v1/ablations/study", {"id": "study", "varies": [], "metrics": [], "runs": runs})  # fmt: skip
+
+    lines = berth("compare", "study").stdout.splitlines()
+
+    assert [line.split()[:2] for line in lines[2:4]] == [["4", "!"], ["5", "queued"]]
+    assert lines[4:] == [
+        "! job 4 is not comparable: `data` is another. It made 8 steps; most runs made 9.",
+        "  job 5: 90% of the training samples leave something out.",
+    ]
+
+
 def test_compare_marks_the_better_of_each_metric(fake, wire, berth, monkeypatch):
     """The least loss and the greatest BLEU; those of the answers are next to the loss."""
     runs = [

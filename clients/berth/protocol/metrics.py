@@ -10,6 +10,7 @@ from berth.protocol.ablations import AblationCaps
 from berth.protocol.base import Wire
 from berth.protocol.health import CurveTrouble
 from berth.protocol.jobs import Job
+from berth.protocol.message import Message
 
 MetricPoint = dict[str, float | None]
 """The numbers of one moment of a run by name: `step`, `time` (unix seconds) and whatever it
@@ -81,15 +82,40 @@ class RunCurves(Wire):
     """False where the curves hold only what is new since `after`."""
 
 
+DifferenceKind = Literal[
+    "setting", "training_samples", "samples_per_step", "changed_by_resume", "steps_made"
+]
+
+
 class RunDifference(Wire):
     """One thing in which a run differs from most runs of its ablation, beside what it varies."""
 
+    kind: DifferenceKind = "setting"
+    """What kind of fact."""
     what: str = Field(examples=["training.max_length"])
-    """The setting, or `steps made`."""
+    """The setting's name; of other kinds the kind."""
     value: str = Field(examples=["1024"])
     """That of this run."""
     usual: str = Field(examples=["2048"])
     """That of most runs."""
+    sentence: str = ""
+    """For people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
+
+
+class Shortening(Wire):
+    """What a run's training samples had to leave out to fit into the length."""
+
+    samples: float = Field(examples=[0.9])
+    """Share of the samples that left something out."""
+    left_out: dict[str, float] = Field(examples=[{"profile": 0.0, "history": 0.6}])
+    """By part of the prompt (profile, history, context): the share of its characters left out, of
+    all samples together."""
+    sentence: str = ""
+    """For people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
 
 
 class AblationRun(Wire):
@@ -108,10 +134,7 @@ class AblationRun(Wire):
     """Metrics whose curve ends badly, with what is wrong."""
     differences: list[RunDifference] = Field(default_factory=list["RunDifference"])
     """Why the run is not comparable: what differs beside what the ablation varies."""
-    shortened: str | None = Field(
-        default=None,
-        examples=["90% of the samples: 60% of the history, 10% of the context left out"],
-    )
+    shortened: Shortening | None = None
     """What most samples of the run had to leave out to fit; absent where most fit."""
 
 

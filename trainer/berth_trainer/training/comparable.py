@@ -31,9 +31,12 @@ def write(
     }
     for key, place in (("model", "model.path"), ("data", "data.train_path")):
         settings[key] = f"{Path(str(description.get(place))).name} ({description.get(key)})"
-    settings["training samples"] = len(samples)
-    settings["samples per step"] = parts[-1].get("samples_per_step") if parts else None
-    settings["changed by a resume"] = ", ".join(lineage.changes(parts)) or "nothing"
-    note = shortened(samples)
+    facts = {
+        "settings": settings,
+        "training_samples": len(samples),
+        "samples_per_step": parts[-1].get("samples_per_step") if parts else None,
+        "changed_by_resume": lineage.changes(parts),
+        "shortened": shortened(samples),
+    }
     for folder in folders:
-        write_json(folder / NAME, {"settings": settings, "shortened": note})
+        write_json(folder / NAME, facts)

@@ -14,11 +14,18 @@ from berth.protocol.metrics import (
     AblationRun,
     AblationSummary,
     RunDifference,
+    Shortening,
 )
 from berth.protocol.states import JobState
-from berth_server.core.comparable import RunFacts, differences
+from berth_server.core.comparable import (
+    Difference,
+    RunFacts,
+    differences,
+    sentence_of,
+    shortening_of,
+)
 from berth_server.core.explain.phrases import code
-from berth_server.service.ablations.facts import read_facts
+from berth_server.service.ablations.facts import Reported, read_facts
 from berth_server.service.ablations.limits import used_gpu_s
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs.show import show_jobs
@@ -88,7 +95,7 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
         tries = found.tries.get(record.id)
         attempt = tries[-1] if tries else None
         ends, step = ({}, None) if attempt is None else reader.ends(attempt, record.uid)
-        settings, shortened = read_facts(attempt, record.uid)
+        said = read_facts(attempt, record.uid)
         measured.append(
             {
                 "job": job,
@@ -96,15 +103,13 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
                 "best": {name: end.best for name, end in ends.items() if end.best is not None},
                 "trouble": {n: end.trouble for n, end in ends.items() if end.trouble is not None},
                 "step": step,
-                "shortened": shortened,
+                "shortened": _shortening(said),
             }
         )
-        made = step if settings and job.state == JobState.SUCCEEDED else None
-        told.append(RunFacts(record.spec.labels, settings, made))
+        made = step if said.facts and job.state == JobState.SUCCEEDED else None
+        told.append(RunFacts(record.spec.labels, said.facts, made))
     runs = [
-        AblationRun.model_construct(
-            **one, differences=[RunDifference.model_construct(**d._asdict()) for d in differs]
-        )
+        AblationRun.model_construct(**one, differences=list(map(_shown, differs)))
         for one, differs in zip(measured, differences(told), strict=True)
     ]
     labels = [record.spec.labels for record in found.records]
@@ -116,6 +121,22 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
         runs=runs,
         total=found.total,
         caps=found.caps,
+    )
+
+
+def _shown(found: Difference) -> RunDifference:
+    parts = sentence_of(found)
+    return RunDifference.model_construct(
+        **found._asdict(), sentence=str(parts), sentence_parts=parts
+    )
+
+
+def _shortening(said: Reported) -> Shortening | None:
+    parts = shortening_of(said.shortened, said.left_out)
+    if parts is None:
+        return None
+    return Shortening.model_construct(
+        samples=said.shortened, left_out=said.left_out, sentence=str(parts), sentence_parts=parts
     )
 
 

@@ -152,12 +152,13 @@ def _not_comparable(ablation: Ablation) -> list[str]:
     """Say which runs differ in more than the ablation, and which left out most of a part."""
     lines: list[str] = []
     for run in ablation.runs:
-        told = [f"{one.what} {one.value} (others {one.usual})" for one in run.differences]
-        if told:
-            what = text.clean("; ".join(told))
-            lines.append(text.style(f"! job {run.job.id} is not comparable: {what}", "yellow"))
+        if run.differences:
+            told = [text.message(one.sentence_parts, one.sentence) for one in run.differences]
+            line = f"! job {run.job.id} is not comparable: {' '.join(told)}"
+            lines.append(text.style(line, "yellow"))
         if run.shortened:
-            lines.append(f"  job {run.job.id} shortened {text.clean(run.shortened)}")
+            told = text.message(run.shortened.sentence_parts, run.shortened.sentence)
+            lines.append(f"  job {run.job.id}: {told}")
     return lines
 
 

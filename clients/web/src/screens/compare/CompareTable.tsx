@@ -4,6 +4,7 @@ import { Button, Toggle } from "@/components/Button";
 import { CopyButton } from "@/components/Copy";
 import { download } from "@/components/download";
 import { Section } from "@/components/Layout";
+import { Message } from "@/components/Message";
 import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { metric as number } from "@/format/units";
@@ -132,10 +133,14 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                   <JobLink job={run.job} />
                   {run.differences?.map((one) => (
                     <p key={one.what} className="text-xs text-warn">
-                      {`not comparable: ${one.what} ${one.value} (others ${one.usual})`}
+                      Not comparable: <Message parts={one.sentence_parts} text={one.sentence} />
                     </p>
                   ))}
-                  {run.shortened && <p className="text-xs text-muted">{`shortened ${run.shortened}`}</p>}
+                  {run.shortened && (
+                    <p className="text-xs text-muted">
+                      <Message parts={run.shortened.sentence_parts} text={run.shortened.sentence} />
+                    </p>
+                  )}
                 </td>
                 <td>
                   <StateBadge job={run.job} />
