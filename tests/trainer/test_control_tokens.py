@@ -108,7 +108,34 @@ def test_they_are_reported_once(tmp_path, settings_of, capsys, tokenizer, cache)
         said = capsys.readouterr().err
         assert said.count("spells a control token") == 1
         assert "4 of 4 training samples" in said
-        assert "<eos>: it is read as plain text. The first: the words of turn 1 of dialogue train/0/0/0." in said  # fmt: skip
+        first = f"{tmp_path / 'train.json'}, item 0, collection 0, dialogue 0, turn 1"
+        assert f"<eos>: it is read as plain text. The first, in its words: {first}." in said
+
+
+def test_their_file_and_place_are_named(tmp_path, settings_of, capsys, tokenizer):
+    """A file may have another name than its dialogue; a profile lies in a file of its own."""
+    folder = tmp_path / "chats"
+    (folder / "dialogues").mkdir(parents=True)
+    people = {"A": {"persona": ["likes <bos>"]}, "B": {"persona": ["x"]}}
+    (folder / "interlocutors.json").write_text(json.dumps(people), "utf-8")
+    for number, said in ((1, "r"), (2, "r <pad>")):
+        turns = [{"interlocutor_id": "A", "text": "q"}, {"interlocutor_id": "B", "text": said}]
+        file = folder / "dialogues" / f"night-{number}.json"
+        file.write_text(json.dumps({"dialogue_id": number, "utterances": turns}), "utf-8")
+    data = {"cache_folder": "none", "validation_fraction": 0, "test_fraction": 0}
+    encoder = Encoder(tokenizer, WORDINGS["en"], 512)
+
+    def told(ablation):
+        settings = settings_of(train_path="chats", data=data)
+        prepare_data(load_material(settings), settings, BUILT_IN[ablation], encoder)
+        return capsys.readouterr().err
+
+    second = folder / "dialogues" / "night-2.json"
+    assert f"<pad>: it is read as plain text. The first, in its words: {second}, turn 1 of dialogue 2." in told("context_only")  # fmt: skip
+    for number in (1, 2):
+        file = folder / "dialogues" / f"night-{number}.json"
+        file.write_text(file.read_text().replace(" <pad>", "").replace('"r"', '"r"}, {"interlocutor_id": "A", "text": "s"'))  # fmt: skip
+    assert f"in its profile: {folder / 'interlocutors.json'}, speaker A." in told("profile_only")
 
 
 QWEN = (

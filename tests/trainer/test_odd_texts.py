@@ -94,6 +94,34 @@ def test_a_twins_profile(tmp_path):
     assert any(note.startswith("4 profile values are null") for note in corpus.notes)
 
 
+@pytest.mark.parametrize("part", ["item", "user", "task", "collection", "dialogue", "turn"])
+@pytest.mark.parametrize("value", [None, 7, "x", [1], True])
+def test_a_part_that_is_no_object_is_named_as_that(tmp_path, part, value):
+    """In words of the data, with the place; never in Python's."""
+    item = twin(("x", "q"), ("user", "a"))
+    (collection,) = item["task"]["task_behavior_collections"]
+    holder, key = {
+        "user": (item, "user"), "task": (item, "task"), "turn": (collection["data"][0]["context"], 0),
+        "collection": (item["task"]["task_behavior_collections"], 0), "dialogue": (collection["data"], 0),
+        "item": ([item], 0),
+    }[part]  # fmt: skip
+    holder[key] = value
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps(holder if part == "item" else [item]), "utf-8")
+
+    try:
+        corpus = read_corpus(file, "auto")
+    except UserError as error:
+        sentence = error.sentence
+    else:
+        sentence = " ".join(corpus.notes)
+
+    assert str(file) in sentence
+    assert part in sentence or "is missing" in sentence
+    for word in ("object has no", "subscript", "indices"):
+        assert word not in sentence
+
+
 @pytest.mark.parametrize("user", [{"profile": None}, {"profile": {}, "personality": {}}])
 def test_a_twin_without_profile(tmp_path, user):
     """It has no lines, and its dialogues are read."""

@@ -32,21 +32,23 @@ def _read(file: Path, profiles: Profiles, oddities: Oddities) -> Iterator[Dialog
     count, reader, stem = 0, Reader(file, oddities), clean(file.stem)
     for number, item in enumerate(_items(file, oddities)):
         try:
+            item = reader.mapping(item, "item", f"item {number}")  # noqa: PLW2901  # the same, known to be one
             person = reader.name(item["user_hash"], f"item {number}", "user_hash", f"item {number}")
-            user: dict[str, Any] = item["user"]
+            user = reader.mapping(item["user"], "user", f"item {number}")
             profile = reader.mapping(user.get("profile"), "profile", f"item {number}")
             called = profile.get("name")
             names = {"user", *([called.strip().lower()] if isinstance(called, str) else [])} - {""}
             profiles[person] = _profile(user, profile, reader, f"item {number}")
-            collections = item["task"]["task_behavior_collections"]
+            task = reader.mapping(item["task"], "task", f"item {number}")
+            collections = task["task_behavior_collections"]
             for c, collection in enumerate(
                 reader.items(collections, "collection", f"item {number}")
             ):
-                entries = reader.items(
-                    collection["data"], "dialogue", f"item {number}, collection {c}"
-                )
-                for d, entry in enumerate(entries):
+                place = f"item {number}, collection {c}"
+                about = reader.mapping(collection, "collection", place)
+                for d, told in enumerate(reader.items(about["data"], "dialogue", place)):
                     place = f"item {number}, collection {c}, dialogue {d}"
+                    entry = reader.mapping(told, "dialogue", place)
                     turns = reader.items(entry["context"], "context", place)
                     said = [_said(turn, n, person, names, reader, place)
                             for n, turn in enumerate(turns)]  # fmt: skip
@@ -73,6 +75,7 @@ def _said(
     place = f"{place}, turn {number}"
     if turn is None:
         return PARTNER, reader.text(None, "turn", place)
+    turn = reader.mapping(turn, "turn", place)
     source = reader.name(turn["source"], "", "turn's source", place)
     speaker = person if source.strip().lower() in names else PARTNER
     return speaker, reader.text(turn["content"], "turn", place)

@@ -35,6 +35,21 @@ def open_realpersonachat(path: Path) -> Source:
     )
 
 
+def dialogue_file(folder: Path, name: str) -> Path | None:
+    """Return the file of a dialogue by its id, None where it is gone meanwhile."""
+    files = sorted((folder / "dialogues").glob("*.json"))
+    likely = [file for file in files if file.stem.lstrip("0") == name.lstrip("0")]
+    for file in [*likely, *files]:
+        try:
+            record = _load(file, Oddities())
+            found = _dialogue(record, Reader(file, Oddities())).id
+        except UserError:
+            continue
+        if found == name:
+            return file
+    return None
+
+
 def _read(
     people: Path, files: list[Path], profiles: Profiles, oddities: Oddities
 ) -> Iterator[Dialogue]:
@@ -62,9 +77,10 @@ def _read(
         yield dialogue
 
 
-def _dialogue(record: dict[str, Any], reader: Reader) -> Dialogue:
+def _dialogue(record: Any, reader: Reader) -> Dialogue:
     file = reader.file
     try:
+        record = reader.mapping(record, "dialogue", "the file")
         spoken = reader.items(record["utterances"], "utterances", "the dialogue")
         said = [_said(utterance, n, reader) for n, utterance in enumerate(spoken)]
         name = reader.name(record["dialogue_id"], clean(file.stem), "dialogue_id", "the dialogue")
@@ -81,6 +97,7 @@ def _said(utterance: Any, number: int, reader: Reader) -> tuple[str, str]:
     place = f"utterance {number}"
     if utterance is None:
         return "", reader.text(None, "turn", place)
+    utterance = reader.mapping(utterance, "utterance", place)
     text = reader.text(utterance["text"], "turn", place)
     speaker = reader.name(utterance["interlocutor_id"], "", "interlocutor_id", place)
     if text and not speaker:

@@ -53,7 +53,7 @@ def predict(
     length = fit_to_model(settings, config, tokenizer)
     encoder = Encoder(tokenizer, WORDINGS[material.language], length)
     dataset = _questions(settings, variant, material, encoder)
-    warn_of_spelled_tokens(dataset, dataset, "test")
+    warn_of_spelled_tokens(settings, dataset, dataset, "test")
     if ranks.world_size > 1:
         distributed.init_process_group("gloo")  # only results are exchanged, and those are text
     device = f"cuda:{ranks.local_rank}" if hardware.cuda else "cpu"

@@ -12,6 +12,7 @@ from berth_trainer.data.dataset import PersonaDataset
 from berth_trainer.data.encode import IGNORED, PARTS, Encoder
 from berth_trainer.data.load import Material, make_dataset
 from berth_trainer.data.packing import PackedDataset, measure, pack
+from berth_trainer.data.places import place_of
 from berth_trainer.data.prompt_variants import PromptVariant
 from berth_trainer.data.records import Dialogue
 from berth_trainer.data.store import as_ints
@@ -49,7 +50,7 @@ def prepare_data(
             limit=limit,
         )
         if material.cache is None:
-            warn_of_spelled_tokens(made, made, name)
+            warn_of_spelled_tokens(settings, made, made, name)
             return made
         found = cached(
             made,
@@ -58,7 +59,7 @@ def prepare_data(
             recipe=[encoder.max_length, astuple(encoder.wording)],
             processes=usable_cores(),
         )
-        warn_of_spelled_tokens(found, made, name)
+        warn_of_spelled_tokens(settings, found, made, name)
         return found
 
     train = dataset("training", splits.train, limits.max_train_samples)
@@ -77,31 +78,36 @@ def log_shortened(samples: Encoded, length: int) -> None:
         return
     cut = int(samples.shortened.sum())
     if cut:
+        lost = ", ".join(f"{share:.0%} of the {part}" for part, share in _lost(samples))
+        how = f" ({lost}, in characters of all samples)" if lost else ""
         log0(
             f"{cut:,} of {len(samples):,} training samples are longer than training.max_length "
-            f"{length}: parts that do not fit are left out{_lost(samples)}."
+            f"{length}: parts that do not fit are left out{how}."
         )
 
 
-def shortened(samples: Encoded) -> str | None:
-    """Return what most samples had to leave out; None where most fit, or nothing is known."""
+def shortened(samples: Encoded) -> dict[str, Any] | None:
+    """Return the share of samples that left something out, and how much of each part all lack."""
     if not isinstance(samples, TokenDataset) or samples.shortened is None:
         return None
     share = float(samples.shortened.mean())
-    return f"{share:.0%} of the samples{_lost(samples)}" if share > 0.5 else None
+    if not share:
+        return None
+    return {"samples": round(share, 4), "left_out": {k: round(v, 4) for k, v in _lost(samples)}}
 
 
-def _lost(samples: TokenDataset) -> str:
-    """Return how much of each part is left out, of all samples together."""
+def _lost(samples: TokenDataset) -> list[tuple[str, float]]:
+    """Return the share of each part's characters that is left out, of all samples together."""
     if samples.parts is None:
-        return ""
+        return []
     sizes = zip(PARTS, samples.parts.tolist(), strict=True)
-    lost = [f"{1 - kept / whole:.0%} of the {part}" for part, (kept, whole) in sizes if whole]
-    return f" ({', '.join(lost)}, in characters of all samples)" if lost else ""
+    return [(part, 1 - kept / whole) for part, (kept, whole) in sizes if whole]
 
 
-def warn_of_spelled_tokens(samples: Encoded, made: PersonaDataset, name: str) -> None:
-    """Warn once of texts that spell the tokenizer's control tokens, with the first place."""
+def warn_of_spelled_tokens(
+    settings: Settings, samples: Encoded, made: PersonaDataset, name: str
+) -> None:
+    """Warn once of texts that spell the tokenizer's control tokens, with the first's file and place."""
     control = made.encoder.control
     if isinstance(samples, TokenDataset) and samples.spelled is not None:
         held = as_ints(np.flatnonzero(samples.spelled))
@@ -114,7 +120,7 @@ def warn_of_spelled_tokens(samples: Encoded, made: PersonaDataset, name: str) ->
     warn(
         f"{len(held):,} of {len(samples):,} {name} samples hold text that spells a control token "
         f"of the model, {control.example(texts.get(part, ''))}: it is read as plain text. The "
-        f"first: the {part} of turn {sample.index} of dialogue {sample.dialogue.id}."
+        f"first, in its {part}: {place_of(settings, name, sample, part)}."
     )
 
 
