@@ -136,3 +136,43 @@ def test_early_stopping_counts_on_through_a_resume(chain, tmp_path):
         found = load_file(run.out / "final_model" / "model.safetensors")
         assert all(torch.equal(found[part], expected[part]) for part in expected)
     assert f"the run had already stopped early at step {stopped}" in run.text
+
+
+def test_another_precision_goes_on_with_the_same_master_weights(chain):
+    """
+    `auto` is bf16 on one machine and fp32 on another, and DeepSpeed looks for its states under
+    other file names. In fp32 throughout, the losses are those of the run that was never stopped;
+    through bf16 the next ones are near them.
+    """
+
+    def at(out, precision, steps, *words):
+        run = chain(out, "--max_steps", steps, *words, training=STEADY, model={"dtype": precision})
+        assert run.code == 0, run.text
+        return run
+
+    whole = losses(at("whole", "fp32", 6).out / "metrics.jsonl")
+    at("out", "fp32", 3)
+    there = at("out", "bf16", 4, "--resume")
+    at("back", "bf16", 3)
+    back = at("back", "fp32", 4, "--resume")
+
+    assert "it was trained in fp32; this run is in bf16" in there.text
+    assert "it was trained in bf16; this run is in fp32" in back.text
+    for run in (there, back):
+        assert losses(run.out / "metrics.jsonl")[4] == pytest.approx(whole[4], abs=0.1)
+
+
+def test_the_names_of_adapted_layers_are_a_set(chain):
+    """In another order, or with blanks, they are the same adapter; what is refused changes nothing."""
+    lora = {"r": 4, "target_modules": "q_proj,v_proj"}
+    first = chain("out", "--max_steps", 2, training=STEADY | {"save_steps": 2}, lora=lora)
+    assert first.code == 0, first.text
+
+    turned = chain("out", "--max_steps", 3, "--resume", lora={"r": 4, "target_modules": "v_proj, q_proj"})  # fmt: skip
+    assert turned.code == 0, turned.text
+
+    before = sorted(path.name for path in turned.out.iterdir())
+    mistyped = chain("out", "--max_steps", 3, "--no_resume", lora={"r": 4, "target_modules": "q_proj,v_prj"})  # fmt: skip
+    assert mistyped.code == 2, mistyped.text
+    assert "lora.target_modules v_prj matches no layer of the model" in mistyped.text
+    assert sorted(path.name for path in turned.out.iterdir()) == before

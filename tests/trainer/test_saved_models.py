@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.trainer import families
 
 from berth_trainer.model import lora
 from berth_trainer.outcome import saved_model
@@ -27,6 +28,32 @@ def test_an_adapter_on_a_tied_weight_is_saved_as_it_was_trained(chain, adapted):
     check = checked(run)
     assert check["saved_loss"] == pytest.approx(check["trained_loss"], abs=1e-4)
     assert json.loads((run.out / "final_model" / "config.json").read_text())["tie_word_embeddings"] is False  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "adapted", "apart"),
+    [
+        ("Gemma2", "lm_head", True),
+        ("Qwen3", "all-linear,lm_head", True),
+        ("Qwen2", "model.embed_tokens", True),
+        (families.MULTIMODAL, "lm_head", True),
+        ("Llama", "lm_head,embed_tokens", False),
+        ("Phi3", "all-linear", False),
+    ],
+)
+def test_other_families_save_what_they_trained(kind, adapted, apart, chain, tokenizer, tmp_path):
+    """Head and embedding part only where they shared a weight; all-linear is all of them."""
+    families.make(kind, tmp_path / "start", tokenizer)
+    run = chain("out", "--max_steps", 4, training={"learning_rate": 2e-2},
+                model={"path": str(tmp_path / "start")},
+                data={"max_train_samples": 12}, lora={"r": 4, "target_modules": adapted})  # fmt: skip
+
+    check = checked(run)
+    assert check["saved_loss"] == pytest.approx(check["trained_loss"], abs=2e-5)
+    assert ("saved with a weight each" in run.text) == apart
+    names = json.loads((run.out / "final_adapter" / "adapter_config.json").read_text())["target_modules"]  # fmt: skip
+    assert any(name.endswith("o_proj") for name in names) == ("all-linear" in adapted)
 
 
 @pytest.mark.slow

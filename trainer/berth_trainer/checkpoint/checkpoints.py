@@ -139,10 +139,16 @@ def stage_of(path: Path) -> int | None:
     return 3 if any(path.glob("global_step*/zero_pp_rank_*_model_states.pt")) else None
 
 
-def is_of_stage(path: Path, stage: int) -> bool:
-    """Return whether the checkpoint's states are laid out as that ZeRO stage reads them."""
+def precision_of(path: Path) -> str:
+    """Return the precision in which the checkpoint's model was trained, by its files' names."""
+    return "bf16" if any(path.glob("global_step*/bf16_*_optim_states.pt")) else "fp32"
+
+
+def is_laid_out_for(path: Path, stage: int, precision: str) -> bool:
+    """Return whether DeepSpeed under this stage and precision reads the checkpoint as it lies."""
     written = stage_of(path)
-    return stage < 3 if written is None else written == stage
+    same_stage = stage < 3 if written is None else written == stage
+    return same_stage and precision_of(path) == precision
 
 
 def _recorded(path: Path, name: str) -> Any:

@@ -52,7 +52,7 @@ def compare(
             f"{checkpoint.name} holds no record of its settings, so model, data, ablation and "
             "lengths are not compared with those that it was trained with."
         )
-    changed = [key for key in before if key in now and before[key] != now[key]]
+    changed = [key for key in before if key in now and not _same(key, before[key], now[key])]
     refused = [key for key in changed if key in SHAPE]
     if refused:
         raise UserError(
@@ -74,6 +74,14 @@ def compare(
         told = [f"{key} {shown(before, key)} to {shown(now, key)}" for key in told]
         notes.append(f"changed from here on: {', '.join(told)}.")
     return Comparison(tuple(notes), tuple(meant))
+
+
+def _same(key: str, before: Any, now: Any) -> bool:
+    if key == "lora.target_modules":  # a list of names, in any order
+        return {one.strip() for one in str(before).split(",")} == {
+            one.strip() for one in str(now).split(",")
+        }
+    return bool(before == now)
 
 
 def _known(allowed: Sequence[str]) -> set[str]:

@@ -19,7 +19,7 @@ class StartPoint:
 
     `accumulation` is what keeps the samples per step where the number of ranks has changed;
     None: as the config file says. `converted`: the checkpoint was written by another number, or
-    under another ZeRO stage. `parts`: in which the steps up to here were made; `allowed`: what was
+    under another ZeRO stage or precision. `parts`: in which the steps up to here were made; `allowed`: what was
     changed since by the user's leave.
     """
 
@@ -58,9 +58,9 @@ def decide(
     left = bool(run_state.leftovers(output_dir))
     if not wanted:
         if not found:
-            note = f"{output_dir} holds the results of an earlier run: they are set aside."
+            note = f"{output_dir} holds the results of an earlier run: they will be set aside."
             return StartPoint(None, (note,) if left else (), set_aside=left)
-        note = f"{output_dir} holds checkpoints of an earlier run: they are set aside, and this run starts from the beginning; --resume continues from them instead."  # fmt: skip
+        note = f"{output_dir} holds checkpoints of an earlier run: they will be set aside, and this run starts from the beginning; --resume continues from them instead."  # fmt: skip
         return StartPoint(None, (note,), set_aside=True)
     skipped = tuple(f"{item.path.name} is incomplete ({item.flaw}) and is not used." for item in flawed)  # fmt: skip
     if newest is None:
@@ -129,12 +129,16 @@ def same_step(start: StartPoint, training: TrainingSettings, world_size: int) ->
     return replace(start, notes=(*start.notes, note), accumulation=kept)
 
 
-def at_stage(start: StartPoint, stage: int) -> StartPoint:
-    """Return the start point, converted where the checkpoint is of another ZeRO stage."""
-    if start.checkpoint is None or checkpoints.is_of_stage(start.checkpoint, stage):
+def laid_out(start: StartPoint, stage: int, precision: str) -> StartPoint:
+    """Return the start point, converted where the checkpoint is of another stage or precision."""
+    path = start.checkpoint
+    if path is None or checkpoints.is_laid_out_for(path, stage, precision):
         return start
-    written = checkpoints.stage_of(start.checkpoint) or "1 or 2"
-    note = f"it was written under ZeRO stage {written}; this run has stage {stage}."
+    if (written := checkpoints.precision_of(path)) != precision:
+        note = f"it was trained in {written}; this run is in {precision}."
+    else:
+        written = checkpoints.stage_of(path) or "1 or 2"
+        note = f"it was written under ZeRO stage {written}; this run has stage {stage}."
     return replace(start, notes=(*start.notes, note), converted=True)
 
 

@@ -15,6 +15,11 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
     from peft import LoraConfig, get_peft_model  # a second of imports, only where it is used
 
     wanted = [name.strip() for name in settings.target_modules.split(",") if name.strip()]
+    layers = _layers(model)
+    if "all-linear" in wanted and len(wanted) > 1:
+        wanted = sorted({*layers, *wanted} - {"all-linear"})
+    # peft passes over a name that matches nothing as soon as another one does.
+    unknown = [name for name in wanted if name != "all-linear" and not _matches(model, name)]
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -22,22 +27,37 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         target_modules=wanted[0] if wanted == ["all-linear"] else wanted,
         task_type="CAUSAL_LM",
     )
+    problem = UserError(
+        f"lora.target_modules {', '.join(unknown) or settings.target_modules or '(empty)'} matches "
+        f"no layer of the model; it can be all-linear, or some of {', '.join(layers)}, "
+        "embed_tokens, lm_head."
+    )
+    if unknown or not wanted:
+        raise problem
     try:
         # In the model's own precision: the optimizer has fp32 copies, and fp32 adapters would
         # make an fp32 copy of every layer's input.
         return get_peft_model(model, config, autocast_adapter_dtype=False)
-    except ValueError as error:
-        layers = sorted(
-            {
-                name.rpartition(".")[2]
-                for name, module in model.named_modules()
-                if type(module).__name__ == "Linear"
-            }
-        )
-        raise UserError(
-            f"lora.target_modules {settings.target_modules} matches no layer of the model; it can be "
-            f"all-linear, or some of {', '.join(layers)}."
-        ) from error
+    except ValueError as error:  # it found a layer that takes no adapter
+        raise problem from error
+
+
+def _layers(model: Any) -> list[str]:
+    """Return the names of the linear layers that all-linear means: all but the head."""
+    head = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if type(module).__name__.startswith("Linear") and module is not head
+        }
+    )
+
+
+def _matches(model: Any, wanted: str) -> bool:
+    """Return whether a module has the name, or it at the end of its name, as peft looks for it."""
+    names = (name for name, _ in model.named_modules())
+    return any(name == wanted or name.endswith(f".{wanted}") for name in names)
 
 
 def merge(

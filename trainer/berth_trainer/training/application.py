@@ -184,7 +184,7 @@ def _train(run: _Run, start: resume.StartPoint) -> int:
     _check_devices(run, cuda=hardware.cuda)
     settings, decision = apply_plan(run.settings, config, hardware, run.ranks)
     start = resume.same_step(start, settings.training, run.ranks.world_size)
-    start = resume.at_stage(start, settings.deepspeed.stage)
+    start = resume.laid_out(start, settings.deepspeed.stage, hardware.precision)
     for note in start.notes:
         log0(note)
     if start.converted and start.checkpoint:

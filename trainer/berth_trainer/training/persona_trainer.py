@@ -53,17 +53,13 @@ class PersonaTrainer(ResumableTrainer):
         collate: Callable[[Items], dict[str, Any]],
         pad_id: int,
         pack: Callable[[Any], dict[str, Any]] | None = None,
-        plan_gib: float | None = None,
         **options: Any,
     ) -> None:
-        """
-        `collate` makes batches of samples; `pack`, where given, those that are trained on.
-        `plan_gib` is the planned peak of torch's allocator, logged next to the measured one.
-        """
+        """`collate` makes batches of samples; `pack`, where given, those that are trained on."""
         super().__init__(data_collator=pack or collate, **options)
         self._collate = collate
         self._pad_id = pad_id
-        self._plan_gib = plan_gib
+        self.plan_gib: float | None = None  # planned peak of torch's allocator, logged beside it
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
@@ -108,8 +104,8 @@ class PersonaTrainer(ResumableTrainer):
                 logs["gpu_peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
                 logs["gpu_allocated_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
                 self._add_mfu(logs)
-            if self._plan_gib is not None:
-                logs["gpu_plan_gib"] = round(self._plan_gib, 2)
+            if self.plan_gib is not None:
+                logs["gpu_plan_gib"] = round(self.plan_gib, 2)
         super().log(logs, start_time)
 
     def evaluate(

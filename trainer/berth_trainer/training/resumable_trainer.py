@@ -131,12 +131,14 @@ class ResumableTrainer(Trainer):
         states[_TOTALS] = totals
 
     def _load_best_model(self) -> None:
-        """Load the best checkpoint, also where other ranks or another ZeRO stage wrote it."""
+        """Load the best checkpoint, also where other ranks, another ZeRO stage or precision wrote it."""
         best = Path(self.state.best_model_checkpoint or "")
         engine = self.engine()
         stage = int(engine.zero_optimization_stage())
         ranks = checkpoints.world_size_of(best)
-        foreign = ranks not in {None, self.args.world_size} or not checkpoints.is_of_stage(best, stage)  # fmt: skip
+        precision = "bf16" if self.args.bf16 else "fp32"
+        own = checkpoints.is_laid_out_for(best, stage, precision)
+        foreign = ranks not in {None, self.args.world_size} or not own
         if foreign:
             universal.convert(best, stage)
         engine._config.load_universal_checkpoint = foreign  # noqa: SLF001  # set for the checkpoint resumed from, perhaps

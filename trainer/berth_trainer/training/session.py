@@ -63,18 +63,19 @@ class Session:
         encoder = Encoder(tokenizer, WORDINGS[material.language], length)
         data = prepare_data(material, self.settings, self.variant, encoder)
         zero = self._deepspeed_config(universal=start.converted)
-        if self.ranks.is_main:
-            self._prepare_folder(start)
-            deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
         prepare_deepspeed(self.hardware)
         trainer = self._trainer(data, tokenizer, zero, length, start)
+        schedule_check.check(self.settings, trainer, max_steps=self.max_steps, start=start.step)
+        if self.ranks.is_main:  # not earlier: a run that is refused leaves all as it was
+            self._prepare_folder(start)
+            deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
+        self._write_plan(data, trainer)
         parts = self._parts(trainer, start)
         signals, recorder = self._add_callbacks(trainer, start, parts)
         self._log_introduction(data, trainer, length)
         if self.ranks.is_main:
             made = parts(start.step + 1)
             comparable.write(self._metric_folders(), self.description, data.train, parts=made)
-        schedule_check.check(self.settings, trainer, max_steps=self.max_steps, start=start.step)
         checkpoint = start.checkpoint
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -162,14 +163,12 @@ class Session:
             if training.pack_tokens
             else None
         )
-        decision = self._planned(data, packed)
         bounds = packed is not None and varlen_attention.enable(model, device)
         pad = tokenizer.pad_token_id
         return PersonaTrainer(
             collate=Collate(pad, length),
             pad_id=pad,
             pack=CollatePacked(pad, training.pack_tokens, bounds) if packed else None,
-            plan_gib=decision.need.allocated / GIB if decision else None,
             model=prepare_model(model, self.settings),
             args=arguments,
             train_dataset=packed or data.train,
@@ -240,15 +239,17 @@ class Session:
             trainer.add_callback(EarlyStopping(training.early_stopping_patience))
         return signals, recorder
 
-    def _planned(self, data: Data, packed: PackedDataset | None) -> Decision | None:
-        """Return the plan with the data's number of label tokens, and write it to `plan.json`."""
+    def _write_plan(self, data: Data, trainer: Any) -> None:
+        """Write the plan with the data's number of label tokens to `plan.json`; log its peak."""
         if self.decision is None:
-            return None
+            return
+        rows = trainer.train_dataset
+        packed = rows if isinstance(rows, PackedDataset) else None
         learned = max_label_tokens(data.train, packed, self.settings.training.batch_size)
         decision = self.decision.with_label_tokens(learned)
+        trainer.plan_gib = decision.need.allocated / GIB
         if self.ranks.is_main:
             apply.write_plan(decision, self._metric_folders())
-        return decision
 
     def _asked(self) -> Asked:
         zero, hardware = self.settings.deepspeed, self.hardware
