@@ -116,7 +116,14 @@ def test_show_puts_runs_side_by_side_below_the_caps(fake, wire, berth):
     runs = [
         {"job": wire.job(4, labels={"lr": "1e-4"}), "last": {"loss": 2.5}, "best": {"loss": 2.5}}
     ]
-    facts = {"id": "study", "varies": ["lr"], "metrics": ["loss"], "runs": runs, "caps": CAPS}
+    facts = {
+        "id": "study",
+        "varies": ["lr"],
+        "metrics": ["loss"],
+        "runs": runs,
+        "caps": CAPS,
+        "total": len(runs),
+    }
     fake.answer("GET", f"{URL}/study", facts)
 
     shown = berth("ablate", "show", "study").stdout
@@ -171,7 +178,7 @@ def test_rerun_queues_cells_again(fake, berth, words, which):
 
 def test_set_changes_and_lifts_caps(fake, berth):
     """`none` lifts; nothing to change is said."""
-    facts = {"id": "study", "varies": [], "metrics": [], "runs": [], "caps": CAPS}
+    facts = {"id": "study", "varies": [], "metrics": [], "runs": [], "caps": CAPS, "total": 0}
     fake.answer("PATCH", f"{URL}/study", facts)
 
     done = berth("ablate", "set", "study", "--max-running", "none", "--max-gpu-hours", "40")

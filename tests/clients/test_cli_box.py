@@ -94,7 +94,7 @@ def test_compare_puts_runs_side_by_side(fake, wire, berth):
         {"job": wire.job(i, labels={"lr": lr}, state="running"), "last": {"loss": loss}, "best": {"loss": loss / 2}, "step": 10}
         for i, lr, loss in ((4, "1e-4", 2.5), (5, "5e-5", 1.5))
     ]  # fmt: skip
-    facts = {"id": "study", "varies": ["lr"], "metrics": ["loss"], "runs": runs}
+    facts = {"id": "study", "varies": ["lr"], "metrics": ["loss"], "runs": runs, "total": 2}
     fake.answer("GET", "/api/v1/ablations/study", facts)
     fake.answer("GET", "/api/v1/ablations", {"ablations": []})
 
@@ -118,7 +118,7 @@ def test_compare_says_which_runs_differ_in_more(fake, wire, berth):
         {"job": wire.job(4), "last": {}, "best": {}, "differences": differs},
         {"job": wire.job(5), "last": {}, "best": {}, "shortened": shortened},
     ]
-    fake.answer("GET", "/api/v1/ablations/study", {"id": "study", "varies": [], "metrics": [], "runs": runs})  # fmt: skip
+    fake.answer("GET", "/api/v1/ablations/study", {"id": "study", "varies": [], "metrics": [], "runs": runs, "total": 2})  # fmt: skip
 
     lines = berth("compare", "study").stdout.splitlines()
 
@@ -135,7 +135,13 @@ def test_compare_marks_the_better_of_each_metric(fake, wire, berth, monkeypatch)
         {"job": wire.job(i, state="succeeded"), "last": last, "best": last, "step": 10}
         for i, last in ((4, {"eval_loss": 2.5, "bleu_4": 0.25}), (5, {"eval_loss": 1.5, "bleu_4": 0.5}))
     ]  # fmt: skip
-    facts = {"id": "study", "varies": [], "metrics": ["bleu_4", "eval_loss", "x"], "runs": runs}
+    facts = {
+        "id": "study",
+        "varies": [],
+        "metrics": ["bleu_4", "eval_loss", "x"],
+        "runs": runs,
+        "total": 2,
+    }
     fake.answer("GET", "/api/v1/ablations/study", facts)
 
     monkeypatch.delenv("NO_COLOR")
