@@ -110,3 +110,21 @@ def test_a_shell_without_pipefail_is_told():
 
     assert any("#!/bin/bash" in note for note in view.warnings)
     assert "pipefail" not in started("#!/bin/sh\nfalse | tee log\n").argv
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("./r.sh > x.log 2>&1", True),
+        ("make train &> x.log", True),
+        ("bash r.sh >> x.log", True),
+        ("cd sub && ./r.sh > x.log", True),
+        ("python t.py 2> errors.log", False),
+        ("./r.sh > /dev/null", False),
+        ("echo done > status.txt && python t.py", False),
+    ],
+)
+def test_a_run_whose_output_goes_into_a_file_is_told(line, told):
+    """Whatever program it is; a command beside the run may write what it likes."""
+    notes = [note for note in read(line).warnings if "the job's log stays empty" in note]
+    assert bool(notes) == told

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from berth.protocol.message import Message, Part
 
-_OTHERWISE = {"labels": "--label", "not_before": "--after-time"}
+_OTHERWISE = {
+    "labels": "--label",
+    "not_before": "--after-time",
+    "starts_at": "--from",
+    "ends_at": "--to",
+    "users": "--for",
+    "groups": "--for-group",
+}
 _SAME = (
     "depends_on", "env", "gpu_memory", "gpus", "grace", "name", "notify", "on_oom", "priority",
     "python", "retries", "share", "snapshot", "time_limit", "warn_before", "workdir",

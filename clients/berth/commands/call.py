@@ -104,6 +104,8 @@ class LeaseSlice:
     indices: tuple[int, ...]
     """The box's indices of the same GPUs."""
     port: int | None
+    uuids: tuple[str, ...]
+    """Their UUIDs, where they are known."""
     python: str
     """The interpreter of the job's environment."""
     accelerate_config: str

@@ -54,6 +54,8 @@ class LeaseFacts:
     """What CUDA_VISIBLE_DEVICES says: 0.. inside a fence, else the box's indices."""
     port: int | None
     """The leased rendezvous port."""
+    uuids: tuple[str, ...] = ()
+    """The GPUs' UUIDs, in the same order; empty where they are not known."""
     simulated: bool = False
     """No real GPUs: the ranks use gloo."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from berth.commands.call import Call, FlagReading
-from berth.commands.launchers import accelerate, deepspeed, registry, torchrun
+from berth.commands.launchers import accelerate, deepspeed, docker, registry, torchrun
 from berth.commands.launchers.known import KnownLauncher, Surroundings
 from berth.commands.options import Options, ParsedArgs
 from berth.commands.python import BARE
@@ -33,8 +33,6 @@ _ELSEWHERE = {
     "module": "`module` loads software only where this box has environment modules and the script "
     "starts them (source /etc/profile.d/modules.sh); else give --python or activate the "
     "environment.",
-    "docker": "Berth cannot choose the GPUs of a container; give it "
-    '`--gpus "device=$BERTH_GPU_UUIDS"` yourself.',
     "tmux": "Leave `tmux` out: Berth keeps the job running when you log out.",
     "screen": "Leave `screen` out: Berth keeps the job running when you log out.",
 }
@@ -253,6 +251,7 @@ def _sibling(path: str) -> str | None:
 
 
 def _about(name: str, rest: Sequence[Word]) -> tuple[str, ...]:
+    docker.refuse(name, rest)
     if name in _ELSEWHERE:
         return (_ELSEWHERE[name],)
     if name == "accelerate" and rest:

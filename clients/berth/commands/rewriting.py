@@ -36,6 +36,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         visible=lease.visible,
         indices=lease.indices,
         port=lease.port,
+        uuids=lease.uuids,
         python=runtime.python,
         accelerate_config=runtime.accelerate_config,
         simulated=lease.simulated,
@@ -187,6 +188,7 @@ def _part_of(call: Call, named: tuple[int, ...], leased: LeaseSlice) -> LeaseSli
         leased,
         visible=tuple(leased.visible[place] for place in places),
         indices=tuple(leased.indices[place] for place in places),
+        uuids=tuple(leased.uuids[place] for place in places) if leased.uuids else (),
     )
 
 

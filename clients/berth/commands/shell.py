@@ -222,9 +222,10 @@ def _opaque_options(call: Call) -> list[str]:
 
 
 def _about_place(found: ScriptScan, call: Call, segments: list[Segment], at: int) -> None:
-    if call.launcher not in RANKED | {Launcher.PYTHON}:
-        return
     segment = segments[at]
+    runs = call.launcher in STARTERS | {Launcher.PYTHON, Launcher.SHELL}
+    if not runs and "/" not in call.program[0].text and len(segments) > 1:
+        return  # one of several commands, which may write a file of its own
     for redirect in segment.redirects:
         if redirect.keeps_output and redirect.target != "/dev/null":
             found.warn(

@@ -58,7 +58,9 @@ class Redirect:
     @property
     def keeps_output(self) -> bool:
         """True if it takes the job's output away from Berth's log, into a file."""
-        return ">" in self.operator and not self.target.isdigit() and self.target != "-"
+        errors_alone = self.raw[:1] == "2"
+        into_file = not self.target.isdigit() and self.target != "-"
+        return ">" in self.operator and into_file and not errors_alone
 
 
 @dataclass(frozen=True)

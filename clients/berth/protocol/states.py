@@ -104,6 +104,7 @@ class Launcher(StrEnum):
     MPI = "mpi"
     HOROVOD = "horovod"
     RAY = "ray"
+    DOCKER = "docker"
     PYTHON = "python"
     SHELL = "shell"
     OTHER = "other"

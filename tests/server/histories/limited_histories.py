@@ -220,8 +220,16 @@ class LimitedHistories(Histories):
         job = self.desk.job(job_id)
         not_before = job.spec.not_before
         assert not_before is None or not_before.timestamp() <= now
-        needs = "SELECT j.state FROM dependencies d JOIN jobs j ON j.id = d.depends_on WHERE d.job_id = ?"
-        assert {state for (state,) in read.all(needs, (job_id,))} <= {"succeeded"}
+        needs = (
+            "SELECT d.kind, j.state FROM dependencies d JOIN jobs j ON j.id = d.depends_on"
+            " WHERE d.job_id = ?"
+        )
+        for kind, state in read.all(needs, (job_id,)):
+            succeeded, ended = state == "succeeded", state in {"succeeded", "failed", "cancelled"}
+            assert {"afterok": succeeded, "afterany": ended, "afternotok": ended and not succeeded}[
+                kind
+            ]
+        assert job.resumes_at is None or job.resumes_at <= now
         held = (
             "SELECT a.job_id, (SELECT coalesce(sum(coalesce(l.memory_bytes * 1.0 / ?, 1)), 0)"
             " FROM leases l WHERE l.job_id = a.job_id AND l.number = a.number)"

@@ -187,6 +187,7 @@ def _rewrite(
                 indices=tuple(gpu.index for gpu in desired.gpus),
                 visible=visible,
                 port=desired.master_port,
+                uuids=tuple(gpu.uuid for gpu in desired.gpus),
                 simulated=host.fence.simulated,
             ),
             Runtime(

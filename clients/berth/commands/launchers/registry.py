@@ -11,6 +11,7 @@ from berth.commands.launchers import (
     colossalai,
     composer,
     deepspeed,
+    docker,
     fabric,
     llamafactory,
     mpi,
@@ -42,6 +43,7 @@ ALL: tuple[KnownLauncher, ...] = (
     mpi.MPI,
     mpi.HOROVOD,
     ray.KNOWN,
+    docker.KNOWN,
 )
 KNOWN: dict[Launcher, KnownLauncher] = {each.launcher: each for each in ALL}
 _PROGRAMS = {name: each for each in ALL for name in each.programs}

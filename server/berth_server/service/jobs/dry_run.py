@@ -79,12 +79,14 @@ def _rewritten(
     chosen = tuple(indices) or tuple(gpu.index for gpu in server.known_gpus[: prepared.gpus])
     if len(chosen) < prepared.gpus:
         chosen = tuple(range(prepared.gpus))
+    uuids = {gpu.index: gpu.uuid for gpu in server.known_gpus}
     fenced = server.worker_state.fence is FenceKind.NAMESPACE
     snapshot = server.worker_state.snapshot
     lease = LeaseFacts(
         indices=chosen,
         visible=tuple(range(len(chosen))) if fenced else chosen,
         port=server.options.first_port if chosen else None,
+        uuids=tuple(uuids[index] for index in chosen if index in uuids),
         simulated=snapshot is not None and snapshot.source == "simulated",
     )
     runtime = Runtime(python=prepared.spec.python or "python", accelerate_config="accelerate.yaml")

@@ -8,6 +8,7 @@ from berth.cli import text
 from berth.cli.declare import Argument, Option
 from berth.cli.durations import moment
 from berth.cli.failure import Failure
+from berth.cli.flags import fields_as_flags
 from berth.cli.gpu_list import GpuNames, gpu_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
@@ -67,7 +68,7 @@ def reserve(
     if not (users or group):
         raise Failure("Name whom the GPUs are for: --for USER or --for-group GROUP.")
     starts = moment(begin) if begin else None
-    with connect() as client:
+    with fields_as_flags(wanted=not as_json), connect() as client:
         made = client.reserve(
             gpu_names(gpu),
             users=_words(users),
