@@ -75,9 +75,9 @@ CALLS = [
     ("horovodrun -np 4 -H localhost:4 python t.py", "horovod", 4,
      "horovodrun -np 4 -H localhost:4 python t.py"),
     ("docker run --gpus 2 img python t.py", "docker", 2,
-     "docker run --gpus '\"device=2,3,6,7\"' -e NVIDIA_VISIBLE_DEVICES=2,3,6,7 -e BERTH_ATTEMPT "
+     ("docker run --gpus '\"device=2,3,6,7\"' -e NVIDIA_VISIBLE_DEVICES=2,3,6,7 -e BERTH_ATTEMPT "
      "-e BERTH_RUN_DIR -e BERTH_JOB_ID -e MASTER_ADDR -e MASTER_PORT -e PET_STANDALONE=1 img "
-     "python t.py"),
+     "python t.py")),
     ("ray start --head --num-gpus=2 --block", "ray", 2,
      "ray start --head --block --num-gpus=4 --port=31007"),
     ("colossalai run --nproc_per_node 2 --master_port 29501 x.py", "colossalai", 2,
