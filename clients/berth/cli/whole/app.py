@@ -28,6 +28,7 @@ from berth.cli.verbs.box import (
     web,
 )
 from berth.cli.verbs.jobs import (
+    attach,
     cancel,
     change,
     hold,
@@ -36,6 +37,7 @@ from berth.cli.verbs.jobs import (
     release,
     retry,
     run,
+    shell,
     show,
     submit,
     wait,
@@ -82,6 +84,8 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Jobs": (
         submit.submit,
         run.run,
+        shell.shell,
+        attach.attach,
         cancel.cancel,
         hold.hold,
         release.release,
@@ -112,7 +116,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:
-        takes_spec = verb in {submit.submit, run.run}
+        takes_spec = verb in {submit.submit, run.run, shell.shell}
         name = verb.__name__.rstrip("_")
         app.command(
             name,

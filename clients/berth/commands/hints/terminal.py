@@ -30,7 +30,7 @@ def note(call: Call) -> str | None:
     said = " ".join([call.program[0].text, *words[:2]])
     return (
         f"`{said}` waits for somebody at a terminal, and a job has none: its input is empty, so it "
-        "ends at once. Give it a script or a command to run."
+        "ends at once. Give it a script or a command to run, or a terminal with `berth shell`."
     )
 
 

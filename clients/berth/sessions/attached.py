@@ -1,0 +1,97 @@
+"""Terminal attached to a job's session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import termios
+import tty
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+
+from berth.sessions import frames, through
+
+DETACH = b"\x1d"
+"""Ctrl-] lets go of the session."""
+_PIECE = 1 << 16
+
+
+class Gone(Exception):  # noqa: N818 - reads as what happened
+    """The session ended without saying how."""
+
+
+def connect(folder: Path) -> socket.socket:
+    """Connect to the session in a run directory. Raises OSError while there is none."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(through(descriptor))
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(descriptor)
+    return connection
+
+
+def attach(connection: socket.socket) -> int | None:
+    """Relay until the session ends; return its exit code, None when detached. Raises Gone."""
+    with connection, _raw(), _resizing(connection):
+        return _relay(connection)
+
+
+def _relay(connection: socket.socket) -> int | None:
+    incoming = frames.Frames()
+    typed = sys.stdin.fileno()
+    while True:
+        ready, _, _ = select.select([connection, typed], [], [])
+        if connection in ready:
+            data = connection.recv(_PIECE)
+            if not data:
+                raise Gone
+            for kind, payload in incoming.feed(data):
+                if kind == frames.EXIT:
+                    return int(payload)
+                sys.stdout.buffer.write(payload)
+                sys.stdout.buffer.flush()
+        if typed in ready:
+            data = os.read(typed, _PIECE)
+            before, found, _ = data.partition(DETACH)
+            if before:
+                connection.sendall(frames.frame(frames.INPUT, before))
+            if found or not data:
+                return None
+
+
+@contextlib.contextmanager
+def _raw() -> Generator[None]:
+    """Every key goes to the session, Ctrl-C too."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resizing(connection: socket.socket) -> Generator[None]:
+    """The session has this terminal's size, now and when it changes."""
+
+    def tell(_number: int = 0, _frame: FrameType | None = None) -> None:
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            connection.sendall(frames.frame(frames.SIZE, frames.WINDOW.pack(rows, columns)))
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        tell()
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
