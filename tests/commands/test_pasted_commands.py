@@ -160,11 +160,11 @@ WARNED = [
     ("accelerate lunch train.py", "`launch`"),
     ("torch_run --nproc_per_node=2 train.py", "`torchrun`"),
     ("sudo deepspeed --num_gpus=2 train.py", "sudo"),
-    ("tmux new -d 'python train.py'", "tmux"),
+    ("tmux new -s train", "tmux"),
     ("bash run.sh", "run.sh"),
     ("python train.py > out.txt", "out.txt"),
     ("deepspeed $DS_ARGS train.py", "$DS_ARGS"),
-    ("python a.py & sleep 1", "background"),
+    ("python a.py & python b.py", "background"),
     ("torchrun --nproc_per_node 2 a.py & torchrun --nproc_per_node 2 b.py & wait", "at once"),
     ("python train.py --name “x”", "quotes"),
 ]

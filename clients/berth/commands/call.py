@@ -33,8 +33,8 @@ class Call:
     """`-u`, `-W ignore` and the like."""
     module: str | None = None
     """The launcher's module when it was named by `python -m`."""
-    nohup: bool = False
-    """True if `nohup` stood before it."""
+    nohup: str = ""
+    """What stood before it to keep it running after a logout: `nohup`, `screen -dmS x`."""
     parsed: ParsedArgs = field(default_factory=lambda: ParsedArgs((), None, ()))
     start: int = 0
     end: int = 0

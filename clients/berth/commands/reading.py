@@ -17,8 +17,15 @@ from berth.commands.launchers.known import Surroundings
 from berth.commands.model import CommandView
 from berth.commands.recognise import read_flags, recognise
 from berth.commands.script_line import Interpreter, interpreter, with_own_name
-from berth.commands.shell import BUILTINS, ScriptScan, opaque, refuse_dashes, scan_script
-from berth.commands.words import Word, split, word
+from berth.commands.shell import (
+    BUILTINS,
+    ScriptScan,
+    opaque,
+    refuse_dashes,
+    scan_script,
+    wait_for_runs,
+)
+from berth.commands.words import Segment, Word, split, word
 from berth.commands.wrappers import is_assignment, name_and_value
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
@@ -37,6 +44,9 @@ _STARTS_SCRIPT = RANKED | {
 }
 _EMPTY = "The command is empty; write what to run."
 _UNNAMED = "./script.sh"
+_HOOK = 'eval "$(conda shell.bash hook)"'
+_ACTIVATE = re.compile(r"(?:^|[;&|(\n])[ \t]*conda[ \t]+activate\b")
+_HOOKED = re.compile(r"conda\.sh\b|shell\.\w+[ \t]+hook|bashrc\b|profile\b|\bmodule[ \t]+load\b")
 _WHY_PIPEFAIL = (
     "Without it the job would end with the exit code of tee, and a failed run would look "
     "successful."
@@ -107,6 +117,9 @@ def _read_line(line: str, around: Surroundings) -> CommandView:
         raise CommandError(_EMPTY)
     changes: list[Change] = []
     shown = text
+    if _is_disowned(segments):
+        text = text[: segments[-2].operator_at + 1]
+        segments = split(text)
     if segments[-1].operator == "&":
         at = segments[-1].operator_at
         text = (text[:at] + text[at + 1 :]).rstrip()
@@ -133,6 +146,17 @@ def _read_line(line: str, around: Surroundings) -> CommandView:
         return replace(view, text=f"{view.text} &") if changes else view
     return _read_shell(
         _Text(source=text, shown=shown, changes=tuple(changes), warnings=tuple(warnings)), around
+    )
+
+
+def _is_disowned(segments: Sequence[Segment]) -> bool:
+    """True if a line ends with `& disown`, which means the same as `&` here."""
+    last = segments[-1].words[:1]
+    return (
+        len(segments) > 1
+        and segments[-2].operator == "&"
+        and bool(last)
+        and last[0].raw == "disown"
     )
 
 
@@ -167,6 +191,9 @@ def _read_words(
         inner = _shell_with_text(call)
         if inner:
             text, shell, arguments = inner
+            if call.nohup:
+                why = "Berth keeps the job running when you log out."
+                changes = (*changes, Change(what=call.nohup, became="", why=why))
             return _read_shell(
                 _Text(
                     source=text,
@@ -230,8 +257,8 @@ def _count_notes(call: Call, request: GpuRequest, environment: GpuRequest) -> li
         return [counts.note_visible(environment.said)]
     notes = unsettled(call, request)
     said = None
-    if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
-        said = counts.flag_like((*call.program[1:], *call.parsed.arguments))
+    if call.launcher in {Launcher.PYTHON, Launcher.SHELL, Launcher.OTHER}:
+        said = counts.flag_like((*call.assignments, *call.program[1:], *call.parsed.arguments))
         if any("CUDA_VISIBLE_DEVICES=" in each.text for each in call.program[1:]):
             notes.append(counts.HIDDEN_VISIBLE)
     return [*notes, counts.note_flag(said)] if said else notes
@@ -302,7 +329,10 @@ def _read_other_script(script: str, by: Interpreter, around: Surroundings) -> Co
 def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     assignments = text.call.assignments if text.call else ()
     outer = dict(name_and_value(each) for each in assignments)
+    text = _with_conda(text)
     found = _scan(text, outer, around)
+    if text.interpreter is None and text.call is None:
+        wait_for_runs(found, stripped=any(change.what == "&" for change in text.changes))
     request = found.request
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     if request.count is None and visible is not None:
@@ -315,7 +345,7 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
     if "|" not in text.source:  # what a pipe feeds needs no terminal
         for said in filter(None, map(terminal.note, found.calls)):
             found.warn(said)
-    shell, changes = text.shell, text.changes
+    shell, changes = text.shell, (*text.changes, *found.changes)
     if found.piped_to_tee and text.call is None and "pipefail" not in text.source:
         if text.interpreter is None or text.interpreter.knows_pipefail:
             shell = (*shell[:-1], word("-o"), word("pipefail"), shell[-1])
@@ -326,7 +356,8 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
                 "no `pipefail`; begin the script with #!/bin/bash to have failures seen."
             )
     single = found.starting[0] if len(found.starting) == 1 and not found.moved else None
-    whole = (*shell, word(text.source), *text.arguments)
+    source = f"{text.source}\n{found.ending}" if found.ending else text.source
+    whole = (*shell, word(source), *text.arguments)
     shown = masking.text_line(text.shown or text.source)
     if text.call:
         before = masking.line([*assignments, *shell])
@@ -346,7 +377,7 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
         text=shown,
         parts=CallParts(
             calls=tuple(found.calls),
-            source=text.source,
+            source=source,
             shell=shell,
             shell_arguments=text.arguments,
             assignments=assignments,
@@ -354,6 +385,28 @@ def _read_shell(text: _Text, around: Surroundings) -> CommandView:
             named=found.named,
             configs=around.configs,
         ),
+    )
+
+
+def _with_conda(text: _Text) -> _Text:
+    """The text with conda's hook before it: without it `conda activate` fails in a job's shell."""
+    options = "".join(each.text for each in text.shell[1:] if each.startswith("-"))
+    bash = any(each.text.rpartition("/")[2] == "bash" for each in text.shell)
+    if (
+        not bash
+        or "l" in options
+        or not _ACTIVATE.search(text.source)
+        or _HOOKED.search(text.source)
+    ):
+        return text
+    why = "conda activate works only in a shell that has conda's hook, as a terminal has."
+    change = Change(what="conda activate", became=_HOOK, why=why)
+    head, newline, rest = text.source.partition("\n")
+    source = f"{_HOOK}; {text.source}"
+    if text.source.startswith("#!"):
+        source = f"{head}{newline}{_HOOK}\n{rest}"
+    return replace(
+        text, source=source, shown=text.shown or text.source, changes=(*text.changes, change)
     )
 
 

@@ -35,7 +35,15 @@ _ELSEWHERE = {
     "environment.",
     "tmux": "Leave `tmux` out: Berth keeps the job running when you log out.",
     "screen": "Leave `screen` out: Berth keeps the job running when you log out.",
+    "ssh": "`ssh` runs it on another machine, where Berth chooses no GPUs; leave it out, or submit it "
+    "to the Berth of that machine.",
+    "watch": "`watch` never ends, and the job keeps its GPUs until then; `berth top` and `berth gpus` "
+    "show the box.",
 }
+_TAIL = (
+    "`tail -f` never ends, and the job keeps its GPUs until then; leave it out, `berth logs -f` "
+    "follows the output."
+)
 _MODULES: dict[str, Launcher] = {
     "torch.distributed.run": Launcher.TORCHRUN,
     "torch.distributed.launch": Launcher.TORCHRUN,
@@ -86,7 +94,7 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
         call = _launcher(peeled, (program,), rest, inner or _sibling(program.text))
     if call is None:
         return Recognised(_other(peeled), _about(name, rest))
-    return Recognised(replace(call, nohup=peeled.nohup is not None))
+    return Recognised(replace(call, nohup=peeled.nohup))
 
 
 def read_flags(call: Call, around: Surroundings) -> FlagReading:
@@ -101,7 +109,7 @@ def _other(peeled: Peeled) -> Call:
         assignments=tuple(peeled.assignments),
         wrapper=tuple(peeled.wrapper),
         program=tuple(peeled.rest),
-        nohup=peeled.nohup is not None,
+        nohup=peeled.nohup,
     )
 
 
@@ -252,6 +260,8 @@ def _sibling(path: str) -> str | None:
 
 def _about(name: str, rest: Sequence[Word]) -> tuple[str, ...]:
     docker.refuse(name, rest)
+    if name == "tail" and any(each.text in {"-f", "-F", "--follow"} for each in rest):
+        return (_TAIL,)
     if name in _ELSEWHERE:
         return (_ELSEWHERE[name],)
     if name == "accelerate" and rest:

@@ -127,7 +127,7 @@ def _plain(parts: CallParts, leased: LeaseSlice, runtime: Runtime) -> list[Word]
 
 def _note_nohup(call: Call, leased: LeaseSlice) -> None:
     if call.nohup:
-        leased.note("nohup", "", "Berth keeps the job running when you log out.")
+        leased.note(call.nohup, "", "Berth keeps the job running when you log out.")
 
 
 def _program(

@@ -23,6 +23,7 @@ from berth.commands.launchers.known import Surroundings
 from berth.commands.recognise import read_flags, recognise
 from berth.commands.words import Segment, Word, split
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
+from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
 
 BUILTINS = frozenset(
@@ -40,6 +41,12 @@ _EXPORTS = frozenset({"export", "declare", "typeset", "local", "readonly"})
 _ACTIVATES = frozenset(
     {"source", ".", "conda", "mamba", "micromamba", "module", "ml", "eval", "pyenv", "workon"}
 )
+_LEFT_BEHIND = (
+    "It leaves a run in the background, and the job ends when its shell ends; remove the `&` or end "
+    "with `wait`."
+)
+# The code of the last run in the background, or of what stands before.
+_WAIT = "berth_code=$?; wait $! || berth_code=$?; wait; exit $berth_code"
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _PLAIN_VALUE = re.compile(r"[\w.,:/@%+=-]*")
 
@@ -61,6 +68,10 @@ class ScriptScan:
     """Variables of the loops so far that go through numbers."""
     moved: bool = False
     """True if a `cd` stands before the first launcher."""
+    ending: str = ""
+    """What is put behind the text."""
+    changes: tuple[Change, ...] = ()
+    """What that changes."""
     piped_to_tee: bool = False
     """True if an exit code would be replaced by tee's."""
 
@@ -185,8 +196,8 @@ def _note_count(
     else:
         notes = unsettled(call, request)
         said = None
-        if call.launcher in {Launcher.PYTHON, Launcher.OTHER}:
-            said = counts.flag_like((*call.program[1:], *call.parsed.arguments))
+        if call.launcher in {Launcher.PYTHON, Launcher.SHELL, Launcher.OTHER}:
+            said = counts.flag_like((*call.assignments, *call.program[1:], *call.parsed.arguments))
         if said:
             notes.append(counts.note_flag(said))
     found.count_notes += [each for each in notes if each not in found.count_notes]
@@ -254,10 +265,23 @@ def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
         )
     waits = any(segment.words and segment.words[0].text == "wait" for segment in segments)
     if not waits and any(call.background for call in found.starting):
-        found.warn(
-            "It leaves a run in the background, and the job ends when its shell ends; "
-            "remove the `&` or end with `wait`."
-        )
+        found.warn(_LEFT_BEHIND)
+
+
+def wait_for_runs(found: ScriptScan, *, stripped: bool) -> None:
+    """
+    Let a line wait for its runs where all of them are in the background.
+
+    A line with a run in the foreground ends with it, and what else it started was to end then.
+    `stripped` says that the last run's `&` was taken off.
+    """
+    runs = [call.background for call in found.starting]
+    if _LEFT_BEHIND not in found.warnings or not all(runs[:-1] if stripped else runs):
+        return
+    found.warnings.remove(_LEFT_BEHIND)
+    found.ending = _WAIT
+    why = "The job ends when its shell ends, and would take the runs in the background with it."
+    found.changes = (*found.changes, Change(what="", became="wait", why=why))
 
 
 def _is_tee(segment: Segment) -> bool:

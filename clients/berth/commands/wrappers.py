@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from berth.commands.errors import CommandError
-from berth.commands.words import Word
+from berth.commands.words import Word, word
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _NONE: frozenset[str] = frozenset()
@@ -41,6 +41,7 @@ _WRAPPERS = {
     "exec": _Wrapper(frozenset({"-a"})),
     "command": _Wrapper(),
     "unbuffer": _Wrapper(),
+    "xvfb-run": _Wrapper(frozenset({"-n", "-s", "-e", "-f", "-p", "--server-args"})),
 }
 _MANAGERS = {
     "conda": frozenset({"-n", "--name", "-p", "--prefix", "--cwd"}),
@@ -65,7 +66,7 @@ class Peeled:
     assignments: list[Word]
     wrapper: list[Word]
     rest: list[Word]
-    nohup: Word | None = None
+    nohup: str = ""
     managed: bool = False
     """True if an environment manager chooses the interpreter."""
 
@@ -90,7 +91,7 @@ def peel(words: Sequence[Word]) -> Peeled:
     """
     Take assignments and wrappers off a simple command.
 
-    `nohup` is taken off for good. Raises CommandError for `env -i`, which would clear the
+    `nohup`, and a detached `screen` or `tmux`, are taken off for good. Raises CommandError for `env -i`, which would clear the
     variables that keep the job to its GPUs.
     """
     peeled = Peeled([], [], list(words))
@@ -102,7 +103,11 @@ def peel(words: Sequence[Word]) -> Peeled:
         elif not first.literal:
             break
         elif name == "nohup" and len(peeled.rest) > 1:
-            peeled.nohup = peeled.rest.pop(0)
+            peeled.nohup = peeled.rest.pop(0).raw
+        elif name in _SESSIONS and (inner := _in_session(name, peeled.rest)):
+            at, command = inner
+            peeled.nohup = " ".join(each.raw for each in peeled.rest[:at])
+            peeled.rest = command
         elif name == "env" and len(peeled.rest) > 1:
             _peel_env(peeled)
         elif name in _WRAPPERS and len(peeled.rest) > 1:
@@ -114,6 +119,42 @@ def peel(words: Sequence[Word]) -> Peeled:
         else:
             break
     return peeled
+
+
+_SESSIONS = {
+    "screen": frozenset({"-S", "-L", "-Logfile", "-c", "-e", "-h", "-s", "-t", "-T"}) - {"-L"},
+    "tmux": frozenset({"-s", "-n", "-c", "-t", "-x", "-y", "-F", "-e"}),
+}
+
+
+def _in_session(name: str, words: list[Word]) -> tuple[int, list[Word]] | None:
+    """
+    Return where the command of a detached session begins, and the command.
+
+    None for a session that opens a terminal, or that runs no command.
+    """
+    at = 1
+    if name == "tmux":
+        if len(words) < 2 or words[1].text not in {"new", "new-session"}:
+            return None
+        at = 2
+    options: list[str] = []
+    while at < len(words) and words[at].startswith("-"):
+        option = words[at].text
+        options.append(option)
+        # The letters of `-dmS` stand for options of their own; the last one takes the value.
+        valued = option in _SESSIONS[name] or (
+            option[1:2] != "-" and len(option) > 2 and f"-{option[-1]}" in _SESSIONS[name]
+        )
+        at += 2 if valued else 1
+    detached = any("d" in option for option in options if not option.startswith("--"))
+    command = words[at:]
+    if not detached or not command:
+        return None
+    if name == "tmux" and len(command) == 1:
+        # tmux gives one word to a shell.
+        return at, [word("bash"), word("-c"), command[0]]
+    return at, command
 
 
 def _peel_env(peeled: Peeled) -> None:

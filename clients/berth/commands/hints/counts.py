@@ -11,7 +11,8 @@ _COUNT = re.compile(
     r"(?:--?|\+)?(?:[\w.]+\.)?"
     r"(?:n[_-]?gpus?(?:[_-]per[_-]node)?|num[_-]gpus|gpus?|gpus[_-]per[_-]node|ngpus?|devices"
     r"|nproc(?:[_-]per[_-]node)?|num[_-]processes|world[_-]size|np"
-    r"|tensor[_-](?:model[_-])?parallel[_-]size|tp[_-]size|tp|tensor[_-]parallel)"
+    r"|tensor[_-](?:model[_-])?parallel[_-]size|tp[_-]size|tp|tensor[_-]parallel)",
+    re.IGNORECASE,
 )
 _SEVERAL = re.compile(r"(\d+)|\[?\d+(?:,\s*\d+)+\]?")
 
