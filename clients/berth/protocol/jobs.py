@@ -19,11 +19,10 @@ from berth import masking
 from berth.protocol import dependencies
 from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.dependencies import Dependency, DependencyKind, DependencyRef
-from berth.protocol.health import RunTrouble
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
-from berth.protocol.progress import GpuUsage, Progress
+from berth.protocol.progress import GpuUsage, Progress, RunTrouble
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
 WARN_BEFORE = timedelta(seconds=60)

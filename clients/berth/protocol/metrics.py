@@ -8,9 +8,9 @@ from pydantic import Field
 
 from berth.protocol.ablations import AblationCaps
 from berth.protocol.base import Wire
-from berth.protocol.health import CurveTrouble
 from berth.protocol.jobs import Job
 from berth.protocol.message import Message
+from berth.protocol.progress import CurveTrouble
 
 MetricPoint = dict[str, float | None]
 """The numbers of one moment of a run by name: `step`, `time` (unix seconds) and whatever it

@@ -1,10 +1,11 @@
-"""Progress of a running attempt, and its use of GPUs, on the wire."""
+"""Progress of running attempts, their use of GPUs, and trouble that their curves show."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from berth.protocol.base import UtcTime, Wire
+from berth.protocol.message import Message
 
 ProgressSource = Literal["jobside", "metrics.jsonl", "log"]
 
@@ -49,3 +50,27 @@ class GpuUsage(Wire):
     """Unit of the cost, as the setting has it."""
     co2_g: float | None = None
     """Grams of CO2 by the setting `co2_per_kwh`; absent without it."""
+
+
+TroubleKind = Literal["not_finite", "diverged"]
+
+
+class CurveTrouble(Wire):
+    """Something that is wrong with the end of a curve."""
+
+    kind: TroubleKind
+    """`not_finite`: the last values are NaN or infinite; `diverged`: a loss that ends above twice
+    what it began with."""
+    step: float
+    """The step since which."""
+
+
+class RunTrouble(CurveTrouble):
+    """Loss of a run that is NaN, infinite, or has run away."""
+
+    metric: str
+    """Name of the loss."""
+    sentence: str
+    """For people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""

@@ -8,8 +8,8 @@ from math import isfinite
 from statistics import median
 from typing import NamedTuple
 
-from berth.protocol.health import TroubleKind
 from berth.protocol.message import Message
+from berth.protocol.progress import TroubleKind
 
 _LOSS = re.compile(r"loss|perplexity|ppl", re.IGNORECASE)
 # Fewer values than this make no trend.

@@ -9,9 +9,8 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import Query
 
-from berth.protocol.dashboard import GpuHistory
+from berth.protocol.dashboard import BoxPlan, GpuHistory
 from berth.protocol.jobs import JobPage
-from berth.protocol.plan import BoxPlan
 from berth_server.api import routing
 from berth_server.api.context import App, By, Context, Server
 from berth_server.api.routes.jobs import JobId

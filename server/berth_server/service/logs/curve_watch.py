@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 from pydantic_core import from_json
 
-from berth.protocol.health import CurveTrouble, RunTrouble
+from berth.protocol.progress import CurveTrouble, RunTrouble
 from berth_server.core.curve_health import is_loss, sentence, trouble
 from berth_server.service.errors import Forbidden
 from berth_server.service.logs.columns import AttemptCurves

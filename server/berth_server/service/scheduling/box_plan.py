@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from berth.protocol.dashboard import BoxPlan, PlanBar, PlanGpu
 from berth.protocol.gpus import Gpu
-from berth.protocol.plan import BoxPlan, PlanBar, PlanGpu
 from berth_server.core.model import RunningView, Snapshot
 from berth_server.core.remaining_time import remaining_s
 from berth_server.service.gpus.gpu_map import show_box
