@@ -99,8 +99,8 @@ def _jump(page: Page) -> None:
 
 def _search(page: Page) -> None:
     for text, regex, found in (
-        ("needle in", False, "1 line"),
-        (r"epoch 19\d\d$", True, "100 lines"),
+        ("needle in", False, "1 of 1 line"),
+        (r"epoch 19\d\d$", True, "1 of 100 lines"),
     ):
         if regex:
             page.get_by_role("button", name="Regular expression").click()

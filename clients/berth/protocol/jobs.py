@@ -274,6 +274,8 @@ class Attempt(Wire):
     """UUIDs of its GPUs, in the order of `gpu_indices`."""
     master_port: int | None = None
     """The rendezvous port leased to it; absent without GPUs."""
+    created_at: UtcTime | None = None
+    """When its GPUs were leased."""
     started_at: UtcTime | None = None
     """When the job's first process was started."""
     saved_at: UtcTime | None = None

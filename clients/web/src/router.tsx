@@ -17,8 +17,11 @@ import { NotFound } from "@/shell/NotFound";
 
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 const at = <P extends string>(path: P) => ({ getParentRoute: () => root, path });
-const text = (value: unknown): string | undefined =>
-  typeof value === "string" && value !== "" ? value : undefined;
+/** A text of the address; the router reads one of digits as a number. */
+const text = (value: unknown): string | undefined => {
+  const found = typeof value === "number" ? String(value) : value;
+  return typeof found === "string" && found !== "" ? found : undefined;
+};
 const whole = (value: unknown): number | undefined => {
   const number = Number(value);
   return value !== undefined && value !== "" && Number.isInteger(number) ? number : undefined;

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from berth_server.api import problems, schema
 from berth_server.api.auth import Authentication
+from berth_server.api.compression import Compression
 from berth_server.api.context import Context
 from berth_server.api.routes import (
     ablations,
@@ -79,6 +80,7 @@ def create_app(context: Context) -> FastAPI:
         app.include_router(module.router)
     schema.install(app)
     app.router.default = _elsewhere(app.router.not_found)
+    app.add_middleware(Compression)
     app.add_middleware(Authentication, context=context)
     return app
 

@@ -59,6 +59,10 @@ class Context:
         # Whole files and searches: more at once would cost the jobs their processors.
         self.reading = Turns(chosen.searches_at_once, _READING_AT_ONCE)
         self.writing = Turns(1, _WRITING_AT_ONCE)
+        self.maps: dict[str, tuple[tuple[object, ...], bytes]] = {}
+        """The last frame of the map for each user, with what it was made of."""
+        self.queue: tuple[tuple[object, ...], bytes] | None = None
+        """The last answer that lists the queue, likewise."""
         self.connections = Connections(chosen.connections_per_user)
         self.streams: Counter[Hashable] = Counter()
 

@@ -11,6 +11,7 @@ import anyio
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 
+from berth_server.api.compression import compressed
 from berth_server.api.context import Context
 from berth_server.api.problems import ApiError
 from berth_server.service.auth.callers import Caller
@@ -42,9 +43,12 @@ def described(events: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {MEDIA_TYPE: {}}, "description": events}}
 
 
-def stream(app: Context, caller: Caller, frames: AsyncIterator[bytes]) -> EventSourceResponse:
+def stream(
+    app: Context, caller: Caller, frames: AsyncIterator[bytes], *, gzip: bool = False
+) -> EventSourceResponse:
     """
-    Answer with what `frames` yields until it ends or the client leaves. Raises ApiError where
+    Answer with what `frames` yields until it ends or the client leaves, compressed where the client
+    takes that (`gzip`). Raises ApiError where
     the caller follows too much already.
 
     When the server stops, `frames` has to end: it waits with `changes`. The client then gets
@@ -53,7 +57,11 @@ def stream(app: Context, caller: Caller, frames: AsyncIterator[bytes]) -> EventS
     most = app.settings.streams_per_user
     if app.streams[caller.uid] >= most:
         raise ApiError(429, f"You follow {most} streams already; close some and try again.")
-    return EventSourceResponse(_enclosed(app, caller, frames), headers=_HEADERS)
+    whole = _enclosed(app, caller, frames)
+    if gzip:
+        headers = {**_HEADERS, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return EventSourceResponse(compressed(whole), headers=headers)
+    return EventSourceResponse(whole, headers=_HEADERS)
 
 
 @contextmanager

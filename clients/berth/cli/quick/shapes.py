@@ -211,6 +211,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "gpu_indices": ("",),
         "gpu_uuids": ("",),
         "master_port": ("", None),
+        "created_at": ("time", None),
         "started_at": ("time", None),
         "saved_at": ("time", None),
         "ended_at": ("time", None),

@@ -12,6 +12,18 @@ export interface JobFilter {
   cursor?: string;
 }
 
+/** What is asked for of a run's curves; `from` and `to` are steps, or unix seconds with `by` "time". */
+export interface CurveQuery {
+  attempt?: number;
+  points?: number;
+  name?: readonly string[];
+  from?: number;
+  to?: number;
+  by?: "step" | "time";
+  /** `after` of an earlier answer: only what is new comes. */
+  after?: string;
+}
+
 type Signal = AbortSignal | undefined;
 const withSignal = (signal: Signal) => (signal ? { signal } : {});
 
@@ -28,11 +40,12 @@ export const api = {
     request<T.Explanation>("GET", `/jobs/${id}/explain`, { query: { against }, ...withSignal(signal) }),
   diff: (id: number, signal?: AbortSignal) =>
     request<string>("GET", `/jobs/${id}/snapshot/diff`, { text: true, ...withSignal(signal) }),
-  metrics: (id: number, attempt: number | undefined, maxPoints: number, signal?: AbortSignal) =>
-    request<T.Metrics>("GET", `/jobs/${id}/metrics`, {
-      query: { attempt, max_points: maxPoints },
-      ...withSignal(signal),
-    }),
+  curves: (id: number, query: CurveQuery, signal?: AbortSignal) =>
+    request<T.RunCurves>("GET", `/jobs/${id}/curves`, { query: { ...query }, ...withSignal(signal) }),
+  plan: (hours: { back: number; ahead: number }, signal?: AbortSignal) =>
+    request<T.BoxPlan>("GET", "/plan", { query: hours, ...withSignal(signal) }),
+  parse: (text: string, signal?: AbortSignal) =>
+    request<T.ParsedText>("POST", "/jobs/parse", { body: { text }, ...withSignal(signal) }),
   logLines: (id: number, query: { from: number; count: number; attempt?: number }, signal?: AbortSignal) =>
     request<T.LogLines>("GET", `/jobs/${id}/log/lines`, {
       query: { ...query, as_shown: true },

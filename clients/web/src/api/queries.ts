@@ -1,9 +1,12 @@
 /** Queries that screens use. The event stream keeps them fresh; without it they poll every five seconds. */
-import { keepPreviousData, QueryClient, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, QueryClient, useQuery, useQueryClient } from "@tanstack/react-query";
 import { liveState, useLive } from "@/live/live";
+import { extended, isCrowded } from "@/model/runs/curves";
+import type { Range } from "@/model/runs/curves";
 import { api } from "./endpoints";
 import type { JobFilter } from "./endpoints";
 import { ApiError } from "./request";
+import type { RunCurves } from "./types";
 
 const POLL_MS = 5_000;
 export const PENDING = ["queued", "waiting", "held"] as const;
@@ -17,6 +20,9 @@ export function makeQueryClient(): QueryClient {
   return new QueryClient({
     defaultOptions: {
       queries: {
+        // What the browser says of its network is no word about this server: it may be at the
+        // other end of a tunnel on a laptop without any.
+        networkMode: "always",
         staleTime: 60_000,
         refetchOnWindowFocus: false,
         refetchInterval: whenStreamIsDown,
@@ -24,6 +30,7 @@ export function makeQueryClient(): QueryClient {
           failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
         retryDelay: 400,
       },
+      mutations: { networkMode: "always" },
     },
   });
 }
@@ -79,14 +86,35 @@ export function useExplanation(id: number, against?: number) {
   });
 }
 
-export function useMetrics(
+/**
+ * The curves of a run; while it grows only what is new is asked for. `range`: all of that part,
+ * again for each one.
+ */
+export function useCurves(
   id: number,
-  options: { attempt?: number; points?: number; growing?: boolean } = {},
+  options: { attempt?: number; points?: number; growing?: boolean; byTime?: boolean; range?: Range } = {},
 ) {
-  const { attempt, points = 2_000, growing = false } = options;
+  const { attempt, points = 500, growing = false, byTime = false, range } = options;
+  const client = useQueryClient();
+  const queryKey = ["curves", id, attempt ?? null, points, byTime, range ?? null];
   return useQuery({
-    queryKey: ["metrics", id, attempt ?? null, points],
-    queryFn: ({ signal }) => api.metrics(id, attempt, points, signal),
+    queryKey,
+    queryFn: async ({ signal }) => {
+      const before = client.getQueryData<RunCurves>(queryKey);
+      const goOn = before && !range && !isCrowded(before, points);
+      const found = await api.curves(
+        id,
+        {
+          points,
+          ...(attempt === undefined ? {} : { attempt }),
+          ...(byTime ? { by: "time" as const } : {}),
+          ...(range ? { from: range[0], to: range[1] } : {}),
+          ...(goOn ? { after: before.after } : {}),
+        },
+        signal,
+      );
+      return before && !found.whole ? extended(before, found) : found;
+    },
     refetchInterval: growing ? 3_000 : false,
     placeholderData: keepPreviousData,
   });
@@ -96,6 +124,16 @@ export function useEvents(query: { limit: number; job?: number }) {
   return useQuery({
     queryKey: ["events", query],
     queryFn: ({ signal }) => api.events({ ...query, order: "newest" }, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** The berth plan, `hours` back and ahead. */
+export function usePlan(hours: number) {
+  return useQuery({
+    queryKey: ["plan", hours],
+    queryFn: ({ signal }) => api.plan({ back: hours, ahead: hours }, signal),
+    refetchInterval: 30_000,
     placeholderData: keepPreviousData,
   });
 }

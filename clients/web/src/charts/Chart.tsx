@@ -1,19 +1,14 @@
+import { Maximize2 } from "lucide-react";
 import { useEffect, useEffectEvent, useMemo, useRef, useState } from "react";
-import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
-import { absolute } from "@/format/duration";
+import type uPlot from "uplot";
+import { Button } from "@/components/Button";
 import { metric } from "@/format/units";
+import type { Range } from "@/model/runs/curves";
 import { onThemeChange } from "@/shell/theme";
-import { resolveColor } from "./color";
+import { plotOf } from "./plot";
+import type { Series } from "./plot";
 
-export interface Series {
-  label: string;
-  /** Any CSS colour, variables included. */
-  color: string;
-  values: readonly (number | null)[];
-  /** Drawn faintly: the raw values beneath a smoothed line. */
-  faint?: boolean;
-}
+export type { Series } from "./plot";
 
 interface Props {
   title: string;
@@ -27,12 +22,25 @@ interface Props {
   sync?: string;
   height?: number;
   logScale?: boolean;
-  range?: readonly [number, number];
+  range?: Range | undefined;
+  /** The part of x that is shown; all of it without. */
+  zoom?: Range | undefined;
+  /** The reader chose a part of x, or all of it again. Without this the chart zooms by itself. */
+  onZoom?: (zoom: Range | undefined) => void;
+  /** What is wrong with the curve, in a few words; shown in red in the place of the last value. */
+  trouble?: string | undefined;
+  /** The run's last value, which thinning may have left out. */
+  last?: number | null | undefined;
+  onEnlarge?: () => void;
+  /** The series that stands out, by its place; the others are faint. */
+  lit?: number | undefined;
 }
 
-/** Lines over steps or time. Drag to zoom, double-click to see all. */
-export function Chart({ title, unit, x, xKind, series, sync, height = 220, logScale = false, range }: Props) {
+/** Lines over steps or time, the values under the pointer in the head. Drag to zoom, double-click to see all. */
+export function Chart(props: Props) {
+  const { title, unit, x, xKind, series, sync, height = 220, logScale = false, range, zoom, lit } = props;
   const holder = useRef<HTMLDivElement>(null);
+  const told = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot>(undefined);
   const [theme, setTheme] = useState(0);
   const shape = JSON.stringify([
@@ -43,18 +51,34 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
     logScale,
     range,
     theme,
+    props.onZoom !== undefined,
   ]);
   const data = useMemo(
     () => [x, ...series.map((s) => s.values)] as unknown as uPlot.AlignedData,
     [x, series],
   );
-  const draw = useEffectEvent(
-    (element: HTMLElement) =>
-      new uPlot(options(element, { xKind, series, sync, height, logScale, range }), data, element),
+  const value = series.length === 1 ? (props.last ?? lastOf(series[0]?.values ?? [])) : null;
+  const rest = props.trouble ?? (series.length === 1 || props.last !== undefined ? metric(value) : "");
+  const tell = useEffectEvent((text: string | null) => {
+    if (told.current) told.current.textContent = text ?? rest;
+  });
+  const choose = useEffectEvent((chosen: Range | undefined) => props.onZoom?.(chosen));
+  const draw = useEffectEvent((element: HTMLElement) =>
+    plotOf(element, data, {
+      xKind,
+      series,
+      sync,
+      height,
+      logScale,
+      range,
+      onZoom: props.onZoom ? choose : undefined,
+      onPoint: tell,
+    }),
   );
   const resize = useEffectEvent((element: HTMLElement) =>
     plot.current?.setSize({ width: element.clientWidth, height }),
   );
+  const [from, to] = zoom ?? [];
 
   useEffect(() => onThemeChange(() => setTheme((n) => n + 1)), []);
   useEffect(() => {
@@ -69,99 +93,53 @@ export function Chart({ title, unit, x, xKind, series, sync, height = 220, logSc
     };
   }, [shape]);
   useEffect(() => {
-    plot.current?.setData(data);
-  }, [data]);
+    const drawn = plot.current;
+    if (!drawn) return;
+    drawn.setData(data, from === undefined);
+    if (from !== undefined && to !== undefined) drawn.setScale("x", { min: from, max: to });
+  }, [data, from, to, shape]);
+  useEffect(() => {
+    plot.current?.setSeries(lit === undefined ? null : lit + 1, { focus: lit !== undefined });
+  }, [lit, shape]);
 
   const last = series
     .filter((s) => !s.faint)
-    .map((s) => `${s.label} ${metric(s.values.findLast((v) => v !== null))}`);
+    .map((s) => `${s.label} ${s.trouble ?? metric(lastOf(s.values))}`);
   return (
     <figure aria-label={title} className="panel min-w-0 px-3 pt-2 pb-1">
       <figcaption className="mb-1 flex items-baseline gap-2 text-sm">
-        <span className="font-medium">{title}</span>
-        {unit && <span className="text-xs text-muted">{unit}</span>}
-        {series.length === 1 && (
-          <span className="ml-auto tabular">{metric(series[0]?.values.findLast((v) => v !== null))}</span>
+        <span className="min-w-0 truncate font-medium" title={title}>
+          {title}
+        </span>
+        {unit && <span className="text-xs whitespace-nowrap text-muted">{unit}</span>}
+        <span
+          ref={told}
+          data-value
+          className={`ml-auto whitespace-nowrap tabular ${props.trouble ? "font-medium text-bad" : ""}`}
+        >
+          {rest}
+        </span>
+        {props.onEnlarge && (
+          <Button
+            kind="quiet"
+            small
+            className="-my-1 self-center"
+            aria-label={`Enlarge ${title}`}
+            onClick={props.onEnlarge}
+          >
+            <Maximize2 aria-hidden className="size-3.5" />
+          </Button>
         )}
       </figcaption>
       <div
         ref={holder}
         role="img"
-        aria-label={`${title}${unit ? ` in ${unit}` : ""}, last values: ${last.join(", ")}`}
+        aria-label={`${title}${unit ? ` in ${unit}` : ""}, last values: ${props.trouble ?? last.join(", ")}`}
       />
     </figure>
   );
 }
 
-interface Drawn {
-  xKind: "step" | "time";
-  series: readonly Series[];
-  sync: string | undefined;
-  height: number;
-  logScale: boolean;
-  range: readonly [number, number] | undefined;
-}
-
-function options(
-  element: HTMLElement,
-  { xKind, series, sync, height, logScale, range }: Drawn,
-): uPlot.Options {
-  const ink = resolveColor(element, "var(--color-muted)");
-  const line = resolveColor(element, "var(--color-line)");
-  const axis = {
-    stroke: ink,
-    grid: { stroke: line, width: 1 },
-    ticks: { stroke: line, width: 1 },
-    font: "11px Inter Variable",
-  };
-  return {
-    width: Math.max(120, element.clientWidth),
-    height,
-    padding: [8, 16, 0, 0],
-    legend: { show: series.length > 1, live: true },
-    cursor: { drag: { x: true, y: false }, points: { size: 6 }, ...(sync ? { sync: { key: sync } } : {}) },
-    scales: {
-      x: { time: xKind === "time" },
-      y: {
-        ...(logScale ? { distr: 3 as const } : {}),
-        ...(range ? { range: [range[0], range[1]] as [number, number] } : {}),
-      },
-    },
-    axes: [
-      {
-        ...axis,
-        size: 28,
-        ...(xKind === "step"
-          ? { values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)) }
-          : {}),
-      },
-      {
-        ...axis,
-        size: (_u: uPlot, labels: string[] | null) =>
-          16 + 7 * Math.max(4, ...(labels ?? []).map((l) => l.length)),
-        values: (_u: uPlot, splits: number[]) => splits.map((v) => metric(v)),
-      },
-    ],
-    series: [
-      {
-        label: xKind === "step" ? "step" : "time",
-        value: (_u: uPlot, v: number | null) =>
-          v === null ? "last values" : xKind === "step" ? metric(v) : absolute(v * 1000),
-      },
-      ...series.map((s) => {
-        const color = resolveColor(element, s.color);
-        return {
-          label: s.label,
-          stroke: color,
-          width: s.faint ? 1 : 1.5,
-          alpha: s.faint ? 0.3 : 1,
-          spanGaps: true,
-          points: { show: s.values.length < 60 && !s.faint, size: 4 },
-          // Without a cursor the legend shows the last value of each line.
-          value: (_u: uPlot, v: number | null, _i: number, place: number | null) =>
-            metric(place === null ? s.values.findLast((known) => known !== null) : v),
-        };
-      }),
-    ],
-  };
+function lastOf(values: readonly (number | null | undefined)[]): number | null | undefined {
+  return values.findLast((v) => v !== undefined);
 }

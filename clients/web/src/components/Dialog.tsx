@@ -8,10 +8,12 @@ interface DialogProps {
   onClose: () => void;
   children: ReactNode;
   wide?: boolean;
+  /** "full": as wide as the screen. */
+  size?: "full";
 }
 
 /** A modal on the browser's own dialog element: focus is kept inside and given back by it. */
-export function Dialog({ title, onClose, children, wide = false }: DialogProps) {
+export function Dialog({ title, onClose, children, wide = false, size }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
@@ -28,7 +30,7 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
       aria-labelledby={heading}
       onClose={onClose}
       onClick={(event) => event.target === event.currentTarget && onClose()}
-      className={`panel max-h-[90dvh] w-full overflow-auto p-0 shadow-xl ${wide ? "max-w-3xl" : "max-w-lg"}`}
+      className={`panel max-h-[90dvh] w-full overflow-auto p-0 shadow-xl ${size === "full" ? "max-w-[96vw]" : wide ? "max-w-3xl" : "max-w-lg"}`}
     >
       <div className="p-4">
         <div className="mb-3 flex items-start gap-3">

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { BerthEvent } from "@/api/types";
-import { absolute, span, wallClock } from "@/format/duration";
+import { absoluteInZone, span, wallClock } from "@/format/duration";
 import { useNow } from "./Time";
 import { Message } from "./Message";
 
@@ -36,7 +36,7 @@ export function EventList({ events, full = false, gaps = false, links = false }:
             return (
               <tr key={event.id} className="border-t border-line align-top [&>td]:px-3 [&>td]:py-1.5">
                 <td className="whitespace-nowrap tabular">
-                  <time dateTime={event.time} title={absolute(at)}>
+                  <time dateTime={event.time} title={absoluteInZone(at)}>
                     {wallClock(at, now)}:{String(new Date(at).getSeconds()).padStart(2, "0")}
                   </time>
                 </td>

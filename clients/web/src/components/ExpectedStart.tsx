@@ -1,10 +1,11 @@
 import type { Job } from "@/api/types";
-import { useNow } from "./Time";
-import { absolute, relative, wallClock } from "@/format/duration";
+import { useNowNear } from "./Time";
+import { absoluteInZone, relative, wallClock } from "@/format/duration";
 
 /** "about 14:10 (in 25m)", or that it is unknown. */
 export function ExpectedStart({ job }: { job: Pick<Job, "expected_start" | "state"> }) {
-  const now = useNow();
+  const at = job.expected_start == null ? 0 : Date.parse(job.expected_start);
+  const now = useNowNear(at);
   if (job.expected_start == null) {
     return (
       <span className="text-muted" title="Nothing it waits for has a known end. Explain shows what.">
@@ -12,9 +13,8 @@ export function ExpectedStart({ job }: { job: Pick<Job, "expected_start" | "stat
       </span>
     );
   }
-  const at = Date.parse(job.expected_start);
   return (
-    <time dateTime={job.expected_start} title={absolute(at)} className="tabular whitespace-nowrap">
+    <time dateTime={job.expected_start} title={absoluteInZone(at)} className="tabular whitespace-nowrap">
       {at <= now ? "any moment now" : `about ${wallClock(at, now)} (${relative(at, now)})`}
     </time>
   );

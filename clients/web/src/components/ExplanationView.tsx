@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
-import { absolute, relative, wallClock } from "@/format/duration";
+import { absoluteInZone, relative, wallClock } from "@/format/duration";
 import { jobsOf, namesTime } from "@/model/message";
 import { ScoreBreakdown } from "./ScoreBreakdown";
 import { Message } from "./Message";
@@ -42,7 +42,7 @@ export function ExplanationView({
               Expected start{" "}
               <time
                 dateTime={explanation.expected_start ?? ""}
-                title={absolute(start)}
+                title={absoluteInZone(start)}
                 className="font-medium"
               >
                 about {wallClock(start, now)} ({relative(start, now)})
@@ -101,7 +101,7 @@ function ReasonLine({ reason, now }: { reason: Reason; now: number }) {
             <>
               {" "}
               · until{" "}
-              <time dateTime={reason.until ?? ""} title={absolute(until)}>
+              <time dateTime={reason.until ?? ""} title={absoluteInZone(until)}>
                 {wallClock(until, now)}
               </time>
             </>

@@ -8,11 +8,12 @@ export function JobLink({ job }: { job: { id: number; name: string } }) {
     <Link
       to="/jobs/$jobId"
       params={{ jobId: String(job.id) }}
-      className="flex min-h-6 items-center gap-2 hover:underline"
+      title={job.name}
+      className="flex min-h-6 min-w-0 items-center gap-2 hover:underline"
     >
       <JobDot color={jobColor(job.id)} />
       <span className="tabular text-muted">{job.id}</span>
-      <span className="truncate">{job.name}</span>
+      <span className="min-w-0 truncate">{job.name}</span>
     </Link>
   );
 }

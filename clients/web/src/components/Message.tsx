@@ -1,7 +1,7 @@
 import { createContext, useContext } from "react";
 import { Link } from "@tanstack/react-router";
 import type { MessagePart } from "@/api/types";
-import { absolute, duration, wallClock } from "@/format/duration";
+import { absoluteInZone, duration, wallClock } from "@/format/duration";
 import { named } from "@/model/gpus/topology";
 import { fieldName, jobName } from "@/model/message";
 import { useNow } from "./Time";
@@ -66,9 +66,9 @@ function FieldName({ part }: { part: Extract<MessagePart, { kind: "field" }> }) 
 }
 
 function LocalTime({ at }: { at: number }) {
-  const now = useNow();
+  const now = useNow(60_000);
   return (
-    <time dateTime={new Date(at).toISOString()} title={absolute(at)}>
+    <time dateTime={new Date(at).toISOString()} title={absoluteInZone(at)}>
       {wallClock(at, now)}
     </time>
   );

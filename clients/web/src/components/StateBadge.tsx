@@ -13,6 +13,7 @@ import type { LucideIcon } from "lucide-react";
 import clsx from "clsx";
 import type { Job, JobState } from "@/api/types";
 import { OUTCOME_WORDS } from "@/model/jobs/job";
+import { troubleText } from "@/model/runs/curves";
 
 const LOOKS: Record<JobState, { icon: LucideIcon; look: string }> = {
   held: { icon: CirclePause, look: "bg-violet-soft text-violet" },
@@ -27,7 +28,7 @@ const LOOKS: Record<JobState, { icon: LucideIcon; look: string }> = {
 };
 
 /** Badge of a job's state: icon, word and colour, and the outcome where it says more. */
-export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome"> }) {
+export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome" | "trouble"> }) {
   const { icon: Icon, look } = LOOKS[job.state];
   const why =
     job.outcome && job.outcome !== "exit" && job.outcome !== "cancelled"
@@ -45,6 +46,11 @@ export function StateBadge({ job }: { job: Pick<Job, "state" | "outcome"> }) {
         {job.state}
       </span>
       {why && <span className="truncate text-xs text-muted">{why}</span>}
+      {job.trouble && (
+        <span className="truncate text-xs font-medium text-bad" title={job.trouble.sentence}>
+          {job.trouble.metric} {troubleText(job.trouble)}
+        </span>
+      )}
     </span>
   );
 }

@@ -75,6 +75,19 @@ export function absolute(at: number): string {
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${timeOfDay(at)}:${pad(date.getSeconds())}`;
 }
 
+/** "2026-11-24 14:03:09 GMT+1": the same with the zone, for titles and where it stands alone. */
+export function absoluteInZone(at: number): string {
+  return `${absolute(at)} ${zoneName(at)}`;
+}
+
+const zones = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
+
+/** The browser's own zone at that moment: "GMT+1", "CET", "UTC". */
+export function zoneName(at: number = Date.now()): string {
+  const part = zones.formatToParts(at).find((one) => one.type === "timeZoneName");
+  return part?.value ?? "local time";
+}
+
 /** "14:03" in the browser's own zone. */
 export function timeOfDay(at: number): string {
   const date = new Date(at);

@@ -11,6 +11,7 @@ export function keysTouchedBy(events: readonly BerthEvent[], boxIsPushed: boolea
       touch("jobs");
       touch("counts");
       touch("explain");
+      touch("plan");
       touch("users");
       touch("ablations");
       touch("ablation");
@@ -20,9 +21,17 @@ export function keysTouchedBy(events: readonly BerthEvent[], boxIsPushed: boolea
       // What a drain or a reservation keeps from starting says so at once.
       touch("explain");
       touch("jobs");
+      touch("plan");
     }
     if (!boxIsPushed && /^(gpu|job|reservation|worker)\./.test(event.kind)) touch("box");
     if (event.kind.startsWith("token.")) touch("tokens");
   }
   return [...keys.values()];
+}
+
+const PACES_MS: Record<string, number> = { jobs: 2_000, plan: 10_000, users: 10_000, ablations: 5_000 };
+
+/** Least time between two refetches of a key: the longer, the more its answer weighs. */
+export function paceOf(key: readonly (string | number)[]): number {
+  return PACES_MS[String(key[0])] ?? 400;
 }

@@ -3,7 +3,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 import type { BerthEvent } from "@/api/types";
 import { browserEnvironment, Hub } from "./hub";
-import { keysTouchedBy } from "./invalidate";
+import { keysTouchedBy, paceOf } from "./invalidate";
 import type { FromHub, Phase, ToHub } from "./messages";
 
 export interface LiveState {
@@ -97,32 +97,43 @@ function set(next: LiveState): void {
   for (const watcher of watchers) watcher();
 }
 
-/** Turns events into refetches: the first at once, then at most one round per interval. */
+/** Turns events into refetches: of each key the first at once, then at most one per interval. */
 class Invalidator {
-  private waiting: BerthEvent[] = [];
+  private readonly gates = new Map<string, Gate>();
+
+  constructor(private readonly client: QueryClient) {}
+
+  add(events: BerthEvent[]): void {
+    for (const queryKey of keysTouchedBy(events, state.pushesBox)) {
+      const name = queryKey.join("/");
+      let gate = this.gates.get(name);
+      if (!gate) {
+        gate = new Gate(() => void this.client.invalidateQueries({ queryKey }), paceOf(queryKey));
+        this.gates.set(name, gate);
+      }
+      gate.knock();
+    }
+  }
+}
+
+/** Lets the first call through at once and gathers those that follow within an interval. */
+class Gate {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private last = 0;
 
   constructor(
-    private readonly client: QueryClient,
-    private readonly intervalMs = 400,
+    private readonly open: () => void,
+    private readonly intervalMs: number,
   ) {}
 
-  add(events: BerthEvent[]): void {
-    this.waiting.push(...events);
+  knock(): void {
     if (this.timer !== undefined) return;
     // 20 ms gathers the events of one transaction; the interval holds back a storm.
     const wait = Math.max(20, this.last + this.intervalMs - Date.now());
-    this.timer = setTimeout(() => this.flush(), wait);
-  }
-
-  private flush(): void {
-    this.timer = undefined;
-    this.last = Date.now();
-    const events = this.waiting;
-    this.waiting = [];
-    for (const queryKey of keysTouchedBy(events, state.pushesBox)) {
-      void this.client.invalidateQueries({ queryKey });
-    }
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.last = Date.now();
+      this.open();
+    }, wait);
   }
 }

@@ -1,6 +1,6 @@
 import { ArrowDownToLine, Download, WrapText } from "lucide-react";
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { api, logUrl } from "@/api/endpoints";
 import type { Attempt, Job } from "@/api/types";
 import { Button, Toggle, buttonLook } from "@/components/Button";
@@ -64,6 +64,18 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
     setAt(next);
     jump(find.matches[next]?.number);
   };
+  // A search that was asked for goes to its first match; a link to a line stays there.
+  const wants = useRef(line === undefined && q !== "");
+  const goToFirst = useEffectEvent(() => {
+    if (!wants.current) return;
+    wants.current = false;
+    step(1);
+  });
+  const found = find.matches.length > 0;
+  useEffect(() => {
+    if (found && ready) goToFirst();
+  }, [found, ready, q, regex]);
+
   const toggleWrap = () => {
     localStorage.setItem("berth.wrap", wrap ? "off" : "on");
     setWrap(!wrap);
@@ -124,8 +136,14 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
             setText(next);
             if (next === "") onFind("", regex);
           }}
-          onAsk={() => onFind(text, regex)}
-          onRegex={() => onFind(q, !regex)}
+          onAsk={() => {
+            wants.current = true;
+            onFind(text, regex);
+          }}
+          onRegex={() => {
+            wants.current = true;
+            onFind(q, !regex);
+          }}
           onStep={step}
         />
         {markers?.first_traceback != null && (

@@ -2,6 +2,7 @@ import clsx from "clsx";
 import { memo } from "react";
 import { parseAnsi, readable, stripAnsi } from "./ansi";
 import type { Rgb, Span } from "./ansi";
+import { linked } from "./links";
 
 interface Props {
   number: number;
@@ -71,7 +72,22 @@ function SpanView({ span, ground }: { span: Span & { hit?: boolean }; ground: Rg
   if (span.hit) return <mark className="rounded-xs bg-[#ffd75e] text-[#15202b]">{span.text}</mark>;
   return (
     <span className={span.classes || undefined} style={style}>
-      {span.text}
+      {linked(span.text).map((part, i) =>
+        part.link ? (
+          <a
+            key={i}
+            href={part.text}
+            target="_blank"
+            rel="noopener noreferrer nofollow"
+            tabIndex={-1}
+            className="underline"
+          >
+            {part.text}
+          </a>
+        ) : (
+          part.text
+        ),
+      )}
     </span>
   );
 }

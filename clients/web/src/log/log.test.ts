@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { linked } from "./links";
 import { LogBuffer, PAGE, shortened } from "./buffer";
 import type { Slice } from "./buffer";
 import { endTop, isExact, moveBy, onScroll, ROW_PX, scrollHeight, scrollTopOf } from "./position";
@@ -142,4 +143,15 @@ describe("where the window stands", () => {
     expect(endTop(even(3))).toBe(0);
     expect(moveBy(even(3), 0, 500)).toBe(0);
   });
+});
+
+test("web addresses in a line are links, their punctuation is not", () => {
+  expect(linked("see https://wandb.ai/a/b?x=1, or (http://x.org/y).")).toEqual([
+    { text: "see ", link: false },
+    { text: "https://wandb.ai/a/b?x=1", link: true },
+    { text: ", or (", link: false },
+    { text: "http://x.org/y", link: true },
+    { text: ").", link: false },
+  ]);
+  expect(linked("javascript://alert(1)")).toEqual([{ text: "javascript://alert(1)", link: false }]);
 });

@@ -1,10 +1,13 @@
+import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useId, useState } from "react";
+import { api } from "@/api/endpoints";
 import { Dialog } from "@/components/Dialog";
+import { useSettled } from "@/components/useSettled";
 import { useAllActions } from "@/keys/useActions";
 import { Key } from "./HelpDialog";
 
-/** Command palette (Ctrl-K): finds the screen's actions by name; a number goes to that job. */
+/** Command palette (Ctrl-K): finds the screen's actions, and jobs by number, name or command. */
 export function CommandPalette({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const [text, setText] = useState("");
@@ -13,6 +16,17 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
   const words = text.toLowerCase().trim();
   const found = useAllActions().filter((a) => a.label.toLowerCase().includes(words));
   const number = /^#?(\d+)$/.exec(words)?.[1];
+  const wanted = useSettled(number === undefined && words.length > 1 ? words : "", 200);
+  const named = useQuery({
+    queryKey: ["palette", wanted],
+    queryFn: ({ signal }) => api.jobs({ q: wanted, limit: 8 }, signal),
+    enabled: wanted !== "",
+  }).data;
+  const jobs = (wanted === "" ? [] : (named?.jobs ?? [])).map((job) => ({
+    label: `Job ${job.id} · ${job.name} · ${job.user} · ${job.state}`,
+    keys: undefined,
+    run: () => void navigate({ to: "/jobs/$jobId", params: { jobId: String(job.id) } }),
+  }));
   const offered = number
     ? [
         {
@@ -22,20 +36,20 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
         },
         ...found,
       ]
-    : found;
+    : [...found, ...jobs];
   const choose = (index: number) => {
     onClose();
     offered[index]?.run();
   };
   return (
-    <Dialog title="Actions" onClose={onClose}>
+    <Dialog title="Actions and jobs" onClose={onClose}>
       <input
         data-focus
         role="combobox"
         aria-expanded
         aria-controls={list}
         aria-activedescendant={offered.length > 0 ? `${list}-${at}` : undefined}
-        aria-label="Find an action or a job number"
+        aria-label="Find an action, or a job by number or name"
         value={text}
         className="field mb-2"
         onChange={(event) => {
@@ -50,7 +64,7 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
           event.preventDefault();
         }}
       />
-      <ul id={list} role="listbox" aria-label="Actions" className="max-h-80 overflow-auto">
+      <ul id={list} role="listbox" aria-label="Actions and jobs" className="max-h-80 overflow-auto">
         {offered.map((action, i) => (
           // oxlint-disable-next-line jsx-a11y/click-events-have-key-events -- the field has the focus and takes the keys
           <li
@@ -61,7 +75,7 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
             onClick={() => choose(i)}
             className={`flex min-h-8 cursor-pointer items-center justify-between rounded px-2 text-sm ${i === at ? "bg-accent-soft text-accent" : ""}`}
           >
-            {action.label}
+            <span className="min-w-0 truncate">{action.label}</span>
             {action.keys && (
               <span>
                 {action.keys.split(" ").map((key) => (
@@ -72,7 +86,9 @@ export function CommandPalette({ onClose }: { onClose: () => void }) {
           </li>
         ))}
       </ul>
-      {offered.length === 0 && <p className="py-4 text-center text-sm text-muted">No matching action.</p>}
+      {offered.length === 0 && (
+        <p className="py-4 text-center text-sm text-muted">No matching action or job.</p>
+      )}
     </Dialog>
   );
 }

@@ -13,6 +13,7 @@ import { Navigation } from "./Navigation";
 import { SignIn } from "./SignIn";
 import { StaleBanner } from "./StaleBanner";
 import { TopBar } from "./TopBar";
+import { useTitle } from "./useTitle";
 
 /** Layout around every screen: navigation, top bar, stale banner and global shortcuts. */
 export function Shell() {
@@ -45,9 +46,7 @@ export function Shell() {
     return () => removeEventListener("keydown", open);
   }, []);
 
-  useEffect(() => {
-    document.title = titleOf(path);
-  }, [path]);
+  useTitle(path);
 
   useEndNotifications(me.data?.user);
 
@@ -60,7 +59,7 @@ export function Shell() {
       >
         Skip to content
       </a>
-      <TopBar />
+      <TopBar onPalette={() => setPalette(true)} />
       <StaleBanner />
       <div className="flex min-w-0 flex-1">
         <Navigation />
@@ -95,11 +94,4 @@ function useEndNotifications(user: string | undefined): void {
       }
     });
   }, [user]);
-}
-
-function titleOf(path: string): string {
-  const [first = "", id] = path.split("/").filter(Boolean);
-  if (first === "") return "Overview · Berth";
-  if (first === "jobs" && id) return `Job ${id} · Berth`;
-  return `${first.charAt(0).toUpperCase()}${first.slice(1)} · Berth`;
 }

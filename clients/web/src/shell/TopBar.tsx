@@ -2,13 +2,14 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { Plus, Search } from "lucide-react";
 import { useState } from "react";
 import { useBox } from "@/api/queries";
-import { buttonLook } from "@/components/Button";
+import { Button, buttonLook } from "@/components/Button";
 import { ConnectionStatus } from "./ConnectionStatus";
 
-export function TopBar() {
+/** `onPalette` opens the search of actions and jobs, which is the one on a phone. */
+export function TopBar({ onPalette }: { onPalette: () => void }) {
   const box = useBox().data;
   const gpus = box?.gpus ?? [];
-  const free = gpus.filter((g) => g.holder.kind === "free" && !g.draining).length;
+  const free = (box?.free_indices ?? []).length;
   return (
     <header className="sticky top-0 z-40 flex h-12 items-center gap-3 border-b border-line bg-panel px-3 sm:px-5">
       <Link to="/" className="flex items-center gap-2 font-semibold" aria-label="Berth, to the overview">
@@ -39,12 +40,15 @@ export function TopBar() {
           <Link
             to="/"
             className="hidden text-sm whitespace-nowrap tabular hover:underline sm:inline"
-            title="Free GPUs that are not draining"
+            title="GPUs on which a job of yours could start now"
           >
             <span className="font-semibold">{free}</span> of {gpus.length} free
           </Link>
         )}
         <SearchBox />
+        <Button kind="quiet" className="sm:hidden" aria-label="Search" onClick={onPalette}>
+          <Search aria-hidden className="size-4" />
+        </Button>
         <Link to="/submit" className={buttonLook("primary")} aria-label="Submit a job">
           <Plus aria-hidden className="size-4" />
           <span className="hidden sm:inline">Submit</span>

@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Query
+from fastapi import Query, Response
 
 from berth.protocol.dashboard import BoxPlan, GpuHistory
 from berth.protocol.jobs import JobPage
 from berth_server.api import routing
-from berth_server.api.context import App, By, Context, Server
+from berth_server.api.context import App, By, Context
 from berth_server.api.routes.jobs import JobId
 from berth_server.api.routes.logs import Number
 from berth_server.service.errors import NotFound
@@ -32,16 +32,23 @@ _Points = Annotated[
 ]
 
 
-@router.get("/queue", summary="List the queue in its order")
+@router.get("/queue", summary="List the queue in its order", response_model=JobPage)
 async def get_queue(
-    server: Server,
+    app: App,
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of jobs.")] = 200,
-) -> JobPage:
+) -> Response:
     """Queued jobs, the next to start first. `GET /jobs` has the newest first."""
+    server = app.server
     _, plan = latest_forecast(server)
-    waiting = [job_id for job_id in plan.order if job_id not in plan.started]
-    records = jobs.first_of(server.db.read, waiting[:limit], _QUEUE_BYTES)
-    return JobPage.model_construct(jobs=show_jobs(server, records), next_cursor=None)
+    # Every open page asks for the same list at the same event: it is made once.
+    made_of = (server.forecast and server.forecast.made_at, server.cache.version, limit)
+    known = app.queue
+    if known is None or known[0] != made_of:
+        waiting = [job_id for job_id in plan.order if job_id not in plan.started]
+        records = jobs.first_of(server.db.read, waiting[:limit], _QUEUE_BYTES)
+        page = JobPage.model_construct(jobs=show_jobs(server, records), next_cursor=None)
+        known = app.queue = (made_of, page.model_dump_json().encode())
+    return Response(known[1], media_type="application/json")
 
 
 @router.get("/plan", summary="Show the berth plan")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import anyio
+from fastapi import Header
 from fastapi.sse import EventSourceResponse
 
 from berth.protocol.dashboard import Hello
@@ -24,6 +26,7 @@ _LOOK_S = 1.0
 # During a storm of events the map is sent this often at most.
 _MAP_EVERY_S = 0.1
 _PING_S = 5.0
+_MOST_MAPS = 64
 
 
 @router.get(
@@ -35,16 +38,20 @@ _PING_S = 5.0
     ),
 )
 async def stream(
-    app: App, caller: By, after: After = None, last_event_id: LastEventId = None
+    app: App,
+    caller: By,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    accept_encoding: Annotated[str, Header(description="With `gzip` it is compressed.")] = "",
 ) -> EventSourceResponse:
     """
     `hello` first, then each `event` as soon as it is written, and the `box` whenever its holders
     change, otherwise once a second while the worker reports something new. A `ping` every five
     seconds distinguishes a quiet box from a dead connection.
     """
-    return streams.stream(
-        app, caller, _follow(app, caller.user, start_of(app, after, last_event_id))
-    )
+    frames = _follow(app, caller.user, start_of(app, after, last_event_id))
+    gzip = caller.via == "cookie" and "gzip" in accept_encoding
+    return streams.stream(app, caller, frames, gzip=gzip)
 
 
 async def _follow(app: Context, user: str, last: int) -> AsyncIterator[bytes]:
@@ -70,7 +77,7 @@ async def _follow(app: Context, user: str, last: int) -> AsyncIterator[bytes]:
             if state != shown:
                 if shown is None or now - shown_at >= _MAP_EVERY_S:
                     shown, shown_at = state, now
-                    yield streams.frame(show_box(server, user), name="box")
+                    yield _map(app, user, state)
                 else:
                     pause_s = _MAP_EVERY_S
             if now - pinged_at >= _PING_S:
@@ -78,6 +85,17 @@ async def _follow(app: Context, user: str, last: int) -> AsyncIterator[bytes]:
                 yield streams.PING
             if len(found) < BATCH:
                 await streams.wait(changed, pause_s)
+
+
+def _map(app: Context, user: str, state: tuple[object, ...]) -> bytes:
+    """Return the frame of the map; made once for all pages of a user."""
+    known = app.maps.get(user)
+    if known is None or known[0] != state:
+        frame = streams.frame(show_box(app.server, user), name="box")
+        known = app.maps[user] = (state, frame)
+        while len(app.maps) > _MOST_MAPS:
+            del app.maps[next(iter(app.maps))]
+    return known[1]
 
 
 def _map_state(app: Context) -> tuple[object, ...]:

@@ -246,6 +246,7 @@ def _attempt(record: AttemptRecord) -> Attempt:
         gpu_indices=[gpu[1] for gpu in gpus],
         gpu_uuids=[gpu[0] for gpu in gpus],
         master_port=record.master_port,
+        created_at=moment(record.created_at),
         started_at=None if record.started_at is None else moment(record.started_at),
         saved_at=None if record.saved_at is None else moment(record.saved_at),
         ended_at=None if record.ended_at is None else moment(record.ended_at),

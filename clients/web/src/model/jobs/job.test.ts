@@ -50,9 +50,19 @@ describe("times", () => {
   const now = Date.parse("2026-11-24T12:10:00Z");
 
   test("run time counts until now, or until the end", () => {
-    expect(runSeconds(started, now)).toBe(600);
-    expect(runSeconds({ ...started, ended_at: "2026-11-24T12:05:00.000Z" }, now)).toBe(300);
+    expect(runSeconds({ ...started, state: "running" }, now)).toBe(600);
+    const ended = { ...started, state: "succeeded" as const, ended_at: "2026-11-24T12:05:00.000Z" };
+    expect(runSeconds(ended, now)).toBe(300);
     expect(runSeconds(job({}), now)).toBeUndefined();
+  });
+
+  test("the clock of a job that was stopped and is queued again stands still", () => {
+    const attempts = [
+      { number: 1, started_at: "2026-11-24T12:00:00.000Z", ended_at: "2026-11-24T12:03:00.000Z" },
+    ] as unknown as NonNullable<Job["attempts"]>;
+    const again = { ...started, state: "queued" as const, attempts };
+    expect(runSeconds(again, now)).toBe(180);
+    expect(runSeconds(again, now + 60_000)).toBe(180);
   });
 
   test("the limit ends a time limit after the start", () => {
@@ -100,6 +110,24 @@ describe("the step line", () => {
       "ended:todo",
     ]);
     expect(state({ state: "running" })[3]).toBe("running:now");
+  });
+
+  test("says how long each step took, and begins again for a job that was stopped", () => {
+    const at = (minute: number) => new Date(Date.UTC(2026, 10, 24, 12, minute)).toISOString();
+    const attempts = [
+      { number: 1, created_at: at(10), started_at: at(11), ended_at: at(31) },
+    ] as unknown as NonNullable<Job["attempts"]>;
+    const ran = steps(
+      job({ state: "failed", queued_at: at(0), started_at: at(11), ended_at: at(31), attempts }),
+    );
+    expect(ran.map((s) => (s.took ?? 0) / 60_000)).toEqual([0, 10, 1, 20, 0]);
+    const again = steps(job({ state: "queued", queued_at: at(0), started_at: at(11), attempts }));
+    expect(again.map((s) => s.at)).toEqual([
+      Date.parse(at(0)),
+      Date.parse(at(31)),
+      ...Array(3).fill(undefined),
+    ]);
+    expect(again.map((s) => s.status)).toEqual(["done", "now", "todo", "todo", "todo"]);
   });
 
   test("a job cancelled in the queue never shows as having run", () => {

@@ -41,10 +41,24 @@ export function at(time: string | null | undefined): number | undefined {
   return time == null ? undefined : Date.parse(time);
 }
 
+/** Begin and end of what the job ran last; without an end it runs. Undefined while it never ran. */
+export function lastRun(
+  job: Pick<Job, "state" | "started_at" | "ended_at" | "attempts">,
+): { from: string; to: string | undefined } | undefined {
+  if (job.started_at == null) return undefined;
+  if (ACTIVE_STATES.has(job.state)) return { from: job.started_at, to: undefined };
+  // A job that is queued again has not ended, but its last attempt has.
+  const ended = job.ended_at ?? job.attempts?.findLast((one) => one.ended_at != null)?.ended_at;
+  return ended == null ? undefined : { from: job.started_at, to: ended };
+}
+
 /** Seconds that the job has run or ran; undefined while it has not. */
-export function runSeconds(job: Pick<Job, "started_at" | "ended_at">, now: number): number | undefined {
-  const start = at(job.started_at);
-  return start === undefined ? undefined : ((at(job.ended_at) ?? now) - start) / 1000;
+export function runSeconds(
+  job: Pick<Job, "state" | "started_at" | "ended_at" | "attempts">,
+  now: number,
+): number | undefined {
+  const run = lastRun(job);
+  return run && ((at(run.to) ?? now) - Date.parse(run.from)) / 1000;
 }
 
 /** End of the running attempt's time limit, ms since the epoch. */
@@ -97,36 +111,48 @@ export function consequence(
   return `Its processes get SIGTERM now and SIGKILL after ${job.grace}. Work since ${since} is lost.${freed}`;
 }
 
-export type Step = { name: string; at: number | undefined; status: "done" | "now" | "todo" };
+export interface Step {
+  name: string;
+  /** When it began, ms since the epoch. */
+  at: number | undefined;
+  /** How long it took, ms; of the present one undefined. */
+  took: number | undefined;
+  status: "done" | "now" | "todo";
+}
 
-/** Lifecycle of the job as steps: submitted, queued, starting, running, ended. */
+/** Lifecycle of the job as steps, of its last attempt: submitted, queued, starting, running, ended. */
 export function steps(job: Job): Step[] {
-  const attempt: Attempt | undefined = job.attempts?.at(-1);
-  const started = at(job.started_at);
-  const ended = at(job.ended_at);
-  const order: JobState[] = ["queued", "starting", "running"];
-  const position = FINAL_STATES.has(job.state)
-    ? 3
-    : job.state === "stopping"
-      ? 2
-      : Math.max(0, order.indexOf(job.state));
-  const names = [
-    PENDING_STATES.has(job.state) ? job.state : "queued",
-    "starting",
-    job.state === "stopping" ? "stopping" : "running",
+  const pending = PENDING_STATES.has(job.state);
+  const final = FINAL_STATES.has(job.state);
+  const attempts = job.attempts ?? [];
+  // While it waits again, no step of the attempt that is over is one of this turn.
+  const attempt: Attempt | undefined = pending ? undefined : attempts.at(-1);
+  const before = pending ? attempts.at(-1) : attempts.at(-2);
+  const submitted = at(job.queued_at);
+  const queued = at(before?.ended_at) ?? submitted;
+  const leased = at(attempt?.created_at);
+  const running = at(attempt?.started_at);
+  const ended = final ? at(job.ended_at) : undefined;
+  const stopping = job.state === "stopping";
+  const never = final && leased === undefined;
+  const begun: [string, number | undefined][] = [
+    ["submitted", submitted],
+    [pending ? job.state : "queued", never ? undefined : queued],
+    ["starting", leased],
+    [stopping ? "stopping" : "running", running],
+    [final ? job.state : "ended", ended],
   ];
-  const never = FINAL_STATES.has(job.state) && started === undefined;
-  const line: Step[] = [{ name: "submitted", at: at(job.queued_at), status: "done" }];
-  names.forEach((name, i) => {
-    const status = never ? "todo" : i < position ? "done" : i === position ? "now" : "todo";
-    line.push({ name, at: i === 2 ? (at(attempt?.started_at) ?? started) : undefined, status });
+  const now = final ? 4 : pending ? 1 : job.state === "starting" ? 2 : 3;
+  return begun.map(([name, began], i) => {
+    const next = begun.slice(i + 1).find(([, one]) => one !== undefined)?.[1];
+    const skipped = began === undefined && i < now;
+    return {
+      name,
+      at: began,
+      took: i > 0 && i < now && began !== undefined && next !== undefined ? next - began : undefined,
+      status: skipped ? "todo" : i < now ? "done" : i === now ? "now" : "todo",
+    };
   });
-  line.push({
-    name: FINAL_STATES.has(job.state) ? job.state : "ended",
-    at: ended,
-    status: FINAL_STATES.has(job.state) ? "now" : "todo",
-  });
-  return line;
 }
 
 /** The same colour for a job wherever it is drawn: hues far apart for neighbouring ids. */

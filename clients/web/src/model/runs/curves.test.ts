@@ -1,28 +1,77 @@
 import { describe, expect, test } from "vitest";
-import { align, byWeight, columns, lessIsBetter, smooth, toCsv, toMarkdown } from "./curves";
+import type { Curve, RunCurves } from "@/api/types";
+import {
+  align,
+  byWeight,
+  extended,
+  groupsOf,
+  isCrowded,
+  lessIsBetter,
+  smooth,
+  tableOf,
+  toCsv,
+  toMarkdown,
+  troubleText,
+  withoutOutliers,
+} from "./curves";
 
-describe("columns", () => {
-  test("evaluation and training points of one step become one row", () => {
-    const c = columns({
-      names: ["eval_loss", "loss"],
-      points: [
-        { step: 1, loss: 3 },
-        { step: 2, loss: 2 },
-        { step: 2, eval_loss: 2.5 },
-      ],
-    });
-    expect(c.steps).toEqual([1, 2]);
-    expect(c.series).toEqual({ loss: [3, 2], eval_loss: [null, 2.5] });
+const curve = (steps: number[], values: (number | null)[]): Curve => ({
+  steps,
+  times: [],
+  values,
+  total: steps.length,
+  last: values.at(-1) ?? null,
+  last_step: steps.at(-1) ?? null,
+  best: 1,
+  trouble: null,
+});
+const curves = (found: Record<string, Curve>, whole = true): RunCurves => ({
+  job_id: 1,
+  attempt: "1.1",
+  source: "metrics.jsonl",
+  names: Object.keys(found),
+  curves: found,
+  total: 3,
+  timed: false,
+  read_all: true,
+  after: "x",
+  whole,
+});
+
+describe("curves", () => {
+  test("go on with what is new; last value and trouble are the newest", () => {
+    const more = curves({ loss: { ...curve([3], [null]), trouble: { kind: "not_finite", step: 3 } } }, false);
+    const all = extended(curves({ loss: curve([1, 2], [5, 4]) }), more);
+    expect(all.curves["loss"]).toMatchObject({ steps: [1, 2, 3], values: [5, 4, null], last: null });
+    expect(all.curves["loss"]?.trouble && troubleText(all.curves["loss"].trouble)).toBe(
+      "NaN or infinite since step 3",
+    );
+    expect(isCrowded(all, 1)).toBe(false);
+    expect(isCrowded(curves({ loss: curve([1, 2, 3, 4], [1, 2, 3, 4]) }), 1)).toBe(true);
   });
 
-  test("a run resumed from a checkpoint replaces what it does again", () => {
-    const c = columns({ names: ["loss"], points: [1, 2, 3, 2, 3].map((step, i) => ({ step, loss: i })) });
-    expect(c.steps).toEqual([1, 2, 3]);
-    expect(c.series["loss"]).toEqual([0, 3, 4]);
+  test("a table has a row for each step of any metric", () => {
+    const rows = tableOf({ loss: curve([1, 3], [5, 4]), eval: curve([2, 3], [7, null]) }, ["loss", "eval"]);
+    expect(rows).toEqual([
+      [1, null, 5, null],
+      [2, null, null, 7],
+      [3, null, 4, null],
+    ]);
   });
 
-  test("points without a step are counted", () => {
-    expect(columns({ names: ["loss"], points: [{ loss: 1 }, { loss: 2 }] }).steps).toEqual([0, 1]);
+  test("outliers are left out of the range, few values are all kept", () => {
+    const values = Array.from({ length: 200 }, (_, i) => (i === 100 ? 1e9 : 1 + (i % 2)));
+    const [low, high] = withoutOutliers(values) ?? [0, 0];
+    expect([low < 1, high > 2, high < 3]).toEqual([true, true, true]);
+    expect(withoutOutliers([1, 1e9])).toBeUndefined();
+  });
+
+  test("groups are the names before the first slash", () => {
+    expect(groupsOf(["loss", "train/a", "eval/b", "train/c"])).toEqual([
+      { name: "", metrics: ["loss"] },
+      { name: "train", metrics: ["train/a", "train/c"] },
+      { name: "eval", metrics: ["eval/b"] },
+    ]);
   });
 });
 
@@ -45,8 +94,8 @@ test("runs with different steps share one axis", () => {
   ]);
   expect(x).toEqual([1, 2, 3]);
   expect(ys).toEqual([
-    [10, null, 30],
-    [null, 20, 31],
+    [10, undefined, 30],
+    [undefined, 20, 31],
   ]);
 });
 

@@ -1,39 +1,84 @@
-/** Metric points as columns, to draw, smooth, align and export. */
-import type { Metrics } from "@/api/types";
+/** Curves of runs: to go on with what is new, to smooth, align, group and export. */
+import type { Curve, CurveTrouble, RunCurves } from "@/api/types";
 
-export interface Columns {
-  steps: number[];
-  times: (number | null)[];
-  series: Record<string, (number | null)[]>;
+/** Begin and end of what a chart shows: steps, or unix seconds. */
+export type Range = readonly [number, number];
+
+/** Curves with what came after them. */
+export function extended(before: RunCurves, more: RunCurves): RunCurves {
+  const curves = { ...before.curves };
+  for (const [name, curve] of Object.entries(more.curves)) {
+    const old = curves[name];
+    curves[name] = old
+      ? {
+          ...curve,
+          steps: [...old.steps, ...curve.steps],
+          times: [...(old.times ?? []), ...(curve.times ?? [])],
+          values: [...old.values, ...curve.values],
+        }
+      : curve;
+  }
+  return { ...more, curves, whole: true };
 }
 
-/** Columns of a run's points; where no step was written, the point's number stands for it. */
-export function columns(metrics: Pick<Metrics, "points" | "names">): Columns {
-  const steps: number[] = [];
-  const times: (number | null)[] = [];
-  const series: Record<string, (number | null)[]> = Object.fromEntries(
-    metrics.names.map((name) => [name, [] as (number | null)[]]),
-  );
-  metrics.points.forEach((point, i) => {
-    const step = point["step"] ?? i;
-    // A run resumed from a checkpoint writes earlier steps again: what came later counts.
-    while (steps.length > 0 && (steps.at(-1) ?? 0) > step) {
-      steps.pop();
-      times.pop();
-      for (const values of Object.values(series)) values.pop();
-    }
-    if (steps.at(-1) === step) {
-      for (const name of metrics.names) {
-        const values = series[name];
-        if (values && point[name] != null) values[values.length - 1] = point[name];
+/** True once so much was added that the curves should be thinned again. */
+export function isCrowded(curves: RunCurves, points: number): boolean {
+  return Object.values(curves.curves).some((curve) => curve.values.length > 3 * points);
+}
+
+/** x of a curve: its steps, or its times where every point has one. */
+export function axisOf(curve: Curve, byTime: boolean): readonly number[] {
+  const times = curve.times ?? [];
+  return byTime && times.length === curve.steps.length && times.every((t) => t !== null)
+    ? (times as number[])
+    : curve.steps;
+}
+
+/** "NaN since step 601", "diverged since step 601": what is wrong with a curve, for a small place. */
+export function troubleText(trouble: CurveTrouble): string {
+  const what = trouble.kind === "not_finite" ? "NaN or infinite" : "diverged";
+  return `${what} since step ${trouble.step.toLocaleString("en-US")}`;
+}
+
+/** Range of the values without the most extreme hundredth at either end; undefined for few. */
+export function withoutOutliers(values: readonly (number | null | undefined)[]): Range | undefined {
+  const sorted = values.filter((v): v is number => v != null).sort((a, b) => a - b);
+  if (sorted.length < 20) return undefined;
+  const cut = Math.max(1, Math.floor(sorted.length / 100));
+  const [low, high] = [sorted[cut] ?? 0, sorted[sorted.length - 1 - cut] ?? 0];
+  const margin = (high - low || Math.abs(high) || 1) * 0.05;
+  return [low - margin, high + margin];
+}
+
+/** Metrics by the part of their name before the first slash; those without one first. */
+export function groupsOf(names: readonly string[]): { name: string; metrics: string[] }[] {
+  const groups = new Map<string, string[]>();
+  for (const name of names) {
+    const at = name.indexOf("/");
+    const group = at > 0 ? name.slice(0, at) : "";
+    groups.set(group, [...(groups.get(group) ?? []), name]);
+  }
+  return [...groups]
+    .map(([name, metrics]) => ({ name, metrics }))
+    .sort((a, b) => Number(a.name !== "") - Number(b.name !== ""));
+}
+
+/** Rows of a table over all steps: step, time, then the metrics in the order of `names`. */
+export function tableOf(curves: RunCurves["curves"], names: readonly string[]): (number | null)[][] {
+  const rows = new Map<number, (number | null)[]>();
+  names.forEach((name, column) => {
+    const curve = curves[name];
+    curve?.steps.forEach((step, i) => {
+      let row = rows.get(step);
+      if (!row) {
+        row = [step, null, ...names.map(() => null)];
+        rows.set(step, row);
       }
-      return;
-    }
-    steps.push(step);
-    times.push(point["time"] ?? null);
-    for (const name of metrics.names) series[name]?.push(point[name] ?? null);
+      row[1] = curve.times?.[i] ?? row[1] ?? null;
+      row[column + 2] = curve.values[i] ?? null;
+    });
   });
-  return { steps, times, series };
+  return [...rows.values()].sort((a, b) => (a[0] ?? 0) - (b[0] ?? 0));
 }
 
 /** Exponential smoothing with the start's bias taken out; nulls stay. `weight` 0 leaves all as is. */
@@ -48,15 +93,15 @@ export function smooth(values: readonly (number | null)[], weight: number): (num
   });
 }
 
-/** Several runs' lines over one common x. */
+/** Several runs' lines over one common x; undefined where a line has no point, null is a gap. */
 export function align(lines: readonly { x: readonly number[]; y: readonly (number | null)[] }[]): {
   x: number[];
-  ys: (number | null)[][];
+  ys: (number | null | undefined)[][];
 } {
   const x = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
   const place = new Map(x.map((value, i) => [value, i]));
   const ys = lines.map((line) => {
-    const y: (number | null)[] = Array.from({ length: x.length }, () => null);
+    const y: (number | null | undefined)[] = Array.from({ length: x.length });
     line.x.forEach((value, i) => {
       const at = place.get(value);
       if (at !== undefined) y[at] = line.y[i] ?? null;

@@ -1,35 +1,36 @@
 import { useMemo, useState } from "react";
-import type { Metrics } from "@/api/types";
+import type { RunCurves } from "@/api/types";
 import { Chart } from "@/charts/Chart";
 import { Smoothing } from "@/charts/Smoothing";
 import { Toggle } from "@/components/Button";
 import { EmptyState } from "@/components/Feedback";
 import { Section } from "@/components/Layout";
-import { align, columns, smooth, unitOf } from "@/model/runs/curves";
+import { align, smooth, troubleText, unitOf } from "@/model/runs/curves";
 import { jobColor } from "@/model/jobs/job";
 import type { AblationRun } from "@/model/runs/compare";
 
 interface Props {
   metric: string;
   runs: readonly AblationRun[];
-  curves: readonly (Metrics | undefined)[];
+  curves: readonly (RunCurves | undefined)[];
+  /** The job whose line stands out. */
+  lit: number | undefined;
 }
 
 /** One metric of all runs over one axis; smoothing leaves the raw lines beneath. */
-export function CompareCharts({ metric, runs, curves }: Props) {
+export function CompareCharts({ metric, runs, curves, lit }: Props) {
   const [weight, setWeight] = useState(0);
   const [logScale, setLogScale] = useState(false);
   const [byTime, setByTime] = useState(false);
   const { x, series } = useMemo(() => {
     const lines = runs.flatMap((run, i) => {
-      const found = curves[i];
-      if (!found?.names.includes(metric)) return [];
-      const cols = columns(found);
-      const start = cols.times.find((t) => t !== null) ?? 0;
-      const axis = byTime ? cols.times.map((t, n) => Math.round((t ?? n) - start)) : cols.steps;
-      const values = cols.series[metric] ?? [];
-      const keep = values.map((v, n) => (v === null ? -1 : n)).filter((n) => n >= 0);
-      return [{ run, x: keep.map((n) => axis[n] ?? n), y: keep.map((n) => values[n] ?? null) }];
+      const curve = curves[i]?.curves[metric];
+      if (!curve) return [];
+      const times = curve.times ?? [];
+      const start = times.find((t) => t !== null) ?? 0;
+      const axis = byTime ? times.map((t, n) => Math.round((t ?? n) - start)) : curve.steps;
+      const trouble = curve.trouble ? troubleText(curve.trouble) : undefined;
+      return [{ run, x: axis, y: curve.values, trouble }];
     });
     const raw = align(lines);
     const smoothed = align(lines.map((line) => ({ x: line.x, y: smooth(line.y, weight) })));
@@ -49,10 +50,12 @@ export function CompareCharts({ metric, runs, curves }: Props) {
           label: name(line.run),
           color: jobColor(line.run.job.id),
           values: smoothed.ys[i] ?? [],
+          trouble: line.trouble,
         })),
       ],
     };
   }, [runs, curves, metric, weight, byTime]);
+  const place = series.findIndex((one) => lit !== undefined && one.label.startsWith(`${lit} `));
   return (
     <Section
       title="Curves"
@@ -60,10 +63,10 @@ export function CompareCharts({ metric, runs, curves }: Props) {
         <>
           <Smoothing weight={weight} onWeight={setWeight} />
           <Toggle on={byTime} onClick={() => setByTime(!byTime)}>
-            by time
+            By time
           </Toggle>
           <Toggle on={logScale} onClick={() => setLogScale(!logScale)}>
-            log scale
+            Log scale
           </Toggle>
         </>
       }
@@ -76,6 +79,7 @@ export function CompareCharts({ metric, runs, curves }: Props) {
           unit={unitOf(metric)}
           x={x}
           xKind="step"
+          lit={place < 0 ? undefined : place}
           series={series}
           height={340}
           logScale={logScale}

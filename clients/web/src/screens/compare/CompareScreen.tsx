@@ -4,7 +4,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { api } from "@/api/endpoints";
 import { useAblation, useAblations } from "@/api/queries";
-import type { AblationCaps, Metrics } from "@/api/types";
+import type { AblationCaps, RunCurves } from "@/api/types";
 import { notify } from "@/components/Notifications";
 import { Button, Toggle, buttonLook } from "@/components/Button";
 import { ConfirmDialog } from "@/components/Dialog";
@@ -27,6 +27,7 @@ export function CompareScreen() {
   const group = useAblation(ablation);
   const picked = usePickedRuns(ablation === undefined ? jobs : undefined);
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
+  const [lit, setLit] = useState<number>();
   const runs: AblationRun[] | undefined = ablation === undefined ? picked.runs : group.data?.runs;
   const visible = useMemo(() => (runs ?? []).filter((run) => !hidden.has(run.job.id)), [runs, hidden]);
   if (ablation === undefined && jobs === undefined) return <AblationPicker />;
@@ -42,7 +43,12 @@ export function CompareScreen() {
     <>
       <PageHeader
         title={ablation === undefined ? "Compare jobs" : `Ablation ${ablation}`}
-        note={runs && plural(runs.length, "run")}
+        note={
+          runs &&
+          (group.data && group.data.total > runs.length
+            ? `the newest ${runs.length} of ${plural(group.data.total, "run")}`
+            : plural(runs.length, "run"))
+        }
       >
         <RetryFailed runs={runs ?? []} made={group.data?.caps ? ablation : undefined} />
         <Link to="/compare" search={{}} className={buttonLook("plain", true)}>
@@ -77,12 +83,13 @@ export function CompareScreen() {
               ))}
             </nav>
           )}
-          {shown && <Curves runs={visible} metric={shown} />}
+          {shown && <Curves runs={visible} metric={shown} lit={lit} />}
           <CompareTable
             name={ablation ?? "comparison"}
             runs={runs}
             metrics={metrics}
             hidden={hidden}
+            onLight={setLit}
             onHide={(id) => {
               const next = new Set(hidden);
               if (!next.delete(id)) next.add(id);
@@ -153,20 +160,29 @@ function RetryFailed({ runs, made }: { runs: readonly AblationRun[]; made: strin
   );
 }
 
-function Curves({ runs, metric }: { runs: readonly AblationRun[]; metric: string }) {
+function Curves({
+  runs,
+  metric,
+  lit,
+}: {
+  runs: readonly AblationRun[];
+  metric: string;
+  lit: number | undefined;
+}) {
   const curves = useQueries({
     queries: runs.map((run) => ({
-      queryKey: ["metrics", run.job.id, null, 1_000],
-      queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(run.job.id, undefined, 1_000, signal),
+      queryKey: ["curves", run.job.id, metric, 1_000],
+      queryFn: ({ signal }: { signal: AbortSignal }) =>
+        api.curves(run.job.id, { points: 1_000, name: [metric], by: "time" }, signal),
       refetchInterval: ACTIVE_STATES.has(run.job.state) ? 5_000 : (false as const),
     })),
     combine: dataOf,
   });
-  return <CompareCharts metric={metric} runs={runs} curves={curves} />;
+  return <CompareCharts metric={metric} runs={runs} curves={curves} lit={lit} />;
 }
 
 /** The data of several queries: the same array as long as nothing in it changed. */
-function dataOf(results: readonly UseQueryResult<Metrics>[]): (Metrics | undefined)[] {
+function dataOf(results: readonly UseQueryResult<RunCurves>[]): (RunCurves | undefined)[] {
   return results.map((result) => result.data);
 }
 

@@ -9,7 +9,7 @@ import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { metric as number } from "@/format/units";
 import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/runs/compare";
-import { lessIsBetter, toCsv, toMarkdown } from "@/model/runs/curves";
+import { lessIsBetter, toCsv, toMarkdown, troubleText } from "@/model/runs/curves";
 import type { AblationRun } from "@/model/runs/compare";
 
 interface Props {
@@ -18,6 +18,7 @@ interface Props {
   metrics: readonly string[];
   hidden: ReadonlySet<number>;
   onHide: (id: number) => void;
+  onLight: (id: number | undefined) => void;
 }
 
 /** Value shown in the table: the best where the metric's name gives a direction, else the last. */
@@ -25,8 +26,14 @@ function valueOf(run: AblationRun, name: string): number | null {
   return (lessIsBetter(name) === undefined ? run.last[name] : run.best[name]) ?? run.last[name] ?? null;
 }
 
+/** What is wrong with the end of a run's curve: a best value from before it is no healthy one. */
+function Wrong({ run, metric }: { run: AblationRun; metric: string }) {
+  const trouble = run.trouble?.[metric];
+  return trouble ? <span className="block text-xs font-normal text-bad">{troubleText(trouble)}</span> : null;
+}
+
 /** Table of the runs: differing parameters and metrics, with the best values marked. */
-export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
+export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: Props) {
   const [all, setAll] = useState(false);
   const columns = parameters(runs, all);
   // The learning rate is a setting that moves, not something reached.
@@ -39,7 +46,8 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
         less === undefined
           ? undefined
           : bestOf(
-              runs.map((run) => valueOf(run, m)),
+              // A run that ended badly is not the best for what it had been before.
+              runs.map((run) => (run.trouble?.[m] ? null : valueOf(run, m))),
               less,
             ),
       ];
@@ -119,7 +127,14 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
           </thead>
           <tbody>
             {runs.map((run) => (
-              <tr key={run.job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
+              <tr
+                key={run.job.id}
+                onMouseEnter={() => onLight(run.job.id)}
+                onMouseLeave={() => onLight(undefined)}
+                onFocus={() => onLight(run.job.id)}
+                onBlur={() => onLight(undefined)}
+                className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5"
+              >
                 <td>
                   <input
                     type="checkbox"
@@ -156,10 +171,10 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                   if (value === null)
                     return (
                       <td key={m} className="text-right text-xs whitespace-nowrap text-muted">
-                        {missing(run)}
+                        {run.trouble?.[m] ? <Wrong run={run} metric={m} /> : missing(run)}
                       </td>
                     );
-                  const wins = best[m] === value;
+                  const wins = best[m] === value && !run.trouble?.[m];
                   return (
                     <td
                       key={m}
@@ -168,6 +183,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide }: Props) {
                     >
                       {wins && <Trophy aria-label="best" className="mr-1 inline size-3.5" />}
                       {number(value)}
+                      <Wrong run={run} metric={m} />
                     </td>
                   );
                 })}

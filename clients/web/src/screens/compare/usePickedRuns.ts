@@ -1,8 +1,7 @@
 /** Jobs listed in the address with their metrics, as runs of an ablation. */
 import { useQueries } from "@tanstack/react-query";
 import { api } from "@/api/endpoints";
-import type { Metrics } from "@/api/types";
-import { lessIsBetter } from "@/model/runs/curves";
+import type { RunCurves } from "@/api/types";
 import type { AblationRun } from "@/model/runs/compare";
 
 export function usePickedRuns(jobs: string | undefined): {
@@ -18,8 +17,8 @@ export function usePickedRuns(jobs: string | undefined): {
   });
   const curves = useQueries({
     queries: ids.map((id) => ({
-      queryKey: ["metrics", id, null, 1_000],
-      queryFn: ({ signal }: { signal: AbortSignal }) => api.metrics(id, undefined, 1_000, signal),
+      queryKey: ["curves", id, null, 5],
+      queryFn: ({ signal }: { signal: AbortSignal }) => api.curves(id, { points: 5 }, signal),
     })),
   });
   if (jobs === undefined) return { runs: undefined, error: null };
@@ -31,20 +30,17 @@ export function usePickedRuns(jobs: string | undefined): {
   return { runs, error };
 }
 
-/** The last and the best value of each metric: the greatest where its name says so, else the least. */
-function summary(metrics: Metrics | undefined): Pick<AblationRun, "last" | "best" | "step"> {
+/** The last and the best value of each metric, and what is wrong with it, as the server knows them. */
+function summary(found: RunCurves | undefined): Pick<AblationRun, "last" | "best" | "step" | "trouble"> {
   const last: Record<string, number | null> = {};
   const best: Record<string, number> = {};
+  const trouble: NonNullable<AblationRun["trouble"]> = {};
   let step: number | null = null;
-  for (const point of metrics?.points ?? []) {
-    step = point["step"] ?? step;
-    for (const name of metrics?.names ?? []) {
-      const value = point[name];
-      if (value == null) continue;
-      last[name] = value;
-      const pick = lessIsBetter(name) === false ? Math.max : Math.min;
-      best[name] = pick(best[name] ?? value, value);
-    }
+  for (const [name, curve] of Object.entries(found?.curves ?? {})) {
+    last[name] = curve.last ?? null;
+    if (curve.best != null) best[name] = curve.best;
+    if (curve.trouble) trouble[name] = curve.trouble;
+    if (curve.last_step != null) step = Math.max(step ?? -Infinity, curve.last_step);
   }
-  return { last, best, step };
+  return { last, best, step, trouble };
 }

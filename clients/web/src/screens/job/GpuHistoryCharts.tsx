@@ -66,7 +66,7 @@ export function GpuHistoryCharts({
                 label: `GPU ${attempt.gpu_indices[i] ?? "?"}`,
                 color: `oklch(var(--job-l) 0.13 ${HUES[i % HUES.length]})`,
                 values: (data.gpus[uuid]?.[panel.field] ?? x.map(() => null)).map((v) =>
-                  v === null ? null : Math.round(v * panel.scale * 100) / 100,
+                  v === null ? undefined : Math.round(v * panel.scale * 100) / 100,
                 ),
               }))}
             />

@@ -1,4 +1,5 @@
 import { Link } from "@tanstack/react-router";
+import { OctagonAlert } from "lucide-react";
 import { useExplanation } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { buttonLook } from "@/components/Button";
@@ -7,7 +8,7 @@ import { JobDot, StateBadge } from "@/components/StateBadge";
 import { Message } from "@/components/Message";
 import { Ago, Elapsed, TimeLeft } from "@/components/Time";
 import { bytes, plural } from "@/format/units";
-import { ACTIVE_STATES, PENDING_STATES, jobColor, limitEnd, savedAt } from "@/model/jobs/job";
+import { ACTIVE_STATES, PENDING_STATES, jobColor, lastRun, limitEnd, savedAt } from "@/model/jobs/job";
 import { ranges } from "@/model/gpus/topology";
 import { JobActions } from "./JobActions";
 import { JobSteps } from "./JobSteps";
@@ -15,15 +16,18 @@ import { JobSteps } from "./JobSteps";
 export function JobHeader({ job }: { job: Job }) {
   const labels = Object.entries(job.labels ?? {});
   const saved = savedAt(job);
+  const run = lastRun(job);
   return (
     <header className="mb-3">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
         <h1 className="flex min-w-0 items-center gap-2 text-lg font-semibold">
           <JobDot color={jobColor(job.id)} />
           <span className="tabular font-normal text-muted">{job.id}</span>
-          <span className="truncate">{job.name}</span>
+          <span className="min-w-0 truncate" title={job.name}>
+            {job.name}
+          </span>
         </h1>
-        <StateBadge job={job} />
+        <StateBadge job={{ state: job.state, outcome: job.outcome ?? null }} />
         <div className="ml-auto flex flex-wrap items-center gap-2">
           <Link to="/submit" search={{ like: job.id }} className={buttonLook("plain", true)}>
             Submit a copy
@@ -39,14 +43,10 @@ export function JobHeader({ job }: { job: Job }) {
           {plural(job.gpus, "GPU")}
           {(job.gpu_indices ?? []).length > 0 && `: ${ranges(job.gpu_indices ?? [])}`}
         </span>
-        {job.started_at && (
+        {run && (
           <span>
-            {ACTIVE_STATES.has(job.state) ? "running for" : "ran"}{" "}
-            <Elapsed
-              from={job.started_at}
-              to={ACTIVE_STATES.has(job.state) ? null : job.ended_at}
-              running={ACTIVE_STATES.has(job.state)}
-            />
+            {run.to === undefined ? "running for" : PENDING_STATES.has(job.state) ? "last ran" : "ran"}{" "}
+            <Elapsed from={run.from} to={run.to} running={run.to === undefined} />
           </span>
         )}
         {ACTIVE_STATES.has(job.state) && <TimeLeft until={limitEnd(job)} />}
@@ -61,7 +61,7 @@ export function JobHeader({ job }: { job: Job }) {
             key={key}
             to="/jobs"
             search={{ label: `${key}=${value}` }}
-            className="rounded bg-sunken px-1.5 text-xs leading-5 hover:text-ink"
+            className="max-w-full truncate rounded bg-sunken px-1.5 text-xs leading-5 hover:text-ink"
           >
             {key}={value}
           </Link>
@@ -73,8 +73,15 @@ export function JobHeader({ job }: { job: Job }) {
           <Message parts={job.warnings_parts?.[i]} text={warning} />
         </p>
       ))}
-      {job.message && job.state !== "succeeded" && !PENDING_STATES.has(job.state) && (
-        <p className="mt-2 text-sm">
+      {job.trouble && (
+        <p role="status" className="mt-2 flex items-start gap-2 text-sm font-medium text-bad" data-trouble>
+          <OctagonAlert aria-hidden className="mt-0.5 size-4 shrink-0" />
+          <Message parts={job.trouble.sentence_parts} text={job.trouble.sentence} />
+        </p>
+      )}
+      {job.message && job.state !== "succeeded" && (
+        <p className={PENDING_STATES.has(job.state) ? "mt-2 text-sm text-warn" : "mt-2 text-sm"} data-message>
+          {PENDING_STATES.has(job.state) && <>Attempt {(job.attempts ?? []).length} ended: </>}
           <Message parts={job.message_parts} text={job.message} />
         </p>
       )}

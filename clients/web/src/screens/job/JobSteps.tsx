@@ -1,7 +1,7 @@
 import clsx from "clsx";
 import { Check } from "lucide-react";
 import type { Job } from "@/api/types";
-import { absolute, wallClock } from "@/format/duration";
+import { absoluteInZone, span, wallClock } from "@/format/duration";
 import { useNow } from "@/components/Time";
 import { steps } from "@/model/jobs/job";
 
@@ -44,11 +44,16 @@ export function JobSteps({ job }: { job: Job }) {
           {step.at !== undefined && (
             <time
               dateTime={new Date(step.at).toISOString()}
-              title={absolute(step.at)}
+              title={absoluteInZone(step.at)}
               className="tabular text-muted"
             >
               {wallClock(step.at, now)}
             </time>
+          )}
+          {step.took !== undefined && (
+            <span className="tabular text-muted" title={`${step.name} for ${span(step.took / 1000)}`}>
+              {span(step.took / 1000)}
+            </span>
           )}
         </li>
       ))}

@@ -4,7 +4,9 @@ import { useState } from "react";
 import { api } from "@/api/endpoints";
 import { useCounts, useMe } from "@/api/queries";
 import { Button, Toggle } from "@/components/Button";
+import { ChangedPill } from "@/components/ChangedPill";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { useSteady } from "@/components/useSteady";
 import { PageHeader } from "@/components/Layout";
 import { BulkActions } from "./BulkActions";
 import { FilterChips } from "./FilterChips";
@@ -26,9 +28,9 @@ export function JobsScreen() {
       api.jobs({ ...filter, limit: PAGE, ...(pageParam === "" ? {} : { cursor: pageParam }) }, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor ?? undefined,
-    maxPages: 20,
   });
   const jobs = pages.data?.pages.flatMap((page) => page.jobs) ?? [];
+  const steady = useSteady(jobs, true);
   const filtered = Object.keys(search).length > 0;
   const go = (change: Parameters<typeof changed>[1]) => void navigate({ search: changed(search, change) });
 
@@ -75,7 +77,15 @@ export function JobsScreen() {
         </EmptyState>
       ) : (
         <>
-          <JobsTable jobs={jobs} picked={picked} onPick={setPicked} onLabel={(label) => go({ label })} />
+          <ChangedPill changes={steady.changes} release={steady.release} />
+          <div {...steady.handlers}>
+            <JobsTable
+              jobs={steady.shown}
+              picked={picked}
+              onPick={setPicked}
+              onLabel={(label) => go({ label })}
+            />
+          </div>
           {pages.hasNextPage && (
             <div className="mt-3 text-center">
               <Button disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>

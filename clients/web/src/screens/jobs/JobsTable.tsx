@@ -7,7 +7,7 @@ import { StateBadge } from "@/components/StateBadge";
 import { Ago, Elapsed } from "@/components/Time";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { FINAL_STATES, commandLine } from "@/model/jobs/job";
+import { commandLine, lastRun } from "@/model/jobs/job";
 import { ranges } from "@/model/gpus/topology";
 
 interface Props {
@@ -104,11 +104,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                 <Ago time={job.queued_at} />
               </td>
               <td className="max-sm:hidden">
-                {job.started_at ? (
-                  <Elapsed from={job.started_at} to={FINAL_STATES.has(job.state) ? job.ended_at : null} />
-                ) : (
-                  <span className="text-muted">–</span>
-                )}
+                <Ran job={job} />
               </td>
               <td className="max-w-80 max-sm:hidden">
                 <code className="block truncate text-xs text-muted" title={commandLine(job)}>
@@ -121,6 +117,12 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
       </table>
     </div>
   );
+}
+
+function Ran({ job }: { job: Job }) {
+  const run = lastRun(job);
+  if (!run) return <span className="text-muted">–</span>;
+  return <Elapsed from={run.from} to={run.to} />;
 }
 
 /** On a phone what the other columns say stands beneath the name. */

@@ -95,7 +95,7 @@ function Processes({ gpu }: { gpu: Gpu }) {
             <tr key={p.pid} className="border-t border-line">
               <td className="pr-3 tabular">{p.pid}</td>
               <td className="pr-3">{p.user ?? "–"}</td>
-              <td className="pr-3">{p.attempt ?? <span className="text-warn">outsider</span>}</td>
+              <td className="pr-3">{p.attempt ?? <span className="text-warn">external</span>}</td>
               <td className="pr-3 text-right tabular whitespace-nowrap">{bytes(p.memory_bytes)}</td>
               <td className="pr-3">
                 <Ago time={p.started_at} />

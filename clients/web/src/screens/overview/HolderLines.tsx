@@ -6,7 +6,7 @@ import { duration } from "@/format/duration";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
-import { jobsOn, otherProcesses } from "@/model/gpus/topology";
+import { jobsOn } from "@/model/gpus/topology";
 import { plainText } from "@/model/message";
 
 /** Holder of a GPU and its time left, reservation, and processes outside any lease. */
@@ -14,7 +14,6 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
   const { holder } = gpu;
   const now = useNow();
   if (holder.kind === "job") {
-    const others = otherProcesses(gpu).filter((p) => p.attempt == null);
     if (gpu.memory_leased_bytes != null) return <Shares gpu={gpu} />;
     return (
       <span className="min-w-0 text-sm leading-snug">
@@ -33,11 +32,7 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
             <Reserved reservation={gpu.reservations[0]} />
           </span>
         )}
-        {others.length > 0 && (
-          <span className="block truncate text-xs text-warn">
-            + outsider: {others[0]?.user ?? "unknown user"}, pid {others[0]?.pid}
-          </span>
-        )}
+        <Blocked gpu={gpu} />
       </span>
     );
   }
@@ -96,7 +91,7 @@ const SHOWN = 3;
 function Shares({ gpu }: { gpu: Gpu }) {
   const jobs = jobsOn(gpu);
   const now = useNow();
-  const rest = gpu.memory_total_bytes - (gpu.memory_leased_bytes ?? 0);
+  const room = gpu.memory_to_share_bytes ?? 0;
   return (
     <span className="min-w-0 text-xs leading-snug">
       {jobs.slice(0, SHOWN).map((job) => (
@@ -118,8 +113,25 @@ function Shares({ gpu }: { gpu: Gpu }) {
       ))}
       <span className="block text-muted">
         {jobs.length > SHOWN && `and ${jobs.length - SHOWN} more; `}
-        {bytes(rest)} left to share
+        {room > 0
+          ? `${bytes(room)} left to share`
+          : gpu.draining
+            ? "draining, no new shares"
+            : "no room left"}
       </span>
+      <Blocked gpu={gpu} />
+    </span>
+  );
+}
+
+/** What keeps new jobs off a GPU beside its jobs: an external process with its user and pid, a fault. */
+function Blocked({ gpu }: { gpu: Gpu }) {
+  const now = useNow();
+  if (gpu.blocked == null) return null;
+  const text = plainText(gpu.blocked_parts, gpu.blocked, now);
+  return (
+    <span className="line-clamp-2 block text-xs wrap-anywhere text-warn" title={text} data-blocked>
+      also {text}
     </span>
   );
 }

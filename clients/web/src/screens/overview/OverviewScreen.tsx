@@ -3,16 +3,18 @@ import clsx from "clsx";
 import { lazy, Suspense, useState } from "react";
 import { useBox, useQueue, useRunning } from "@/api/queries";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
+import { ChangedPill } from "@/components/ChangedPill";
 import { PageHeader, Section } from "@/components/Layout";
+import { useSteady } from "@/components/useSteady";
 import { Message } from "@/components/Message";
-import type { Gpu } from "@/api/types";
+import type { Box } from "@/api/types";
 import { useNow } from "@/components/Time";
-import { absolute, relative } from "@/format/duration";
+import { absoluteInZone, relative } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
 import { fenceSentence } from "@/model/gpus/fence";
-import { nextFree } from "@/model/jobs/idle";
 import { islands, jobsOn, named } from "@/model/gpus/topology";
+import { BerthPlan } from "@/screens/plan/BerthPlan";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
@@ -26,17 +28,18 @@ const ReserveDialog = lazy(() => import("./ReserveDialog").then((m) => ({ defaul
 const OLD = "opacity-60 grayscale";
 
 /** Time at which the next GPUs come free, beside a sentence that counts those that are. */
-function NextFree({ gpus }: { gpus: readonly Gpu[] }) {
+function NextFree({ box }: { box: Box }) {
   const now = useNow();
-  const next = nextFree(gpus);
-  if (!next || !gpus.some((g) => g.holder.kind === "free" && !g.draining)) return null;
+  const next = box.next_free;
+  if (!next || (box.free_indices ?? []).length === 0) return null;
+  const at = Date.parse(next.at);
   return (
     <span>
-      next free: {named(next.indices)}{" "}
-      <time dateTime={new Date(next.at).toISOString()} title={absolute(next.at)}>
-        {relative(next.at, now)}
-      </time>{" "}
-      at the latest
+      next free: {named(next.gpu_indices)} {next.estimated && "about "}
+      <time dateTime={next.at} title={absoluteInZone(at)}>
+        {relative(at, now)}
+      </time>
+      {!next.estimated && " at the latest"}
     </span>
   );
 }
@@ -47,6 +50,8 @@ export function OverviewScreen() {
   const running = useRunning();
   const next = useQueue(5);
   const history = useGpuHistory(box.data);
+  const steady = useSteady(running.data?.jobs ?? []);
+  const upNext = useSteady(next.data?.jobs ?? []);
   const { gpu: shownIndex, reserve } = useSearch({ from: "/" });
   const navigate = useNavigate({ from: "/" });
   const { phase } = useLive();
@@ -71,7 +76,7 @@ export function OverviewScreen() {
         note={
           box.data && (
             <span className="flex flex-wrap gap-x-4">
-              <NextFree gpus={gpus} />
+              <NextFree box={box.data} />
               {box.data.fence && box.data.source !== "simulated" && (
                 <span title={fenceSentence(box.data)}>
                   fence: <span className="text-ink">{box.data.fence}</span>
@@ -81,6 +86,11 @@ export function OverviewScreen() {
           )
         }
       />
+      {gpus.length > 0 && (
+        <div className={clsx(stale && OLD)}>
+          <BerthPlan />
+        </div>
+      )}
       {!box.data ? (
         <Skeleton rows={2} height={190} />
       ) : gpus.length === 0 ? (
@@ -130,13 +140,23 @@ export function OverviewScreen() {
         </div>
       )}
       <div className={clsx("grid grid-cols-1 gap-x-6 2xl:grid-cols-[3fr_2fr]", stale && OLD)}>
-        <Section title="Running" note={running.data ? plural(running.data.jobs.length, "job") : ""}>
+        <Section
+          title="Running"
+          note={
+            running.data
+              ? `${plural(running.data.jobs.length, "job")}${running.data.next_cursor ? " and more" : ""}`
+              : ""
+          }
+        >
           {running.isError && !running.data ? (
             <ErrorMessage error={running.error} retry={() => void running.refetch()} />
           ) : !running.data ? (
             <Skeleton rows={3} />
           ) : (
-            <RunningJobs jobs={running.data.jobs} gpus={gpus} history={history} onLight={setLit} />
+            <div {...steady.handlers}>
+              <ChangedPill changes={steady.changes} release={steady.release} />
+              <RunningJobs jobs={steady.shown} gpus={gpus} history={history} onLight={setLit} />
+            </div>
           )}
         </Section>
         <Section title="Next to start">
@@ -145,7 +165,10 @@ export function OverviewScreen() {
           ) : !next.data ? (
             <Skeleton rows={3} />
           ) : (
-            <NextUp jobs={next.data.jobs} />
+            <div {...upNext.handlers}>
+              <ChangedPill changes={upNext.changes} release={upNext.release} />
+              <NextUp jobs={upNext.shown} />
+            </div>
           )}
         </Section>
       </div>

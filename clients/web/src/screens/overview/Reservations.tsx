@@ -10,7 +10,7 @@ import { ConfirmDialog } from "@/components/Dialog";
 import { ErrorMessage } from "@/components/Feedback";
 import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
-import { absolute, duration, wallClock } from "@/format/duration";
+import { absoluteInZone, duration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
 import { reservationsOf, whose } from "@/model/gpus/reservations";
@@ -83,7 +83,7 @@ function Window({ reservation }: { reservation: Reservation }) {
   const [from, to] = [Date.parse(reservation.starts_at), Date.parse(reservation.ends_at)];
   const edge = reservation.active ? to : from;
   return (
-    <span className="tabular" title={`${absolute(from)} to ${absolute(to)}`}>
+    <span className="tabular" title={`${absoluteInZone(from)} to ${absoluteInZone(to)}`}>
       {wallClock(from, now)} to {wallClock(to, now)}{" "}
       <span className={reservation.active ? "text-violet" : "text-muted"}>
         {reservation.active ? "active, ends in" : "starts in"} {duration((edge - now) / 1000)}

@@ -8,8 +8,8 @@ import { StateBadge } from "@/components/StateBadge";
 import { Elapsed, TimeLeft, useNow } from "@/components/Time";
 import { count, percent } from "@/format/units";
 import { limitEnd, progressOf, runSeconds } from "@/model/jobs/job";
-import { IDLE_MINUTES, isIdle } from "@/model/jobs/idle";
-import { ranges } from "@/model/gpus/topology";
+import { IDLE_MINUTES, idleGpus } from "@/model/jobs/idle";
+import { named, ranges } from "@/model/gpus/topology";
 import { duration, parseDuration } from "@/format/duration";
 
 interface Props {
@@ -27,7 +27,8 @@ export function RunningJobs({ jobs, gpus, history, onLight }: Props) {
         <Link to="/submit" className="text-accent underline">
           Submit a job
         </Link>
-        , or run on the box: <code>berth submit --gpus 4 -- deepspeed train.py</code>
+        , or run on the box:{" "}
+        <code>berth submit --gpus {Math.max(1, Math.min(4, gpus.length))} -- deepspeed train.py</code>
       </EmptyState>
     );
   }
@@ -87,17 +88,32 @@ function Busy({ job, gpus, history }: Pick<Props, "gpus" | "history"> & { job: J
   const own = gpus.filter((g) => (job.gpu_uuids ?? []).includes(g.uuid) && g.utilization_percent != null);
   if (own.length === 0) return <span className="text-muted">–</span>;
   const mean = own.reduce((sum, g) => sum + (g.utilization_percent ?? 0), 0) / own.length;
-  if (isIdle(job, history, now)) {
+  const idle = idleGpus(job, history, now);
+  if (idle.length > 0) {
+    const all = idle.length === (job.gpu_uuids ?? []).length;
     return (
       <span
         className="inline-flex items-center gap-1 text-warn"
-        title={`All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`}
+        title={
+          all
+            ? `All its GPUs were below 5 % for ${IDLE_MINUTES} minutes`
+            : `${named(idle)} ${idle.length === 1 ? "was" : "were"} below 5 % for ${IDLE_MINUTES} minutes: does the command start a process for each GPU?`
+        }
       >
         <TriangleAlert aria-hidden className="size-3.5" />
-        idle <span className="max-sm:hidden">{IDLE_MINUTES} min</span>
+        {all ? "" : `${named(idle)} `}idle <span className="max-sm:hidden">{IDLE_MINUTES} min</span>
       </span>
     );
   }
+  if (job.share)
+    return (
+      <span
+        className="text-muted"
+        title="Utilisation of the whole GPU: it is shared, and a share's own is not measured"
+      >
+        {percent(mean)} of GPU
+      </span>
+    );
   return <span title="Mean utilisation of its GPUs now">{percent(mean)}</span>;
 }
 

@@ -31,7 +31,7 @@ const LOOKS: Record<HolderKind, Look> = {
   },
   job: { word: "held", icon: CircleDot, text: "text-accent", border: "border-line", ground: "bg-panel" },
   outsider: {
-    word: "outsider",
+    word: "external process",
     icon: UserX,
     text: "text-warn",
     border: "border-warn",

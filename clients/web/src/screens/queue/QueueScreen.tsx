@@ -1,34 +1,42 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
-import { useBox, useCounts, useJobs, useQueue, useRunning } from "@/api/queries";
+import { memo, useCallback, useState } from "react";
+import { useCounts, useJobs, useQueue } from "@/api/queries";
 import type { Job } from "@/api/types";
 import { Button } from "@/components/Button";
+import { ChangedPill } from "@/components/ChangedPill";
 import { ExpectedStart } from "@/components/ExpectedStart";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { PageHeader, Section } from "@/components/Layout";
 import { JobLink } from "@/components/JobLink";
 import { StateBadge } from "@/components/StateBadge";
 import { Ago } from "@/components/Time";
+import { useSteady } from "@/components/useSteady";
 import { Message } from "@/components/Message";
 import { bytes, plural } from "@/format/units";
 import { byPosition } from "@/model/jobs/queue";
-import { reservationsOf } from "@/model/gpus/reservations";
 import { ExplainDialog } from "./ExplainDialog";
-import { PlanChart } from "./PlanChart";
+import { BerthPlan } from "@/screens/plan/BerthPlan";
 
-const SHOWN = 300;
+/** As many at once; more on request. */
+const PAGE = 100;
+/** The server lists no more. */
+const MOST = 1_000;
 
 /** Queue in the scheduler's order, with expected starts and reasons. */
 export function QueueScreen() {
-  const queued = useQueue(SHOWN);
+  const [limit, setLimit] = useState(PAGE);
+  const queued = useQueue(limit);
   const parked = useJobs({ state: ["held", "waiting"], limit: 200 });
-  const running = useRunning();
   const { explain } = useSearch({ from: "/queue" });
   const navigate = useNavigate({ from: "/queue" });
-  const show = (id: number) => void navigate({ search: { explain: id }, resetScroll: false });
-  const line = byPosition(queued.data?.jobs ?? []);
+  const show = useCallback(
+    (id: number) => void navigate({ search: { explain: id }, resetScroll: false }),
+    [navigate],
+  );
+  const steady = useSteady(byPosition(queued.data?.jobs ?? []));
+  const line = steady.shown;
   const total = useCounts().data?.counts["queued"] ?? line.length;
-  const reserved = reservationsOf(useBox().data?.gpus ?? []);
   const rest = parked.data?.jobs ?? [];
 
   return (
@@ -42,6 +50,7 @@ export function QueueScreen() {
             : `${plural(total, "job")} queued${total > line.length ? `, first ${line.length} shown` : ""}`)
         }
       />
+      <BerthPlan />
       {queued.isError && !queued.data ? (
         <ErrorMessage error={queued.error} retry={() => void queued.refetch()} />
       ) : !queued.data ? (
@@ -56,7 +65,17 @@ export function QueueScreen() {
       ) : (
         <>
           {line.length > 0 && (
-            <QueueTable title="Waiting for GPUs" first="Position" jobs={line} explain={show} />
+            <div {...steady.handlers}>
+              <ChangedPill changes={steady.changes} release={steady.release} />
+              <QueueTable title="Waiting for GPUs" first="Position" jobs={line} explain={show} />
+            </div>
+          )}
+          {total > line.length && limit < MOST && (
+            <div className="mb-5 text-center">
+              <Button disabled={queued.isFetching} onClick={() => setLimit(Math.min(MOST, limit + 200))}>
+                Show more of the queue
+              </Button>
+            </div>
           )}
           {rest.length > 0 && (
             <Section title="Held or waiting" note="on hold, waiting for another job, or for their start time">
@@ -65,7 +84,6 @@ export function QueueScreen() {
           )}
         </>
       )}
-      <PlanChart running={running.data?.jobs ?? []} queued={line} reservations={reserved} />
       {explain !== undefined && (
         <ExplainDialog id={explain} onClose={() => void navigate({ search: {}, resetScroll: false })} />
       )}
@@ -106,44 +124,54 @@ function QueueTable({
         </thead>
         <tbody>
           {jobs.map((job) => (
-            <tr key={job.id} className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
-              <td
-                className={clsx(
-                  "max-sm:align-top",
-                  first === "Position" && "text-right font-semibold tabular",
-                )}
-              >
-                {first === "Position" ? (job.position ?? "–") : <StateBadge job={job} />}
-              </td>
-              <td className="max-sm:w-full max-sm:max-w-0 sm:max-w-64 sm:min-w-36">
-                <JobLink job={job} />
-                <Narrow job={job} explain={explain} />
-              </td>
-              <td className="max-sm:hidden">{job.user}</td>
-              <td className="text-right whitespace-nowrap tabular max-sm:hidden">
-                {job.gpus}
-                {job.gpu_memory != null && <span className="text-muted"> × {bytes(job.gpu_memory)}</span>}
-              </td>
-              <td className="text-right tabular max-sm:hidden">{job.priority}</td>
-              <td className="max-sm:hidden">
-                <Ago time={job.queued_at} />
-              </td>
-              <td className="max-sm:hidden">
-                <ExpectedStart job={job} />
-              </td>
-              <td className="min-w-56 text-muted max-sm:hidden">
-                <Message parts={job.reason_parts} text={job.reason ?? "–"} />
-              </td>
-              <td className="text-right max-sm:hidden">
-                <ExplainButton id={job.id} explain={explain} />
-              </td>
-            </tr>
+            <QueueRow key={job.id} job={job} first={first} explain={explain} />
           ))}
         </tbody>
       </table>
     </div>
   );
 }
+
+/** Drawn again only when its job changed. */
+const QueueRow = memo(function QueueRow({
+  job,
+  first,
+  explain,
+}: {
+  job: Job;
+  first: "Position" | "State";
+  explain: (id: number) => void;
+}) {
+  return (
+    <tr className="border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5">
+      <td className={clsx("max-sm:align-top", first === "Position" && "text-right font-semibold tabular")}>
+        {first === "Position" ? (job.position ?? "–") : <StateBadge job={job} />}
+      </td>
+      <td className="max-sm:w-full max-sm:max-w-0 sm:max-w-64 sm:min-w-36">
+        <JobLink job={job} />
+        <Narrow job={job} explain={explain} />
+      </td>
+      <td className="max-sm:hidden">{job.user}</td>
+      <td className="text-right whitespace-nowrap tabular max-sm:hidden">
+        {job.gpus}
+        {job.gpu_memory != null && <span className="text-muted"> × {bytes(job.gpu_memory)}</span>}
+      </td>
+      <td className="text-right tabular max-sm:hidden">{job.priority}</td>
+      <td className="max-sm:hidden">
+        <Ago time={job.queued_at} />
+      </td>
+      <td className="max-sm:hidden">
+        <ExpectedStart job={job} />
+      </td>
+      <td className="min-w-56 text-muted max-sm:hidden">
+        <Message parts={job.reason_parts} text={job.reason ?? "–"} />
+      </td>
+      <td className="text-right max-sm:hidden">
+        <ExplainButton id={job.id} explain={explain} />
+      </td>
+    </tr>
+  );
+});
 
 /** On a phone what the other columns say stands beneath the name: when it starts, and why not yet. */
 function Narrow({ job, explain }: { job: Job; explain: (id: number) => void }) {

@@ -8,10 +8,10 @@ import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { ErrorText } from "@/components/Feedback";
 import { Message } from "@/components/Message";
-import { absolute, parseDuration, wallClock } from "@/format/duration";
+import { absoluteInZone, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { toCommand, toYaml } from "@/model/submit/spec";
-import { named } from "@/model/gpus/topology";
+import { ranges } from "@/model/gpus/topology";
 import { Changes } from "@/screens/job/SpecTab";
 
 interface Props {
@@ -56,7 +56,10 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
         ) : pending || !preview ? (
           <Skeleton rows={2} height={28} />
         ) : (
-          <Verdict preview={preview} />
+          <>
+            {runs > 1 && <p className="mb-1 text-xs text-muted">Of the first of {runs} jobs:</p>}
+            <Verdict preview={preview} />
+          </>
         )}
         {runs > 1 && gpusEach !== undefined && limit !== undefined && (
           <p className="mt-2 text-sm text-muted">
@@ -96,14 +99,14 @@ function Verdict({ preview }: { preview: DryRun }) {
           preview.gpus === 0 ? (
             "Would start now, without a GPU"
           ) : (
-            `Would start now on ${named(preview.gpu_indices ?? [])}`
+            `Would start now on ${plural(preview.gpus, "GPU")}: ${ranges(preview.gpu_indices ?? [])}`
           )
         ) : start === undefined ? (
-          `Would wait${place(preview)}`
+          `Would wait for ${plural(preview.gpus, "GPU")}${place(preview)}`
         ) : (
           <span>
-            Would start{" "}
-            <time dateTime={preview.expected_start ?? ""} title={absolute(start)}>
+            Would start on {plural(preview.gpus, "GPU")}{" "}
+            <time dateTime={preview.expected_start ?? ""} title={absoluteInZone(start)}>
               about {wallClock(start, now)}
             </time>
             {place(preview)}

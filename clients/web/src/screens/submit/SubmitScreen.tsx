@@ -9,10 +9,13 @@ import { Button } from "@/components/Button";
 import { ErrorMessage } from "@/components/Feedback";
 import { PageHeader } from "@/components/Layout";
 import { FieldLabels } from "@/components/Message";
+import { useSettled } from "@/components/useSettled";
 import { plural } from "@/format/units";
 import { ablationSpecs, cells, draftOf, EMPTY, specOfDraft } from "@/model/submit/draft";
 import type { Draft } from "@/model/submit/draft";
 import { LABELS } from "@/model/submit/labels";
+import { launchSpecs, mayBeSeveral } from "@/model/submit/launches";
+import { Launches } from "./Launches";
 import { SubmitForm } from "./SubmitForm";
 import { SubmitPreview } from "./SubmitPreview";
 
@@ -38,6 +41,8 @@ export function SubmitScreen() {
   const client = useQueryClient();
   const [draft, setDraft] = useState<Draft>(keptDraft);
   const [axes, setAxes] = useState("");
+  /** Several commands are meant to be one job, one after the other. */
+  const [together, setTogether] = useState(false);
   const key = useRef(newKey());
   const source = useQuery({
     queryKey: ["job", like],
@@ -55,12 +60,26 @@ export function SubmitScreen() {
     localStorage.setItem(KEPT, JSON.stringify({ ...draft, env: "" }));
   }, [draft]);
 
+  const pasted = useSettled(mayBeSeveral(draft.command) ? draft.command : "", 300);
+  const parsed = useQuery({
+    queryKey: ["parse", pasted],
+    queryFn: ({ signal }) => api.parse(pasted, signal),
+    enabled: pasted !== "",
+    staleTime: Infinity,
+    retry: false,
+  }).data;
+  const launches = pasted === draft.command ? (parsed?.jobs ?? []) : [];
+  const several = launches.length > 1 && !together && axes.trim() === "";
+
   let spec: JobSpec | undefined;
   let runs: JobSpec[] = [];
   let wrong: string | undefined;
   try {
     if (draft.command.trim() !== "") spec = specOfDraft(draft);
-    if (spec) runs = ablationSpecs(spec, cells(axes), draft.name.trim() || "ablation");
+    if (spec)
+      runs = several
+        ? launchSpecs(spec, launches)
+        : ablationSpecs(spec, cells(axes), draft.name.trim() || "ablation");
   } catch (error) {
     wrong = error instanceof Error ? error.message : String(error);
     spec = undefined;
@@ -89,7 +108,9 @@ export function SubmitScreen() {
       localStorage.removeItem(KEPT);
       if (jobs.length === 1 && first)
         void navigate({ to: "/jobs/$jobId", params: { jobId: String(first.id) } });
-      else void navigate({ to: "/jobs", search: { label: `ablation=${first?.labels?.["ablation"] ?? ""}` } });
+      else if (first?.labels?.["ablation"])
+        void navigate({ to: "/jobs", search: { label: `ablation=${first.labels["ablation"]}` } });
+      else void navigate({ to: "/jobs", search: { user: first?.user ?? "" } });
     },
     // A changed form after a refusal is another request.
     onError: () => {
@@ -111,7 +132,7 @@ export function SubmitScreen() {
         <SubmitForm
           draft={draft}
           axes={axes}
-          runs={runs.length}
+          runs={several ? 0 : runs.length}
           onChange={(change) => setDraft({ ...draft, ...change })}
           onAxes={setAxes}
         />
@@ -125,6 +146,9 @@ export function SubmitScreen() {
             runs={runs.length}
             gpusEach={hours}
           >
+            {launches.length > 1 && axes.trim() === "" && (
+              <Launches launches={launches} together={together} onTogether={setTogether} />
+            )}
             {submit.isError && (
               <div className="mb-3">
                 <ErrorMessage error={submit.error} />
@@ -154,14 +178,4 @@ export function SubmitScreen() {
       </form>
     </FieldLabels>
   );
-}
-
-/** `value` once it has stood still for `ms`. */
-function useSettled(value: string, ms: number): string {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), ms);
-    return () => clearTimeout(timer);
-  }, [value, ms]);
-  return settled;
 }
