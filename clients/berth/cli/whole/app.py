@@ -32,6 +32,7 @@ from berth.cli.verbs.jobs import (
     cancel,
     change,
     hold,
+    jupyter,
     logs,
     ls,
     release,
@@ -86,6 +87,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         run.run,
         shell.shell,
         attach.attach,
+        jupyter.jupyter,
         cancel.cancel,
         hold.hold,
         release.release,
@@ -116,7 +118,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for heading, verbs in _VERBS.items():
     for verb in verbs:
-        takes_spec = verb in {submit.submit, run.run, shell.shell}
+        takes_spec = verb in {submit.submit, run.run, shell.shell, jupyter.jupyter}
         name = verb.__name__.rstrip("_")
         app.command(
             name,
