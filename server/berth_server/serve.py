@@ -10,6 +10,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from berth.daemons import readiness
 from berth.units import parse_size
 from berth_server.api.context import Context
 from berth_server.api.identity import ConnectionLimits, PeerProtocol
@@ -24,6 +25,7 @@ class DaemonServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
         self._context = context
+        self._notify = readiness.take()
 
     async def run_on(self, sockets: list[socket.socket]) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -36,6 +38,12 @@ class DaemonServer(uvicorn.Server):
         """Stop serving at once."""
         self.should_exit = True
         self._context.close()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            readiness.tell(self._notify)
 
     async def main_loop(self) -> None:
         """Wait for `leave`. uvicorn would wake ten times a second for a date header."""

@@ -16,7 +16,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import structlog
 
-from berth.daemons import identity
+from berth.daemons import identity, readiness
 from berth.daemons.lock import Lock
 from berth.daemons.log_stream import LogStream
 from berth.masking import masked_values
@@ -81,11 +81,13 @@ def _run(settings: Settings) -> int:
         print(f"berth worker: {error}", file=sys.stderr)
         return 1
     fence = probe(simulated=devices.source == "simulated")
+    notify = readiness.take()
     _log.info("worker starts", action="worker.start", devices=devices.source, fence=fence.sentence)
     # Loaded modules stay: scanning them in every collection is most of the idle cost.
     gc.collect()
     gc.freeze()
     try:
+        readiness.tell(notify)
         anyio.run(_serve, settings, devices, fence, wake)
     finally:
         devices.close()
