@@ -18,8 +18,8 @@ import structlog
 
 from berth import jobfiles
 from berth_worker.attempts.run_records import Claim
-from berth_worker.attempts.rundir import OF_THE_JOB, link_files
 from berth_worker.shim import files
+from berth_worker.shim.folders import OF_THE_JOB, link_files
 
 _log = structlog.get_logger(__name__)
 _LAYOUT = b"2\n"
@@ -145,7 +145,7 @@ def _convert(folder: int, attempt: str) -> None:
             with contextlib.suppress(OSError):  # the job had a folder of that name there, too
                 os.rename(name, name, src_dir_fd=folder, dst_dir_fd=inner)
         owner = _owner_of_log(folder, (facts.st_uid, facts.st_gid))
-        link_files(folder, inner)
+        link_files(folder, inner, jobfiles.FOLDER)
         os.fchown(inner, *owner)
     finally:
         os.close(inner)

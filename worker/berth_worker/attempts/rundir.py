@@ -35,12 +35,6 @@ from berth_worker.shim import files
 M = TypeVar("M", bound=BaseModel)
 _LARGEST_BYTES = 4 << 20
 _ERROR_BYTES = 64 << 10
-OF_THE_JOB = (
-    *("metrics.jsonl", "progress.json", "saved.json", "failure.json"),
-    *("snapshot.json", "changes.diff"),
-)
-"""Files that jobs write: links beside Berth's own files lead readers to them."""
-_FOR_THE_JOB = ("output.log", "stop.json")  # links in the job's folder lead it to these
 
 
 class RunDir:
@@ -66,26 +60,17 @@ class RunDir:
         with self._open() as folder:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(jobfiles.FOLDER, 0o755, dir_fd=folder)
-            inner = files.open_folder(jobfiles.FOLDER, folder)
-            try:
-                if owner is not None:
+            if owner is not None:
+                inner = files.open_folder(jobfiles.FOLDER, folder)
+                try:
                     os.fchown(inner, *owner)
-            finally:
-                os.close(inner)
+                finally:
+                    os.close(inner)
 
-    def link(self) -> None:
-        """
-        Make the links that lead to each folder's files from the other one. Raises OSError.
-
-        Nothing waits for them: seven links cost more than the two folders, so they are made while
-        the job starts. A link is made or it is not; what the job has put there is not opened.
-        """
+    def write_record(self, name: str, content: bytes) -> None:
+        """Write one of our records, of which a part counts as none. Raises OSError."""
         with self._open() as folder:
-            inner = files.open_folder(jobfiles.FOLDER, folder)
-            try:
-                link_files(folder, inner)
-            finally:
-                os.close(inner)
+            files.write_new(folder, name, content, 0o600)
 
     def write(self, name: str, content: bytes, mode: int = 0o600, owner: int | None = None) -> None:
         """
@@ -150,15 +135,22 @@ class RunDir:
 
     def state(self) -> RunDirState:
         """Read the attempt's present state."""
-        ended = self._read("exit.json", ExitFile)
-        started = self._read("started", Claim)
-        launch = self._read("launch.json", LaunchFile)
-        if self._is_foreign(ended, started, launch, self._read("spec.json", SpecFile)):
+        try:
+            with self._open() as folder:
+                return self._state(folder)
+        except OSError:
+            return RunDirState("unstarted")
+
+    def _state(self, folder: int) -> RunDirState:
+        ended = self._read("exit.json", ExitFile, folder)
+        started = self._read("started", Claim, folder)
+        launch = self._read("launch.json", LaunchFile, folder)
+        if self._is_foreign(ended, started, launch, self._read("spec.json", SpecFile, folder)):
             return RunDirState("foreign")
         record = ended.record() if ended is not None else None
         facts = launch.facts if launch is not None else None
         if record is None and started is None:
-            if self._was_started():
+            if self._was_started(folder):
                 return RunDirState("lost", shim_record=self.shim_record(), facts=facts)
             return RunDirState("unstarted")
         shim = started.identity() if started else None
@@ -197,29 +189,28 @@ class RunDir:
             for one in records
         )
 
-    def _was_started(self) -> bool:
+    def _was_started(self, folder: int) -> bool:
         """Return whether it was started although no claim can be read."""
         try:
-            with self._open() as folder:
-                if os.fstat(folder).st_uid not in self._trusted_uids:
-                    return True  # only shims of earlier versions gave it to the job's user
-                os.stat("started", dir_fd=folder, follow_symlinks=False)
+            if os.fstat(folder).st_uid not in self._trusted_uids:
+                return True  # only shims of earlier versions gave it to the job's user
+            os.stat("started", dir_fd=folder, follow_symlinks=False)
         except OSError:
             return False
         return True  # not whole: the disk lost it in a power cut
 
-    def _read(self, name: str, model: type[M]) -> M | None:
-        raw = self._trusted(name, _LARGEST_BYTES)
+    def _read(self, name: str, model: type[M], folder: int | None = None) -> M | None:
+        raw = self._trusted(name, _LARGEST_BYTES, folder)
         try:
             return model.model_validate_json(raw) if raw else None
         except (ValidationError, RecursionError):
             return None
 
-    def _trusted(self, name: str, most_bytes: int) -> bytes:
+    def _trusted(self, name: str, most_bytes: int, folder: int | None = None) -> bytes:
         """Return the content of a file of ours. A claim has two names while it is made."""
         try:
-            with self._open() as folder:
-                handle = jobfiles.open_file(folder, name, self._trusted_uids, one_name=False)
+            with self._open(folder) as at:
+                handle = jobfiles.open_file(at, name, self._trusted_uids, one_name=False)
         except (OSError, jobfiles.NotOwnFileError):
             return b""
         if handle is None:
@@ -230,12 +221,13 @@ class RunDir:
             os.close(handle)
 
     @contextlib.contextmanager
-    def _open(self) -> Generator[int]:
-        folder = files.open_folder(str(self.path))
+    def _open(self, known: int | None = None) -> Generator[int]:
+        folder = files.open_folder(str(self.path)) if known is None else known
         try:
             yield folder
         finally:
-            os.close(folder)
+            if known is None:
+                os.close(folder)
 
     # Reading what the job wrote
 
@@ -269,16 +261,3 @@ class RunDir:
             return jobfiles.read_end(handle, most_bytes)
         finally:
             os.close(handle)
-
-
-def link_files(folder: int, inner: int) -> None:
-    """Make the links that lead to each folder's files from the other one. Raises OSError."""
-    for name in _FOR_THE_JOB:
-        _link(inner, name, f"../{name}")
-    for name in OF_THE_JOB:
-        _link(folder, name, f"{jobfiles.FOLDER}/{name}")
-
-
-def _link(folder: int, name: str, target: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.symlink(target, name, dir_fd=folder)

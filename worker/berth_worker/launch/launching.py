@@ -42,10 +42,9 @@ def launch(
         "files": jobfiles.FOLDER,
         "facts": launch_plan.facts.model_dump(mode="json"),
     }
-    folder.write("launch.json", json.dumps(orders).encode())
+    folder.write_record("launch.json", json.dumps(orders).encode())
     pipe = shim_launcher.start(folder.path / "launch.json", directly=directly)
-    # Nothing waits for these: they are written while the job starts.
+    # Nothing waits for it: it is written while the job starts.
     with contextlib.suppress(OSError):
-        folder.write("spec.json", desired.model_dump_json().encode())
-        folder.link()
+        folder.write_record("spec.json", desired.model_dump_json().encode())
     return pipe, launch_plan.facts

@@ -33,7 +33,7 @@ def claim(folder: int, mine: dict[str, Any]) -> None:
     Raises AlreadyStartedError, or OSError when nothing can be written.
     """
     part = f"started.{os.getpid()}"
-    _write_new(folder, part, json.dumps(mine).encode(), 0o644)
+    write_new(folder, part, json.dumps(mine).encode(), 0o644)
     try:
         os.link(part, "started", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
@@ -45,11 +45,11 @@ def claim(folder: int, mine: dict[str, Any]) -> None:
 def replace(folder: int, name: str, text: bytes, mode: int = 0o644) -> None:
     """Write a file atomically: readers see the old content or the new. Raises OSError."""
     part = f"{name}.{os.getpid()}.part"
-    _write_new(folder, part, text, mode)
+    write_new(folder, part, text, mode)
     os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _write_new(folder: int, name: str, text: bytes, mode: int) -> None:
+def write_new(folder: int, name: str, text: bytes, mode: int) -> None:
     """Write a file that was not there; nothing that lies in its place is opened."""
     fd = open_new(folder, name, mode)
     try:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _LAUNCH_BYTES = 64 << 20
 _TERMS_BYTES = 4096
 _LONGEST_S = 30 * 86400.0
+OF_THE_JOB = (
+    *("metrics.jsonl", "progress.json", "saved.json", "failure.json"),
+    *("snapshot.json", "changes.diff"),
+)
+"""Files that jobs write: links beside Berth's own files lead readers to them."""
+_FOR_THE_JOB = ("output.log", "stop.json")  # links in the job's folder lead it to these
 
 
 class Folders:
@@ -62,6 +68,21 @@ class Folders:
         if uid:
             os.fchown(self.log, uid, self.launch["gid"])
 
+    def link(self) -> None:
+        """
+        Make the links that lead to each folder's files from the other one, where they can be made.
+
+        Seven inodes: a job that is over at once, and has written nothing, gets none.
+        """
+        if self.job != self.own:
+            link_files(self.own, self.job, self.launch["files"])
+
+    def has_files(self) -> bool:
+        """Return whether the job has put anything into its folder."""
+        with contextlib.suppress(OSError):
+            return self.job != self.own and bool(os.listdir(self.job))
+        return False
+
     def append_to_log(self, sentence: str) -> None:
         """Append a sentence to the job's log, where its user looks."""
         if self.log >= 0:
@@ -78,3 +99,20 @@ class Folders:
         # Comparisons with a number that is none are false: it counts as 0.
         grace_s, warn_s = (s if 0.0 < s < _LONGEST_S else 0.0 for s in (grace_s, warn_s))
         return grace_s, warn_s
+
+
+def link_files(own: int, job: int, name_of_job: str) -> None:
+    """
+    Make the links that lead to each folder's files from the other one, where they can be made.
+
+    A link is made or it is not; what the job has put there is not opened.
+    """
+    for name in _FOR_THE_JOB:
+        _link(f"../{name}", name, job)
+    for name in OF_THE_JOB:
+        _link(f"{name_of_job}/{name}", name, own)
+
+
+def _link(target: str, name: str, folder: int) -> None:
+    with contextlib.suppress(OSError):
+        os.symlink(target, name, dir_fd=folder)

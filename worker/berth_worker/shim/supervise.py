@@ -179,6 +179,7 @@ class Shim:
         # On a full disk a later worker finds this shim through `started`.
         with contextlib.suppress(OSError):
             files.replace(self._folders.own, "shim.json", json.dumps(self._facts).encode())
+        self._folders.link()
         self._record.hold_space()
 
     # Watching
@@ -265,6 +266,8 @@ class Shim:
         end = self._end()
         # The worker first: the server releases the GPUs while we write.
         heard = files.tell(self._notice, "ended", json.dumps(end))
+        if self._shim_record_at is not None and self._folders.has_files():
+            self._folders.link()
         self._record.write(json.dumps(self._folders.named(end)).encode())
         if not heard:  # the file is the only copy: it must survive a power cut
             files.sync(self._folders.own, "exit.json")
