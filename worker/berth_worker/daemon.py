@@ -139,7 +139,9 @@ async def _serve(
         await sampler.sample()
         tasks.start_soon(link.send_reports)
         tasks.start_soon(link.listen, supervisor.apply)
-        tasks.start_soon(_keep_sampling, sampler, audit, supervisor, reporter, link, wake)
+        tasks.start_soon(
+            _keep_sampling, sampler, audit, supervisor, reporter, link, wake, shim_launcher
+        )
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
                 break
@@ -155,6 +157,7 @@ async def _keep_sampling(
     reporter: Reporter,
     link: Link,
     wake: list[Callable[[], None]],
+    shim_launcher: ShimLauncher,
 ) -> None:
     """Sample the devices every second, and at once when they ask for it."""
     loop = anyio.lowlevel.current_token()
@@ -170,6 +173,7 @@ async def _keep_sampling(
             _log.exception("the devices could not be sampled", action="sample.trouble")
         if reporter.due:
             link.report_soon()
+        shim_launcher.trim()
         sys.stderr.flush()  # what a full disk did not take
 
 

@@ -65,7 +65,7 @@ class Attempt:
     def processes(self) -> AttemptProcesses:
         """
         The attempt's known processes. Pids that other processes have by now are left out, and
-        so is a shim that has reported the end: it must not be killed while it writes the record.
+        so is a shim that has reported the end: it may serve another attempt.
         """
         known = [
             self.shim if self.exit_record is None else None,

@@ -23,6 +23,7 @@ from berth_worker.launch import HostContext, LaunchError, ShimLauncher, launch
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
 _THREADS_A_USER = 8
+_MESSAGE_BYTES = 256 << 10  # more than a line takes
 
 
 class AttemptListener(Protocol):
@@ -67,7 +68,7 @@ class AttemptRunner:
             threads = self._threads.setdefault(
                 attempt.desired.uid, anyio.CapacityLimiter(_THREADS_A_USER)
             )
-            pipe, attempt.facts = await anyio.to_thread.run_sync(
+            line, attempt.facts = await anyio.to_thread.run_sync(
                 self._launch, attempt, limiter=threads
             )
         except LaunchError as error:
@@ -76,14 +77,18 @@ class AttemptRunner:
         except OSError as error:
             await self._retry_start(attempt, error.strerror or str(error))
             return
+        refusal: str | None = None
         try:
-            refusal = await self._read_notices(attempt, pipe)
+            refusal = await self._read_notices(attempt, line)
         finally:
-            os.close(pipe)
+            if attempt.exit_record is None:
+                os.close(line)
+            else:
+                self._shim_launcher.give_back(line)
         if attempt.exit_record is not None:
             await self.finish(attempt)
             return
-        # The pipe closed without an exit record: the run directory shows why.
+        # The line closed without an exit record: the run directory shows why.
         found = attempt.folder.state()
         if found.kind == "unstarted":
             await self._retry_start(attempt, refusal or "no process could be started")
@@ -102,27 +107,23 @@ class AttemptRunner:
             directly=attempt.start_failures > 0,
         )
 
-    async def _read_notices(self, attempt: Attempt, pipe: int) -> str | None:
+    async def _read_notices(self, attempt: Attempt, line: int) -> str | None:
         """Read the shim's messages until the end; return its reason if it refused to start."""
-        received = b""
         while attempt.exit_record is None:
-            await anyio.wait_readable(pipe)
+            await anyio.wait_readable(line)
             try:
-                chunk = os.read(pipe, 65536)
+                message = os.read(line, _MESSAGE_BYTES)
             except BlockingIOError:
                 continue
-            if not chunk:
+            except OSError:  # the shim was killed with a message of ours unread
                 return None
-            received += chunk
-            *lines, received = received.split(b"\n")
-            for line in lines:
-                word, _, text = line.partition(b" ")
-                if word == b"began":
-                    self._set_running(attempt, ShimRecord.model_validate_json(text))
-                elif word == b"ended":
-                    attempt.exit_record = ExitRecord.model_validate_json(text)
-                else:
-                    return text.decode(errors="replace")
+            word, _, text = message.partition(b" ")
+            if word == b"began":
+                self._set_running(attempt, ShimRecord.model_validate_json(text))
+            elif word == b"ended":
+                attempt.exit_record = ExitRecord.model_validate_json(text)
+            else:
+                return text.decode(errors="replace").strip() or None
         return None
 
     def _set_running(self, attempt: Attempt, record: ShimRecord) -> None:

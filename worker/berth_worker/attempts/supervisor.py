@@ -251,9 +251,10 @@ class Supervisor:
         except OSError as error:
             # The shim then uses the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)
-        shim = attempt.shim or attempt.folder.state().shim
-        if shim is not None:
-            shim.send(signal.SIGTERM)
+        if attempt.exit_record is None:
+            shim = attempt.shim or attempt.folder.state().shim
+            if shim is not None:
+                shim.send(signal.SIGTERM)
         self.changed(attempt)
 
     # Tasks

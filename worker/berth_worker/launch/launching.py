@@ -24,7 +24,7 @@ def launch(
     directly: bool,
 ) -> tuple[int, LaunchFacts]:
     """
-    Prepare the run directory and start the shim; return its notice pipe (see
+    Prepare the run directory and start the shim; return our end of the line to it (see
     `ShimLauncher.start`) and the facts.
 
     May be repeated: a shim that finds the attempt claimed exits. Raises LaunchError for what the
@@ -43,8 +43,8 @@ def launch(
         "facts": launch_plan.facts.model_dump(mode="json"),
     }
     folder.write_record("launch.json", json.dumps(orders).encode())
-    pipe = shim_launcher.start(folder.path / "launch.json", directly=directly)
+    line = shim_launcher.start(folder.path / "launch.json", directly=directly)
     # Nothing waits for it: it is written while the job starts.
     with contextlib.suppress(OSError):
         folder.write_record("spec.json", desired.model_dump_json().encode())
-    return pipe, launch_plan.facts
+    return line, launch_plan.facts

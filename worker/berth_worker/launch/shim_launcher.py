@@ -1,4 +1,4 @@
-"""Starts shims: through the warm fork server, or directly where that has died."""
+"""Starter of shims: idle ones first, then through the warm fork server, or directly."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -21,15 +22,17 @@ _PROGRAM = str(Path(shim.__file__).with_name("__main__.py"))
 
 class ShimLauncher:
     """
-    Starts one shim per attempt. Shims outlive this object and its process.
+    Starts the shims of attempts, which outlive this object and its process.
 
-    Any thread may call.
+    A shim whose job was over at once may get another attempt. Any thread may call.
     """
 
     def __init__(self) -> None:
         """Nothing is started before `warm`."""
         self._channel: socket.socket | None = None
         self._children: list[subprocess.Popen[bytes]] = []
+        self._idle: dict[int, float] = {}
+        """Lines to shims that have served an attempt, with the time they came back."""
         self._lock = threading.Lock()
 
     def warm(self) -> None:
@@ -54,32 +57,66 @@ class ShimLauncher:
 
     def start(self, launch_path: Path, *, directly: bool = False) -> int:
         """
-        Start the shim of a launch.json; return the reading end of its notice pipe.
+        Start the shim of a launch.json; return our end of the line to it.
 
-        `directly`: without the fork server, which may have lost the message before. The pipe
-        says `began`, `ended` or `refused`, and closes when the shim exits. Raises OSError when
-        the box has no process to spare.
+        `directly`: in a new process, because the message to another may have been lost. The shim
+        says `began`, `ended` or `refused`, one message each, and closes the line when it exits.
+        Raises OSError when the box has no process to spare.
         """
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            # The shim's end blocks: its messages must not be lost in a full pipe.
-            os.set_blocking(writing, True)
-            with self._lock:
-                self._reap()
-                if directly or not self._through_fork_server(launch_path, writing):
-                    self._spawn([str(launch_path), str(writing)], writing)
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        return reading
+        with self._lock:
+            self._reap()
+            known = None if directly else self._through_idle_shim(launch_path)
+            if known is not None:
+                return known
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs:
+                if directly or not self._through_fork_server(launch_path, theirs.fileno()):
+                    self._spawn([str(launch_path), str(theirs.fileno())], theirs.fileno())
+                ours.setblocking(False)  # theirs blocks: no message must be lost in a full line
+                return ours.detach()
+
+    def give_back(self, line: int) -> None:
+        """
+        Take back the line to a shim that has reported the end of its attempt.
+
+        Call it only when no signal will be sent to that shim any more: it may serve another attempt.
+        """
+        with self._lock:
+            self._idle[line] = time.monotonic()
+
+    def trim(self) -> None:
+        """Let the shims exit that have waited for a second."""
+        with self._lock:
+            for line in [one for one, at in self._idle.items() if at < time.monotonic() - 1]:
+                self._drop(line)
 
     def close(self) -> None:
-        """Let the fork server exit; running shims stay."""
+        """Let the fork server and the idle shims exit; running shims stay."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        with self._lock:
+            for line in list(self._idle):
+                self._drop(line)
+
+    def _through_idle_shim(self, launch_path: Path) -> int | None:
+        """Send the message to a shim that says that it is free, the last one used before others."""
+        for line in reversed(list(self._idle)):
+            try:
+                if os.read(line, 64).startswith(b"free"):
+                    os.write(line, os.fsencode(launch_path))
+                    del self._idle[line]
+                    return line
+            except BlockingIOError:
+                continue  # it still writes its record
+            except OSError:
+                pass
+            self._drop(line)
+        return None
+
+    def _drop(self, line: int) -> None:
+        del self._idle[line]
+        os.close(line)
 
     def _through_fork_server(self, launch_path: Path, writing: int) -> bool:
         self.warm()
@@ -89,7 +126,8 @@ class ShimLauncher:
             socket.send_fds(self._channel, [os.fsencode(launch_path)], [writing])
         except OSError as error:
             _log.warning("the fork server is gone", action="fork_server.gone", reason=str(error))
-            self.close()
+            self._channel.close()
+            self._channel = None
             with contextlib.suppress(OSError):
                 self.warm()
             return False

@@ -1,4 +1,4 @@
-"""Small files: the claim, files of the kernel, the notice pipe."""
+"""Small files: the claim, files of the kernel, the line to the worker."""
 # pathlib's import would cost as much as the whole start of a shim.
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def write(path: str, text: str) -> bool:
 
 
 def tell(notice: int, word: str, text: str) -> bool:
-    """Send one line to the worker that started this shim; return False when it is gone."""
+    """Send one message to the worker that started this shim; return False when it is gone."""
     if notice < 0:
         return False
     try:

@@ -83,6 +83,11 @@ class Folders:
             return self.job != self.own and bool(os.listdir(self.job))
         return False
 
+    def close(self) -> None:
+        """Close the folders and the log."""
+        for fd in {self.own, self.job, self.log} - {-1}:
+            os.close(fd)
+
     def append_to_log(self, sentence: str) -> None:
         """Append a sentence to the job's log, where its user looks."""
         if self.log >= 0:

@@ -27,7 +27,7 @@ def serve(fd: int, fence_file: str) -> None:
     Give each message from the worker to a shim of its own; returns once the worker has closed
     its end of the socket `fd`.
 
-    A message is the path of a launch.json, together with the writing end of a notice pipe.
+    A message is the path of a launch.json, together with the shim's end of a line to the worker.
     """
     files.keep_from_jobs(fd)
     channel = socket.socket(fileno=fd)
@@ -38,34 +38,34 @@ def serve(fd: int, fence_file: str) -> None:
     gc.freeze()
     waiting = _fork_shim(enter, channel)
     while True:
-        message, pipes, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
+        message, lines, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
         if not message:
             return
-        while not _hand_over(waiting, message, pipes):
+        while not _hand_over(waiting, message, lines):
             # Something killed the shim that waited.
-            waiting = _fork_shim(enter, channel, pipes)
-        for pipe in pipes:
-            os.close(pipe)
+            waiting = _fork_shim(enter, channel, lines)
+        for one in lines:
+            os.close(one)
         waiting = _fork_shim(enter, channel)
 
 
-def _hand_over(waiting: socket.socket, message: bytes, pipes: list[int]) -> bool:
+def _hand_over(waiting: socket.socket, message: bytes, lines: list[int]) -> bool:
     """Send the message to the waiting shim; False when that shim is dead."""
     with waiting:
         try:
-            socket.send_fds(waiting, [message], pipes)
+            socket.send_fds(waiting, [message], lines)
         except OSError:
             return False
     return True
 
 
 def _fork_shim(
-    enter: exec_job.Enter, channel: socket.socket, pipes: list[int] | None = None
+    enter: exec_job.Enter, channel: socket.socket, lines: list[int] | None = None
 ) -> socket.socket:
     """
     Fork a shim that waits for a message on the returned socket.
 
-    Retries until the box has a process to spare. The shim closes `channel` and `pipes`: its job
+    Retries until the box has a process to spare. The shim closes `channel` and `lines`: its job
     must not inherit them.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -79,23 +79,31 @@ def _fork_shim(
     if child == 0:
         channel.close()
         ours.close()
-        for pipe in pipes or ():
-            os.close(pipe)
+        for one in lines or ():
+            os.close(one)
         _be_shim(theirs, enter)
     theirs.close()
     return ours
 
 
 def _be_shim(line: socket.socket, enter: exec_job.Enter) -> None:
-    """Supervise the one attempt that arrives on `line`, then exit; exit when none arrives."""
+    """
+    Supervise the attempt that arrives on `line`, and those that the worker sends afterwards.
+
+    Exits when none arrives, and after an attempt that may have left something in this process.
+    """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         me = self_setup.ready()
-        message, pipes, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
+        message, ends, _, _ = socket.recv_fds(line, _MESSAGE_BYTES, 1)
         line.close()
-        if message:
-            notice = pipes[0] if pipes else -1
-            files.keep_from_jobs(notice)
-            supervise.Shim(me, enter).run(os.fsdecode(message), notice)
+        if not message:
+            return
+        notice = ends[0] if ends else -1
+        files.keep_from_jobs(notice)
+        while message and supervise.Shim(me, enter).run(os.fsdecode(message), notice):
+            files.tell(notice, "free", "")
+            message = os.read(notice, _MESSAGE_BYTES)  # nothing once the worker is gone
+            self_setup.forget_signals()
     finally:
         os._exit(0)

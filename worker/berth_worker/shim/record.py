@@ -33,11 +33,14 @@ class Record:
                 raise
             self._held = held
 
-    def write(self, text: bytes) -> None:
-        """Write the record; retry for ten minutes while the disk is full, then give up."""
+    def write(self, text: bytes) -> bool:
+        """Write the record; retry for ten minutes while the disk is full, then return False."""
         deadline = time.monotonic() + _GIVE_UP_S
-        while not self._is_written(text) and time.monotonic() < deadline:
+        while not self._is_written(text):
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(1)
+        return True
 
     def _is_written(self, text: bytes) -> bool:
         try:

@@ -38,3 +38,9 @@ def ready() -> dict[str, Any]:
     os.umask(0o022)
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return process_tree.identity(os.getpid())
+
+
+def forget_signals() -> None:
+    """Drop the signals that came so far: they were meant for an attempt that has ended."""
+    while signal.sigtimedwait(BLOCKED, 0) is not None:
+        pass

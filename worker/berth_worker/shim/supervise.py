@@ -3,8 +3,8 @@ The shim: supervisor of one attempt, from its claim to its exit record.
 
 The shim claims the attempt (once, ever), starts the job detached from every daemon, ends it at
 its time limit or on request, reaps every descendant and records how it ended. The request to
-stop is SIGTERM; `stop.json` beside `launch.json` gives the grace. The worker reads the notice
-pipe, one line per message: `began {shim.json}`, `ended {exit.json}`, `refused sentence`. A worker
+stop is SIGTERM; `stop.json` beside `launch.json` gives the grace. The worker reads one message at
+a time from the line to it: `began {shim.json}`, `ended {exit.json}`, `refused sentence`. A worker
 that starts later reads the files.
 
 The folder of these files is the worker's; only what lies in the folder below it is the job's.
@@ -65,28 +65,30 @@ class Shim:
         self._termination = Termination(-1)
         self._usage = files.Usage()
 
-    def run(self, launch_path: str, notice: int) -> None:
+    def run(self, launch_path: str, notice: int) -> bool:
         """
         Run the attempt that `launch_path` describes, to its very end; does not raise.
 
-        `notice` is the writing end of the worker's pipe.
+        `notice` is this end of the line to the worker. Returns whether this process may serve
+        another attempt: nothing of this one is left in it.
         """
         self._notice = notice
         try:
             self._folders = Folders(launch_path)
             self._folders.claim(self._me)
         except files.AlreadyStartedError:
-            return
+            return False
         except Exception as error:  # noqa: BLE001 - nothing runs yet: the worker tries again
             files.tell(notice, "refused", exec_job.reason(error))
-            return
+            return False
         self._record = Record(self._folders.own)
         try:
             self._start()
             self._watch()
-            self._finish()
+            return self._finish()
         except Exception:  # noqa: BLE001 - our own fault, which no process of the job may outlive
             self._give_up()
+            return False
 
     def _give_up(self) -> None:
         """End the job's processes after a fault of this shim, then say so beside the files."""
@@ -257,8 +259,8 @@ class Shim:
 
     # The record
 
-    def _finish(self) -> None:
-        """Report and record how the attempt ended."""
+    def _finish(self) -> bool:
+        """Report and record how the attempt ended; return whether nothing of it is left here."""
         if self._message:
             self._folders.append_to_log(self._message)
         if self._port is not None:
@@ -268,9 +270,12 @@ class Shim:
         heard = files.tell(self._notice, "ended", json.dumps(end))
         if self._shim_record_at is not None and self._folders.has_files():
             self._folders.link()
-        self._record.write(json.dumps(self._folders.named(end)).encode())
+        written = self._record.write(json.dumps(self._folders.named(end)).encode())
         if not heard:  # the file is the only copy: it must survive a power cut
             files.sync(self._folders.own, "exit.json")
+        self._folders.close()
+        was_short = self._shim_record_at is not None
+        return heard and written and was_short and self._cause == "exit"
 
     def _end(self) -> dict[str, Any]:
         status = self._status
