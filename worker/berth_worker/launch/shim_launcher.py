@@ -72,7 +72,7 @@ class ShimLauncher:
             with ours, theirs:
                 if directly or not self._through_fork_server(launch_path, theirs.fileno()):
                     self._spawn([str(launch_path), str(theirs.fileno())], theirs.fileno())
-                ours.setblocking(False)  # theirs blocks: no message must be lost in a full line
+                ours.settimeout(0.0)  # theirs blocks: no message must be lost in a full line
                 return ours.detach()
 
     def give_back(self, line: int) -> None:
