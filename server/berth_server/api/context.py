@@ -72,17 +72,27 @@ class Context:
         self.on_closing.send()
 
 
-# Coroutines, though they await nothing: FastAPI calls plain functions on a thread.
-async def _context(request: Request) -> Context:
+def context_of(request: Request) -> Context:
+    """Return the context. The most frequent routes call this: a dependency costs them 40 µs each."""
     return request.app.state.context
 
 
+def caller_of(request: Request) -> Caller:
+    """Return who asks, as `auth` found, without which no request comes to a route."""
+    return request.scope[CALLER]
+
+
+# Coroutines, though they await nothing: FastAPI calls plain functions on a thread.
+async def _context(request: Request) -> Context:
+    return context_of(request)
+
+
 async def _server(request: Request) -> ServerState:
-    return request.app.state.context.server
+    return context_of(request).server
 
 
 async def _caller(request: Request) -> Caller:
-    return request.scope[CALLER]  # set by `auth`, without which no request comes here
+    return caller_of(request)
 
 
 App = Annotated[Context, Depends(_context)]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import structlog
 from pydantic import ValidationError
 
@@ -15,6 +14,7 @@ from berth.protocol.internal import DesiredState
 from berth_worker.server_link.unix_http import Channel, ServerAwayError, ServerRefusedError
 
 _log = structlog.get_logger(__name__)
+_REPORT = "/internal/v1/report"
 _WAIT_S = 30
 _ANSWER_WITHIN_S = 15.0
 _SOON_S = 0.005
@@ -47,7 +47,6 @@ class Link:
         self._heard = anyio.Event()
         self._due = anyio.Event()
         self._urgent = anyio.Event()
-        self._threads = anyio.CapacityLimiter(2)
 
     def report_now(self) -> None:
         """Report at once: something waits for it."""
@@ -59,9 +58,9 @@ class Link:
         self._due.set()
 
     def close(self) -> None:
-        """End both conversations, also in the middle of an answer."""
-        self._listening.interrupt()
-        self._reporting.interrupt()
+        """Close both connections."""
+        self._listening.close()
+        self._reporting.close()
 
     async def listen(self, on_desired: Callable[[DesiredState], None]) -> None:
         """Pass every desired state that the server sends to `on_desired`."""
@@ -71,9 +70,8 @@ class Link:
         while True:
             after = "" if generation is None else f"&after={generation}"
             try:
-                answer = await self._ask(
-                    self._listening, "GET", f"/internal/v1/desired?wait_s={_WAIT_S}{after}"
-                )
+                target = f"/internal/v1/desired?wait_s={_WAIT_S}{after}"
+                answer = await self._listening.ask("GET", target)
                 desired = DesiredState.model_validate_json(answer)
             except (ServerAwayError, ServerRefusedError, ValidationError) as error:
                 # A restarted server counts generations from the start: ask without one.
@@ -101,7 +99,7 @@ class Link:
             try:
                 body = self._report(connections != self._reporting.connections)
                 connections = self._reporting.connections
-                await self._ask(self._reporting, "POST", "/internal/v1/report", body)
+                await self._reporting.ask("POST", _REPORT, body)
             except ServerRefusedError as error:
                 await self._report_singly()
                 self.report_now()
@@ -126,20 +124,13 @@ class Link:
         """Report each attempt by itself: one that the server refuses holds up no other."""
         for body in self._single_reports():
             try:
-                await self._ask(self._reporting, "POST", "/internal/v1/report", body)
+                await self._reporting.ask("POST", _REPORT, body)
             except ServerRefusedError as error:
                 _log.error(
                     "an attempt's report is refused", action="report.refused", why=str(error)
                 )
             except ServerAwayError:
                 return
-
-    async def _ask(
-        self, channel: Channel, method: str, target: str, body: bytes | None = None
-    ) -> bytes:
-        return await anyio.to_thread.run_sync(
-            channel.ask, method, target, body, limiter=self._threads, abandon_on_cancel=True
-        )
 
 
 class _Retry:

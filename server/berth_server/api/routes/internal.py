@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request
 
 from berth.protocol.internal import DesiredState, WorkerReport
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody
-from berth_server.api.context import App, Server
+from berth_server.api.context import context_of
 from berth_server.service.attempts.report import on_report
 
 router = routing.router(prefix="/internal/v1", tag="internal")
@@ -18,7 +18,7 @@ router = routing.router(prefix="/internal/v1", tag="internal")
 
 @router.get("/desired", summary="Get the attempts that should be running")
 async def desired(
-    app: App,
+    request: Request,
     after: Annotated[
         int | None, Query(description="The last generation seen; unknown ones answer at once.")
     ] = None,
@@ -27,6 +27,7 @@ async def desired(
     ] = 0.0,
 ) -> DesiredState:
     """Answers as soon as the generation differs from `after`, at the latest after `wait_s`."""
+    app = context_of(request)
     cache = app.server.cache
     if after == cache.generation and wait_s > 0 and not app.closing.is_set():
         changed = asyncio.Event()
@@ -44,6 +45,6 @@ async def desired(
 
 
 @router.post("/report", status_code=204, summary="Report what the worker observes")
-async def report(server: Server, observed: JsonBody[WorkerReport]) -> None:
+async def report(request: Request, observed: JsonBody[WorkerReport]) -> None:
     """Idempotent: a repeated report changes nothing."""
-    on_report(server, observed)
+    on_report(context_of(request).server, observed)

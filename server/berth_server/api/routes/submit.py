@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from berth.protocol.dryrun import DryRun, SubmittedJobs
@@ -16,8 +16,8 @@ from berth.protocol.jobs import Job, JobSpec
 from berth.protocol.parsing import ParsedText, TextToParse
 from berth.units import parse_size
 from berth_server.api import routing
-from berth_server.api.bodies import JsonBody, RawBody
-from berth_server.api.context import App, By, Context
+from berth_server.api.bodies import JsonBody
+from berth_server.api.context import App, By, Context, caller_of, context_of
 from berth_server.api.job_list import pieces
 from berth_server.api.problems import ApiError, invalid_body
 from berth_server.service.auth.callers import Caller
@@ -73,9 +73,7 @@ _SPEC = {"$ref": "#/components/schemas/JobSpec"}
     },
 )
 async def submit(
-    app: App,
-    caller: By,
-    raw: RawBody,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[
         str,
@@ -86,6 +84,7 @@ async def submit(
     Submit jobs, all or none. They are on disk when this answers, and those that can have
     started. A list is answered with a list in the same order.
     """
+    app, caller, raw = context_of(request), caller_of(request), await request.body()
     if not raw.lstrip().startswith(b"["):
         return await _submit(app, caller, raw, idempotency_key, prefer)
     async with app.writing.turn(caller.uid):
@@ -112,6 +111,7 @@ async def _submit(
         done = repeated(server, caller, idempotency_key, raw) or on_submit(
             server, caller, prepared, many=many, key=idempotency_key, body=raw
         )
+        await asyncio.sleep(0)  # the worker gets its work before we render an answer
         warnings = list(dict.fromkeys(w for one in prepared for w in one.warnings))
     else:
         warnings = []

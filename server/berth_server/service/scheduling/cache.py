@@ -47,6 +47,8 @@ class SchedulerCache:
         self.pending: dict[int, JobView] = {}
         self.timed: dict[int, float] = {}
         """When the waiting jobs with a start time may start, by job; unix seconds."""
+        self.held: set[int] = set()
+        """Ids of the pending jobs that are held."""
         self.without_gpus: set[int] = set()
         """Pending jobs that need no GPU."""
         self.cells: dict[str, set[int]] = {}
@@ -103,6 +105,7 @@ class SchedulerCache:
             self._forget_cell(self.pending.pop(job_id, None))
             self.timed.pop(job_id, None)
             self.without_gpus.discard(job_id)
+            self.held.discard(job_id)
         states = {state.value for state in PENDING_STATES}
         self._put_pending(reader, [r for r in records if r.state in states], now)
         self._read_ablations(reader, (record.ablation for record in records))
@@ -155,6 +158,8 @@ class SchedulerCache:
                 self.cells.setdefault(record.ablation, set()).add(record.id)
             if not record.gpus:
                 self.without_gpus.add(record.id)
+            if record.state == JobState.HELD.value:
+                self.held.add(record.id)
             at = record.not_before
             if at is not None and at > now and record.state == JobState.WAITING.value:
                 self.timed[record.id] = at
