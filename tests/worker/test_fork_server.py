@@ -97,6 +97,7 @@ def test_what_an_attempt_has_is_its_own(starter, tmp_path, until, used_again):
         assert heard["ended"]["attempt"] == f"{number}.1"
         assert (heard["ended"]["cause"], heard["ended"]["exit_code"]) == ("exit", number)
         assert (folder / "output.log").read_text() == f"mark {number}\n0022\n{folder}\n"
+        until((folder / "exit.json").exists, "its end is recorded")
         for name in ("started", "exit.json"):
             assert json.loads((folder / name).read_text())["attempt"] == f"{number}.1"
     assert len(shims) < 12 if used_again else len(shims) == 12

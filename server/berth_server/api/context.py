@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from berth.units import parse_size
 from berth_server.api.connections import Connections
 from berth_server.api.turns import Turns
 from berth_server.service.auth.callers import Caller
@@ -55,6 +56,7 @@ class Context:
         """Open what lies under the home folder."""
         self.telemetry = GpuTelemetry(self.home / "history")
         chosen = self.settings
+        self.job_bytes = parse_size(chosen.job_max)
         self.turns = Turns(chosen.requests_at_once, _AT_ONCE)
         # Whole files and searches: more at once would cost the jobs their processors.
         self.reading = Turns(chosen.searches_at_once, _READING_AT_ONCE)

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.jobs import Job, JobSpec
 from berth.protocol.parsing import ParsedText, TextToParse
-from berth.units import parse_size
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody
 from berth_server.api.context import App, By, Context, caller_of, context_of
@@ -96,7 +95,7 @@ async def _submit(
 ) -> Job | SubmittedJobs | Response:
     server = app.server
     # Reading thousands of jobs takes the interpreter for a while: not at a stretch.
-    bounds = app.settings.jobs_per_submit, parse_size(app.settings.job_max)
+    bounds = app.settings.jobs_per_submit, app.job_bytes
     if len(raw) < _SHORT:
         specs, many = parse_specs(raw, *bounds)
     else:

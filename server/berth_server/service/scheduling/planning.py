@@ -27,7 +27,9 @@ _COSTLY_FORECAST_S = 0.02
 def could_start(server: ServerState, now: float) -> bool:
     """Return whether a plan could start anything: saves planning while all is held or the box full."""
     cache = server.cache
-    if len(cache.pending) == len(cache.held) or not server.worker_state.fresh(now, server.options.stale_after_s):
+    if len(cache.pending) == len(cache.held) or not server.worker_state.fresh(
+        now, server.options.stale_after_s
+    ):
         return False
     if cache.without_gpus or any(uuid not in cache.leases for uuid in server.worker_state.by_uuid):
         return True
