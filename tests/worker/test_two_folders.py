@@ -189,6 +189,19 @@ def test_readers_outside_find_the_jobs_files(shared_worker):
     assert (folder / "files" / "metrics.jsonl").is_file()
 
 
+def test_a_job_that_is_over_at_once_has_links_only_if_it_wrote_something(shared_worker, until):
+    """Seven more inodes are not worth their time for a job that left nothing to find."""
+    for script, is_linked in (("true", False), ("echo {} > $BERTH_RUN_DIR/metrics.jsonl", True)):
+        attempt = shared_worker.run(script=script)
+        shared_worker.until_clear(attempt)
+        folder = shared_worker.folder(attempt)
+        until((folder / "exit.json").exists, "the record is written")
+        if is_linked:
+            assert (folder / "metrics.jsonl").read_text() == "{}\n"
+        elif not (folder / "shim.json").exists():  # it was over within 0.1 s
+            assert not any(path.is_symlink() for path in folder.iterdir())
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="only root runs jobs as others")
 class TestAsAnotherUser:
     """A root worker and two users: one attacks, one suffers."""
