@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from berth.units import parse_size
 from berth_server.api.connections import Connections
+from berth_server.api.growth import GrowthWatch
 from berth_server.api.turns import Turns
 from berth_server.service.auth.callers import Caller
 from berth_server.service.auth.logins import Logins
@@ -46,6 +47,7 @@ class Context:
     lines: LineReader = field(default_factory=LineReader)
     markers: Markers = field(default_factory=Markers)
     curves: CurveReader = field(default_factory=CurveReader)
+    growth: GrowthWatch = field(default_factory=GrowthWatch)
     logins: Logins = field(default_factory=Logins)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: every stream ends with `bye`."""

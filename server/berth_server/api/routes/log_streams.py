@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio.to_thread
@@ -31,8 +31,6 @@ _MOST_LINES = 500
 # Between two looks at the lines: faster than anyone reads.
 _LINES_PAUSE_S = 0.08
 _PING_S = 5.0
-# Half of what a line may take to its reader (100 ms); ADR 21 has the cost.
-_GROWTH_EVERY_S = 0.05
 # The worker makes the run directory shortly after the attempt was decided.
 _APPEARS_S = 0.02
 _END = format_sse_event(event="end", data_str="{}")
@@ -92,16 +90,6 @@ async def tail_log(
     """
     del log
     return streams.stream(app, caller, _lines(app, job_id, attempt, line))
-
-
-async def watch_growth(
-    size: Callable[[], int], known: int, changed: asyncio.Event, seconds: float
-) -> bool:
-    """Wait until a file is larger than `known` or `changed` is set; False after `seconds`."""
-    for _ in range(round(seconds / _GROWTH_EVERY_S)):
-        if size() > known or await streams.wait(changed, _GROWTH_EVERY_S):
-            return True
-    return False
 
 
 async def _bytes(
@@ -169,7 +157,9 @@ async def _pieces(
                 chunk = LogChunk.model_construct(attempt=attempt, offset=sent, text=rest)
                 yield streams.frame(chunk, name="log", event_id=place)
             return
-        if not await watch_growth(size, place, changed, streams.KEEP_ALIVE_S):
+        with app.growth.watch(size, place, changed.set):
+            grew = await streams.wait(changed, streams.KEEP_ALIVE_S)
+        if not grew:
             yield streams.IDLE
 
 
@@ -191,7 +181,9 @@ async def _lines(app: Context, job_id: int, number: int | None, line: int) -> As
                 yield _END
                 return
             await asyncio.sleep(_LINES_PAUSE_S)
-            if not await watch_growth(log.size, max(0, size), changed, _PING_S):
+            with app.growth.watch(log.size, max(0, size), changed.set):
+                grew = await streams.wait(changed, _PING_S)
+            if not grew:
                 yield streams.PING
 
 
