@@ -3,9 +3,8 @@ The shim: supervisor of one attempt, from its claim to its exit record.
 
 The shim claims the attempt (once, ever), starts the job detached from every daemon, ends it at
 its time limit or on request, reaps every descendant and records how it ended. The request to
-stop is SIGTERM; `stop.json` beside `launch.json` gives the grace. The worker reads one message at
-a time from the line to it: `began {shim.json}`, `ended {exit.json}`, `refused sentence`. A worker
-that starts later reads the files.
+stop is SIGTERM; `stop.json` gives the grace. The worker reads messages from the line to it: `began
+{shim.json}`, `ended {exit.json}`, `refused sentence`. A later worker reads the files.
 
 The folder of these files is the worker's; only what lies in the folder below it is the job's.
 """
@@ -274,8 +273,7 @@ class Shim:
         if not heard:  # the file is the only copy: it must survive a power cut
             files.sync(self._folders.own, "exit.json")
         self._folders.close()
-        was_short = self._shim_record_at is not None
-        return heard and written and was_short and self._cause == "exit"
+        return heard and written and self._cause == "exit" and self._shim_record_at is not None
 
     def _end(self) -> dict[str, Any]:
         status = self._status
