@@ -94,6 +94,7 @@ def _run(home: Home, chosen: Settings) -> None:
             allow_other_users=chosen.allow_other_users,
             snapshot_most_bytes=parse_size(chosen.snapshot_max),
             policy=chosen.policy,
+            notify_schemas=frozenset(chosen.notify_schemas.replace(",", " ").split()),
             rates=Rates(
                 per_gpu_hour=chosen.price_per_gpu_hour,
                 per_kwh=chosen.price_per_kwh,

@@ -76,6 +76,9 @@ class Settings(LimitSettings):
     """Let a server that is not root take jobs of other users, which then run as its own user."""
     webhooks: bool = True
     """POST to a job's `notify` URLs when it ends."""
+    notify_schemas: str = ""
+    """Kinds of addresses beside http and https that `notify` may have, like `mailto, ntfys, slack`:
+    those of the package apprise."""
     snapshot_max: str = "512MiB"
     """How much code `snapshot: true` copies for one job at most; ignored files are only linked."""
     price_per_gpu_hour: float | None = Field(default=None, ge=0)

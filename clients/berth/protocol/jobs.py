@@ -41,7 +41,7 @@ def _without_nul(value: str) -> str:
 
 
 def _webhook(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
+    if not re.match(r"https?://[^/\s]+|(?!https?:)[a-z][a-z0-9+.-]*://\S+", value):
         raise ValueError(f"{value!r} is not a web address; write like https://host/path.")
     return value
 
@@ -119,7 +119,8 @@ class JobSpec(Wire):
     snapshot: bool = False
     """Run the files of `workdir`'s git work tree as they are now, whatever is edited later."""
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
-    """Where to tell about the end (webhook URLs)."""
+    """Where to tell about the end: webhook URLs, and addresses of the kinds that the setting
+    `notify_schemas` allows, like `mailto://…`."""
 
     @model_validator(mode="after")
     def _one_of_command_and_script(self) -> Self:

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from berth import gpu_usage
 from berth.protocol.states import FINAL_STATES
+from berth_server.background import people
 from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.show import show_job
 from berth_server.service.state import ServerState
@@ -77,10 +78,12 @@ def notice(server: ServerState, record: JobRecord) -> bytes:
 
 async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: int) -> None:
     # Paths and queries of webhooks are secrets: only the host is logged.
-    host = urlsplit(url).hostname
+    parts = urlsplit(url)
+    web = parts.scheme in {"http", "https"}
+    host = parts.hostname if web else parts.scheme
     async with limiter:
         for pause_s in (*_PAUSES_S, None):
-            problem = await _post(url, body)
+            problem = await (_post(url, body) if web else people.tell(url, body))
             if problem is None:
                 log.info("notice.sent", job=job_id, host=host)
                 return

@@ -36,6 +36,8 @@ class Options:
     """True if a server that is not root takes jobs of other users, to run as its own."""
     snapshot_most_bytes: int = 512 << 20
     """How much frozen code may be copied for one job."""
+    notify_schemas: frozenset[str] = frozenset()
+    """Kinds of addresses that notices may go to, beside web addresses."""
     policy: PolicySettings = field(default_factory=PolicySettings)
     rates: Rates = field(default_factory=Rates)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -99,3 +100,50 @@ def test_a_hook_that_is_not_there_harms_nothing(api, hook, until):
     assert api.post("/api/v1/jobs/1/cancel").status_code == 200
     until(lambda: hook.bodies, "the notice came", 10)
     assert api.get("/api/v1/jobs/1").json()["state"] == "cancelled"
+
+
+class TestPeople:
+    """Addresses of apprise: its own sender for JSON stands for mail and chat programs."""
+
+    @pytest.fixture
+    def allowed(self, desk):
+        """A box whose admin allows two kinds."""
+        pytest.importorskip("apprise")
+        desk.server.options = replace(
+            desk.server.options, notify_schemas=frozenset({"json", "mailto"})
+        )
+        return desk
+
+    def test_a_person_is_told_through_apprise(self, allowed, api, hook, until):
+        """With a title and the sentence; the address is shown to nobody."""
+        address = hook.url.replace("http://", "json://ada:hunter2@")
+        spec = {"command": "true", "workdir": "/", "notify": [address], "name": "night"}
+        made = api.post("/api/v1/jobs", json=spec | {"hold": True})
+        assert made.status_code == 201, made.text
+        api.post("/api/v1/jobs/1/cancel")
+        until(lambda: hook.bodies, "the notice came", 20)
+        (body,) = hook.bodies
+        assert body["title"] == "Berth: night cancelled"
+        assert "job 1 (night)" in body["message"]
+        assert api.get("/api/v1/jobs/1").json()["notify"] == ["json://…"]
+        assert "hunter2" not in made.text + api.get("/api/v1/events").text
+
+    def test_other_kinds_are_refused(self, allowed, api):
+        """Some act on the server's own machine: the admin names those that are wanted."""
+        spec = {"command": "true", "workdir": "/", "notify": ["dbus://x"]}
+        for path in ("/api/v1/jobs", "/api/v1/jobs/dry-run"):
+            answer = api.post(path, json=spec)
+            assert answer.status_code == 422
+            assert "https, json, mailto" in answer.json()["detail"]
+            assert "notify_schemas" in answer.json()["detail"]
+
+    def test_none_are_allowed_by_default(self, api):
+        """Web addresses alone, as ever."""
+        spec = {"command": "true", "workdir": "/", "notify": ["mailto://ada@example.org"]}
+        assert api.post("/api/v1/jobs", json=spec).status_code == 422
+
+    def test_a_box_without_the_package_says_so(self, allowed, api, monkeypatch):
+        """And how to add it."""
+        monkeypatch.setattr("berth_server.service.jobs.check.find_spec", lambda _: None)
+        spec = {"command": "true", "workdir": "/", "notify": ["mailto://ada@example.org"]}
+        assert "pip install" in api.post("/api/v1/jobs", json=spec).json()["detail"]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from berth import launcher_files
+from berth import installing, launcher_files
 from berth.commands import CommandError, CommandView, Surroundings, read
 from berth.commands.hints import in_code
 from berth.commands.recognise import BUNDLED_SCRIPT
@@ -173,6 +174,27 @@ def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     wrong = _too_big(prepared.gpus, spec.gpu_memory, box, share=spec.share)
     if wrong:
         raise _wrong(*wrong)
+
+
+def notices(addresses: Sequence[str], schemas: Collection[str]) -> None:
+    """Raise Invalid for an address of a kind that this box sends no notices to."""
+    for address in addresses:
+        kind = address.partition("://")[0]
+        if kind in {"http", "https"}:
+            continue
+        if kind not in schemas:
+            allowed = ", ".join(("https", *sorted(schemas)))
+            raise _wrong(
+                "notify",
+                f"Notices go to addresses of these kinds here: {allowed}; {kind}:// is none of them "
+                "(the admin adds it to notify_schemas in berth.toml).",
+            )
+        if find_spec("apprise") is None:
+            raise _wrong(
+                "notify",
+                f"Notices to {kind}:// need the package apprise where the server runs; ask its "
+                f"admin for `{installing.command('notify')}`, or use an https address.",
+            )
 
 
 def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:

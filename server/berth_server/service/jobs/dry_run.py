@@ -27,6 +27,7 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
     """
     submit.may_submit(server, caller)
     check.size(prepared, server.known_gpus)
+    check.notices(prepared.spec.notify, server.options.notify_schemas)
     submit.within_limit(server, caller, 1)
     now = server.clock()
     job = _view(server, caller, prepared, now)

@@ -267,8 +267,10 @@ def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
 
 
 def _without_credentials(url: str) -> str:
-    """Scheme and host: paths and queries of webhooks are secrets too."""
+    """Scheme and host: paths and queries of webhooks are secrets too. Of others the kind alone."""
     parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return f"{parts.scheme}://…"
     host = parts.hostname or ""
     hidden = "/…" if parts.path.strip("/") or parts.query else ""
     return urlunsplit((parts.scheme, host, "", "", "")) + hidden

@@ -98,6 +98,7 @@ def may_take(
     for position, one in enumerate(prepared):
         try:
             check.size(one, server.known_gpus)
+            check.notices(one.spec.notify, server.options.notify_schemas)
         except Invalid as error:
             raise at_position(error, position, many=many) from None
     within_limit(server, caller, len(prepared))
