@@ -54,6 +54,7 @@ tools: setup  ## Install a C compiler and Chromium for the tests if they are mis
 
 launchers: setup  ## Check the launchers' recorded facts against their releases (nightly; NEWEST=--newest)
 	@$(BIN)/python -m tests.launchers.releases $(NEWEST)
+	@$(BIN)/python -m tests.launchers.drive
 
 test-gpu: setup  ## Run the tests that need a real NVIDIA GPU
 	@$(BIN)/python -m pytest -v tests/gpu

@@ -10,6 +10,7 @@ from berth_server.core.retry_pause import retry_pause_s
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict
 from berth_server.service.jobs.retry import on_retry
+from berth_server.service.scheduling.explain import explain_job
 from berth_server.service.scheduling.timers import next_due, on_due
 from berth_server.store import events
 
@@ -154,3 +155,16 @@ class TestRetries:
         desk.worker.tell()
         with pytest.raises(Conflict, match="has 4"):
             on_retry(desk.server, ROOT, 1)
+
+
+def test_why_a_paused_job_waits(desk):
+    """With the time that is left of the pause, which is seconds."""
+    desk.submit(gpus=1, retries=5)
+    for number in (1, 2, 3):
+        if number > 1:
+            pause_over(desk)
+        desk.worker.ended(f"1.{number}", 1)
+
+    said = explain_job(desk.server, 1).summary
+
+    assert said == "It pauses after a failed attempt, and may start again in 4s."

@@ -9,7 +9,7 @@ from berth.cli.checks.finding import Finding, ok
 from berth.home import Home
 from berth.inherited import NAMES, handed_on, withheld
 
-_WHAT = "environment"
+_WHAT = "variables"
 _SHOWN = 12
 
 

@@ -23,6 +23,7 @@ from berth_server.core.explain.phrases import (
     indices,
     job,
     job_list,
+    span,
     user_list,
 )
 from berth_server.core.limits import LimitExceeded
@@ -94,10 +95,11 @@ def own_reasons(waiting: JobView, now: datetime) -> list[Reason]:
         )
     if waiting.not_before is not None and waiting.not_before > now:
         at = waiting.not_before
-        said = (
-            "It pauses after a failure until " if waiting.is_paused else "It must not start before "
-        )
-        reasons.append(reason("not_before", said, clock(at), ".", until=at))
+        told: list[Piece] = ["It must not start before ", clock(at), "."]
+        if waiting.is_paused:
+            left = span(at - now)
+            told = ["It pauses after a failed attempt, and may start again in ", left, "."]
+        reasons.append(reason("not_before", *told, until=at))
     return reasons
 
 
