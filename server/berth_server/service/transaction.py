@@ -45,12 +45,5 @@ def change(
         server.on_event.send()
 
 
-def replan(server: ServerState) -> None:
-    """Plan, and carry the plan out, if anything could start."""
-    if planning.could_start(server, server.clock()):
-        with change(server):
-            pass
-
-
 def _leased_ports(server: ServerState) -> set[int]:
     return {a.master_port for a in server.cache.alive.values() if a.master_port is not None}

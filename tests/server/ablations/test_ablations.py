@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from berth_server.service.transaction import replan
+from berth_server.service.transaction import change
 
 URL = "/api/v1/ablations"
 NOBODY = 65_534
@@ -143,7 +143,8 @@ class TestCaps:
         assert shown.get("expected_start") is None
         with open_desk(tmp_path, desk.clock) as again:
             again.worker.tell()
-            replan(again.server)
+            with change(again.server):
+                pass
             assert again.state(ids[1]) == "queued"
             assert "2 GPU-hours" in again.explain(ids[1])
         patched = api.patch(f"{URL}/study", json={"max_gpu_hours": 4})

@@ -27,7 +27,7 @@ from berth_server.service.jobs import check
 from berth_server.service.jobs.hold import on_release
 from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.service.scheduling.timers import on_due
-from berth_server.service.transaction import replan
+from berth_server.service.transaction import change
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 CALLERS = (ADA, BOB)
@@ -193,7 +193,8 @@ class LimitedHistories(Histories):
             if not any(reason.blocking for reason in explain(seen, made, job.id).reasons)
         }
         before = self.attempts()
-        replan(server)
+        with change(server):
+            pass
         assert {job_id for job_id, _ in self.attempts() - before} == free == set(made.started)
 
     def now(self) -> datetime:

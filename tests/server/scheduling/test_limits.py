@@ -20,7 +20,7 @@ from berth_server.service.jobs.cancel import on_cancel
 from berth_server.service.scheduling import groups
 from berth_server.service.scheduling.explain import explain_job
 from berth_server.service.scheduling.groups import Groups
-from berth_server.service.transaction import replan
+from berth_server.service.transaction import change
 
 ADA, BOB = Caller(1, "daemon"), Caller(2, "bin")
 
@@ -69,7 +69,8 @@ def test_a_budget_ends_with_its_hours_and_begins_again_with_the_month(limited, t
         assert again.state(second) == "queued"
         again.clock.now = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
         again.worker.tell()
-        replan(again.server)
+        with change(again.server):
+            pass
         assert again.state(second) == "starting"
 
 

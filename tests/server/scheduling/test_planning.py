@@ -10,7 +10,7 @@ from berth_server.service.auth.callers import Caller
 from berth_server.service.jobs.patch import on_patch
 from berth_server.service.scheduling import planning
 from berth_server.service.scheduling.timers import next_due, on_due
-from berth_server.service.transaction import replan
+from berth_server.service.transaction import change
 
 ROOT = Caller(0, "root")
 
@@ -84,7 +84,8 @@ def test_a_fault_of_the_scheduler_starts_nothing_and_stops_nothing(api, desk, mo
         assert desk.state(2) == "queued"
         assert desk.held() == {}
         assert desk.server.db.read.value("SELECT count(*) FROM attempts") == 1
-    replan(desk.server)
+    with change(desk.server):
+        pass
     assert desk.state(2) == "starting"
 
 
@@ -97,8 +98,10 @@ def test_a_preemption_stops_the_one_and_lets_the_other_start(desk, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(planning, "core_plan", lambda *_: Plan(preemptions=(wish,)))
         patched.setattr("berth_server.service.scheduling.planning.could_start", lambda *_: True)
-        replan(desk.server)
-        replan(desk.server)
+        with change(desk.server):
+            pass
+        with change(desk.server):
+            pass
     (wanted,) = desk.server.cache.desired_state().attempts
     assert (wanted.action, wanted.stop_reason) == ("stop", "preempted")
     assert desk.kinds(low).count("job.stopping") == 1

@@ -24,11 +24,6 @@ class Account:
     home: str
     shell: str
 
-    @property
-    def is_ours(self) -> bool:
-        """True when the worker itself runs as this user."""
-        return self.uid == os.geteuid()
-
 
 def account(uid: int | None) -> Account:
     """
