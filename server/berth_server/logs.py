@@ -11,7 +11,7 @@ from berth.daemons.log_stream import LogStream
 from berth.masking import masked_values
 
 STDERR = LogStream(2)
-"""What the daemon logs to; `berth up` leads it into a file."""
+"""Stream that the daemon logs to; `berth up` leads it into a file."""
 
 
 def configure(level: str) -> None:

@@ -30,7 +30,7 @@ class RestoreError(Exception):
 
 @dataclass
 class Found:
-    """What a copy knows, and what there is beside it that it does not know."""
+    """Content of a copy, and what there is beside it that it does not know."""
 
     source: str
     jobs: int = 0
@@ -49,7 +49,7 @@ class Found:
     """Jobs that wait in the copy and have ended since without another start."""
     next_id: int = 1
     kept: str | None = None
-    """Where the present database is kept."""
+    """Path at which the present database is kept."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -232,7 +232,7 @@ class JobOptions:
 
     @property
     def _named_by_file(self) -> bool:
-        """Whether the job has a script's file name for want of another."""
+        """True when the job has a script's file name for want of another."""
         words = self.command or []
         return self.script is not None or bool(words and batch_script.is_one(words[0]))
 

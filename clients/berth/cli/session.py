@@ -18,7 +18,7 @@ AsJson = Annotated[bool, Option("--json", help="Print JSON, also for errors.")]
 
 
 quick = False
-"""Whether this process runs a common command line, see `quick`."""
+"""True where this process runs a common command line, see `quick`."""
 
 
 def connect(*, patience: float = 20.0) -> Client:

@@ -39,7 +39,7 @@ class Daemon:
         self.handle: int | None = None
         """A pidfd: readable when the daemon has ended."""
         self.due: float | None = 0.0
-        """When to start it, on the monotonic clock; None while it runs."""
+        """Time of its next start, on the monotonic clock; None while it runs."""
         self._report = report
         # -P: a user's folder with a module named like one of ours must not be imported.
         self._command = command or [sys.executable, "-P", "-m", f"berth_{name}"]

@@ -15,7 +15,7 @@ class LogPiece(NamedTuple):
     attempt: str
     """`42.1`."""
     offset: int
-    """Where in the log the piece begins, bytes."""
+    """Offset of the piece in the log, bytes."""
     data: bytes
 
     @property

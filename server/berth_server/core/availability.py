@@ -20,9 +20,9 @@ class GpuShare:
     size: int
     """Bytes."""
     expected_s: float
-    """When it should end, going by estimates."""
+    """Expected end, going by estimates."""
     latest_s: float
-    """When it ends by its time limit."""
+    """End by its time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Shadow:
     usable: tuple[int, ...]
     """Positions of the GPUs that are big enough for it."""
     expected_s: float
-    """When it should have its GPUs, going by estimates."""
+    """Time at which it should have its GPUs, going by estimates."""
     latest_s: float
-    """When it has them if every job runs to its time limit."""
+    """Time at which it has them if every job runs to its time limit."""
     gpus: tuple[int, ...]
     """Positions of those that it gets first."""
 

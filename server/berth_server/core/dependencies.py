@@ -7,7 +7,7 @@ from berth.protocol.states import JobState
 
 
 def is_met(state: JobState, kind: DependencyKind) -> bool:
-    """Whether the other job has ended as it had to."""
+    """Return whether the other job has ended as it had to."""
     if kind is DependencyKind.AFTERANY:
         return state.is_final
     succeeded = state is JobState.SUCCEEDED
@@ -15,5 +15,5 @@ def is_met(state: JobState, kind: DependencyKind) -> bool:
 
 
 def is_lost(state: JobState, kind: DependencyKind) -> bool:
-    """Whether the other job has ended in the way it must not."""
+    """Return whether the other job has ended in the way it must not."""
     return state.is_final and not is_met(state, kind)

@@ -57,13 +57,13 @@ class Stop:
 
     rule: EarlyStop
     other: float
-    """What it was compared with: the median, the best run's value, or the one at the target."""
+    """Value it was compared with: the median, the best run's value, or the one at the target."""
     job_id: int | None = None
     """The run of that value; None for a median."""
     runs: int = 0
     """The number of runs of the median."""
     step: float = 0.0
-    """How far it has come; of no meaning for a target."""
+    """Progress so far; of no meaning for a target."""
     best: float = inf
     """Its own best value up to there; likewise."""
 

@@ -47,7 +47,7 @@ class RunKey:
 
     user: str
     script: str
-    """What is run: the script's path or the command's first words."""
+    """The program: the script's path or the command's first words."""
     gpus: int
     ablation: str = ""
     """Its cell of an ablation, where it has one."""
@@ -70,14 +70,14 @@ class RunTimes:
     """
 
     window: int = 60
-    """How many of the latest runs of a kind count."""
+    """Number of the latest runs of a kind that count."""
     trust: float = 4.0
-    """How many runs of a narrower kind weigh as much as everything that wider kinds say."""
+    """Number of runs of a narrower kind that weigh as much as everything that wider kinds say."""
     remembered: int = 2000
     """Of how many of the latest runs the sizes are counted."""
     kinds: dict[Hashable, deque[float]] = field(default_factory=dict)
     sizes: Counter[int] = field(default_factory=Counter[int])
-    """How many of the latest runs had each number of GPUs."""
+    """Number of the latest runs, by number of GPUs."""
     _latest: deque[int] = field(default_factory=deque[int])
     _estimates: dict[RunKey, Estimate | None] = field(default_factory=dict)
 

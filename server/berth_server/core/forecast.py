@@ -14,7 +14,7 @@ from berth_server.core.remaining_time import ENDING_S, remaining_s
 from berth_server.core.settings import PolicySettings
 
 FORECAST_DEPTH = 100
-"""How many waiting jobs get an expected start."""
+"""Number of waiting jobs that get an expected start."""
 
 
 def plan_with_forecast(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:

@@ -31,7 +31,7 @@ class LimitExceeded:
     resource: Resource
     limit: float
     used: float
-    """What they have without the job."""
+    """Their use without the job."""
     rule: str = ""
     """The calendar rule that sets the limit, if one does."""
     ablation: bool = False

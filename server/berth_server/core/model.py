@@ -48,7 +48,7 @@ class Unavailable:
     message: Message
     """For people, without a full stop: "pid 4242 of bob (python train.py), outside the queue"."""
     until: datetime | None = None
-    """When it ends, if that is known (a drain with an end)."""
+    """Its end, if that is known (a drain with an end)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class DependencyView:
     state: JobState
     name: str = ""
     kind: DependencyKind = DependencyKind.AFTEROK
-    """How it must have ended."""
+    """The end that is required of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class JobView:
     state: JobState
     gpus: int
     queued_at: datetime
-    """When it was submitted; its age counts from here."""
+    """Time of the submit; its age counts from here."""
     gpu_memory_bytes: int | None = None
     """Least memory of each GPU; with `share`, the part of the GPU it asks for."""
     priority: int = 0
@@ -101,9 +101,9 @@ class JobView:
     share: bool = False
     """Takes `gpu_memory_bytes` of one GPU beside others instead of the whole GPU."""
     estimate: Estimate | None = None
-    """How long it may run, from history; None when nothing is known."""
+    """Run time, from history; None when nothing is known."""
     eligible_at: datetime | None = None
-    """When the last of its dependencies ended or its hold was released; the age cap counts
+    """Time at which the last of its dependencies ended or its hold was released; the age cap counts
     from here. Default: `queued_at`."""
     ablation: str | None = None
     """Id of the ablation whose caps count for it."""
@@ -142,25 +142,25 @@ class RunningView:
     name: str
     gpu_uuids: tuple[str, ...]
     started_at: datetime | None = None
-    """When its first process was started; None while it starts."""
+    """Start of its first process; None while it starts."""
     time_limit: timedelta | None = None
     stopping: bool = False
     group: str | None = None
     priority: int = 0
     preemptible: bool = False
     saved_at: datetime | None = None
-    """When it last wrote a checkpoint; work since then is lost when it is preempted."""
+    """Time of its last checkpoint; work since then is lost when it is preempted."""
     estimate: Estimate | None = None
     memory_bytes: int | None = None
     """Its share of the GPU; None is whole GPUs."""
     part: float = 1.0
-    """How much of the GPU its share is; 1.0 for whole GPUs."""
+    """Part of the GPU that its share is; 1.0 for whole GPUs."""
     eligible_at: datetime | None = None
     """As its job's, which keeps its age when it is preempted; None is not known."""
     ablation: str | None = None
     """Id of the ablation that it counts for."""
     remaining: Remaining | None = None
-    """How long it still runs by its own progress, which counts before `estimate`; None while
+    """Time that it still runs by its own progress, which counts before `estimate`; None while
     nothing tells."""
 
     @property
@@ -262,9 +262,9 @@ class Claim:
     job_id: int
     gpu_uuids: tuple[str, ...]
     at: datetime
-    """When it is expected to have all of them."""
+    """Time at which it is expected to have all of them."""
     latest: datetime | None = None
-    """When it has them if every job runs to its time limit; None when that is not in sight."""
+    """Time at which it has them if every job runs to its time limit; None when that is not in sight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +287,7 @@ class ExpectedStart:
     gpu_uuids: tuple[str, ...] = ()
     """The GPUs that it should get, in index order; others may be free sooner."""
     ends_at: datetime | None = None
-    """When it should be off them again."""
+    """Time at which it should be off them again."""
     after: tuple[int, ...] = ()
     """The jobs whose ends give it the last of its GPUs, running or planned before it."""
     held_back: bool = False
@@ -303,13 +303,13 @@ class Plan:
     """Ids of the jobs that may start (not held, nothing to wait for), next first; those in
     `starts` are among them."""
     aged: int = 0
-    """How many at the head of `order` are past the age cap."""
+    """Number of jobs at the head of `order` that are past the age cap."""
     expected: Mapping[int, ExpectedStart] = field(default_factory=dict[int, ExpectedStart])
     """Of the first jobs of `order` that do not start now; empty until `forecast` fills it."""
     claims: tuple[Claim, ...] = ()
     preemptions: tuple[Preemption, ...] = ()
     wake_at: datetime | None = None
-    """When to plan again even if nothing happens (a start time, a drain's end, …)."""
+    """Time of the next plan even if nothing happens (a start time, a drain's end, …)."""
     settings: PolicySettings = field(default_factory=PolicySettings)
     """The settings it was made with, so that it can be explained."""
 

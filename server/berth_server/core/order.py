@@ -89,7 +89,7 @@ class Scorer:
         self.fair = _fair_share(profile.snapshot, settings)
         self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
         self.whole_box = _whole_box_weight(profile.snapshot, settings.whole_box_weight)
-        """What a gang of the whole box counts for beside one other job."""
+        """Weight of a gang of the whole box beside one other job."""
         # By number of GPUs, up to one more than the box has: points always and if they fit now,
         # the wait that is worth a point, and when that many GPUs should be free.
         sizes = range(2, box + 2)

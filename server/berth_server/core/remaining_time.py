@@ -8,7 +8,7 @@ from berth_server.core.model import RunningView
 from berth_server.core.settings import PolicySettings
 
 ENDING_S = 60.0
-"""What is left of an attempt that is being stopped or has outlived its limit."""
+"""Time left of an attempt that is being stopped or has outlived its limit."""
 
 
 def remaining_s(run: RunningView, now: datetime, settings: PolicySettings) -> tuple[float, float]:

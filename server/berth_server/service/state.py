@@ -35,7 +35,7 @@ class Options:
     allow_other_users: bool = False
     """True if a server that is not root takes jobs of other users, to run as its own."""
     snapshot_most_bytes: int = 512 << 20
-    """How much frozen code may be copied for one job."""
+    """Most frozen code that is copied for one job."""
     notify_schemas: frozenset[str] = frozenset()
     """Kinds of addresses that notices may go to, beside web addresses."""
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -95,14 +95,14 @@ class ServerState:
         self.on_due = Notifier()
         """The time of the next timer may have changed."""
         self.wake_at: float | None = None
-        """When a plan has to be made even if nothing happens; unix seconds."""
+        """Time of the next plan even if nothing happens; unix seconds."""
         self.findings: frozenset[tuple[str, str, int]] = frozenset()
         """Findings of the last report; see `gpus.findings`."""
         self.planned_at = float("-inf")
-        """When the last plan was made; unix seconds."""
+        """Time of the last plan; unix seconds."""
         self.plan_cost_s = 0.0
         """CPU time of a plan, a moving mean."""
         self.plans = 0
-        """How many plans were carried out."""
+        """Number of plans that were carried out."""
         self.forecast: Forecast | None = None
         self.cache.load(db.read, clock())

@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
 
 TTL_S = 60.0
-"""How long an answer is taken to be still right: a directory service may be slow."""
+"""Age up to which an answer is taken to be still right: a directory service may be slow."""
 
 
 class TtlCache(Generic[Key, Answer]):

@@ -65,7 +65,7 @@ def write(tx: Transaction, uses: Iterable[GpuUse]) -> None:
 
 
 def of_jobs(reader: Reader, ids: Sequence[int]) -> dict[AttemptKey, GpuUse]:
-    """What the attempts of these jobs used, as far as it is kept."""
+    """Return the use of the attempts of these jobs, as far as it is kept."""
     found: dict[AttemptKey, GpuUse] = {}
     for marks, chunk in chunks(ids):
         sql = f"SELECT {_COLUMNS} FROM gpu_use u WHERE u.job_id IN ({marks})"  # noqa: S608 - marks only
@@ -76,7 +76,7 @@ def of_jobs(reader: Reader, ids: Sequence[int]) -> dict[AttemptKey, GpuUse]:
 
 
 def unreleased(reader: Reader) -> dict[AttemptKey, GpuUse]:
-    """What attempts that still hold their GPUs had used when it was last kept."""
+    """Return the use of attempts that still hold their GPUs, as it was last kept."""
     sql = (
         f"SELECT {_COLUMNS} FROM gpu_use u JOIN attempts a "  # noqa: S608 - names of our own columns
         "ON a.job_id = u.job_id AND a.number = u.number WHERE a.released_at IS NULL"

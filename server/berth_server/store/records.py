@@ -53,7 +53,7 @@ class JobRecord:
 
     @property
     def not_before(self) -> float | None:
-        """When it may start at the earliest: what was asked for, or the end of a pause."""
+        """Earliest start: what was asked for, or the end of a pause."""
         asked = self.spec.not_before
         times = [self.resumes_at, None if asked is None else asked.timestamp()]
         return max((at for at in times if at is not None), default=None)

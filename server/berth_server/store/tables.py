@@ -157,7 +157,7 @@ class AttemptRow(Table, table=True):
 
 
 class GpuUseRow(Table, table=True):
-    """What an attempt used of its GPUs while it held them; GPU-seconds of a share are its part."""
+    """Use that an attempt made of its GPUs while it held them; GPU-seconds of a share are its part."""
 
     __tablename__ = "gpu_use"
     __table_args__ = (

@@ -16,10 +16,10 @@ MEANING = (
     "history.count", "history.ratio", "training.max_length", "training.pack_tokens",
     "training.seed", "lora.alpha", "lora.quantize",
 )  # fmt: skip
-"""What cannot change without making another run of it: refused unless it is allowed."""
+"""Settings that cannot change without making another run of it: refused unless it is allowed."""
 
 SHAPE = ("lora.r", "lora.target_modules", "training.optimizer_states")
-"""What decides which tensors a checkpoint holds: refused in any case."""
+"""Settings that decide which tensors a checkpoint holds: refused in any case."""
 
 _UNTOLD = frozenset({
     "training.plan", "training.logging_steps", "training.save_steps",

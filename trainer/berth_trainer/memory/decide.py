@@ -21,7 +21,7 @@ from berth_trainer.memory.wording import changes, hints, reason
 FUSED_KINDS = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 """Model types whose norms and gated blocks berth_trainer.model.fused_layers knows."""
 _TOO_LARGE = 1.03
-"""How far above a GPU's memory the states alone must lie for a run to be refused."""
+"""Multiple of a GPU's memory above which the states alone have a run refused."""
 
 
 @dataclass(frozen=True, slots=True)

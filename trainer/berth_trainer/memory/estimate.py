@@ -28,7 +28,7 @@ from berth_trainer.memory.sizes import GIB
 CONTEXT_BYTES = int(1.3 * GIB)
 """CUDA context and cuBLAS workspaces of one rank."""
 CHANNELS_BYTES = int(0.7 * GIB)
-"""What NCCL takes besides where there are several ranks."""
+"""Further memory of NCCL where there are several ranks."""
 LIVE_PARAMETERS = 1_000_000_000
 """DeepSpeed's default for stage3_max_live_parameters."""
 SUB_GROUP = 1_000_000_000
@@ -38,7 +38,7 @@ FRAGMENTATION = 0.01
 HOST_FACTOR = 1.5
 """Pinned buffers and copies in addition to the states themselves, as large offloaded runs showed."""
 HOST_PER_RANK_BYTES = 4 * GIB
-"""What one rank's Python, torch and data take on the host."""
+"""Memory of one rank's Python, torch and data on the host."""
 FOUR_BIT = 0.53
 """Bytes of one weight in nf4 with its block scales quantised again."""
 
@@ -66,7 +66,7 @@ class Setup:
     """
     checkpointing: bool = True
     checkpoint_layers: int | None = None
-    """How many layers, from the first, are recomputed; absent: all of them."""
+    """Number of layers, from the first, that are recomputed; absent: all of them."""
     fused: bool = False
     """Use the layers of `berth_trainer.model.fused_layers`, which keep fewer activations."""
     compiled: bool = False
@@ -78,7 +78,7 @@ class Setup:
     span: int | None = None
     """The longest sample, in tokens, where attention goes by samples; absent: the micro-batch."""
     label_tokens: int | None = None
-    """How many of `tokens` the loss counts at most; absent: all of them."""
+    """Most of `tokens` that the loss counts; absent: all of them."""
     lora_parameters: int | None = None
     """Trained scalars with LoRA; absent for full fine-tuning."""
     four_bit: bool = False

@@ -15,11 +15,11 @@ _MATRIX_FLOPS = 5.3e14
 """Achieved in the linear layers alone: two thirds of the GPU's dense bf16 peak."""
 _ATTENTION_FLOPS = 4.9e14
 _ELEMENT_S = {"stock": 3.4e-10, "fused": 3.6e-10, "compiled": 5.5e-11}
-"""What lies between the linear layers: of one layer, a token and element of the hidden width."""
+"""Traffic between the linear layers: of one layer, a token and element of the hidden width."""
 _LAUNCH_S = {"stock": 2.7e-3, "fused": 2.7e-3, "compiled": 1.9e-3}
-"""What Python and the driver need at least for a layer's pass, of which there are three or four."""
+"""Least time of Python and the driver for a layer's pass, of which there are three or four."""
 _HOOKS_S = {"alone": 7e-3, "shared": 1.2e-2}
-"""What ZeRO-3 costs a micro-batch and layer gathered as a whole, on one GPU and on several."""
+"""Cost of ZeRO-3 for a micro-batch and layer gathered as a whole, on one GPU and on several."""
 _LINK_BYTES = 2e11
 """NVLink, achieved, a second and GPU."""
 _REDUCED_BYTES = 2.2e10
@@ -29,7 +29,7 @@ _HOST_LINK_BYTES = 2.5e10
 _HOST_ADAM_BYTES = 5.5e10
 """Memory traffic of DeepSpeed's Adam on 16 cores of the host, a second."""
 _STEP_S = 0.09
-"""What DeepSpeed's step takes at least: looking for overflow, the norm, parameter by parameter."""
+"""Least time of DeepSpeed's step: looking for overflow, the norm, parameter by parameter."""
 
 
 def tokens_per_s(

@@ -23,7 +23,7 @@ class Hardware:
     attention: str
     cpu_adam: bool
     notes: tuple[str, ...] = ()
-    """Why something faster is not used, in sentences for the log."""
+    """Reasons why something faster is not used, in sentences for the log."""
 
 
 def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -> Hardware:

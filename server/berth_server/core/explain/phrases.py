@@ -10,7 +10,7 @@ from berth.protocol.states import JobState
 from berth_server.core.model import GpuView, LeaseView, Snapshot
 
 Piece = Part | Message | str
-"""What `Message.of` joins."""
+"""Pieces that `Message.of` joins."""
 
 
 def clock(at: datetime) -> Time:

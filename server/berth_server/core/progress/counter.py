@@ -17,23 +17,23 @@ class Counter:
     label: str
     total: float | None
     number: int
-    """Which it was, of all that were ever seen."""
+    """Its number among all that were ever seen."""
     drawn: bool
     """True if it is a bar, which is drawn again and again."""
     outer: bool
     """True if its label says that it counts epochs or the like."""
     value: float
     at: float
-    """When it was last drawn."""
+    """Time at which it was last drawn."""
     order: int
     """The place in the log of its last drawing."""
     depth: int = 0
     advances: int = 0
-    """How often it was seen to have gone on."""
+    """Number of times it was seen to have gone on."""
     passes: int = 0
-    """How often it began again."""
+    """Number of times it began again."""
     moved_s: float = 0.0
-    """How long it was moving, all passes together."""
+    """Time that it was moving, all passes together."""
     moved_at: float = 0.0
     changed: int = 0
     """The place in the log where it last changed."""
@@ -42,7 +42,7 @@ class Counter:
     measured: bool = False
     least: float = 0.0
     within: dict[str, float] = field(default_factory=dict[str, float])
-    """What held it in the same text: labels and values."""
+    """Text that held it: labels and values."""
     closed: bool = False
     """A bar that another took the place of."""
     drops: int = 0

@@ -36,7 +36,7 @@ _INNER = re.compile(r"(?P<n>\d{1,7})\s*:?\s*\[\s*$")
 _WORDS = re.compile(r"[a-zA-Z_]+")
 _CUT = re.compile(r"[|\],;{}()]|\s-\s|\.\s|/")
 _MOST = 8
-"""How many counts one piece may have."""
+"""Most counts of one piece."""
 _PERCENT_LABEL = "percent"
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
@@ -55,7 +55,7 @@ class Count:
     elapsed_s: float | None = None
     """The bar's own clock."""
     depth: int = 0
-    """How many bars stand above it."""
+    """Number of bars above it."""
     measured: bool = False
     """True if a loss, a learning rate or the like stands in the same text."""
     whole: bool = True

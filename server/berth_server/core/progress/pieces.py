@@ -17,7 +17,7 @@ _HEAD, _TAIL = 400, 200
 _DIGIT = re.compile(rb"[0-9]")
 _PAST_EACH = 16
 _MOST_PIECES = 160
-"""How many pieces of one look are read closely."""
+"""Number of pieces of one look that are read closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Piece:
 
     text: str
     depth: int
-    """How many lines above it the cursor went back to: bars that stand above this one."""
+    """Number of lines that the cursor went back up: bars that stand above this one."""
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Position:
     total: float
     fraction: float
     key: tuple[object, ...]
-    """What it was read from: positions with one key follow one another."""
+    """Key of its source: positions with one key follow one another."""
     at: float
     """Time of that report, unix seconds."""
 

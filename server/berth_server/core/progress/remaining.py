@@ -22,13 +22,13 @@ class Remaining:
     p90_s: float
     """Nine of ten are; never below `p50_s`."""
     source: str
-    """Where it was read: `jobside`, `metrics.jsonl` or `log`."""
+    """Source: `jobside`, `metrics.jsonl` or `log`."""
     at: datetime
-    """When it was true."""
+    """Time at which it was true."""
     step: float | None = None
-    """What is done, as it was read."""
+    """Amount done, as it was read."""
     total: float | None = None
-    """What there is to do."""
+    """Amount to do."""
 
     def quantile_s(self, q: float, now: datetime) -> float:
         """Seconds from `now` by which a share `q` (0 < q < 1) of such attempts have ended."""

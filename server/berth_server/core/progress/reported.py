@@ -22,7 +22,7 @@ class Reported:
 
     position: Position | None = None
     own_left_s: float | None = None
-    """What the program itself takes to be left."""
+    """Time left by the program's own account."""
     _pace: Pace | None = None
 
     def point(

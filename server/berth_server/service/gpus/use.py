@@ -24,7 +24,7 @@ _J_PER_KWH = 3.6e6
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What GPU time costs here; None where nobody said."""
+    """Price of GPU time here; None where nobody said."""
 
     per_gpu_hour: float | None = None
     per_kwh: float | None = None
@@ -33,7 +33,7 @@ class Rates:
 
 
 class UseMeter:
-    """What each attempt that holds GPUs has used; lost seconds of a restart are not made up."""
+    """Use of each attempt that holds GPUs; lost seconds of a restart are not made up."""
 
     def __init__(self, reader: Reader) -> None:
         self._uses = gpu_use.unreleased(reader)
@@ -95,7 +95,7 @@ class UseMeter:
 
 
 def show(uses: Sequence[tuple[GpuUse, float]], rates: Rates) -> GpuUsage | None:
-    """What attempts used together, each with its seconds on its GPUs; None for none."""
+    """Return the use of attempts together, each with its seconds on its GPUs; None for none."""
     if not uses:
         return None
     held_gpu_s = sum(use.gpus * held_s for use, held_s in uses)
@@ -121,7 +121,7 @@ def show(uses: Sequence[tuple[GpuUse, float]], rates: Rates) -> GpuUsage | None:
 
 
 def cost(gpu_hours: float, kwh: float | None, rates: Rates) -> float | None:
-    """What GPU-hours and energy cost; None where no rate is set, or the energy is unknown."""
+    """Return the price of GPU-hours and energy; None where no rate is set, or the energy is unknown."""
     if rates.per_gpu_hour is None and rates.per_kwh is None:
         return None
     if rates.per_kwh is not None and kwh is None:

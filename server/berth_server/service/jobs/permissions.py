@@ -37,7 +37,7 @@ class Access:
         self.programs: dict[str, Message | None] = {}
         """Programs that were looked for, with the note on one that was not found."""
         self.code_notes: dict[str, str | None] = {}
-        """What was noticed in the code of such scripts."""
+        """Notes on the code of such scripts."""
 
     def find(self, path: str) -> Found:
         """Return what a path is to the user: there, missing, forbidden or unknown."""

@@ -123,7 +123,7 @@ def on_findings(server: ServerState, found: Mapping[Key, Finding | None]) -> Non
 
 
 def troubles(reader: Reader, tries: Mapping[int, Sequence[AttemptRecord]]) -> dict[int, RunTrouble]:
-    """What is wrong with the losses of the newest attempts, by job."""
+    """Faults in the losses of the newest attempts, by job."""
     known = events.newest_of(reader, (DIVERGED, RECOVERED), list(tries))
     return {
         job_id: _shown(event)

@@ -40,7 +40,7 @@ class Wanted:
     by_time: bool = False
     """The range is in unix seconds, and times come with the steps."""
     after: str | None = None
-    """What came after an earlier answer."""
+    """Points that came after an earlier answer."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ class Grown:
 
     data: bytes
     written_at: float
-    """When the file was last written, unix seconds; 0 where there is none."""
+    """Time of the last write, unix seconds; 0 where there is none."""
     from_start: bool
     """True if it is the beginning of the file, or of one that took its place."""
 
@@ -36,9 +36,9 @@ class TailReader:
         self.rest = b""
         """The line at the end that has no line end yet, as `lines` has read it."""
         self.written_at = 0.0
-        """When the file was last written, as `lines` saw it; unix seconds."""
+        """Time of the last write, as `lines` saw it; unix seconds."""
         self.restarts = 0
-        """How often another file lay in its place, or it was cut."""
+        """Number of times that another file lay in its place, or it was cut."""
         self._most_bytes = most_bytes
         self._inode = 0
 

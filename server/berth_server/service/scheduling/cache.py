@@ -46,7 +46,7 @@ class SchedulerCache:
         self._group = group
         self.pending: dict[int, JobView] = {}
         self.timed: dict[int, float] = {}
-        """When the waiting jobs with a start time may start, by job; unix seconds."""
+        """Start times of the waiting jobs that have one, by job; unix seconds."""
         self.held: set[int] = set()
         """Ids of the pending jobs that are held."""
         self.without_gpus: set[int] = set()

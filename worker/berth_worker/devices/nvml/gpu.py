@@ -53,7 +53,7 @@ class Gpu:
     floor_bytes: int | None = None
     """The least unexplained memory seen while no process used the GPU."""
     is_harmless: Callable[[int, int | None], bool] = _nobody
-    """Whether a process (pid and memory) occupies nothing but its memory."""
+    """Test whether a process (pid and memory) occupies nothing but its memory."""
     readings_due: float = 0.0
     health_due: float = 0.0
 
