@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from knowledge import Knowledge
 from workload import TraceJob
 
 from berth.protocol.states import JobState
@@ -18,7 +20,7 @@ from berth_server.core.model import (
     Usage,
 )
 from berth_server.core.policy import plan
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import USAGE_HALF_LIFE, PolicySettings
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _CARD_BYTES = 80 * 2**30
@@ -29,11 +31,20 @@ class BerthPolicy:
     The very code that the server runs, in virtual time.
 
     With `true_lengths` it knows how long every job will run, as no server can: what is left of
-    a gap to other policies is then not for want of better estimates.
+    a gap to other policies is then not for want of better estimates. `knowledge` tells of which
+    jobs it knows something, as a server does.
     """
 
-    def __init__(self, gpus: int, settings: PolicySettings, *, true_lengths: bool = False) -> None:
+    def __init__(
+        self,
+        gpus: int,
+        settings: PolicySettings,
+        *,
+        true_lengths: bool = False,
+        knowledge: Knowledge | None = None,
+    ) -> None:
         self.settings = settings
+        self.knowledge = knowledge or Knowledge()
         self.history = RunTimes()
         self.true_lengths = true_lengths
         self.free = [
@@ -43,6 +54,8 @@ class BerthPolicy:
         self.jobs: dict[int, TraceJob] = {}
         self.queue: dict[int, JobView] = {}
         self.running: dict[int, RunningView] = {}
+        self.traced: dict[int, TraceJob] = {}
+        """The jobs of `running`."""
         self.by_key: dict[tuple[str, int], set[int]] = {}
         self.ended: dict[tuple[str, int], int] = {}
         self.usage: dict[str, float] = {}
@@ -57,6 +70,7 @@ class BerthPolicy:
     def end(self, job: TraceJob, now_s: float) -> None:
         """Free its GPUs, learn its length, and now and then tell the waiting ones of its kind."""
         run = self.running.pop(job.id)
+        del self.traced[job.id]
         for uuid in run.gpu_uuids:
             i = int(uuid[4:])
             self.gpus[i] = self.free[i]
@@ -77,7 +91,7 @@ class BerthPolicy:
             now=now,
             gpus=tuple(self.gpus),
             queue=tuple(self.queue.values()),
-            running=tuple(self.running.values()),
+            running=tuple(self._reporting(run, now) for run in self.running.values()),
             user_usage={u: Usage(decayed_gpu_s=s) for u, s in self.usage.items()},
             sizes=self.history.sizes,
         )
@@ -93,6 +107,7 @@ class BerthPolicy:
                 self.gpus[i] = GpuView(
                     uuid=uuid, index=i, memory_total_bytes=_CARD_BYTES, lease=lease
                 )
+            self.traced[job.id] = job
             self.running[job.id] = RunningView(
                 job_id=job.id,
                 attempt=attempt,
@@ -116,12 +131,19 @@ class BerthPolicy:
             time_limit=None if job.limit_s is None else timedelta(seconds=job.limit_s),
             estimate=Estimate((job.length_s,))
             if self.true_lengths
-            else self.history.estimate(_key(job)),
+            else self.knowledge.estimate(job) or self.history.estimate(_key(job)),
         )
+
+    def _reporting(self, run: RunningView, now: datetime) -> RunningView:
+        """The run with the time left that it tells, if it does."""
+        assert run.started_at is not None
+        elapsed_s = (now - run.started_at).total_seconds()
+        remaining = self.knowledge.remaining(self.traced[run.job_id], elapsed_s, now)
+        return run if remaining is None else replace(run, remaining=remaining)
 
     def _decay(self, now_s: float) -> None:
         """Let past use fade (per ended job, at its end)."""
-        faded = 0.5 ** ((now_s - self.usage_at_s) / self.settings.usage_half_life.total_seconds())
+        faded = 0.5 ** ((now_s - self.usage_at_s) / USAGE_HALF_LIFE.total_seconds())
         self.usage_at_s = now_s
         for user in self.usage:
             self.usage[user] *= faded

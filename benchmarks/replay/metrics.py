@@ -39,6 +39,18 @@ def overtakes(runs: Sequence[Run], cap_s: float) -> int:
     )
 
 
+def fairness(runs: Sequence[Run]) -> float:
+    """Jain's index over users of the hours waited per GPU-hour received: 1 is equal for all."""
+    waits: dict[str, float] = {}
+    work: dict[str, float] = {}
+    for run in runs:
+        waits[run.job.user] = waits.get(run.job.user, 0.0) + run.wait_s
+        work[run.job.user] = work.get(run.job.user, 0.0) + run.job.length_s * run.job.gpus
+    rates = [waits[user] / work[user] for user in waits]
+    squares = len(rates) * sum(rate * rate for rate in rates)
+    return sum(rates) ** 2 / squares if squares else 1.0
+
+
 def measure(runs: Sequence[Run], gpus: int, cap_s: float) -> dict[str, float]:
     """All columns; times in hours."""
     jct = [(run.wait_s + run.job.length_s) / 3600 for run in runs]
@@ -60,5 +72,6 @@ def measure(runs: Sequence[Run], gpus: int, cap_s: float) -> dict[str, float]:
         columns[f"wait {size} p95"] = quantile(waits, 0.95)
         columns[f"wait {size} worst"] = max(waits, default=0.0)
     columns["utilisation %"] = 100 * busy_s / (gpus * last_s)
+    columns["fairness"] = fairness(runs)
     columns["overtakes"] = overtakes(runs, cap_s)
     return columns

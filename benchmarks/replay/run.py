@@ -21,6 +21,7 @@ from baselines import baselines
 from berth_policy import BerthPolicy
 from conservative import conservatives
 from engine import Scheduler, replay
+from knowledge import Knowledge
 from metrics import measure
 from plots import draw
 from workload import BOX_GPUS, TraceJob, read_trace, sample
@@ -73,9 +74,30 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--true-lengths", action="store_true", help="tell Berth's policy how long jobs will run"
     )
+    parser.add_argument(
+        "--progress",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="of the running jobs, 0 to 1, that tell how far they are",
+    )
+    parser.add_argument(
+        "--queued-known",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="of the queued jobs, 0 to 1, whose lengths are known within 30 percent",
+    )
     parser.add_argument("--only", help="one policy by name")
     parser.add_argument("--plot", type=Path, help="write the main figures as SVG")
     return parser.parse_args()
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("write a share from 0 to 1.")
+    return share
 
 
 def _compare(
@@ -85,7 +107,12 @@ def _compare(
     schedulers: dict[str, Scheduler] = {**baselines(BOX_GPUS)}
     if options.conservative:
         schedulers |= conservatives(BOX_GPUS)
-    schedulers["berth"] = BerthPolicy(BOX_GPUS, settings, true_lengths=options.true_lengths)
+    schedulers["berth"] = BerthPolicy(
+        BOX_GPUS,
+        settings,
+        true_lengths=options.true_lengths,
+        knowledge=Knowledge(progress=options.progress, queued=options.queued_known),
+    )
     cap_s = settings.age_cap.total_seconds()
     found: dict[str, dict[str, float]] = {}
     for name, scheduler in schedulers.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import random
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
+
+from traces import read_rows
 
 BOX_GPUS = 8
 LONGEST_S = 48 * 3600.0
@@ -32,20 +32,18 @@ class TraceJob:
 def read_trace(folder: Path) -> list[TraceJob]:
     """Read every CSV of a folder (or one file) in submit order, lengths capped, gangs that fit."""
     files = sorted(folder.glob("*.csv")) if folder.is_dir() else [folder]
-    jobs: list[TraceJob] = []
-    for file in files:
-        with file.open(newline="") as lines:
-            jobs.extend(
-                TraceJob(
-                    id=0,
-                    arrives_s=datetime.fromisoformat(row["timestamp"]).timestamp(),
-                    length_s=min(LONGEST_S, max(1.0, float(row["duration"]))),
-                    gpus=int(row["num_gpus"]),
-                    user=row["cluster"],
-                )
-                for row in csv.DictReader(lines)
-                if 1 <= int(row["num_gpus"]) <= BOX_GPUS
-            )
+    jobs = [
+        TraceJob(
+            id=0,
+            arrives_s=at_s,
+            length_s=min(LONGEST_S, max(1.0, length_s)),
+            gpus=gpus,
+            user=user,
+        )
+        for file in files
+        for at_s, length_s, gpus, user in read_rows(file)
+        if 1 <= gpus <= BOX_GPUS
+    ]
     jobs.sort(key=lambda job: job.arrives_s)
     return jobs
 

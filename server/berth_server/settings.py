@@ -26,14 +26,12 @@ from pydantic_settings import (
 )
 
 from berth.units import parse_size
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import FORMER, PolicySettings
 from berth_server.limits import LimitSettings
 
 log = structlog.get_logger()
 _PREFIX = "BERTH_"
 _EXECUTOR = "local"
-_FORMER = frozenset({"forecast_depth"})
-"""Policy settings of earlier versions, which files may still have: named in the log, ignored."""
 _EXPECTED = {
     "float": "a number",
     "int": "a whole number",
@@ -223,10 +221,20 @@ def read(path: Path) -> dict[str, Any]:
     if "policy" in values:
         own["policy"] = values["policy"]
         if isinstance(own["policy"], dict):
-            for name in _FORMER & own["policy"].keys():
-                log.warning("settings.ignored", setting=f"policy.{name}")
-                del own["policy"][name]
+            _leave_out_former(own["policy"], path)
     return {name: value for name, value in own.items() if name in known}
+
+
+def _leave_out_former(policy: dict[str, Any], path: Path) -> None:
+    """Ignore policy settings of earlier versions, and log one sentence that names them."""
+    names = sorted(FORMER & policy.keys())
+    for name in names:
+        del policy[name]
+    if names:
+        listed = ", ".join(f"policy.{name}" for name in names)
+        are, them = ("are", "them") if names[1:] else ("is", "it")
+        sentence = f"{listed} {are} no longer used; remove {them} from {path} (docs/scheduling.md has the rest)."
+        log.warning(sentence, action="settings.former")
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-AT_ONCE = '[policy]\npreempt_patience = "0s"\n'
 TRAIN = (
     "deepspeed --num_gpus=2 train_deepspeed.py --config config.json "
     "--ablation_config profile_only --output_dir outputs/preempted --max_steps 4000"
@@ -36,7 +35,7 @@ def urgent_box(tmp_path, open_box):
     """Two GPUs where no job waits for a preemption."""
     logs = tmp_path / "daemons"
     logs.mkdir()
-    with open_box(logs, gpus="sim:2", settings=AT_ONCE) as box:
+    with open_box(logs, gpus="sim:2") as box:
         yield box
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 
 from berth_server import backup, settings, settings_list
 from berth_server.core.settings import CalendarRule, Limits, PolicySettings
@@ -63,18 +64,27 @@ def test_the_environment_stands_over_the_file(tmp_path, monkeypatch):
 def test_the_server_table_and_plain_keys_are_the_same(tmp_path):
     """Tables of other parts are left alone."""
     (tmp_path / "berth.toml").write_text(
-        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nfit_reach = 2\n'
+        'gpus = "sim:8"\n[server]\nlisten = "off"\n[worker]\nanything = 1\n[policy]\nfair_share_weight = 2\n'
     )
     chosen = settings.load(tmp_path)
     assert chosen.listen == "off"
-    assert policy_of(tmp_path).fit_reach == 2
+    assert policy_of(tmp_path).fair_share_weight == 2
 
 
 def test_a_setting_of_an_earlier_version_is_ignored(tmp_path):
-    """A file that worked goes on working."""
-    (tmp_path / "berth.toml").write_text("[policy]\nforecast_depth = 7\nfit_reach = 2\n")
-    assert policy_of(tmp_path).fit_reach == 2
+    """A file that worked goes on working, and one sentence says what to remove."""
+    (tmp_path / "berth.toml").write_text(
+        "[policy]\nforecast_depth = 7\nfit_weight = 1.5\nfair_share_weight = 2\n"
+    )
+    assert policy_of(tmp_path).fair_share_weight == 2
     assert "policy.forecast_depth" not in origins(settings.load(tmp_path), tmp_path)
+    with structlog.testing.capture_logs() as logged:
+        settings.read(tmp_path / "berth.toml")
+    (line,) = logged
+    assert line["event"] == (
+        "policy.fit_weight, policy.forecast_depth are no longer used; remove them from "
+        f"{tmp_path / 'berth.toml'} (docs/scheduling.md has the rest)."
+    )
 
 
 def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
@@ -97,7 +107,7 @@ def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
         ('log_level = "loud"', ("log_level", "debug")),
         ("session_days = 0", ("session_days",)),
         ('executor = "slurm"', ("executor", "slurm", "'local'")),
-        ("[policy]\nfit_reac = 1", ("fit_reac", "fit_reach")),
+        ("[policy]\nage_ca = 1", ("age_ca", "age_cap")),
         ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
     ],
 )
@@ -144,7 +154,7 @@ def test_policy_tables_may_be_nested(tmp_path):
     """Lists of tables, maps, times, zones, weekdays by name; "none" where nothing may stand."""
     toml = """
         age_cap = "90m"
-        fit_weight = 2
+        fair_share_weight = 2
         backfill_quantile = "none"
         zone = "Europe/Berlin"
         shares = { ada = 2.0, bob = 1 }
@@ -158,7 +168,7 @@ def test_policy_tables_may_be_nested(tmp_path):
         """
     assert policy_from(tmp_path, toml) == PolicySettings(
         age_cap=timedelta(minutes=90),
-        fit_weight=2.0,
+        fair_share_weight=2.0,
         backfill_quantile=None,
         zone=ZoneInfo("Europe/Berlin"),
         shares={"ada": 2.0, "bob": 1.0},
@@ -180,7 +190,7 @@ def test_policy_tables_may_be_nested(tmp_path):
     [
         ('age_cap = "soon"', ("policy.age_cap", "12h")),
         ('age_cap = "0s"', ("policy.age_cap", "longer than 0")),
-        ("fit_weight = true", ("policy.fit_weight", "number")),
+        ("fair_share_weight = true", ("policy.fair_share_weight", "number")),
         ("user_limits = { running_jobs = 1.5 }", ("user_limits.running_jobs", "whole number")),
         ('zone = "Moon/Crater"', ("zone", "Europe/Berlin")),
         ("zone = 3", ("zone", "Europe/Berlin")),

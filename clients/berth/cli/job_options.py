@@ -124,6 +124,13 @@ class JobOptions:
             help="Steps to retry with after a GPU out-of-memory: halve_micro_batch,checkpointing,offload.",
         ),
     ] = None
+    on_stall: Annotated[
+        str | None,
+        Option(
+            metavar="ACTION",
+            help="What to do when it makes no progress any more: warn (default), stop or retry.",
+        ),
+    ] = None
     grace: Annotated[
         str | None, Option(metavar="DURATION", help="Time between SIGTERM and SIGKILL, like 60s.")
     ] = None
@@ -254,6 +261,7 @@ class JobOptions:
             "depends_on": _dependencies(self.depends_on or []) or None,
             "not_before": moment(self.after_time).isoformat() if self.after_time else None,
             "on_oom": {"steps": self.on_oom.split(",")} if self.on_oom else None,
+            "on_stall": self.on_stall,
             "workdir": str(Path(self.workdir).expanduser().absolute()) if self.workdir else None,
             "python": _python_path(self.python) if self.python else None,
         }

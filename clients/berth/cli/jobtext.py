@@ -93,13 +93,20 @@ def info(job: Job) -> str:
     if job.state.is_final:
         return ending(job)
     if job.state.is_active:
-        return _time_left(job)
+        first = next(iter(alerts(job)), "")
+        return "; ".join(part for part in (_time_left(job), first) if part)
     parts: list[str] = []
     if job.expected_start:
-        parts.append(f"starts {_about(job.expected_start)}")
+        late = by_p90(job.expected_start, job.expected_start_p90)
+        parts.append(f"starts {_about(job.expected_start)}{late}")
     if job.reason:
         parts.append(reason(job))
     return "; ".join(parts)
+
+
+def alerts(job: Job) -> list[str]:
+    """What is wrong with it while it runs, one sentence each."""
+    return text.messages(job.alerts_parts, job.alerts)
 
 
 def progress(job: Job) -> str:
@@ -196,8 +203,27 @@ def submitted(job: Job) -> str:
     if job.state.is_final:
         return end_sentence(job)
     waits = reason(job) or f"It waits for {gpu_phrase(job)}."
-    when = f" It should start {_about(job.expected_start)}." if job.expected_start else ""
+    when = ""
+    if job.expected_start:
+        late = by_p90(job.expected_start, job.expected_start_p90)
+        when = f" It should start {_about(job.expected_start)}{late}."
     return f"Job {job.id} is {state}. {waits}{when}"
+
+
+def by_p90(moment: datetime, late: datetime | None) -> str:
+    """`, at 90 % certainty in 3h`; empty where that is as good as the median."""
+    if late is None:
+        return ""
+    now = datetime.now(UTC)
+    words = text.about(late - now)
+    same = words == text.about(moment - now) or late <= now
+    return "" if same else f", at 90 % certainty in {words}"
+
+
+def length(job: Job) -> str:
+    """How long it should run and what that rests on; empty where nothing is known."""
+    found = job.expected_length
+    return "" if found is None else text.message(found.sentence_parts, found.sentence)
 
 
 def exit_code(job: Job) -> int:

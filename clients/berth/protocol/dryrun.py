@@ -10,6 +10,7 @@ from berth.protocol.base import UtcTime, Wire
 from berth.protocol.explain import Reason
 from berth.protocol.jobs import Change
 from berth.protocol.message import Message
+from berth.protocol.progress import ExpectedLength
 from berth.protocol.states import Launcher
 
 
@@ -37,6 +38,10 @@ class DryRun(Wire):
     """Place in the queue otherwise; 1 for the next to start."""
     expected_start: UtcTime | None = None
     """When it should start otherwise; absent when nothing is known."""
+    expected_start_p90: UtcTime | None = None
+    """Nine of ten times it has started by then; absent like `expected_start`."""
+    expected_length: ExpectedLength | None = None
+    """How long it should run; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
     """How far `expected_start` is to be trusted, as in an explanation."""
     summary: str

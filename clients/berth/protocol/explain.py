@@ -27,6 +27,7 @@ ReasonKind = Literal[
     "reservation",
     "worker_down",
     "running",
+    "alert",
     "ended",
 ]
 
@@ -50,7 +51,7 @@ class Reason(Wire):
     """When it is expected to go away."""
 
 
-PointsKind = Literal["length", "size", "fit", "age", "fair_share"]
+PointsKind = Literal["length", "fit", "age", "fair_share"]
 
 
 class ScorePart(Wire):
@@ -111,7 +112,9 @@ class Explanation(Wire):
     position: int | None = None
     """1 for the next to start."""
     expected_start: UtcTime | None = None
-    """When it should start; absent when nothing is known."""
+    """Median of when it should start; absent when nothing is known."""
+    expected_start_p90: UtcTime | None = None
+    """Nine of ten times it has started by then; absent like `expected_start`."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
     """How far `expected_start` is to be trusted: all that runs has a time limit or earlier runs
     like it (`likely`), something has neither (`guess`), nothing known (`unknown`)."""

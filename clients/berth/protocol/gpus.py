@@ -114,6 +114,10 @@ class Holder(Wire):
     """End of its time limit."""
     progress: Progress | None = None
     """How far the job is; absent where nothing tells."""
+    alerts: list[str] = Field(default_factory=list)
+    """What is wrong with the job, as in `Job`."""
+    alerts_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
     pids: tuple[int, ...] = ()
     """Its processes on this GPU."""
     memory_bytes: int | None = None

@@ -91,6 +91,8 @@ class DesiredAttempt(Wire):
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False
     """It holds `gpu_memory` of one GPU beside other attempts."""
+    examine: int = 0
+    """Number of the look at its processes that is asked for; 0 for none."""
 
 
 class DesiredState(Wire):
@@ -131,6 +133,34 @@ class ExitRecord(Wire):
     """How many processes had to be killed after the grace or after the job's own end."""
 
 
+class ExaminedProcess(Wire):
+    """One process of an attempt over a few seconds."""
+
+    pid: int
+    """Process id on the box."""
+    cpu: float
+    """Part of one processor that it used."""
+    io_bytes_s: float
+    """Bytes that it read and wrote, a second."""
+    gpu: int | None = None
+    """The box's index of a GPU that it is on."""
+    rank: int | None = None
+    """Its rank, where its environment says so."""
+    debugged: bool = False
+    """A debugger or profiler is attached to it, or it was stopped by hand."""
+
+
+class Examination(Wire):
+    """Look at all processes of an attempt."""
+
+    number: int
+    """The number in `DesiredAttempt.examine`."""
+    processes: tuple[ExaminedProcess, ...] = ()
+    """Those that are alive."""
+    stacks: str | None = None
+    """File with the Python stacks of its ranks; absent where py-spy is not installed."""
+
+
 class ObservedAttempt(Wire):
     """One attempt as the worker knows it."""
 
@@ -154,6 +184,8 @@ class ObservedAttempt(Wire):
     """With `ended`: one sentence that names the fix."""
     port_taken: bool = False
     """With `ended`: somebody else had its rendezvous port; on another port it may run."""
+    examination: Examination | None = None
+    """The last look at its processes that was asked for."""
     gpus_clear: bool = False
     """With `ended`: no process of it is left and the driver shows its memory gone."""
 

@@ -22,9 +22,12 @@ from berth.protocol.dependencies import Dependency, DependencyKind, DependencyRe
 from berth.protocol.message import Message, Span, quoted
 from berth.protocol.placement import Placement
 from berth.protocol.problems import InvalidField
-from berth.protocol.progress import GpuUsage, Progress, RunTrouble
+from berth.protocol.progress import ExpectedLength, GpuUsage, Progress, RunTrouble
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher, Outcome
 
+OnStall = Literal["warn", "stop", "retry"]
+"""Action on a stalled job: say so; end it; end the attempt and try again once, or as often as its
+`retries` allow."""
 WARN_BEFORE = timedelta(seconds=60)
 """How long before its time limit a job is warned that does not say."""
 
@@ -101,6 +104,8 @@ class JobSpec(Wire):
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
     """What to try when the run dies of GPU memory."""
+    on_stall: OnStall = "warn"
+    """What to do when it makes no step any more and none of its GPUs and processes works."""
     depends_on: list[DependencyRef] = Field(
         default_factory=list, max_length=1000, examples=[[41, "afterany:40"]]
     )
@@ -356,6 +361,8 @@ class Job(Wire):
     """How many more attempts after a failed one."""
     on_oom: OomLadder | None = None
     """What is tried when it dies of GPU memory."""
+    on_stall: OnStall = "warn"
+    """What is done when it has stalled."""
     dependencies: list[Dependency] = Field(default_factory=list)
     """The same jobs, and how each of them has to end."""
     depends_on: list[int] = Field(default_factory=list)
@@ -383,11 +390,20 @@ class Job(Wire):
     position: int | None = None
     """1 for the next to start; absent when not queued."""
     expected_start: UtcTime | None = None
-    """Estimate from time limits; absent when nothing is known."""
+    """Median of when it should start; absent when nothing is known."""
+    expected_start_p90: UtcTime | None = None
+    """Nine of ten times it has started by then; absent like `expected_start`."""
+    expected_length: ExpectedLength | None = None
+    """How long it should run; absent once it has started, and when nothing is known."""
     reason: str | None = None
     """Why it is not running, one sentence; absent when it runs or has ended."""
     reason_parts: Message = Message()
     """The reason as typed parts; empty without one."""
+    alerts: list[str] = Field(default_factory=list)
+    """What is wrong with it while it runs, one sentence each: no steps any more, a GPU unlike the
+    others, a loss that is not finite, a time limit that it will not keep."""
+    alerts_parts: list[Message] = Field(default_factory=list)
+    """The same sentences as typed parts."""
     warnings: list[str] = Field(default_factory=list)
     """What was noticed when it was submitted, one sentence each."""
     warnings_parts: list[Message] = Field(default_factory=list)
@@ -442,7 +458,7 @@ class JobPage(Wire):
 
 
 class JobPatch(Wire):
-    """Changes to a job that has not started."""
+    """Changes to a job that has not started; one that runs can be given a longer time limit."""
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     """New name."""

@@ -1,8 +1,10 @@
-"""Progress of running attempts, their use of GPUs, and trouble that their curves show."""
+"""Progress and expected length of runs, their use of GPUs, and trouble that their curves show."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+from pydantic import Field
 
 from berth.protocol.base import UtcTime, Wire
 from berth.protocol.message import Message
@@ -72,5 +74,18 @@ class RunTrouble(CurveTrouble):
     """Name of the loss."""
     sentence: str
     """For people."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
+
+
+class ExpectedLength(Wire):
+    """Run time that a job should have, judging by earlier runs, whatever its time limit."""
+
+    seconds: float
+    """Half of such runs are over by then."""
+    seconds_p90: float
+    """Nine of ten are; never below `seconds`."""
+    sentence: str = Field(examples=["about 5h40m, from 3 earlier runs and 4,000 steps"])
+    """The same for people, and what it rests on."""
     sentence_parts: Message = Message()
     """The sentence as typed parts."""

@@ -23,6 +23,7 @@ async def run(server: ServerState) -> None:
             due = looks.due(server, now)
             if due:
                 server.progress.put(await anyio.to_thread.run_sync(looks.look, due, now))
+                server.progress.signs.update(looks.signs(due))
         except Exception:
             # Progress that cannot be read must not take the queue down.
             log.exception("progress.failed")

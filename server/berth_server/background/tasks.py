@@ -12,6 +12,7 @@ from berth_server.background import (
     curve_watch,
     early_stop,
     gpu_telemetry,
+    health,
     progress,
     timers,
     wal_checkpoint,
@@ -31,7 +32,8 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:
-        for loop in (timers.run, worker_watchdog.run, wal_checkpoint.run, early_stop.run):
+        loops = (timers.run, worker_watchdog.run, wal_checkpoint.run, early_stop.run, health.run)
+        for loop in loops:
             group.start_soon(_kept, loop, server)
         group.start_soon(_kept, gpu_telemetry.run, server, history)
         group.start_soon(_kept, progress.run, server)

@@ -1,10 +1,10 @@
-"""Webhooks: the end of a job is posted to its `notify` URLs, best effort."""
+"""Webhooks: a job's end, and what is wrong while it runs, are posted to its `notify` URLs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 import anyio
@@ -12,8 +12,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from berth import gpu_usage
+from berth.protocol.jobs import Job
+from berth.protocol.message import Message
 from berth.protocol.states import FINAL_STATES
 from berth_server.background import people
+from berth_server.core.explain.alerts import AlertKind
 from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.show import show_job
 from berth_server.service.state import ServerState
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _KINDS = frozenset(f"job.{state}" for state in FINAL_STATES)
+_ALERTS = frozenset(f"job.{kind}" for kind in get_args(AlertKind))
 _TIMEOUT_S = 10.0
 # Pauses before each further try.
 _PAUSES_S = (1.0, 5.0, 25.0)
@@ -32,7 +36,7 @@ _AT_ONCE = 8
 
 
 async def run(server: ServerState) -> None:
-    """Post for every job that ends from now on and has `notify` URLs."""
+    """Post for every job with `notify` URLs that ends, or of which something is wrong, from now on."""
     last = events.last_id(server.db.read)
     news = asyncio.Event()
     stop = server.on_event.listen(news.set)
@@ -58,6 +62,13 @@ def _start(server: ServerState, group: TaskGroup, limiter: anyio.CapacityLimiter
         body = notice(server, record)
         for url in record.spec.notify:
             group.start_soon(_send, limiter, url, body, record.id)
+    for job_id, message in events.alerts_with_notice(reader, _ALERTS, after=last, until=newest):
+        record = jobs.get(reader, job_id)
+        if record is None:
+            continue
+        body = _body(record, show_job(server, record), f": {messages.decode(message) or Message()}")
+        for url in record.spec.notify:
+            group.start_soon(_send, limiter, url, body, record.id)
     return newest
 
 
@@ -66,12 +77,17 @@ def notice(server: ServerState, record: JobRecord) -> bytes:
     Return the body: `text` (Slack, Mattermost, Teams) and `content` (Discord) are the sentence,
     `job` is the job as REST shows it.
     """
-    sentence = f"Berth: job {record.id} ({record.name}) of {record.user} {has_ended(record.state)}."
+    predicate = f" {has_ended(record.state)}."
     if message := messages.decode(record.message):
-        sentence += f" {message}"
+        predicate += f" {message}"
     shown = show_job(server, record)
     if shown.usage is not None:
-        sentence += f" It used {gpu_usage.words(shown.usage)}."
+        predicate += f" It used {gpu_usage.words(shown.usage)}."
+    return _body(record, shown, predicate)
+
+
+def _body(record: JobRecord, shown: Job, predicate: str) -> bytes:
+    sentence = f"Berth: job {record.id} ({record.name}) of {record.user}{predicate}"
     job = json.loads(shown.model_dump_json())
     return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 

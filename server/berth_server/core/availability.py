@@ -8,7 +8,9 @@ from math import inf
 
 from berth_server.core.model import GpuView, JobView, ReservationView, RunningView, Snapshot
 from berth_server.core.remaining_time import ENDING_S, remaining_s
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import LEFTOVER_CLEARS, PolicySettings
+
+_SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class AvailabilityProfile:
         self.open = [at == 0.0 for at in self.expected_s]
         self.free_bytes = [_free_bytes(gpu) for gpu in self.gpus]
         self.shadow: Shadow | None = None
+        self.backfill_quantile = _backfill_quantile(snapshot, settings)
         self.blocked_until_s = [(0.0, 0.0)] * len(self.gpus)
         """Until when jobs past the age cap keep each GPU: as expected, and at the latest."""
 
@@ -92,7 +95,10 @@ class AvailabilityProfile:
 
     def likely_s(self, job: JobView) -> float:
         """By when the job is off its GPUs, going by the `backfill_quantile` of its estimate."""
-        quantile = self.settings.backfill_quantile
+        return self._gone_s(job, self.settings.backfill_quantile)
+
+    def _gone_s(self, job: JobView, quantile: float | None) -> float:
+        """Seconds within which the job has left its GPUs, by this quantile of its estimate."""
         if job.estimate is None or quantile is None:
             return self.bound_s(job)
         length_s = job.estimate.quantile_s(quantile)
@@ -175,7 +181,7 @@ class AvailabilityProfile:
         shadow = self.shadow
         if shadow is None:
             return False
-        likely_s = self.likely_s(job)
+        likely_s = self._gone_s(job, self.backfill_quantile)
         if likely_s > shadow.expected_s:
             trial = Trial(job, positions, likely_s)
             if self._start_s(shadow, trial, latest=False) > shadow.expected_s:
@@ -277,7 +283,7 @@ class AvailabilityProfile:
             if reason.until is not None:
                 at_s = max(1.0, (reason.until - self.snapshot.now).total_seconds())
             elif reason.kind == "leftover":
-                at_s = self.settings.leftover_clears.total_seconds()
+                at_s = LEFTOVER_CLEARS.total_seconds()
             else:
                 at_s = inf
         self.expected_s[i] = max(self.expected_s[i], at_s)
@@ -301,6 +307,21 @@ class AvailabilityProfile:
             (reservation.starts_at - now).total_seconds(),
             (reservation.ends_at - now).total_seconds(),
         )
+
+
+def _backfill_quantile(snapshot: Snapshot, settings: PolicySettings) -> float | None:
+    """
+    The quantile of its length by which a job has to have left GPUs that are reserved.
+
+    Between the setting and `_SURE`, by the part of the GPUs in use whose jobs tell how far they are:
+    where the start of the reservation is known, who may delay it is looked at more closely.
+    """
+    quantile = settings.backfill_quantile
+    if quantile is None or quantile >= _SURE:
+        return quantile
+    held = sum(len(run.gpu_uuids) for run in snapshot.running)
+    told = sum(len(run.gpu_uuids) for run in snapshot.running if run.remaining is not None)
+    return quantile + (_SURE - quantile) * told / held if told else quantile
 
 
 def nth(times_s: list[float], positions: tuple[int, ...], n: int) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from berth_server.core.work import Work
+
 SAMPLES = 64
 """By so many equally likely lengths an estimate tells what is known."""
 
@@ -20,6 +22,8 @@ class Estimate:
     """Seconds, ascending, at least one."""
     source: str = "earlier runs"
     """For people, e.g. "12 earlier runs of train.py on 4 GPUs by ada"."""
+    own: bool = False
+    """True if runs of the same script tell it, not only others on as many GPUs."""
 
     @cached_property
     def mean_s(self) -> float:
@@ -53,6 +57,8 @@ class RunKey:
     """Its cell of an ablation, where it has one."""
     limit_s: float | None = None
     """Its time limit: users who know their job say so with it."""
+    work: Work | None = None
+    """What it is asked to do, where its command or configuration says so."""
 
 
 @dataclass
@@ -76,6 +82,8 @@ class RunTimes:
     remembered: int = 2000
     """Of how many of the latest runs the sizes are counted."""
     kinds: dict[Hashable, deque[float]] = field(default_factory=dict)
+    works: dict[Hashable, deque[tuple[float, float]]] = field(default_factory=dict)
+    """By script, shape, unit, GPUs and user: amounts of work and how long they took."""
     sizes: Counter[int] = field(default_factory=Counter[int])
     """Number of the latest runs, by number of GPUs."""
     _latest: deque[int] = field(default_factory=deque[int])
@@ -89,6 +97,9 @@ class RunTimes:
             if runs is None:
                 runs = self.kinds[kind] = deque(maxlen=self.window)
             runs.append(length_s)
+        if key.work is not None:
+            done = self.works.setdefault(_same_work(key, key.work), deque(maxlen=self.window))
+            done.append((key.work.amount, length_s))
         self._latest.append(key.gpus)
         self.sizes[key.gpus] += 1
         if len(self._latest) > self.remembered:
@@ -104,7 +115,7 @@ class RunTimes:
         limit_s = key.limit_s
         # Of a job with nothing but a limit any part of it is as likely (Mu'alem and Feitelson, 2001).
         likely = [] if limit_s is None else [(limit_s * part, 1 / len(_PARTS)) for part in _PARTS]
-        source = ""
+        source, own = "", False
         for kind, phrase in _narrowing(key):
             runs: Iterable[float] = self.kinds.get(kind, ())
             # A run that was longer than this one may be says nothing of it.
@@ -116,11 +127,64 @@ class RunTimes:
             likely = [(length_s, share * wider * each) for length_s, share in likely]
             likely += [(length_s, each) for length_s in runs]
             if not source or len(runs) >= self.trust:
+                own = bool(key.script) and key.script in phrase
                 source = f"{len(runs)} earlier {'run' if len(runs) == 1 else 'runs'} {phrase}"
-        return Estimate(_thinned(likely), source) if source else None
+        by_work = self._by_work(key)
+        if by_work:
+            # A step takes as long as it took: what other runs lasted says little beside that.
+            each = 1 / (len(by_work) + _WORK_TRUST)
+            wider = _WORK_TRUST if likely else 0.0
+            likely = [(length_s, share * wider * each) for length_s, share in likely]
+            likely += [(length_s, (1 - wider * each) / len(by_work)) for length_s in by_work]
+            source, own = _work_source(key, len(self.works[_same_work(key, key.work)])), True
+        return Estimate(_thinned(likely), source, own) if source else None
+
+    def _by_work(self, key: RunKey) -> list[float]:
+        """Lengths that its amount of work may take by what such work took before; several a run."""
+        if key.work is None or not key.script:
+            return []
+        done = self.works.get(_same_work(key, key.work), ())
+        return [
+            length_s * around for length_s in scaled(done, key.work.amount) for around in _AROUND
+        ]
+
+
+def scaled(done: Iterable[tuple[float, float]], amount: float) -> list[float]:
+    """
+    Seconds that each of these runs would have taken for this amount.
+
+    Runs of different amounts tell what a run takes besides (start, compiling, saving): a line
+    through them, as far as it makes sense; else all of a run's time is taken for its work.
+    """
+    runs = list(done)
+    amounts = [one for one, _ in runs]
+    fixed_s = 0.0
+    if runs and max(amounts) >= _APART * min(amounts):
+        mean, mean_s = sum(amounts) / len(runs), sum(length_s for _, length_s in runs) / len(runs)
+        spread = sum((one - mean) ** 2 for one in amounts)
+        slope = sum((one - mean) * (length_s - mean_s) for one, length_s in runs) / spread
+        shortest_s = min(length_s for _, length_s in runs)
+        fixed_s = min(max(0.0, mean_s - slope * mean), _MOST_FIXED * shortest_s)
+    return [fixed_s + (length_s - fixed_s) * amount / one for one, length_s in runs]
 
 
 _PARTS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
+_AROUND = (0.9, 1.0, 1.1)
+"""How far a run of the same work is usually off."""
+_WORK_TRUST = 0.25
+"""How many runs of the same work weigh as much as everything that other runs say."""
+_APART = 1.5
+_MOST_FIXED = 0.9
+
+
+def _same_work(key: RunKey, work: Work | None) -> Hashable:
+    """Key of runs whose units of work take as long."""
+    return None if work is None else (key.user, key.script, key.gpus, work.unit, work.shape)
+
+
+def _work_source(key: RunKey, runs: int) -> str:
+    work = "" if key.work is None else key.work.words
+    return f"{runs} earlier {'run' if runs == 1 else 'runs'} and {work}"
 
 
 def _thinned(likely: list[tuple[float, float]]) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from heapq import heappop, heappush
-from math import inf
+from math import hypot, inf
 
 from berth_server.core.availability import AvailabilityProfile, GpuShare, nth
 from berth_server.core.limits import LimitForecast, is_spent
@@ -15,6 +15,7 @@ from berth_server.core.settings import PolicySettings
 
 FORECAST_DEPTH = 100
 """Number of waiting jobs that get an expected start."""
+_MEDIAN, _LATE = 0.5, 0.9
 
 
 def plan_with_forecast(snapshot: Snapshot, settings: PolicySettings | None = None) -> Plan:
@@ -56,10 +57,20 @@ class _Timeline:
 
     def __init__(self, snapshot: Snapshot, plan: Plan) -> None:
         self.now = snapshot.now
-        self.profile = _profile_after(snapshot, plan)
+        self.profile = _profile_after(snapshot, plan, _MEDIAN)
+        self.late = _profile_after(snapshot, plan, _LATE)
+        """The same with nine of ten ends before what it says: how unsure each end is."""
+        self.spread_s = [
+            max(0.0, late - at) if late < inf else 0.0
+            for at, late in zip(self.profile.expected_s, self.late.expected_s, strict=True)
+        ]
+        """By GPU: from the median of when it comes free to what nine of ten keep."""
         self.limits = _limits_after(snapshot, plan, self.profile)
         runs = (run for run in snapshot.running if run.gpu_uuids)
-        known = all(run.time_limit is not None or run.estimate is not None for run in runs)
+        known = all(
+            run.time_limit is not None or run.estimate is not None or run.remaining is not None
+            for run in runs
+        )
         known = known and all(_known(snapshot.pending[start.job_id]) for start in plan.starts)
         self.confidence: Confidence = "likely" if known else "guess"
         self.expected: dict[int, ExpectedStart] = {}
@@ -107,17 +118,25 @@ class _Timeline:
         ready = sorted(
             (i for i in profile.usable(job) if times_s[i] <= at_s), key=lambda i: (-times_s[i], i)
         )
-        end_s = at_s + profile.likely_s(job)
-        self.limits.add(job, at_s, end_s)
         chosen = ready[: job.gpus]
+        # The last of its GPUs decides, and that may be one that is expected earlier.
+        late_s = max((times_s[i] + self.spread_s[i] for i in chosen), default=at_s)
+        spread_s = max(0.0, late_s - at_s)
+        length_s = profile.likely_s(job)
+        end_s = at_s + length_s
+        # Its start and its length are taken to be off independently.
+        end_spread_s = hypot(spread_s, max(0.0, self.late.likely_s(job) - length_s))
+        self.limits.add(job, at_s, end_s)
         after = {other for i in chosen if times_s[i] == at_s > 0 for other in self.last_on[i]}
         for i in chosen:
+            self.spread_s[i] = end_spread_s
             self.last_on[i] = (*self.last_on[i], job.id) if job.share else (job.id,)
             profile.expected_s[i] = max(profile.expected_s[i], end_s) if job.share else end_s
             if job.share:
                 profile.gpu_shares[i].append(GpuShare("", job.gpu_memory_bytes or 0, end_s, end_s))
         self.expected[job.id] = ExpectedStart(
             at=self.now + profile.after(at_s),
+            late=self.now + profile.after(at_s + spread_s),
             confidence=self.confidence,
             gpu_uuids=tuple(profile.gpus[i].uuid for i in sorted(chosen)),
             ends_at=self.now + profile.after(end_s),
@@ -141,10 +160,10 @@ def _last_on(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> li
 
 def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) -> LimitForecast:
     """Holders that count against limits, and until when, once the plan is carried out."""
-    limits = LimitForecast(snapshot, plan.settings)
+    limits = LimitForecast(snapshot, profile.settings)
     stopped = {preemption.attempt for preemption in plan.preemptions}
     for run in snapshot.running:
-        left_s, _ = remaining_s(run, snapshot.now, plan.settings)
+        left_s, _ = remaining_s(run, snapshot.now, profile.settings)
         end_s = ENDING_S if run.attempt in stopped else left_s
         limits.add(run, 0.0, end_s)
     for start in plan.starts:
@@ -153,9 +172,9 @@ def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) 
     return limits
 
 
-def _profile_after(snapshot: Snapshot, plan: Plan) -> AvailabilityProfile:
-    """The profile once the plan is carried out."""
-    profile = AvailabilityProfile(snapshot, plan.settings)
+def _profile_after(snapshot: Snapshot, plan: Plan, quantile: float) -> AvailabilityProfile:
+    """The profile once the plan is carried out, by a quantile of what is expected."""
+    profile = AvailabilityProfile(snapshot, _at_quantile(plan.settings, quantile))
     for start in plan.starts:
         positions = tuple(profile.positions[uuid] for uuid in start.gpu_uuids)
         profile.occupy(snapshot.pending[start.job_id], positions)
@@ -164,6 +183,16 @@ def _profile_after(snapshot: Snapshot, plan: Plan) -> AvailabilityProfile:
         if run.attempt in stopped:
             profile.vacate(run)
     return profile
+
+
+def _at_quantile(settings: PolicySettings, quantile: float) -> PolicySettings:
+    """The settings with ends by this quantile, where they do not go by time limits alone."""
+    shadow, backfill = settings.shadow_quantile, settings.backfill_quantile
+    return replace(
+        settings,
+        shadow_quantile=None if shadow is None else quantile,
+        backfill_quantile=None if backfill is None else quantile,
+    )
 
 
 def _known(job: JobView) -> bool:

@@ -207,7 +207,7 @@ class Usage:
     """GPU time that a user or group has used."""
 
     decayed_gpu_s: float = 0.0
-    """GPU-seconds, decayed with `PolicySettings.usage_half_life` up to the snapshot's `now`."""
+    """GPU-seconds, decayed with `settings.USAGE_HALF_LIFE` up to the snapshot's `now`."""
     budget_gpu_s: float = 0.0
     """GPU-seconds since the budget's period began."""
 
@@ -283,6 +283,9 @@ class ExpectedStart:
     """Expected start of a job."""
 
     at: datetime
+    """Median."""
+    late: datetime
+    """Nine of ten such jobs have started by then; never before `at`."""
     confidence: Confidence
     gpu_uuids: tuple[str, ...] = ()
     """The GPUs that it should get, in index order; others may be free sooner."""

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from berth_server.core.calendar import next_change
 from berth_server.core.model import JobView, Snapshot
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import REPLAN_EVERY, PolicySettings
 
 _TICK = timedelta(microseconds=1)
 _LONGEST_S = 3e9
@@ -46,4 +46,4 @@ def _moments(
         yield change
     if any(gpu.lease is None and gpu.unavailable is None for gpu in snapshot.gpus):
         # With GPUs open, time alone can change the order and the shadows.
-        yield now + settings.replan_every
+        yield now + REPLAN_EVERY

@@ -14,14 +14,25 @@ from berth_server.core.readiness import is_ready
 from berth_server.core.settings import PolicySettings
 from berth_server.core.whole_box_order import CHAIN, Block, blocks_before
 
-KINDS: tuple[PointsKind, ...] = ("length", "size", "fit", "age", "fair_share")
+KINDS: tuple[PointsKind, ...] = ("length", "fit", "age", "fair_share")
 """Factors of the score in the order of a row, see `Scorer.rows`."""
+AGE_POINTS = 12.0
+"""Points for waiting that a job at the age cap has; half of them at half the cap."""
+FIT_POINTS = 1.2
+"""Points per e-fold of the GPUs for a multi-GPU job that fits now on a part of the box: what was
+cleared once is used again instead of being broken up."""
+FIT_REACH = 0.1
+"""A multi-GPU job whose GPUs should be free within this part of its own length has half of the
+points for fitting already."""
+WHOLE_BOX_WEIGHT = 2.2
+"""Weight of a whole-box job beside another job where every job is one; where one in n is, the
+square root of n times as much."""
+SHORTEST_S = 60.0
+"""Expected lengths below this count as this: the order among tiny jobs does not matter."""
+LIMIT_USED = 0.5
+"""Part of its time limit that a job without history is expected to use."""
 _MOST_POINTS = 100.0
 """More would not change the order and soon not be a number."""
-_PART_PRESSES_FROM, _SINGLE_PRESSES_FROM, _WHOLE_BOX_PRESSES_FROM = 1 / 3, 1 / 2, 2 / 3
-"""Part of the age cap from which on a job gains points for nearing it: a gang of a part of the box,
-which is passed over while GPUs come free singly, first; one of the whole box, for which all
-others have to wait, last."""
 _SUPPOSED = 10
 """Without any history one job in so many is taken to need the whole box."""
 
@@ -34,7 +45,8 @@ def ranked(profile: AvailabilityProfile) -> tuple[list[JobView], int]:
        they asked to come last.
     2. Higher priority first.
     3. Higher score first (`Scorer.scores`), the lower id among equals.
-    4. Gangs of the whole box come where the box is cleared for them (`whole_box_order.blocks_before`).
+    4. Jobs that need every GPU that can be had come where the box is cleared for them
+       (`whole_box_order.blocks_before`); those that need more come last.
     """
     snapshot = profile.snapshot
     now = snapshot.now
@@ -50,26 +62,26 @@ def ranked(profile: AvailabilityProfile) -> tuple[list[JobView], int]:
     # Stable sorts by one number each: equals stay in the order of their ids.
     ready.sort(key=attrgetter("priority"), reverse=True)
     for _, group in groupby(ready, key=attrgetter("priority")):
-        order += _peers_ranked(list(group), scorer, profile)
+        order += _peers_ranked(list(group), scorer)
     return order, len(aged)
 
 
-def _peers_ranked(
-    peers: list[JobView], scorer: Scorer, profile: AvailabilityProfile
-) -> list[JobView]:
+def _peers_ranked(peers: list[JobView], scorer: Scorer) -> list[JobView]:
     """Jobs of one priority in their order."""
-    # Gangs of the whole box are separated before anything is sorted: jobs in the order of
+    # Jobs of the whole box are separated before anything is sorted: jobs in the order of
     # their points lie scattered in memory, and looking at each once more takes milliseconds.
-    box = len(profile.gpus)
-    gangs = [job for job in peers if job.gpus == box] if box > 1 else []
+    box = scorer.box
+    gangs = [job for job in peers if job.gpus >= box] if box > 1 else []
     if not gangs:
         return _by_score(peers, scorer)
-    order = _by_score([job for job in peers if job.gpus != box], scorer)
-    gangs = _by_score(gangs, scorer)
-    (gang,) = scorer.blocks(gangs[:1], scorer.whole_box)
-    place = blocks_before(gang, scorer.blocks(order[:CHAIN]), profile.expected_s)
-    order[place:place] = gangs
-    return order
+    order = _by_score([job for job in peers if job.gpus < box], scorer)
+    needs_box = _by_score([job for job in gangs if job.gpus == box], scorer)
+    if needs_box:
+        (gang,) = scorer.blocks(needs_box[:1], scorer.whole_box)
+        place = blocks_before(gang, scorer.blocks(order[:CHAIN]), scorer.free_s[1 : box + 1])
+        order[place:place] = needs_box
+    # Those that need more GPUs than can be had wait for a repair, so they hold up nothing.
+    return order + _by_score([job for job in gangs if job.gpus > box], scorer)
 
 
 def _by_score(jobs: list[JobView], scorer: Scorer) -> list[JobView]:
@@ -82,86 +94,64 @@ class Scorer:
 
     def __init__(self, profile: AvailabilityProfile) -> None:
         settings = profile.settings
-        box = len(profile.gpus)
+        free_s = sorted(profile.expected_s)
+        box = sum(at_s < inf for at_s in free_s)
         self.settings = settings
         self.box = box
+        """Number of GPUs that can be had: a job of this many needs the whole box."""
         self.now_ts = profile.snapshot.now.timestamp()
+        self.cap_s = settings.age_cap.total_seconds()
         self.fair = _fair_share(profile.snapshot, settings)
-        self.unknown_s = settings.limit_used * settings.assumed_length.total_seconds()
-        self.whole_box = _whole_box_weight(profile.snapshot, settings.whole_box_weight)
-        """Weight of a gang of the whole box beside one other job."""
-        # By number of GPUs, up to one more than the box has: points always and if they fit now,
-        # the wait that is worth a point, and when that many GPUs should be free.
-        sizes = range(2, box + 2)
-        self.by_size = [0.0, 0.0, *[settings.size_weight * log(gpus) for gpus in sizes]]
-        self.by_fit = [0.0, 0.0, *[settings.fit_weight * log(gpus) for gpus in sizes]]
-        self.age_scales_s = [settings.age_scale.total_seconds()] * (box + 2)
-        # From which wait on it gains points for nearing the age cap, and how many a second.
-        presses_from = [inf, _SINGLE_PRESSES_FROM, *[_PART_PRESSES_FROM] * len(sizes)]
-        weights = [settings.pressing_weight] * (box + 2)
-        if box > 1:
-            self.by_fit[box] = 0.0
-            self.age_scales_s[box] = settings.whole_box_age_scale.total_seconds()
-            presses_from[box] = _WHOLE_BOX_PRESSES_FROM
-            weights[box] = settings.whole_box_pressing_weight
-        cap_s = settings.age_cap.total_seconds()
-        self.presses_from_s = [cap_s * part for part in presses_from]
-        self.pressing_per_s = [
-            weight / (cap_s - from_s) if from_s < cap_s else 0.0
-            for weight, from_s in zip(weights, self.presses_from_s, strict=True)
-        ]
-        self.free_s = [0.0, *sorted(profile.expected_s), inf]
+        self.unknown_s = LIMIT_USED * settings.assumed_length.total_seconds()
+        self.whole_box = _whole_box_weight(profile.snapshot, box)
+        """Weight of a job of the whole box beside one other job."""
+        # By number of GPUs, up to one more than the box has: points if they fit now, and when
+        # that many GPUs should be free.
+        self.by_fit = [FIT_POINTS * log(max(1, gpus)) for gpus in range(box + 2)]
+        self.by_fit[box:] = [0.0] * len(self.by_fit[box:])
+        self.free_s = [0.0, *free_s, inf]
 
-    def rows(self, jobs: Sequence[JobView]) -> Iterator[tuple[float, float, float, float, float]]:
+    def rows(self, jobs: Sequence[JobView]) -> Iterator[tuple[float, float, float, float]]:
         """
-        Yield the points of each job, as in `KINDS`: for length, size, fit, age and fair share.
+        Yield the points of each job, as in `KINDS`: for length, fit, age and fair share.
 
-        Waiting counts with its square, so that no job waits out of all proportion. A job that
-        nears the age cap gains more: past it all go one after the other and none starts behind
-        them, so those who would pass it together are spread out before it.
+        The age counts as a part of the age cap, on one curve: hardly at first, so that a short
+        queue goes by lengths; most steeply at half the cap; flat at the cap, where jobs that
+        waited alike go by lengths once more.
 
         This is where a pass over a long queue spends its time: tables in local names, no calls
         that most jobs can do without.
         """
-        now_ts, most_age, fair = self.now_ts, self.settings.most_age, self.fair
-        by_size, by_fit, scales_s = self.by_size, self.by_fit, self.age_scales_s
-        from_s, per_s, most = self.presses_from_s, self.pressing_per_s, self.box + 1
+        now_ts, cap_s, fair = self.now_ts, self.cap_s, self.fair
+        by_fit, most = self.by_fit, self.box + 1
         for job, length_s in zip(jobs, self._lengths_s(jobs), strict=True):
             size = most if (gpus := job.gpus) > most else gpus
             fit = by_fit[size]
-            wait_s = now_ts - job.since_ts
-            age = wait_s / scales_s[size]
-            age = most_age * most_age if age > most_age else age * age
-            if wait_s > from_s[size]:
-                age += per_s[size] * (wait_s - from_s[size])
+            age = (now_ts - job.since_ts) / cap_s
             yield (
                 -log(length_s),
-                by_size[size],
                 fit and fit * self._fit(length_s, size),
-                age,
+                AGE_POINTS * age * age * (3.0 - 2.0 * age) if age < 1.0 else AGE_POINTS,
                 fair[job.user] if fair else 0.0,
             )
 
     def scores(self, jobs: Sequence[JobView]) -> list[float]:
         """Return all points of each job: for a short length, age, GPUs that fit, little usage."""
-        return [
-            length + size + fit + age + fair_share
-            for length, size, fit, age, fair_share in self.rows(jobs)
-        ]
+        return [length + fit + age + fair_share for length, fit, age, fair_share in self.rows(jobs)]
 
     def terms(self, job: JobView) -> dict[PointsKind, float]:
         """Return the points of one job, by what they are given for."""
         return dict(zip(KINDS, next(self.rows([job])), strict=True))
 
     def blocks(self, jobs: Sequence[JobView], weight: float = 1.0) -> list[Block]:
-        """Return jobs as they are compared with a gang of the whole box: no length, no fit."""
+        """Return jobs as Smith's rule compares them with one of the whole box: age counts nothing."""
         return [
             Block(
-                weight=weight * exp(min(_MOST_POINTS, size + age + fair_share)),
+                weight=weight * exp(min(_MOST_POINTS, fair_share)),
                 length_s=self.length_s(job),
                 gpus=min(job.gpus, self.box),
             )
-            for job, (_, size, _, age, fair_share) in zip(jobs, self.rows(jobs), strict=True)
+            for job, (_, _, _, fair_share) in zip(jobs, self.rows(jobs), strict=True)
         ]
 
     def length_s(self, job: JobView) -> float:
@@ -177,37 +167,36 @@ class Scorer:
         return self._fit(self.length_s(job), min(job.gpus, self.box + 1)) if job.gpus > 1 else 0.0
 
     def _lengths_s(self, jobs: Sequence[JobView]) -> list[float]:
-        shortest_s, unknown_s = self.settings.shortest.total_seconds(), self.unknown_s
-        limit_used = self.settings.limit_used
+        unknown_s = self.unknown_s
         lengths_s: list[float] = []
         for job in jobs:
             length_s = job.expected_s
             if length_s is None:
                 limit_s = job.limit_s
-                length_s = unknown_s if limit_s is None else limit_used * limit_s
-            lengths_s.append(shortest_s if length_s < shortest_s else length_s)  # noqa: FURB136
+                length_s = unknown_s if limit_s is None else LIMIT_USED * limit_s
+            lengths_s.append(SHORTEST_S if length_s < SHORTEST_S else length_s)  # noqa: FURB136
         return lengths_s
 
     def _fit(self, length_s: float, size: int) -> float:
         wait_s = self.free_s[size]
         if not wait_s:
             return 1.0
-        near_s = self.settings.fit_reach * length_s
+        near_s = FIT_REACH * length_s
         return near_s / (near_s + wait_s)
 
 
-def _whole_box_weight(snapshot: Snapshot, weight: float) -> float:
+def _whole_box_weight(snapshot: Snapshot, box: int) -> float:
     """
-    Return what one gang of the whole box counts for beside one other job: more, the rarer.
+    Weight of one job of the whole box beside one other job: more, the rarer.
 
-    Every job alike would let the waits of a few gangs vanish in the sum; every size alike would
-    let one rare gang hold up hundreds. The square root lies between. Runs that ended and jobs
-    that wait tell how rare they are.
+    Every job alike would let the waits of a few such jobs vanish in the sum; every size alike
+    would let one rare job hold up hundreds. The square root lies between. Runs that ended and
+    jobs that wait tell how rare they are.
     """
-    box = len(snapshot.gpus)
     jobs = sum(snapshot.sizes.values()) + len(snapshot.queue)
-    gangs = snapshot.sizes.get(box, 0) + [job.gpus for job in snapshot.queue].count(box)
-    return weight * sqrt((jobs + _SUPPOSED) / (gangs + 1))
+    gangs = sum(runs for size, runs in snapshot.sizes.items() if size >= box)
+    gangs += sum(job.gpus >= box for job in snapshot.queue)
+    return WHOLE_BOX_WEIGHT * sqrt((jobs + _SUPPOSED) / (gangs + 1))
 
 
 def _fair_share(snapshot: Snapshot, settings: PolicySettings) -> dict[str, float]:

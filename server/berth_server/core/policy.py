@@ -27,7 +27,7 @@ from berth_server.core.model import Claim, JobView, Plan, Preemption, RunningVie
 from berth_server.core.next_event import wake_at
 from berth_server.core.order import ranked
 from berth_server.core.placement import choose
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import PREEMPT_PATIENCE, PolicySettings
 from berth_server.core.victims import lost_s, victims
 
 
@@ -124,7 +124,7 @@ def _block(profile: AvailabilityProfile, job: JobView, *, strict: bool) -> Offer
     stopped: tuple[RunningView, ...] = ()
     if profile.shadow is None:
         shadow = profile.shadow_of(job, usable)
-        if shadow is None or shadow.expected_s > profile.settings.preempt_patience.total_seconds():
+        if shadow is None or shadow.expected_s > PREEMPT_PATIENCE.total_seconds():
             stopped = victims(profile, job, usable)
             for run in stopped:
                 profile.vacate(run)

@@ -1,4 +1,4 @@
-"""Policy settings, each with its meaning; the defaults are the tuned values."""
+"""Policy settings, each with its meaning, and the constants beside them."""
 
 from __future__ import annotations
 
@@ -90,63 +90,49 @@ class CalendarRule:
     """Whom it applies to; both empty means every user."""
 
 
+PREEMPT_PATIENCE = timedelta(minutes=5)
+"""No job is preempted for one that should start within this time anyway."""
+LEFTOVER_CLEARS = timedelta(minutes=1)
+"""Time after which a leftover of an ended attempt is expected to be gone."""
+REPLAN_EVERY = timedelta(minutes=1)
+"""Time between plans while GPUs are open and jobs wait, without any event."""
+USAGE_HALF_LIFE = timedelta(days=7)
+"""Time in which past usage counts half."""
+FORMER = frozenset(
+    [
+        *("age_scale", "whole_box_age_scale", "most_age"),
+        *("pressing_weight", "whole_box_pressing_weight", "whole_box_weight"),
+        *("size_weight", "fit_weight", "fit_reach", "shortest", "limit_used"),
+        *("usage_half_life", "preempt_patience", "leftover_clears", "replan_every"),
+        "forecast_depth",
+    ]
+)
+"""Names of settings of earlier versions, which files may still have."""
+
+
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class PolicySettings:
     """
-    The policy's knobs, as `berth.toml` sets them under `[policy]`.
+    Settings of the policy, as `berth.toml` has them under `[policy]`.
 
-    The weights are points; a job of e times the expected length has one point less. Jobs of
-    the same priority are served by points, see `order.ranked`.
+    docs/scheduling.md has the measurement that each default rests on.
     """
 
-    size_weight: Number = 0.0
-    """Points per e-fold of the number of GPUs, at any time: gangs before singles."""
-    fit_weight: Number = 1.2
-    """Points per e-fold for a gang that fits this moment on a part of the box: what was cleared
-    once is used again instead of being broken up."""
-    whole_box_weight: Number = 1.7
-    """What a gang of the whole box counts for beside another job where every job is one; where one
-    in n is, the square root of n times as much."""
-    fit_reach: Number = 0.1
-    """A gang whose GPUs should be free within this part of its own length has half of the
-    points for fitting already; 0 counts only what is open this moment."""
-    age_scale: Length = timedelta(hours=160)
-    """The wait that is worth a point; twice as long is worth four."""
-    whole_box_age_scale: Length = timedelta(hours=270)
-    """The same for a gang of the whole box, for which all others have to wait."""
-    most_age: Number = 2.25
-    """So many age scales count at most: when all jobs have waited for weeks, lengths decide."""
-    pressing_weight: Number = 4.0
-    """Points that a job gains evenly until the age cap: a gang of a part of the box from a third of
-    it on, one GPU from half. Those who pass the cap go one after the other."""
-    whole_box_pressing_weight: Number = 3.0
-    """The same for a gang of the whole box, from two thirds of the age cap on."""
     age_cap: Length = timedelta(days=30)
-    """A job that waited longer is served before all others, strictly in order of waiting."""
+    """A job that waited longer is served before all others, strictly in order of waiting; the
+    nearer it is, the more points a job has."""
+    shadow_quantile: MaybeNumber = 0.6
+    """Quantile of the estimate at which running jobs are taken to end when the start of a
+    multi-GPU job is dated; None takes the time limits."""
+    backfill_quantile: MaybeNumber = 0.7
+    """Quantile of its estimate by which a job must be off the GPUs that a multi-GPU job waits
+    for; None takes its time limit."""
     fair_share_weight: Number = 0.25
     """Points between a user who has used nothing lately and one who used far above the share."""
-    usage_half_life: Length = timedelta(days=7)
-    """Time in which past use counts half."""
     shares: Mapping[str, Number] = field(default_factory=dict[str, float])
     """A user's part of the box relative to the others; 1 for those who are not named."""
-    shadow_quantile: MaybeNumber = 0.6
-    """Quantile of the estimate at which running jobs are taken to end when a gang's start is
-    dated; None takes the time limits."""
-    backfill_quantile: MaybeNumber = 0.7
-    """Quantile of its estimate by which a job must be off the GPUs that a gang waits for; None
-    takes its time limit."""
-    shortest: Length = timedelta(minutes=1)
-    """Expected lengths below this count as this: the order among tiny jobs does not matter."""
     assumed_length: Length = timedelta(hours=24)
-    """What a job without time limit and history may last."""
-    limit_used: Number = 0.5
-    """What share of its time limit a job without history is expected to use."""
-    preempt_patience: Length = timedelta(minutes=5)
-    """Nobody is preempted for a job that should start within this time anyway."""
-    leftover_clears: Length = timedelta(minutes=1)
-    """How long a leftover of an ended attempt is expected to stay."""
-    replan_every: Length = timedelta(minutes=1)
-    """How often to plan again while GPUs are open and jobs wait, without any event."""
+    """Length that a job without time limit, history and progress may have."""
     user_limits: Limits = Limits()
     """For every user who is not named in `limits_by_user`."""
     group_limits: Limits = Limits()
@@ -174,20 +160,10 @@ class PolicySettings:
 
     def __post_init__(self) -> None:
         """Refuse what would make the order meaningless."""
-        lengths = ("age_scale", "whole_box_age_scale", "age_cap", "usage_half_life")
-        for name in (*lengths, "shortest", "assumed_length"):
+        for name in ("age_cap", "assumed_length"):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"policy.{name} must be longer than 0; write like 12h.")
         for name in ("shadow_quantile", "backfill_quantile"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"policy.{name} must be from 0 to 1, or left out for none.")
-        if self.whole_box_weight <= 0:
-            raise ValueError("policy.whole_box_weight must be more than 0; 1 counts it as one job.")
-        if self.most_age <= 0:
-            raise ValueError("policy.most_age must be more than 0; 2.25 is the default.")
-        for name in ("pressing_weight", "whole_box_pressing_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"policy.{name} must not be negative; 0 is off.")
-        if self.fit_reach < 0:
-            raise ValueError("policy.fit_reach must not be negative; 0 is off.")

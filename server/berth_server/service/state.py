@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from berth.protocol.internal import Examination
+from berth.protocol.message import Message
 from berth_server.core.model import Plan, Snapshot
 from berth_server.core.settings import PolicySettings
 from berth_server.service.attempts.ports import Ports
@@ -84,6 +86,10 @@ class ServerState:
         self.worker_state = WorkerState()
         self.progress = Beliefs()
         self.use = UseMeter(db.read)
+        self.alerts: dict[tuple[int, int], dict[str, Message]] = {}
+        """By running attempt: what is wrong with it, by kind."""
+        self.examinations: dict[tuple[int, int], Examination] = {}
+        """By attempt: the last look at its processes that was asked for."""
         self.ports = Ports(options.first_port, options.last_port)
         self.known_gpus = gpus.known(db.read)
         self.drains = gpus.drains(db.read)

@@ -131,18 +131,20 @@ def release(tx: Transaction, job_id: int, number: int) -> bool:
 
 @dataclass(slots=True, frozen=True)
 class Run:
-    """An attempt that succeeded: its job's user and spec, and its length in seconds."""
+    """An attempt that succeeded: its job's user, spec and work, and its length in seconds."""
 
     user: str
     spec: JobSpec
     length_s: float
+    work: str | None
 
 
 def runs(reader: Reader, limit: int) -> list[Run]:
     """The newest attempts that succeeded, newest first."""
     sql = (
-        "SELECT j.user, j.spec, a.ended_at - a.started_at FROM jobs j "
+        "SELECT j.user, j.spec, a.ended_at - a.started_at, j.work FROM jobs j "
         "JOIN attempts a ON a.job_id = j.id AND a.number = j.attempts "
         "WHERE j.state = 'succeeded' AND a.started_at IS NOT NULL ORDER BY j.id DESC LIMIT ?"
     )
-    return [Run(user, decode(spec), length_s) for user, spec, length_s in reader.all(sql, (limit,))]
+    rows = reader.all(sql, (limit,))
+    return [Run(user, decode(spec), length_s, work) for user, spec, length_s, work in rows]

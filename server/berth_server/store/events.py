@@ -88,5 +88,17 @@ def newest_of(
     return found
 
 
+def alerts_with_notice(
+    reader: Reader, kinds: Collection[str], *, after: int, until: int
+) -> list[tuple[int, str]]:
+    """The job and the message, as stored, of each event of these kinds, of jobs with webhooks."""
+    marks = ",".join("?" * len(kinds))
+    sql = (
+        "SELECT e.job_id, e.message FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
+        f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notifies ORDER BY e.id"
+    )
+    return [(row[0], row[1]) for row in reader.all(sql, (after, until, *kinds))]
+
+
 def _only(job_id: int | None) -> tuple[str, tuple[int, ...]]:
     return ("", ()) if job_id is None else ("AND job_id = ?", (job_id,))

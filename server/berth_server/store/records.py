@@ -35,6 +35,7 @@ class JobRecord:
     failures: int = 0
     oom_steps: int = 0
     resumes_at: float | None = None
+    work: str | None = None
 
     @property
     def name(self) -> str:

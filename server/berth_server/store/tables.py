@@ -110,6 +110,7 @@ class JobRow(Table, table=True):
     ablation: str | None = None
     snapshot: str | None = None  # JSON of the code it runs, where that is frozen
     resumes_at: float | None = None  # until when it pauses before its next attempt
+    work: str | None = None  # JSON of core Work: how much it is asked to do, where something says
 
 
 class AttemptRow(Table, table=True):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.server.core.virtual_box import GIB, RARELY, START, USERS, VirtualBox
+from tests.server.core.virtual_box import GIB, START, USERS, VirtualBox
 
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
@@ -16,16 +16,14 @@ from berth_server.core.model import AblationView, JobView
 from berth_server.core.settings import Limits, PolicySettings
 
 POLICIES = (
-    PolicySettings(replan_every=RARELY, age_cap=timedelta(days=300)),
-    PolicySettings(replan_every=RARELY, age_cap=timedelta(hours=12)),
+    PolicySettings(age_cap=timedelta(days=300)),
+    PolicySettings(age_cap=timedelta(hours=12)),
     PolicySettings(
-        replan_every=RARELY,
         age_cap=timedelta(days=300),
         user_limits=Limits(running_gpus=6, running_jobs=3),
         group_limits=Limits(running_gpus=7),
     ),
     PolicySettings(
-        replan_every=RARELY,
         age_cap=timedelta(days=300),
         shadow_quantile=None,
         backfill_quantile=None,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.server.core.virtual_box import RARELY, START, VirtualBox
+from tests.server.core.virtual_box import START, VirtualBox
 
 from berth.protocol.states import JobState
 from berth_server.core.estimate import Estimate
@@ -15,7 +15,6 @@ from berth_server.core.settings import Limits, PolicySettings
 
 HOUR = timedelta(hours=1)
 LIMITED = PolicySettings(
-    replan_every=RARELY,
     age_cap=timedelta(days=300),
     fair_share_weight=0.0,  # use changes the order as time goes on
     user_limits=Limits(running_jobs=3),
@@ -72,7 +71,7 @@ def test_a_job_that_waits_for_a_limit_leaves_its_gpu_to_others_until_then():
     """Counted only while it runs: neither before its own start nor after its end."""
     box = VirtualBox()
     box.caps = dict(CAPS)
-    box.policy = PolicySettings(replan_every=RARELY)
+    box.policy = PolicySettings()
     for number in range(1, 8):
         box.submit(single(number, 9, "ada"), works=9 * HOUR, needs=())
     box.submit(single(8, 3, "bob", "one"), works=3 * HOUR, needs=())

@@ -184,7 +184,8 @@ def test_where_all_jobs_have_waited_for_weeks_the_shorter_job_goes_first():
     short = job(2, 1, queued_at=NOW - timedelta(days=20), time_limit=timedelta(hours=1))
     snapshot = Snapshot(now=NOW, gpus=box(), queue=(oldest, short))
     assert plan(snapshot).order == (2, 1)
-    assert plan(snapshot, PolicySettings(most_age=100.0)).order == (1, 2)
+    longer = replace(short, time_limit=timedelta(hours=4))
+    assert plan(replace(snapshot, queue=(oldest, longer))).order == (1, 2)
 
 
 def test_limits_pass_a_user_over_and_say_so():
@@ -228,14 +229,8 @@ def test_wrong_knobs_are_refused():
         PolicySettings(age_cap=timedelta(0))
     with pytest.raises(ValueError, match="backfill_quantile"):
         PolicySettings(backfill_quantile=2)
-    with pytest.raises(ValueError, match="whole_box_weight"):
-        PolicySettings(whole_box_weight=0)
-    with pytest.raises(ValueError, match="most_age"):
-        PolicySettings(most_age=0)
-    with pytest.raises(ValueError, match=r"policy\.pressing_weight"):
-        PolicySettings(pressing_weight=-1)
-    with pytest.raises(ValueError, match="whole_box_pressing_weight"):
-        PolicySettings(whole_box_pressing_weight=-1)
+    with pytest.raises(ValueError, match="assumed_length"):
+        PolicySettings(assumed_length=timedelta(0))
 
 
 def test_who_is_on_the_gpus_is_reported_before_who_has_reserved_them_for_later():

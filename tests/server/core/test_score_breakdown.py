@@ -18,7 +18,7 @@ from berth_server.core.estimate import Estimate
 from berth_server.core.explain.score_breakdown import score_breakdown
 from berth_server.core.forecast import plan_with_forecast as plan
 from berth_server.core.model import Snapshot, Usage
-from berth_server.core.order import Scorer
+from berth_server.core.order import AGE_POINTS, FIT_POINTS, FIT_REACH, Scorer
 from berth_server.core.settings import PolicySettings
 
 HELD = running(100, range(8), hours=5)
@@ -32,8 +32,7 @@ def _line(*jobs, **changes) -> Snapshot:
 def test_the_parts_add_up_to_the_points_that_order_the_queue(snapshot: Snapshot) -> None:
     """Whoever reads the parts reads what decides: their sum is the number the queue is sorted by."""
     usage = {"ada": Usage(decayed_gpu_s=7e4), "bob": Usage(decayed_gpu_s=2e4)}
-    settings = PolicySettings(size_weight=0.3)
-    scorer = Scorer(AvailabilityProfile(replace(snapshot, user_usage=usage), settings))
+    scorer = Scorer(AvailabilityProfile(replace(snapshot, user_usage=usage), PolicySettings()))
     for view, points in zip(snapshot.queue, scorer.scores(snapshot.queue), strict=True):
         assert reduce(add, scorer.terms(view).values(), 0.0) == points
 
@@ -44,12 +43,12 @@ def test_the_score_is_the_formula_of_the_documentation():
     knobs = PolicySettings(fair_share_weight=0)
     scorer = Scorer(AvailabilityProfile(_line(waiting), knobs))
     free_s = scorer.free_s[2]
-    near = knobs.fit_reach * 7200.0
+    near = FIT_REACH * 7200.0
+    age = 80 / 720
     assert scorer.terms(waiting) == {
         "length": -log(7200.0),
-        "size": 0.0,
-        "fit": knobs.fit_weight * log(2) * (near / (near + free_s)),
-        "age": 0.25,
+        "fit": FIT_POINTS * log(2) * (near / (near + free_s)),
+        "age": pytest.approx(AGE_POINTS * (3 * age**2 - 2 * age**3)),
         "fair_share": 0.0,
     }
     assert scorer.scores([waiting]) == [pytest.approx(sum(scorer.terms(waiting).values()))]

@@ -104,17 +104,17 @@ def test_the_least_work_is_lost(cards, runs, wish, victims):
     assert stopped(box(cards, *runs, wish=wish)) == victims
 
 
-def test_no_further_job_is_stopped_while_victims_leave():
+def test_no_further_job_is_stopped_while_victims_leave(monkeypatch):
     """GPUs and rooms that are being cleared count as the job's, however short the patience."""
-    at_once = PolicySettings(preempt_patience=timedelta(0))
+    monkeypatch.setattr("berth_server.core.policy.PREEMPT_PATIENCE", timedelta(0))
     leaving = replace(run(1, "0", 1), stopping=True)
-    assert stopped(box(2, leaving, run(2, "1", 1), wish=wants()), at_once) == []
+    assert stopped(box(2, leaving, run(2, "1", 1), wish=wants())) == []
     leaving = replace(run(1, "0", 1, 40), stopping=True)
     seen = box(2, leaving, run(2, "0", 1, 40), run(3, "1", 1), wish=wants(gib=30))
-    assert stopped(seen, at_once) == []
+    assert stopped(seen) == []
     # If none were leaving, one would have to.
     seen = box(2, run(1, "0", 1, 40), run(2, "0", 1, 40), run(3, "1", 1), wish=wants(gib=30))
-    assert stopped(seen, at_once) != []
+    assert stopped(seen) != []
 
 
 def test_a_job_past_the_age_cap_is_not_stopped():

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import NOW, box, job, running
 
+from berth.protocol.message import Message
 from berth_server.core.explain.score_breakdown import score_breakdown
-from berth_server.core.model import Snapshot
+from berth_server.core.model import Snapshot, Unavailable
 from berth_server.core.policy import plan
-from berth_server.core.settings import PolicySettings
 from berth_server.core.whole_box_order import Block, blocks_before
 
 HOUR = 3600.0
@@ -110,32 +110,31 @@ def test_the_rarer_gangs_of_the_whole_box_are_the_more_each_counts() -> None:
     assert plan(rarely).order == (1, 2)
 
 
-def test_a_gang_of_the_whole_box_that_nears_the_age_cap_gains() -> None:
-    """It goes before a much shorter one that has time left, so that not all pass the cap together."""
-    near = job(1, 8, queued_at=NOW - timedelta(days=29), time_limit=timedelta(hours=40))
-    short = job(2, 8, queued_at=NOW - timedelta(days=19), time_limit=timedelta(hours=4))
-    snapshot = Snapshot(now=NOW, gpus=box(), queue=(near, short))
-    assert plan(snapshot).order == (1, 2)
-    assert plan(snapshot, PolicySettings(whole_box_pressing_weight=0.0)).order == (2, 1)
-
-
-def test_a_gang_of_a_part_of_the_box_that_nears_the_age_cap_gains() -> None:
-    """It goes before shorter jobs of one GPU that waited as long, instead of past the cap."""
+def test_a_job_gains_points_with_its_age_whatever_its_size() -> None:
+    """It goes before a shorter one that has waited less, so that not all pass the cap together."""
     held = running(100, range(8), hours=40)
-    gang = job(1, 4, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=16))
-    short = job(2, 1, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=8))
-    snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(gang, short))
-    assert plan(snapshot).order == (1, 2)
-    assert plan(snapshot, PolicySettings(pressing_weight=0.0)).order == (2, 1)
-    early = replace(gang, queued_at=NOW - timedelta(days=9))
-    assert plan(replace(snapshot, queue=(early, short))).order == (2, 1)
+    for gpus in (1, 4, 8):
+        near = job(1, gpus, queued_at=NOW - timedelta(days=24), time_limit=timedelta(hours=40))
+        short = job(2, gpus, queued_at=NOW - timedelta(days=6), time_limit=timedelta(hours=4))
+        snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(near, short))
+        assert plan(snapshot).order == (1, 2)
+        both = replace(snapshot, queue=(near, replace(short, queued_at=near.queued_at)))
+        assert plan(both).order == (2, 1)
 
 
-def test_a_job_of_one_gpu_that_nears_the_age_cap_gains() -> None:
-    """It goes before a much shorter one that has time left, though both have all points for age."""
-    held = running(100, range(8), hours=40)
-    near = job(1, 1, queued_at=NOW - timedelta(days=29), time_limit=timedelta(hours=40))
-    short = job(2, 1, queued_at=NOW - timedelta(days=15), time_limit=timedelta(hours=4))
-    snapshot = Snapshot(now=NOW, gpus=box(held), running=(held,), queue=(near, short))
-    assert plan(snapshot).order == (1, 2)
-    assert plan(snapshot, PolicySettings(pressing_weight=0.0)).order == (2, 1)
+def test_a_job_that_needs_every_usable_gpu_needs_the_whole_box() -> None:
+    """With a GPU out of order the box is cleared for seven GPUs, and for eight nothing is."""
+    broken = tuple(
+        replace(one, unavailable=Unavailable(kind="unhealthy", message=Message.of("Xid 79")))
+        if one.index == 7
+        else one
+        for one in box()
+    )
+    seven = job(1, 7, time_limit=timedelta(hours=1))
+    eight = job(2, 8, time_limit=timedelta(hours=1))
+    long = job(3, 1, time_limit=timedelta(hours=40))
+    snapshot = Snapshot(now=NOW, gpus=broken, queue=(eight, long, seven), sizes={1: 980, 7: 20})
+    made = plan(snapshot)
+    assert made.order == (1, 3, 2)
+    _, compared = score_breakdown(snapshot, plan(replace(snapshot, queue=(eight, long))), 2, 3)
+    assert compared is None or "7 GPUs can be had" in compared.sentence

@@ -36,20 +36,16 @@ CARDS = (80, 80, 80, 80, 80, 80, 40, 40)
 """GiB of each GPU: two are smaller, so that not every job can use every GPU."""
 STOPPING = timedelta(seconds=30)
 WEEK = frozenset(range(7))
-RARELY = timedelta(hours=1)
 POLICIES = (
-    PolicySettings(replan_every=RARELY, age_cap=timedelta(days=2)),
+    PolicySettings(age_cap=timedelta(days=2)),
     PolicySettings(
-        replan_every=RARELY,
         age_cap=timedelta(hours=5),
         user_limits=Limits(running_gpus=6, running_jobs=3),
         group_limits=Limits(running_gpus=7),
     ),
-    PolicySettings(replan_every=RARELY, shadow_quantile=None, backfill_quantile=None),
+    PolicySettings(shadow_quantile=None, backfill_quantile=None),
     PolicySettings(
-        replan_every=RARELY,
         age_cap=timedelta(days=2),
-        preempt_patience=timedelta(0),
         user_limits=Limits(running_gpus=2, gpu_hours=300.0),
         limits_by_user={"eve": Limits(running_jobs=1)},
         calendar=(

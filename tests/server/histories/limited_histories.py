@@ -36,7 +36,6 @@ ASSUMED = timedelta(hours=24)
 POLICY = PolicySettings(
     age_cap=timedelta(hours=6),
     assumed_length=ASSUMED,
-    preempt_patience=timedelta(0),
     user_limits=Limits(running_gpus=2, running_jobs=3),
     calendar=(
         CalendarRule(

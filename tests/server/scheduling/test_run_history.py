@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from berth_server.core.settings import USAGE_HALF_LIFE
+
 DAY_S = 86400.0
 
 
@@ -46,7 +48,7 @@ def test_failures_tell_nothing_about_the_length(desk):
 
 def test_gpu_time_is_counted_by_user_and_fades(desk, tmp_path, open_desk):
     """Present and past usage, the past halved per half-life; also after a restart."""
-    half_life_s = desk.server.options.policy.usage_half_life.total_seconds()
+    half_life_s = USAGE_HALF_LIFE.total_seconds()
     user = next(iter({desk.job(desk.submit(gpus=4)).user}))
 
     def used(server) -> float:

@@ -24,6 +24,7 @@ FULL = JobSpec(
     warn_before=timedelta(minutes=2),
     retries=2,
     on_oom=OomLadder(steps=("halve_micro_batch", "offload")),
+    on_stall="stop",
     depends_on=[1, 2],
     not_before=datetime(2026, 12, 24, 18, 30, 0, 250_000, UTC),
     hold=True,

@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 
 from berth.daemons.identity import Identity
-from berth.protocol.internal import DesiredAttempt, ExitRecord, ObservedAttempt
+from berth.protocol.internal import DesiredAttempt, Examination, ExitRecord, ObservedAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker.attempts.reconcile import ObservedPhase, Phase, StopTerms
@@ -36,6 +36,10 @@ class Attempt:
     saved_at: datetime | None = None
     """Time of the job's last complete checkpoint, as of the last look."""
     stop_terms: StopTerms | None = None
+    examination: Examination | None = None
+    """The last look at its processes that the server asked for."""
+    examining: int = 0
+    """Number of the look that was begun last."""
     start_failures: int = 0
     seen_pids: set[int] = field(default_factory=set[int])
     """Pids that the driver has listed for it."""
@@ -94,5 +98,6 @@ class Attempt:
             outcome=self.outcome,
             message=self.message,
             port_taken=self.port_taken,
+            examination=self.examination if self.desired.examine else None,
             gpus_clear=self.gpus_clear,
         )

@@ -25,7 +25,16 @@ _log = structlog.get_logger(__name__)
 _LAYOUT = b"2\n"
 _NOTE = ".layout"
 _OURS = frozenset(
-    ["spec.json", "launch.json", "started", "shim.json", "shim.error", "stop.json", "exit.json"]
+    [
+        "spec.json",
+        "launch.json",
+        "started",
+        "shim.json",
+        "shim.error",
+        "stop.json",
+        "limit.json",
+        "exit.json",
+    ]
 )
 _CLAIM_BYTES = 4096
 

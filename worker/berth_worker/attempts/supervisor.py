@@ -8,9 +8,10 @@ from typing import Protocol
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import structlog
 
-from berth.protocol.internal import DesiredAttempt, DesiredState, ObservedAttempt
+from berth.protocol.internal import DesiredAttempt, DesiredState, Examination, ObservedAttempt
 from berth.protocol.states import Outcome
 from berth_worker.attempts.attempt import Attempt
 from berth_worker.attempts.attempt_runner import AttemptRunner
@@ -29,6 +30,7 @@ from berth_worker.attempts.run_records import RunDirState
 from berth_worker.attempts.rundir import RunDir
 from berth_worker.devices import AttemptProcesses
 from berth_worker.devices.sampling import Sampler
+from berth_worker.diagnose import examine
 from berth_worker.launch import HostContext, ShimLauncher
 
 _log = structlog.get_logger(__name__)
@@ -62,6 +64,7 @@ class Supervisor:
         """`rebooted`: the last worker of this home ran before the box was restarted."""
         self._tasks = tasks
         self._runner = AttemptRunner(self, host, sampler, shim_launcher)
+        self._sampler = sampler
         self._trigger = trigger
         self._rebooted = rebooted
         self._desired = DesiredState(generation=0)
@@ -75,7 +78,12 @@ class Supervisor:
         for wanted in desired.attempts:
             known = self._attempts.get(wanted.attempt)
             if known is not None:
-                known.desired = wanted
+                before, known.desired = known.desired, wanted
+                if wanted.time_limit != before.time_limit:
+                    self._grant_limit(known)
+                if wanted.examine not in {0, known.examining} and known.phase == "running":
+                    known.examining = wanted.examine
+                    self._tasks.start_soon(self._examine, known)
         self.reconcile()
         self._rebooted = False
 
@@ -213,11 +221,46 @@ class Supervisor:
             attempt.gpus_clear = True
         elif found.kind == "alive":
             attempt.phase = "running" if found.shim_record else "starting"
+            self._grant_limit(attempt)
             self._run(attempt, self._runner.follow)
         else:
             attempt.phase = "stopping"
             attempt.stop_terms = StopTerms.of(attempt.desired)
             self._run(attempt, self._runner.finish)
+        self.changed(attempt)
+
+    def _grant_limit(self, attempt: Attempt) -> None:
+        """Tell the shim the limit in force, which it reads when its own is reached."""
+        limit = attempt.desired.time_limit
+        seconds = "null" if limit is None else f"{limit.total_seconds():.3f}"
+        try:
+            attempt.folder.write(
+                "limit.json", b'{"time_limit_s": %s}' % seconds.encode(), mode=0o644
+            )
+        except OSError as error:
+            _log.warning("limit.json: not written", attempt=attempt.name, reason=error.strerror)
+
+    async def _examine(self, attempt: Attempt) -> None:
+        """Look at an attempt's processes for some seconds, and report what they do."""
+        number = attempt.examining
+        gpu_of = {
+            process.pid: gpu.index
+            for gpu in self._sampler.gpus
+            for process in gpu.processes
+            if process.attempt == attempt.name
+        }
+        roots = {*attempt.processes.pids, *gpu_of}
+        try:
+            found = await anyio.to_thread.run_sync(examine.examine, roots, gpu_of)
+            written = await anyio.to_thread.run_sync(examine.stacks, found)
+            path = None
+            if written is not None:
+                attempt.folder.write(examine.STACKS_NAME, written, 0o600, attempt.desired.uid)
+                path = str(attempt.folder.path / examine.STACKS_NAME)
+        except Exception:  # noqa: BLE001 - a look that fails must not affect the attempt
+            _log.exception("an attempt was not examined", attempt=attempt.name)
+            return
+        attempt.examination = Examination(number=number, processes=found, stacks=path)
         self.changed(attempt)
 
     def _block(self, attempt: Attempt) -> None:

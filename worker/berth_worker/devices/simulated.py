@@ -148,9 +148,7 @@ class SimulatedDevices:
             memory_used_bytes=min(used, model.memory_bytes),
             utilization_percent=busy,
             temperature_c=_COOL_C + index % 4 + round(_HEAT_C * busy / 100),
-            power_w=round(
-                model.idle_power_w + (model.power_limit_w - model.idle_power_w) * busy / 110, 1
-            ),
+            power_w=load.power if load and load.power is not None else _power_w(model, busy),
             power_limit_w=model.power_limit_w,
             numa_node=_numa_node(index, len(self._uuids)),
             mig=index in simulation.mig,
@@ -168,6 +166,12 @@ class SimulatedDevices:
             started_at=description.started_at if description else None,
             attempt=attempt,
         )
+
+
+def _power_w(model: Model, busy: int) -> float:
+    """Return the power that such a utilisation usually takes, watts."""
+    idle_w = model.idle_power_w
+    return round(idle_w + (model.power_limit_w - idle_w) * busy / 110, 1)
 
 
 def _held_bytes(simulation: Simulation, attempt: str, process: Process) -> int:

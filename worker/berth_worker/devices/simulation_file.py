@@ -38,11 +38,13 @@ class SimulatedLeftover(Wire):
 
 
 class SimulatedLoad(Wire):
-    """Memory and utilisation that a GPU shows while a job is on it."""
+    """Memory, utilisation and power that a GPU shows while a job is on it."""
 
     gpu: int = Field(ge=0)
     memory: Bytes = 61 * 1024**3
     utilization: int = Field(default=96, ge=0, le=100)
+    power: float | None = Field(default=None, ge=0)
+    """Watts; default: what such a utilisation usually takes."""
 
 
 class SimulatedUse(Wire):

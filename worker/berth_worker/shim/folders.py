@@ -94,6 +94,15 @@ class Folders:
             with contextlib.suppress(OSError):
                 files.write_all(self.log, sentence.encode(errors="replace") + b"\n")
 
+    def granted_limit_s(self) -> float | None:
+        """Return the time limit that was granted after the start, seconds; None for no other."""
+        try:
+            granted = json.loads(files.read_small(self.own, "limit.json", _TERMS_BYTES))
+            limit_s = granted["time_limit_s"]
+            return float("inf") if limit_s is None else float(limit_s)
+        except Exception:  # noqa: BLE001 - mostly there is none; a wrong one extends nothing
+            return None
+
     def stop_terms_s(self) -> tuple[float, float]:
         """Return the requested grace and the time to save after a warning, both in seconds."""
         try:

@@ -60,6 +60,7 @@ class Shim:
         self._status: int | None = None
         self._shim_record_at: float | None = None
         self._warn_at: float | None = None
+        self._started_at = 0.0
         self._limit_at: float | None = None
         self._termination = Termination(-1)
         self._usage = files.Usage()
@@ -126,11 +127,10 @@ class Shim:
             self._fail(f"The attempt cannot be set up: {exec_job.reason(error)}.")
             return
         now = time.monotonic()
+        self._started_at = now
         limit_s = launch.get("time_limit_s")
         if limit_s is not None:
-            self._limit_at = now + limit_s
-            # In a short job the default would warn before there is anything to save.
-            self._warn_at = now + limit_s - min(launch.get("warn_before_s", 0.0), limit_s / 2)
+            self._limit(limit_s)
         self._shim_record_at = now + _NOTE_AFTER_S
         if self._start_error >= 0:
             self._read_start_error(timeout_ms=1000)
@@ -147,6 +147,25 @@ class Shim:
                 "the start."
             )
         return self._port is not None
+
+    def _limit(self, limit_s: float) -> None:
+        """Set the moments of the warning and of the time limit."""
+        self._limit_at = self._started_at + limit_s
+        # In a short job the default would warn before there is anything to save.
+        early_s = min(self._folders.launch.get("warn_before_s", 0.0), limit_s / 2)
+        self._warn_at = self._limit_at - early_s
+
+    def _extended(self) -> bool:
+        """Take a longer limit, or none, that was granted since; True if there is one."""
+        limit_s = self._folders.granted_limit_s()
+        if (
+            limit_s is None
+            or self._limit_at is None
+            or self._started_at + limit_s <= self._limit_at
+        ):
+            return False
+        self._limit(limit_s)
+        return True
 
     def _fail(self, sentence: str) -> None:
         self._cause, self._message = "launch_error", sentence
@@ -194,10 +213,10 @@ class Shim:
                 self._write_shim_record()
             if self._status is not None and not self._termination.begun:
                 self._sweep(now)
-            if self._warn_at is not None and now >= self._warn_at:
+            if self._warn_at is not None and now >= self._warn_at and not self._extended():
                 self._warn_at = None
                 warn()
-            if self._limit_at is not None and now >= self._limit_at:
+            if self._limit_at is not None and now >= self._limit_at and not self._extended():
                 self._limit_at = None
                 self._stop("time_limit", self._folders.launch["grace_s"])
             if self._termination.begun:

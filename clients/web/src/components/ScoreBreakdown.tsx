@@ -7,7 +7,6 @@ import { Message } from "./Message";
 
 const PARTS: Record<PointsKind, string> = {
   length: "Length",
-  size: "Number of GPUs",
   fit: "Fit to free GPUs",
   age: "Waiting time",
   fair_share: "Fair share",

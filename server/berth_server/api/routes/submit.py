@@ -21,7 +21,7 @@ from berth_server.api.job_list import pieces
 from berth_server.api.problems import ApiError, invalid_body
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid
-from berth_server.service.jobs import check, lookup
+from berth_server.service.jobs import check, lengths, lookup
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.jobs.dry_run import dry_run
 from berth_server.service.jobs.parse_text import parse_text
@@ -205,6 +205,7 @@ async def check_specs(
 
 async def _with_warnings(app: Context, prepared: list[Prepared], caller: Caller) -> list[Prepared]:
     """Add warnings about runs that will not fit; leave them out where that takes too long."""
+    prepared = lengths.with_warnings(app.server, caller, prepared)
     if not any(app.memory_warnings.asks(one) for one in prepared):
         return prepared
     with anyio.move_on_after(_WARNINGS_TIMEOUT_S):

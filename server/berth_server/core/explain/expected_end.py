@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from berth.protocol.message import Message
-from berth_server.core.explain.phrases import clock
+from berth_server.core.explain.phrases import clock, span
 from berth_server.core.model import RunningView
 from berth_server.core.progress.remaining import Remaining
 
@@ -35,12 +35,12 @@ def end_of(now: datetime, run: RunningView | None) -> tuple[datetime | None, Mes
 
 
 def _by_progress(now: datetime, remaining: Remaining) -> tuple[datetime, Message]:
-    """`, until about 14:20 (by 14:26 with 90 % certainty): step 3,120 of 5,000`"""
+    """`, until about 14:20 ± 6m: step 3,120 of 5,000`"""
     until = now + timedelta(seconds=remaining.quantile_s(0.5, now))
-    late = now + timedelta(seconds=remaining.quantile_s(0.9, now))
+    around = now + timedelta(seconds=remaining.quantile_s(0.9, now)) - until
     place = ""
     if remaining.step is not None and remaining.total is not None:
         place = f": step {remaining.step:,.10g} of {remaining.total:,.10g}"
     return until, Message.of(
-        ", until about ", clock(until), " (by ", clock(late), f" with 90 % certainty){place}"
+        ", until about ", clock(until), " \N{PLUS-MINUS SIGN} ", span(around), place
     )

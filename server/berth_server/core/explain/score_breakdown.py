@@ -9,11 +9,10 @@ from berth.protocol.message import Message, UserRef
 from berth_server.core.availability import AvailabilityProfile
 from berth_server.core.explain.phrases import Piece, count, job, percent, span
 from berth_server.core.model import JobView, Plan, Snapshot
-from berth_server.core.order import Scorer
+from berth_server.core.order import LIMIT_USED, Scorer
 
 _FACTORS: dict[PointsKind, str] = {
     "length": "its expected length",
-    "size": "its number of GPUs",
     "fit": "GPUs that are free or soon will be",
     "age": "its waiting time",
     "fair_share": "low recent usage",
@@ -37,7 +36,7 @@ def score_breakdown(
         against = next((i for i, at in plan.positions.items() if at == place - 1), None)
     if against is None or against == job_id or against not in plan.positions:
         return own, None
-    return own, _compared(snapshot, own, _breakdown(snapshot, plan, scorer, against))
+    return own, _compared(snapshot, scorer.box, own, _breakdown(snapshot, plan, scorer, against))
 
 
 def _breakdown(snapshot: Snapshot, plan: Plan, scorer: Scorer, job_id: int) -> ScoreBreakdown:
@@ -61,8 +60,6 @@ def _breakdown(snapshot: Snapshot, plan: Plan, scorer: Scorer, job_id: int) -> S
 def _fact(snapshot: Snapshot, scorer: Scorer, job: JobView, kind: PointsKind) -> Message:
     if kind == "length":
         return _length(scorer, job)
-    if kind == "size":
-        return Message.of(f"It asks for {count(job.gpus, 'GPU')}.")
     if kind == "fit":
         if job.gpus < 2:
             return Message.of("Counts only for jobs that need several GPUs.")
@@ -83,7 +80,7 @@ def _length(scorer: Scorer, job: JobView) -> Message:
         return Message.of(*head, ", judging by earlier runs like it.")
     if job.limit_s is None:
         return Message.of(*head, ": it has no time limit and no earlier run to go by.")
-    used = percent(scorer.settings.limit_used)
+    used = percent(LIMIT_USED)
     return Message.of(*head, f": {used} of its time limit, no earlier run to go by.")
 
 
@@ -98,7 +95,9 @@ def _use(snapshot: Snapshot, scorer: Scorer, user: str) -> Message:
     return Message.of(UserRef(name=user), f" used {percent(part)} of the recent GPU time.")
 
 
-def _compared(snapshot: Snapshot, own: ScoreBreakdown, other: ScoreBreakdown) -> Comparison:
+def _compared(
+    snapshot: Snapshot, box: int, own: ScoreBreakdown, other: ScoreBreakdown
+) -> Comparison:
     ahead = other.position < own.position
     first, second = (other, own) if ahead else (own, other)
     why = Message.of(
@@ -107,20 +106,23 @@ def _compared(snapshot: Snapshot, own: ScoreBreakdown, other: ScoreBreakdown) ->
         UserRef(name=first.user),
         " is before ",
         job(second.job_id),
-        f"{_decided(snapshot, first, second)}.",
+        f"{_decided(snapshot, box, first, second)}.",
     )
     return Comparison(standing=other, ahead=ahead, sentence=str(why), sentence_parts=why)
 
 
-def _decided(snapshot: Snapshot, first: ScoreBreakdown, second: ScoreBreakdown) -> str:
-    """The rule by which `first` is before `second`."""
+def _decided(snapshot: Snapshot, box: int, first: ScoreBreakdown, second: ScoreBreakdown) -> str:
+    """The rule by which `first` is before `second` on a box with so many GPUs that can be had."""
     if first.aged and second.aged:
         return f": both have waited past the age cap, and {_elder(snapshot, first, second)}"
     if first.aged:
         return ": it has waited past the age cap"
     if first.priority != second.priority:
         return f": its priority is {first.priority}, not {second.priority}"
-    needs_box = [snapshot.pending[s.job_id].gpus == len(snapshot.gpus) > 1 for s in (first, second)]
+    gpus = [snapshot.pending[one.job_id].gpus for one in (first, second)]
+    if box > 1 and gpus[0] <= box < gpus[1]:
+        return f": only {count(box, 'GPU')} can be had at present, and that one needs {gpus[1]}"
+    needs_box = [number == box > 1 for number in gpus]
     if needs_box == [True, False]:
         return ": it needs the whole box, which is cleared for it rather than kept busy"
     if needs_box == [False, True]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from math import sqrt
 from statistics import median
 
+from berth_server.core.stalls import Steps
+
 _MOST_POINTS = 192
 _LEAST_POINTS = 3
 _PAUSE = 3.0
@@ -99,6 +101,13 @@ class Pace:
         spread = _spread(intervals, rest)
         p50_s = max(0.0, left_s - min(silent_s, usual_s))
         return Left(p50_s, p50_s + _Z90 * spread * left_s + _TAIL_S)
+
+    def steps(self) -> Steps | None:
+        """Return when the last step came and how long steps take; None before there are several."""
+        if len(self._points) <= _LEAST_POINTS:
+            return None
+        lengths_s = [one.seconds for one in self._intervals()]
+        return Steps(self._points[-1][0], median(lengths_s), max(lengths_s))
 
     def silent(self, now: float) -> bool:
         """True if steps stopped coming: nothing for many times as long as ever before."""

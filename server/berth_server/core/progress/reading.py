@@ -45,6 +45,8 @@ class LogReading:
     """
 
     totals: Totals = field(default_factory=Totals)
+    loops_over_epochs: bool = False
+    """True if the script has a loop over epochs: then a bar may be of one of them."""
     countdown: Countdown = field(default_factory=Countdown)
     _splitter: Splitter = field(default_factory=Splitter)
     _counters: dict[tuple[str, float | None], Counter] = field(default_factory=dict)
@@ -231,7 +233,9 @@ class LogReading:
     def _whole(self, total: float) -> bool:
         """True if a counter is of the whole run; one epoch looks the same until it begins again."""
         epochs = self.totals.of("epoch")
-        if epochs is None or epochs == 1 or self.totals.of("step") == total:
+        if epochs == 1 or self.totals.of("step") == total:
+            return True
+        if epochs is None and not self.loops_over_epochs:
             return True
         # The Trainer tells the epoch as a fraction, and its bar is of all epochs.
         return any(not one.outer and one.label == "epoch" for one in self._counters.values())

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from berth_server.core.progress.pace import Left, Pace
 from berth_server.core.progress.reading import Position
+from berth_server.core.stalls import Steps
 
 _LEAST_STEPS = 2
 _OWN_SPREAD = 1.35
@@ -56,6 +57,10 @@ class Reported:
         if self.position is None and first is not None and since is not None and since < at:
             self._put("jobside", first, total, since)
         self._put("jobside", step, total, at)
+
+    def steps(self) -> Steps | None:
+        """Return when the last step came and how long steps take; None while too few are known."""
+        return None if self._pace is None else self._pace.steps()
 
     def left(self, now: float) -> Left | None:
         """Time left; None while too little is known."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from berth_server.core.progress import vocabulary
+from berth_server.core.work import Work
 
 _SETTING = re.compile(
     r"(?<![a-zA-Z_-])(?P<name>[a-zA-Z][a-zA-Z_ .-]{2,60}?)['\"]?\s{0,8}[:=]\s{0,8}['\"]?(?P<n>\d{1,12})(?![\w./:%-])"
@@ -35,6 +36,11 @@ class Totals:
                 kind = vocabulary.total_of(match["name"].rpartition(".")[2])
                 if kind is not None and int(match["n"]) > 0:
                     self.asked[kind] = int(match["n"])
+
+    def read_work(self, work: Work | None) -> None:
+        """Take what the job's configuration asks for, where the command does not say."""
+        if work is not None and work.amount == int(work.amount):
+            self.asked.setdefault(work.unit, int(work.amount))
 
     def read(self, text: str) -> None:
         """Take what a piece of the log says, if it says any."""

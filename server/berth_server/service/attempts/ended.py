@@ -99,9 +99,9 @@ def _next_state(
     elif outcome is Outcome.OOM_GPU and job.oom_steps < len(steps := _ladder(job)):
         again = attempt_end.with_next_step(message, steps[job.oom_steps])
         _again(tx, job, again, {"oom_steps": job.oom_steps + 1})
-    elif outcome not in _NEVER_RETRIED and job.failures < job.spec.retries:
+    elif outcome not in _NEVER_RETRIED and job.failures < (most := _most_failures(job, outcome)):
         pause_s = _pause_s(job.failures + 1, columns["started_at"], tx.now)
-        again = attempt_end.retried(message, job.spec.retries - job.failures - 1, pause_s)
+        again = attempt_end.retried(message, most - job.failures - 1, pause_s)
         _again(tx, job, again, {"failures": job.failures + 1}, pause_s)
     else:
         columns = {**columns, "failures": job.failures + 1}
@@ -148,6 +148,12 @@ def _may_change_port(tx: Transaction, job: JobRecord) -> bool:
     last = attempts.of_jobs(tx, [job.id]).get(job.id, [])[-_MOST_PORTS:]
     lost = [attempt.outcome == Outcome.LAUNCH_ERROR.value for attempt in last]
     return len(lost) < _MOST_PORTS or not all(lost)
+
+
+def _most_failures(job: JobRecord, outcome: Outcome) -> int:
+    """Number of failures that are tried again: a stalled run that asked for it once at least."""
+    asked = outcome is Outcome.STALLED and job.spec.on_stall == "retry"
+    return max(1, job.spec.retries) if asked else job.spec.retries
 
 
 def _ladder(job: JobRecord) -> tuple[str, ...]:

@@ -30,6 +30,9 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
         for seen in report.attempts
         if (record := _living(server, seen)) is not None and _is_news(record, seen)
     ]
+    for seen in report.attempts:
+        if seen.examination is not None and (record := _living(server, seen)) is not None:
+            server.examinations[record.job_id, record.number] = seen.examination
     server.worker_state.take(report, now)
     if report.snapshot is not None:
         server.use.take(report.snapshot, server.cache)

@@ -153,6 +153,7 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
     if run.started_at is not None and run.time_limit is not None and not ended:
         until = run.started_at + run.time_limit
     message = gpu_status.leased(lease, record.state)
+    alerts = list(server.alerts.get(key, {}).values())
     return Holder(
         kind=HolderKind.LEFTOVER if ended else HolderKind.JOB,
         job_id=lease.job_id,
@@ -162,6 +163,8 @@ def _leased(server: ServerState, gpu: GpuSnapshot, lease: LeaseView) -> Holder:
         since=moment(record.created_at),
         until=until,
         progress=None if ended else server.progress.shown(key, server.clock()),
+        alerts=[str(alert) for alert in alerts],
+        alerts_parts=alerts,
         pids=tuple(p.pid for p in gpu.processes if p.attempt == record.id),
         memory_bytes=lease.memory_bytes,
         memory_used_bytes=used_bytes(gpu, record.id),

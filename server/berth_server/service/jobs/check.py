@@ -23,6 +23,7 @@ from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message, quoted
 from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
+from berth_server.core.work import Work, work_of
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import programs
@@ -34,6 +35,7 @@ from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
 
 # Variables that give launchers the number of ranks to start.
+_CONFIG_ENDINGS = (".json", ".yaml", ".yml")
 _COUNTING = frozenset({"NPROC_PER_NODE", "NNODES", "LOCAL_WORLD_SIZE"})
 
 
@@ -52,6 +54,8 @@ class Prepared:
     columns: tuple[object, ...]
     """The columns that `resolved` fills, made here so that the submit itself is short."""
     snapshot: CodeSnapshot | None = None
+    work: Work | None = None
+    """How much it is asked to do, where its command or its configuration says so."""
 
 
 def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
@@ -92,6 +96,7 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
         view=view,
         resolved=resolved,
         columns=jobs.spec_values(resolved),
+        work=_work(view, workdir, access),
     )
 
 
@@ -110,6 +115,7 @@ def is_known(spec: JobSpec, access: Access) -> bool:
     return (
         spec.workdir in access.fine_folders
         and not view.config_files
+        and not _config_names(view)
         and (spec.python is None or spec.python in access.fine_pythons)
         and (not _has_script(view) or _key(spec.workdir, view) in access.fine_scripts)
         and programs.is_known(spec, view, access)
@@ -149,6 +155,21 @@ def _with_surroundings(
     except CommandError as error:
         field = "command" if spec.script is None else "script"
         raise _wrong(field, Message.marked(str(error))) from None
+
+
+def _work(view: CommandView, workdir: str, access: Access) -> Work | None:
+    """How much the command asks for, by itself and by the configuration files that it names."""
+    if view.is_shell:
+        return None
+    names = _config_names(view)
+    found = launcher_files.configs(names, workdir, lambda path: access.may(path, os.R_OK))
+    return work_of(view.script_args, [found[name] for name in names if name in found])
+
+
+def _config_names(view: CommandView) -> tuple[str, ...]:
+    """Arguments of the script that look like configuration files, the first ones."""
+    words = (word.rpartition("=")[2] for word in view.script_args)
+    return tuple(dict.fromkeys(word for word in words if word.endswith(_CONFIG_ENDINGS)))[:4]
 
 
 def _said_in_code(view: CommandView, workdir: str, access: Access) -> list[Message]:

@@ -12,7 +12,7 @@ from berth_server.core.explain.explanation import explain
 from berth_server.core.forecast import plan_with_forecast
 from berth_server.core.model import JobView
 from berth_server.service.auth.callers import Caller
-from berth_server.service.jobs import check, submit
+from berth_server.service.jobs import check, lengths, submit
 from berth_server.service.jobs.check import Prepared
 from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.service.state import ServerState
@@ -45,6 +45,8 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
         gpu_indices=indices,
         position=None if start else explained.position,
         expected_start=None if start else explained.expected_start,
+        expected_start_p90=None if start else explained.expected_start_p90,
+        expected_length=lengths.expected(server, caller.user, prepared),
         confidence=explained.confidence,
         summary=explained.summary,
         summary_parts=explained.summary_parts,

@@ -1,4 +1,4 @@
-"""A user changes a job that has not started."""
+"""A user changes a job that has not started, or gives a running one more time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from berth.protocol.jobs import WARN_BEFORE, JobPatch
 from berth.protocol.message import Message, UserRef, quoted
-from berth.protocol.states import PENDING_STATES
+from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.core.explain.phrases import exactly, has_ended, job
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
@@ -23,7 +23,7 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     Change name, priority or time limit; `time_limit: null` takes the limit away.
 
     Raises NotFound, Forbidden, Invalid (null where a value is needed), and Conflict for a job
-    that has started.
+    that has ended, or that runs where more is asked for than a longer time limit.
     """
     record = lookup.job(server.db.read, job_id)
     caller.may_change(record)
@@ -33,10 +33,10 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
             predicate = " cannot be null; leave it out to keep it."
             raise Invalid(Message.of(quoted(name), predicate), name)
     state = lookup.state_of(record)
-    if state not in PENDING_STATES:
+    if state not in PENDING_STATES and not _gives_time(record, state, patch):
         verb = has_ended(state) if state.is_final else f"is {state.value}"
-        predicate = f" {verb}; only a job that has not started can be changed."
-        raise Conflict(Message.of(job(job_id, first=True), predicate))
+        rest = "; only a job that has not started can be changed, and one that runs only be given "
+        raise Conflict(Message.of(job(job_id, first=True), f" {verb}{rest}a longer time limit."))
     _keeps_its_warning(record, patch.time_limit)
     changes = {
         name: getattr(patch, name)
@@ -50,6 +50,18 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
         fields = ", ".join(name.replace("_", " ") for name in changes)
         message = Message.of(UserRef(name=caller.user), f" changed its {fields}.")
         events.write(tx, "job.changed", message, job_id=job_id, data=_event_data(changes))
+
+
+def _gives_time(record: JobRecord, state: JobState, patch: JobPatch) -> bool:
+    """True if a running job is given a longer time limit, or none, and nothing else."""
+    if state not in {JobState.STARTING, JobState.RUNNING} or patch.model_fields_set != {
+        "time_limit"
+    }:
+        return False
+    limit = record.spec.time_limit
+    if limit is None:
+        return patch.time_limit is None
+    return patch.time_limit is None or patch.time_limit >= limit
 
 
 def _event_data(changes: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,12 +14,13 @@ from berth.protocol.events import Event
 from berth.protocol.jobs import Attempt, CodeSnapshot, Job, JobSpec, LaunchFacts
 from berth.protocol.message import Message
 from berth.protocol.placement import Placement
-from berth.protocol.progress import Progress
+from berth.protocol.progress import ExpectedLength, Progress
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.explain.start_reason import start_reason
-from berth_server.core.model import JobView, Plan, Snapshot
+from berth_server.core.model import ExpectedStart, JobView, Plan, Snapshot
 from berth_server.service.gpus.use import show as show_use
+from berth_server.service.jobs import lengths
 from berth_server.service.logs.curve_watch import troubles
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.scheduling.views import moment
@@ -129,14 +129,19 @@ class _QueueStatus:
             return None
         return self._forecast[1].positions.get(record.id)
 
-    def expected(self, record: JobRecord) -> datetime | None:
+    def expected(self, record: JobRecord) -> ExpectedStart | None:
         if record.state != JobState.QUEUED.value:
             return None
-        start = self._forecast[1].expected.get(record.id)
-        return start.at if start else None
+        return self._forecast[1].expected.get(record.id)
+
+    def length(self, record: JobRecord) -> ExpectedLength | None:
+        return lengths.expected_of(self._server, record)
 
     def progress(self, job_id: int, number: int) -> Progress | None:
         return self._server.progress.shown((job_id, number), self._server.clock())
+
+    def alerts(self, job_id: int, number: int) -> list[Message]:
+        return list(self._server.alerts.get((job_id, number), {}).values())
 
     def reason(self, record: JobRecord) -> Message | None:
         try:
@@ -197,10 +202,12 @@ def _job(
     last = tries[-1] if tries else None
     pending = record.state in _PENDING
     reason = status.reason(record) if pending else None
+    start = status.expected(record) if pending else None
     gpus = from_json(last.gpus) if last is not None and not pending else []
     progress = None
     if last is not None and record.state == JobState.RUNNING.value:
         progress = status.progress(record.id, last.number)
+    alerts = status.alerts(record.id, last.number) if last is not None and not pending else []
     spec = record.spec.__dict__
     message = messages.decode(record.message or (last.message if last is not None else None))
     warnings = messages.decode_all(record.warnings)
@@ -225,9 +232,13 @@ def _job(
         ended_at=None if record.ended_at is None else moment(record.ended_at),
         exit_code=record.exit_code,
         position=status.position(record) if pending else None,
-        expected_start=status.expected(record) if pending else None,
+        expected_start=None if start is None else start.at,
+        expected_start_p90=None if start is None else start.late,
+        expected_length=status.length(record) if pending else None,
         reason=None if reason is None else str(reason),
         reason_parts=reason or Message(),
+        alerts=[str(alert) for alert in alerts],
+        alerts_parts=alerts,
         warnings=[str(warning) for warning in warnings],
         warnings_parts=list(warnings),
     )

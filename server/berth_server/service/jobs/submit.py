@@ -225,6 +225,7 @@ def new_record(
         ready_at=now if state is JobState.QUEUED else None,
         ablation=ablation,
         snapshot=None if one.snapshot is None else one.snapshot.model_dump_json(),
+        work=None if one.work is None else one.work.encode(),
     )
 
 

@@ -11,6 +11,7 @@ from berth_server.core.model import RunningView
 from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
 from berth_server.core.progress.remaining import Remaining
+from berth_server.core.stalls import Steps
 
 AttemptKey = tuple[int, int]
 # What was not looked at for so long is not reported any more: the look must have failed.
@@ -35,11 +36,26 @@ class Belief:
         return Left(max(0.0, self.left.p50_s - since_s), max(0.0, self.left.p90_s - since_s))
 
 
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """Signs of life in the files of one attempt, as of one look."""
+
+    steps: Steps | None
+    wrote_at: float | None
+    """When its log last grew, unix seconds."""
+    diverged: bool
+    """True if its loss is not finite any more."""
+    tail: str = ""
+    """The last words of its log."""
+
+
 class Beliefs:
     """The latest belief of each running attempt."""
 
     def __init__(self) -> None:
         self._known: dict[AttemptKey, Belief] = {}
+        self.signs: dict[AttemptKey, Signs] = {}
+        """By attempt."""
 
     def put(self, found: Iterable[tuple[AttemptKey, Belief | None]]) -> None:
         """Take the results of a look."""
@@ -51,8 +67,9 @@ class Beliefs:
 
     def keep(self, running: Collection[AttemptKey]) -> None:
         """Forget all other attempts."""
-        for key in [key for key in self._known if key not in running]:
-            del self._known[key]
+        for known in (self._known, self.signs):
+            for key in [key for key in known if key not in running]:
+                del known[key]
 
     def with_remaining(
         self, running: Mapping[AttemptKey, RunningView], now: float

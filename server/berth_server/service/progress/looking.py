@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
+from berth.commands import CommandError
 from berth.protocol.states import AttemptState
-from berth_server.service.progress.beliefs import AttemptKey, Belief
+from berth_server.core.work import Work
+from berth_server.service.jobs.check import read_command
+from berth_server.service.progress.beliefs import AttemptKey, Belief, Signs
 from berth_server.service.progress.reader import AttemptReader
 from berth_server.service.state import ServerState
 from berth_server.store import jobs
@@ -54,6 +58,10 @@ class ProgressLooks:
             self._watched[key].next_at = now if age_s < _YOUNG_S else now + _OLD_PERIOD_S
         return due
 
+    def signs(self, keys: list[AttemptKey]) -> dict[AttemptKey, Signs]:
+        """Signs of life of these attempts, as of the last look."""
+        return {key: self._watched[key].reader.signs for key in keys if key in self._watched}
+
     def look(self, keys: list[AttemptKey], now: float) -> list[tuple[AttemptKey, Belief | None]]:
         """Read on in the files of these attempts. One that cannot be read keeps none from it."""
         found: list[tuple[AttemptKey, Belief | None]] = []
@@ -72,4 +80,13 @@ class ProgressLooks:
 def _reader(record: AttemptRecord, owner: JobRecord) -> AttemptReader:
     command = owner.spec.command
     text = shlex.join(command) if isinstance(command, list) else command or owner.spec.script or ""
-    return AttemptReader(record.run_dir, owner.uid, text)
+    return AttemptReader(record.run_dir, owner.uid, text, Work.decode(owner.work), _script(owner))
+
+
+def _script(owner: JobRecord) -> str | None:
+    """Path of the script that a job runs; None where it cannot be known."""
+    try:
+        view = read_command(owner.spec.command, owner.spec.script)
+    except CommandError:
+        return None
+    return None if view.script_path is None else str(Path(owner.workdir, view.script_path))

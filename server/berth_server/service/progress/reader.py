@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from berth import launcher_files
 from berth.protocol.progress import ProgressSource
+from berth_server.core.progress.losses import Losses
 from berth_server.core.progress.pace import Left, Pace
 from berth_server.core.progress.reading import COUNTDOWN, LogReading, Position
 from berth_server.core.progress.reported import Reported
+from berth_server.core.stalls import Steps
+from berth_server.core.work import Work
 from berth_server.service.errors import Forbidden
+from berth_server.service.jobs.permissions import Access
 from berth_server.service.logs.metrics import METRICS_NAME, json_point
 from berth_server.service.logs.pages import LOG_NAME
 from berth_server.service.logs.run_files import open_run_file
 from berth_server.service.logs.tail import TailReader
-from berth_server.service.progress.beliefs import Belief
+from berth_server.service.progress.beliefs import Belief, Signs
 
 PROGRESS_NAME = "progress.json"
 # Of more new bytes than this in one look only the last are read, and of a log its beginning.
@@ -24,6 +30,9 @@ _MOST_METRICS_BYTES = 1 << 18
 _MOST_POINTS = 400
 _MOST_PROGRESS_BYTES = 1 << 12
 _MOST_PACES = 8
+_TAIL_BYTES = 1000
+_EPOCH_LOOP = re.compile(r"^\s*for\s+\w*(?:epoch|ep\b)\w*\s+in\b", re.IGNORECASE | re.MULTILINE)
+_NO_SIGNS = Signs(None, None, diverged=False)
 # A program that reports, and goes on in its log without, is not heard any more.
 _OUTDATED_S = 600.0
 
@@ -35,18 +44,29 @@ class AttemptReader:
     run_dir: str
     uid: int
     command: str = field(repr=False)
+    work: Work | None = None
+    script: str | None = None
+    """Path of the script that it runs, where that is known."""
     _log_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_LOG_BYTES))
     _metrics_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_METRICS_BYTES))
+    _losses: Losses = field(default_factory=Losses)
+    _wrote_at: float | None = None
+    _tail: bytes = field(default=b"", repr=False)
+    signs: Signs = _NO_SIGNS
+    """As of the last look."""
     _metrics: Reported = field(default_factory=Reported)
     _jobside: Reported = field(default_factory=Reported)
     _paces: OrderedDict[tuple[object, ...], Pace] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         """Take what the command says of totals."""
+        self._loops: bool | None = None
         self._reading = self._fresh()
 
     def look(self, now: float) -> Belief | None:
         """Read on and return how far the attempt is; None where nothing tells. Never raises."""
+        if self._loops is None:
+            self._loops = self._reading.loops_over_epochs = self._has_epochs()
         self._read_jobside()
         self._read_metrics()
         self._read_log(now)
@@ -64,10 +84,25 @@ class AttemptReader:
         ]
         # What a script reports by itself counts; else one with a time left before one without.
         known.sort(key=lambda one: (one[0] != "jobside", one[2] is None))
-        if not known:
+        source, at, left = known[0] if known else ("log", None, None)
+        self.signs = Signs(
+            self._steps(source, at),
+            self._wrote_at,
+            diverged=self._losses.diverged,
+            tail=self._tail.decode("utf-8", "replace"),
+        )
+        if at is None:
             return None
-        source, at, left = known[0]
         return Belief(source, at, left, now)
+
+    def _steps(self, source: ProgressSource, at: Position | None) -> Steps | None:
+        """Steps by the source that is believed."""
+        if source == "jobside":
+            return self._jobside.steps()
+        if source == "metrics.jsonl":
+            return self._metrics.steps()
+        pace = None if at is None else self._paces.get(at.key)
+        return None if pace is None else pace.steps()
 
     def _log_left(self, position: Position | None, now: float) -> Left | None:
         if position is None:
@@ -80,7 +115,17 @@ class AttemptReader:
     def _fresh(self) -> LogReading:
         reading = LogReading()
         reading.totals.read_command(self.command)
+        reading.totals.read_work(self.work)
+        reading.loops_over_epochs = bool(self._loops)
         return reading
+
+    def _has_epochs(self) -> bool:
+        """True if the script has a loop over epochs, which its log need not name."""
+        if self.script is None:
+            return False
+        access = Access(self.uid)
+        text = launcher_files.script(self.script, lambda opened: access.may(opened, os.R_OK))
+        return text is not None and _EPOCH_LOOP.search(text) is not None
 
     def _read_jobside(self) -> None:
         try:
@@ -119,6 +164,8 @@ class AttemptReader:
         if grown.from_start:
             self._reading = self._fresh()
         at = min(now, grown.written_at)
+        self._wrote_at, self._tail = at, (self._tail + grown.data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        self._losses.read(grown.data)
         for position in self._reading.feed(grown.data, at, past=grown.from_start):
             pace = self._paces.get(position.key)
             if pace is None:

@@ -67,6 +67,8 @@ class SchedulerCache:
         self.released: dict[str, float] = {}
         """By GPU UUID and by attempt: when it was released (only since this start)."""
         self.desired: dict[AttemptKey, DesiredAttempt] = {}
+        self.examining: dict[AttemptKey, int] = {}
+        """Attempts whose processes are to be looked at, with the number of the look."""
         self.version = 0
         """Increases with every change of anything here."""
         self.generation = 0
@@ -122,6 +124,16 @@ class SchedulerCache:
                 self.released |= dict.fromkeys(gpu_uuids_of(record), now)
         after = {key: one for key, one in self.desired.items() if key[0] in touched}
         if before != after:
+            self.generation += 1
+
+    def examine(self, key: AttemptKey, number: int) -> None:
+        """Ask the worker to look at the processes of an attempt; 0 asks for no look any more."""
+        if number:
+            self.examining[key] = number
+        else:
+            self.examining.pop(key, None)
+        if key in self.desired:
+            self.desired[key] = self.desired[key].model_copy(update={"examine": number})
             self.generation += 1
 
     def desired_state(self) -> DesiredState:
@@ -204,7 +216,10 @@ class SchedulerCache:
             self._group(job.user),
             self._part(reader, record, memory),
         )
-        self.desired[key] = desired_attempt(record, job, self._archive)
+        desired = desired_attempt(record, job, self._archive)
+        if key in self.examining:
+            desired = desired.model_copy(update={"examine": self.examining[key]})
+        self.desired[key] = desired
         lease = LeaseView(
             job_id=job.id,
             attempt=record.id,

@@ -31,8 +31,13 @@ def explain_job(server: ServerState, job_id: int, against: int | None = None) ->
         try:
             explained = explain(snapshot, plan, job_id)
             standing, compared = score_breakdown(snapshot, plan, job_id, against)
+            wrong = [
+                reason("alert", alert, blocking=False, job_ids=(job_id,))
+                for alert in server.alerts.get((job_id, record.attempts), {}).values()
+            ]
             return explained.model_copy(
                 update={
+                    "reasons": [*explained.reasons, *wrong],
                     "standing": standing,
                     "compared": compared,
                     "notes": [str(note) for note in notes],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 
 from berth.commands import CommandError
 from berth.protocol.jobs import JobSpec
 from berth_server.core.estimate import Estimate, RunKey, RunTimes
+from berth_server.core.work import Work
 from berth_server.service.jobs.check import read_command
 from berth_server.store import attempts
 from berth_server.store.database import Reader
@@ -25,15 +27,19 @@ class RunHistory:
         """Load the latest runs."""
         self._times = RunTimes()
         for run in reversed(attempts.runs(reader, _RUNS)):
-            self._times.record(_key(run.user, run.spec), run.length_s)
+            self._times.record(_key(run.user, run.spec, run.work), run.length_s)
 
     def ran(self, job: JobRecord, length_s: float) -> None:
         """Add a run that succeeded."""
-        self._times.record(_key(job.user, job.spec), length_s)
+        self._times.record(_key(job.user, job.spec, job.work), length_s)
 
     def estimate(self, job: JobRecord) -> Estimate | None:
         """Return the run times a job may have; None when nothing like it ran before."""
-        return self._times.estimate(_key(job.user, job.spec))
+        return self._times.estimate(_key(job.user, job.spec, job.work))
+
+    def unlimited(self, user: str, spec: JobSpec, work: str | None) -> Estimate | None:
+        """Return the run times that such a job would have without a time limit."""
+        return self._times.estimate(replace(_key(user, spec, work), limit_s=None))
 
     @property
     def sizes(self) -> Mapping[int, int]:
@@ -41,10 +47,10 @@ class RunHistory:
         return self._times.sizes
 
 
-def _key(user: str, spec: JobSpec) -> RunKey:
+def _key(user: str, spec: JobSpec, work: str | None) -> RunKey:
     command = tuple(spec.command) if isinstance(spec.command, list) else spec.command
     ablation = spec.labels.get("ablation", "")
-    return _kind(user, spec.gpus or 0, command, spec.script, ablation, spec.time_limit)
+    return _kind(user, spec.gpus or 0, command, spec.script, ablation, spec.time_limit, work)
 
 
 @lru_cache(maxsize=_KINDS)
@@ -55,6 +61,7 @@ def _kind(
     script: str | None,
     ablation: str,
     limit: timedelta | None,
+    work: str | None,
 ) -> RunKey:
     """The kind of run that a job is; queues hold the same kind many times."""
     return RunKey(
@@ -63,6 +70,7 @@ def _kind(
         gpus=gpus,
         ablation=ablation,
         limit_s=None if limit is None else limit.total_seconds(),
+        work=Work.decode(work),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from berth_server.core.gpu_share import share_fraction
 from berth_server.core.model import Usage
-from berth_server.core.settings import PolicySettings
+from berth_server.core.settings import USAGE_HALF_LIFE, PolicySettings
 from berth_server.service.scheduling.cache import AttemptKey, SchedulerCache
 from berth_server.store import gpus
 from berth_server.store.database import Reader
@@ -23,7 +23,7 @@ class UsageAccounts:
 
     def __init__(self, settings: PolicySettings, reader: Reader, now: float) -> None:
         """Load the leases that still count."""
-        self._half_life_s = settings.usage_half_life.total_seconds()
+        self._half_life_s = USAGE_HALF_LIFE.total_seconds()
         self._zone = settings.zone
         self._used: dict[str, tuple[float, float]] = {}
         """By user: GPU seconds as of a moment, decayed up to it."""

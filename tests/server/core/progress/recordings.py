@@ -79,10 +79,13 @@ def _recording(found: dict[str, Any]) -> Recording:
 
 
 @cache
-def replayed(recording: Recording, command: str = "") -> list[Sample]:
+def replayed(
+    recording: Recording, command: str = "", *, loops_over_epochs: bool = False
+) -> list[Sample]:
     """Look at a recorded log every two seconds, as the server does; all that was told."""
     reading, paces = LogReading(), {}
     reading.totals.read_command(command)
+    reading.loops_over_epochs = loops_over_epochs
     samples: list[Sample] = []
     waiting = list(recording.reads)[::-1]
     now = PERIOD_S

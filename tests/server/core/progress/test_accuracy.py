@@ -47,6 +47,15 @@ def test_a_bar_that_begins_again_tells_nothing_any_more():
     assert not [s for s in after if s.fraction is not None or s.p50_s is not None]
 
 
+def test_a_script_that_loops_over_epochs_has_no_bar_of_the_whole_run():
+    """Where the code says that there are epochs and the log does not, nothing is told at all."""
+    assert not [
+        sample
+        for sample in replayed(recordings()[BEGINS_AGAIN], loops_over_epochs=True)
+        if sample.p50_s is not None
+    ]
+
+
 def test_nine_of_ten_end_within_the_upper_bound():
     """`seconds_left_p90` is what it says, over all programs."""
     kept: list[bool] = []

@@ -1,4 +1,4 @@
-"""Verb `berth set`: change jobs that have not started."""
+"""Verb `berth set`: change jobs that have not started; give a running one more time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def set_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change priority, time limit or name of a job that has not started."""
+    """
+    Change priority, time limit or name of a job that has not started.
+
+    A job that runs can be given a longer time limit: berth set 42 --time-limit 20h
+    """
     wanted: dict[str, Any] = {"priority": priority, "time_limit": time_limit, "name": name}
     patch = {key: value for key, value in wanted.items() if value is not None}
     if not patch:

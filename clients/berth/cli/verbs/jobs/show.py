@@ -52,6 +52,7 @@ def rendered(job: Job) -> str:
         ("environment", " ".join(f"{k}={v}" for k, v in job.env.items())),
         ("priority", str(job.priority) if job.priority else ""),
         ("time limit", text.span(job.time_limit) if job.time_limit else "none"),
+        ("should run", jobtext.length(job)),
         ("progress", jobtext.progress(job)),
         ("used", gpu_usage.words(job.usage) if job.usage else ""),
         ("retries", str(job.retries) if job.retries else ""),
@@ -64,6 +65,7 @@ def rendered(job: Job) -> str:
         ("ended", _moment(job.ended_at) if job.ended_at else ""),
     ]
     lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
+    lines += [f"  {'alert':<12} {alert}" for alert in jobtext.alerts(job)]
     lines += [
         f"  {'note':<12} {warning}" for warning in text.messages(job.warnings_parts, job.warnings)
     ]

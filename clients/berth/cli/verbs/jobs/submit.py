@@ -121,6 +121,7 @@ def submitted(job: Job, options: JobOptions) -> str:
     if python and job.python and python.startswith(job.python):
         facts.append(("python", python))
     facts += [("note", warning) for warning in text.messages(job.warnings_parts, job.warnings)]
+    facts.append(("length", jobtext.length(job)))
     facts.append(("follow", f"berth logs -f {job.id}"))
     if not job.state.is_active and not job.state.is_final:
         facts.append(("why", f"berth why {job.id}"))
@@ -153,7 +154,11 @@ def _dry_run_text(answer: DryRun) -> str:
         lines.append(f"  stops   {stopped}, to be queued again, to make room")
     if answer.expected_start is not None and not answer.starts_now:
         when = text.about(answer.expected_start - datetime.now(UTC))
-        lines.append(f"  start   {text.clock(answer.expected_start)} (in about {when})")
+        late = jobtext.by_p90(answer.expected_start, answer.expected_start_p90)
+        lines.append(f"  start   {text.clock(answer.expected_start)} (in about {when}{late})")
+    if answer.expected_length is not None:
+        found = answer.expected_length
+        lines.append(f"  length  {text.message(found.sentence_parts, found.sentence)}")
     lines.append(f"  given   {text.clean(answer.before)}")
     if answer.after is not None:
         lines.append(f"  runs    {text.clean(answer.after)}")

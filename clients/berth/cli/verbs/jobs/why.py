@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from berth.cli import ids, table, text
+from berth.cli import ids, jobtext, table, text
 from berth.cli.declare import Option
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
@@ -90,7 +90,8 @@ def rendered(explanation: Explanation) -> str:
         moment = explanation.expected_start
         when = text.about(moment - datetime.now(UTC))
         trust = _TRUST[explanation.confidence]
-        lines.append(f"  expected start: {text.clock(moment)} (in about {when}{trust})")
+        late = jobtext.by_p90(moment, explanation.expected_start_p90)
+        lines.append(f"  expected start: {text.clock(moment)} (in about {when}{late}{trust})")
     lines += _place(explanation)
     lines += [f"  note: {text.message(note, '')}" for note in explanation.notes_parts]
     return "\n".join([*lines, *helps(explanation)])

@@ -1,0 +1,184 @@
+"""Stalls and limits of running jobs: told, shown, and acted on as the job asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from berth.protocol.internal import Examination, ExaminedProcess, ObservedAttempt
+from berth_server.core.progress.pace import Left
+from berth_server.core.progress.reading import Position
+from berth_server.core.stalls import Steps
+from berth_server.service.attempts.health import HealthWatch
+from berth_server.service.progress.beliefs import Belief, Signs
+
+LOADS = {"trains": (98, 640.0), "spins": (100, 123.0), "idle": (0, 116.0)}
+
+
+class Box:
+    """A running job whose GPUs and steps the test sets, watched every ten seconds."""
+
+    def __init__(self, desk: Any, **spec: Any) -> None:
+        self.desk = desk
+        self.job_id = desk.submit(gpus=4, **spec)
+        desk.worker.running(f"{self.job_id}.1")
+        self.key = (self.job_id, 1)
+        self.watch = HealthWatch()
+        self.last_at = desk.clock.now
+        self.load = "trains"
+        self.tail = ""
+
+    def passes(self, seconds: float, *, steps: bool = False) -> None:
+        """Time passes; with `steps` the run makes some."""
+        server = self.desk.server
+        for _ in range(int(seconds / 10)):
+            self.desk.clock.now += 10
+            if steps:
+                self.last_at = self.desk.clock.now
+            found = Steps(self.last_at, 2.0, 40.0)
+            server.progress.signs[self.key] = Signs(found, self.last_at, False, self.tail)
+            self._report()
+            self.watch.look(server)
+
+    def _report(self) -> None:
+        utilization, power_w = LOADS[self.load]
+        snapshot = self.desk.worker.snapshot()
+        update = {
+            "utilization_percent": utilization,
+            "power_w": power_w,
+            "power_limit_w": 700.0,
+        }
+        gpus = tuple(gpu.model_copy(update=update) for gpu in snapshot.gpus)
+        report = self.desk.worker.report()
+        self.desk.server.worker_state.take(
+            report.model_copy(update={"snapshot": snapshot.model_copy(update={"gpus": gpus})}),
+            self.desk.clock.now,
+        )
+
+    @property
+    def asked(self) -> int:
+        """Number of the look at its processes that the worker is asked for."""
+        (attempt,) = self.desk.server.cache.desired_state().attempts
+        return attempt.examine
+
+    def answers(self, *processes: ExaminedProcess, stacks: str | None = None) -> None:
+        """The worker has looked."""
+        attempt = f"{self.job_id}.1"
+        self.desk.worker.tell(
+            ObservedAttempt(
+                attempt=attempt,
+                token=self.desk.worker.token(attempt),
+                phase="running",
+                examination=Examination(number=self.asked, processes=processes, stacks=stacks),
+            )
+        )
+
+
+STILL = ExaminedProcess(pid=7, cpu=0.0, io_bytes_s=0.0)
+SPINNING = ExaminedProcess(pid=8, cpu=1.0, io_bytes_s=0.0, gpu=0, rank=0)
+
+
+def stalled(desk: Any, **spec: Any) -> Box:
+    """A job whose ranks wait for a lost one."""
+    box = Box(desk, **spec)
+    box.passes(1200, steps=True)
+    box.load = "spins"
+    box.passes(1000)
+    box.answers(STILL, SPINNING, stacks="/runs/1/1/stacks.txt")
+    box.passes(10)
+    return box
+
+
+def test_a_stalled_job_is_said_everywhere_and_left_alone(desk, api):
+    """Event, job, map and why: one sentence with the stacks; it goes on, and so may the alert."""
+    box = stalled(desk)
+    assert "job.stalled" in desk.kinds(box.job_id)
+    job = api.get(f"/api/v1/jobs/{box.job_id}").json()
+    (alert,) = job["alerts"]
+    assert "GPUs 0\N{EN DASH}3 wait for one another" in alert
+    assert "/runs/1/1/stacks.txt" in alert
+    assert job["state"] == "running"
+    gpus = api.get("/api/v1/gpus").json()["gpus"]
+    assert [gpu["holder"]["alerts"] for gpu in gpus if gpu["holder"]["job_id"]] == [[alert]] * 4
+    explained = api.get(f"/api/v1/jobs/{box.job_id}/explain").json()
+    assert alert in [reason["sentence"] for reason in explained["reasons"]]
+    box.passes(600)
+    assert desk.kinds(box.job_id).count("job.stalled") == 1
+    box.load = "trains"
+    box.passes(60, steps=True)
+    assert api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"] == []
+
+
+@pytest.mark.parametrize(("asked", "state"), [("stop", "failed"), ("retry", "starting")])
+def test_a_stalled_job_is_stopped_or_tried_again_as_it_asked(desk, asked, state):
+    """With outcome `stalled`; `retry` gives it another attempt without `retries`."""
+    box = stalled(desk, on_stall=asked)
+    assert desk.state(box.job_id) == "stopping"
+    desk.worker.ended(f"{box.job_id}.1", None, signal=15, cause="stopped")
+    assert desk.state(box.job_id) == state
+    assert desk.job(box.job_id).outcome == ("stalled" if asked == "stop" else None)
+    if asked == "retry":
+        desk.worker.ended(f"{box.job_id}.2", 1)
+        assert desk.state(box.job_id) == "failed"
+
+
+def test_a_process_that_works_clears_a_suspicion(desk):
+    """Data preparation keeps a processor busy while GPUs and log are still."""
+    box = Box(desk, on_stall="stop")
+    box.passes(1200, steps=True)
+    box.load = "idle"
+    box.passes(2400)
+    assert box.asked
+    for _ in range(20):
+        box.answers(ExaminedProcess(pid=9, cpu=0.9, io_bytes_s=0.0))
+        box.passes(200)
+    assert desk.state(box.job_id) == "running"
+    assert "job.stalled" not in desk.kinds(box.job_id)
+
+
+def test_a_debugger_that_waits_is_no_stall(desk):
+    """Its prompt, or its word that it waits, is the last that the log has."""
+    box = Box(desk, on_stall="stop")
+    box.passes(1200, steps=True)
+    box.load = "idle"
+    for box.tail in ("> train.py(40)step()\n(Pdb) ", "RemotePdb session open at 127.0.0.1:4444"):
+        box.passes(4000)
+        assert not box.asked
+
+
+def test_a_limit_that_will_not_be_kept_is_said_hours_before(desk, api):
+    """Once, with the command that gives it more time, which then holds for the running job."""
+    box = Box(desk, time_limit="12h")
+    now = desk.clock.now
+    position = Position(1000, 5000, 0.2, ("log",), now)
+    for _ in range(90):
+        left = Left(20 * 3600.0, 22 * 3600.0)
+        desk.server.progress.put([(box.key, Belief("log", position, left, desk.clock.now))])
+        box.passes(10, steps=True)
+    (alert,) = api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"]
+    assert alert.startswith("It will not finish within its time limit of 12h: step 1,000 of 5,000")
+    assert f"`berth set {box.job_id} --time-limit 25h`" in alert
+    assert desk.kinds(box.job_id).count("job.limit_too_short") == 1
+    path = f"/api/v1/jobs/{box.job_id}"
+    assert api.patch(path, json={"time_limit": "6h"}).status_code == 409
+    assert api.patch(path, json={"name": "x"}).status_code == 409
+    assert api.patch(path, json={"time_limit": "25h"}).status_code == 200
+    (attempt,) = desk.server.cache.desired_state().attempts
+    assert attempt.time_limit == timedelta(hours=25)
+    desk.server.progress.put([(box.key, Belief("log", position, left, desk.clock.now))])
+    box.passes(10, steps=True)
+    assert api.get(path).json()["alerts"] == []
+
+
+def test_a_loss_that_is_not_finite_is_said(desk, api):
+    """An event and an alert; the job goes on."""
+    box = Box(desk)
+    box.passes(10, steps=True)
+    signs = desk.server.progress.signs[box.key]
+    desk.server.progress.signs[box.key] = replace(signs, diverged=True)
+    box.watch.look(desk.server)
+    assert "job.loss_not_finite" in desk.kinds(box.job_id)
+    assert "finite" in api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"][0]
