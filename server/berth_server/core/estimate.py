@@ -84,6 +84,8 @@ class RunTimes:
     kinds: dict[Hashable, deque[float]] = field(default_factory=dict)
     works: dict[Hashable, deque[tuple[float, float]]] = field(default_factory=dict)
     """By script, shape, unit, GPUs and user: amounts of work and how long they took."""
+    plans: dict[Hashable, deque[float]] = field(default_factory=dict)
+    """By script and GPUs: how many times what the plan expected runs took."""
     sizes: Counter[int] = field(default_factory=Counter[int])
     """Number of the latest runs, by number of GPUs."""
     _latest: deque[int] = field(default_factory=deque[int])
@@ -100,6 +102,9 @@ class RunTimes:
         if key.work is not None:
             done = self.works.setdefault(_same_work(key, key.work), deque(maxlen=self.window))
             done.append((key.work.amount, length_s))
+            if key.work.planned_s:
+                ratios = self.plans.setdefault((key.script, key.gpus), deque(maxlen=self.window))
+                ratios.append(length_s / key.work.planned_s)
         self._latest.append(key.gpus)
         self.sizes[key.gpus] += 1
         if len(self._latest) > self.remembered:
@@ -136,7 +141,7 @@ class RunTimes:
             wider = _WORK_TRUST if likely else 0.0
             likely = [(length_s, share * wider * each) for length_s, share in likely]
             likely += [(length_s, (1 - wider * each) / len(by_work)) for length_s in by_work]
-            source, own = _work_source(key, len(self.works[_same_work(key, key.work)])), True
+            source, own = self._work_source(key), True
         return Estimate(_thinned(likely), source, own) if source else None
 
     def _by_work(self, key: RunKey) -> list[float]:
@@ -144,9 +149,22 @@ class RunTimes:
         if key.work is None or not key.script:
             return []
         done = self.works.get(_same_work(key, key.work), ())
-        return [
-            length_s * around for length_s in scaled(done, key.work.amount) for around in _AROUND
-        ]
+        lengths_s = scaled(done, key.work.amount)
+        if not lengths_s and key.work.planned_s:
+            # No run of this shape: what the plan expects, as right as it was for other shapes.
+            ratios = self.plans.get((key.script, key.gpus), _UNCORRECTED)
+            lengths_s = [key.work.planned_s * ratio for ratio in ratios]
+        return [length_s * around for length_s in lengths_s for around in _AROUND]
+
+    def _work_source(self, key: RunKey) -> str:
+        """What an estimate by its work rests on."""
+        work = "" if key.work is None else key.work.words
+        runs = len(self.works.get(_same_work(key, key.work), ()))
+        if runs:
+            return f"{runs} earlier {'run' if runs == 1 else 'runs'} and {work}"
+        runs = len(self.plans.get((key.script, key.gpus), ()))
+        corrected = f", corrected by {runs} {'run' if runs == 1 else 'runs'}," if runs else ""
+        return f"the speed in the plan{corrected} and {work}"
 
 
 def scaled(done: Iterable[tuple[float, float]], amount: float) -> list[float]:
@@ -173,6 +191,8 @@ _AROUND = (0.9, 1.0, 1.1)
 """How far a run of the same work is usually off."""
 _WORK_TRUST = 0.25
 """How many runs of the same work weigh as much as everything that other runs say."""
+_UNCORRECTED = (0.7, 1.0, 1.5)
+"""How many times what the plan expects a run takes, as long as none has told."""
 _APART = 1.5
 _MOST_FIXED = 0.9
 
@@ -180,11 +200,6 @@ _MOST_FIXED = 0.9
 def _same_work(key: RunKey, work: Work | None) -> Hashable:
     """Key of runs whose units of work take as long."""
     return None if work is None else (key.user, key.script, key.gpus, work.unit, work.shape)
-
-
-def _work_source(key: RunKey, runs: int) -> str:
-    work = "" if key.work is None else key.work.words
-    return f"{runs} earlier {'run' if runs == 1 else 'runs'} and {work}"
 
 
 def _thinned(likely: list[tuple[float, float]]) -> tuple[float, ...]:

@@ -33,6 +33,8 @@ class Work:
     amount: float
     shape: str = ""
     """The settings that decide how long a unit takes, as `name=value`, sorted."""
+    planned_s: float | None = None
+    """Seconds that the bundled trainer's plan expects of it all."""
 
     @property
     def words(self) -> str:
@@ -41,16 +43,16 @@ class Work:
 
     def encode(self) -> str:
         """JSON for the database."""
-        return json.dumps([self.unit, self.amount, self.shape])
+        return json.dumps([self.unit, self.amount, self.shape, self.planned_s])
 
     @classmethod
     def decode(cls, text: str | None) -> Work | None:
         """Work of a row; None for none, and for what an earlier or later version wrote."""
         try:
-            unit, amount, shape = json.loads(text or "null")
+            unit, amount, shape, planned_s = json.loads(text or "null")
         except (TypeError, ValueError):
             return None
-        return cls(unit, float(amount), str(shape)) if unit in _UNITS else None
+        return cls(unit, float(amount), str(shape), planned_s) if unit in _UNITS else None
 
 
 def work_of(arguments: Sequence[str], configs: Sequence[Mapping[str, object]] = ()) -> Work | None:

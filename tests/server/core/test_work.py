@@ -85,3 +85,19 @@ def test_the_length_and_a_limit_that_is_too_short_are_said():
     # Others on as many GPUs say too little for a warning.
     stranger = times.estimate(replace(key(4000), user="bob", script="other.py"))
     assert short_limit(stranger, timedelta(hours=1)) is None
+
+
+def test_the_plan_of_the_bundled_trainer_stands_in_for_earlier_runs():
+    """Its expected speed, and after runs of other shapes, as right as it was for them."""
+    times = RunTimes()
+    planned = replace(TRAIN, work=Work("step", 4000, "batch_size=64", planned_s=2 * HOUR))
+    first = times.estimate(planned)
+    assert first is not None
+    assert first.source == "the speed in the plan and 4,000 steps"
+    assert first.quantile_s(0.5) == pytest.approx(2 * HOUR, rel=0.2)
+    for _ in range(3):
+        times.record(replace(TRAIN, work=Work("step", 2000, "batch_size=8", HOUR)), 1.5 * HOUR)
+    again = times.estimate(planned)
+    assert again is not None
+    assert again.source == "the speed in the plan, corrected by 3 runs, and 4,000 steps"
+    assert again.quantile_s(0.5) == pytest.approx(3 * HOUR, rel=0.15)

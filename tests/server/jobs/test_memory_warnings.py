@@ -56,6 +56,15 @@ def test_the_file_is_read_again_when_it_changes(api, run):
     ]
 
 
+def test_the_plan_says_how_long_the_steps_should_take(api, run):
+    """Of a run that no earlier one is like, where the command says how many steps it makes."""
+    spec = run(offload_optimizer="cpu")
+    spec["command"] += " --max_steps 400"
+    found = api.post("/api/v1/jobs/dry-run", json=spec).json()["expected_length"]
+    assert found["sentence"].endswith("from the speed in the plan and 400 steps")
+    assert 0 < found["seconds"] <= found["seconds_p90"]
+
+
 @pytest.mark.parametrize(
     "command",
     [

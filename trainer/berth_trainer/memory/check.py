@@ -1,8 +1,9 @@
 """
 Memory check of a config file: `python -m berth_trainer.memory.check --config FILE --gpus N …`.
 
-For the queue, before a job waits: prints a JSON list of warnings, empty where the run fits or
-nothing is known (a model on the hub, an unknown kind, a wrong config file: the run
+For the queue, before a job waits: prints a JSON object with `warnings`, a list that is empty where
+the run fits or nothing is known, and `step_s`, the seconds that the plan expects of a step, null
+where nothing is known (a model on the hub, an unknown kind, a wrong config file: the run
 itself reports those). Imports no torch.
 """
 
@@ -16,30 +17,41 @@ from pathlib import Path
 from berth_trainer.config.config_file import read_settings
 from berth_trainer.errors import UserError
 from berth_trainer.memory import Budget, ShapeError, decide, read_shape
+from berth_trainer.memory.speed import tokens_per_s
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the warnings; always 0, so that a fault here never stops a submit."""
     options = _parser().parse_args(arguments)
     try:
-        warnings = sentences(
+        decision = decided(
             options.config,
             gpus=options.gpus,
             budget=Budget(gpu=options.gpu_memory, host=options.host_memory),
         )
+        found = {"warnings": list(decision.warnings), "step_s": step_s(decision)}
     except (UserError, ShapeError, OSError):
-        warnings = []
-    print(json.dumps(warnings))
+        found = {"warnings": [], "step_s": None}
+    print(json.dumps(found))
     return 0
 
 
-def sentences(config: Path, *, gpus: int, budget: Budget) -> list[str]:
-    """Return warnings for a run with this config file. Raises UserError, ShapeError, OSError."""
+def step_s(decision: decide.Decision) -> float:
+    """Return the seconds of an optimizer step by the rough speed model, saving left out."""
+    training = decision.settings.training
+    tokens = decide.row_tokens(decision.settings) * training.gradient_accumulation_steps
+    speed = tokens_per_s(
+        decision.shape, decision.setup, micro_batch=training.batch_size, step_tokens=tokens
+    )
+    return round(decision.setup.gpus * tokens / speed, 4)
+
+
+def decided(config: Path, *, gpus: int, budget: Budget) -> decide.Decision:
+    """Return the plan of a run with this config file. Raises UserError, ShapeError, OSError."""
     settings = decide.with_four_bit(read_settings(config))
     shape = read_shape(settings.locate(settings.model.path))
     fused = settings.training.fused_layers != "off" and shape.kind in decide.FUSED_KINDS
-    decision = decide.decide(settings, shape, gpus=gpus, budget=budget, fused=fused)
-    return list(decision.warnings)
+    return decide.decide(settings, shape, gpus=gpus, budget=budget, fused=fused)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -205,14 +205,12 @@ async def check_specs(
 
 async def _with_warnings(app: Context, prepared: list[Prepared], caller: Caller) -> list[Prepared]:
     """Add warnings about runs that will not fit; leave them out where that takes too long."""
-    prepared = lengths.with_warnings(app.server, caller, prepared)
-    if not any(app.memory_warnings.asks(one) for one in prepared):
-        return prepared
-    with anyio.move_on_after(_WARNINGS_TIMEOUT_S):
-        return await anyio.to_thread.run_sync(
-            _add_warnings, app, prepared, caller, abandon_on_cancel=True
-        )
-    return prepared
+    if any(app.memory_warnings.asks(one) for one in prepared):
+        with anyio.move_on_after(_WARNINGS_TIMEOUT_S):
+            prepared = await anyio.to_thread.run_sync(
+                _add_warnings, app, prepared, caller, abandon_on_cancel=True
+            )
+    return lengths.with_warnings(app.server, caller, prepared)
 
 
 async def freeze_code(app: Context, prepared: list[Prepared], caller: Caller) -> list[Prepared]:
@@ -249,6 +247,11 @@ def _add_warnings(app: Context, prepared: list[Prepared], caller: Caller) -> lis
     box = app.server.known_gpus
     found: list[Prepared] = []
     for one in prepared:
-        more = app.memory_warnings.warnings(one, caller, box)
-        found.append(replace(one, warnings=(*one.warnings, *more)) if more else one)
+        planned = app.memory_warnings.planned(one, caller, box)
+        if planned.warnings:
+            one = replace(one, warnings=(*one.warnings, *planned.warnings))  # noqa: PLW2901
+        if planned.step_s is not None and one.work is not None and one.work.unit == "step":
+            work = replace(one.work, planned_s=planned.step_s * one.work.amount)
+            one = replace(one, work=work)  # noqa: PLW2901
+        found.append(one)
     return found

@@ -1,5 +1,5 @@
 """
-Memory warnings at submit for jobs of the bundled trainer.
+Memory warnings at submit for jobs of the bundled trainer, and what its plan expects of a step.
 
 The memory plan is the trainer's: it runs in a process of its own, as the submitting user, and only
 for the bundled trainer's own script. If anything fails there, there is no warning.
@@ -31,38 +31,47 @@ _CONFIG = "--config"
 _Key = tuple[str, int, int, int, int]
 
 
+@dataclass(slots=True, frozen=True)
+class Planned:
+    """What the plan of a run says."""
+
+    warnings: tuple[Message, ...] = ()
+    step_s: float | None = None
+    """Seconds that a step should take; None when nothing is known."""
+
+
 @dataclass(slots=True)
 class MemoryWarnings:
     """Memory warnings by config file, cached while the file is unchanged. Thread-safe: only adds."""
 
-    _cached: dict[_Key, tuple[Message, ...]] = field(
-        default_factory=dict[_Key, tuple[Message, ...]]
-    )
+    _cached: dict[_Key, Planned] = field(default_factory=dict[_Key, Planned])
 
     def asks(self, prepared: Prepared) -> bool:
         """Return True if `warnings` would read files for this job."""
         return _config_of(prepared) is not None
 
-    def warnings(
-        self, prepared: Prepared, caller: Caller, box: Sequence[KnownGpu]
-    ) -> tuple[Message, ...]:
-        """Return a sentence for each reason why a run will not fit. May take a tenth of a second."""
+    def planned(self, prepared: Prepared, caller: Caller, box: Sequence[KnownGpu]) -> Planned:
+        """
+        Return a sentence for each reason why a run will not fit, and how long a step should take.
+
+        May take a tenth of a second.
+        """
         config = _config_of(prepared)
         gpu_memory = _smallest_gpu(prepared, box)
         if config is None or gpu_memory is None:
-            return ()
+            return Planned()
         try:
             changed = config.stat().st_mtime_ns
         except (OSError, ValueError):
-            return ()
+            return Planned()
         key = (str(config), changed, caller.uid, prepared.gpus, gpu_memory)
-        warnings = self._cached.get(key)
-        if warnings is None:
-            warnings = _ask(key, prepared.workdir)
+        planned = self._cached.get(key)
+        if planned is None:
+            planned = _ask(key, prepared.workdir)
             if len(self._cached) >= _REMEMBERED:
                 self._cached.clear()
-            self._cached[key] = warnings
-        return warnings
+            self._cached[key] = planned
+        return planned
 
 
 def _config_of(prepared: Prepared) -> Path | None:
@@ -87,10 +96,10 @@ def _smallest_gpu(prepared: Prepared, box: Sequence[KnownGpu]) -> int | None:
     return min(sizes) if sizes and prepared.gpus else None
 
 
-def _ask(key: _Key, workdir: str) -> tuple[Message, ...]:
+def _ask(key: _Key, workdir: str) -> Planned:
     config, _, uid, gpus, gpu_memory = key
     if importlib.util.find_spec("berth_trainer") is None:
-        return ()
+        return Planned()
     command = [
         *(sys.executable, "-P", "-m", "berth_trainer.memory.check", "--config", config),
         *("--gpus", str(gpus), "--gpu-memory", str(gpu_memory)),
@@ -110,10 +119,12 @@ def _ask(key: _Key, workdir: str) -> tuple[Message, ...]:
             check=False,
             **other,
         )
-        warnings: Any = json.loads(done.stdout)
-    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
-        return ()
-    return tuple(Message.marked(str(sentence)) for sentence in warnings)
+        found: Any = json.loads(done.stdout)
+        step_s = found["step_s"]
+        sentences = tuple(Message.marked(str(sentence)) for sentence in found["warnings"])
+    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
+        return Planned()
+    return Planned(sentences, float(step_s) if step_s else None)
 
 
 def _group_of(uid: int) -> int:

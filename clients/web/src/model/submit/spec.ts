@@ -7,6 +7,7 @@ const DEFAULTS: Partial<Record<keyof JobSpec, unknown>> = {
   grace: "1m",
   warn_before: "1m",
   retries: 0,
+  on_stall: "warn",
   preemptible: false,
   share: false,
   snapshot: false,
@@ -29,6 +30,7 @@ export function specOf(job: Job): JobSpec {
     warn_before: job.warn_before,
     retries: job.retries,
     on_oom: job.on_oom,
+    on_stall: job.on_stall,
     depends_on: dependenciesOf(job),
     labels: job.labels,
     env: job.env,
@@ -114,6 +116,7 @@ export function toCommand(spec: JobSpec): string {
   option("--warn-before", given.warn_before);
   option("--retries", given.retries);
   option("--on-oom", given.on_oom?.steps?.join(","));
+  option("--on-stall", given.on_stall);
   for (const [key, value] of Object.entries(given.env ?? {})) option("--env", `${key}=${value}`);
   for (const id of given.depends_on ?? []) option("--depends-on", id);
   for (const [key, value] of Object.entries(given.labels ?? {})) option("--label", `${key}=${value}`);

@@ -68,6 +68,11 @@ export function JobHeader({ job }: { job: Job }) {
         ))}
       </p>
       <JobSteps job={job} />
+      {(job.alerts ?? []).map((alert, i) => (
+        <p key={alert} role="alert" className="mt-2 text-sm font-semibold text-warn">
+          <Message parts={job.alerts_parts?.[i]} text={alert} />
+        </p>
+      ))}
       {(job.warnings ?? []).map((warning, i) => (
         <p key={warning} className="mt-2 text-sm text-warn">
           <Message parts={job.warnings_parts?.[i]} text={warning} />
