@@ -86,6 +86,7 @@ def rendered(box: Box) -> str:
         )
     if box.gpus:
         lines.append(render(_COLUMNS, [row for gpu in box.gpus for row in _rows(gpu)]))
+    lines += _alerts(box)
     lines += reservation_lines(box)
     facts = [
         f"fence: {box.fence.value}" if box.fence else "",
@@ -96,6 +97,16 @@ def rendered(box: Box) -> str:
     if known:
         lines.append(text.style(f"{box.hostname}: {known}", "dim"))
     return "\n".join(lines)
+
+
+def _alerts(box: Box) -> list[str]:
+    """What is wrong with the jobs on the GPUs, each sentence once."""
+    found: dict[str, None] = {}
+    for gpu in box.gpus:
+        for holder in gpu.holders:
+            for sentence in text.messages(holder.alerts_parts, holder.alerts):
+                found[text.style(f"job {holder.job_id}: {sentence}", "yellow")] = None
+    return list(found)
 
 
 def _rows(gpu: Gpu) -> list[list[Cell]]:
