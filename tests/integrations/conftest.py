@@ -10,8 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def queue(tmp_path_factory, open_box):
     """A box that this process's clients find."""
-    settings = '[policy]\npreempt_patience = "0s"\n'
-    with open_box(tmp_path_factory.mktemp("daemons"), gpus="sim:2", settings=settings) as box:
+    with open_box(tmp_path_factory.mktemp("daemons"), gpus="sim:2") as box:
         yield box
 
 

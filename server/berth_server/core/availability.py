@@ -7,10 +7,10 @@ from datetime import timedelta
 from math import inf
 
 from berth_server.core.model import GpuView, JobView, ReservationView, RunningView, Snapshot
-from berth_server.core.remaining_time import ENDING_S, remaining_s
+from berth_server.core.remaining_time import ENDING_S, remaining_at_s
 from berth_server.core.settings import LEFTOVER_CLEARS, PolicySettings
 
-_SURE = 0.9
+_MEDIAN, _SURE = 0.5, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,14 @@ class AvailabilityProfile:
     this moment, inf is not in sight. `free_bytes` is the memory that is left on GPUs in shares.
     """
 
-    def __init__(self, snapshot: Snapshot, settings: PolicySettings) -> None:
+    def __init__(
+        self, snapshot: Snapshot, settings: PolicySettings, *, exact: bool = False
+    ) -> None:
+        """
+        Take the present box. The more of the GPUs in use are held by jobs that tell how far they are,
+        the closer its ends are to the median and the surer a job that backfills has to be; `exact`
+        leaves the quantiles as they are set.
+        """
         self.snapshot = snapshot
         self.settings = settings
         self.gpus = snapshot.gpus
@@ -71,6 +78,10 @@ class AvailabilityProfile:
         self.latest_s = [0.0] * len(self.gpus)
         self.gpu_shares: list[list[GpuShare]] = [[] for _ in self.gpus]
         """The shares on each GPU."""
+        self.told = 0.0 if exact else _told(snapshot)
+        """Part of the GPUs in use whose jobs tell how far they are."""
+        self.shadow_quantile = self._toward(settings.shadow_quantile, _MEDIAN)
+        self.backfill_quantile = self._toward(settings.backfill_quantile, _SURE)
         for run in snapshot.running:
             self._put(run)
         for i, gpu in enumerate(self.gpus):
@@ -78,7 +89,6 @@ class AvailabilityProfile:
         self.open = [at == 0.0 for at in self.expected_s]
         self.free_bytes = [_free_bytes(gpu) for gpu in self.gpus]
         self.shadow: Shadow | None = None
-        self.backfill_quantile = _backfill_quantile(snapshot, settings)
         self.blocked_until_s = [(0.0, 0.0)] * len(self.gpus)
         """Until when jobs past the age cap keep each GPU: as expected, and at the latest."""
 
@@ -238,6 +248,9 @@ class AvailabilityProfile:
         """Seconds as a timedelta, at most a century."""
         return timedelta(seconds=min(seconds, 3.15e9))
 
+    def _toward(self, quantile: float | None, target: float) -> float | None:
+        return None if quantile is None else quantile + (target - quantile) * self.told
+
     def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
         """Start of the shadow's job if the trial's is where it was put."""
         times_s = self.available_at_s(shadow.job, latest=latest, trial=trial)
@@ -265,7 +278,8 @@ class AvailabilityProfile:
         return at_s
 
     def _put(self, run: RunningView) -> None:
-        expected_s, latest_s = remaining_s(run, self.snapshot.now, self.settings)
+        quantile = self.shadow_quantile
+        expected_s, latest_s = remaining_at_s(run, self.snapshot.now, self.settings, quantile)
         for uuid in run.gpu_uuids:
             i = self.positions.get(uuid)
             if i is not None:
@@ -309,19 +323,10 @@ class AvailabilityProfile:
         )
 
 
-def _backfill_quantile(snapshot: Snapshot, settings: PolicySettings) -> float | None:
-    """
-    The quantile of its length by which a job has to have left GPUs that are reserved.
-
-    Between the setting and `_SURE`, by the part of the GPUs in use whose jobs tell how far they are:
-    where the start of the reservation is known, who may delay it is looked at more closely.
-    """
-    quantile = settings.backfill_quantile
-    if quantile is None or quantile >= _SURE:
-        return quantile
+def _told(snapshot: Snapshot) -> float:
     held = sum(len(run.gpu_uuids) for run in snapshot.running)
     told = sum(len(run.gpu_uuids) for run in snapshot.running if run.remaining is not None)
-    return quantile + (_SURE - quantile) * told / held if told else quantile
+    return told / held if told else 0.0
 
 
 def nth(times_s: list[float], positions: tuple[int, ...], n: int) -> float:

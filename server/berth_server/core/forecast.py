@@ -174,7 +174,7 @@ def _limits_after(snapshot: Snapshot, plan: Plan, profile: AvailabilityProfile) 
 
 def _profile_after(snapshot: Snapshot, plan: Plan, quantile: float) -> AvailabilityProfile:
     """The profile once the plan is carried out, by a quantile of what is expected."""
-    profile = AvailabilityProfile(snapshot, _at_quantile(plan.settings, quantile))
+    profile = AvailabilityProfile(snapshot, _at_quantile(plan.settings, quantile), exact=True)
     for start in plan.starts:
         positions = tuple(profile.positions[uuid] for uuid in start.gpu_uuids)
         profile.occupy(snapshot.pending[start.job_id], positions)

@@ -27,6 +27,9 @@ points for fitting already."""
 WHOLE_BOX_WEIGHT = 2.2
 """Weight of a whole-box job beside another job where every job is one; where one in n is, the
 square root of n times as much."""
+TOLD_GAIN = 0.2
+"""Part by which that weight is larger where all running jobs tell how far they are: then it is known
+when the box is clear, and little of it stands idle for nothing."""
 SHORTEST_S = 60.0
 """Expected lengths below this count as this: the order among tiny jobs does not matter."""
 LIMIT_USED = 0.5
@@ -103,7 +106,7 @@ class Scorer:
         self.cap_s = settings.age_cap.total_seconds()
         self.fair = _fair_share(profile.snapshot, settings)
         self.unknown_s = LIMIT_USED * settings.assumed_length.total_seconds()
-        self.whole_box = _whole_box_weight(profile.snapshot, box)
+        self.whole_box = _whole_box_weight(profile.snapshot, box) * (1.0 + TOLD_GAIN * profile.told)
         """Weight of a job of the whole box beside one other job."""
         # By number of GPUs, up to one more than the box has: points if they fit now, and when
         # that many GPUs should be free.

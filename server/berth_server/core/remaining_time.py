@@ -12,7 +12,14 @@ ENDING_S = 60.0
 
 
 def remaining_s(run: RunningView, now: datetime, settings: PolicySettings) -> tuple[float, float]:
-    """Return how long an attempt still runs, seconds: as expected, and at most."""
+    """Return how long an attempt still runs, seconds: as expected by the settings, and at most."""
+    return remaining_at_s(run, now, settings, settings.shadow_quantile)
+
+
+def remaining_at_s(
+    run: RunningView, now: datetime, settings: PolicySettings, quantile: float | None
+) -> tuple[float, float]:
+    """The same with what is expected at another quantile; None takes the time limit."""
     if run.stopping:
         return ENDING_S, ENDING_S
     elapsed_s = 0.0
@@ -23,7 +30,6 @@ def remaining_s(run: RunningView, now: datetime, settings: PolicySettings) -> tu
     else:
         assumed_s = settings.assumed_length.total_seconds()
         latest_s = max(assumed_s - elapsed_s, elapsed_s / 2)
-    quantile = settings.shadow_quantile
     if quantile is None:
         return latest_s, latest_s
     if run.remaining is not None:
