@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from berth_server.core.work import Work
+from berth_server.core.progress.work import Work
 
 SAMPLES = 64
 """By so many equally likely lengths an estimate tells what is known."""

@@ -11,7 +11,7 @@ import pytest
 from berth.protocol.internal import Examination, ExaminedProcess, ObservedAttempt
 from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
-from berth_server.core.stalls import Steps
+from berth_server.core.progress.stalls import Steps
 from berth_server.service.attempts.health import HealthWatch
 from berth_server.service.progress.beliefs import Belief, Signs
 

@@ -9,7 +9,7 @@ import pytest
 
 from berth_server.core.estimate import RunKey, RunTimes, scaled
 from berth_server.core.explain.expected_length import expected_length, short_limit
-from berth_server.core.work import Work, work_of
+from berth_server.core.progress.work import Work, work_of
 
 TRAIN = RunKey(user="ada", script="train.py", gpus=4, work=Work("step", 2000, "batch_size=8"))
 HOUR = 3600.0

@@ -10,7 +10,7 @@ from berth.protocol.jobs import OnStall
 from berth.protocol.message import GpuRef, Message
 from berth_server.core.explain.phrases import code, exactly, span
 from berth_server.core.progress.remaining import Remaining
-from berth_server.core.stalls import StallKind
+from berth_server.core.progress.stalls import StallKind
 
 AlertKind = Literal["stalled", "straggler", "loss_not_finite", "limit_too_short"]
 _ACTIONS = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from statistics import median
 
-from berth_server.core.stalls import Steps
+from berth_server.core.progress.stalls import Steps
 
 _MOST_POINTS = 192
 _LEAST_POINTS = 3

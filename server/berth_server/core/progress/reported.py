@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from berth_server.core.progress.pace import Left, Pace
 from berth_server.core.progress.reading import Position
-from berth_server.core.stalls import Steps
+from berth_server.core.progress.stalls import Steps
 
 _LEAST_STEPS = 2
 _OWN_SPREAD = 1.35

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from berth_server.core.progress import vocabulary
-from berth_server.core.work import Work
+from berth_server.core.progress.work import Work
 
 _SETTING = re.compile(
     r"(?<![a-zA-Z_-])(?P<name>[a-zA-Z][a-zA-Z_ .-]{2,60}?)['\"]?\s{0,8}[:=]\s{0,8}['\"]?(?P<n>\d{1,12})(?![\w./:%-])"

@@ -14,7 +14,7 @@ from berth.protocol.states import AttemptState, Outcome
 from berth_server.core.explain import alerts
 from berth_server.core.explain.alerts import AlertKind
 from berth_server.core.model import RunningView
-from berth_server.core.stalls import GpuLoad, ProcessActivity, Suspicion, Vitals, is_alive
+from berth_server.core.progress.stalls import GpuLoad, ProcessActivity, Suspicion, Vitals, is_alive
 from berth_server.service.attempts.status import stop_attempt
 from berth_server.service.progress.beliefs import AttemptKey
 from berth_server.service.scheduling.views import moment

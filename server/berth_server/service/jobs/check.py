@@ -23,7 +23,7 @@ from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message, quoted
 from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
-from berth_server.core.work import Work, work_of
+from berth_server.core.progress.work import Work, work_of
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import programs

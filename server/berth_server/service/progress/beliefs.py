@@ -11,7 +11,7 @@ from berth_server.core.model import RunningView
 from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
 from berth_server.core.progress.remaining import Remaining
-from berth_server.core.stalls import Steps
+from berth_server.core.progress.stalls import Steps
 
 AttemptKey = tuple[int, int]
 # What was not looked at for so long is not reported any more: the look must have failed.

@@ -10,7 +10,7 @@ import structlog
 
 from berth.commands import CommandError
 from berth.protocol.states import AttemptState
-from berth_server.core.work import Work
+from berth_server.core.progress.work import Work
 from berth_server.service.jobs.check import read_command
 from berth_server.service.progress.beliefs import AttemptKey, Belief, Signs
 from berth_server.service.progress.reader import AttemptReader

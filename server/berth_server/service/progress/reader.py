@@ -13,8 +13,8 @@ from berth_server.core.progress.losses import Losses
 from berth_server.core.progress.pace import Left, Pace
 from berth_server.core.progress.reading import COUNTDOWN, LogReading, Position
 from berth_server.core.progress.reported import Reported
-from berth_server.core.stalls import Steps
-from berth_server.core.work import Work
+from berth_server.core.progress.stalls import Steps
+from berth_server.core.progress.work import Work
 from berth_server.service.errors import Forbidden
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.logs.metrics import METRICS_NAME, json_point

@@ -10,7 +10,7 @@ from functools import lru_cache
 from berth.commands import CommandError
 from berth.protocol.jobs import JobSpec
 from berth_server.core.estimate import Estimate, RunKey, RunTimes
-from berth_server.core.work import Work
+from berth_server.core.progress.work import Work
 from berth_server.service.jobs.check import read_command
 from berth_server.store import attempts
 from berth_server.store.database import Reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from berth_server.core.progress.losses import Losses
-from berth_server.core.stalls import (
+from berth_server.core.progress.stalls import (
     GpuLoad,
     ProcessActivity,
     Steps,
