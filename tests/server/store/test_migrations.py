@@ -184,7 +184,7 @@ def test_the_migrations_of_a_wheel_are_found(tmp_path, monkeypatch):
     shutil.copytree(migrate.folder(), packed)
     monkeypatch.setattr(migrate, "_PACKAGE", tmp_path)
     assert migrate.folder() == packed
-    assert migrate.head() == "0005"
+    assert migrate.head() == "0006"
 
 
 def test_a_file_that_is_no_database_is_reported_as_such(tmp_path):
