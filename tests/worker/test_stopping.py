@@ -224,3 +224,25 @@ def test_a_shell_with_both_traps_is_warned(worker):
     attempt = worker.run(script=script, time_limit="2s")
     worker.until_clear(attempt)
     assert worker.output(attempt).splitlines()[:2] == ["ready", "warned"]
+
+
+def test_a_running_attempt_may_be_given_more_time_and_looked_at(worker, until):
+    """A longer limit is read when the first is reached; a look at its processes is reported."""
+    script = "echo ready\nuntil [ -e go ]; do sleep 0.05; done\necho done"
+    attempt = worker.run(script=script, time_limit="4s", grace="1s")
+    worker.until_phase(attempt, "running")
+    worker.change(attempt, time_limit="10m", examine=3)
+
+    def looked() -> bool:
+        seen = worker.seen(attempt)
+        return seen is not None and seen.examination is not None
+
+    until(looked, "its processes were looked at")
+    found = worker.seen(attempt).examination
+    assert found.number == 3
+    assert found.processes
+    assert all(not one.debugged for one in found.processes)
+    # Looking takes six seconds: the first limit has passed.
+    (worker.work / "go").touch()
+    ended = worker.until_clear(attempt)
+    assert (ended.outcome, ended.exit.exit_code) == ("exit", 0)

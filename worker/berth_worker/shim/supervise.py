@@ -150,6 +150,9 @@ class Shim:
 
     def _limit(self, limit_s: float) -> None:
         """Set the moments of the warning and of the time limit."""
+        if limit_s == float("inf"):
+            self._warn_at = self._limit_at = None
+            return
         self._limit_at = self._started_at + limit_s
         # In a short job the default would warn before there is anything to save.
         early_s = min(self._folders.launch.get("warn_before_s", 0.0), limit_s / 2)
