@@ -105,7 +105,7 @@ def info(job: Job) -> str:
 
 
 def alerts(job: Job) -> list[str]:
-    """What is wrong with it while it runs, one sentence each."""
+    """Alerts of a running job, one sentence each."""
     return text.messages(job.alerts_parts, job.alerts)
 
 
@@ -221,7 +221,7 @@ def by_p90(moment: datetime, late: datetime | None) -> str:
 
 
 def length(job: Job) -> str:
-    """How long it should run and what that rests on; empty where nothing is known."""
+    """Expected length and its basis; empty where nothing is known."""
     found = job.expected_length
     return "" if found is None else text.message(found.sentence_parts, found.sentence)
 

@@ -41,7 +41,7 @@ class DryRun(Wire):
     expected_start_p90: UtcTime | None = None
     """Nine of ten times it has started by then; absent like `expected_start`."""
     expected_length: ExpectedLength | None = None
-    """How long it should run; absent when nothing is known."""
+    """Expected run time; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
     """How far `expected_start` is to be trusted, as in an explanation."""
     summary: str

@@ -115,7 +115,7 @@ class Holder(Wire):
     progress: Progress | None = None
     """How far the job is; absent where nothing tells."""
     alerts: list[str] = Field(default_factory=list)
-    """What is wrong with the job, as in `Job`."""
+    """Alerts of the job, as in `Job`."""
     alerts_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
     pids: tuple[int, ...] = ()

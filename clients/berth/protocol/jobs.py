@@ -105,7 +105,7 @@ class JobSpec(Wire):
     on_oom: OomLadder | None = None
     """What to try when the run dies of GPU memory."""
     on_stall: OnStall = "warn"
-    """What to do when it makes no step any more and none of its GPUs and processes works."""
+    """Action when it makes no step any more and none of its GPUs and processes works."""
     depends_on: list[DependencyRef] = Field(
         default_factory=list, max_length=1000, examples=[[41, "afterany:40"]]
     )
@@ -362,7 +362,7 @@ class Job(Wire):
     on_oom: OomLadder | None = None
     """What is tried when it dies of GPU memory."""
     on_stall: OnStall = "warn"
-    """What is done when it has stalled."""
+    """Action when it has stalled."""
     dependencies: list[Dependency] = Field(default_factory=list)
     """The same jobs, and how each of them has to end."""
     depends_on: list[int] = Field(default_factory=list)
@@ -394,13 +394,13 @@ class Job(Wire):
     expected_start_p90: UtcTime | None = None
     """Nine of ten times it has started by then; absent like `expected_start`."""
     expected_length: ExpectedLength | None = None
-    """How long it should run; absent once it has started, and when nothing is known."""
+    """Expected run time; absent once it has started, and when nothing is known."""
     reason: str | None = None
     """Why it is not running, one sentence; absent when it runs or has ended."""
     reason_parts: Message = Message()
     """The reason as typed parts; empty without one."""
     alerts: list[str] = Field(default_factory=list)
-    """What is wrong with it while it runs, one sentence each: no steps any more, a GPU unlike the
+    """Alerts while it runs, one sentence each: no steps any more, a GPU unlike the
     others, a loss that is not finite, a time limit that it will not keep."""
     alerts_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""

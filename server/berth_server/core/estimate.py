@@ -58,7 +58,7 @@ class RunKey:
     limit_s: float | None = None
     """Its time limit: users who know their job say so with it."""
     work: Work | None = None
-    """What it is asked to do, where its command or configuration says so."""
+    """Amount of work that its command or configuration asks for, where they say so."""
 
 
 @dataclass
@@ -157,7 +157,7 @@ class RunTimes:
         return [length_s * around for length_s in lengths_s for around in _AROUND]
 
     def _work_source(self, key: RunKey) -> str:
-        """What an estimate by its work rests on."""
+        """Basis of an estimate by its work."""
         work = "" if key.work is None else key.work.words
         runs = len(self.works.get(_same_work(key, key.work), ()))
         if runs:

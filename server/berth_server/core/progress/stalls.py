@@ -51,7 +51,7 @@ class Steps:
     """Steps of a run as its progress tells them."""
 
     last_at: float
-    """When the last one was seen, unix seconds."""
+    """Time of the last one, unix seconds."""
     usual_s: float
     """Median time between two reports of progress."""
     longest_s: float
@@ -79,7 +79,7 @@ class Suspicion:
 
     kind: StallKind
     since: float
-    """When the last step or line came."""
+    """Time of the last step or line."""
     spinning: tuple[int, ...]
     """Positions of the GPUs that spin."""
 

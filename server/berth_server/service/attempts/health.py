@@ -35,7 +35,7 @@ _SURE_S = 600.0
 
 @dataclass
 class _Watched:
-    """What is remembered of one attempt between two looks."""
+    """Memory of one attempt between two looks."""
 
     vitals: Vitals = field(default_factory=Vitals)
     told: set[AlertKind] = field(default_factory=set)

@@ -55,7 +55,7 @@ class Prepared:
     """The columns that `resolved` fills, made here so that the submit itself is short."""
     snapshot: CodeSnapshot | None = None
     work: Work | None = None
-    """How much it is asked to do, where its command or its configuration says so."""
+    """Amount of work that its command or its configuration asks for, where they say so."""
 
 
 def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> Prepared:
@@ -158,7 +158,7 @@ def _with_surroundings(
 
 
 def _work(view: CommandView, workdir: str, access: Access) -> Work | None:
-    """How much the command asks for, by itself and by the configuration files that it names."""
+    """Amount of work of the command, by itself and by the configuration files that it names."""
     if view.is_shell:
         return None
     names = _config_names(view)

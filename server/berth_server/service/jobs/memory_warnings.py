@@ -33,7 +33,7 @@ _Key = tuple[str, int, int, int, int]
 
 @dataclass(slots=True, frozen=True)
 class Planned:
-    """What the plan of a run says."""
+    """Result of planning a run."""
 
     warnings: tuple[Message, ...] = ()
     step_s: float | None = None

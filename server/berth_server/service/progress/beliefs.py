@@ -42,7 +42,7 @@ class Signs:
 
     steps: Steps | None
     wrote_at: float | None
-    """When its log last grew, unix seconds."""
+    """Time at which its log last grew, unix seconds."""
     diverged: bool
     """True if its loss is not finite any more."""
     tail: str = ""

@@ -100,7 +100,7 @@ def rendered(box: Box) -> str:
 
 
 def _alerts(box: Box) -> list[str]:
-    """What is wrong with the jobs on the GPUs, each sentence once."""
+    """Alerts of the jobs on the GPUs, each sentence once."""
     found: dict[str, None] = {}
     for gpu in box.gpus:
         for holder in gpu.holders:
