@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ import anyio.to_thread
 from berth.protocol.internal import DesiredState, WorkerReport
 from berth.protocol.states import FenceKind
 from berth_worker.server_link.link import Link
+from berth_worker.server_link.unix_http import Channel
 
 
 def test_a_server_that_restarts_hears_at_once(idle_worker, until):
@@ -103,3 +105,46 @@ def _next_target(lines: BinaryIO) -> str:
     while lines.readline().strip():
         pass
     return target
+
+
+def test_answers_are_read_whole_and_belong_to_their_request():
+    """
+    In pieces or at once; after a request that was given up its late answer reaches no other, and a
+    connection that the server closed meanwhile is replaced.
+    """
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while (head := await reader.readline()) not in {b"", b"\r\n"}:
+            while await reader.readline() != b"\r\n":
+                pass
+            target = head.split()[1]
+            if target == b"/late":
+                await asyncio.sleep(0.05)
+            whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(target), target)
+            for at in range(0, len(whole), 7):
+                writer.write(whole[at : at + 7])
+                await writer.drain()
+                await asyncio.sleep(0)
+            if target == b"/last":
+                break
+        writer.close()
+
+    async def talk(path: Path) -> None:
+        server = await asyncio.start_unix_server(answer, path)
+        channel = Channel(path, 10)
+        assert await channel.ask("GET", "/first") == b"/first"
+        with anyio.move_on_after(0.01):
+            await channel.ask("GET", "/late")
+        assert await channel.ask("GET", "/second") == b"/second"
+        assert connections == 2
+        assert await channel.ask("GET", "/last") == b"/last"
+        assert await channel.ask("GET", "/third") == b"/third"
+        assert connections == channel.connections == 3
+        channel.close()
+        server.close()
+
+    with TemporaryDirectory(dir="/tmp") as folder:
+        anyio.run(talk, Path(folder) / "s")

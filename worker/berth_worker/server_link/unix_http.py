@@ -50,17 +50,18 @@ class Channel:
         head = f"{method} {target} HTTP/1.1\r\nHost: berth\r\n"
         if body is not None:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        content = None
+        status, content = 0, b""
         try:
             with anyio.fail_after(self._timeout_s):
                 reader, writer = await self._connected()
                 writer.write(f"{head}\r\n".encode() + (body or b""))
                 status, content = await _read_answer(reader)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+            self.close()
             raise ServerAwayError(str(error) or type(error).__name__) from None
-        finally:
-            if content is None:  # also when cancelled: an answer may be under way
-                self.close()
+        except BaseException:  # cancelled: an answer may be under way
+            self.close()
+            raise
         if not 200 <= status < 300:
             text = content[:500].decode(errors="replace")
             raise ServerRefusedError(f"{method} {target} was answered {status}: {text}")
