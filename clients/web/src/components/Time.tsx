@@ -18,7 +18,7 @@ const MINUTE_MS = 60_000;
 /** Step at which the distance to a moment changes in words: seconds within an hour, else minutes. */
 export function useNowNear(at: number): number {
   return useSyncExternalStore(watch, () =>
-    Math.abs(now - at) < 60 * MINUTE_MS ? now : Math.floor(now / MINUTE_MS) * MINUTE_MS,
+    Math.abs(now - at) < 60 * MINUTE_MS ? now : at - Math.trunc((at - now) / MINUTE_MS) * MINUTE_MS,
   );
 }
 

@@ -11,7 +11,7 @@ import { Message } from "@/components/Message";
 import { absoluteInZone, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { toCommand, toYaml } from "@/model/submit/spec";
-import { ranges } from "@/model/gpus/topology";
+import { named } from "@/model/gpus/topology";
 import { Changes } from "@/screens/job/SpecTab";
 
 interface Props {
@@ -99,19 +99,22 @@ function Verdict({ preview }: { preview: DryRun }) {
           preview.gpus === 0 ? (
             "Would start now, without a GPU"
           ) : (
-            `Would start now on ${plural(preview.gpus, "GPU")}: ${ranges(preview.gpu_indices ?? [])}`
+            `Would start now on ${named(preview.gpu_indices ?? [])}`
           )
         ) : start === undefined ? (
-          `Would wait for ${plural(preview.gpus, "GPU")}${place(preview)}`
+          `Would wait${place(preview)}`
         ) : (
           <span>
-            Would start on {plural(preview.gpus, "GPU")}{" "}
+            Would start{" "}
             <time dateTime={preview.expected_start ?? ""} title={absoluteInZone(start)}>
               about {wallClock(start, now)}
             </time>
             {place(preview)}
           </span>
         )}
+      </p>
+      <p className="mt-1">
+        Asks for <span className="font-medium">{plural(preview.gpus, "GPU")}</span>.
       </p>
       <p className="mt-1 text-muted">
         <Message parts={preview.summary_parts} text={preview.summary} />
