@@ -82,6 +82,7 @@ def test_a_preempted_job_says_by_whom_and_its_clock_stands(page: Page, box: Box)
     job = box.submit("sleep 300", name="gives-way", gpus=8, preemptible=True, time_limit="2h")
     box.wait_state(job, "running")
     page.goto(f"{box.url}/jobs/{job}/log")
+    page.locator("[data-stream=live]").wait_for()
     other = box.submit("sleep 300", name="goes-first", gpus=8, priority=100, time_limit="1h")
     box.wait_state(job, "queued")
     expect(page.locator("[data-message]")).to_contain_text(
@@ -135,6 +136,7 @@ def test_a_list_holds_still_under_the_pointer(page: Page, box: Box) -> None:
     """New jobs are told of and shown on request; the row stays where it is."""
     first = box.submit("sleep 300", name="pointed-at")
     page.goto(f"{box.url}/jobs")
+    page.locator("[data-stream=live]").wait_for()
     row = page.get_by_role("row", name=re.compile("pointed-at"))
     row.hover()
     before = row.bounding_box()
