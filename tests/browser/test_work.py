@@ -205,9 +205,7 @@ def test_the_dry_run_tells_when_and_behind_whom(page: Page, box: Box) -> None:
     (box.home / "train.py").touch()
     _submit_form(page, box, "deepspeed --num_gpus=8 train.py", Time_limit="1h")
     verdict = page.locator("[data-dry-run]")
-    expect(verdict).to_contain_text(
-        re.compile(r"Would start about .*\d\d:\d\d, behind 1 job")
-    )
+    expect(verdict).to_contain_text(re.compile(r"Would start about .*\d\d:\d\d, behind 1 job"))
     expect(verdict).not_to_contain_text("UTC")
     expect(page.get_by_text("deepspeed.launcher.launch").first).to_be_visible()
 
