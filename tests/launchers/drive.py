@@ -45,7 +45,7 @@ LAUNCHERS = {
     "accelerate": Driven((), f"accelerate launch --num_processes 4 ranks.py {_WORDS}", 1),
     "deepspeed": Driven((), f"deepspeed --num_gpus=4 --no_local_rank ranks.py {_WORDS}", 7),
     "fabric": Driven(
-        ("lightning==2.6.6", "lightning-utilities", "torchmetrics"),
+        ("lightning==2.6.6",),
         f"fabric run --devices=4 --accelerator=cpu ranks.py {_WORDS}",
         1,
     ),
@@ -68,7 +68,7 @@ def environment(folder: Path, requirements: tuple[str, ...]) -> Path:
     (packages / "outer.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     if requirements:
         python = str(target / "bin" / "python")
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
         subprocess.run([*pip, *requirements], check=True)
     return target
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from berth.commands import gpu_request
 from berth.commands.call import Call, LeaseSlice
-from berth.commands.words import Word, word
+from berth.commands.words import Word, path_word, word
 
 BARE = frozenset({"python", "python3"})
 """Names that mean "the environment's interpreter"."""
@@ -15,7 +15,7 @@ _IDS, _MOST = "--gpu_ids", "--max_gpus"
 def rewrite(call: Call, leased: LeaseSlice) -> list[Word]:
     """Run the script in the job's environment."""
     python = call.interpreter or leased.python
-    out = [word(python), *call.interpreter_options]
+    out = [path_word(python), *call.interpreter_options]
     leased.note(
         call.program[0].text,
         python,

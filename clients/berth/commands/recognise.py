@@ -13,7 +13,7 @@ from berth.commands.launchers import accelerate, deepspeed, docker, registry, to
 from berth.commands.launchers.known import KnownLauncher, Surroundings
 from berth.commands.options import Options, ParsedArgs
 from berth.commands.python import BARE
-from berth.commands.words import Word
+from berth.commands.words import Word, expanded_path
 from berth.commands.wrappers import Peeled, peel, program_name
 from berth.protocol.states import Launcher
 
@@ -74,10 +74,11 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
     if not peeled.rest:
         return Recognised(_other(peeled))
     inner = "python" if activated or peeled.managed else None
-    program, rest = peeled.rest[0], peeled.rest[1:]
+    path = expanded_path(peeled.rest[0])
+    program, rest = path or peeled.rest[0], peeled.rest[1:]
     name = program_name(program)
     call = None
-    if not program.literal:
+    if not program.literal and path is None:
         call = None
     elif _PYTHON.fullmatch(name):
         interpreter = inner if program.text in BARE else program.text
@@ -93,7 +94,7 @@ def recognise(words: Sequence[Word], *, activated: bool = False) -> Recognised:
     else:
         call = _launcher(peeled, (program,), rest, inner or _sibling(program.text))
     if call is None:
-        return Recognised(_other(peeled), _about(name, rest))
+        return Recognised(_other(peeled), _about(name, rest) if program.literal else ())
     return Recognised(replace(call, nohup=peeled.nohup))
 
 

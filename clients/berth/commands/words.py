@@ -40,6 +40,25 @@ def word(text: str) -> Word:
     return Word(text, shlex.quote(text))
 
 
+_EXPANDED = re.compile(r"(?:~|\$\w+|\$\{\w+\})(?:/[\w.+-]+)+")
+
+
+def expanded_path(written: Word) -> Word | None:
+    """Return the word of a path below a home or a variable, `~/env/bin/python`, without quotes."""
+    raw = written.raw
+    bare = raw[1:-1] if raw[:1] == raw[-1:] == '"' else raw
+    if written.literal or not _EXPANDED.fullmatch(bare):
+        return None
+    return Word(bare, raw, literal=False, start=written.start, end=written.end)
+
+
+def path_word(path: str) -> Word:
+    """Make the word for a path, which the shell has to expand where it begins with ~ or a variable."""
+    if not _EXPANDED.fullmatch(path):
+        return word(path)
+    return Word(path, f'"{path}"' if path.startswith("$") else path, literal=False)
+
+
 def assignment(name: str, value: str) -> Word:
     """Make the word NAME=VALUE, quoted as people write it."""
     return Word(f"{name}={value}", f"{name}={shlex.quote(value) if value else ''}")

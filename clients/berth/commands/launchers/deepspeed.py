@@ -13,7 +13,7 @@ from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
 from berth.commands.launchers.known import KnownLauncher, Surroundings
 from berth.commands.options import Flag, Options
-from berth.commands.words import Word, word
+from berth.commands.words import Word, path_word, word
 from berth.protocol.states import Launcher
 
 _SWITCHES = frozenset(
@@ -59,11 +59,22 @@ _SHORT = {"H": "hostfile", "i": "include", "e": "exclude", "q": "quiet", "h": "h
 OPTIONS = Options(_SWITCHES | {"save_pid"}, _VALUED, _SHORT)
 LAUNCH_OPTIONS = Options(_SWITCHES, _VALUED | {"save_pid"}, _SHORT)
 
+# People write --hostfile=/dev/null to keep the box's /job/hostfile out.
+_NO_HOSTS = "/dev/null"
 _GPU_FLAGS = frozenset(
     {"num_gpus", "num_accelerators", "include", "exclude", "num_nodes", "world_info"}
 )
 _NETWORK_FLAGS = frozenset(
-    {"master_addr", "node_rank", "no_ssh", "no_ssh_check", "ssh_port", "launcher_args", "save_pid"}
+    {
+        "hostfile",
+        "master_addr",
+        "node_rank",
+        "no_ssh",
+        "no_ssh_check",
+        "ssh_port",
+        "launcher_args",
+        "save_pid",
+    }
 )
 _BOX_ONLY = "Berth runs on this box only"
 
@@ -107,7 +118,7 @@ def _refuse(call: Call) -> None:
         ("venv_script", "name the environment as the job's python instead"),
     ):
         flag = parsed.last(name)
-        if flag:
+        if flag and not (flag.value and flag.value.text == _NO_HOSTS):
             raise CommandError(
                 f"{flag.shown} is for runs over several machines, but {_BOX_ONLY}; {fix}."
             )
@@ -159,7 +170,7 @@ def _start(call: Call, leased: LeaseSlice, module: str) -> list[Word]:
             "its ranks running when it is stopped, and reports success when its middle process "
             "is killed; the middle process itself, started directly, does none of this.",
         )
-    return [word(python), *options, word("-u"), word("-m"), word(module)]
+    return [path_word(python), *options, word("-u"), word("-m"), word(module)]
 
 
 def _kept(call: Call) -> list[Word]:

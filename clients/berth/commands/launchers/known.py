@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.gpu_request import GpuRequest
 from berth.commands.options import Options
-from berth.commands.words import Word, word
+from berth.commands.words import Word, path_word, word
 from berth.protocol.states import Launcher
 
 Config = Mapping[str, object]
@@ -78,7 +78,7 @@ def program(call: Call, leased: LeaseSlice) -> list[Word]:
         return list(call.program)
     at = next(n for n, each in enumerate(call.program) if each.text == call.module)
     python = call.interpreter or leased.python
-    start = [word(python), *call.interpreter_options, word("-m"), word(call.module)]
+    start = [path_word(python), *call.interpreter_options, word("-m"), word(call.module)]
     return [*start, *call.program[at + 1 :]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from berth.commands.call import Call, LeaseSlice
-from berth.commands.words import Word, word
+from berth.commands.words import Word, path_word, word
 
 OwnFlags = Callable[[Call, LeaseSlice], list[Word]]
 
@@ -13,7 +13,7 @@ OwnFlags = Callable[[Call, LeaseSlice], list[Word]]
 def rewritten(call: Call, leased: LeaseSlice, module: str, own_flags: OwnFlags) -> list[Word]:
     """Return the call as `python -m module` with `own_flags`; a call for help keeps its flags."""
     python = call.interpreter or leased.python
-    out = [word(python), *call.interpreter_options, word("-m"), word(module)]
+    out = [path_word(python), *call.interpreter_options, word("-m"), word(module)]
     if call.module != module:
         leased.note(
             " ".join(part.raw for part in call.program),
