@@ -146,7 +146,7 @@ def _from_launch(launch: dict[str, Any], folder: Path, job_id: int, number: int)
         user=_name(uid),
         uid=uid,
         command=launch["facts"]["before"] or launch["argv"],
-        workdir=env.get("BERTH_WORKDIR", launch["cwd"]),
+        workdir=env.get("BERTH_WORKDIR") or str(launch["cwd"]),
         gpus=tuple(
             LeasedGpu(uuid=uuid, index=index) for uuid, index in zip(uuids, indices, strict=True)
         ),
