@@ -1,5 +1,8 @@
 # The image of docker-compose.yml: server, worker, CLI and the bundled trainer.
-FROM python:3.12-slim-bookworm
+# `deploy/image.sh` builds it without Docker, on a base of its own.
+ARG BASE=python:3.12-slim-bookworm
+FROM $BASE
+ARG EXTRAS=all
 
 # DeepSpeed builds its CPU optimizer on first use: compiler, headers and ninja.
 RUN apt-get update \
@@ -9,9 +12,10 @@ RUN apt-get update \
 WORKDIR /opt/berth
 # Dependencies first, so that a change of Berth's code does not fetch torch again.
 COPY requirements/constraints.txt requirements/constraints.txt
-RUN pip install --no-cache-dir -c requirements/constraints.txt torch deepspeed transformers accelerate
+RUN [ "$EXTRAS" != all ] \
+    || pip install --no-cache-dir -c requirements/constraints.txt torch deepspeed transformers accelerate
 COPY . .
-RUN pip install --no-cache-dir -c requirements/constraints.txt ".[all]"
+RUN pip install --no-cache-dir -c requirements/constraints.txt ".[$EXTRAS]"
 
 ENV BERTH_HOME=/var/lib/berth PYTHONUNBUFFERED=1
 VOLUME /var/lib/berth

@@ -141,8 +141,11 @@ class Soak:
         dice = self.dice
         what = dice.random()
         if what < 0.35:
-            self.arm(dice.choice(list(POINTS)))
-        elif what < 0.45:
+            point = dice.choice(list(POINTS))
+            # A daemon that dies at each of its starts would be all that is seen.
+            if point.partition(".")[0] not in NAMES or self._is_up():
+                self.arm(point)
+        elif what < 0.45 and self._is_up():
             self.kill(dice.choice(NAMES))
         elif what < 0.65:
             self.kill_one(self.box.shims(), "shim at random")
@@ -154,6 +157,11 @@ class Soak:
             self.step_clock()
         elif what < 0.82:
             self.break_gpus()
+
+    def _is_up(self) -> bool:
+        """Return whether jobs can start, and no daemon is about to die: one in ten times anyway."""
+        waits = any(point.partition(".")[0] in NAMES for point in self._armed)
+        return self.dice.random() < 0.1 or (not waits and self.box.ready())
 
     def arm(self, point: str) -> None:
         """Let the next process that comes to a point die there."""

@@ -198,9 +198,8 @@ class AttemptRunner:
 
     async def finish(self, attempt: Attempt) -> None:
         """Determine why the attempt ended, and wait until its GPUs are released."""
-        home = self._host().home
         if attempt.exit_record is None:  # without its shim, its processes may still run
-            await anyio.to_thread.run_sync(finish.kill_orphans, home, attempt, self._sampler.gpus)
+            await self._kill_orphans(attempt)
         try:
             if finish.is_plain(attempt.exit_record):
                 verdict = finish.verdict(attempt)
@@ -222,12 +221,19 @@ class AttemptRunner:
             pause_s = backoff.next_s()
             await anyio.sleep(pause_s)
             if pause_s > 0.1:
-                await anyio.to_thread.run_sync(
-                    finish.kill_orphans, home, attempt, self._sampler.gpus
-                )
+                await self._kill_orphans(attempt)
             attempt.gpus_clear = await self._is_clear(attempt)
             if attempt.gpus_clear:
                 self._listener.changed(attempt)
+
+    async def _kill_orphans(self, attempt: Attempt) -> None:
+        await anyio.to_thread.run_sync(
+            finish.kill_orphans,
+            self._host().home,
+            attempt,
+            self._sampler.gpus,
+            self._shim_launcher.fork_server_pid,
+        )
 
     async def _is_clear(self, attempt: Attempt) -> bool:
         if attempt.orphans:

@@ -100,7 +100,9 @@ def _free_bytes(*folders: Path) -> int | None:
     return min(found, default=None)
 
 
-def kill_orphans(home: Path, attempt: Attempt, gpus: Sequence[GpuSnapshot]) -> None:
+def kill_orphans(
+    home: Path, attempt: Attempt, gpus: Sequence[GpuSnapshot], fork_server: int | None
+) -> None:
     """
     Kill the processes that are left of an attempt whose shim is gone.
 
@@ -110,7 +112,8 @@ def kill_orphans(home: Path, attempt: Attempt, gpus: Sequence[GpuSnapshot]) -> N
     known = attempt.processes
     first = {attempt.shim_record.first.pid} if attempt.shim_record is not None else set[int]()
     heirs = orphans.heirs(attempt.desired.gpus, attempt.seen_pids | first, known, gpus)
-    count, attempt.orphans = orphans.kill(home, replace(known, pids=known.pids | heirs))
+    traces = orphans.Traces(attempt.folder.log_identity(), next(iter(first), None), fork_server)
+    count, attempt.orphans = orphans.kill(home, replace(known, pids=known.pids | heirs), traces)
     if count:
         _log.warning(
             "orphaned processes of an ended attempt were killed",

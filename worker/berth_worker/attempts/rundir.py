@@ -261,3 +261,12 @@ class RunDir:
             return jobfiles.read_end(handle, most_bytes)
         finally:
             os.close(handle)
+
+    def log_identity(self) -> tuple[int, int] | None:
+        """Return device and inode of the log, which only processes of the attempt write to."""
+        try:
+            with self._open() as folder:
+                facts = os.stat("output.log", dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino

@@ -30,6 +30,8 @@ class ShimLauncher:
     def __init__(self) -> None:
         """Nothing is started before `warm`."""
         self._channel: socket.socket | None = None
+        self.fork_server_pid: int | None = None
+        """The process that shims are forked from; None before it was started."""
         self._children: list[subprocess.Popen[bytes]] = []
         self._idle: dict[int, float] = {}
         """Lines to shims that have served an attempt, with the time they came back."""
@@ -43,7 +45,7 @@ class ShimLauncher:
         with theirs:
             command = ["--fork-server", str(theirs.fileno()), str(APPLY)]
             try:
-                self._spawn(command, theirs.fileno())
+                self.fork_server_pid = self._spawn(command, theirs.fileno())
             except OSError as error:
                 ours.close()
                 _log.warning(
@@ -133,17 +135,17 @@ class ShimLauncher:
             return False
         return True
 
-    def _spawn(self, arguments: list[str], fd: int) -> None:
-        self._children.append(
-            subprocess.Popen(
-                [sys.executable, "-I", "-S", _PROGRAM, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(fd,),
-                cwd="/",
-                start_new_session=True,
-            )
+    def _spawn(self, arguments: list[str], fd: int) -> int:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", _PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(fd,),
+            cwd="/",
+            start_new_session=True,
         )
+        self._children.append(child)
+        return child.pid
 
     def _reap(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]

@@ -33,6 +33,8 @@ def serve(fd: int, fence_file: str) -> None:
     channel = socket.socket(fileno=fd)
     os.chdir("/")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended shims leave no zombies
+    # What a killed shim leaves comes here, where the worker finds it without any mark.
+    self_setup.adopt_orphans()
     enter = exec_job.load_fence(fence_file)
     gc.disable()
     gc.freeze()

@@ -36,7 +36,7 @@ def ready() -> dict[str, Any]:
     for fd in (0, 1, 2):  # a reader of the worker's output must not wait for us
         os.dup2(nothing, fd)
     os.umask(0o022)
-    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     return process_tree.identity(os.getpid())
 
 
@@ -44,3 +44,8 @@ def forget_signals() -> None:
     """Drop the signals that came so far: they were meant for an attempt that has ended."""
     while signal.sigtimedwait(BLOCKED, 0) is not None:
         pass
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose own parent ends."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
