@@ -6,7 +6,7 @@ WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
 .DEFAULT_GOAL := help
-.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu release clean
+.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu release soak image clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,12 @@ test-gpu: setup  ## Run the tests that need a real NVIDIA GPU
 
 release: setup web  ## Build and try a release in new environments; signs off dist/CHECKLIST.md (RELEASE=--no-trainer)
 	@$(BIN)/python requirements/release.py $(RELEASE)
+
+soak:  ## Kill every process at random and at named points for MINUTES=120, with a ledger
+	@$(BIN)/python benchmarks/soak --minutes $(or $(MINUTES),120)
+
+image: web  ## Build the container image without Docker, and start its server (root, Debian)
+	@deploy/image.sh
 
 clean:  ## Remove the environment and all build results
 	rm -rf .venv demo build dist setup.log clients/web/dist clients/web/node_modules clients/web/src/api/schema.d.ts

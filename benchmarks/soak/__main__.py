@@ -61,7 +61,7 @@ class Soak:
             self.count()
             if turn % 20 == 0:
                 self.look()
-            if turn % 200 == 0:
+            if turn % 50 == 0:
                 spent = (time.monotonic() - began) / 60
                 print(f"{spent:.1f} min: {self.ledger.state()}", flush=True)
         self.mend(everything=True)

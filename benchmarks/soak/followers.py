@@ -42,16 +42,19 @@ class Followers(threading.Thread):
         """Keep the connections up, whatever ends them."""
         watched = selectors.DefaultSelector()
         until: dict[socket.socket, float] = {}
+        opened = time.monotonic()
         while not self._over.is_set():
-            for _ in range(min(20, self._count - len(until))):
+            now = time.monotonic()
+            # They come within ten seconds, not all at once: a flood is another matter.
+            for _ in range(min(int((now - opened) * self._count / 10), self._count - len(until))):
                 self._open(watched, until)
+                opened = now
             for key, _ in watched.select(0.05):
                 one = key.fileobj
                 assert isinstance(one, socket.socket)
                 # Some never read what they asked for.
                 if key.data and not self._takes(one):
                     until[one] = 0.0
-            now = time.monotonic()
             for one in [one for one, at in until.items() if at < now]:
                 with contextlib.suppress(KeyError, ValueError):
                     watched.unregister(one)

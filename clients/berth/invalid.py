@@ -8,9 +8,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from berth import jobfiles
 from berth.protocol.message import FieldRef, Message, quoted
 from berth.protocol.problems import FieldProblem, InvalidField
 
+_MOST_JOBS = 10**6  # of a list; a field of any name may be unknown
 _PLAINER = (
     ("Input should be greater than or equal to", "write at least"),
     ("Input should be less than or equal to", "write at most"),
@@ -32,12 +34,12 @@ def summary(fields: Sequence[FieldProblem]) -> Message:
     """Return one sentence: the first problem, and the other fields with problems."""
     first = fields[0]
     place, _, within = first.field.partition(".")
-    listed = place.isdigit()
-    path = within if listed else first.field
+    position = jobfiles.whole(place, _MOST_JOBS)
+    path = first.field if position is None else within
     named = any(part.kind == "field" for part in first.problem_parts.root)
     pieces: list[FieldRef | Message | str] = []
-    if listed:
-        pieces.append(f"The {ordinal(int(place))} job of the list: ")
+    if position is not None:
+        pieces.append(f"The {ordinal(position)} job of the list: ")
     if path and not named:
         pieces += [FieldRef(path=path, text=path), ": "]
     pieces.append(first.problem_parts.without_stop())

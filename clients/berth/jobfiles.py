@@ -29,6 +29,7 @@ _DEPTH = 8
 _LINE_LENGTH = 1000
 # Marks that turn the direction of the text around them: what follows reads as something else.
 _INVISIBLE = re.compile("[\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_LARGEST_ID = 2**63 - 1
 _LONGEST_NUMBER = 400  # characters; a float has at most 309 digits before its point
 
 
@@ -182,6 +183,13 @@ def whole(value: str | bytes, most: int) -> int | None:
         return None
     number = int(value)
     return number if number <= most else None
+
+
+def attempt_key(value: str) -> tuple[int, int] | None:
+    """Return job and number of an attempt's id like `42.1`; None for all else that is said to be one."""
+    job_id, _, number = value.partition(".")
+    key = whole(job_id, _LARGEST_ID), whole(number, _LARGEST_ID)
+    return None if key[0] is None or key[1] is None else (key[0], key[1])
 
 
 def text(value: str) -> str:

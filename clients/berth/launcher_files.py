@@ -15,15 +15,30 @@ from typing import cast
 
 _LONGEST_CONFIG = 64 * 1024
 _LONGEST_SCRIPT = 256 * 1024
+_MOST_PAIRS = 20_000
+Reading = Callable[[str, int], str | None]
+"""Reads the text of a file by its path, up to so many bytes; None where it cannot."""
 
 
 def configs(
-    names: Iterable[str], workdir: str, may_read: Callable[[str], bool] = lambda _path: True
+    names: Iterable[str],
+    workdir: str,
+    may_read: Callable[[str], bool] = lambda _path: True,
+    reading: Reading | None = None,
 ) -> dict[str, Mapping[str, object]]:
-    """Return the content of those YAML or JSON files that hold a mapping, by name as given."""
+    """
+    Return the content of those YAML or JSON files that hold a mapping, by name as given.
+
+    `reading` reads them as somebody else.
+    """
+
+    def own(path: str, limit: int) -> str | None:
+        return _text(path, limit, may_read)
+
+    read = reading or own
     found: dict[str, Mapping[str, object]] = {}
     for name in names:
-        text = _text(str(Path(workdir, name)), _LONGEST_CONFIG, may_read)
+        text = read(str(Path(workdir, name)), _LONGEST_CONFIG)
         content = None if text is None else _mapping(text)
         if content is not None:
             found[name] = content
@@ -58,8 +73,20 @@ def _text(path: str, limit: int, may_read: Callable[[str], bool]) -> str | None:
 def _mapping(text: str) -> Mapping[str, object] | None:
     import yaml
 
+    class BoundedLoader(yaml.SafeLoader):
+        """Loader that does not multiply mappings by merging them into one another (`<<`)."""
+
+        merged = 0
+
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            """Merge, but no more than so many pairs in all."""
+            super().flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > _MOST_PAIRS:
+                raise yaml.YAMLError("its mappings are merged too often")
+
     try:
-        content: object = yaml.safe_load(text)
+        content: object = yaml.load(text, BoundedLoader)  # noqa: S506 - a safe one
     except (yaml.YAMLError, RecursionError, ValueError):
         return None
     if not isinstance(content, dict):

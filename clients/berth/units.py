@@ -12,6 +12,7 @@ _LONGEST_S = 3650 * 86400.0
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _SIZE_POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 _LARGEST_BYTES = 1 << 60
+_LONGEST_TEXT = 100  # these expressions take the square of a text's length
 
 
 def parse_duration(value: object) -> timedelta:
@@ -27,7 +28,7 @@ def parse_duration(value: object) -> timedelta:
         raise ValueError(_duration_help(value))  # noqa: TRY004
     if isinstance(value, int | float):
         return _of_seconds(value, value)
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
         text = value.strip()
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return _of_seconds(float(text), value)
@@ -40,6 +41,12 @@ def parse_duration(value: object) -> timedelta:
             total = sum(float(n) * _DURATION_UNIT_S[u.lower()] for n, u in parts)
             return _of_seconds(total, value)
     raise ValueError(_duration_help(value))
+
+
+def shown(value: object) -> str:
+    """Return a value for a sentence about it, shortened: it may be as long as a request."""
+    text = repr(value[: 2 * _LONGEST_TEXT]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 
 def _of_seconds(count: float, value: object) -> timedelta:
@@ -56,7 +63,7 @@ def _checked(duration: timedelta, value: object) -> timedelta:
 
 
 def _duration_help(value: object) -> str:
-    return f"{value!r} is not a duration; write seconds, or like 90s, 45m, 12h, 1h30m, 2d."
+    return f"{shown(value)} is not a duration; write seconds, or like 90s, 45m, 12h, 1h30m, 2d."
 
 
 def format_duration(duration: timedelta) -> str:
@@ -83,7 +90,7 @@ def parse_size(value: object) -> int:
         raise ValueError(_size_help(value))  # noqa: TRY004 - see parse_duration
     if isinstance(value, int) and 0 <= value <= _LARGEST_BYTES:
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
         match = _SIZE.fullmatch(value.strip())
         if match:
             number, unit = match.groups()
@@ -98,7 +105,7 @@ def parse_size(value: object) -> int:
 
 
 def _size_help(value: object) -> str:
-    return f"{value!r} is not a memory size; write bytes, or like 20GiB, 80GB, 512M."
+    return f"{shown(value)} is not a memory size; write bytes, or like 20GiB, 80GB, 512M."
 
 
 def format_size(count: float) -> str:

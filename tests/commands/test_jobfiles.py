@@ -95,6 +95,23 @@ def test_a_whole_number_is_plain_digits(value, number):
     assert jobfiles.whole(value, 128) == number
 
 
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("42.1", (42, 1)),
+        ("9" * 5000 + ".1", None),
+        ("1." + "9" * 20, None),
+        ("².1", None),
+        ("1", None),
+        ("1.1.1", None),
+        ("-1.1", None),
+    ],
+)
+def test_an_attempt_is_named_by_two_numbers(value, key):
+    """What a process says that it is of, another one may have written."""
+    assert jobfiles.attempt_key(value) == key
+
+
 @pytest.mark.parametrize("seconds", [-1e18, 1e18, float("nan"), float("inf"), 0.0])
 def test_a_time_is_a_moment_that_has_been(seconds):
     """A file's owner sets its time at will, also to years that no calendar has."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from berth.units import format_duration, parse_duration, parse_size
+from berth.units import format_duration, parse_duration, parse_size, shown
 
 
 class Wire(BaseModel):
@@ -33,7 +33,9 @@ def _parse_time(value: Any) -> Any:
         try:
             return datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{value!r} is not a time; write like 2026-11-23T14:00:00Z.") from None
+            raise ValueError(
+                f"{shown(value)} is not a time; write like 2026-11-23T14:00:00Z."
+            ) from None
     return value
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from berth import jobfiles
 from berth.invalid import field_problems, plain, summary
 from berth.protocol.message import Message
 from berth.protocol.problems import FieldProblem, Problem
@@ -28,6 +29,7 @@ from berth_server.store import disk
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "berth.request_id"
 _MOST_PROBLEMS = 100
+_MOST_JOBS = 10**6
 log = structlog.get_logger()
 
 _KINDS: dict[int, tuple[str, str]] = {
@@ -196,9 +198,10 @@ def _field(name: str, message: Message) -> FieldProblem:
 
 def _moved(one: FieldProblem, first: int) -> FieldProblem:
     place, dot, within = one.field.partition(".")
-    if not first or not place.isdecimal():
+    position = jobfiles.whole(place, _MOST_JOBS)
+    if not first or position is None:
         return one
-    return one.model_copy(update={"field": f"{int(place) + first}{dot}{within}"})
+    return one.model_copy(update={"field": f"{position + first}{dot}{within}"})
 
 
 def _id(request: Request) -> str | None:

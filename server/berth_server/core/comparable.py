@@ -11,6 +11,7 @@ from berth.protocol.message import Code, Message
 
 Kind = Literal["setting", "training_samples", "samples_per_step", "changed_by_resume", "steps_made"]
 _OWN = ("setting", "ablation")
+_MOST_KEYS = 300  # runs name their settings themselves
 _MOST = 0.5  # share of shortened samples from which on a run is said to be
 
 Fact = tuple[Kind, str]
@@ -48,7 +49,7 @@ def differences(runs: Sequence[RunFacts]) -> list[list[Difference]]:
             one["steps_made", "steps_made"] = f"{run.steps:g}"
     found: list[list[Difference]] = [[] for _ in runs]
     keys = dict.fromkeys(key for one in told for key in one if key != _OWN)
-    for key in keys:
+    for key in list(keys)[:_MOST_KEYS]:
         values = [one[key] for one in told if key in one]
         usual, count = Counter(values).most_common(1)[0]
         if count == len(values) or _is_labelled(key, runs, told):

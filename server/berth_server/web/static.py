@@ -74,8 +74,12 @@ class Dashboard:
             return HTMLResponse(_NO_BUILD, headers=_NO_BUILD_HEADERS)
         if "\0" in path:
             return None
-        wanted = (root / path.lstrip("/")).resolve()
-        if path != "/" and wanted.is_relative_to(root.resolve()) and wanted.is_file():
+        try:
+            wanted = (root / path.lstrip("/")).resolve()
+            is_file = wanted.is_file()
+        except OSError:  # a name that is longer than a file's may be
+            return None
+        if path != "/" and wanted.is_relative_to(root.resolve()) and is_file:
             kind = mimetypes.guess_type(wanted.name)[0] or "application/octet-stream"
             hashed = wanted.parent.name == "assets"
             headers = {**_HEADERS, "Cache-Control": _FOREVER if hashed else "no-cache"}

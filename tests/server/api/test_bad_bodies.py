@@ -40,6 +40,8 @@ REFUSED = {
     "a nul in the command": ({"command": ["a\0b"]}, "command"),
     "a priority without bounds": ({"priority": 10**6}, "priority"),
     "an unknown step": ({"on_oom": {"steps": ["pray"]}}, "halve_micro_batch"),
+    "a field of a strange digit": ({"²": 1}, "²"),
+    "a field of digits without end": ({"9" * 5000: 1}, "9999"),
     "a webhook that is none": ({"notify": ["ftp://x"]}, "notify"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from tests.server.daemons import SPEC, Stream, started, submit
 
 
@@ -26,6 +27,16 @@ def test_events_stream_as_they_happen_and_resume_without_loss(daemon, until):
     other = Stream(daemon, f"/api/v1/events/stream?after=0&job={more[6]}")
     until(lambda: other.messages, "one job's events came")
     assert {data["job_id"] for _, _, data, _ in other.messages} == {more[6]}
+
+
+@pytest.mark.parametrize("told", ["9" * 5000, "-1", "1e9", "\xb2", ""])
+def test_an_event_id_that_is_none_begins_with_now(daemon, until, told):
+    """Whatever a client sends as the last id that it saw."""
+    stream = Stream(daemon, "/api/v1/events/stream", {"Last-Event-ID": told})
+    job_id = submit(daemon, hold=True)
+    until(lambda: stream.messages, "the event came")
+    assert stream.messages[0][2]["job_id"] == job_id
+    Stream(daemon, f"/api/v1/jobs/{job_id}/log/stream", {"Last-Event-ID": told})
 
 
 def test_an_event_id_of_another_database_begins_with_now(daemon, until):

@@ -72,6 +72,18 @@ def test_a_job_outside_its_lease_is_stopped_as_escaped(desk):
     assert (desk.state(1), desk.job(1).outcome) == ("failed", "escaped")
 
 
+@pytest.mark.parametrize(
+    "attempt", ["9" * 5000 + ".1", "1." + "9" * 5000, "²", "1.²", "1", "-1.1", ""]
+)
+def test_a_report_is_taken_whatever_a_process_says_of_itself(desk, attempt):
+    """Anybody may run a process on a GPU that names an attempt; the report of all others comes in."""
+    desk.worker.processes[3] = [GpuProcess(pid=77, attempt=attempt)]
+    desk.worker.tell()
+    desk.submit(gpus=1)
+    desk.worker.ended("1.1")
+    assert desk.state(1) == "succeeded"
+
+
 def test_a_leftover_keeps_its_gpu_from_others(desk):
     """A process of an ended attempt that a later look still shows."""
     desk.submit(gpus=1)

@@ -193,6 +193,21 @@ def test_the_mark_of_another_user_is_not_believed(tmp_path):
     assert (before, anothers, own) == ("42.1", None, "42.1")
 
 
+@pytest.mark.parametrize("attempt", ["9" * 5000 + ".1", "².1", "1", "../../x.1", "1.1.1", ""])
+def test_a_mark_that_names_no_attempt_is_none(tmp_path, attempt):
+    """Anybody can write anything into an environment."""
+    job, _, number = attempt.partition(".")
+    marked = {"BERTH_ATTEMPT": attempt, "BERTH_RUN_DIR": f"{tmp_path}/runs/{job}/{number}/files"}
+    command = ["/bin/sh", "-c", "echo; read _"]
+    with subprocess.Popen(
+        command, env=marked, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        found = ProcessBook(tmp_path).attempt_of(process.pid, {}, {})
+        process.communicate(b"\n")
+    assert found is None
+
+
 def test_a_stranger_belongs_to_no_attempt(unmarked, tmp_path):
     """A process without mark and known parent belongs to no attempt, now and when asked again."""
     _, child = unmarked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from datetime import timedelta
 
 import pytest
@@ -414,3 +415,27 @@ def test_a_port_that_is_taken_is_told_apart(port, busy, ran_s, outcome, said):
 
     assert (found.outcome, found.port_taken) == (outcome, outcome == "launch_error")
     assert said in found.message
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "9",
+            "1.",
+            ".",
+            "A_",
+            "rank ",
+            " ",
+            "1:",
+            "\x1b[",
+            "Root Cause (first observed failure):",
+        ),
+        *("CUDA out of memory. 9", "torch.OutOfMemoryError: ", "Process 9 has 1.2.3 ", "x.py:1: "),
+    ],
+)
+def test_no_log_keeps_the_worker_busy(piece):
+    """The end of a log is as a job likes it; a look at it takes milliseconds, not its square."""
+    begun = time.process_time()
+    assert judge(evidence("CUDA out of memory. " + piece * (250_000 // len(piece)))).message
+    assert time.process_time() - begun < 3.0

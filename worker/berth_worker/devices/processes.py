@@ -202,6 +202,8 @@ class ProcessBook:
     def _marked_attempt(self, pid: int, uids: Mapping[str, int]) -> str | None:
         variables = environment(pid)
         attempt = variables.get(b"BERTH_ATTEMPT", b"").decode(errors="replace")
+        if jobfiles.attempt_key(attempt) is None:
+            return None  # anybody may write anything there
         job, _, number = attempt.partition(".")
         run_dir = os.fsencode(self._runs / job / number)
         # Jobs of earlier versions were given the run directory itself.

@@ -23,7 +23,9 @@ _SECONDARY = re.compile(
 )
 # `/env/x.py:12: DeprecationWarning: …`, with a line of source below it.
 _WARNING = re.compile(r"^(?:\[rank\d+\]: ?)?\S+:\d+: \w*Warning: ")
-_ROOT_CAUSE = re.compile(r"Root Cause \(first observed failure\):.*?rank\s*:\s*(\d+)", re.DOTALL)
+_ROOT_CAUSE = re.compile(
+    r"Root Cause \(first observed failure\):.{0,2000}?rank\s{0,40}:\s{0,40}(\d{1,9})", re.DOTALL
+)
 
 
 def first_failed_rank(text: str) -> int | None:

@@ -34,7 +34,7 @@ _SENT = frozenset(
 )
 _RANK_KILLED = re.compile(r"exitcode\s*:\s*-9\b|return code = -9\b|Signal 9 \(SIGKILL\)")
 _NEIGHBOUR = re.compile(r"Process (\d+) has ([\d.]+ \w+) memory in use")
-_FRAGMENTS = re.compile(r"([\d.]+) GiB is reserved by PyTorch but unallocated")
+_FRAGMENTS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) GiB is reserved by PyTorch but unallocated")
 _MUCH_GIB = 2.0
 
 

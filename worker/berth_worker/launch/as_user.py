@@ -20,6 +20,17 @@ def ask(who: Account, question: str, *arguments: str) -> bool | None:
     The worker may be root: on a user's path it would read what the user may not, wait for a pipe,
     or fill its memory.
     """
+    return {b"yes\n": True, b"no\n": False}.get(_answer(who, question, *arguments) or b"")
+
+
+def text(who: Account, path: str, most_bytes: int) -> str | None:
+    """Return the text of a user's file as that user reads it; None where it cannot be read."""
+    found = _answer(who, "text", path, str(most_bytes))
+    return None if found is None else found.decode("utf-8", "replace")
+
+
+def _answer(who: Account, question: str, *arguments: str) -> bytes | None:
+    """Return what the program prints; None when it did not succeed in time."""
     groups = ",".join(map(str, who.groups))
     words = [sys.executable, "-I", "-S", _PROGRAM, str(who.uid), str(who.gid), groups]
     try:
@@ -42,4 +53,4 @@ def ask(who: Account, question: str, *arguments: str) -> bool | None:
         if process.stdout is not None:
             process.stdout.close()
         return None
-    return {b"yes\n": True, b"no\n": False}.get(answer)
+    return answer if process.returncode == 0 else None

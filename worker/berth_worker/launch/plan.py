@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from berth.protocol.internal import DesiredAttempt
 from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Launcher
 from berth_worker.fence import APPLY, Fence
-from berth_worker.launch import code, environment, sharing
+from berth_worker.launch import as_user, code, environment, sharing
 from berth_worker.launch.account import Account, account
 from berth_worker.launch.error import LaunchError
 from berth_worker.launch.interpreter import bundled_trainer, resolve
@@ -177,7 +177,9 @@ def _rewrite(
         asked = (desired.command, desired.script)
         view = read(*asked, around, script_file=desired.script_file)
         if view.config_files:
-            found = launcher_files.configs(view.config_files, desired.workdir)
+            # Root would read what the job's user may not, and the rewritten command would tell.
+            reading = None if who.is_ours else partial(as_user.text, who)
+            found = launcher_files.configs(view.config_files, desired.workdir, reading=reading)
             around = Surroundings(desired.env, found)
             view = read(*asked, around, script_file=desired.script_file)
         script = view.script_path

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Header, Query
 from fastapi.sse import EventSourceResponse
 
+from berth import jobfiles
 from berth.protocol.events import Event, EventPage
 from berth_server.api import routing, streams
 from berth_server.api.context import App, By, Context, Server
@@ -67,8 +68,9 @@ async def stream_events(
 def start_of(app: Context, after: int | None, last_event_id: str | None) -> int:
     """Return the id of the event after which a stream starts."""
     newest = events.last_id(app.server.db.read)
-    if last_event_id is not None and last_event_id.isdecimal():
-        after = min(int(last_event_id), MAX_ID)
+    if last_event_id is not None:
+        told = jobfiles.whole(last_event_id, MAX_ID)
+        after = after if told is None else told
     # A larger id is from an earlier database: start with what there is.
     return newest if after is None or after > newest else after
 

@@ -12,6 +12,7 @@ import anyio.to_thread
 from fastapi import Header, Query
 from fastapi.sse import EventSourceResponse, format_sse_event
 
+from berth import jobfiles
 from berth.protocol.logs import LogChunk, LogEnd, LogLines
 from berth.protocol.states import Outcome
 from berth_server.api import routing, streams
@@ -61,9 +62,8 @@ async def stream_log(
     Without `attempt` it follows the newest; when that is retried, open a new stream after `end`.
     """
     del log  # it exists; which attempt is the newest may change until it begins
-    start = offset
-    if last_event_id is not None and last_event_id.isdecimal():
-        start = min(int(last_event_id), MAX_ID)
+    told = None if last_event_id is None else jobfiles.whole(last_event_id, MAX_ID)
+    start = offset if told is None else told
     return streams.stream(app, caller, _bytes(app, job_id, attempt, start))
 
 

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from berth_server.api import routing
 from berth_server.api.context import By, Server
 from berth_server.api.routes.jobs import JobId
+from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.freeze_code import diff_of, pieces
@@ -42,9 +43,11 @@ Archive = Annotated[Path, Depends(_archive)]
     response_class=Response,
     responses={200: {"content": {"text/x-diff": {}}}},
 )
-async def get_diff(archive: Archive, job_id: JobId) -> Response:
+async def get_diff(server: Server, archive: Archive, job_id: JobId) -> Response:
     """As `git diff --binary`, new files included; empty where nothing differed. For its owner."""
-    body = await anyio.to_thread.run_sync(diff_of, archive)
+    job = lookup.job(server.db.read, job_id)
+    owner = Caller(job.uid, job.user)
+    body = await anyio.to_thread.run_sync(diff_of, archive, owner)
     return Response(body, 200, _named(f"berth-{job_id}.diff"), "text/x-diff; charset=utf-8")
 
 

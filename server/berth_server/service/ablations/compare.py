@@ -37,6 +37,10 @@ from berth_server.store.records import AblationRecord, AttemptRecord, JobRecord
 
 LABEL = "ablation"
 _MOST_RUNS = 500
+# An answer about all runs together is bounded, however many there are and whatever they wrote.
+_SPEC_BYTES = 8 << 20
+_MOST_NUMBERS = 200_000
+_MOST_DIFFERENCES = 50
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ class Sources:
 
 
 def sources(server: ServerState, ablation_id: str) -> Sources:
-    """The jobs of an ablation, its newest 500. Raises NotFound."""
+    """The jobs of an ablation, its newest 500, fewer of long scripts. Raises NotFound."""
     reader = server.db.read
-    records = jobs.page(reader, labels=[(LABEL, ablation_id)], limit=_MOST_RUNS)[::-1]
+    wanted = jobs.Filter(labels=((LABEL, ablation_id),))
+    newest, _ = jobs.bounded_page(reader, wanted, limit=_MOST_RUNS, most_bytes=_SPEC_BYTES)
+    records = newest[::-1]
     if not records:
         raise NotFound(
             Message.of(
@@ -108,16 +114,23 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
         )
         made = step if said.facts and job.state == JobState.SUCCEEDED else None
         told.append(RunFacts(record.spec.labels, said.facts, made))
+    names = sorted({name for one in measured for name in one["last"]})
+    names = names[: max(10, _MOST_NUMBERS // (2 * len(measured)))]
+    for one in measured:
+        for which in ("last", "best", "trouble"):
+            one[which] = {name: one[which][name] for name in names if name in one[which]}
     runs = [
-        AblationRun.model_construct(**one, differences=list(map(_shown, differs)))
+        AblationRun.model_construct(
+            **one, differences=list(map(_shown, differs[:_MOST_DIFFERENCES]))
+        )
         for one, differs in zip(measured, differences(told), strict=True)
     ]
     labels = [record.spec.labels for record in found.records]
-    names = dict.fromkeys(name for one in labels for name in one if name != LABEL)
+    keys = dict.fromkeys(name for one in labels for name in one if name != LABEL)
     return Ablation.model_construct(
         id=found.id,
-        varies=[name for name in names if len({one.get(name) for one in labels}) > 1],
-        metrics=sorted({name for run in runs for name in run.last}),
+        varies=[key for key in keys if len({one.get(key) for one in labels}) > 1],
+        metrics=names,
         runs=runs,
         total=found.total,
         caps=found.caps,

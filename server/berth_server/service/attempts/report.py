@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from berth import jobfiles
 from berth.protocol.internal import ObservedAttempt, WorkerReport
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.ablations import limits
@@ -78,10 +79,8 @@ def _learn(server: ServerState, before: AttemptRecord) -> None:
 
 
 def _living(server: ServerState, seen: ObservedAttempt) -> AttemptRecord | None:
-    job_id, _, number = seen.attempt.partition(".")
-    if not (job_id.isdecimal() and number.isdecimal()):
-        return None
-    record = server.cache.alive.get((int(job_id), int(number)))
+    key = jobfiles.attempt_key(seen.attempt)
+    record = None if key is None else server.cache.alive.get(key)
     return record if record is not None and record.token == seen.token else None
 
 

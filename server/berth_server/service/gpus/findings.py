@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from berth import jobfiles
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import WorkerReport
 from berth.protocol.message import GpuRef, Message
@@ -124,7 +125,6 @@ def _of_gpu(gpu: GpuSnapshot, message: Message) -> Message:
 
 
 def _attempt_of(server: ServerState, attempt: str | None) -> AttemptRecord | None:
-    job_id, _, number = (attempt or "").partition(".")
-    if not (job_id.isdecimal() and number.isdecimal()):
-        return None
-    return server.cache.alive.get((int(job_id), int(number)))
+    # A process says itself which attempt it is of.
+    key = jobfiles.attempt_key(attempt or "")
+    return None if key is None else server.cache.alive.get(key)

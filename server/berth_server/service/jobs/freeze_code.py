@@ -11,11 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
 import secrets
-import subprocess
-import sys
-import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +24,14 @@ from berth.protocol.message import Message, quoted
 from berth_server.core.explain.phrases import Piece
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid, Unavailable
+from berth_server.service.jobs import as_caller
 from berth_server.store.database import Reader
 
 _TIMEOUT_S = 60.0
 _LEFT_OUT = (quoted("snapshot"), ".")
 _FACTS_BYTES = 8 << 20
-# What git may need of the server's environment: where its programs and the system's settings lie.
-_PASSED = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
+_DIFF_BYTES = 64 << 20
+_BESIDE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Freezer:
                 os.fsync(handle)
                 if os.geteuid() == 0:
                     os.fchown(handle, caller.uid, -1)
-            facts = _facts(part)
+            facts = _facts(part, caller)
             # The same content under another user's name is another file, readable by that user alone.
             part.rename(self.path(digest, caller.uid))
         except OSError as error:
@@ -90,47 +88,35 @@ class Freezer:
                 found.unlink(missing_ok=True)
 
     def _run(self, workdir: str, caller: Caller, output: int, *flags: str) -> None:
-        # As text: Berth's own files need not be readable by all users.
-        program = snapshots.CAPTURE.read_text(encoding="utf-8")
-        command = [str(Path(sys.executable).resolve()), "-I", "-S", "-c", program, workdir]
-        try:
-            done = subprocess.run(
-                [*command, str(self.most_bytes), *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                timeout=_TIMEOUT_S,
-                check=False,
-                cwd="/",
-                start_new_session=True,
-                **_as(caller),
-            )
-        except PermissionError:
-            raise _wrong(
-                f"{caller.user} may not run Berth's own Python {command[0]}, so code cannot be "
-                "frozen; ask an admin to install Berth where all users may run it, or leave out ",
-                *_LEFT_OUT,
-            ) from None
-        except subprocess.TimeoutExpired:
+        done = as_caller.run(
+            snapshots.CAPTURE,
+            [workdir, str(self.most_bytes), *flags],
+            caller,
+            output=output,
+            timeout_s=_TIMEOUT_S,
+            # Names and headers come to the files; whatever runs in git's name writes no more.
+            most_bytes=2 * self.most_bytes + _BESIDE_BYTES,
+        )
+        if done is None:
             raise _wrong(
                 f"git did not answer within {_TIMEOUT_S:g} seconds in {workdir}; is it on a network "
                 "disk that hangs?"
-            ) from None
-        if done.returncode == 0:
+            )
+        code, said = done
+        if code == 0:
             return
-        said = done.stderr.decode("utf-8", "replace").strip()
-        if done.returncode == snapshots.REFUSED and said:
+        if code == snapshots.REFUSED and said:
             raise _wrong(" ".join(said.split()))
-        last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
+        last = said.splitlines()[-1] if said else f"exit code {code}"
         raise _wrong(f"The code in {workdir} could not be frozen ({last}); leave out ", *_LEFT_OUT)
 
 
-def diff_of(archive: Path) -> bytes:
-    """Return the difference to the commit. Blocks."""
-    with tarfile.open(archive) as tar:
-        source = tar.extractfile(snapshots.DIFF)
-        assert source is not None
-        return source.read()
+def diff_of(archive: Path, owner: Caller) -> bytes:
+    """Return the difference to the commit. Blocks. Raises Unavailable."""
+    found = _member(archive, snapshots.DIFF, _DIFF_BYTES, owner)
+    if found is None:
+        raise Unavailable("The difference cannot be read; download the archive, which holds it.")
+    return found
 
 
 def pieces(archive: Path, size: int = 1 << 20) -> Iterator[bytes]:
@@ -155,39 +141,31 @@ def outside(words: Sequence[str], frozen: CodeSnapshot) -> list[Message]:
     ]
 
 
-def _facts(archive: Path) -> dict[str, Any]:
-    with tarfile.open(archive) as tar:
-        source = tar.extractfile(snapshots.FACTS)
-        assert source is not None
-        # Names of files need not be text; and a user's own program wrote it.
-        found = jobfiles.json_object(source.read(_FACTS_BYTES), _FACTS_BYTES)
+def _facts(archive: Path, owner: Caller) -> dict[str, Any]:
+    # Names of files need not be text; and a user's own program wrote it.
+    raw = _member(archive, snapshots.FACTS, _FACTS_BYTES, owner)
+    found = jobfiles.json_object(raw or b"", _FACTS_BYTES)
     if found is None:
         raise _wrong("The code's list of files could not be read; leave out 'snapshot'.")
     return found
 
 
-def _as(caller: Caller) -> dict[str, Any]:
-    """Return options that run a program as the job will run: as the caller, if the server may."""
-    environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    uid = caller.uid if os.geteuid() == 0 else os.geteuid()
-    try:
-        account = pwd.getpwuid(uid)
-    except KeyError:
-        own = {"HOME": os.environ.get("HOME", "/")} if uid == os.geteuid() else {}
-        if not own:
-            raise _wrong("You have no account on this box, so your code cannot be read.") from None
-        return {"env": environment | own}
-    environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
-    if uid == os.geteuid():
-        return {"env": environment}
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return {
-        "env": environment,
-        "user": uid,
-        "group": account.pw_gid,
-        "extra_groups": groups,
-        "umask": 0o077,
-    }
+def _member(archive: Path, name: str, most_bytes: int, owner: Caller) -> bytes | None:
+    """Return a member of an archive; None where it has none that can be read within limits."""
+    with archive.open("rb") as file, tempfile.TemporaryFile() as found:
+        done = as_caller.run(
+            snapshots.MEMBER,
+            [name, str(most_bytes)],
+            owner,
+            given=file.fileno(),
+            output=found.fileno(),
+            timeout_s=_TIMEOUT_S,
+            most_bytes=most_bytes,
+        )
+        if done is None or done[0] != 0:
+            return None
+        found.seek(0)
+        return found.read(most_bytes)
 
 
 def _wrong(*pieces: Piece) -> Invalid:
