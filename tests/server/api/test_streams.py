@@ -29,7 +29,7 @@ def test_events_stream_as_they_happen_and_resume_without_loss(daemon, until):
     assert {data["job_id"] for _, _, data, _ in other.messages} == {more[6]}
 
 
-@pytest.mark.parametrize("told", ["9" * 5000, "-1", "1e9", "\xb2", ""])
+@pytest.mark.parametrize("told", ["9" * 5000, "-1", "1e9", "1_0", ""])
 def test_an_event_id_that_is_none_begins_with_now(daemon, until, told):
     """Whatever a client sends as the last id that it saw."""
     stream = Stream(daemon, "/api/v1/events/stream", {"Last-Event-ID": told})
