@@ -41,7 +41,7 @@ POINTS = {
         "before",
     ),
     "worker.shim_started": ("berth_worker.launch.shim_launcher", "ShimLauncher.start", "after"),
-    "worker.linked": ("berth_worker.attempts.rundir", "RunDir.link", "after"),
+    "worker.launched": ("berth_worker.attempts.attempt_runner", "launch", "after"),
     # From the end to the report.
     "worker.end_heard": ("berth_worker.attempts.attempt_runner", "AttemptRunner.finish", "before"),
     "worker.report_built": ("berth_worker.server_link.report", "Reporter.build", "after"),
