@@ -33,7 +33,7 @@ _WHOLE = (
     "exec 1>&- 2>&-",
     "trap '' TERM INT HUP USR1",
     "(setsid sleep 60 &) ; true",
-    "e=env; (setsid $e -i sleep 61 > /dev/null 2>&1 < /dev/null &) ; sleep 0.2",
+    "e=$(echo env); (setsid $e -i sleep 61 > /dev/null 2>&1 < /dev/null &) ; sleep 0.2",
     "kill -STOP $PPID; (sleep 0.3; kill -CONT $PPID) &",
     "export LOCAL_RANK=$(printf '\\xc2\\xb2') CUDA_VISIBLE_DEVICES=$(printf '\\xc2\\xb2') LOCAL_WORLD_SIZE=$(yes 9 | head -n 5000 | tr -d '\\n'); sleep 0.3 &",
 )

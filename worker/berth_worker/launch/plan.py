@@ -178,7 +178,7 @@ def _rewrite(
         view = read(*asked, around, script_file=desired.script_file)
         if view.config_files:
             # Root would read what the job's user may not, and the rewritten command would tell.
-            reading = None if who.is_ours else partial(as_user.text, who)
+            reading = None if who.uid == os.geteuid() else partial(as_user.text, who)
             found = launcher_files.configs(view.config_files, desired.workdir, reading=reading)
             around = Surroundings(desired.env, found)
             view = read(*asked, around, script_file=desired.script_file)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from berth.protocol.message import Message, quoted
 from berth_server.service.auth.callers import Caller
@@ -43,14 +43,17 @@ def run(
     text = program.read_text(encoding="utf-8")
     command = [str(Path(sys.executable).resolve()), "-I", "-S", "-c", text, *arguments]
     try:
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command,
-            stdin=given,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            start_new_session=True,
-            **_as(caller),
+        process = cast(
+            "subprocess.Popen[bytes]",
+            subprocess.Popen(
+                command,
+                stdin=given,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                start_new_session=True,
+                **_as(caller),
+            ),
         )
     except PermissionError:
         raise _wrong(
