@@ -180,6 +180,25 @@ def test_completion_knows_verbs_options_and_job_ids(env, fake, wire, berth, monk
     assert ids.complete("4") == [("42", "queued persona-history")]
 
 
+def test_completion_knows_users_labels_gpus_and_ablations(fake, wire):
+    """By their beginning, each with a word about it."""
+    from berth.cli.whole import completion
+
+    jobs = [wire.job(42, labels={"study": "b"}), wire.job(5, labels={"study": "a"})]
+    user = {"user": "ada", "running": 1, "pending": 2, "gpus": 4, "gpu_hours_7d": 1.0}
+    fake.answer("GET", "/api/v1/jobs", {"jobs": jobs, "next_cursor": None})
+    fake.answer("GET", "/api/v1/users", {"users": [user]})
+    box = {"hostname": "lab", "gpus": [wire.gpu(0), wire.gpu(1)], "sentence": ""}
+    fake.answer("GET", "/api/v1/gpus", box)
+
+    assert completion.labels("study=a") == [("study=a", "job 5")]
+    assert completion.users("a") == [("ada", "1 running, 2 pending")]
+    assert completion.users("b") == []
+    assert completion.gpus("1") == [("1", "free")]
+    fake.answer("GET", "/api/v1/ablations", {"ablations": []})
+    assert completion.ablations("") == []
+
+
 def test_colour_only_for_terminals(env):
     """Pipes get plain text, NO_COLOR is obeyed, FORCE_COLOR too."""
     code = "from berth.cli.text import style; print(style('x', 'red'))"

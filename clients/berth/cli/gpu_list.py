@@ -6,10 +6,15 @@ import re
 from typing import Annotated
 
 from berth.cli.declare import Argument
+from berth.cli.whole import completion
 
 GpuNames = Annotated[
     list[str],
-    Argument(metavar="GPU", help="Indices or UUIDs; ranges like 0-3."),
+    Argument(
+        metavar="GPU",
+        help="Indices or UUIDs; ranges like 0-3.",
+        autocompletion=completion.gpus,
+    ),
 ]
 # The en dash is the one that other verbs print, so copied ranges work.
 _RANGE = re.compile(r"(\d{1,4})[-\N{EN DASH}](\d{1,4})")

@@ -15,19 +15,9 @@ _MOST = 10_000
 
 def complete(incomplete: str) -> list[tuple[str, str]]:
     """Return ids of recent jobs with their names, for shell completion; nothing without a server."""
-    from berth.cli.session import connect
-    from berth.sdk.errors import BerthError
+    from berth.cli.whole import completion
 
-    try:
-        with connect(patience=0.0) as client:
-            jobs = list(client.jobs(limit=50))
-    except BerthError:
-        return []
-    return [
-        (str(job.id), f"{job.state} {job.name}")
-        for job in jobs
-        if str(job.id).startswith(incomplete)
-    ]
+    return completion.jobs(incomplete)
 
 
 JobId = Annotated[

@@ -13,6 +13,7 @@ from berth.cli import ablation_check, job_options, jobfile, text
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.verbs.ablations.compare import Best, Metric, caps_text, list_all, show_one
+from berth.cli.whole import completion
 from berth.cli.whole.typed import VerbApp
 from berth.sdk.matrix import MatrixError, expand
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from berth.protocol.ablations import AblationMade
 
 _HELP = {"-h", "--help"}
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The ablation.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The ablation.", autocompletion=completion.ablations)
+]
 
 
 class AblateGroup(TyperGroup):

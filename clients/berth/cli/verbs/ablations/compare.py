@@ -9,6 +9,7 @@ import typer
 from berth.cli import jobtext, text
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
+from berth.cli.whole import completion
 
 if TYPE_CHECKING:
     from berth.protocol.ablations import AblationCaps, EarlyStop
@@ -29,7 +30,11 @@ Best = Annotated[bool, typer.Option("--best", help="Show the best value instead 
 def compare(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="The ablation; without it, list all."),
+        typer.Argument(
+            metavar="NAME",
+            help="The ablation; without it, list all.",
+            autocompletion=completion.ablations,
+        ),
     ] = None,
     *,
     metric: Metric = None,

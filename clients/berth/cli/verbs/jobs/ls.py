@@ -9,6 +9,7 @@ from berth.cli.declare import Option
 from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Column, render
+from berth.cli.whole import completion
 
 if TYPE_CHECKING:
     from berth.protocol.jobs import Job
@@ -40,12 +41,23 @@ def ls(
     everything: Annotated[bool, Option("--all", "-a", help="Include all ended jobs.")] = False,
     mine: Annotated[bool, Option("--mine", "-m", help="Only my own jobs.")] = False,
     user: Annotated[
-        str | None, Option("--user", "-u", metavar="NAME", help="Only this user's jobs.")
+        str | None,
+        Option(
+            "--user",
+            "-u",
+            metavar="NAME",
+            help="Only this user's jobs.",
+            autocompletion=completion.users,
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
         Option(
-            "--label", "-l", metavar="KEY=VALUE", help="Only jobs with key=value; may be repeated."
+            "--label",
+            "-l",
+            metavar="KEY=VALUE",
+            help="Only jobs with key=value; may be repeated.",
+            autocompletion=completion.labels,
         ),
     ] = None,
     limit: Annotated[
