@@ -103,7 +103,9 @@ def start(tmp_path):
     }
     running: list[subprocess.Popen[bytes]] = []
 
-    def go(name: str, *words, launcher: str = "", card: int = 0) -> SimpleNamespace:
+    def go(
+        name: str, *words, launcher: str = "", card: int = 0, more: dict[str, str] | None = None
+    ) -> SimpleNamespace:
         log = tmp_path / f"{name}.log"
         argv = [sys.executable, *launchers.get(launcher, []), script, *words]
         with log.open("wb") as output:
@@ -111,6 +113,7 @@ def start(tmp_path):
                 [str(word) for word in argv],
                 cwd=tmp_path,
                 env=_environment(tmp_path)
+                | (more or {})
                 | ({} if launcher else {"CUDA_VISIBLE_DEVICES": f"{card}"}),
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from berth_trainer.checkpoint import universal
+from berth_trainer.checkpoint import counters, universal
 
 
 @pytest.fixture
@@ -49,3 +49,27 @@ def test_the_counters_lie_where_an_optimizer_of_one_kernel_reads_them(loaded):
 
     assert [one.device.type for one in steps_of(fused)] == ["meta", "meta"]
     assert [one.device.type for one in steps_of(plain)] == ["cpu", "cpu"]
+
+
+def test_an_optimizer_on_the_host_counts_in_numbers_and_torchs_in_tensors(loaded, monkeypatch):
+    """A run that moves its optimizer to the host, or back, loads counters in the other's form."""
+    import deepspeed.ops.adam
+
+    class HostAdam(torch.optim.Optimizer):
+        pass
+
+    monkeypatch.setattr(deepspeed.ops.adam, "DeepSpeedCPUAdam", HostAdam)
+    torchs = loaded().optimizer.optimizer
+    host = HostAdam(torchs.param_groups, {})
+    host.state.update({one: dict(state) for one, state in torchs.state.items()})
+
+    counters.fit(host)
+    there = [state["step"] for state in host.state.values()]
+    torchs.state.update({one: dict(state) for one, state in host.state.items()})
+    counters.fit(torchs)
+    back = [state["step"] for state in torchs.state.values()]
+
+    assert there == [7, 7]
+    assert all(type(step) is int for step in there)
+    assert all(isinstance(step, torch.Tensor) for step in back)
+    assert [float(step) for step in back] == [7.0, 7.0]

@@ -176,3 +176,29 @@ def test_the_names_of_adapted_layers_are_a_set(chain):
     assert mistyped.code == 2, mistyped.text
     assert "lora.target_modules v_prj matches no layer of the model" in mistyped.text
     assert sorted(path.name for path in turned.out.iterdir()) == before
+
+
+def test_the_out_of_memory_ladder_makes_no_resume_impossible(chain):
+    """
+    An attempt that died is tried again one step down, and then two: half the micro-batch, the
+    optimizer on the host, the parameters too, which changes the stage. The losses are those of
+    the run that was never stopped, and no step of the ladder counts as a change by the user.
+    """
+    training = STEADY | {"batch_size": 4, "save_steps": 2}
+    whole = chain("whole", "--max_steps", 6, training=training)
+    first = chain("out", "--max_steps", 2, training=training)
+    assert first.code == 0, first.text
+    for steps, ladder in (
+        (4, "halve_micro_batch,offload"),
+        (6, "halve_micro_batch,offload,offload"),
+    ):
+        run = chain("out", "--max_steps", steps, "--resume", training=training,
+                    env={"BERTH_OOM_STEPS": ladder})  # fmt: skip
+        assert run.code == 0, run.text
+        assert "out of memory before, so: the optimizer is offloaded to the host" in run.text
+
+    assert "it was written under ZeRO stage 2; this run has stage 3" in run.text
+    assert losses(run.out / "metrics.jsonl") == pytest.approx(
+        losses(whole.out / "metrics.jsonl"), abs=5e-5
+    )
+    assert results(run)["changed_on_the_way"] == ["training.max_steps"]

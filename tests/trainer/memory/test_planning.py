@@ -180,6 +180,20 @@ def test_a_step_with_nothing_left_pulls_the_next_lever(settings_of):
     assert "nothing is left" in reported[-1]
 
 
+@pytest.mark.parametrize(
+    ("states", "host_adam", "moved"),
+    [("fp32", False, True), ("bf16", True, True), ("bf16", False, False), ("8bit", True, False)],
+)
+def test_states_that_no_host_optimizer_has_stay_on_the_gpu(settings_of, states, host_adam, moved):
+    """The ladder never makes settings that a start refuses: the parameters go instead."""
+    settings = settings_of(
+        training={"optimizer_states": states, "batch_size": 1},
+        deepspeed={"stage": 3, "offload_optimizer": "none", "offload_param": "none"},
+    )
+    zero = oom_steps.apply(settings, "offload", cpu_adam=host_adam)[0].deepspeed
+    assert (zero.offload_optimizer, zero.offload_param) == (("cpu", "none") if moved else ("none", "cpu"))  # fmt: skip
+
+
 def test_packed_rows_are_halved_down_to_a_sample(settings_of):
     """The tokens of a step stay; a row never gets shorter than the longest sample."""
     settings = settings_of(training={"pack_tokens": 4096, "max_length": 2048})

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from berth_trainer.checkpoint import stages
+from berth_trainer.checkpoint import counters, stages
 from berth_trainer.errors import UserError
 from berth_trainer.training.file_lock import locked
 from berth_trainer.training.ranks import log0
@@ -77,11 +77,7 @@ def fix_optimizer(engine: Any, weight_decays: list[float]) -> None:
     optimizer = getattr(engine.optimizer, "optimizer", None)
     if optimizer is None:
         return
-    on_device = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
-    for parameter, state in optimizer.state.items():
-        if hasattr(state.get("step"), "clone"):
-            device = parameter.device if on_device else state["step"].device
-            state["step"] = state["step"].to(device, copy=True)
+    counters.fit(optimizer)
     for group, decay in zip(optimizer.param_groups, weight_decays, strict=True):
         group["weight_decay"] = decay
 

@@ -41,7 +41,8 @@ def apply_plan(
             log0(f"plan: {why}, so the keys are used as they stand.")
     else:
         decision, settings = _decide(settings, shape, config, hardware, ranks)
-    settings, notes = oom_steps.apply(settings, os.environ.get(oom_steps.STEPS_VARIABLE, ""))
+    steps = os.environ.get(oom_steps.STEPS_VARIABLE, "")
+    settings, notes = oom_steps.apply(settings, steps, cpu_adam=hardware.cpu_adam)
     for sentence in notes:
         log0(sentence)
     _check_host_adam(settings, hardware)

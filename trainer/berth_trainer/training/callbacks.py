@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
-from berth_trainer.checkpoint import checkpoints, universal
+from berth_trainer.checkpoint import checkpoints, counters, universal
 from berth_trainer.training import shutdown_deadline
 from berth_trainer.training.checklist import Asked, read_back, report
 from berth_trainer.training.metrics import MetricsFile
@@ -120,14 +120,17 @@ class StopWithCheckpoint(TrainerCallback):
             control.should_evaluate = False  # the grace period is short
 
 
-class OwnRates(TrainerCallback):
-    """After loading a checkpoint: the rates and the schedule are this run's own."""
+class OwnOptimizer(TrainerCallback):
+    """After loading a checkpoint: rates, schedule and form of the counters are this run's own."""
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control, kwargs
+        optimizer = getattr(self._trainer.engine().optimizer, "optimizer", None)
+        if optimizer is not None:
+            counters.fit(optimizer)
         self._trainer.take_own_rates()
 
 

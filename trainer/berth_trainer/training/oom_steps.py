@@ -10,9 +10,14 @@ from berth_trainer.config.settings import DeepSpeedSettings, Settings, TrainingS
 STEPS_VARIABLE = "BERTH_OOM_STEPS"
 
 
-def apply(settings: Settings, steps: str) -> tuple[Settings, tuple[str, ...]]:
+def apply(
+    settings: Settings, steps: str, *, cpu_adam: bool = True
+) -> tuple[Settings, tuple[str, ...]]:
     """
     Apply the `steps` (names joined by commas) that earlier attempts lacked.
+
+    `cpu_adam`: DeepSpeed's Adam for the host can be built, without which states in bf16 stay
+    where they are.
 
     Returns the smaller settings and a sentence for each step; a step with nothing left to
     change is replaced by the next one.
@@ -24,7 +29,7 @@ def apply(settings: Settings, steps: str) -> tuple[Settings, tuple[str, ...]]:
             notes.append(f"out of memory before: unknown step {name}, skipped.")
             continue
         for lever in (wanted, *(other for other in _LEVERS.values() if other is not wanted)):
-            turned = lever(settings)
+            turned = _offload(settings, cpu_adam=cpu_adam) if lever is _offload else lever(settings)
             if turned is not None:
                 settings, what = turned
                 notes.append(f"out of memory before, so: {what}.")
@@ -65,9 +70,10 @@ def _checkpoint(settings: Settings) -> Turned:
     return _with(settings, training=changed), "activations of every layer are recomputed"
 
 
-def _offload(settings: Settings) -> Turned:
-    zero = settings.deepspeed
-    if zero.offload_optimizer == "none":
+def _offload(settings: Settings, *, cpu_adam: bool = True) -> Turned:
+    zero, states = settings.deepspeed, settings.training.optimizer_states
+    movable = states == "fp32" or (states == "bf16" and cpu_adam)  # 8 bits: on a GPU alone
+    if zero.offload_optimizer == "none" and movable:
         changed = replace(zero, offload_optimizer="cpu")
         return _with(settings, zero=changed), "the optimizer is offloaded to the host"
     if zero.offload_param == "none" and settings.lora.quantize == "none":

@@ -234,7 +234,7 @@ class Session:
                 callbacks.ConvertedCheckpoint(start.checkpoint, trainer=trainer, ranks=self.ranks)
             )
         if start.checkpoint:
-            trainer.add_callback(callbacks.OwnRates(trainer))
+            trainer.add_callback(callbacks.OwnOptimizer(trainer))
         if trainer.eval_dataset is not None and training.early_stopping_patience:
             trainer.add_callback(EarlyStopping(training.early_stopping_patience))
         return signals, recorder
