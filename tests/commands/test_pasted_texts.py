@@ -118,3 +118,12 @@ def test_several_launches_in_one_quoted_text_are_named():
     assert any(note in w for w in read("torchrun a.py\ndeepspeed b.py").warnings)
     assert not any(note in w for w in read("torchrun a.py && deepspeed b.py").warnings)
     assert not any(note in w for w in read(None, "torchrun a.py\ndeepspeed b.py").warnings)
+
+
+def test_what_a_line_runs_does_not_run_before_the_next_launch():
+    """A folder is kept, the script that was started in it is not repeated."""
+    text = "cd examples && bash download.sh\nexport A=1; export B='x; y'\ntorchrun --nproc_per_node=2 t.py\n"
+
+    (launch,) = launches(text)
+
+    assert launch.setup == ("cd examples", "export A=1; export B='x; y'")

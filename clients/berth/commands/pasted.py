@@ -7,6 +7,7 @@ that starts a training. A block that is a script by itself, with `#!` or loops, 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,11 +121,19 @@ def _of_block(block: _Block) -> Iterator[Launch]:
         if not stripped:
             continue
         if _SETUP.match(stripped) and not _starts_training(stripped):
-            setup.append(stripped)
+            setup += _set_up(stripped)
             continue
         if _starts_training(stripped):
             yield Launch(stripped, line, comment[:300], tuple(setup))
             comment = ""
+
+
+def _set_up(line: str) -> list[str]:
+    """The parts of a line that prepare its shell, without a command that they prepare it for."""
+    if re.search("[\"'`]", line):
+        return [line]
+    parts = re.split(r"\s*(?:&&|;)\s*", line)
+    return list(itertools.takewhile(_SETUP.match, parts))
 
 
 def _commands(block: _Block) -> Iterator[tuple[int, str]]:
