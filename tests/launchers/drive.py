@@ -51,7 +51,7 @@ LAUNCHERS = {
     ),
     "torchtune": Driven(
         ("torchtune==0.6.1", "torchao==0.10.0"),
-        f"tune run --nproc_per_node 4 ./ranks.py --config ./c.yaml {_WORDS}",
+        f"tune run --nproc_per_node 4 ranks.py --config c.yaml {_WORDS}",
         1,
         on_leased_port=False,
         arguments=False,
