@@ -1,8 +1,8 @@
 """
-Benchmark of the trainer: speed, plan against peak, the 27b shape, several ranks.
+Benchmark of the trainer: speed, stage 3 beside FSDP2, plan against peak, the 27b shape, ranks.
 
     python benchmarks/trainer/measure.py prepare --data FOLDER --samples FILE.npz
-    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed plan rejected 27b ranks]
+    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed sharded plan rejected 27b ranks]
         [--budget-s 120] [--match WORDS …] [--skip WORD …] [--out FOLDER] [--shape 4b] [--small 1b]
 
 `prepare` needs no GPU: it encodes real dialogues (RealPersonaChat's format) once. `run` makes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BEGAN = time.perf_counter()
 MOST_S = 15.0
 """No row begins that has less than this."""
-PARTS = ("speed", "plan", "27b", "rejected", "ranks")
+PARTS = ("speed", "sharded", "plan", "27b", "rejected", "ranks")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,6 +156,11 @@ def _rows(options: argparse.Namespace) -> list[Row]:
         options.shape = options.small = options.large_cut = "tiny"
     made = {
         "speed": lambda: rows.speed(options.shape),
+        "sharded": lambda: rows.sharded(
+            options.shape,
+            options.large_cut,
+            options.cut_layers or gpus.layers_that_fit(options.large_cut, gpus=1),
+        ),
         "plan": lambda: rows.plan(options.small, options.shape),
         "27b": lambda: rows.cut(
             options.large_cut,

@@ -34,6 +34,8 @@ class Result:
     """What the processes have in the host's memory after a step, all together."""
     phases: dict[str, float] = field(default_factory=dict)
     """Peaks of the parts of a step, see `Phases`."""
+    stood_still_s: float = 0.0
+    """Seconds that the training waited for the last checkpoint, where there was one."""
     plan: float = 0.0
     plan_host: float = 0.0
     expected: float = 0.0

@@ -79,6 +79,41 @@ def speed(shape: str) -> list[Row]:
     ]  # fmt: skip
 
 
+def sharded(shape: str, large: str, layers: int) -> list[Row]:
+    """Stage 3 beside torch's FSDP2, the optimizer on the host, and what a checkpoint costs."""
+    rows: list[Row] = []
+
+    def pair(shape: str, tokens: int, layers: int | None = None) -> None:
+        keys = {"pack_tokens": tokens, "gradient_accumulation_steps": 4}
+        how = {"steps": 4, "warm_up": 1, "layers": layers}
+        zero = {"stage": 3, **ON_GPU}
+        words = f"rows of {tokens:,}, every layer recomputed"
+        rows.append(Row("sharded", f"stage 3, {words}", shape, keys, zero, **how))
+        rows.append(Row("sharded", f"FSDP2, {words}", shape, keys, trainer="fsdp2", **how))
+
+    pair(shape, 4096)
+    pair(shape, 8192)
+    keys = {"pack_tokens": 8192, "gradient_accumulation_steps": 4}
+    host = {"stage": 3, "offload_optimizer": "cpu", "offload_param": "none"}
+    rows.append(
+        Row("sharded", "stage 3, optimizer on the host", shape, keys, host, steps=3, warm_up=1)
+    )
+    save = {**keys, "save_steps": 2, "save_total_limit": 1}
+    rows.append(
+        Row(
+            "sharded",
+            "stage 3, one checkpoint",
+            shape,
+            save,
+            {"stage": 3, **ON_GPU},
+            steps=3,
+            warm_up=1,
+        )
+    )
+    pair(large, 4096, layers)
+    return rows
+
+
 def plan(small: str, large: str) -> list[Row]:
     """Combinations of shape, length, recomputing, stage, offload, states and LoRA."""
     rows: list[Row] = []

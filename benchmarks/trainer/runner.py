@@ -44,6 +44,10 @@ def run(
                 import trl_row
 
                 trl_row.run(row, samples, out, result, deadline=deadline)
+            elif row.trainer == "fsdp2":
+                import fsdp_row
+
+                fsdp_row.run(row, samples, out, result, deadline=deadline)
             else:
                 _run(row, samples, out, result, max_length, deadline, cpu_adam=cpu_adam)
     except Exception as error:  # noqa: BLE001 - one bad row must not cost the others
@@ -81,7 +85,7 @@ def _run(
     from berth_trainer.config import deepspeed_config, training_arguments
     from berth_trainer.data.collate import Collate
     from berth_trainer.data.packing import CollatePacked
-    from berth_trainer.model import zero3_leaf_layers
+    from berth_trainer.model import zero3_layers
     from berth_trainer.model.hardware import prepare_deepspeed
     from berth_trainer.training.persona_trainer import PersonaTrainer
 
@@ -95,7 +99,6 @@ def _run(
         cpu_adam=hardware.cpu_adam and cpu_adam,
         world_size=row.ranks,
         states=training.optimizer_states,
-        prefetch=zero3_leaf_layers.prefetch_size(ready.settings.deepspeed, ready.config),
     )
     prepare_deepspeed(hardware)
     arguments = training_arguments.build(
@@ -118,6 +121,8 @@ def _run(
         args=arguments,
         train_dataset=packed or samples,
         callbacks=[clock],
+        by_layers=zero3_layers.by_layers(ready.settings.deepspeed),
+        save_in_background=training.save_in_background,
     )
     quieten(trainer)
     tokens = count_tokens(trainer, training.gradient_accumulation_steps)
@@ -126,7 +131,9 @@ def _run(
     try:
         trainer.train()
     finally:
+        trainer.saver.wait()
         measure(result, clock, tokens(), phases)
+        result.stood_still_s = round(trainer.stood_still_s, 2)
 
 
 def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) -> Ready | None:
@@ -152,6 +159,7 @@ def _decide(row: Row, samples: TokenDataset, result: Result, max_length: int) ->
             "logging_steps": 1,
             "eval_steps": 0,
             "save_steps": 0,
+            "save_in_background": "on",
             **keys,
         },
         "deepspeed": row.deepspeed,

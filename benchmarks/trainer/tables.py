@@ -14,6 +14,8 @@ def line(r: Result) -> str:
     off = f"{r.off:+.1f} %" if r.allocated else ""
     speed = f"{r.tokens_per_s:,.0f}" if r.tokens_per_s else ""
     share = f"{r.of_peak:.1%}" if r.of_peak else ""
+    if r.stood_still_s:
+        speed += f", stood still {r.stood_still_s} s"
     note = f" ({r.failure.replace('|', '/')})" if r.failure else ""
     return (
         f"{head} {speed}{note} | {share} | {r.allocated or ''} "

@@ -12,7 +12,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedConfig
+from transformers import Gemma3TextConfig
 
 from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.checkpoint.output_paths import make_writable
@@ -21,7 +21,6 @@ from berth_trainer.config.environment import concerns_the_user, plain_architectu
 from berth_trainer.config.settings import DeepSpeedSettings, TrainingSettings
 from berth_trainer.errors import UserError
 from berth_trainer.memory import apply
-from berth_trainer.model import zero3_leaf_layers
 from berth_trainer.model.hardware import Hardware
 from berth_trainer.outcome import schedule_check
 from berth_trainer.training import failures, session, session_data
@@ -63,25 +62,6 @@ def test_offload_and_stage_are_as_configured():
         deepspeed_config.build(none, cuda=True, cpu_adam=True)["zero_optimization"]
     )
     assert "offload_param" not in deepspeed_config.build(two, cuda=True, cpu_adam=True)["zero_optimization"]  # fmt: skip
-
-
-def test_stage_3_fetches_one_layer_ahead_where_it_gathers_layers():
-    """A layer of the model's configuration; without layers, or an unknown kind, DeepSpeed's own."""
-    config = Gemma3TextConfig(num_hidden_layers=3, hidden_size=64, intermediate_size=128,
-                              num_attention_heads=2, num_key_value_heads=1, head_dim=32,
-                              vocab_size=500)  # fmt: skip
-    whole = DeepSpeedSettings(stage=3)
-    layer = sum(one.numel() for one in Gemma3ForCausalLM(config).model.layers[0].parameters())
-
-    assert zero3_leaf_layers.prefetch_size(whole, config) == pytest.approx(layer, rel=1e-3)
-    assert (
-        zero3_leaf_layers.prefetch_size(DeepSpeedSettings(stage=3, gather="modules"), config) == 0
-    )
-    assert zero3_leaf_layers.prefetch_size(DeepSpeedSettings(stage=2), config) == 0
-    assert zero3_leaf_layers.prefetch_size(whole, PreTrainedConfig()) == 0
-    for ahead, reported in ((layer, layer), (0, "auto")):
-        built = deepspeed_config.build(whole, cuda=True, cpu_adam=True, prefetch=ahead)
-        assert built["zero_optimization"]["stage3_prefetch_bucket_size"] == reported
 
 
 def test_the_deepspeed_file_lies_where_users_look(tmp_path):

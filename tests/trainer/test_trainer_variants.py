@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 from safetensors.torch import load_file
 from tests.trainer.launching import command, losses
 
@@ -33,11 +34,11 @@ def test_chunks_agree_between_ranks_under_zero3(launch, trainer_script, tuned, t
 
 
 def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, tmp_path):
-    """Layers or modules at a time: the same losses to the last digit, and the checklist tells."""
+    """By Berth's hooks or DeepSpeed's, on two ranks: the same losses, and the checklist tells."""
     curves = []
     for gather, reported in (
-        ("layers", "layers, each as a whole"),
-        ("modules", "module by module"),
+        ("layers", "layers, each as a whole, by Berth's hooks"),
+        ("modules", "module by module, by DeepSpeed's hooks"),
     ):
         config = tuned(max_steps=3, logging_steps=1, eval_steps=2, save_steps=0)
         document = json.loads(config.read_text())
@@ -51,7 +52,7 @@ def test_gathering_whole_layers_changes_no_loss(launch, trainer_script, tuned, t
         assert run.wait() == 0, run.read()
         assert reported in str(json.loads((out / "checklist.json").read_text())["checks"])
         curves.append(losses(out / "metrics.jsonl"))
-    assert curves[0] == curves[1]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)  # sums in another order
 
 
 def test_a_run_that_has_stopped_early_or_is_done_says_so(trainer_script, launch, tuned, tmp_path):
@@ -73,10 +74,8 @@ def test_a_run_that_has_stopped_early_or_is_done_says_so(trainer_script, launch,
     last = json.loads((out / "results.json").read_text())["steps"]
     reported = f"stopped early at step {last} of 60: no lower evaluation loss in 1 evaluations. The model goes back to checkpoint-{last - 1},"  # fmt: skip
     assert reported in stopped
-    best, final = (
-        load_file(out / folder / "model.safetensors")
-        for folder in (f"checkpoint-{last - 1}", "final_model")
-    )
+    final = load_file(out / "final_model" / "model.safetensors")
+    best = get_fp32_state_dict_from_zero_checkpoint(out / f"checkpoint-{last - 1}")
     assert all(torch.equal(best[name], final[name]) for name in final)
 
     done = train("done", last, "--resume", learning_rate=0.5)

@@ -23,7 +23,8 @@ SHAPE = ("lora.r", "lora.target_modules", "training.optimizer_states")
 
 _UNTOLD = frozenset({
     "training.plan", "training.logging_steps", "training.save_steps",
-    "training.save_total_limit", "training.dataloader_num_workers",
+    "training.save_total_limit", "training.save_in_background",
+    "training.dataloader_num_workers",
     "training.gradient_accumulation_steps", "training.batch_size",  # told with the samples a step
 })  # fmt: skip
 

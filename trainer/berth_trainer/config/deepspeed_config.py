@@ -14,7 +14,6 @@ def build(
     cpu_adam: bool,
     world_size: int = 2,
     states: str = "fp32",
-    prefetch: int = 0,
     universal: bool = False,
 ) -> dict[str, Any]:
     """
@@ -23,7 +22,6 @@ def build(
     Two sources for one number end in an unreadable assertion inside DeepSpeed, so there is one.
     `cpu_adam` False keeps torch's AdamW where the optimizer is offloaded: DeepSpeed's own must be
     compiled first. `states` bf16 keeps master weights, gradients and Adam's moments in bf16.
-    `prefetch`: how many scalars stage 3 gathers before they are needed; 0: DeepSpeed's default.
     `universal`: the run starts from a checkpoint in DeepSpeed's universal format.
     """
     bf16: dict[str, Any] = {"enabled": "auto"}
@@ -31,8 +29,9 @@ def build(
         bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
     return {
         "bf16": bf16,
-        "zero_optimization": _zero(settings, cuda=cuda, world_size=world_size, prefetch=prefetch),
-        "zero_force_ds_cpu_optimizer": cpu_adam,
+        "zero_optimization": _zero(settings, cuda=cuda, world_size=world_size),
+        # Stage 3 updates fp32 states on the host by the GPU (see model.hosted_adam).
+        "zero_force_ds_cpu_optimizer": cpu_adam and not (settings.stage == 3 and states == "fp32"),
         "gradient_clipping": "auto",
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
@@ -43,9 +42,7 @@ def build(
     }
 
 
-def _zero(
-    settings: DeepSpeedSettings, *, cuda: bool, world_size: int, prefetch: int
-) -> dict[str, Any]:
+def _zero(settings: DeepSpeedSettings, *, cuda: bool, world_size: int) -> dict[str, Any]:
     """
     Return the `zero_optimization` section.
 
@@ -70,7 +67,7 @@ def _zero(
             zero["offload_param"] = dict(on_host)
         zero |= {
             "sub_group_size": 1_000_000_000,
-            "stage3_prefetch_bucket_size": prefetch or "auto",
+            "stage3_prefetch_bucket_size": "auto",
             "stage3_param_persistence_threshold": settings.param_persistence_threshold or "auto",
             "stage3_max_live_parameters": 1_000_000_000,
             "stage3_max_reuse_distance": 1_000_000_000,

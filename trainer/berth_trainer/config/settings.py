@@ -78,6 +78,7 @@ class TrainingSettings:
     eval_steps: Count = 100  # 0: never
     save_steps: Count = 500  # 0: only when stopped
     save_total_limit: Positive = 2
+    save_in_background: Literal["auto", "on", "off"] = "auto"  # copied to the host first
     early_stopping_patience: Count = 0  # 0: off
     gradient_checkpointing: bool = True
     checkpoint_layers: Count = 0  # how many of the first are recomputed; 0: all

@@ -113,6 +113,7 @@ def setup_of(settings: Settings, shape: ModelShape, *, gpus: int, fused: bool) -
         tokens=row_tokens(settings),
         lora_parameters=shape.adapter_parameters(lora.r) if lora.r else None,
         four_bit=lora.quantize == "4bit",
+        by_layers=zero.gather == "layers",
     )
 
 

@@ -83,6 +83,8 @@ class Setup:
     """Trained scalars with LoRA; absent for full fine-tuning."""
     four_bit: bool = False
     """QLoRA: the frozen linear layers in 4 bits."""
+    by_layers: bool = True
+    """Under stage 3: Berth's hooks at whole layers, or else DeepSpeed's at each module."""
 
     def recomputed(self, layers: int) -> int:
         """Return how many of `layers` are recomputed in the backward pass."""
@@ -283,12 +285,13 @@ def _update(shape: ModelShape, setup: Setup) -> int:
 def _gathers(shape: ModelShape, setup: Setup) -> int:
     """
     Return the gathered weights under stage 3: as many as may live at once, but at least the
-    embedding and a layer in any case. And buckets, two where communication overlaps.
+    embedding and a layer in any case (by layers one in use, one coming, in two copies, and one
+    whose gradients are reduced). And buckets, two where communication overlaps.
     """
     buckets = 2 * 2 * shape.hidden**2 if setup.gpus > 1 else 0
     if setup.stage != 3 or (setup.gpus == 1 and not setup.offload_param):
         return buckets  # one rank's partition is the whole
-    least = shape.embedding + shape.layer
+    least = shape.embedding + (4 if setup.by_layers else 1) * shape.layer
     return buckets + 2 * min(shape.parameters, max(LIVE_PARAMETERS, least))
 
 

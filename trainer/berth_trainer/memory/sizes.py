@@ -46,6 +46,14 @@ def host_memory(root: Path = Path("/")) -> int:
     return min([total, *_cgroup_limits(root)])
 
 
+def available_memory() -> float:
+    """Return the bytes of host memory that are free or can be freed."""
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return float("inf")
+
+
 def _cgroup_limits(root: Path) -> Iterator[int]:
     """
     Yield the limits of the process's cgroup and of those around it, versions 1 and 2.

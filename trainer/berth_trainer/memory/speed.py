@@ -19,7 +19,9 @@ _ELEMENT_S = {"stock": 3.4e-10, "fused": 3.6e-10, "compiled": 5.5e-11}
 _LAUNCH_S = {"stock": 2.7e-3, "fused": 2.7e-3, "compiled": 1.9e-3}
 """Least time of Python and the driver for a layer's pass, of which there are three or four."""
 _HOOKS_S = {"alone": 7e-3, "shared": 1.2e-2}
-"""Cost of ZeRO-3 for a micro-batch and layer gathered as a whole, on one GPU and on several."""
+"""Cost of DeepSpeed's hooks for a micro-batch and layer, on one GPU and on several."""
+_LAYER_HOOKS_S = 1e-3
+"""Cost of Berth's own, on one GPU; on several they are not measured yet."""
 _LINK_BYTES = 2e11
 """NVLink, achieved, a second and GPU."""
 _REDUCED_BYTES = 2.2e10
@@ -28,6 +30,8 @@ _HOST_LINK_BYTES = 2.5e10
 """PCIe, achieved, a second and GPU."""
 _HOST_ADAM_BYTES = 5.5e10
 """Memory traffic of DeepSpeed's Adam on 16 cores of the host, a second."""
+_HOSTED_S = 4.2e-10
+"""Time of a parameter whose fp32 states pass from the host through the GPU and back."""
 _STEP_S = 0.09
 """Least time of DeepSpeed's step: looking for overflow, the norm, parameter by parameter."""
 
@@ -72,12 +76,15 @@ def _traffic_s(shape: ModelShape, setup: Setup) -> float:
     moved = 0.0
     if setup.stage == 3:
         hooks = _HOOKS_S["shared" if setup.gpus > 1 else "alone"]
+        if setup.by_layers and setup.gpus == 1:
+            hooks = _LAYER_HOOKS_S
         moved += hooks * shape.layers + 3 * weights * _others(setup) / _LINK_BYTES
     if setup.stage == 2:
         moved += _reduced_s(shape, setup)
     if setup.offload_param:
         moved += 2 * weights / setup.gpus / _HOST_LINK_BYTES
-    if setup.offload_optimizer and setup.stage >= 2:
+    beside = setup.stage == 3 and setup.by_layers  # gradients leave while the GPU computes
+    if setup.offload_optimizer and setup.stage >= 2 and not beside:
         moved += 2.0 * _trained(shape, setup) / setup.gpus / _HOST_LINK_BYTES
     return moved
 
@@ -94,6 +101,8 @@ def _others(setup: Setup) -> float:
 def _step_s(shape: ModelShape, setup: Setup) -> float:
     """Return the seconds of what happens once in an optimizer step."""
     trained = _trained(shape, setup)
+    if setup.offload_optimizer and setup.stage == 3 and setup.states == "fp32":
+        return _STEP_S + _HOSTED_S * trained / setup.gpus
     if setup.offload_optimizer:
         return (
             _STEP_S + 28 * trained / _HOST_ADAM_BYTES + 4 * trained / setup.gpus / _HOST_LINK_BYTES

@@ -47,8 +47,9 @@ def detect_hardware(settings: Settings, environment: MutableMapping[str, str]) -
         raise UserError("model.dtype is bf16, which this GPU does not support; set it to fp32.")
     attention, notes = _attention(settings.model.attention, cuda=cuda, precision=precision)
     compilers = all(shutil.which(name) for name in ("g++", "ninja"))
-    offloaded = settings.deepspeed.offload_optimizer == "cpu"
-    if cuda and offloaded and not compilers:
+    by_gpu = settings.deepspeed.stage == 3 and settings.training.optimizer_states == "fp32"
+    by_cpu = settings.deepspeed.offload_optimizer == "cpu" and not by_gpu
+    if cuda and by_cpu and not compilers:
         why = (
             "DeepSpeed's CPU Adam needs g++ and ninja to be built; torch's own is used, which is "
             "several times slower."
@@ -92,6 +93,9 @@ def prepare_deepspeed(hardware: Hardware) -> None:
     sees a single rank and refuses the batch sizes. On CUDA TrainingArguments does it right.
     """
     if hardware.cuda:
+        from berth_trainer.model import flat_partitions
+
+        flat_partitions.install()
         return
     import deepspeed
     import deepspeed.ops

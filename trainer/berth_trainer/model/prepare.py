@@ -5,12 +5,7 @@ from typing import Any
 from berth_trainer.config.settings import Settings
 from berth_trainer.errors import UserError
 from berth_trainer.memory.decide import FUSED_KINDS
-from berth_trainer.model import (
-    activation_checkpointing,
-    chunked_loss,
-    fused_layers,
-    zero3_leaf_layers,
-)
+from berth_trainer.model import activation_checkpointing, chunked_loss, fused_layers
 from berth_trainer.model.hardware import Hardware
 from berth_trainer.model.loading import load_model
 from berth_trainer.model.lora import add_adapter
@@ -31,14 +26,12 @@ def load_for_training(
 
 
 def prepare_model(model: Any, settings: Settings) -> Any:
-    """Add the LoRA adapter, activation checkpointing and ZeRO-3 leaf layers, as configured."""
+    """Add the LoRA adapter and activation checkpointing, as configured."""
     training = settings.training
     if settings.lora.r:
         model = add_adapter(model, settings.lora)
     if training.gradient_checkpointing:
         activation_checkpointing.enable(model, training.checkpoint_layers)
-    if zero3_leaf_layers.by_layers(settings.deepspeed):
-        zero3_leaf_layers.gather_layers(model)
     return model
 
 

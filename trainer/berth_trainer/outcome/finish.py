@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from berth_trainer.checkpoint import lineage, run_state
+from berth_trainer.checkpoint import disk_room, lineage, run_state
 from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.checkpoint.output_paths import FINAL_ADAPTER, FINAL_MODEL
 from berth_trainer.errors import RunError
@@ -40,6 +40,8 @@ def finish(
             "written; lower training.learning_rate or raise training.warmup_steps."
         )
         return _failed(session, results, "diverged", sentence)
+    if session.ranks.is_main and trainer.disk is not None:
+        disk_room.make_room_for_model(trainer.disk, session.output_dir, trainer.saver.wait)
     name = FINAL_ADAPTER if session.settings.lora.r else FINAL_MODEL
     trainer.save_model(str(session.output_dir / name))
     items = saved_model.probe(

@@ -9,7 +9,7 @@ from typing import Any
 
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import IGNORED
-from berth_trainer.memory.sizes import GIB, host_memory
+from berth_trainer.memory.sizes import GIB, available_memory, host_memory
 
 _LOOKED_AT, _TAKEN = 64, 4
 _ROUNDING = {"fp32": 2e-3, "bf16": 4e-2}  # of the loss, and at least of 1
@@ -54,7 +54,7 @@ def loss_of(
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    room = min(host_memory(), _available()) * 0.8
+    room = min(host_memory(), available_memory()) * 0.8
     if size > room:
         return None, f"it takes {size / GIB:.0f} GiB of host memory, and {room / GIB:.0f} are free"
     unset_hf_deepspeed_config()  # else loading would divide the weights among the ranks
@@ -63,14 +63,3 @@ def loss_of(
     with torch.no_grad():
         loss = float(model(**collate(items)).loss)
     return (loss if math.isfinite(loss) else math.inf), ""
-
-
-def _available() -> float:
-    """Return the bytes of host memory that are free or can be freed."""
-    try:
-        for line in Path("/proc/meminfo").read_text("utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return math.inf

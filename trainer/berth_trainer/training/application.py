@@ -15,6 +15,7 @@ from berth_trainer.checkpoint import resume, run_state, universal
 from berth_trainer.checkpoint.description import describe
 from berth_trainer.checkpoint.folder_owner import live_owner, owned
 from berth_trainer.checkpoint.output_paths import FINAL_MODEL, make_writable
+from berth_trainer.config import quick_start
 from berth_trainer.config.arguments import Arguments, parse_arguments
 from berth_trainer.config.config_file import read_settings
 from berth_trainer.config.environment import (
@@ -114,8 +115,9 @@ def _run(words: list[str], ranks: Ranks, program: str) -> int:
             world_size=ranks.world_size,
         )
         start = resume.compared(start, run.description, run.arguments.allow_changed)
-        _prepare_process(run)
-        return _train(run, start)
+        with quick_start.without_unused(run.settings):
+            _prepare_process(run)
+            return _train(run, start)
 
 
 def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
@@ -125,12 +127,17 @@ def _read(words: list[str], ranks: Ranks, program: str) -> _Run:
         warn(text)
     variant = prompt_variants.choose(arguments.ablation_config, settings.prompt_variants)
     check_launch(arguments, ranks, [program, *words], parent_command())
+    name = model_name(settings)
+    if not arguments.predict:
+        _choose_gpus(arguments, ranks)
+        gpu = None if simulated(os.environ) else ranks.local_rank
+        quick_start.begin(None if ranks.local_rank else Path(name), gpu)
     return _Run(
         arguments=arguments,
         settings=settings,
         variant=variant,
         ranks=ranks,
-        model_name=model_name(settings),
+        model_name=name,
         material=load_material(settings),
         output_dir=(arguments.output_dir or Path("outputs") / variant.key).absolute(),
     )
@@ -157,6 +164,12 @@ def _check_trained(run: _Run) -> None:
             f"{folder} holds only an adapter: give --predict the {FINAL_MODEL} folder beside it, "
             "into which the adapter is merged."
         )
+    if (folder / "latest").is_file() and not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} is a checkpoint, whose weights lie among the optimizer's states: export them "
+            f"with `python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization`, and put the "
+            "config and the tokenizer of the model beside them."
+        )
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{folder} holds no model to predict with: train first, or give --predict a model's "
@@ -166,13 +179,17 @@ def _check_trained(run: _Run) -> None:
 
 def _prepare_process(run: _Run) -> None:
     """Set the environment before torch is imported."""
-    gpus = visible_gpus(run.arguments, run.ranks, os.environ)
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    _choose_gpus(run.arguments, run.ranks)
     prepare(os.environ, run.ranks, cores=usable_cores())
     forbid_network_for_local(run.model_name)
     quieten_warnings()
     quieten_transformers()
+
+
+def _choose_gpus(arguments: Arguments, ranks: Ranks) -> None:
+    gpus = visible_gpus(arguments, ranks, os.environ)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
 
 
 def _train(run: _Run, start: resume.StartPoint) -> int:

@@ -149,37 +149,38 @@ class ConvertedCheckpoint(TrainerCallback):
 
 
 class CheckpointRecorder(TrainerCallback):
-    """Marks a checkpoint complete once all ranks have written, then deletes the oldest."""
+    """Lets a checkpoint become complete once all ranks have written it, then deletes the oldest."""
 
     def __init__(
         self,
         *,
         keep: int,
-        ranks: Ranks,
+        trainer: Any,
         batch: checkpoints.Batch,
         run: Callable[[int], Mapping[str, Any]],
     ) -> None:
         """`run` returns what the run was made with up to a step, for the record."""
-        self._keep, self._ranks, self._batch, self._run = keep, ranks, batch, run
+        self._keep, self._trainer, self._batch, self._run = keep, trainer, batch, run
         self.last: Path | None = None
+        """The last complete checkpoint of this run, on rank 0."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control, kwargs
-        barrier()
-        self.last = Path(args.output_dir) / f"{checkpoints.PREFIX}{state.global_step}"
-        if self._ranks.is_main:
-            checkpoints.record(
-                self.last,
-                step=state.global_step,
-                world_size=world_size(),
-                batch=self._batch,
-                run=self._run(state.global_step),
-            )
-            checkpoints.report_saved(state.global_step)
-            best = state.best_model_checkpoint
-            checkpoints.rotate(
-                Path(args.output_dir), keep=self._keep, best=Path(best) if best else None
-            )
+        folder, step, ranks = self._trainer.saving, state.global_step, world_size()
+        if folder is None:
+            return
+        best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
+        run = self._run(step)
+
+        def complete() -> None:
+            """Run in the writer's thread, so without a look at what the training now does."""
+            checkpoints.record(folder, step=step, world_size=ranks, batch=self._batch, run=run)
+            self.last = folder
+            checkpoints.report_saved(step)
+            checkpoints.rotate(Path(args.output_dir), keep=self._keep, best=best)
+
+        if not self._trainer.saver.commit(complete):
+            self.last = folder  # it was there
 
 
 def log_line(step: int, total: int, logs: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
-from berth_trainer.model import fused_layers, zero3_leaf_layers
+from berth_trainer.config.settings import Settings
+from berth_trainer.model import fused_layers, hosted_adam, zero3_layers
 from berth_trainer.model.activation_checkpointing import decoder_layers
 from berth_trainer.model.chunked_loss import chunk_of
 from berth_trainer.training.ranks import log0, warn
@@ -40,6 +41,15 @@ class Asked:
     precision: str
 
 
+def recomputing(settings: Settings, config: Any) -> str:
+    """Return what the checklist should find: on, off, or partly on where some layers are exempt."""
+    training = settings.training
+    if not training.gradient_checkpointing:
+        return "off"
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    return "partly on" if 0 < training.checkpoint_layers < layers else "on"
+
+
 def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list[Check]:
     """Return what the DeepSpeed engine and the model's modules really do."""
     import torch
@@ -58,7 +68,7 @@ def read_back(asked: Asked, *, engine: Any, model: Any, world_size: int) -> list
         Check("ZeRO stage", str(asked.stage), str(stage)),
         Check("optimizer offload", asked.offload_optimizer, _offloaded(optimizer, "optimizer")),
         Check("parameter offload", asked.offload_param, _offloaded(optimizer, "param")),
-        *([Check("gathering", "", _gathering(model))] if stage == 3 else []),
+        *([Check("gathering", "", _gathering(engine))] if stage == 3 else []),
         Check("activation checkpointing", asked.checkpointing,
               "off" if not active else "on" if active == len(layers) else "partly on", remark=f"{active} of {len(layers)} layers" if layers else ""),
         Check("attention", "" if asked.attention == "auto" else asked.attention,
@@ -102,9 +112,12 @@ def _layers(model: Any) -> str:
     return f"{count} fused norms and gated blocks" if count else "stock"
 
 
-def _gathering(model: Any) -> str:
-    count = zero3_leaf_layers.gathered_layers(model)
-    return f"{count} layers, each as a whole" if count else "module by module"
+def _gathering(engine: Any) -> str:
+    layers = zero3_layers.layers_of(engine)
+    if layers is None:
+        return "module by module, by DeepSpeed's hooks"
+    units = f"{len(layers.units)} layers, each as a whole, by Berth's hooks"
+    return f"{units}; nothing to gather on one GPU" if layers.resident else units
 
 
 def _optimizer(wrapped: Any) -> str:
@@ -113,6 +126,8 @@ def _optimizer(wrapped: Any) -> str:
     if inner is None:
         return "unknown"
     fused = ", one kernel" if inner.defaults.get("fused") else ""
+    if hosted_adam.is_installed(wrapped):
+        fused += ", states on the host updated piece by piece"
     masters = getattr(wrapped, "single_partition_of_fp32_groups", None) or getattr(
         wrapped, "fp32_partitioned_groups_flat", None
     )

@@ -63,7 +63,6 @@ class PersonaTrainer(ResumableTrainer):
         self._seen: Any = None
         self._since = time.perf_counter()
         self._elsewhere = 0.0
-        self.last_saving_s: float | None = None
         self._began, self._first_step = 0.0, 0  # when this run took its first step, and after which
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -131,10 +130,8 @@ class PersonaTrainer(ResumableTrainer):
         return self._evaluation(items).loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        began = time.perf_counter()
         super()._save_checkpoint(model, trial)
-        self.last_saving_s = time.perf_counter() - began
-        self._elsewhere += self.last_saving_s
+        self._elsewhere += self.stood_still_s
 
     def _measure(self, items: Items, prefix: str) -> dict[str, float]:
         began = time.perf_counter()

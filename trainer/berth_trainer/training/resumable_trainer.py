@@ -5,18 +5,17 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import Trainer
-
 from berth_trainer.checkpoint import checkpoints, rates, universal
 from berth_trainer.checkpoint.atomic_file import strict, write_json
 from berth_trainer.checkpoint.early_stopping import EarlyStopping
-from berth_trainer.training.ranks import barrier
+from berth_trainer.training.ranks import barrier, warn
+from berth_trainer.training.saving_trainer import SavingTrainer
 
 _STATE = "trainer_state.json"
 _TOTALS = "BerthTotals"  # beside the callbacks' states in it
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(SavingTrainer):
     """
     Keeps in a checkpoint what transformers forgets, and takes it over when it resumes.
 
@@ -53,6 +52,7 @@ class ResumableTrainer(Trainer):
     def _take_over(self, checkpoint: Path, max_steps: int) -> None:
         state = self.state
         self._resumed_from, self._steps_before = checkpoint, state.global_step
+        self._complete_here = checkpoint
         state.compute_steps(self.args, max_steps)  # else the checkpoint's intervals hold
         states: dict[str, Any] = dict(cast("Any", state.stateful_callbacks) or {})
         totals = states.pop(_TOTALS, None)
@@ -120,7 +120,7 @@ class ResumableTrainer(Trainer):
             total = self._loss_before + self._total_loss_scalar + rest
             self._set_totals({"loss_sum": total if math.isfinite(total) else None})
         super()._save_checkpoint(model, trial)
-        if self.args.should_save:
+        if self.args.should_save and self.saving is not None:
             file = Path(self.args.output_dir or "") / f"{checkpoints.PREFIX}{self.state.global_step}" / _STATE  # fmt: skip
             document = json.loads(file.read_text("utf-8"))
             if strict(document) != document:
@@ -133,6 +133,12 @@ class ResumableTrainer(Trainer):
     def _load_best_model(self) -> None:
         """Load the best checkpoint, also where other ranks, another ZeRO stage or precision wrote it."""
         best = Path(self.state.best_model_checkpoint or "")
+        self.saver.wait()
+        barrier()  # rank 0 completes it
+        flaw = checkpoints.inspect(best).flaw
+        if flaw:
+            warn(f"{best.name}, the best checkpoint, cannot be used ({flaw}): the model stays as it is.")  # fmt: skip
+            return
         engine = self.engine()
         stage = int(engine.zero_optimization_stage())
         ranks = checkpoints.world_size_of(best)

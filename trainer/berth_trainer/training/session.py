@@ -19,14 +19,14 @@ from berth_trainer.data.prompts import WORDINGS
 from berth_trainer.memory import apply
 from berth_trainer.memory.decide import Decision
 from berth_trainer.memory.sizes import GIB
-from berth_trainer.model import varlen_attention, zero3_leaf_layers
+from berth_trainer.model import varlen_attention, zero3_layers
 from berth_trainer.model.hardware import Hardware, prepare_deepspeed
 from berth_trainer.model.loading import fit_to_model, load_tokenizer, parameter_count
 from berth_trainer.model.prepare import load_for_training, prepare_model
 from berth_trainer.outcome import schedule_check
 from berth_trainer.outcome.finish import finish
 from berth_trainer.training import comparable, reports
-from berth_trainer.training.checklist import Asked
+from berth_trainer.training.checklist import Asked, recomputing
 from berth_trainer.training.metrics import MetricsFile
 from berth_trainer.training.ranks import Ranks, barrier, log0
 from berth_trainer.training.session_data import Data, max_label_tokens, packed_rows, prepare_data
@@ -77,9 +77,15 @@ class Session:
             made = parts(start.step + 1)
             comparable.write(self._metric_folders(), self.description, data.train, parts=made)
         checkpoint = start.checkpoint
+        trained = False
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            trained = True
         finally:
+            # With the handlers in place: launchers signal more than once. A rank that failed
+            # beside others does not wait for them.
+            if signals.stopped or (not trained and self.ranks.world_size == 1):
+                trainer.saver.wait()
             signals.restore()
         done, last = start.step, trainer.state.max_steps
         if checkpoint and done == trainer.state.global_step == last and not signals.stopped:
@@ -90,6 +96,7 @@ class Session:
         collate = Collate(tokenizer.pad_token_id, length)
         made = parts(trainer.state.global_step)
         failed = finish(self, trainer, data, tokenizer, parts=made, collate=collate)
+        trainer.saver.wait()
         if failed is not None:
             self.close()
             raise failed
@@ -124,7 +131,6 @@ class Session:
             cpu_adam=hardware.cpu_adam,
             world_size=self.ranks.world_size,
             states=self.settings.training.optimizer_states,
-            prefetch=zero3_leaf_layers.prefetch_size(zero, self.config),
             universal=universal,
         )
 
@@ -169,6 +175,9 @@ class Session:
             collate=Collate(pad, length),
             pad_id=pad,
             pack=CollatePacked(pad, training.pack_tokens, bounds) if packed else None,
+            keep=training.save_total_limit,
+            save_in_background=training.save_in_background,
+            by_layers=zero3_layers.by_layers(self.settings.deepspeed),
             model=prepare_model(model, self.settings),
             args=arguments,
             train_dataset=packed or data.train,
@@ -204,7 +213,7 @@ class Session:
         signals = StopSignals()
         recorder = callbacks.CheckpointRecorder(
             keep=training.save_total_limit,
-            ranks=self.ranks,
+            trainer=trainer,
             batch=checkpoints.Batch(
                 samples=training.batch_size
                 * arguments.gradient_accumulation_steps
@@ -278,18 +287,13 @@ class Session:
 
     def _mark_stopped(self, trainer: Any, checkpoint: Path | None, signals: StopSignals) -> None:
         step = trainer.state.global_step
-        log0(f"stopped at step {step}; {checkpoint} is complete, and --resume continues from it.")
+        log0(
+            f"stopped at step {step}; {checkpoint} is complete, and --resume continues from it."
+            if checkpoint
+            else f"stopped at step {step}, without a checkpoint."
+        )
         if self.ranks.is_main:
             run_state.write(self.output_dir, "stopped", step=step)
             mark_stopped(
                 self._metric_folders(), step=step, checkpoint=checkpoint, by=signals.received
             )
-
-
-def recomputing(settings: Settings, config: Any) -> str:
-    """Return what the checklist should find: on, off, or partly on where some layers are exempt."""
-    training = settings.training
-    if not training.gradient_checkpointing:
-        return "off"
-    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    return "partly on" if 0 < training.checkpoint_layers < layers else "on"
