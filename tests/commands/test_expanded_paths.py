@@ -38,3 +38,18 @@ def test_a_hostfile_of_nothing_is_none(safe):
     """--hostfile=/dev/null keeps the box's own hostfile out, as people write it."""
     argv = safe("deepspeed --hostfile=/dev/null --num_gpus 2 t.py").argv
     assert not any("hostfile" in word for word in argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"),
+    [
+        ("GPUS=${GPUS:-4}\ntorchrun --nproc_per_node=$GPUS t.py", 4),
+        ("torchrun --nproc_per_node=${N:-2} t.py", 2),
+        ("N=8\ntorchrun --nproc_per_node=${N:-2} t.py", 8),
+        ("torchrun --nproc_per_node=${N} t.py", None),
+        ("torchrun --nproc_per_node=${1:-2} t.py", None),
+    ],
+)
+def test_the_default_of_a_variable_is_its_value(text, gpus):
+    """Scripts of guides are written so; an argument's is not known."""
+    assert read(None, text).gpus_wanted == gpus

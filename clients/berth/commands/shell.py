@@ -47,7 +47,7 @@ _LEFT_BEHIND = (
 )
 # The code of the last run in the background, or of what stands before.
 _WAIT = "berth_code=$?; wait $! || berth_code=$?; wait; exit $berth_code"
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([\w.,/-]*))?\}|([A-Za-z_]\w*))")
 _PLAIN_VALUE = re.compile(r"[\w.,:/@%+=-]*")
 
 
@@ -315,13 +315,17 @@ def _resolve(each: Word, variables: Mapping[str, str]) -> Word:
         return each
     quoted = len(each.raw) > 1 and each.raw[0] == each.raw[-1] == '"'
     text = each.raw[1:-1] if quoted else each.raw
-    filled = _VARIABLE.sub(
-        lambda match: variables.get(match.group(1) or match.group(2), match.group()), text
-    )
+    filled = _VARIABLE.sub(lambda match: _value(match, variables), text)
     # The limit keeps A=$A$A, said often enough, from filling the memory.
     if len(filled) > 1000 or not _PLAIN_VALUE.fullmatch(filled):
         return each
     return replace(each, text=filled, literal=True)
+
+
+def _value(match: re.Match[str], variables: Mapping[str, str]) -> str:
+    """A variable's value, else the default that `${NAME:-4}` gives, else what was written."""
+    default = match[0] if match[2] is None else match[2]
+    return variables.get(match[1] or match[3], default)
 
 
 def _learn(words: list[Word], variables: dict[str, str]) -> None:
