@@ -107,9 +107,7 @@ class Gpu:
             self.memory_total_bytes, self.memory_used_bytes = read.memory(self.handle)
             self.compute = read.compute(self.handle)
         except GpuLostError as error:
-            self.lost = str(error)
-            self.compute = ()
-            self.readings = Readings(power_limit_w=self.readings.power_limit_w)
+            self._lose(error)
             return
         self.lost = None
         unexplained = self._unexplained()
@@ -123,7 +121,7 @@ class Gpu:
             try:
                 self.readings = read.readings(self.handle)
             except GpuLostError as error:
-                self.lost = str(error)
+                self._lose(error)
 
     def read_graphics(self) -> None:
         """Read the graphics processes and MPS clients alone. Raises DriverGoneError."""
@@ -131,7 +129,7 @@ class Gpu:
             try:
                 uses = read.graphics(self.handle)
             except GpuLostError as error:
-                self.lost = str(error)
+                self._lose(error)
                 return
             self.readings = replace(self.readings, graphics=uses)
 
@@ -141,7 +139,13 @@ class Gpu:
             try:
                 self.health = read.health(self.handle, self.index)
             except GpuLostError as error:
-                self.lost = str(error)
+                self._lose(error)
+
+    def _lose(self, error: GpuLostError) -> None:
+        """Note that it is lost, whichever reading told: what it showed before is the past."""
+        self.lost = str(error)
+        self.compute = ()
+        self.readings = Readings(power_limit_w=self.readings.power_limit_w)
 
     def _unexplained(self) -> int | None:
         uses = self.uses
