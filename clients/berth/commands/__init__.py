@@ -6,6 +6,7 @@ leased GPUs and port, and lists every change. Nothing here opens a file, starts 
 process or looks at the environment.
 """
 
+from berth.commands.call import ALONE, Gang
 from berth.commands.describing import describe
 from berth.commands.errors import CommandError
 from berth.commands.launchers.accelerate import NEUTRAL_ACCELERATE_CONFIG
@@ -15,9 +16,11 @@ from berth.commands.reading import read
 from berth.commands.rewriting import rewrite
 
 __all__ = [
+    "ALONE",
     "NEUTRAL_ACCELERATE_CONFIG",
     "CommandError",
     "CommandView",
+    "Gang",
     "LeaseFacts",
     "Rewritten",
     "Runtime",

@@ -66,7 +66,9 @@ class FlagReading:
     """GPU request of a call by its launcher's own flags."""
 
     request: GpuRequest = field(default_factory=GpuRequest)
-    """The launcher's own flags."""
+    """The launcher's own flags, all nodes together."""
+    nodes: int | None = None
+    """The number of nodes that they ask for; None where they ask for none."""
     warnings: tuple[str, ...] = ()
 
 
@@ -96,6 +98,20 @@ class CallParts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gang:
+    """The place of one node among those of a run over several."""
+
+    nodes: int
+    """How many there are; each has as many GPUs."""
+    rank: int
+    """0 is the node whose address all others know."""
+    address: str
+
+
+ALONE = Gang(nodes=1, rank=0, address="127.0.0.1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeaseSlice:
     """The GPUs and the port that one call gets: nearly always the whole lease."""
 
@@ -110,6 +126,7 @@ class LeaseSlice:
     """The interpreter of the job's environment."""
     accelerate_config: str
     simulated: bool = False
+    gang: Gang = ALONE
     changes: list[Change] = field(default_factory=list[Change])
     """Filled while rewriting."""
     variables: dict[str, str] = field(default_factory=dict[str, str])

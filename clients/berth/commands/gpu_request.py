@@ -93,9 +93,16 @@ def world_info(value: str, said: str) -> GpuRequest:
     return index_list(",".join(str(slot) for slot in cast("list[object]", slots)), said)
 
 
-def encode_world_info(visible: tuple[int, ...]) -> str:
-    """Write the --world_info that starts one rank on each of these GPUs."""
-    return base64.urlsafe_b64encode(json.dumps({"localhost": list(visible)}).encode()).decode()
+def encode_world_info(visible: tuple[int, ...], nodes: int = 1) -> str:
+    """
+    Write the --world_info that starts one rank on each of these GPUs.
+
+    Of the other nodes a node needs to know only how many ranks they have, and all have as many.
+    """
+    names = ["localhost"] if nodes == 1 else [f"node{n}" for n in range(nodes)]
+    return base64.urlsafe_b64encode(
+        json.dumps({name: list(visible) for name in names}).encode()
+    ).decode()
 
 
 def joined(indices: tuple[int, ...]) -> str:

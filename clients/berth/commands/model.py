@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from berth.commands.call import CallParts
+from berth.commands.call import ALONE, CallParts, Gang
 from berth.protocol.jobs import Change
 from berth.protocol.states import Launcher
+
+_SPANS_NODES = frozenset({Launcher.DEEPSPEED, Launcher.ACCELERATE, Launcher.TORCHRUN})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,9 @@ class CommandView:
     assignments: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     """Leading NAME=VALUE assignments of a plain command, `CUDA_VISIBLE_DEVICES` among them."""
     gpus_wanted: int | None = None
-    """How many GPUs the command asks for; None when it does not say."""
+    """How many GPUs the command asks for, all nodes together; None when it does not say."""
+    nodes_wanted: int | None = None
+    """How many nodes it asks for; None when it does not say."""
     gpu_indices_wanted: tuple[int, ...] | None = None
     """The GPUs it names, where it names any (only their number counts)."""
     script_path: str | None = None
@@ -43,6 +47,12 @@ class CommandView:
     parts: CallParts | None = field(default=None, repr=False, compare=False)
     """What `rewrite` needs; private to this package."""
 
+    @property
+    def spans_nodes(self) -> bool:
+        """True if Berth can start it on several nodes as one run."""
+        calls = self.parts.calls if self.parts else ()
+        return any(call.launcher in _SPANS_NODES for call in calls)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseFacts:
@@ -58,6 +68,8 @@ class LeaseFacts:
     """The GPUs' UUIDs, in the same order; empty where they are not known."""
     simulated: bool = False
     """No real GPUs: the ranks use gloo."""
+    gang: Gang = ALONE
+    """The node's place in a run over several nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)

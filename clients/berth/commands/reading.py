@@ -209,7 +209,7 @@ def _read_words(
     refuse_dashes(call)
     variables = {**around.variables, **outer}
     call = replace(call, variables=variables)
-    reading = read_flags(call, Surroundings(variables, around.configs))
+    reading = read_flags(call, replace(around, variables=variables))
     visible = outer.get("CUDA_VISIBLE_DEVICES")
     environment = (
         GpuRequest()
@@ -225,6 +225,7 @@ def _read_words(
         argv=tuple(each.text for each in argv),
         assignments=outer,
         gpus_wanted=request.count,
+        nodes_wanted=reading.nodes,
         gpu_indices_wanted=request.indices or None,
         script_path=_script_path(call),
         script_args=tuple(each.text for each in call.parsed.arguments),

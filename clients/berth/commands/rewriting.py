@@ -40,6 +40,7 @@ def rewrite(view: CommandView, lease: LeaseFacts, runtime: Runtime) -> Rewritten
         python=runtime.python,
         accelerate_config=runtime.accelerate_config,
         simulated=lease.simulated,
+        gang=lease.gang,
         changes=list(parts.changes),
     )
     if parts.source is None:
@@ -88,19 +89,21 @@ def _environment(leased: LeaseSlice, *, unseen: bool) -> dict[str, str]:
     PET_… are the defaults of torchrun's options, accelerate's launcher obeys them too. A
     torchrun or accelerate that Berth cannot see (in a script) takes a port of its own.
     """
+    gang = leased.gang
+    several = gang.nodes > 1
     env = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": gpu_request.joined(leased.visible),
-        "PET_STANDALONE": "1" if unseen or leased.port is None else "0",
-        "PET_NNODES": "1:1",
-        "PET_NODE_RANK": "0",
-        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_STANDALONE": "1" if (unseen and not several) or leased.port is None else "0",
+        "PET_NNODES": str(gang.nodes) if several else "1:1",
+        "PET_NODE_RANK": str(gang.rank),
+        "PET_MASTER_ADDR": gang.address,
         "PET_RDZV_ENDPOINT": "",
         "PET_RDZV_BACKEND": "static",
     }
     if leased.port is not None:
         env |= {
-            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_ADDR": gang.address,
             "MASTER_PORT": str(leased.port),
             "PET_MASTER_PORT": str(leased.port),
         }
@@ -269,7 +272,7 @@ def _became(name: str, leased: LeaseSlice) -> str:
     if name == "CUDA_DEVICE_ORDER":
         return f"{name}=PCI_BUS_ID"
     if name == "MASTER_ADDR":
-        return f"{name}=127.0.0.1"
+        return f"{name}={leased.gang.address}"
     if name == "MASTER_PORT" and leased.port is not None:
         return f"{name}={leased.port}"
     return ""

@@ -163,7 +163,7 @@ def _take(found: ScriptScan, call: Call, exported: GpuRequest, around: Surroundi
         _note_count(found, call, said, said)
         return
     refuse_dashes(call)
-    reading = read_flags(call, Surroundings(call.variables, around.configs))
+    reading = read_flags(call, replace(around, variables=call.variables))
     environment = _visible(inline, exported)
     request, warnings = decide(call, reading.request, environment)
     for sentence in (*reading.warnings, *warnings, *_opaque_options(call)):

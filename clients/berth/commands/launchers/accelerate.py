@@ -94,7 +94,7 @@ _OWN_WAYS = ("cpu", "use_deepspeed", "use_fsdp", "use_megatron_lm", "use_paralle
 def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read how many ranks the call asks for; refuse a call that needs other machines."""
     parsed = call.parsed
-    _refuse(call)
+    _refuse(call, several_nodes=around.several_nodes)
     if parsed.has("help"):
         return FlagReading()
     if parsed.script is None:
@@ -123,7 +123,15 @@ def read_flags(call: Call, around: Surroundings) -> FlagReading:
             "With --cpu accelerate starts a single process whatever --num_processes says; "
             "leave --cpu out to get one rank per GPU."
         )
-    return FlagReading(request=request, warnings=tuple(warnings))
+    machines = parsed.last("num_machines")
+    nodes = (
+        int(machines.value.text[:9])
+        if machines and machines.value and machines.value.text.isdecimal()
+        else 1
+    )
+    return FlagReading(
+        request=request, nodes=nodes if nodes > 1 else None, warnings=tuple(warnings)
+    )
 
 
 def config_files(call: Call) -> tuple[str, ...]:
@@ -141,8 +149,8 @@ def from_config(call: Call, around: Surroundings) -> gpu_request.GpuRequest:
     return gpu_request.GpuRequest()
 
 
-def _refuse(call: Call) -> None:
-    for name, most in (("num_machines", 1), ("machine_rank", 0)):
+def _refuse(call: Call, *, several_nodes: bool) -> None:
+    for name, most in () if several_nodes else (("num_machines", 1), ("machine_rank", 0)):
         flag = call.parsed.last(name)
         if flag and flag.value and flag.value.text.isdecimal() and int(flag.value.text[:9]) > most:
             raise CommandError(
@@ -171,8 +179,10 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
     parsed = call.parsed
     said = parsed.last("num_processes")
     asked = gpu_request.count(said.value.text, "").count if said and said.value else None
-    number = len(leased.visible) or asked or 1
-    out = [*_config(call, leased), word(f"--num_processes={number}"), word("--num_machines=1")]
+    gang = leased.gang
+    number = len(leased.visible) * gang.nodes or asked or 1
+    machines = f"--num_machines={gang.nodes}"
+    out = [*_config(call, leased), word(f"--num_processes={number}"), word(machines)]
     if asked != number:
         leased.note(
             said.shown if said else "",
@@ -190,13 +200,13 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
         )
     port = leased.port or 0
     rendezvous = [
-        "--machine_rank=0",
-        "--main_process_ip=127.0.0.1",
+        f"--machine_rank={gang.rank}",
+        f"--main_process_ip={gang.address}",
         f"--main_process_port={port}",
         "--rdzv_backend=static",
     ]
     written = [flag.shown for flag in call.flags if flag.name in _RENDEZVOUS_FLAGS]
-    if written != ["--num_machines=1", *rendezvous]:
+    if written != [machines, *rendezvous]:
         leased.note(
             " ".join(written),
             f"--main_process_port={port}",

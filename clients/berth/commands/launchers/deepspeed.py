@@ -11,7 +11,7 @@ from __future__ import annotations
 from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
-from berth.commands.launchers.known import KnownLauncher, Surroundings
+from berth.commands.launchers.known import KnownLauncher, Surroundings, over_nodes
 from berth.commands.options import Flag, Options
 from berth.commands.words import Word, path_word, word
 from berth.protocol.states import Launcher
@@ -79,10 +79,19 @@ _NETWORK_FLAGS = frozenset(
 _BOX_ONLY = "Berth runs on this box only"
 
 
-def read_flags(call: Call, _around: Surroundings) -> FlagReading:
+def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read how many GPUs the call asks for; refuse a call that needs other machines."""
     parsed = call.parsed
-    _refuse(call)
+    _refuse(call, several_nodes=around.several_nodes)
+    machines = parsed.last("num_nodes")
+    if machines and machines.value and machines.value.text.isdecimal():
+        nodes = int(machines.value.text[:9])
+        return over_nodes(_count(call), nodes) if nodes > 1 else _count(call)
+    return _count(call)
+
+
+def _count(call: Call) -> FlagReading:
+    parsed = call.parsed
     if parsed.has("help"):
         return FlagReading()
     if parsed.script is None:
@@ -107,7 +116,7 @@ def read_flags(call: Call, _around: Surroundings) -> FlagReading:
     return FlagReading()
 
 
-def _refuse(call: Call) -> None:
+def _refuse(call: Call, *, several_nodes: bool) -> None:
     parsed = call.parsed
     for name, fix in (
         ("hostfile", "leave the hostfile out"),
@@ -122,7 +131,7 @@ def _refuse(call: Call) -> None:
             raise CommandError(
                 f"{flag.shown} is for runs over several machines, but {_BOX_ONLY}; {fix}."
             )
-    for name, most in (("num_nodes", 1), ("node_rank", 0)):
+    for name, most in () if several_nodes else (("num_nodes", 1), ("node_rank", 0)):
         flag = parsed.last(name)
         if flag and flag.value and flag.value.text.isdecimal() and int(flag.value.text[:9]) > most:
             raise CommandError(
@@ -151,8 +160,11 @@ def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]
         # What hides in the variable may be --num_gpus, which the middle process refuses.
         return [*call.program, *(w for flag in call.flags for w in flag.words), *_script(call)]
     out = _start(call, leased, "deepspeed.launcher.launch")
-    out.append(word(f"--world_info={gpu_request.encode_world_info(leased.visible)}"))
-    out.append(word("--master_addr=127.0.0.1"))
+    gang = leased.gang
+    out.append(word(f"--world_info={gpu_request.encode_world_info(leased.visible, gang.nodes)}"))
+    if gang.nodes > 1:
+        out.append(word(f"--node_rank={gang.rank}"))
+    out.append(word(f"--master_addr={gang.address}"))
     out.append(word(f"--master_port={leased.port}"))
     out.extend(_kept(call))
     _note_gpus(call, leased)
@@ -196,7 +208,7 @@ def _script(call: Call) -> list[Word]:
 
 
 def _note_gpus(call: Call, leased: LeaseSlice) -> None:
-    exact = f"--world_info={gpu_request.encode_world_info(leased.visible)}"
+    exact = f"--world_info={gpu_request.encode_world_info(leased.visible, leased.gang.nodes)}"
     said = [flag for flag in call.flags if flag.name in _GPU_FLAGS]
     if [flag.shown for flag in said] != [exact]:
         leased.note(

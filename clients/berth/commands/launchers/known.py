@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.gpu_request import GpuRequest
@@ -25,6 +25,9 @@ class Surroundings:
     """Variables that the command or the text around it sets to plain values."""
     configs: Mapping[str, Config] = field(default_factory=dict[str, Config])
     """Configuration files that could be read, by their name as written."""
+
+    several_nodes: bool = False
+    """Calls may ask for several nodes: the job runs on a cluster."""
 
     def config(self, name: str | None) -> Config:
         """The content of a file; empty where it was not read."""
@@ -103,6 +106,14 @@ def product(*requests: GpuRequest) -> GpuRequest:
     for request in given:
         total *= request.count or 1
     return GpuRequest(total, None, " ".join(request.said for request in given))
+
+
+def over_nodes(reading: FlagReading, nodes: int) -> FlagReading:
+    """The reading of flags that count the ranks of one node, for several nodes."""
+    request = reading.request
+    if request.count is not None:
+        request = GpuRequest(request.count * nodes, None, request.said)
+    return replace(reading, request=request, nodes=nodes)
 
 
 def ranks_note(number: int, leased: LeaseSlice) -> str:

@@ -12,7 +12,7 @@ from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
 from berth.commands.errors import CommandError
 from berth.commands.launchers import parallel_sizes
-from berth.commands.launchers.known import PORT_NOTE, KnownLauncher, Surroundings
+from berth.commands.launchers.known import PORT_NOTE, KnownLauncher, Surroundings, over_nodes
 from berth.commands.launchers.module_call import rewritten
 from berth.commands.options import Options
 from berth.commands.words import Word, word
@@ -78,7 +78,8 @@ RENDEZVOUS_FLAGS = frozenset(
 def read_flags(call: Call, around: Surroundings) -> FlagReading:
     """Read how many ranks the call asks for; refuse a call that needs other machines."""
     parsed = call.parsed
-    refuse_machines(call)
+    if not around.several_nodes:
+        refuse_machines(call)
     if parsed.has("help"):
         return FlagReading()
     if parsed.script is None:
@@ -86,7 +87,10 @@ def read_flags(call: Call, around: Surroundings) -> FlagReading:
             "The torchrun command names no script; write it after the options, "
             "like torchrun --nproc-per-node=4 train.py."
         )
-    return parallel_sizes.checked(call, asked(call), around)
+    reading = parallel_sizes.checked(call, asked(call), around)
+    nodes = parsed.last("nnodes")
+    wanted = _most_nodes(nodes.value.text) if nodes and nodes.value else 1
+    return over_nodes(reading, wanted) if wanted > 1 else reading
 
 
 def asked(call: Call) -> gpu_request.GpuRequest:
@@ -150,10 +154,11 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
     else:
         rendezvous = [
             "--rdzv-backend=static",
-            "--master-addr=127.0.0.1",
+            f"--master-addr={leased.gang.address}",
             f"--master-port={leased.port}",
         ]
-    whole = ["--nnodes=1", "--node-rank=0", *rendezvous]
+    gang = leased.gang
+    whole = [f"--nnodes={gang.nodes}", f"--node-rank={gang.rank}", *rendezvous]
     written = [flag.shown for flag in call.flags if flag.name in RENDEZVOUS_FLAGS]
     if written != whole:
         leased.note(
