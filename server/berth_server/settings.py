@@ -31,7 +31,7 @@ from berth_server.limits import LimitSettings
 
 log = structlog.get_logger()
 _PREFIX = "BERTH_"
-_EXECUTOR = "local"
+_EXECUTORS = ("local", "slurm")
 _EXPECTED = {
     "float": "a number",
     "int": "a whole number",
@@ -209,12 +209,12 @@ def read(path: Path) -> dict[str, Any]:
     # Keys of `[server]` and plain keys mean the same.
     own: dict[str, Any] = {k: v for k, v in values.items() if not isinstance(v, dict)}
     own |= cast("dict[str, Any]", values.get("server", {}))
-    if own.get("executor", _EXECUTOR) != _EXECUTOR:
+    shared = {"gpus", "executor"}  # read by the worker
+    if own.get("executor", "local") not in _EXECUTORS:
         raise SettingsError(
-            f"{path}: executor is {own['executor']!r}; this version runs jobs only on its own box, "
-            f"so write {_EXECUTOR!r} or remove the line."
+            f"{path}: executor is {own['executor']!r}; write 'local' for this box or 'slurm' for "
+            "its cluster."
         )
-    shared = {"gpus", "executor"}  # `gpus` is read by the worker
     for name in own:
         if name not in known and name not in shared:
             raise SettingsError(f"{path} knows no setting {name!r}{_near(name, known)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
@@ -72,6 +73,7 @@ class AvailabilityProfile:
         self.gpus = snapshot.gpus
         self.positions = {gpu.uuid: i for i, gpu in enumerate(snapshot.gpus)}
         self.everywhere = tuple(range(len(self.gpus)))
+        self.nodes = _nodes(snapshot.gpus)
         self.least_bytes = min((gpu.memory_total_bytes for gpu in self.gpus), default=0)
         self.assumed_s = settings.assumed_length.total_seconds()
         self.expected_s = [0.0] * len(self.gpus)
@@ -98,6 +100,34 @@ class AvailabilityProfile:
         if least <= self.least_bytes:
             return self.everywhere
         return tuple(i for i, gpu in enumerate(self.gpus) if gpu.memory_total_bytes >= least)
+
+    def ready_s(self, times_s: list[float], usable: tuple[int, ...], job: JobView) -> float:
+        """The time at which there are usable GPUs for the job, on its nodes; inf if never."""
+        if len(self.nodes) < 2 or not job.gpus:
+            return nth(times_s, usable, job.gpus)
+        each = job.gpus // job.nodes
+        on_node_s = sorted(nth(times_s, on_node, each) for on_node in self.on_nodes(usable))
+        return on_node_s[job.nodes - 1] if job.nodes <= len(on_node_s) else inf
+
+    def ready_by(
+        self, at_s: float, times_s: list[float], usable: tuple[int, ...], job: JobView
+    ) -> list[int]:
+        """Positions of the GPUs that the job gets by then: what comes free last, first."""
+        each = job.gpus // job.nodes
+        found: list[int] = []
+        for on_node in self.on_nodes(usable):
+            ready = [i for i in on_node if times_s[i] <= at_s]
+            if len(ready) >= each and len(found) < job.gpus:
+                # What comes free last is what it waits for; what is open now it needs least.
+                found += sorted(ready, key=lambda i: (-times_s[i], i))[:each]
+        return found
+
+    def on_nodes(self, positions: Collection[int]) -> list[tuple[int, ...]]:
+        """The positions, node by node; all together on a box."""
+        if len(self.nodes) < 2:
+            return [tuple(positions)]
+        chosen = set(positions)
+        return [tuple(i for i in node if i in chosen) for node in self.nodes]
 
     def bound_s(self, job: JobView) -> float:
         """The longest that the job may hold its GPUs."""
@@ -168,18 +198,15 @@ class AvailabilityProfile:
         ]
         late_s = self.available_at_s(job, latest=True)
         late_s = [max(at, kept) for at, (_, kept) in zip(late_s, kept_s, strict=True)]
-        expected_s = nth(times_s, usable, job.gpus)
+        expected_s = self.ready_s(times_s, usable, job)
         if expected_s == inf:
             return None
-        ready = [i for i in usable if times_s[i] <= expected_s]
-        # What comes free last is what it waits for; what is open now it needs least.
-        ready.sort(key=lambda i: (-times_s[i], i))
         return Shadow(
             job=job,
             usable=usable,
             expected_s=expected_s,
-            latest_s=nth(late_s, usable, job.gpus),
-            gpus=tuple(sorted(ready[: job.gpus])),
+            latest_s=self.ready_s(late_s, usable, job),
+            gpus=tuple(sorted(self.ready_by(expected_s, times_s, usable, job))),
         )
 
     def delays(self, job: JobView, positions: tuple[int, ...]) -> bool:
@@ -254,7 +281,7 @@ class AvailabilityProfile:
     def _start_s(self, shadow: Shadow, trial: Trial, *, latest: bool) -> float:
         """Start of the shadow's job if the trial's is where it was put."""
         times_s = self.available_at_s(shadow.job, latest=latest, trial=trial)
-        return nth(times_s, shadow.usable, shadow.job.gpus)
+        return self.ready_s(times_s, shadow.usable, shadow.job)
 
     def _share_available_at_s(
         self, job: JobView, i: int, clear_s: float, trial: Trial | None, *, latest: bool
@@ -327,6 +354,14 @@ def _told(snapshot: Snapshot) -> float:
     held = sum(len(run.gpu_uuids) for run in snapshot.running)
     told = sum(len(run.gpu_uuids) for run in snapshot.running if run.remaining is not None)
     return told / held if told else 0.0
+
+
+def _nodes(gpus: tuple[GpuView, ...]) -> tuple[tuple[int, ...], ...]:
+    """Positions of the GPUs of each node, in order of their first GPU."""
+    found: dict[str | None, list[int]] = {}
+    for i, gpu in enumerate(gpus):
+        found.setdefault(gpu.node, []).append(i)
+    return tuple(map(tuple, found.values()))
 
 
 def nth(times_s: list[float], positions: tuple[int, ...], n: int) -> float:

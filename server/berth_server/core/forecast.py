@@ -6,7 +6,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from math import hypot, inf
 
-from berth_server.core.availability import AvailabilityProfile, GpuShare, nth
+from berth_server.core.availability import AvailabilityProfile, GpuShare
 from berth_server.core.limits import LimitForecast, is_spent
 from berth_server.core.model import Confidence, ExpectedStart, JobView, Plan, Snapshot
 from berth_server.core.policy import plan
@@ -107,7 +107,8 @@ class _Timeline:
 
     def _free_s(self, job: JobView) -> float:
         """Time at which there are GPUs for it."""
-        return nth(self.profile.available_at_s(job), self.profile.usable(job), job.gpus)
+        profile = self.profile
+        return profile.ready_s(profile.available_at_s(job), profile.usable(job), job)
 
     def _put(self, job: JobView, at_s: float) -> None:
         if at_s == inf:
@@ -115,20 +116,17 @@ class _Timeline:
         profile = self.profile
         times_s = profile.available_at_s(job)
         # Those that are free by then and were not for long: the others serve who comes sooner.
-        ready = sorted(
-            (i for i in profile.usable(job) if times_s[i] <= at_s), key=lambda i: (-times_s[i], i)
-        )
-        chosen = ready[: job.gpus]
+        taken = profile.ready_by(at_s, times_s, profile.usable(job), job)
         # The last of its GPUs decides, and that may be one that is expected earlier.
-        late_s = max((times_s[i] + self.spread_s[i] for i in chosen), default=at_s)
+        late_s = max((times_s[i] + self.spread_s[i] for i in taken), default=at_s)
         spread_s = max(0.0, late_s - at_s)
         length_s = profile.likely_s(job)
         end_s = at_s + length_s
         # Its start and its length are taken to be off independently.
         end_spread_s = hypot(spread_s, max(0.0, self.late.likely_s(job) - length_s))
         self.limits.add(job, at_s, end_s)
-        after = {other for i in chosen if times_s[i] == at_s > 0 for other in self.last_on[i]}
-        for i in chosen:
+        after = {other for i in taken if times_s[i] == at_s > 0 for other in self.last_on[i]}
+        for i in taken:
             self.spread_s[i] = end_spread_s
             self.last_on[i] = (*self.last_on[i], job.id) if job.share else (job.id,)
             profile.expected_s[i] = max(profile.expected_s[i], end_s) if job.share else end_s
@@ -138,10 +136,10 @@ class _Timeline:
             at=self.now + profile.after(at_s),
             late=self.now + profile.after(at_s + spread_s),
             confidence=self.confidence,
-            gpu_uuids=tuple(profile.gpus[i].uuid for i in sorted(chosen)),
+            gpu_uuids=tuple(profile.gpus[i].uuid for i in sorted(taken)),
             ends_at=self.now + profile.after(end_s),
             after=tuple(sorted(after)),
-            held_back=at_s > max((times_s[i] for i in chosen), default=0.0),
+            held_back=at_s > max((times_s[i] for i in taken), default=0.0),
         )
         self.confidence = self.confidence if _known(job) else "guess"
 

@@ -59,6 +59,8 @@ class GpuView:
     index: int
     memory_total_bytes: int
     numa_node: int | None = None
+    node: str | None = None
+    """On a cluster: its node; a job's GPUs are of one node."""
     lease: LeaseView | None = None
     """The unreleased lease of the whole GPU."""
     unavailable: Unavailable | None = None
@@ -88,6 +90,8 @@ class JobView:
     gpus: int
     queued_at: datetime
     """Time of the submit; its age counts from here."""
+    nodes: int = 1
+    """On a cluster: how many nodes its GPUs are on, as many on each."""
     gpu_memory_bytes: int | None = None
     """Least memory of each GPU; with `share`, the part of the GPU it asks for."""
     priority: int = 0

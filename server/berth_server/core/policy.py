@@ -149,10 +149,18 @@ def fitting(profile: AvailabilityProfile, job: JobView) -> tuple[int, ...] | Non
             # The fullest GPU that still has room keeps the emptier ones for bigger shares.
             return (min(shared, key=lambda i: (profile.free_bytes[i], i)),)
     free, _ = _free(profile, job, usable)
-    if len(free) < job.gpus:
+    each = job.gpus // job.nodes
+    enough = [on_node for on_node in profile.on_nodes(free) if len(on_node) >= each]
+    if len(enough) < job.nodes:
         return None
-    uuids = choose([profile.gpus[i] for i in free], job.gpus, profile.snapshot.links)
-    positions = tuple([profile.positions[uuid] for uuid in uuids])
+    # The fullest nodes that still have room keep the emptier ones for larger jobs.
+    tightest = sorted(enough, key=len)[: job.nodes]
+    uuids = [
+        uuid
+        for on_node in tightest
+        for uuid in choose([profile.gpus[i] for i in on_node], each, profile.snapshot.links)
+    ]
+    positions = tuple(sorted(profile.positions[uuid] for uuid in uuids))
     return None if profile.delays(job, positions) else positions
 
 

@@ -21,6 +21,11 @@ class KnownGpu:
     name: str
     memory_total_bytes: int
 
+    @property
+    def node(self) -> str:
+        """On a cluster the node that its UUID names; empty on a box."""
+        return self.uuid.rpartition(":")[0]
+
 
 @dataclass(slots=True, frozen=True)
 class Drain:

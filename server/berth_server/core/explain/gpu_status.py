@@ -16,6 +16,8 @@ def outsiders(processes: Sequence[GpuProcess]) -> Message:
     first = processes[0]
     if first.ended_pid is not None:
         return _left_by_ended(first, len(processes) - 1)
+    if first.slurm_job is not None:
+        return _slurm_job(first)
     user: tuple[Piece, ...] = (" of ", UserRef(name=first.user)) if first.user else ()
     return Message.of(
         f"pid {first.pid}",
@@ -25,6 +27,13 @@ def outsiders(processes: Sequence[GpuProcess]) -> Message:
         f" and {len(processes) - 1} more" if len(processes) > 1 else "",
         ", outside the queue",
     )
+
+
+def _slurm_job(process: GpuProcess) -> Message:
+    """`Slurm job 1284 of bob (train), outside the queue`"""
+    user: tuple[Piece, ...] = (" of ", UserRef(name=process.user)) if process.user else ()
+    name = f" ({process.command})" if process.command else ""
+    return Message.of(f"Slurm job {process.slurm_job}", *user, name, ", outside the queue")
 
 
 def _left_by_ended(process: GpuProcess, more: int) -> Message:

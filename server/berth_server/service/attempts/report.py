@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 from berth import jobfiles
 from berth.protocol.internal import ObservedAttempt, WorkerReport
+from berth.protocol.message import Message
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.ablations import limits
 from berth_server.service.attempts.ended import on_attempt_ended
@@ -13,9 +15,10 @@ from berth_server.service.attempts.status import set_attempt_state, set_job_stat
 from berth_server.service.gpus.findings import Findings
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
-from berth_server.store import attempts, gpus, jobs
+from berth_server.store import attempts, gpus, jobs, lease_moves, messages
 from berth_server.store.database import Transaction
 from berth_server.store.gpus import KnownGpu
+from berth_server.store.lease_moves import HeldGpu
 from berth_server.store.records import AttemptRecord
 
 
@@ -52,6 +55,7 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
             server.known_gpus = box
         server.use.keep(tx, [(r.job_id, r.number) for r, seen in news if seen.phase == "ended"])
         for record, seen in news:
+            _placed(server, tx, record, seen)
             _take(tx, record, seen)
             if seen.phase == "ended" and seen.gpus_clear:
                 limits.gave_back(tx, server.cache, record)
@@ -91,6 +95,10 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
         return False
     if seen.launch is not None and record.launch is None:
         return True
+    if seen.placed and not _is_where(record, seen):
+        return True
+    if Message.marked(seen.waiting or "") != (messages.decode(record.message) or Message()):
+        return record.state == AttemptState.STARTING.value
     if seen.saved_at is not None and seen.saved_at.timestamp() != record.saved_at:
         return True
     if seen.phase == "running":
@@ -98,6 +106,21 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
             record.started_at is None and seen.started_at is not None
         )
     return seen.phase == "stopping" and record.state != AttemptState.STOPPING.value
+
+
+def _is_where(record: AttemptRecord, seen: ObservedAttempt) -> bool:
+    """Return True if the attempt holds the GPUs that Slurm gave it."""
+    return {gpu[0] for gpu in json.loads(record.gpus)} == {gpu.uuid for gpu in seen.placed}
+
+
+def _placed(
+    server: ServerState, tx: Transaction, record: AttemptRecord, seen: ObservedAttempt
+) -> None:
+    """Let an attempt hold the GPUs that Slurm gave it, which may not be those of the plan."""
+    known = server.worker_state.by_uuid
+    if seen.placed and not _is_where(record, seen) and all(g.uuid in known for g in seen.placed):
+        gpus = [HeldGpu(g.uuid, known[g.uuid].index, g.minor) for g in seen.placed]
+        lease_moves.move(tx, record, gpus)
 
 
 def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None:
@@ -109,6 +132,8 @@ def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None
             tx.touched.add(record.job_id)
         return
     columns: dict[str, object] = {}
+    if record.state == AttemptState.STARTING.value:
+        columns["message"] = messages.encode(Message.marked(seen.waiting)) if seen.waiting else None
     if seen.launch is not None:
         columns["launch"] = seen.launch.model_dump_json()
     if seen.started_at is not None:

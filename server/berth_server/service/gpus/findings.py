@@ -103,6 +103,8 @@ class Findings:
         self, server: ServerState, gpu: GpuSnapshot, others: UnleasedProcesses
     ) -> None:
         for process in others.leftovers:
+            if process.slurm_job is not None:
+                continue  # Slurm has put it there; the attempt's own report moves its lease
             message = Message.of(
                 *(f"Attempt {process.attempt} ran on ", GpuRef(indices=(gpu.index,))),
                 f" (pid {process.pid}), which is not its own, and was stopped; let it use only the "

@@ -127,6 +127,7 @@ def gpu_views(
                 index=gpu.index,
                 memory_total_bytes=gpu.memory_total_bytes,
                 numa_node=gpu.numa_node,
+                node=gpu.node,
                 lease=cache.leases.get(gpu.uuid),
                 unavailable=reason,
                 shares=cache.shares.get(gpu.uuid, ()),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -77,7 +78,14 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     _script(view, workdir, access)
     missing = programs.check(spec, view, workdir, access)
     view = _with_surroundings(spec, view, workdir, access)
+    nodes = spec.nodes or view.nodes_wanted or 1
+    if spec.gpus_per_node is not None:
+        spec = spec.model_copy(update={"gpus": nodes * spec.gpus_per_node})
     gpus, warnings = _gpus(spec, view)
+    if gpus % nodes:
+        raise _wrong(
+            "gpus", f"{gpus} GPUs cannot be spread evenly over {nodes} nodes; give a multiple."
+        )
     if spec.gpus is None and not spec.share:
         warnings += _said_in_code(view, workdir, access)
     if missing is not None:
@@ -86,7 +94,8 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     if spec.gpus is not None:
         kept = tuple(each for each in kept if each not in view.count_notes)
     name = spec.name or default_name(view)
-    resolved = spec.model_copy(update={"name": name, "gpus": gpus, "workdir": workdir})
+    filled = {"name": name, "gpus": gpus, "workdir": workdir, "gpus_per_node": None}
+    resolved = spec.model_copy(update=filled | {"nodes": nodes if nodes > 1 else None})
     return Prepared(
         spec=spec,
         name=name,
@@ -137,7 +146,9 @@ def _read(spec: JobSpec) -> CommandView:
 
 @functools.lru_cache(maxsize=512)
 def _read_cached(command: tuple[str, ...] | str | None, script: str | None) -> CommandView:
-    return read(list(command) if isinstance(command, tuple) else command, script)
+    # Whether there are several nodes is known when the size is checked.
+    several = Surroundings(several_nodes=True)
+    return read(list(command) if isinstance(command, tuple) else command, script, several)
 
 
 def _with_surroundings(
@@ -151,7 +162,8 @@ def _with_surroundings(
         view.config_files, workdir, lambda path: access.may(path, os.R_OK)
     )
     try:
-        return read(spec.command, spec.script, Surroundings(variables, found))
+        around = Surroundings(variables, found, several_nodes=True)
+        return read(spec.command, spec.script, around)
     except CommandError as error:
         field = "command" if spec.script is None else "script"
         raise _wrong(field, Message.marked(str(error))) from None
@@ -192,7 +204,10 @@ def _said_in_code(view: CommandView, workdir: str, access: Access) -> list[Messa
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     """Raise Invalid when the box could never run the job. An unknown box passes every job."""
     spec = prepared.spec
-    wrong = _too_big(prepared.gpus, spec.gpu_memory, box, share=spec.share)
+    nodes = prepared.resolved.nodes or 1
+    wrong = _too_many_nodes(nodes, box) or _too_big(
+        prepared.gpus // nodes, spec.gpu_memory, box, share=spec.share
+    )
     if wrong:
         raise _wrong(*wrong)
 
@@ -221,9 +236,26 @@ def notices(addresses: Sequence[str], schemas: Collection[str]) -> None:
 def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
     """Raise Conflict when the box as it is now could never run an earlier job."""
     spec = record.spec
-    wrong = _too_big(record.gpus, spec.gpu_memory, box, share=spec.share)
+    nodes = spec.nodes or 1
+    wrong = _too_many_nodes(nodes, box) or _too_big(
+        record.gpus // nodes, spec.gpu_memory, box, share=spec.share
+    )
     if wrong:
         raise Conflict(wrong[1])
+
+
+def _too_many_nodes(nodes: int, box: Sequence[KnownGpu]) -> tuple[str, str] | None:
+    have = {gpu.node for gpu in box} - {""}
+    if nodes < 2 or nodes <= len(have):
+        return None
+    if not have:
+        return "nodes", (
+            f"The job asks for {nodes} machines, but Berth runs on this box only; leave that out."
+        )
+    return "nodes", (
+        f"The job asks for {nodes} nodes, but the cluster has {len(have)} with GPUs; ask for at "
+        f"most {len(have)}."
+    )
 
 
 def _too_big(
@@ -231,12 +263,14 @@ def _too_big(
 ) -> tuple[str, str] | None:
     if not gpus or not box:
         return None
-    have = len(box)
+    nodes = Counter(gpu.node for gpu in box)
+    have = max(nodes.values())
     if gpus > have:
         noun = "GPU" if have == 1 else "GPUs"
+        where = "this box has" if len(nodes) == 1 else "the largest node of the cluster has"
         return (
             "gpus",
-            f"The job asks for {gpus} GPUs, but this box has {have} {noun}; ask for at most {have}.",
+            f"The job asks for {gpus} GPUs, but {where} {have} {noun}; ask for at most {have}.",
         )
     if least is None:
         return None
