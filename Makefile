@@ -6,7 +6,7 @@ WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
 .DEFAULT_GOAL := help
-.PHONY: launchers help setup demo test check format unit e2e browser tools web test-gpu release soak image clean
+.PHONY: launchers help setup demo slurm-demo test check format unit e2e browser tools web test-gpu release soak image clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,10 @@ setup:  ## Install everything into .venv (every other target does this too)
 
 demo: setup  ## Show two 4-GPU DeepSpeed runs on one 8-GPU box (simulated if there is none)
 	@$(BIN)/python -m berth.demo $(DEMO)
+
+slurm-demo: setup  ## Show the two runs on two nodes of a small Slurm cluster, started for it
+	@$(BIN)/python requirements/test_tools.py slurm
+	@$(BIN)/python -m berth.demo --slurm $(DEMO)
 
 test: check tools unit web e2e browser  ## Run everything that CI runs: checks, unit, end-to-end and browser tests
 	@echo "All passed."
@@ -35,11 +39,11 @@ format: setup  ## Format the code and apply safe fixes
 
 unit: tools  ## Run unit, property and component tests
 	@echo "Unit, property and component tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser --ignore=tests/gpu
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q --ignore=tests/e2e --ignore=tests/faults --ignore=tests/slurm --ignore=tests/browser --ignore=tests/gpu
 
-e2e: setup  ## Run end-to-end and fault tests against real processes
-	@echo "End-to-end and fault tests: real server, worker, launchers and kill -9"
-	@$(BIN)/python -m pytest -q tests/e2e tests/faults
+e2e: tools  ## Run end-to-end and fault tests against real processes and a real Slurm cluster
+	@echo "End-to-end and fault tests: real server, worker, launchers and kill -9, a Slurm cluster"
+	@$(BIN)/python -m pytest -q tests/e2e tests/faults tests/slurm
 
 web: setup  ## Build the dashboard (quick if nothing changed)
 	@echo "Building the dashboard"
@@ -49,7 +53,7 @@ browser: web tools  ## Test the dashboard: its unit tests, and Chromium against 
 	@echo "Browser tests"
 	@$(BIN)/python -m pytest -q tests/browser
 
-tools: setup  ## Install a C compiler and Chromium for the tests if they are missing
+tools: setup  ## Install a C compiler, Chromium and Slurm for the tests if they are missing
 	@$(BIN)/python requirements/test_tools.py
 
 launchers: setup  ## Check the launchers' recorded facts against their releases (nightly; NEWEST=--newest)

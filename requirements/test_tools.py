@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """
-See that the two programs that tests need beside Python are there: a C compiler and Chromium.
+See that what tests need beside Python is there: a C compiler, Chromium, Slurm.
 
-The tests compile a small C library that answers as NVIDIA's, and drive the dashboard in a real
-browser. Run by `make test` with the environment's Python; quick when both are there.
+The tests compile a small C library that answers as NVIDIA's, drive the dashboard in a real
+browser, and run jobs on a small Slurm cluster of this machine's. Run by `make test` with the
+environment's Python; quick when all are there. `test_tools.py slurm` sees to Slurm alone.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ LOG = ROOT / "setup.log"
 
 
 def main() -> int:
-    """Provide both; return the exit code."""
-    sentences = [sentence for sentence in (_compiler(), _chromium()) if sentence]
+    """Provide all, or those named; return the exit code."""
+    known = {"compiler": _compiler, "chromium": _chromium, "slurm": _slurm}
+    wanted = [known[name] for name in sys.argv[1:]] or known.values()
+    sentences = [sentence for provide in wanted if (sentence := provide())]
     for sentence in sentences:
         print(sentence, file=sys.stderr)
     return 1 if sentences else 0
@@ -51,6 +54,22 @@ def _chromium() -> str | None:
         return None
     return (
         f"Chromium is missing; run `sudo apt install chromium` and repeat ({LOG.name} says more)."
+    )
+
+
+def _slurm() -> str | None:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    if all(shutil.which(name, path=path) for name in ("slurmctld", "slurmd", "sbatch", "munged")):
+        return None
+    print("No Slurm here; installing it for the tests of the cluster", flush=True)
+    packages = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        _logged(["apt-get", "update", "-q"])
+        if _logged(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]):
+            return None
+    return (
+        "Slurm is missing; run `sudo apt install --no-install-recommends "
+        f"{' '.join(packages)}` and repeat ({LOG.name} says more)."
     )
 
 

@@ -106,7 +106,7 @@ def test_lengths_of_the_policy_read_as_users_write_them(tmp_path):
         ('socket_mode = "rw"', ("socket_mode",)),
         ('log_level = "loud"', ("log_level", "debug")),
         ("session_days = 0", ("session_days",)),
-        ('executor = "slurm"', ("executor", "slurm", "'local'")),
+        ('executor = "lsf"', ("executor", "lsf", "'local'")),
         ("[policy]\nage_ca = 1", ("age_ca", "age_cap")),
         ('[policy]\nassumed_length = "soon"', ("assumed_length", "12h")),
     ],

@@ -10,8 +10,10 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
 
 import anyio
+import anyio.abc
 import anyio.from_thread
 import anyio.lowlevel
 import structlog
@@ -21,13 +23,15 @@ from berth.daemons.lock import Lock
 from berth.daemons.log_stream import LogStream
 from berth.masking import masked_values
 from berth.protocol.internal import WorkerReport
+from berth.protocol.states import FenceKind
 from berth_worker.attempts.boot import BootNote
 from berth_worker.attempts.migration import migrate
+from berth_worker.attempts.supervision import Supervision
 from berth_worker.attempts.supervisor import Supervisor
 from berth_worker.devices import Devices, DevicesError, detect_devices
 from berth_worker.devices.lease_audit import LeaseAudit
 from berth_worker.devices.sampling import Sampler
-from berth_worker.fence import Fence, probe
+from berth_worker.fence import probe
 from berth_worker.launch import HostContext, ShimLauncher
 from berth_worker.server_link.link import Link
 from berth_worker.server_link.report import Reporter
@@ -67,6 +71,8 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
+    if settings.executor == "slurm":
+        return _run_on_cluster(settings)
     wake: list[Callable[[], None]] = []
 
     def on_change() -> None:
@@ -86,26 +92,94 @@ def _run(settings: Settings) -> int:
     # Loaded modules stay: scanning them in every collection is most of the idle cost.
     gc.collect()
     gc.freeze()
+    shim_launcher = ShimLauncher()
+    own = dict(os.environ)
+
+    def supervise(
+        tasks: anyio.abc.TaskGroup, sampler: Sampler, link: Link, *, rebooted: bool
+    ) -> Supervision:
+        shim_launcher.warm()
+        return Supervisor(
+            tasks,
+            lambda: HostContext(
+                settings.home.folder, fence, sampler.gpus, own, settings.pass_environment
+            ),
+            sampler,
+            shim_launcher,
+            link,
+            rebooted=rebooted,
+        )
+
     try:
         readiness.tell(notify)
-        anyio.run(_serve, settings, devices, fence, wake)
+        anyio.run(_serve, settings, devices, fence.kind, supervise, wake)
     finally:
         devices.close()
+        shim_launcher.close()
     _log.info("worker leaves, jobs stay", action="worker.end")
     return 0
 
 
+def _run_on_cluster(settings: Settings) -> int:
+    # A worker of one box never needs them.
+    from berth_worker.slurm.client import SlurmClient, UnansweredError
+    from berth_worker.slurm.devices import SlurmDevices, fence_of
+    from berth_worker.slurm.executor import SlurmExecutor
+    from berth_worker.slurm.submission import home_name
+
+    client = SlurmClient()
+    name = home_name(settings.home)
+    devices = SlurmDevices(client, settings.slurm, name)
+    try:
+        cluster = devices.open()
+        fence = fence_of(client.settings())
+    except UnansweredError as error:
+        print(
+            f"berth worker: Slurm gives no answer ({error}); run the worker where `sinfo` works.",
+            file=sys.stderr,
+        )
+        return 1
+    notify = readiness.take()
+    _log.info("worker starts", action="worker.start", devices="slurm", nodes=len(cluster.nodes))
+
+    def supervise(
+        tasks: anyio.abc.TaskGroup, sampler: Sampler, link: Link, *, rebooted: bool
+    ) -> Supervision:
+        del sampler, rebooted
+        executor = SlurmExecutor(
+            tasks, client, settings.home, settings.slurm, link, lambda: devices.cluster
+        )
+        devices.busy = lambda: executor.has_attempts
+        return executor
+
+    readiness.tell(notify)
+    anyio.run(_serve, settings, devices, fence, supervise, list[Callable[[], None]]())
+    _log.info("worker leaves, jobs stay", action="worker.end")
+    return 0
+
+
+class Supervise(Protocol):
+    """Maker of the supervisor, once the worker's own parts are there."""
+
+    def __call__(
+        self, tasks: anyio.abc.TaskGroup, sampler: Sampler, link: Link, *, rebooted: bool
+    ) -> Supervision:
+        """Return it; `rebooted`: the last worker of this home ran before a restart of the box."""
+        ...
+
+
 async def _serve(
-    settings: Settings, devices: Devices, fence: Fence, wake: list[Callable[[], None]]
+    settings: Settings,
+    devices: Devices,
+    fence: FenceKind,
+    supervise: Supervise,
+    wake: list[Callable[[], None]],
 ) -> None:
-    shim_launcher = ShimLauncher()
-    shim_launcher.warm()
     async with anyio.create_task_group() as tasks:
         sampler = Sampler(
             devices,
             lambda: supervisor.processes(),  # noqa: PLW0108 - it is made below
         )
-        own = dict(os.environ)
         boot = BootNote(settings.boot_file)
 
         def report(fresh: bool) -> bytes:  # noqa: FBT001 - by position only
@@ -115,21 +189,12 @@ async def _serve(
             return reporter.build_single()
 
         link = Link(settings.home.socket, report, boot.save, single_reports)
-        supervisor = Supervisor(
-            tasks,
-            lambda: HostContext(
-                settings.home.folder, fence, sampler.gpus, own, settings.pass_environment
-            ),
-            sampler,
-            shim_launcher,
-            link,
-            rebooted=boot.is_new,
-        )
+        supervisor = supervise(tasks, sampler, link, rebooted=boot.is_new)
         reporter = Reporter(
             WorkerReport(
                 worker_id=socket.gethostname(),
                 boot_id=identity.boot_id(),
-                fence=fence.kind,
+                fence=fence,
                 version=_version(),
             ),
             sampler,
@@ -139,25 +204,21 @@ async def _serve(
         await sampler.sample()
         tasks.start_soon(link.send_reports)
         tasks.start_soon(link.listen, supervisor.apply)
-        tasks.start_soon(
-            _keep_sampling, sampler, audit, supervisor, reporter, link, wake, shim_launcher
-        )
+        tasks.start_soon(_keep_sampling, sampler, audit, supervisor, reporter, link, wake)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for _ in signals:
                 break
         tasks.cancel_scope.cancel()
         link.close()
-        shim_launcher.close()
 
 
 async def _keep_sampling(
     sampler: Sampler,
     audit: LeaseAudit,
-    supervisor: Supervisor,
+    supervisor: Supervision,
     reporter: Reporter,
     link: Link,
     wake: list[Callable[[], None]],
-    shim_launcher: ShimLauncher,
 ) -> None:
     """Sample the devices every second, and at once when they ask for it."""
     loop = anyio.lowlevel.current_token()
@@ -168,12 +229,11 @@ async def _keep_sampling(
             await asked.wait()
         try:
             audit.check(await sampler.sample())
-            supervisor.check_checkpoints()
+            supervisor.look()
         except Exception:  # noqa: BLE001 - what one process does must not end the worker
             _log.exception("the devices could not be sampled", action="sample.trouble")
         if reporter.due:
             link.report_soon()
-        shim_launcher.trim()
         sys.stderr.flush()  # what a full disk did not take
 
 

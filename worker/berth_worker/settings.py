@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from berth.home import Home, resolve
+from berth_worker.slurm.options import SlurmOptions
 
 
 class SettingsError(Exception):
@@ -26,6 +27,10 @@ class Settings(BaseModel):
     """`auto`, `nvml`, `sim:8`, `sim:8xH100-80GB`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
+    executor: Literal["local", "slurm"] = "local"
+    """Where jobs run: on this box, or on the Slurm cluster that it belongs to."""
+    slurm: SlurmOptions = SlurmOptions()
+    """Options of the Slurm executor, the table `[slurm]`."""
     harmless_programs: tuple[str, ...] = ()
     """Programs (names of their files) that keep a GPU's device open and leave it to jobs, beside
     the known ones: display servers, MPS servers, exporters."""
@@ -68,4 +73,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}; fix or remove it.") from None
     plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    return plain | cast("dict[str, Any]", values.get("worker", {}))
+    slurm = {"slurm": values["slurm"]} if "slurm" in values else {}
+    return plain | slurm | cast("dict[str, Any]", values.get("worker", {}))

@@ -34,6 +34,18 @@ class JobOptions:
             help="Number of GPUs; default: the number that the command asks for.",
         ),
     ] = None
+    nodes: Annotated[
+        int | None,
+        Option(
+            metavar="N",
+            min=1,
+            help="On a cluster: number of nodes that the GPUs are on, as many on each.",
+        ),
+    ] = None
+    gpus_per_node: Annotated[
+        int | None,
+        Option(metavar="N", min=1, help="On a cluster: GPUs of each node, in place of --gpus."),
+    ] = None
     name: Annotated[str | None, Option("--name", metavar="NAME", help="Short name for lists.")] = (
         None
     )
@@ -247,6 +259,8 @@ class JobOptions:
         spec: dict[str, Any] = {
             "name": self.name,
             "gpus": self.gpus,
+            "nodes": self.nodes,
+            "gpus_per_node": self.gpus_per_node,
             "gpu_memory": self.gpu_memory,
             "share": self.share or None,
             "time_limit": self.time_limit,

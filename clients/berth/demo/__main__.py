@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from berth import BerthError, Client
+from berth.demo.cluster import DemoCluster
 from berth.demo.report import report
 from berth.demo.stage import Stage, StageError
 from berth.demo.watch import watch
@@ -37,10 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="folder for everything")
     parser.add_argument("--gpus", help="as BERTH_GPUS: nvml, sim:8 (default: real ones if eight)")
+    parser.add_argument(
+        "--slurm", action="store_true", help="on a small Slurm cluster that is started for it"
+    )
     parser.add_argument("--keep", action="store_true", help="leave Berth running at the end")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
-    stage = Stage(options.folder.resolve(), console)
+    folder = options.folder.resolve()
+    # Four GPUs a node: each of the two runs fills one.
+    cluster = DemoCluster(folder / "cluster", nodes=2, gpus=4) if options.slurm else None
+    stage = Stage(folder, console, cluster)
     try:
         stage.set_up(options.gpus)
         with Client(stage.url) as client:

@@ -16,6 +16,7 @@ from typing import Self
 from rich.console import Console
 
 from berth import installing
+from berth.demo.cluster import ClusterError, DemoCluster
 
 WANTED_GPUS = 8
 _PARTS = ("server", "worker", "trainer")
@@ -33,8 +34,10 @@ class Stage:
     Repeatable: an earlier demo's daemons are stopped, its jobs and outputs are cleared away.
     """
 
-    def __init__(self, folder: Path, console: Console) -> None:
+    def __init__(self, folder: Path, console: Console, cluster: DemoCluster | None = None) -> None:
+        """`cluster`: jobs run there instead of on this box."""
         self.folder = folder
+        self._cluster = cluster
         self.workspace = folder / "workspace"
         self.home = _home(folder)
         self._console = console
@@ -55,6 +58,9 @@ class Stage:
         shutil.rmtree(self.workspace / "outputs", ignore_errors=True)
         with _Step(self._console, "A tiny Gemma-3 with random weights, dialogues, two configs"):
             self._run(sys.executable, "-m", "berth_trainer.demo_workspace", str(self.workspace))
+        if self._cluster is not None:
+            self._start_cluster(self._cluster)
+            gpus = ""
         if gpus is None:
             with _Step(self._console, f"Looking for {WANTED_GPUS} GPUs through NVML") as step:
                 found = self._real_gpus()
@@ -71,6 +77,19 @@ class Stage:
         except StageError as error:
             if not quiet:
                 self._console.print(f"[yellow]{error}[/yellow]")
+
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    def _start_cluster(self, cluster: DemoCluster) -> None:
+        with _Step(self._console, f"A Slurm cluster of {len(cluster.nodes)} nodes on this machine"):
+            try:
+                cluster.start()
+            except ClusterError as error:
+                raise StageError(str(error)) from None
+            os.environ.update(cluster.environment)
+            self.home.mkdir(parents=True, exist_ok=True)
+            (self.home / "berth.toml").write_text('executor = "slurm"\n', encoding="utf-8")
 
     def sign_in_link(self) -> str:
         """A link that signs a browser in once; the bare address where none could be made."""

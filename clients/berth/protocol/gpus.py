@@ -26,6 +26,9 @@ class GpuProcess(Wire):
     """Start time."""
     attempt: str | None = None
     """The attempt whose process tree it belongs to."""
+    slurm_job: int | None = None
+    """On a cluster: the Slurm job that holds the GPU, in place of a process; `pid` is 0 then and
+    `command` is its name."""
     ended_pid: int | None = None
     """The pid that the driver goes on listing although it has ended. `pid` holds the GPU's device
     file in its place, or is the same where no such process can be seen."""
@@ -47,6 +50,10 @@ class GpuSnapshot(Wire):
     """The driver's UUID: the GPU's name for good."""
     index: int
     """The box's index in PCI bus order."""
+    node: str | None = None
+    """On a cluster: the name of its node."""
+    node_index: int | None = None
+    """On a cluster: its index on the node; `index` counts over the whole cluster."""
     minor: int | None = None
     """N of /dev/nvidiaN."""
     pci_bus_id: str | None = None
@@ -81,9 +88,9 @@ class BoxSnapshot(Wire):
     taken_at: UtcTime
     """Time of the snapshot."""
     source: str
-    """`nvml` or `simulated`."""
+    """`nvml`, `simulated` or `slurm`."""
     driver_version: str | None = None
-    """Version of the NVIDIA driver."""
+    """Version of the NVIDIA driver; on a cluster that of Slurm."""
     gpus: tuple[GpuSnapshot, ...]
     """In index order."""
     links: tuple[tuple[str, ...], ...] = ()
@@ -181,7 +188,7 @@ class Box(Wire):
     stale: bool = False
     """The last snapshot is older than 10 seconds: the worker is down or stuck."""
     source: str | None = None
-    """`nvml` or `simulated`; absent before the first snapshot."""
+    """`nvml`, `simulated` or `slurm`; absent before the first snapshot."""
     driver_version: str | None = None
     """Version of the NVIDIA driver."""
     fence: FenceKind | None = None

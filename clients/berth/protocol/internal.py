@@ -78,6 +78,8 @@ class DesiredAttempt(Wire):
     """Interpreter or environment folder; absent: the worker's own."""
     gpus: tuple[LeasedGpu, ...]
     """In index order; empty for a job without GPUs."""
+    nodes: int = 1
+    """On a cluster: how many nodes they are on, as many on each."""
     master_port: int | None = None
     """The leased rendezvous port; absent without GPUs."""
     time_limit: Duration | None = None
@@ -176,6 +178,10 @@ class ObservedAttempt(Wire):
     """Time of the job's last complete checkpoint."""
     launch: LaunchFacts | None = None
     """How it was started; reported at least once."""
+    placed: tuple[LeasedGpu, ...] = ()
+    """On a cluster: the GPUs that Slurm gave it, once they are known; empty on a box."""
+    waiting: str | None = None
+    """On a cluster: where it stands in Slurm's own queue; absent once it has left it."""
     exit: ExitRecord | None = None
     """With `ended`, unless the outcome is `lost` or the attempt never started."""
     outcome: Outcome | None = None

@@ -81,6 +81,11 @@ class JobSpec(Wire):
     """Path of the file that `script` was read from, which its $0 says."""
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
+    nodes: int | None = Field(default=None, ge=1, le=1024, examples=[2])
+    """On a cluster: how many nodes the GPUs are on, as many on each; default: what the command
+    asks for, else 1."""
+    gpus_per_node: int | None = Field(default=None, ge=1, le=64, examples=[8])
+    """On a cluster: how many GPUs of each node, in place of `gpus`."""
     gpu_memory: Bytes | None = Field(default=None, ge=1, examples=["40GiB"])
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU to lease."""
     share: bool = False
@@ -175,6 +180,27 @@ class JobSpec(Wire):
                 f" cannot be {self.gpus}; leave it out, or leave out ",
                 quoted("share"),
                 " for whole GPUs.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_on_each_node(self) -> Self:
+        nodes = self.nodes or 1
+        if self.gpus is not None and self.gpus % nodes:
+            raise InvalidField(
+                "gpus",
+                quoted("gpus"),
+                f" of {self.gpus} cannot be spread evenly over {nodes} nodes; give a multiple.",
+            )
+        if None not in {self.gpus, self.gpus_per_node} and self.gpus != nodes * (
+            self.gpus_per_node or 0
+        ):
+            raise InvalidField(
+                "gpus_per_node",
+                quoted("gpus"),
+                f" of {self.gpus} and ",
+                quoted("gpus_per_node"),
+                f" of {self.gpus_per_node} disagree; give one of them.",
             )
         return self
 

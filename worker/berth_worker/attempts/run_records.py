@@ -37,6 +37,8 @@ class Claim(Named, ProcessId):
 
     refused: bool = False
     """The attempt was stopped before its start and will never start."""
+    slurm_job: int | None = None
+    """The Slurm job whose batch process it is; absent on the box itself."""
 
 
 class ShimRecord(Named):

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from berth import jobfiles
 from berth.daemons import identity
 from berth.protocol.internal import ExitRecord
+from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts.run_records import (
     Claim,
     ExitFile,
@@ -40,13 +41,27 @@ _ERROR_BYTES = 64 << 10
 class RunDir:
     """The run directory of one attempt."""
 
-    def __init__(self, path: str, attempt: str, token: str, uid: int | None = None) -> None:
-        """`path` is absolute; `uid` is the job's user if it is another. Nothing is touched yet."""
+    def __init__(
+        self,
+        path: str,
+        attempt: str,
+        token: str,
+        uid: int | None = None,
+        *,
+        written_by_user: bool = False,
+    ) -> None:
+        """
+        `path` is absolute; `uid` is the job's user if it is another. Nothing is touched yet.
+
+        `written_by_user`: the shim runs as the job's user, as on a cluster, and so are its records.
+        """
         self.path = Path(path)
         self.attempt = attempt
         self.token = token
         self._trusted_uids = {os.geteuid(), 0}
         self._owners = self._trusted_uids | ({uid} if uid is not None else set())
+        if written_by_user:
+            self._trusted_uids = self._owners
 
     # Writing
 
@@ -164,6 +179,32 @@ class RunDir:
         kind = "ended" if record else "lost"
         return RunDirState(kind, shim, shim_record, record, facts)
 
+    def claimed(self) -> Claim | None:
+        """Return the claim of the one process that may run the attempt; None before it."""
+        claim = self._read("started", Claim)
+        is_ours = claim is not None and (claim.attempt, claim.token or self.token) == (
+            self.attempt,
+            self.token,
+        )
+        return claim if is_ours else None
+
+    def facts(self, name: str) -> LaunchFacts | None:
+        """Return the launch facts that a file of launch orders holds."""
+        launch = self._read(name, LaunchFile)
+        return launch.facts if launch is not None and launch.attempt == self.attempt else None
+
+    def own_file(self, name: str) -> bytes:
+        """Return the content of one of our files; empty when there is none."""
+        return self._trusted(name, _LARGEST_BYTES)
+
+    def written_at(self, name: str) -> float | None:
+        """Return when one of our files was written, unix seconds; None when there is none."""
+        try:
+            with self._open() as folder:
+                return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+        except OSError:
+            return None
+
     def exit_record(self) -> ExitRecord | None:
         """Return the exit record, when there is one that can be trusted."""
         record = self._read("exit.json", ExitFile)
@@ -248,11 +289,11 @@ class RunDir:
         finally:
             os.close(handle)
 
-    def log_tail(self, most_bytes: int) -> bytes:
-        """Return the last bytes of the job's log; empty when it is not a file of the job's."""
+    def log_tail(self, most_bytes: int, name: str = "output.log") -> bytes:
+        """Return the last bytes of a log of the job; empty when it is not a file of the job's."""
         try:
             with self._open() as folder:
-                handle = jobfiles.open_file(folder, "output.log", self._owners)
+                handle = jobfiles.open_file(folder, name, self._owners)
         except (OSError, jobfiles.NotOwnFileError):
             return b""
         if handle is None:

@@ -63,6 +63,7 @@ class Supervisor:
     ) -> None:
         """`rebooted`: the last worker of this home ran before the box was restarted."""
         self._tasks = tasks
+        self._shim_launcher = shim_launcher
         self._runner = AttemptRunner(self, host, sampler, shim_launcher)
         self._sampler = sampler
         self._trigger = trigger
@@ -116,8 +117,9 @@ class Supervisor:
         if known is not None:
             known.seen_pids.add(pid)
 
-    def check_checkpoints(self) -> None:
+    def look(self) -> None:
         """Note which running attempts have reported a checkpoint since the last call."""
+        self._shim_launcher.trim()
         for attempt in self._attempts.values():
             if attempt.phase in {"running", "stopping"}:
                 saved_at = attempt.folder.saved_at()

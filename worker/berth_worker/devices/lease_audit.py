@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from berth.protocol.gpus import BoxSnapshot
-from berth_worker.attempts.supervisor import Supervisor
+from berth_worker.attempts.supervision import Supervision
 
 _log = structlog.get_logger(__name__)
 
@@ -18,7 +18,7 @@ class LeaseAudit:
     process carries its attempt. Here an escape is logged once.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervision) -> None:
         """`supervisor` knows the leases."""
         self._supervisor = supervisor
         self._logged: set[tuple[str, str]] = set()

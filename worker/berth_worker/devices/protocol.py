@@ -36,7 +36,7 @@ class Devices(Protocol):
     """
 
     @property
-    def source(self) -> Literal["nvml", "simulated"]:
+    def source(self) -> Literal["nvml", "simulated", "slurm"]:
         """The source of the snapshots."""
         ...
 

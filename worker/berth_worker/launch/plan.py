@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from berth import jobfiles, launcher_files
 from berth.commands import (
+    ALONE,
     NEUTRAL_ACCELERATE_CONFIG,
     CommandError,
+    CommandView,
+    Gang,
     LeaseFacts,
     Rewritten,
     Runtime,
@@ -48,6 +51,8 @@ class HostContext:
     """The worker's own environment."""
     pass_environment: tuple[str, ...] = ()
     """Names of it that jobs inherit beside those of `berth.inherited`."""
+    gang: Gang = ALONE
+    """The place of this node in a run over several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +178,18 @@ def _rewrite(
     who: Account,
 ) -> Rewritten:
     try:
-        around = Surroundings(desired.env)
+        several = host.gang.nodes > 1
+        around = Surroundings(desired.env, several_nodes=several)
         asked = (desired.command, desired.script)
         view = read(*asked, around, script_file=desired.script_file)
         if view.config_files:
             # Root would read what the job's user may not, and the rewritten command would tell.
             reading = None if who.uid == os.geteuid() else partial(as_user.text, who)
             found = launcher_files.configs(view.config_files, desired.workdir, reading=reading)
-            around = Surroundings(desired.env, found)
+            around = replace(around, configs=found)
             view = read(*asked, around, script_file=desired.script_file)
+        if several:
+            _check_spans_nodes(view)
         script = view.script_path
         return rewrite(
             view,
@@ -191,6 +199,7 @@ def _rewrite(
                 port=desired.master_port,
                 uuids=tuple(gpu.uuid for gpu in desired.gpus),
                 simulated=host.fence.simulated,
+                gang=host.gang,
             ),
             Runtime(
                 python=python,
@@ -202,6 +211,14 @@ def _rewrite(
         )
     except CommandError as error:
         raise LaunchError(str(error)) from None
+
+
+def _check_spans_nodes(view: CommandView) -> None:
+    if not view.spans_nodes:
+        raise LaunchError(
+            "Over several nodes Berth starts deepspeed, accelerate and torchrun; write the "
+            "command with one of them, or ask for one node."
+        )
 
 
 def _has(desired: DesiredAttempt, script: str, who: Account) -> bool:
@@ -245,7 +262,7 @@ def _reserved(
     if desired.snapshot is not None and desired.snapshot.commit is not None:
         owned["BERTH_COMMIT"] = desired.snapshot.commit
     if desired.master_port is not None:
-        owned |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(desired.master_port)}
+        owned |= {"MASTER_ADDR": host.gang.address, "MASTER_PORT": str(desired.master_port)}
     return owned
 
 

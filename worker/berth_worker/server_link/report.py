@@ -9,7 +9,7 @@ import structlog
 from berth.protocol.base import Wire
 from berth.protocol.gpus import BoxSnapshot
 from berth.protocol.internal import ObservedAttempt, WorkerReport
-from berth_worker.attempts.supervisor import Supervisor
+from berth_worker.attempts.supervision import Supervision
 from berth_worker.devices.sampling import Sampler, differs
 
 _log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ class Reporter:
     seconds; without attempts that is the only report, so that an empty box sleeps.
     """
 
-    def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervisor) -> None:
+    def __init__(self, frame: WorkerReport, sampler: Sampler, supervisor: Supervision) -> None:
         """`frame` holds the constant fields."""
         self._frame = frame
         self._sampler = sampler

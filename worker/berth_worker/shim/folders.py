@@ -47,7 +47,8 @@ class Folders:
 
     def claim(self, me: dict[str, Any]) -> None:
         """Claim the attempt for this process. Raises AlreadyStartedError, OSError."""
-        files.claim(self.own, self.named(me))
+        number = self.launch.get("slurm_job")
+        files.claim(self.own, self.named(me if number is None else dict(me, slurm_job=number)))
 
     def named(self, content: dict[str, Any]) -> dict[str, Any]:
         """Return the content of one of our files with the attempt and its token."""
@@ -63,7 +64,8 @@ class Folders:
         name = self.launch.get("files")
         if name:
             self.job = files.open_folder(name, self.own)
-        self.log = files.open_new(self.own, "output.log", 0o644, os.O_APPEND)
+        log = self.launch.get("log", "output.log")
+        self.log = files.open_new(self.own, log, 0o644, os.O_APPEND)
         uid = self.launch.get("uid")
         if uid:
             os.fchown(self.log, uid, self.launch["gid"])

@@ -90,6 +90,11 @@ class Shim:
             self._give_up()
             return False
 
+    @property
+    def status(self) -> int | None:
+        """Wait status of the job's first process; None when none has ended."""
+        return self._status
+
     def _give_up(self) -> None:
         """End the job's processes after a fault of this shim, then say so beside the files."""
         import traceback

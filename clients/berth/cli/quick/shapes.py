@@ -139,6 +139,8 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
     "Gpu": {
         "uuid": ("",),
         "index": ("",),
+        "node": ("", None),
+        "node_index": ("", None),
         "minor": ("", None),
         "pci_bus_id": ("", None),
         "name": ("",),
@@ -249,6 +251,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "memory_bytes": ("", None),
         "started_at": ("time", None),
         "attempt": ("", None),
+        "slurm_job": ("", None),
         "ended_pid": ("", None),
     },
     "Holder": {

@@ -41,7 +41,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 def _findings() -> Iterator[Finding]:
     from berth import home as homes
-    from berth.cli.checks import daemons, devices, disk, software
+    from berth.cli.checks import cluster, daemons, devices, disk, software
     from berth.sdk import address
 
     server = address.resolve()
@@ -50,5 +50,5 @@ def _findings() -> Iterator[Finding]:
     used = server.socket.parent.parent if server.socket else own
     yield from software.findings()
     yield from disk.findings(used, own=used == own)
-    yield from devices.findings()
+    yield from cluster.findings() if cluster.is_used(used) else devices.findings()
     yield from daemons.findings(server)

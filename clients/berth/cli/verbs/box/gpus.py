@@ -139,13 +139,19 @@ def _share_row(holder: Holder) -> list[Cell]:
     ]
 
 
+def _memory(gpu: Gpu) -> str:
+    # What is in use on a node of a cluster is not known here.
+    used = _gib(gpu.memory_used_bytes) if gpu.node is None else "-"
+    return f"{used}/{_gib(gpu.memory_total_bytes)} GiB"
+
+
 def _row(gpu: Gpu, who: tuple[str, str], holder: Holder | None) -> list[Cell]:
     return [
-        str(gpu.index),
+        str(gpu.index) if gpu.node is None else f"{gpu.node}:{gpu.node_index} {gpu.index:>3}",
         gpu.name.removeprefix("NVIDIA "),
         who,
         _left(holder),
-        f"{_gib(gpu.memory_used_bytes)}/{_gib(gpu.memory_total_bytes)} GiB",
+        _memory(gpu),
         "-" if gpu.utilization_percent is None else f"{gpu.utilization_percent}%",
         "-" if gpu.temperature_c is None else f"{gpu.temperature_c}C",
         _power(gpu),

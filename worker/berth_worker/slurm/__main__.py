@@ -1,0 +1,132 @@
+"""
+Check of a cluster, as JSON: `python -m berth_worker.slurm`.
+
+Asks the controller, and runs one small job on a node to see what only a node can tell. For
+`berth doctor`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from berth_worker.settings import SettingsError, load
+from berth_worker.slurm.client import SlurmClient, UnansweredError
+from berth_worker.slurm.listing import ClusterNode
+from berth_worker.slurm.options import SlurmOptions
+
+_NODE_S = 60
+_CLOCK_S = 5.0
+Finding = tuple[str, str, str, str | None]
+"""What was checked, `ok`, `warn` or `fail`, the sentence, the fix."""
+
+
+def main() -> int:
+    """Print the findings; return the exit code."""
+    try:
+        settings = load()
+        print(json.dumps(list(findings(SlurmClient(), settings.slurm, str(settings.home.folder)))))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def findings(client: SlurmClient, options: SlurmOptions, home: str) -> Iterator[Finding]:
+    """Check the cluster: controller, nodes, accounting, processes, then one of the nodes."""
+    try:
+        config = client.settings()
+        nodes = client.cluster(options.partition).nodes
+    except UnansweredError as error:
+        yield "slurm", "fail", f"Slurm gives no answer: {error}.", "make `sinfo` work here"
+        return
+    version = config.get("SLURM_VERSION", "of unknown version")
+    yield "slurm", "ok", f"Slurm {version}, cluster {config.get('ClusterName', '?')}.", None
+    yield from _nodes(nodes)
+    yield _accounting(config)
+    yield _processes(config)
+    yield from _on_a_node(options, home)
+
+
+def _nodes(nodes: tuple[ClusterNode, ...]) -> Iterator[Finding]:
+    gpus = sum(node.gpus for node in nodes)
+    if not gpus:
+        fix = "set Gres=gpu:… for the nodes in slurm.conf, and --partition in slurm.args"
+        yield "nodes", "fail", "No node has GPUs that Slurm knows of.", fix
+        return
+    yield "nodes", "ok", f"{len(nodes)} nodes with {gpus} GPUs.", None
+    for node in nodes:
+        if node.problem is not None:
+            fix = f"scontrol update NodeName={node.name} State=RESUME"
+            yield node.name, "warn", f"{node.problem}.", fix
+
+
+def _accounting(config: dict[str, str]) -> Finding:
+    if config.get("AccountingStorageType", "").endswith("/slurmdbd"):
+        return "accounting", "ok", "slurmdbd answers for jobs that the controller forgot.", None
+    sentence = "There is no accounting: a job that ends while Berth is away for longer than "
+    sentence += f"MinJobAge ({config.get('MinJobAge', '300 sec')}) is known by its own record only."
+    return "accounting", "warn", sentence, "set AccountingStorageType=accounting_storage/slurmdbd"
+
+
+def _processes(config: dict[str, str]) -> Finding:
+    if "cgroup" in config.get("ProctrackType", ""):
+        return "processes", "ok", "Slurm tracks processes by cgroup.", None
+    sentence = "Slurm does not track processes by cgroup: what a job leaves behind may stay."
+    return "processes", "warn", sentence, "set ProctrackType=proctrack/cgroup"
+
+
+def _on_a_node(options: SlurmOptions, home: str) -> Iterator[Finding]:
+    """Run one small job: interpreter, shared home and clock of a node."""
+    word = secrets.token_hex(8)
+    mark = f"{home}/doctor-{word}"
+    python = options.python or sys.executable
+    program = (
+        "import sys, time, pathlib, berth_worker.slurm.node; "
+        "print(pathlib.Path(sys.argv[1]).read_text(), time.time())"
+    )
+    try:
+        with open(mark, "x", encoding="ascii") as file:  # noqa: PTH123 - `x` makes it anew
+            file.write(word)
+        words = ["srun", "--immediate=30", "--ntasks=1", "--time=2", "--chdir=/", *options.args]
+        done = subprocess.run(
+            [*words, python, "-c", program, mark],
+            capture_output=True,
+            text=True,
+            timeout=_NODE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield "a node", "warn", "No node was free to be checked.", "try again when one is"
+        return
+    except OSError as error:
+        yield (
+            "a node",
+            "fail",
+            f"srun cannot be started: {error.strerror}.",
+            "install Slurm's client",
+        )
+        return
+    finally:
+        if os.path.exists(mark):  # noqa: PTH110 - a string like the rest
+            os.unlink(mark)  # noqa: PTH108 - as above
+    said = done.stdout.split()
+    if done.returncode or len(said) != 2 or said[0] != word:
+        last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        sentence = f"A job on a node could not read BERTH_HOME or start {python}: {last}."
+        fix = "put both on a disk that all nodes share, under the same path, or set slurm.python"
+        yield "a node", "fail", sentence, fix
+        return
+    yield "a node", "ok", f"A job on a node starts {python} and reads {home}.", None
+    apart_s = abs(time.time() - float(said[1]))
+    if apart_s > _CLOCK_S:
+        yield "clocks", "warn", f"A node's clock is {apart_s:.0f} s off this one.", "run chrony"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
