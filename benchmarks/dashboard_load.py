@@ -183,7 +183,7 @@ class _Traffic:
         self.total = 0.0
 
     def _received(self, event: dict[str, Any]) -> None:
-        self.total += event["encodedDataLength"] or event["dataLength"]
+        self.total += event["encodedDataLength"]
 
 
 def _cpu_s(box: Any) -> float:
