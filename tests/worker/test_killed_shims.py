@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,10 +19,10 @@ MALLORY = 65_534
 
 # How a job's child hides: without environment, session, parent or output of the job's.
 HIDING = {
-    "cleared": "(env -i sleep 1000 > /dev/null 2>&1 &)",
-    "own session": "(env -i setsid sleep 1000 > /dev/null 2>&1 < /dev/null &)",
-    "twice forked": "(setsid env -i sh -c 'sleep 1000 & wait' > /dev/null 2>&1 < /dev/null &)",
-    "with the log": "(setsid env -i sleep 1000 < /dev/null &)",
+    "cleared": "(env -i sleep {own} > /dev/null 2>&1 &)",
+    "own session": "(env -i setsid sleep {own} > /dev/null 2>&1 < /dev/null &)",
+    "twice forked": "(setsid env -i sh -c 'sleep {own} & wait' > /dev/null 2>&1 < /dev/null &)",
+    "with the log": "(setsid env -i sleep {own} < /dev/null &)",
 }
 
 
@@ -35,35 +37,31 @@ def test_a_killed_shims_hidden_children_end_before_its_gpus_are_clear(
     shared_worker.work.chmod(0o777)
     ready = shared_worker.work / "ready"
     hide = shared_worker.work / "hide.sh"  # the launcher refuses `env -i` in plain sight
-    hide.write_text(f"{HIDING[how]}\n")
-    before = set(sleepers(uid))
+    own = f"1000.{secrets.randbelow(10**9)}"  # nobody else sleeps as long
+    hide.write_text(HIDING[how].replace("{own}", own) + "\n")
     attempt = shared_worker.run(
         script=f"sh {hide}; touch {ready}; exec sleep 1001", gpus=(0,), uid=uid, workdir="/"
     )
     until(ready.exists, "its child was started")
     (shim,) = (pid for pid in shared_worker.shims() if str(pid) in claim(shared_worker, attempt))
-    until(lambda: sleepers(uid) - before, "its child sleeps")
+    until(lambda: sleepers(own), "its child sleeps")
     os.kill(shim, signal.SIGKILL)
     ended = shared_worker.until_clear(attempt)
     assert ended.outcome == "lost"
-    assert not sleepers(uid) - before
+    assert not sleepers(own)
 
 
 def claim(worker, attempt: str) -> str:
     return (worker.folder(attempt) / "started").read_text()
 
 
-def sleepers(uid: int | None) -> set[int]:
-    """Processes `sleep 1000` of a user."""
+def sleepers(own: str) -> set[int]:
+    """Return the processes that sleep for this test."""
     found: set[int] = set()
     for process in psutil.process_iter():
-        try:
-            if process.cmdline() == ["sleep", "1000"] and process.uids().real == (
-                uid or os.geteuid()
-            ):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline() == ["sleep", own]:
                 found.add(process.pid)
-        except psutil.Error:
-            continue
     return found
 
 
