@@ -22,7 +22,7 @@ def test_a_run_imports_no_package_that_it_does_not_use(
     launch, trainer_script, tuned, tmp_path, lora, used
 ):
     """Transformers imports what is installed: peft with half of itself, where no adapter is trained."""
-    config = tuned(max_steps=1, eval_steps=0, save_steps=0)
+    config = tuned(max_steps=1, eval_steps=0, save_steps=0, warmup_steps=0)
     document = json.loads(config.read_text())
     document["lora"] = lora
     config.write_text(json.dumps(document))
