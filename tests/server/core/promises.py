@@ -18,6 +18,8 @@ class Promise:
 
     at: datetime
     before: frozenset[int]
+    claims: frozenset[int]
+    """Those of them that claimed GPUs as well."""
 
 
 class Promises:
@@ -50,7 +52,9 @@ class Promises:
                 del self.kept[job_id]
                 continue
             ahead = set(made.order[: place[job_id]])
-            if ahead - promise.before or ahead & started:
+            # One ahead that a limit had kept, and that has the reservation now, puts it off rightly.
+            waits_for = (ahead & latest.keys()) - promise.claims
+            if ahead - promise.before or ahead & started or waits_for:
                 del self.kept[job_id]
             elif job_id in started:
                 assert snapshot.now <= promise.at + SLACK
@@ -79,4 +83,4 @@ class Promises:
         for job_id, at in latest.items():
             if at is not None and job_id not in self.kept:
                 before = frozenset(made.order[: place[job_id]])
-                self.kept[job_id] = Promise(at, before)
+                self.kept[job_id] = Promise(at, before, before & latest.keys())
