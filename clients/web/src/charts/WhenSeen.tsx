@@ -18,7 +18,7 @@ export function WhenSeen({ height, children }: { height: number; children: React
     return () => watch.disconnect();
   }, []);
   return (
-    <div ref={place} style={seen ? {} : { minHeight: height }}>
+    <div ref={place} className="min-w-0" style={seen ? {} : { minHeight: height }}>
       {seen && children}
     </div>
   );
