@@ -21,6 +21,7 @@ from berth_server.core.explain.reasons import (
     too_few,
     worker_down,
 )
+from berth_server.core.explain.start_reason import start_reason
 from berth_server.core.forecast import forecast
 from berth_server.core.limits import LimitUsage
 from berth_server.core.model import ExpectedStart, JobView, Plan, RunningView, Snapshot
@@ -105,6 +106,9 @@ def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
             profile = _box_reasons(snapshot, plan, job, reasons)
     expected = _expected(snapshot, plan, job, position)
     first = next((place for place, why in enumerate(reasons) if why.blocking), None)
+    hangs_on = start_reason(snapshot, plan, job) if profile is not None else None
+    if hangs_on is not None:
+        first = None
     summary = Message.of("It is next.") if first is None else reasons[first].sentence_parts
     helpful = hints(snapshot, plan, job, profile, reasons)
     return Explanation(
@@ -114,8 +118,8 @@ def _waiting(snapshot: Snapshot, plan: Plan, job: JobView) -> Explanation:
         expected_start=expected.at if expected else None,
         expected_start_p90=expected.late if expected else None,
         confidence=expected.confidence if expected else "unknown",
-        summary=str(summary),
-        summary_parts=summary,
+        summary=str(hangs_on or summary),
+        summary_parts=hangs_on or summary,
         summary_reason=first,
         reasons=reasons,
         would_help=[str(hint) for hint in helpful],
