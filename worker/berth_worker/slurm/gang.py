@@ -21,9 +21,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from berth import jobfiles
 from berth.protocol.base import utc_now
 from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu
 from berth_worker.shim import files, process_tree
+from berth_worker.shim.folders import link_files
 from berth_worker.slurm import node
 from berth_worker.slurm.placed import GANG_END, PLACED
 from berth_worker.slurm.wire import BEAT_S, SILENT_S, Line, send, woken
@@ -302,6 +304,7 @@ def main(run_dir: str) -> int:
     desired = node.read_spec(folder)
     if not node.claim(folder, desired, process_tree.identity(os.getpid())):
         return 0
+    link_files(folder, files.open_folder(jobfiles.FOLDER, folder), jobfiles.FOLDER)
     record = Gang(folder, run_dir, desired).run()
     if record is None:
         return 1

@@ -50,7 +50,6 @@ def prepare(desired: DesiredAttempt, folder: RunDir) -> None:
     folder.write("spec.json", desired.model_dump_json().encode(), owner=who.uid if owner else None)
     if desired.snapshot is not None:
         code.make(code.folder(desired), who.uid if owner else None)
-    folder.link()
     if owner is not None:
         os.chown(folder.path, *owner, follow_symlinks=False)
     folder.write(SUBMITTED, b"")

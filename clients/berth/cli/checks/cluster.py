@@ -27,21 +27,19 @@ def is_used(home: Path) -> bool:
 
 def findings() -> Iterator[Finding]:
     """Check the cluster and one of its nodes."""
+    words = [sys.executable, "-P", "-m", "berth_worker.slurm"]
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "berth_worker.slurm"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
+            words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
-        found: list[tuple[str, str, str, str | None]] = json.loads(child.stdout)
     except subprocess.TimeoutExpired:
         yield fail("slurm", f"No answer within {_TIMEOUT_S} s.", "make `sinfo` work here")
         return
+    try:
+        found: list[tuple[str, str, str, str | None]] = json.loads(child.stdout)
     except ValueError:
-        words = (child.stderr or child.stdout).strip().splitlines()
-        why = words[-1] if words else f"exit code {child.returncode}."
+        said = (child.stderr or child.stdout).strip().splitlines()
+        why = said[-1] if said else f"exit code {child.returncode}."
         yield fail("slurm", f"The cluster cannot be checked: {why}", "fix what the sentence names")
         return
     for what, level, sentence, fix in found:
