@@ -73,3 +73,21 @@ def test_an_optimizer_on_the_host_counts_in_numbers_and_torchs_in_tensors(loaded
     assert all(type(step) is int for step in there)
     assert all(isinstance(step, torch.Tensor) for step in back)
     assert [float(step) for step in back] == [7.0, 7.0]
+
+
+def test_a_group_written_by_another_optimizer_gets_this_ones_settings(monkeypatch):
+    """Loading replaces the groups; what the other one had no name for would be missing in a step."""
+    import deepspeed.ops.adam
+
+    class HostAdam(torch.optim.Optimizer):
+        pass
+
+    monkeypatch.setattr(deepspeed.ops.adam, "DeepSpeedCPUAdam", HostAdam)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    host = HostAdam([parameter], {"lr": 1.0, "bias_correction": True})
+    host.param_groups[0] = {"params": [parameter], "lr": 0.5}
+
+    counters.fit(host)
+
+    assert host.param_groups[0]["lr"] == 0.5
+    assert host.param_groups[0]["bias_correction"] is True
