@@ -99,6 +99,14 @@ def lease(
         )
 
 
+def hold_others(tx: Transaction, job_id: int, number: int, gpus: str) -> None:
+    """Write which GPUs an attempt has after its leases have moved; JSON as in its record."""
+    tx.execute(
+        "UPDATE attempts SET gpus = ? WHERE job_id = ? AND number = ?", (gpus, job_id, number)
+    )
+    tx.touched.add(job_id)
+
+
 def lease_past(
     tx: Transaction, record: AttemptRecord, gpu_uuids: Sequence[str], memory_bytes: int | None
 ) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from berth_server.store.attempts import get, lease
+from berth_server.store.attempts import get, hold_others, lease
 from berth_server.store.database import Transaction
 from berth_server.store.records import AttemptRecord
 
@@ -69,13 +69,6 @@ def _give_up(tx: Transaction, record: AttemptRecord) -> None:
 
 def _hold(tx: Transaction, record: AttemptRecord, gpus: Sequence[HeldGpu]) -> None:
     held = sorted(gpus, key=lambda gpu: gpu.index)
-    tx.execute(
-        "UPDATE attempts SET gpus = ? WHERE job_id = ? AND number = ?",
-        (
-            json.dumps([[gpu.uuid, gpu.index, gpu.minor] for gpu in held]),
-            record.job_id,
-            record.number,
-        ),
-    )
+    named = json.dumps([[gpu.uuid, gpu.index, gpu.minor] for gpu in held])
+    hold_others(tx, record.job_id, record.number, named)
     lease(tx, replace(record, created_at=tx.now), [gpu.uuid for gpu in held], None)
-    tx.touched.add(record.job_id)

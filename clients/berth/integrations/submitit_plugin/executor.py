@@ -145,7 +145,8 @@ class BerthExecutor(core.Executor):
             wanted["time_limit"] = timedelta(minutes=minutes)
         if (delay := self.parameters.get("signal_delay_s")) is not None:
             wanted["warn_before"] = timedelta(seconds=delay)
-        if (gpus := self.parameters.get("gpus_per_node")) is not None:
+        # submitit's own word, which may be 0.
+        if (gpus := wanted.pop("gpus_per_node", None)) is not None:
             wanted["gpus"] = gpus
         elif not wanted.get("share"):
             wanted["gpus"] = 1
