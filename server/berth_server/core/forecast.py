@@ -91,7 +91,7 @@ class _Timeline:
         if at_s > free_s:
             heappush(self.held_back, (at_s, self.turn, job))
         else:
-            self._put(job, at_s)
+            self._put(job, at_s, held_back=False)
 
     def take_held_back(self, until_s: float) -> None:
         """Take the jobs whose limits let them start by then: they are before those that start then."""
@@ -103,14 +103,14 @@ class _Timeline:
             if at_s > held_until_s:
                 heappush(self.held_back, (at_s, turn, job))
             else:
-                self._put(job, at_s)
+                self._put(job, at_s, held_back=True)
 
     def _free_s(self, job: JobView) -> float:
         """Time at which there are GPUs for it."""
         profile = self.profile
         return profile.ready_s(profile.available_at_s(job), profile.usable(job), job)
 
-    def _put(self, job: JobView, at_s: float) -> None:
+    def _put(self, job: JobView, at_s: float, *, held_back: bool) -> None:
         if at_s == inf:
             return
         profile = self.profile
@@ -139,7 +139,7 @@ class _Timeline:
             gpu_uuids=tuple(profile.gpus[i].uuid for i in sorted(taken)),
             ends_at=self.now + profile.after(end_s),
             after=tuple(sorted(after)),
-            held_back=at_s > max((times_s[i] for i in taken), default=0.0),
+            held_back=held_back,
         )
         self.confidence = self.confidence if _known(job) else "guess"
 

@@ -97,8 +97,8 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
         return True
     if seen.placed and not _is_where(record, seen):
         return True
-    if Message.marked(seen.waiting or "") != (messages.decode(record.message) or Message()):
-        return record.state == AttemptState.STARTING.value
+    if record.state == AttemptState.STARTING.value and _waits_where(record, seen):
+        return True
     if seen.saved_at is not None and seen.saved_at.timestamp() != record.saved_at:
         return True
     if seen.phase == "running":
@@ -106,6 +106,12 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
             record.started_at is None and seen.started_at is not None
         )
     return seen.phase == "stopping" and record.state != AttemptState.STOPPING.value
+
+
+def _waits_where(record: AttemptRecord, seen: ObservedAttempt) -> bool:
+    """Return True if where it stands in Slurm's queue is news."""
+    stands = Message.marked(seen.waiting) if seen.waiting else None
+    return stands != messages.decode(record.message)
 
 
 def _is_where(record: AttemptRecord, seen: ObservedAttempt) -> bool:

@@ -82,10 +82,6 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
     if spec.gpus_per_node is not None:
         spec = spec.model_copy(update={"gpus": nodes * spec.gpus_per_node})
     gpus, warnings = _gpus(spec, view)
-    if gpus % nodes:
-        raise _wrong(
-            "gpus", f"{gpus} GPUs cannot be spread evenly over {nodes} nodes; give a multiple."
-        )
     if spec.gpus is None and not spec.share:
         warnings += _said_in_code(view, workdir, access)
     if missing is not None:
@@ -210,6 +206,12 @@ def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     )
     if wrong:
         raise _wrong(*wrong)
+    if prepared.gpus % nodes:
+        raise _wrong(
+            "gpus",
+            f"{count(prepared.gpus, 'GPU')} cannot be spread evenly over {nodes} nodes; give a "
+            "multiple.",
+        )
 
 
 def notices(addresses: Sequence[str], schemas: Collection[str]) -> None:
