@@ -98,7 +98,7 @@ def test_the_job_that_saved_last_makes_room(urgent_box, until):
     other = box.submit(command=["sleep", "600"], gpus=1, preemptible=True)
     until(lambda: running(box, other), "the second runs")
     # Without its checkpoint the older job would lose more: the younger one would have to go.
-    (Path(box.job(saver)["attempts"][0]["run_dir"]) / "saved.json").touch()
+    (Path(box.job(saver)["attempts"][0]["run_dir"]) / "files" / "saved.json").touch()
     saved = until(lambda: box.job(saver)["attempts"][0]["saved_at"], "its checkpoint is known")
     until(
         lambda: (
