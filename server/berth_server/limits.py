@@ -25,22 +25,22 @@ class LimitSettings(BaseSettings):
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
     body_max: Size = "16MiB"
-    """How large the body of a request may be; counted as it arrives."""
+    """Maximum size of a request's body, counted as it arrives."""
     header_max: Size = "64KiB"
-    """How long the first line and the headers of a request may be together."""
+    """Maximum length of a request's first line and headers together."""
     job_max: Size = "1MiB"
-    """How large one job of a submit may be, as JSON; data belongs into files."""
+    """Maximum size of one job of a submit, as JSON; data belongs into files."""
     jobs_per_submit: int = Field(default=2000, ge=1, le=100_000)
-    """How many jobs one submit or one ablation may make."""
+    """Maximum number of jobs that one submit or one ablation makes."""
     log_answer_max: Size = "8MiB"
-    """How many bytes of a log one answer holds; the next request continues."""
+    """Maximum size of the part of a log in one answer, bytes; the next request continues."""
     requests_at_once: int = Field(default=4, ge=1, le=1000)
-    """How many requests of one user are worked on at once; further ones wait for their turn."""
+    """Maximum number of one user's requests in work at once; further ones wait for their turn."""
     searches_at_once: int = Field(default=2, ge=1, le=100)
-    """How many searches and readings of whole files of one user run at once; others wait."""
+    """Maximum number of one user's searches and readings of whole files at once; others wait."""
     connections_per_user: int = Field(default=1000, ge=8, le=1_000_000)
-    """How many connections one user may have open; further ones are refused."""
+    """Maximum number of one user's open connections; further ones are refused."""
     streams_per_user: int = Field(default=600, ge=1, le=1_000_000)
-    """How many followed logs and event streams one user may have open."""
+    """Maximum number of one user's followed logs and event streams."""
     request_timeout: float = Field(default=60.0, ge=0.1, le=3600)
     """Within how many seconds a request must have arrived, and its answer been taken."""

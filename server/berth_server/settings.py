@@ -67,7 +67,7 @@ class Settings(LimitSettings):
     socket_mode: str = "0666"
     """Permissions of the unix socket; who may open it may use the queue as themselves."""
     public_url: str | None = None
-    """What login links begin with, where a reverse proxy or another host name is in use."""
+    """Beginning of login links, where a reverse proxy or another host name is in use."""
     ports: str = "29600-29999"
     """Rendezvous ports that attempts are given, first and last."""
     allow_other_users: bool = False
@@ -78,7 +78,7 @@ class Settings(LimitSettings):
     """Kinds of addresses beside http and https that `notify` may have, like `mailto, ntfys, slack`:
     those of the package apprise."""
     snapshot_max: str = "512MiB"
-    """How much code `snapshot: true` copies for one job at most; ignored files are only linked."""
+    """Maximum size of the code that `snapshot: true` copies for one job; ignored files are only linked."""
     price_per_gpu_hour: float | None = Field(default=None, ge=0)
     """Price of a GPU-hour held, for the cost of jobs; none by default."""
     price_per_kwh: float | None = Field(default=None, ge=0)
@@ -90,9 +90,9 @@ class Settings(LimitSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
     session_days: float = Field(default=30.0, gt=0, le=365)
-    """How long a browser stays logged in, days."""
+    """Time that a browser stays logged in, days."""
     policy: PolicySettings = PolicySettings()
-    """How the queue is ordered; see docs/scheduling.md."""
+    """Order of the queue; see docs/scheduling.md."""
 
     @field_validator("listen")
     @classmethod

@@ -28,7 +28,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
     executor: Literal["local", "slurm"] = "local"
-    """Where jobs run: on this box, or on the Slurm cluster that it belongs to."""
+    """Place where jobs run: this box, or the Slurm cluster that it belongs to."""
     slurm: SlurmOptions = SlurmOptions()
     """Options of the Slurm executor, the table `[slurm]`."""
     harmless_programs: tuple[str, ...] = ()

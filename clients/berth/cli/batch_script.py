@@ -21,7 +21,7 @@ _HEAD_BYTES = 16_384
 
 def is_one(word: str) -> bool:
     """
-    Whether a word names a shell script to be submitted, as `sbatch` would take it.
+    True if a word names a shell script to be submitted, as `sbatch` would take it.
 
     A file that can be executed and has no header is a program, and is started as such.
     """

@@ -26,7 +26,7 @@ class Call:
     wrapper: tuple[Word, ...] = ()
     """Programs that start the program and stay: `nice -n 5`, `numactl -N 0`."""
     program: tuple[Word, ...] = ()
-    """What names the launcher: `deepspeed`, or `python -m torch.distributed.run`."""
+    """Words that name the launcher: `deepspeed`, or `python -m torch.distributed.run`."""
     interpreter: str | None = None
     """The interpreter to use; None: the one of the job's environment."""
     interpreter_options: tuple[Word, ...] = ()
@@ -34,11 +34,11 @@ class Call:
     module: str | None = None
     """The launcher's module when it was named by `python -m`."""
     nohup: str = ""
-    """What stood before it to keep it running after a logout: `nohup`, `screen -dmS x`."""
+    """Words before it that keep it running after a logout: `nohup`, `screen -dmS x`."""
     parsed: ParsedArgs = field(default_factory=lambda: ParsedArgs((), None, ()))
     start: int = 0
     end: int = 0
-    """Where it stands in a shell text."""
+    """Its place in a shell text."""
     redirects: str = ""
     """Redirections that stand between its words."""
     background: bool = False
@@ -80,13 +80,13 @@ class CallParts:
     source: str | None = None
     """Shell text; None for a plain command."""
     shell: tuple[Word, ...] = ()
-    """What runs the text: `/bin/bash -c`."""
+    """Words that run the text: `/bin/bash -c`."""
     shell_arguments: tuple[Word, ...] = ()
-    """What follows the text: $0, $1, …"""
+    """Words after the text: $0, $1, …"""
     assignments: tuple[Word, ...] = ()
     """Leading NAME=VALUE words, before the shell too."""
     changes: tuple[Change, ...] = ()
-    """What reading already took out."""
+    """Changes that reading has made already."""
     named: tuple[int, ...] = ()
     """Every GPU that one of the calls names, ascending."""
     configs: Mapping[str, Mapping[str, object]] = field(
@@ -102,7 +102,7 @@ class Gang:
     """The place of one node among those of a run over several."""
 
     nodes: int
-    """How many there are; each has as many GPUs."""
+    """Number of nodes; each has as many GPUs."""
     rank: int
     """0 is the node whose address all others know."""
     address: str

@@ -16,22 +16,22 @@ class CommandView:
     """A command as Berth reads it. Nothing in it has been changed yet."""
 
     launcher: Launcher
-    """What starts the ranks; `shell` whenever a shell has to run the text."""
+    """Launcher of the ranks; `shell` whenever a shell has to run the text."""
     argv: tuple[str, ...] = field(repr=False)
     """Words after leading NAME=VALUE assignments; for shell text `/bin/bash -c TEXT`."""
     assignments: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     """Leading NAME=VALUE assignments of a plain command, `CUDA_VISIBLE_DEVICES` among them."""
     gpus_wanted: int | None = None
-    """How many GPUs the command asks for, all nodes together; None when it does not say."""
+    """Number of GPUs that the command asks for, all nodes together; None when it does not say."""
     nodes_wanted: int | None = None
-    """How many nodes it asks for; None when it does not say."""
+    """Number of nodes that it asks for; None when it does not say."""
     gpu_indices_wanted: tuple[int, ...] | None = None
     """The GPUs it names, where it names any (only their number counts)."""
     script_path: str | None = None
     """The training script as written, relative to the job's folder; None where there is none
     or several, or where it cannot be known (a module, a `cd` before it)."""
     script_args: tuple[str, ...] = field(default=(), repr=False)
-    """What comes after the script."""
+    """Words after the script."""
     is_shell: bool = False
     """Pipes, &&, redirections, expansions: `/bin/bash` runs the text."""
     warnings: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class CommandView:
     text: str = ""
     """The command as one line, secrets masked."""
     parts: CallParts | None = field(default=None, repr=False, compare=False)
-    """What `rewrite` needs; private to this package."""
+    """Parts that `rewrite` needs; private to this package."""
 
     @property
     def spans_nodes(self) -> bool:
@@ -61,7 +61,7 @@ class LeaseFacts:
     indices: tuple[int, ...]
     """The box's indices, ascending; empty for a job without GPUs."""
     visible: tuple[int, ...]
-    """What CUDA_VISIBLE_DEVICES says: 0.. inside a fence, else the box's indices."""
+    """Numbers in CUDA_VISIBLE_DEVICES: 0.. inside a fence, else the box's indices."""
     port: int | None
     """The leased rendezvous port."""
     uuids: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Rewritten:
     """A command confined to its lease."""
 
     argv: tuple[str, ...] = field(repr=False)
-    """What to execute, complete; shell text stands in it as `/bin/bash -c TEXT`."""
+    """The words to execute, complete; shell text stands in it as `/bin/bash -c TEXT`."""
     env: dict[str, str] = field(repr=False)
     """Variables to set over the job's environment: the command's own assignments and what
     keeps the launcher to its lease."""

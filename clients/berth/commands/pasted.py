@@ -163,7 +163,7 @@ def _inline(text: str) -> Iterator[Launch]:
 
 
 def _starts_training(text: str, *, script: bool = False) -> bool:
-    """Whether a line starts ranks or a Python script. Prose is neither."""
+    """True if a line starts ranks or a Python script. Prose is neither."""
     try:
         view = read(None, text) if script else read(text)
     except CommandError as error:

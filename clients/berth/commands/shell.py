@@ -60,18 +60,18 @@ class ScriptScan:
     requests: list[GpuRequest] = field(default_factory=list[GpuRequest])
     warnings: list[str] = field(default_factory=list[str])
     count_notes: list[str] = field(default_factory=list[str])
-    """Why the number of GPUs could not be read."""
+    """Reasons that the number of GPUs could not be read."""
     config_files: list[str] = field(default_factory=list[str])
     paste_note: str | None = None
-    """What a pasted text of several launches does, where it is no script."""
+    """The note on a pasted text of several launches, where it is no script."""
     loops: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Variables of the loops so far that go through numbers."""
     moved: bool = False
     """True if a `cd` stands before the first launcher."""
     ending: str = ""
-    """What is put behind the text."""
+    """Words that are put behind the text."""
     changes: tuple[Change, ...] = ()
-    """What that changes."""
+    """The change that they make."""
     piped_to_tee: bool = False
     """True if an exit code would be replaced by tee's."""
 

@@ -22,7 +22,7 @@ class Word:
     """One word of a command."""
 
     text: str
-    """What the program gets; where a shell has to expand it, as it was written."""
+    """The text that the program gets; where a shell has to expand it, as it was written."""
     raw: str
     """As it stands in a shell text, quotes and all."""
     literal: bool = True

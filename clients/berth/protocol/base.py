@@ -66,7 +66,7 @@ def _some_time(value: timedelta) -> timedelta:
 
 
 TimeLimit = Annotated[Duration, AfterValidator(_some_time)]
-"""How long something may take: a duration of more than nothing."""
+"""Limit of time: a duration of more than nothing."""
 
 Bytes = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=str | int)]
 """A size in bytes; accepts "20GiB" on the way in, always an integer on the way out."""

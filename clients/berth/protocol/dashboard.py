@@ -35,7 +35,7 @@ class LogMatches(Wire):
     """Matching lines in order, as far as one second of searching reached."""
 
     attempt: str | None = Field(default=None, examples=["42.1"])
-    """Whose log was searched; absent while the job has no attempt yet."""
+    """Attempt whose log was searched; absent while the job has no attempt yet."""
     matches: list[LogMatch]
     """At most `limit`, in order of lines."""
     next: str | None = Field(default=None, examples=["1048576:20123"])
@@ -46,7 +46,7 @@ class LogMarkers(Wire):
     """Lines worth jumping to. Lines count from 0."""
 
     attempt: str | None = None
-    """Whose log it is; absent while the job has no attempt yet."""
+    """Attempt whose log it is; absent while the job has no attempt yet."""
     first_traceback: int | None = None
     """The first Python traceback: later ones are often its echo on other ranks."""
     last_checkpoint: int | None = None
@@ -94,7 +94,7 @@ class RunFiles(Wire):
     """Files of an attempt's run directory, by name."""
 
     attempt: str | None = None
-    """Whose directory it is; absent while the job has no attempt yet."""
+    """Attempt whose directory it is; absent while the job has no attempt yet."""
     run_dir: str | None = None
     """The folder on the box."""
     files: list[RunFile]
@@ -111,7 +111,7 @@ class PlanGpu(Wire):
     utilization_percent: list[float | None] = Field(default_factory=list[float | None])
     """Of the past, one value per entry of `times`; null where nothing was measured."""
     blocked: str | None = None
-    """Why no new job starts on it now: external process, leftover, fault; absent otherwise."""
+    """Reason that no new job starts on it now: external process, leftover, fault; absent otherwise."""
     blocked_parts: Message = Message()
     """The sentence as typed parts."""
     draining: bool = False
@@ -128,9 +128,9 @@ class PlanBar(Wire):
     name: str
     """Its name."""
     user: str
-    """Whose it is."""
+    """Owner of it."""
     kind: Literal["past", "running", "planned"]
-    """Whether it was, is or should be there."""
+    """Past, present or planned."""
     gpu_indices: list[int]
     """Its GPUs, by the box's index."""
     starts_at: UtcTime

@@ -15,7 +15,7 @@ _MOST = 2**63 - 1
 
 
 class DependencyKind(StrEnum):
-    """How the other job has to end."""
+    """End that the other job must have."""
 
     AFTEROK = "afterok"
     AFTERANY = "afterany"

@@ -20,7 +20,7 @@ class SubmittedJobs(Wire):
     ids: list[int] = Field(examples=[[42, 43, 44]])
     """Ids in the order of the list, increasing."""
     warnings: list[str] = Field(default_factory=list)
-    """What was noticed, one sentence each, without repetition."""
+    """Notes and warnings, one sentence each, without repetition."""
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
 
@@ -29,7 +29,7 @@ class DryRun(Wire):
     """Outcome of a spec if it were submitted now. Nothing is written."""
 
     gpus: int
-    """How many GPUs it would get."""
+    """Number of GPUs that it would get."""
     starts_now: bool
     """True if it would start at once."""
     gpu_indices: list[int] = Field(default_factory=list)
@@ -37,13 +37,13 @@ class DryRun(Wire):
     position: int | None = None
     """Place in the queue otherwise; 1 for the next to start."""
     expected_start: UtcTime | None = None
-    """When it should start otherwise; absent when nothing is known."""
+    """Expected start otherwise; absent when nothing is known."""
     expected_start_p90: UtcTime | None = None
     """Nine of ten times it has started by then; absent like `expected_start`."""
     expected_length: ExpectedLength | None = None
     """Expected run time; absent when nothing is known."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
-    """How far `expected_start` is to be trusted, as in an explanation."""
+    """Confidence in `expected_start`, as in an explanation."""
     summary: str
     """One sentence."""
     summary_parts: Message = Message()
@@ -53,13 +53,13 @@ class DryRun(Wire):
     reasons: list[Reason] = Field(default_factory=list)
     """Everything that would keep it from starting, gravest first, as in an explanation."""
     would_help: list[str] = Field(default_factory=list)
-    """What would start it sooner, one sentence each."""
+    """Hints that would start it sooner, one sentence each."""
     would_help_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
     would_preempt: list[int] = Field(default_factory=list)
     """Ids of the preemptible jobs that would be stopped and queued again to make room for it."""
     launcher: Launcher
-    """What would start the ranks."""
+    """Launcher that would start the ranks."""
     before: str
     """The command as given, one line."""
     after: str | None = None
@@ -67,6 +67,6 @@ class DryRun(Wire):
     changes: list[Change] = Field(default_factory=list)
     """Everything that differs between the two, and why."""
     warnings: list[str] = Field(default_factory=list)
-    """What a submit would warn of, one sentence each."""
+    """Warnings that a submit would give, one sentence each."""
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""

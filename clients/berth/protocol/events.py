@@ -16,7 +16,7 @@ class Event(Wire):
     id: int
     """Increasing; resume a stream from the last one seen."""
     time: UtcTime
-    """When it happened."""
+    """Time of the event."""
     kind: str = Field(examples=["job.submitted", "job.running", "gpu.drained", "gpu.outsider"])
     """Object, dot, verb or new state. docs/reference/events.md lists them all."""
     actor: str = Field(examples=["ada", "system"])

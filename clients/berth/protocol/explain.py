@@ -36,7 +36,7 @@ class Reason(Wire):
     """One fact about why a job waits."""
 
     kind: ReasonKind
-    """What kind of fact."""
+    """Kind of fact."""
     sentence: str
     """For people; names jobs, users, GPUs and times."""
     sentence_parts: Message = Message()
@@ -48,7 +48,7 @@ class Reason(Wire):
     gpu_indices: tuple[int, ...] = ()
     """The GPUs it is about, by the box's index."""
     until: UtcTime | None = None
-    """When it is expected to go away."""
+    """Time at which it should go away."""
 
 
 PointsKind = Literal["length", "fit", "age", "fair_share"]
@@ -58,9 +58,9 @@ class ScorePart(Wire):
     """One factor of a job's score."""
 
     kind: PointsKind
-    """Which factor."""
+    """Name of the factor."""
     points: float
-    """How many; negative ones are taken away."""
+    """Number of points; negative ones are taken away."""
     sentence: str
     """The fact behind it, for people."""
     sentence_parts: Message = Message()
@@ -75,7 +75,7 @@ class ScoreBreakdown(Wire):
     name: str
     """Its name."""
     user: str
-    """Whose it is."""
+    """Owner of it."""
     position: int
     """1 for the next to start."""
     aged: bool
@@ -97,7 +97,7 @@ class Comparison(Wire):
     ahead: bool
     """True if the other job comes first."""
     sentence: str
-    """What decides, for people."""
+    """The decisive difference, for people."""
     sentence_parts: Message = Message()
     """The sentence as typed parts."""
 
@@ -116,7 +116,7 @@ class Explanation(Wire):
     expected_start_p90: UtcTime | None = None
     """Nine of ten times it has started by then; absent like `expected_start`."""
     confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
-    """How far `expected_start` is to be trusted: all that runs has a time limit or earlier runs
+    """Confidence in `expected_start`: all that runs has a time limit or earlier runs
     like it (`likely`), something has neither (`guess`), nothing known (`unknown`)."""
     summary: str
     """One sentence that stands alone."""
@@ -127,15 +127,15 @@ class Explanation(Wire):
     reasons: list[Reason] = Field(default_factory=list)
     """All facts that matter, gravest first."""
     standing: ScoreBreakdown | None = None
-    """What gives it its place; absent when it is not in line."""
+    """Score that gives it its place; absent when it is not in line."""
     compared: Comparison | None = None
     """The job that was asked for with `against`, else the one just ahead; absent when there is
     none."""
     would_help: list[str] = Field(default_factory=list)
-    """What would start it sooner, one sentence each."""
+    """Hints that would start it sooner, one sentence each."""
     would_help_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
     notes: list[str] = Field(default_factory=list)
-    """What was noticed about its command when it was submitted, one sentence each."""
+    """Notes on its command from the submit, one sentence each."""
     notes_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""

@@ -120,7 +120,7 @@ class Holder(Wire):
     until: UtcTime | None = None
     """End of its time limit."""
     progress: Progress | None = None
-    """How far the job is; absent where nothing tells."""
+    """Progress of the job; absent where nothing tells."""
     alerts: list[str] = Field(default_factory=list)
     """Alerts of the job, as in `Job`."""
     alerts_parts: list[Message] = Field(default_factory=list)
@@ -143,7 +143,7 @@ class NextFree(Wire):
     gpu_indices: list[int]
     """Those that come free at that moment."""
     at: UtcTime
-    """When."""
+    """Time."""
     estimated: bool = False
     """True if it follows from a job's own progress, false if from a limit, a drain's end or a
     reservation's."""
@@ -161,10 +161,10 @@ class Gpu(GpuSnapshot):
     memory_leased_bytes: int | None = None
     """Total memory leased by shares on it, bytes; absent unless it is shared."""
     memory_to_share_bytes: int | None = None
-    """What more shares may still get of it, bytes; 0 while an external process, a drain or a fault
+    """Memory of it that further shares may get, bytes; 0 while an external process, a drain or a fault
     keeps new jobs off; absent unless it is shared."""
     blocked: str | None = None
-    """Why no new job starts on it whoever holds it: external process, leftover, fault; absent when
+    """Reason that no new job starts on it whoever holds it: external process, leftover, fault; absent when
     nothing keeps them off. A drain has fields of its own."""
     blocked_parts: Message = Message()
     """The sentence as typed parts."""

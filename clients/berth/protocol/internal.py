@@ -36,7 +36,7 @@ class FrozenCode(Wire):
     digest: str
     """Its SHA-256."""
     subdir: str
-    """Where in its tree the job runs."""
+    """Folder in its tree that the job runs in."""
     commit: str | None = None
     """The commit that was checked out."""
 
@@ -61,13 +61,13 @@ class DesiredAttempt(Wire):
     user: str
     """Name of the job's user."""
     uid: int | None = None
-    """Who the job runs as, when the worker is root; absent: as the worker."""
+    """User id that the job runs as, when the worker is root; absent: as the worker."""
     command: list[str] | str | None = None
     """As submitted; absent when `script` is given."""
     script: str | None = None
     """Script to run by the interpreter it names; absent when `command` is given."""
     script_file: str | None = None
-    """What its $0 says."""
+    """Its `$0`."""
     workdir: str
     """Absolute folder to run in."""
     env: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -87,7 +87,7 @@ class DesiredAttempt(Wire):
     grace: Duration
     """Time between TERM and KILL."""
     warn_before: Duration
-    """How long before the time limit the warning signal comes; with `preempted`, how long the
+    """Time between the warning signal and the time limit; with `preempted`, the time that the
     job may take to save after it before TERM."""
     gpu_memory: Bytes | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
@@ -122,9 +122,9 @@ class ExitRecord(Wire):
     port_taken: bool = False
     """With `launch_error`: somebody else had its rendezvous port."""
     started_at: UtcTime | None = None
-    """When the job's first process was started; absent when none was."""
+    """Start of the job's first process; absent when none was started."""
     ended_at: UtcTime
-    """When the last of its processes was gone."""
+    """End of the last of its processes."""
     max_rss_bytes: int | None = None
     """Largest resident memory of any one of its processes, bytes."""
     user_cpu_s: float | None = None
@@ -132,7 +132,7 @@ class ExitRecord(Wire):
     system_cpu_s: float | None = None
     """Processor time in the kernel, all processes, seconds."""
     killed: int = 0
-    """How many processes had to be killed after the grace or after the job's own end."""
+    """Number of processes that had to be killed after the grace or after the job's own end."""
 
 
 class ExaminedProcess(Wire):
@@ -171,13 +171,13 @@ class ObservedAttempt(Wire):
     token: str
     """The token it was given; a report with another one is dropped."""
     phase: Literal["starting", "running", "stopping", "ended"]
-    """Where it is."""
+    """Its phase."""
     started_at: UtcTime | None = None
-    """When the job's first process was started."""
+    """Start of the job's first process."""
     saved_at: UtcTime | None = None
     """Time of the job's last complete checkpoint."""
     launch: LaunchFacts | None = None
-    """How it was started; reported at least once."""
+    """Facts about its start; reported at least once."""
     placed: tuple[LeasedGpu, ...] = ()
     """On a cluster: the GPUs that Slurm gave it, once they are known; empty on a box."""
     waiting: str | None = None

@@ -29,7 +29,7 @@ OnStall = Literal["warn", "stop", "retry"]
 """Action on a stalled job: say so; end it; end the attempt and try again once, or as often as its
 `retries` allow."""
 WARN_BEFORE = timedelta(seconds=60)
-"""How long before its time limit a job is warned that does not say."""
+"""Time before the time limit at which a job is warned that does not say."""
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -80,7 +80,7 @@ class JobSpec(Wire):
     script_file: FilePath | None = Field(default=None, examples=["/home/ada/twin/train.sh"])
     """Path of the file that `script` was read from, which its $0 says."""
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
-    """How many GPUs; default: what the command asks for, else 1. 0 means no GPU."""
+    """Number of GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     nodes: int | None = Field(default=None, ge=1, le=1024, examples=[2])
     """On a cluster: how many nodes the GPUs are on, as many on each; default: what the command
     asks for, else 1."""
@@ -103,12 +103,12 @@ class JobSpec(Wire):
     grace: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
     """Time between the stop signal (TERM) and KILL."""
     warn_before: Duration = Field(default=WARN_BEFORE, examples=["5m"])
-    """How long before the time limit SIGUSR1 goes to those processes that handle it, and how
+    """Time before the time limit at which SIGUSR1 goes to those processes that handle it, and how
     long a preempted job may take to save before TERM."""
     retries: int = Field(default=0, ge=0, le=100)
-    """How many more attempts after a failed one."""
+    """Number of further attempts after a failed one."""
     on_oom: OomLadder | None = None
-    """What to try when the run dies of GPU memory."""
+    """Steps to try when the run dies of GPU memory."""
     on_stall: OnStall = "warn"
     """Action when it makes no step any more and none of its GPUs and processes works."""
     depends_on: list[DependencyRef] = Field(
@@ -129,7 +129,7 @@ class JobSpec(Wire):
     snapshot: bool = False
     """Run the files of `workdir`'s git work tree as they are now, whatever is edited later."""
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
-    """Where to tell about the end: webhook URLs, and addresses of the kinds that the setting
+    """Addresses that are told about the end: webhook URLs, and addresses of the kinds that the setting
     `notify_schemas` allows, like `mailto://…`."""
 
     @model_validator(mode="after")
@@ -238,13 +238,13 @@ class CodeSnapshot(Wire):
     root: str = Field(examples=["/home/ada/twin"])
     """Top folder of the work tree."""
     subdir: str = ""
-    """Where in it the job runs."""
+    """Folder in it that the job runs in."""
     changed: int = 0
     """Tracked files that differed from the commit."""
     untracked: int = 0
     """Files that git neither tracked nor ignored; they are part of the snapshot."""
     files: int = 0
-    """How many files were copied."""
+    """Number of copied files."""
     bytes: int = 0
     """Bytes of them."""
     diff_bytes: int = 0
@@ -259,9 +259,9 @@ class Change(Wire):
     """One thing that was changed in a command to make it safe, with the reason."""
 
     what: str = Field(examples=["--num_gpus=4"])
-    """What the user wrote; empty when something was added."""
+    """The user's words; empty when something was added."""
     became: str = Field(examples=["--world_info=…  (GPUs 4\N{EN DASH}7)"])
-    """What runs instead; empty when it was taken out."""
+    """The words that run instead; empty when they were taken out."""
     why: str
     """The reason, one sentence."""
 
@@ -270,7 +270,7 @@ class LaunchFacts(Wire):
     """The start of an attempt as it really happened."""
 
     launcher: Launcher
-    """What starts the ranks."""
+    """Launcher of the ranks."""
     before: str
     """The command as submitted, one line."""
     after: str
@@ -293,9 +293,9 @@ class Attempt(Wire):
     number: int
     """1 for the first."""
     state: AttemptState
-    """Where it is in its life."""
+    """Stage of its life."""
     outcome: Outcome | None = None
-    """Why it ended; absent until then."""
+    """Reason for its end; absent until then."""
     message: str | None = None
     """One sentence about the end, naming the fix where there is one."""
     message_parts: Message = Message()
@@ -307,13 +307,13 @@ class Attempt(Wire):
     master_port: int | None = None
     """The rendezvous port leased to it; absent without GPUs."""
     created_at: UtcTime | None = None
-    """When its GPUs were leased."""
+    """Time at which its GPUs were leased."""
     started_at: UtcTime | None = None
-    """When the job's first process was started."""
+    """Start of the job's first process."""
     saved_at: UtcTime | None = None
     """Time of its last complete checkpoint; absent when there is none."""
     ended_at: UtcTime | None = None
-    """When its last process ended; absent until then."""
+    """End of its last process; absent until then."""
     exit_code: int | None = None
     """Exit code; 128 + N when signal N ended it."""
     signal: int | None = None
@@ -323,11 +323,11 @@ class Attempt(Wire):
     run_dir: str
     """Folder with spec.json, launch.json, output.log, metrics.jsonl, exit.json."""
     usage: GpuUsage | None = None
-    """What it used of its GPUs; absent without GPUs, and for attempts of earlier versions."""
+    """Usage of its GPUs; absent without GPUs, and for attempts of earlier versions."""
     launch: LaunchFacts | None = None
     """The start as it really happened; absent until the worker reported it."""
     placement: Placement | None = None
-    """Why it got these GPUs and no others; absent without GPUs."""
+    """Reason for these GPUs and no others; absent without GPUs."""
 
 
 class Job(Wire):
@@ -338,15 +338,15 @@ class Job(Wire):
     name: str
     """Short name for lists."""
     state: JobState
-    """Where it is in its life."""
+    """Stage of its life."""
     outcome: Outcome | None = None
-    """Why it ended; absent until then."""
+    """Reason for its end; absent until then."""
     message: str | None = None
     """One sentence about the end of the last attempt."""
     message_parts: Message = Message()
     """The message as typed parts; empty without one."""
     user: str
-    """Who submitted it."""
+    """Name of the user who submitted it."""
     command: list[str] | str | None = None
     """As submitted; absent when `script` was."""
     script: str | None = None
@@ -354,13 +354,13 @@ class Job(Wire):
     script_file: str | None = None
     """The file that it was read from, as far as that is known."""
     gpus: int
-    """How many GPUs it gets."""
+    """Number of its GPUs."""
     progress: Progress | None = None
-    """How far it is; absent unless it runs and something tells."""
+    """Progress; absent unless it runs and something tells."""
     trouble: RunTrouble | None = None
     """The loss of the last attempt is NaN, infinite, or has run away; absent while it has not."""
     usage: GpuUsage | None = None
-    """What all its attempts used of their GPUs; absent like theirs."""
+    """Usage of GPUs of all its attempts; absent like theirs."""
     gpu_memory: int | None = None
     """Minimum memory of each GPU, bytes; with `share`, the part of the GPU that it leases."""
     share: bool = False
@@ -382,11 +382,11 @@ class Job(Wire):
     grace: Duration
     """Time between the stop signal (TERM) and KILL."""
     warn_before: Duration
-    """How long before the time limit the warning signal comes."""
+    """Time between the warning signal and the time limit."""
     retries: int
-    """How many more attempts after a failed one."""
+    """Number of further attempts after a failed one."""
     on_oom: OomLadder | None = None
-    """What is tried when it dies of GPU memory."""
+    """Steps that are tried when it dies of GPU memory."""
     on_stall: OnStall = "warn"
     """Action when it has stalled."""
     dependencies: list[Dependency] = Field(default_factory=list)
@@ -406,11 +406,11 @@ class Job(Wire):
     attempts: list[Attempt] = Field(default_factory=list)
     """In order; empty until the first."""
     queued_at: UtcTime
-    """When it was submitted."""
+    """Time of the submit."""
     started_at: UtcTime | None = None
-    """When the last attempt started."""
+    """Start of the last attempt."""
     ended_at: UtcTime | None = None
-    """When it ended; absent until then."""
+    """Time of its end; absent until then."""
     exit_code: int | None = None
     """Exit code of the last attempt; 128 + N when signal N ended it."""
     position: int | None = None
@@ -422,7 +422,7 @@ class Job(Wire):
     expected_length: ExpectedLength | None = None
     """Expected run time; absent once it has started, and when nothing is known."""
     reason: str | None = None
-    """Why it is not running, one sentence; absent when it runs or has ended."""
+    """Reason that it is not running, one sentence; absent when it runs or has ended."""
     reason_parts: Message = Message()
     """The reason as typed parts; empty without one."""
     alerts: list[str] = Field(default_factory=list)
@@ -431,7 +431,7 @@ class Job(Wire):
     alerts_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
     warnings: list[str] = Field(default_factory=list)
-    """What was noticed when it was submitted, one sentence each."""
+    """Notes and warnings of its submit, one sentence each."""
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
 

@@ -12,13 +12,13 @@ class LogLines(Wire):
     """Some lines of a log, without their line ends; bytes that are not UTF-8 become U+FFFD."""
 
     attempt: str | None = Field(default=None, examples=["42.1"])
-    """Whose log it is; absent while the job has no attempt yet."""
+    """Attempt whose log it is; absent while the job has no attempt yet."""
     first: int
     """Number of the first line here; lines count from 0."""
     lines: list[str]
     """In order."""
     total: int
-    """How many lines the log has now; the last may still be growing."""
+    """Number of lines that the log has now; the last may still be growing."""
     size_bytes: int
     """Size of the log now, bytes. Go on following from there with `/log/stream?offset=`."""
     complete: bool
@@ -29,7 +29,7 @@ class LogChunk(Wire):
     """SSE event `log`: the next piece. The event's id is the offset after it."""
 
     attempt: str
-    """Whose log it is, like `42.1`."""
+    """Attempt whose log it is, like `42.1`."""
     offset: int
     """Byte offset of the piece in the log."""
     text: str

@@ -68,7 +68,7 @@ class JobRef(Wire):
     id: int
     """The job."""
     text: str = Field(examples=["job 42"])
-    """How the sentence names it: `job 42`, or the number alone in a list."""
+    """Name of it in the sentence: `job 42`, or the number alone in a list."""
     name: str = ""
     """The job's name, in parentheses after it; empty where the sentence does not name it."""
 
@@ -108,7 +108,7 @@ class FieldRef(Wire):
     path: str = Field(examples=["time_limit", "0.gpus"])
     """The field, dotted as in `FieldProblem.field`."""
     text: str = Field(examples=["'time_limit'"])
-    """How the sentence names it."""
+    """Name of it in the sentence."""
 
     def __str__(self) -> str:
         return self.text

@@ -25,7 +25,7 @@ class Metrics(Wire):
     attempt: str | None = Field(default=None, examples=["42.1"])
     """The attempt whose curve it is; absent while there is none."""
     source: Literal["metrics.jsonl", "log", "none"]
-    """Where they were read: the run's own file, lines like {'loss': 2.3} of its log, nowhere."""
+    """Source: the run's own file, lines like {'loss': 2.3} of its log, nowhere."""
     names: list[str]
     """Every name that occurs beside `step` and `time`, sorted."""
     points: list[MetricPoint] = Field(
@@ -54,7 +54,7 @@ class Curve(Wire):
     best: float | None = None
     """The best value: the greatest where its name says that more is better, else the least."""
     trouble: CurveTrouble | None = None
-    """What is wrong with its end; absent while nothing is."""
+    """Problem of its end; absent while there is none."""
 
 
 class RunCurves(Wire):
@@ -65,7 +65,7 @@ class RunCurves(Wire):
     attempt: str | None = Field(default=None, examples=["42.1"])
     """The attempt whose curves they are; absent while there is none."""
     source: Literal["metrics.jsonl", "log", "none"]
-    """Where they were read."""
+    """Source of the numbers."""
     names: list[str]
     """Names of all metrics, sorted, also of those that were not asked for."""
     curves: dict[str, Curve]
@@ -91,7 +91,7 @@ class RunDifference(Wire):
     """One thing in which a run differs from most runs of its ablation, beside what it varies."""
 
     kind: DifferenceKind = "setting"
-    """What kind of fact."""
+    """Kind of fact."""
     what: str = Field(examples=["training.max_length"])
     """The setting's name; of other kinds the kind."""
     value: str = Field(examples=["1024"])
@@ -105,7 +105,7 @@ class RunDifference(Wire):
 
 
 class Shortening(Wire):
-    """What a run's training samples had to leave out to fit into the length."""
+    """Share of a run's training samples that was left out to fit into the length."""
 
     samples: float = Field(examples=[0.9])
     """Share of the samples that left something out."""
@@ -133,9 +133,9 @@ class AblationRun(Wire):
     trouble: dict[str, CurveTrouble] = Field(default_factory=dict[str, CurveTrouble])
     """Metrics whose curve ends badly, with what is wrong."""
     differences: list[RunDifference] = Field(default_factory=list["RunDifference"])
-    """Why the run is not comparable: what differs beside what the ablation varies."""
+    """Differences that make the run incomparable: beside what the ablation varies."""
     shortened: Shortening | None = None
-    """What most samples of the run had to leave out to fit; absent where most fit."""
+    """Part that most samples of the run had to leave out to fit; absent where most fit."""
 
 
 class Ablation(Wire):
@@ -165,7 +165,7 @@ class AblationSummary(Wire):
     unfinished: int
     """Jobs that have not ended."""
     users: list[str]
-    """Who submitted them, sorted."""
+    """Names of the users who submitted them, sorted."""
     newest_job_id: int
     """Id of the newest of them."""
     caps: AblationCaps | None = None

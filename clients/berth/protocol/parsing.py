@@ -31,13 +31,13 @@ class ParsedLaunch(Wire):
     script: str | None = None
     """The job's `script`; absent for a command."""
     launcher: Launcher
-    """What starts the ranks."""
+    """Launcher of the ranks."""
     gpus: int | None = None
-    """How many GPUs it asks for; absent when it does not say, and it gets one."""
+    """Number of GPUs that it asks for; absent when it does not say, and it gets one."""
     tasks: list[int] = Field(default_factory=list)
     """The task numbers of a script's `#SBATCH --array`, a job each."""
     reading: list[str] = Field(default_factory=list)
-    """How it was read, one sentence each, notes and warnings last."""
+    """Account of how it was read, one sentence each, notes and warnings last."""
     before: str
     """The command on one line, secrets masked."""
     after: str | None = None
@@ -45,7 +45,7 @@ class ParsedLaunch(Wire):
     changes: list[Change] = Field(default_factory=list)
     """Everything that will be rewritten, and why."""
     problem: str | None = None
-    """Why it cannot be submitted, one sentence; absent when it can."""
+    """Reason that it cannot be submitted, one sentence; absent when it can."""
 
 
 class ParsedText(Wire):

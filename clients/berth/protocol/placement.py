@@ -25,7 +25,7 @@ class Placement(Wire):
     numa_nodes: list[int] = Field(default_factory=list, examples=[[0]])
     """The NUMA nodes of its GPUs, ascending."""
     rule: PlacementRule
-    """What decided: there was nothing to choose, the links between its GPUs, those between the
+    """The decisive comparison: there was nothing to choose, the links between its GPUs, those between the
     GPUs that stay free, the smallest GPUs, the lowest indices, (`share`) the fullest GPU with
     room for its share, or (`grown`) a search that does not compare all of very many choices."""
     sentence: str

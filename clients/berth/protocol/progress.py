@@ -16,13 +16,13 @@ class Progress(Wire):
     """Progress of a running attempt, and the time it still takes."""
 
     step: int | float
-    """What is done: steps, or turns of whatever it counts."""
+    """Number of steps done, or of turns of whatever it counts."""
     total: int | float
-    """What there is to do, in the same unit."""
+    """Number of steps in all, in the same unit."""
     fraction: float
     """Part of the whole run that is done, 0 to 1."""
     source: ProgressSource
-    """Where it was read: `berth.jobside.progress`, `metrics.jsonl` or the log."""
+    """Source: `berth.jobside.progress`, `metrics.jsonl` or the log."""
     seconds_left: float | None = None
     """Median of the time left, seconds; absent during warm-up and once steps stop coming."""
     seconds_left_p90: float | None = None
@@ -32,7 +32,7 @@ class Progress(Wire):
 
 
 class GpuUsage(Wire):
-    """What was used of the GPUs that were held, as far as the worker saw it."""
+    """Usage of GPUs while they were held, as far as the worker saw it."""
 
     gpu_hours: float
     """GPU-hours held, a share of a GPU counting as its part; still growing while it runs."""

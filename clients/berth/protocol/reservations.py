@@ -19,13 +19,13 @@ class ReservationRequest(Wire):
     gpus: list[Name] = Field(min_length=1, max_length=1024, examples=[["0", "1", "2", "3"]])
     """UUIDs or indices of the GPUs."""
     users: list[Name] = Field(default_factory=list, max_length=100, examples=[["ada"]])
-    """Whose jobs may start there meanwhile."""
+    """Owners of the jobs that may start there meanwhile."""
     groups: list[Name] = Field(default_factory=list, max_length=100, examples=[["vision"]])
     """Groups of the box whose members' jobs may as well."""
     starts_at: UtcTime | None = Field(default=None, examples=["2026-11-26T08:00:00Z"])
-    """When it begins; default: now."""
+    """Begin; default: now."""
     ends_at: UtcTime = Field(examples=["2026-11-27T20:00:00Z"])
-    """When it is over."""
+    """End."""
     reason: str = Field(default="", max_length=500, examples=["camera-ready runs"])
     """Shown to every user whose jobs wait because of it."""
 
@@ -50,15 +50,15 @@ class Reservation(Wire):
     gpu_indices: list[int]
     """The box's indices of those that are there now."""
     users: list[str] = Field(default_factory=list)
-    """Whose jobs may start there meanwhile."""
+    """Owners of the jobs that may start there meanwhile."""
     groups: list[str] = Field(default_factory=list)
     """Groups whose members' jobs may as well."""
     starts_at: UtcTime
-    """When it begins."""
+    """Begin."""
     ends_at: UtcTime
-    """When it is over; it leaves the list then."""
+    """End; it leaves the list then."""
     reason: str = ""
-    """Why, in the words of who made it."""
+    """Reason, in the words of its maker."""
     made_by: str
     """The admin who made it."""
     active: bool

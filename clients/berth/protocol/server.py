@@ -104,7 +104,7 @@ class UsageReport(Wire):
     ends_at: UtcTime
     """First moment of the next."""
     by: str
-    """What the rows are of: `user`, `group` or `label:KEY`."""
+    """Subject of the rows: `user`, `group` or `label:KEY`."""
     currency: str = ""
     """Unit of the costs, as the setting has it."""
     rows: list[UsageRow]

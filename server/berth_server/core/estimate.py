@@ -188,11 +188,11 @@ def scaled(done: Iterable[tuple[float, float]], amount: float) -> list[float]:
 
 _PARTS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
 _AROUND = (0.9, 1.0, 1.1)
-"""How far a run of the same work is usually off."""
+"""Usual error of a run of the same work."""
 _WORK_TRUST = 0.25
-"""How many runs of the same work weigh as much as everything that other runs say."""
+"""Number of runs of the same work that weigh as much as everything that other runs say."""
 _UNCORRECTED = (0.7, 1.0, 1.5)
-"""How many times what the plan expects a run takes, as long as none has told."""
+"""Factor over what the plan expects that a run takes, as long as none has told."""
 _APART = 1.5
 _MOST_FIXED = 0.9
 

@@ -67,7 +67,7 @@ class Limits:
     """A share of a GPU counts as its part of the memory, here and in GPU-hours."""
     running_jobs: MaybeWholeNumber = None
     queued_jobs: MaybeWholeNumber = None
-    """How many pending jobs; a submit beyond it is refused."""
+    """Maximum number of pending jobs; a submit beyond it is refused."""
     gpu_hours: MaybeNumber = None
     """GPU-hours in the budget's period; nothing more starts once they are used."""
 

@@ -60,7 +60,7 @@ class Setup:
     """Needs stage 3."""
     states: States = "fp32"
     """
-    What the optimizer keeps. `bf16` rounds small updates away; `8bit` has fp32 master weights
+    States that the optimizer keeps. `bf16` rounds small updates away; `8bit` has fp32 master weights
     and moments of a byte; `bf16_only` has no master copy at all, as plain torch AdamW on a bf16
     model: the trainer does not offer it, it stands here for comparison.
     """

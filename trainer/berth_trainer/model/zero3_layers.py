@@ -17,7 +17,7 @@ from berth_trainer.model.activation_checkpointing import decoder_layers
 from berth_trainer.model.zero3_units import Streams, Unit
 
 _GRADIENTS = "_DeepSpeedZeroOptimizer_Stage3__param_id_to_grad_partition"
-"""Where DeepSpeed's step reads a parameter's gradient."""
+"""Name under which DeepSpeed's step reads a parameter's gradient."""
 
 
 def by_layers(settings: DeepSpeedSettings) -> bool:

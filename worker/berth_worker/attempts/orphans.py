@@ -60,7 +60,7 @@ def _is_of(pid: int, uid: int | None, sessions: Collection[int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What leads to processes of an attempt that bear no mark: their environment may be cleared."""
+    """Traces of an attempt's processes that bear no mark: their environment may be cleared."""
 
     log: tuple[int, int] | None = None
     """Device and inode of the attempt's log, which nothing but its processes writes to."""

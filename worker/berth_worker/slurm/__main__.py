@@ -23,7 +23,7 @@ from berth_worker.slurm.options import SlurmOptions
 _NODE_S = 60
 _CLOCK_S = 5.0
 Finding = tuple[str, str, str, str | None]
-"""What was checked, `ok`, `warn` or `fail`, the sentence, the fix."""
+"""Subject of the check, `ok`, `warn` or `fail`, the sentence, the fix."""
 
 
 def main() -> int:

@@ -60,7 +60,7 @@ class Submission:
     minutes: int | None = None
     """Slurm's own time limit, a backstop; None leaves it to the partition."""
     wanted_nodes: tuple[str, ...] = ()
-    """Where Berth would like it to run."""
+    """Nodes that Berth would like it to run on."""
     uid: int | None = None
     gid: int | None = None
     extra: tuple[str, ...] = field(default=())

@@ -31,7 +31,7 @@ class ClusterAttempt:
     placed: tuple[LeasedGpu, ...] = ()
     """The GPUs that Slurm gave it; empty until they are known."""
     waiting: str | None = None
-    """Where it stands in Slurm's queue; None once it has left it."""
+    """Its place in Slurm's queue, as a sentence; None once it has left it."""
     waiting_since: float | None = None
     """Monotonic seconds at which it was first seen waiting; None once it may run anywhere."""
     record: ExitRecord | None = None
@@ -46,7 +46,7 @@ class ClusterAttempt:
     stop_at: float | None = None
     """Monotonic seconds at which Slurm itself is asked to end it."""
     found: Found | None = None
-    """What the run directory has said."""
+    """The content of the run directory, as last read."""
     looked_at: tuple[str, float] = ("", 0.0)
     """Slurm's word, and the monotonic time, of the last look into it."""
     busy: bool = field(default=False, compare=False)

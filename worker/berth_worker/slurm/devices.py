@@ -30,7 +30,7 @@ def fence_of(config: Mapping[str, str]) -> FenceKind:
 
 
 _QUIET_S = 5.0
-"""How old a listing may be while no job of this home is on the cluster."""
+"""Maximum age of a listing while no job of this home is on the cluster."""
 
 
 class SlurmDevices:

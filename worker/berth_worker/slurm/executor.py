@@ -36,12 +36,12 @@ from berth_worker.slurm.options import SlurmOptions
 _log = structlog.get_logger(__name__)
 _CALLS_AT_ONCE = 4
 _PREFER_S = 30.0
-"""How long a waiting job keeps its wish for the nodes that Berth planned."""
+"""Time for which a waiting job keeps its wish for the nodes that Berth planned."""
 _HARD_STOP_AFTER_S = 10.0
 _STRAY_AFTER_S = 60.0
 _AGAIN_S = 5.0
 _SETTLED_S = 5.0
-"""How often a run directory is looked into while Slurm's word stays the same."""
+"""Time between looks into a run directory while Slurm's word stays the same."""
 
 
 class SlurmExecutor:

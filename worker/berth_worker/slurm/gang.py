@@ -32,7 +32,7 @@ from berth_worker.slurm.wire import BEAT_S, SILENT_S, Line, send, woken
 
 _GATHER_S = 300.0
 _FAILED_GRACE_S = 10.0
-"""How long the other nodes' ranks get between TERM and KILL once one node has failed."""
+"""Time that the other nodes' ranks get between TERM and KILL once one node has failed."""
 _LINGER_S = 30.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -38,7 +38,7 @@ class ClusterJob:
     submitted_at: int = 0
     """Unix seconds."""
     start_at: int | None = None
-    """When it started, or when Slurm expects it to; None when that is not known."""
+    """Its start, or the one that Slurm expects, unix seconds; None when that is not known."""
     nodes: tuple[str, ...] = ()
     gpus: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     """The indices that it holds on each node; known only while it runs."""

@@ -11,7 +11,7 @@ from berth.units import parse_size
 
 
 class SlurmOptions(BaseModel):
-    """What a site decides about Slurm."""
+    """Options of a site."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

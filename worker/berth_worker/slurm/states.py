@@ -23,9 +23,9 @@ _ENDED = frozenset(
 )
 _LOG_NOT_WRITABLE = 53
 GONE_AFTER_S = 10.0
-"""How long a job must be missing from listings that were answered before it counts as gone."""
+"""Time for which a job must be missing from listings that were answered before it counts as gone."""
 UNANSWERED_S = 25.0
-"""How long a submit without an answer may still turn into a job: twice Slurm's MessageTimeout
+"""Time in which a submit without an answer may still turn into a job: twice Slurm's MessageTimeout
 and some."""
 
 
@@ -63,7 +63,7 @@ class Facts:
     submitted_ago_s: float | None = None
     """None: it was never submitted."""
     absent_s: float = 0.0
-    """How long listings that were answered have not shown it."""
+    """Time for which listings that were answered have not shown it."""
     accounted: bool = False
     """Accounting has been asked, or there is none."""
 

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Any
 
 BEAT_S = 2.0
-"""How often each side shows that it is there."""
+"""Time between signs of life of each side."""
 SILENT_S = 20.0
-"""How long a side may be silent before it counts as lost."""
+"""Time that a side may be silent before it counts as lost."""
 _LONGEST_BYTES = 1 << 20
 
 

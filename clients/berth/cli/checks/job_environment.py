@@ -42,7 +42,7 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def _named(config: Path) -> tuple[str, ...]:
-    """What `berth.toml` adds; a file that cannot be read is told where the worker starts."""
+    """Names that `berth.toml` adds; a file that cannot be read is told where the worker starts."""
     try:
         values = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ class TaskArray:
     at_once: int | None = None
 
     def variables(self, task: int) -> dict[str, str]:
-        """What one task sees, in Slurm's names and in Berth's."""
+        """Variables of one task, in Slurm's names and in Berth's."""
         values = {
             "ARRAY_TASK_ID": str(task),
             "ARRAY_TASK_COUNT": str(len(self.tasks)),

@@ -16,7 +16,7 @@ _SLURM, _BERTH = "#SBATCH", "#BERTH"
 
 @dataclass(frozen=True, kw_only=True)
 class BatchHeader:
-    """What a script's own lines say about the job."""
+    """Wishes about the job from a script's own lines."""
 
     fields: dict[str, object] = field(default_factory=dict[str, object])
     """Fields of a job, spelled as in a job file; a folder may be relative, a start time like
@@ -26,9 +26,9 @@ class BatchHeader:
     notes: tuple[str, ...] = ()
     """A sentence for each line that has no meaning here."""
     is_slurm: bool = False
-    """Whether it has `#SBATCH` lines."""
+    """True if it has `#SBATCH` lines."""
     found: bool = False
-    """Whether it has any."""
+    """True if it has any."""
 
 
 @functools.lru_cache(maxsize=256)

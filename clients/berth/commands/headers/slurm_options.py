@@ -17,7 +17,7 @@ _RECIPIENT = re.compile(r"https?://\S+")
 
 @dataclass
 class Asked:
-    """What the options ask for so far."""
+    """The options' wishes so far."""
 
     fields: dict[str, object] = field(default_factory=dict[str, object])
     array: TaskArray | None = None

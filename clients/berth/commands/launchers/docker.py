@@ -74,7 +74,7 @@ def _parsed(call: Call) -> ParsedArgs:
 
 
 def _asked(flag: Flag) -> GpuRequest:
-    """What `--gpus 2`, `--gpus all`, `--gpus '"device=0,1"'` ask for."""
+    """The GPUs that `--gpus 2`, `--gpus all`, `--gpus '"device=0,1"'` ask for."""
     value = (flag.value.text if flag.value else "").strip("'\" ")
     named = re.search(r"device=([^\"';]+)", value)
     if named:

@@ -54,7 +54,7 @@ class KnownLauncher:
     options: Options | None = None
     """Its own options where they come before the script; None: they may stand anywhere."""
     settles: str
-    """What in its own words says the number of ranks, with N for the number."""
+    """The part of its own words that says the number of ranks, with N for the number."""
     starts: str = "starts one rank per GPU"
     """The phrase that describes it."""
     count: str

@@ -79,7 +79,7 @@ def job(found: Job) -> str:
 
 
 def explanation(found: Explanation) -> str:
-    """Why a job is where it is, and what would help."""
+    """Reason for a job's state, and hints."""
     facts = [("", text.message(found.summary_parts, found.summary))]
     if found.expected_start is not None:
         facts.append(("start", f"{_when(found.expected_start)} ({found.confidence})"))
@@ -94,7 +94,7 @@ def explanation(found: Explanation) -> str:
 
 
 def preview(found: DryRun) -> str:
-    """What a submit would do."""
+    """Preview of a submit."""
     facts = [
         ("", text.message(found.summary_parts, found.summary)),
         ("GPUs", named(found.gpu_indices) if found.gpu_indices else str(found.gpus)),

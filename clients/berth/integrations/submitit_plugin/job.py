@@ -40,7 +40,7 @@ def _client(_pid: int) -> berth.Client:
 
 
 class BerthWatcher(core.InfoWatcher):
-    """What the server says of each job, asked when it is needed: that takes milliseconds."""
+    """States of jobs as the server says, asked when they are needed: that takes milliseconds."""
 
     def get_info(self, job_id: str, mode: str = "standard") -> dict[str, str]:
         """Return Berth's facts of a job as strings, `State` in Slurm's words first."""

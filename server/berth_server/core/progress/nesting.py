@@ -33,7 +33,7 @@ def given_up(counter: Counter, others: list[Counter], alive: list[Counter]) -> b
 
 def turns_over(outer: Counter, inner: Counter | None) -> float:
     """
-    How many turns of a counter that is printed are over.
+    Number of finished turns of a counter that is printed.
 
     "Epoch 3/10" alone is printed as the third begins; with a loss beside it, as it ends.
     """

@@ -8,7 +8,7 @@ from berth_server.core.explain import gpu_status
 from berth_server.core.model import LeaseView
 
 CONTEXT_BYTES = 1792 << 20
-"""What each process of a share may use beyond it: CUDA's context and the libraries' code lie on
+"""Allowance for each process of a share beyond it: CUDA's context and the libraries' code lie on
 the GPU as well, and no framework counts them as its own. On an H100 that was 0.6 to 0.7 GiB with
 PyTorch alone, 1.3 to 1.7 with DeepSpeed and NCCL."""
 

@@ -124,7 +124,7 @@ def _startable(name: str, there: Path, access: Access) -> Message | None:
 
 
 def _instead(name: str) -> tuple[Piece, ...]:
-    """How a file that may not be executed is started."""
+    """The way to start a file that may not be executed."""
     bare = name.removeprefix("./")
     suffix = Path(name).suffix
     if suffix in _INTERPRETERS:
