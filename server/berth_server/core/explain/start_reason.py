@@ -38,14 +38,18 @@ def _after(snapshot: Snapshot, expected: ExpectedStart, gpus: list[GpuView]) -> 
         # The last to leave is one that has not started yet: it is ahead in the queue.
         are = "is" if len(planned) == 1 else "are"
         return Message.of(
-            "It follows ", *_jobs(planned), f", which {are} ahead of it, on ", gpu_list(gpus), "."
+            "It follows ",
+            *_jobs(snapshot, planned),
+            f", which {are} ahead of it, on ",
+            gpu_list(gpus),
+            ".",
         )
     last = [gpu for gpu in gpus if any(gpu.uuid in runs[one].gpu_uuids for one in ending)]
     one, ends = len(last) == 1, "ends" if len(ending) == 1 else "end"
     return Message.of(
         gpu_list(last),
         f" {'comes' if one else 'come'} free when ",
-        *_jobs(ending),
+        *_jobs(snapshot, ending),
         f" {ends}, about ",
         clock(expected.at),
         ".",
@@ -76,8 +80,12 @@ def _reserved(
     return None
 
 
-def _jobs(ids: list[int]) -> list[Piece]:
-    """`job 7`, `jobs 7 and 9`, `jobs 7, 9, 11 and 4 more`"""
+def _jobs(snapshot: Snapshot, ids: list[int]) -> list[Piece]:
+    """`job 7 (train)`, `job 7 and job 9`, `job 7, job 9, job 11 and 4 more`"""
+    if len(ids) == 1:
+        running = (run.name for run in snapshot.running if run.job_id == ids[0])
+        waiting = snapshot.pending.get(ids[0])
+        return [job(ids[0], waiting.name if waiting is not None else next(running, ""))]
     pieces: list[Piece] = []
     shown = ids if len(ids) <= _NAMED else ids[:_NAMED]
     for place, job_id in enumerate(shown):
