@@ -79,7 +79,7 @@ def test_the_reason_is_the_one_that_the_expected_start_hangs_on(desk):
     first = desk.submit(gpus=4, time_limit=timedelta(hours=1))
     second = desk.submit(gpus=4, time_limit=timedelta(hours=1))
     assert reason(desk, first).startswith("GPUs 4\N{EN DASH}7 come free when job 2")
-    assert reason(desk, second).startswith(f"It follows job {first}, which is ahead of it")
+    assert reason(desk, second).startswith(f"It follows job {first} (true), which is ahead of it")
 
 
 def test_a_start_after_a_drain_or_a_reservation_says_so(desk):
