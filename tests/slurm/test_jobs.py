@@ -211,3 +211,18 @@ def _as_another(lab, user) -> None:
     assert lab.log(job).split("\n")[:3] == [
         str(user.pw_uid), str(user.pw_gid), f"home {user.pw_dir}",
     ]  # fmt: skip
+
+
+def test_doctor_checks_the_cluster(lab):
+    """Controller, nodes, accounting, and what only a job on a node can tell."""
+    environment = {**lab.env, **{k: os.environ[k] for k in ("SLURM_CONF", "PATH")}}
+    done = subprocess.run(
+        [sys.executable, "-m", "berth.cli.main", "doctor", "--json"],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    found = {each["what"]: each for each in json.loads(done.stdout)}
+    assert found["slurm"]["level"] == "ok"
+    assert found["nodes"]["sentence"] == "3 nodes with 24 GPUs."
+    assert found["accounting"]["level"] == "warn"
+    assert found["a node"]["level"] == "ok", found["a node"]
+    assert "gpus" not in found
