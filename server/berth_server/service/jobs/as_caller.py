@@ -64,33 +64,34 @@ def run(
         # Before it has read its own text. Hard: its user cannot raise it again.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-    said = _said(process, time.monotonic() + timeout_s)
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # Not waited for: on a dead network disk not even a kill ends it at once.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-        return None
+    assert process.stderr is not None
+    # Open until it is known to have ended or is killed: a closed pipe would end it in another way.
+    with process.stderr as pipe:
+        said = _said(process, pipe.fileno(), time.monotonic() + timeout_s)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            # Not waited for: on a dead network disk not even a kill ends it at once.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            return None
     return process.returncode, said.decode("utf-8", "replace").strip()
 
 
-def _said(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+def _said(process: subprocess.Popen[bytes], begun: int, deadline: float) -> bytes:
     """Return the beginning of what a program says, having waited for its end until a deadline."""
-    assert process.stderr is not None
-    said, begun = b"", process.stderr.fileno()
-    with process.stderr:
-        while (left := deadline - time.monotonic()) > 0 and process.poll() is None:
-            if select.select([begun], [], [], min(left, 0.05))[0]:
-                piece = os.read(begun, 1 << 16)
-                if not piece:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(left)
-                    break
-                said = (said + piece)[:_SAID_BYTES]
-        # What was written before its end; something else may hold the pipe open.
-        if process.poll() is not None and select.select([begun], [], [], 0)[0]:
-            said = (said + os.read(begun, 1 << 16))[:_SAID_BYTES]
+    said = b""
+    while (left := deadline - time.monotonic()) > 0 and process.poll() is None:
+        if select.select([begun], [], [], min(left, 0.05))[0]:
+            piece = os.read(begun, 1 << 16)
+            if not piece:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(left)
+                break
+            said = (said + piece)[:_SAID_BYTES]
+    # What was written before its end; something else may hold the pipe open.
+    if process.poll() is not None and select.select([begun], [], [], 0)[0]:
+        said = (said + os.read(begun, 1 << 16))[:_SAID_BYTES]
     return said
 
 
