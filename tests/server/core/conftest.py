@@ -12,9 +12,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def rarely_replanned() -> Iterator[None]:
-    """Random histories last weeks: a plan an hour without events is enough."""
+    """
+    Random histories last weeks: a plan an hour without events is enough.
+
+    Of a module: pytest ends what belongs to a package only when all its tests are over, and a
+    worker of the parallel run goes through other packages in between.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("berth_server.core.next_event.REPLAN_EVERY", timedelta(hours=1))
         yield
