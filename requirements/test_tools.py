@@ -58,18 +58,21 @@ def _chromium() -> str | None:
 
 
 def _slurm() -> str | None:
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    if all(shutil.which(name, path=path) for name in ("slurmctld", "slurmd", "sbatch", "munged")):
+    # The environment that runs this has Berth, whose demo knows what a cluster needs.
+    from berth.demo import cluster
+
+    if not cluster.missing():
         return None
     print("No Slurm here; installing it for the tests of the cluster", flush=True)
-    packages = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
     if os.geteuid() == 0 and shutil.which("apt-get"):
         _logged(["apt-get", "update", "-q"])
-        if _logged(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]):
+        if _logged(
+            ["apt-get", "install", "-q", "-y", "--no-install-recommends", *cluster.PACKAGES]
+        ):
             return None
     return (
         "Slurm is missing; run `sudo apt install --no-install-recommends "
-        f"{' '.join(packages)}` and repeat ({LOG.name} says more)."
+        f"{' '.join(cluster.PACKAGES)}` and repeat ({LOG.name} says more)."
     )
 
 

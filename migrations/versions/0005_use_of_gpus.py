@@ -1,4 +1,4 @@
-"""What each attempt used of its GPUs: load, idle time, energy, memory."""
+"""Usage of GPUs by each attempt: load, idle time, energy, memory."""
 
 import sqlalchemy as sa
 from alembic import op

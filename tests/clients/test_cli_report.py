@@ -1,4 +1,4 @@
-"""What jobs used: `berth report`, and the line in `show` and `ls`."""
+"""Usage of jobs: `berth report`, and the line in `show` and `ls`."""
 
 from __future__ import annotations
 

@@ -36,6 +36,13 @@ class StopTerms:
         preempted = attempt.stop_reason is Outcome.PREEMPTED
         return cls(attempt.grace, attempt.warn_before if preempted else timedelta())
 
+    def as_json(self) -> bytes:
+        """Return the content of stop.json."""
+        return b'{"grace_s": %.3f, "warn_s": %.3f}' % (
+            self.grace.total_seconds(),
+            self.warning.total_seconds(),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ObservedPhase:

@@ -288,11 +288,7 @@ class Supervisor:
         if attempt.phase in {"starting", "running"}:
             attempt.phase = "stopping"
         try:
-            wish = b'{"grace_s": %.3f, "warn_s": %.3f}' % (
-                terms.grace.total_seconds(),
-                terms.warning.total_seconds(),
-            )
-            attempt.folder.write("stop.json", wish, mode=0o644)
+            attempt.folder.write("stop.json", terms.as_json(), mode=0o644)
         except OSError as error:
             # The shim then uses the grace that the job was submitted with.
             _log.warning("stop.json: not written", attempt=attempt.name, reason=error.strerror)

@@ -135,8 +135,8 @@ class Gang:
             held = [gpu for _, one in sorted(self._members.items()) for gpu in one.gpus]
             files.replace(self._folder, PLACED, node.as_json(tuple(held)))
             self._give_up_at = float("inf")
-            port = int(self._members[0].line.said.get("port", 0))
-            self._tell({"go": {"address": hello_address(self._members[0]), "port": port}})
+            first = self._members[0].line.said
+            self._tell({"go": {"address": first["address"], "port": first["port"]}})
 
     def _take(self, member: Member, message: dict[str, Any]) -> None:
         member.heard_at = time.monotonic()
@@ -288,11 +288,6 @@ def address() -> str:
         said = ""
     found = [word.partition("=")[2] for word in said.split() if word.startswith("NodeAddr=")]
     return found[0] if found else name or socket.gethostname()
-
-
-def hello_address(first: Member) -> str:
-    """Return the address of the first member, where the ranks meet."""
-    return str(first.line.said.get("address") or address())
 
 
 def main(run_dir: str) -> int:

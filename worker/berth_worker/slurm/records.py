@@ -96,12 +96,8 @@ def refuse(folder: RunDir, sentence: str) -> None:
 
 def write_stop_terms(folder: RunDir, terms: StopTerms) -> None:
     """Write stop.json; without it the shim uses the grace that the job was submitted with."""
-    wish = b'{"grace_s": %.3f, "warn_s": %.3f}' % (
-        terms.grace.total_seconds(),
-        terms.warning.total_seconds(),
-    )
     with contextlib.suppress(OSError):
-        folder.write("stop.json", wish, mode=0o644)
+        folder.write("stop.json", terms.as_json(), mode=0o644)
 
 
 def with_words_of_slurm(folder: RunDir, sentence: str) -> str:
