@@ -70,11 +70,11 @@ def _relay(connection: socket.socket) -> int | None:
 
 @contextlib.contextmanager
 def _raw() -> Generator[None]:
-    """Every key goes to the session, Ctrl-C too."""
+    """Every key goes to the session, Ctrl-C and what was typed ahead too."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setraw(descriptor)
+        tty.setraw(descriptor, termios.TCSADRAIN)
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
