@@ -7,6 +7,7 @@ import json
 import pytest
 
 JOBS = "/api/v1/jobs"
+DASH = "\N{EN DASH}"
 
 
 @pytest.fixture
@@ -46,6 +47,26 @@ def box(fake, wire):
 
 
 class TestGpus:
+    def test_nodes_of_a_cluster_are_told_apart(self, box, berth, wire):
+        """GPUs of one node that no job holds and that are alike share a row."""
+        job = box["gpus"][0]["holder"]
+        use = {"memory_used_bytes": None, "power_w": None, "utilization_percent": None}
+        box["gpus"] = [
+            wire.gpu(
+                i,
+                node=f"n{i // 4 + 1}",
+                node_index=i % 4,
+                **use,
+                **({"holder": job} if i < 2 else {}),
+            )
+            for i in range(8)
+        ]
+        lines = berth("gpus").output.splitlines()[2:6]
+        assert [line.split()[:2] for line in lines] == [
+            ["n1:0", "0"], ["n1:1", "1"], [f"n1:2{DASH}3", f"2{DASH}3"], [f"n2:0{DASH}3", f"4{DASH}7"],
+        ]  # fmt: skip
+        assert "-/80 GiB" in lines[3]
+
     def test_an_external_process_on_a_leased_gpu_has_a_line(self, box, berth):
         """With its memory, which would otherwise read as the job's."""
         box["gpus"][0]["beside"] = [

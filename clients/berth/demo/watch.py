@@ -131,7 +131,8 @@ def _cell(gpu: Gpu, colours: dict[int, str]) -> Panel:
     held = holder.kind is HolderKind.JOB and holder.job_id is not None
     colour = colours.get(holder.job_id or 0, "white") if held else "dim"
     who = f"job {holder.job_id}" if held else holder.kind.value
-    memory = f"{gpu.memory_used_bytes / 2**30:.1f} GiB"
+    used = gpu.memory_used_bytes
+    memory = "" if used is None else f"{used / 2**30:.1f} GiB"
     return Panel(Text(f"{who}\n{memory}", style=colour), title=f"GPU {gpu.index}", style=colour)
 
 

@@ -62,8 +62,8 @@ class GpuSnapshot(Wire):
     """Model name as the driver reports it."""
     memory_total_bytes: int
     """Memory of the GPU, bytes."""
-    memory_used_bytes: int
-    """Memory in use, bytes."""
+    memory_used_bytes: int | None = None
+    """Memory in use, bytes; absent where nothing reports it, as on a cluster's free GPUs."""
     utilization_percent: int | None = None
     """Share of the last sample period in which a kernel ran."""
     temperature_c: int | None = None

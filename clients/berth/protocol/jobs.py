@@ -355,6 +355,8 @@ class Job(Wire):
     """The file that it was read from, as far as that is known."""
     gpus: int
     """Number of its GPUs."""
+    nodes: int | None = None
+    """On a cluster: how many nodes they are on, as many on each; absent for one."""
     progress: Progress | None = None
     """Progress; absent unless it runs and something tells."""
     trouble: RunTrouble | None = None

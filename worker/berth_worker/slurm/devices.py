@@ -119,7 +119,6 @@ class SlurmDevices:
             node_index=index,
             name=model.name if model is not None else node.model or "GPU",
             memory_total_bytes=memory,
-            memory_used_bytes=0,
             health=GpuHealth(ok=problem is None, problems=(problem,) if problem else ()),
             processes=(self._process(holder),) if holder is not None else (),
         )

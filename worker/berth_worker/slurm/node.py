@@ -128,10 +128,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _views(gpus: tuple[LeasedGpu, ...]) -> tuple[GpuSnapshot, ...]:
     return tuple(
-        GpuSnapshot(
-            uuid=gpu.uuid, index=gpu.index, name="", memory_total_bytes=0, memory_used_bytes=0
-        )
-        for gpu in gpus
+        GpuSnapshot(uuid=gpu.uuid, index=gpu.index, name="", memory_total_bytes=0) for gpu in gpus
     )
 
 

@@ -25,13 +25,14 @@ def box(seen: Box) -> str:
     for gpu in seen.gpus:
         groups.setdefault(_on_it(gpu), []).append(gpu)
     for words, gpus in groups.items():
-        used = sum(gpu.memory_used_bytes for gpu in gpus)
+        known = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
         total = sum(gpu.memory_total_bytes for gpu in gpus)
         model = gpus[0].name.removeprefix("NVIDIA ")
         busy = [gpu.utilization_percent for gpu in gpus if gpu.utilization_percent is not None]
         load = f", {round(sum(busy) / len(busy))} % busy" if busy else ""
         where = named(tuple(gpu.index for gpu in gpus))
-        lines.append(f"{where} ({model}): {words}; {text.size(used)} of {text.size(total)}{load}")
+        used = text.size(sum(known)) if known else "unknown use"
+        lines.append(f"{where} ({model}): {words}; {used} of {text.size(total)}{load}")
     return "\n".join(lines)
 
 

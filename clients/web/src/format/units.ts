@@ -18,13 +18,15 @@ export function bytes(size: number | null | undefined): string {
 }
 
 /** GiB as a bare number, for "31.2 / 80.0 GiB". */
-export function gib(size: number): string {
+export function gib(size: number | null | undefined): string {
+  if (size === null || size === undefined) return ABSENT;
   const value = size / GIB;
   return value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }
 
 /** GiB where there is little room and the exact number is one hover away: "71", "4.2", "0". */
-export function roundGib(size: number): string {
+export function roundGib(size: number | null | undefined): string {
+  if (size === null || size === undefined) return ABSENT;
   const value = size / GIB;
   return value >= 10 || value < 0.05 ? value.toFixed(0) : value.toFixed(1);
 }

@@ -161,7 +161,8 @@ class GpuTelemetry:
 
 
 def _values(gpu: GpuSnapshot) -> Values:
-    memory = gpu.memory_used_bytes / _MIB
+    used = gpu.memory_used_bytes
+    memory = None if used is None else used / _MIB
     return gpu.utilization_percent, gpu.temperature_c, gpu.power_w, memory
 
 

@@ -79,7 +79,8 @@ def unleased_processes(
             leftovers.append(process)
     unseen = 0
     if confirmed and not holders and not gpu.processes and gpu.uuid not in released:
-        unseen = gpu.memory_used_bytes if gpu.memory_used_bytes > BUSY_BYTES else 0
+        used = gpu.memory_used_bytes or 0
+        unseen = used if used > BUSY_BYTES else 0
     return UnleasedProcesses(tuple(outsiders), tuple(leftovers), unseen)
 
 

@@ -12,6 +12,7 @@ from berth.cli.gpu_list import GpuNames, gpu_names
 from berth.cli.session import AsJson, connect, print_json
 from berth.cli.table import Cell, Column, render
 from berth.cli.verbs.box.reserve import reservation_lines, whom
+from berth.gpunames import ranges
 
 if TYPE_CHECKING:
     from berth.protocol.gpus import Box, Gpu, Holder
@@ -85,7 +86,7 @@ def rendered(box: Box) -> str:
             text.style(f"The worker is not reporting{seen}; start it with `berth up`.", "red")
         )
     if box.gpus:
-        lines.append(render(_COLUMNS, [row for gpu in box.gpus for row in _rows(gpu)]))
+        lines.append(render(_COLUMNS, [row for alike in _alike(box) for row in _rows(alike)]))
     lines += _alerts(box)
     lines += reservation_lines(box)
     facts = [
@@ -109,16 +110,35 @@ def _alerts(box: Box) -> list[str]:
     return list(found)
 
 
-def _rows(gpu: Gpu) -> list[list[Cell]]:
+def _alike(box: Box) -> list[list[Gpu]]:
+    """The GPUs row by row: those of one node of a cluster that no job holds and that are alike."""
+    rows: list[list[Gpu]] = []
+    for gpu in box.gpus:
+        before = rows[-1][0] if rows else None
+        if before is not None and _what(before) == _what(gpu) is not None:
+            rows[-1].append(gpu)
+        else:
+            rows.append([gpu])
+    return rows
+
+
+def _what(gpu: Gpu) -> tuple[str, ...] | None:
+    if gpu.node is None or gpu.holder.kind.value == "job":
+        return None
+    return gpu.node, gpu.name, *_holder(gpu)
+
+
+def _rows(alike: list[Gpu]) -> list[list[Cell]]:
     """One row per GPU; under it one per holder that shares it, and per process beside a job."""
+    gpu = alike[0]
     beside = [_share_row(holder) for holder in gpu.beside]
     if gpu.memory_leased_bytes is None:
-        return [_row(gpu, _holder(gpu), gpu.holder), *beside]
+        return [_row(alike, _holder(gpu), gpu.holder), *beside]
     left = gpu.memory_total_bytes - gpu.memory_leased_bytes
     sharing = text.plural(len(gpu.holders), "job")
     words = f"shared by {sharing}, {text.size(left)} left{_drain_words(gpu)}"
     return [
-        _row(gpu, (words, _STYLES["job"]), None),
+        _row([gpu], (words, _STYLES["job"]), None),
         *(_share_row(holder) for holder in gpu.holders),
         *beside,
     ]
@@ -139,15 +159,24 @@ def _share_row(holder: Holder) -> list[Cell]:
     ]
 
 
+def _name(alike: list[Gpu]) -> str:
+    numbers = ranges(tuple(gpu.index for gpu in alike))
+    node = alike[0].node
+    if node is None:
+        return numbers
+    on_node = ranges(tuple(gpu.node_index for gpu in alike if gpu.node_index is not None))
+    return f"{node}:{on_node} {numbers:>3}"
+
+
 def _memory(gpu: Gpu) -> str:
-    # What is in use on a node of a cluster is not known here.
-    used = _gib(gpu.memory_used_bytes) if gpu.node is None else "-"
-    return f"{used}/{_gib(gpu.memory_total_bytes)} GiB"
+    used = "-" if gpu.memory_used_bytes is None else _gib(gpu.memory_used_bytes)
+    return f"{used}/{_gib(gpu.memory_total_bytes) if gpu.memory_total_bytes else '-'} GiB"
 
 
-def _row(gpu: Gpu, who: tuple[str, str], holder: Holder | None) -> list[Cell]:
+def _row(alike: list[Gpu], who: tuple[str, str], holder: Holder | None) -> list[Cell]:
+    gpu = alike[0]
     return [
-        str(gpu.index) if gpu.node is None else f"{gpu.node}:{gpu.node_index} {gpu.index:>3}",
+        _name(alike),
         gpu.name.removeprefix("NVIDIA "),
         who,
         _left(holder),

@@ -81,6 +81,8 @@ def _dependency(other: Dependency) -> str:
 
 def _gpus(job: Job) -> str:
     parts = [f"{text.size(job.gpu_memory)} of one" if job.share else str(job.gpus)]
+    if job.nodes:
+        parts[0] = f"{job.nodes} nodes with {job.gpus // job.nodes} each"
     if job.gpu_indices:
         held = "on" if job.state.is_active else "last on"
         parts.append(f"{held} {ranges(job.gpu_indices)}")

@@ -33,6 +33,14 @@ describe("islands", () => {
     ]);
   });
 
+  test("each node of a cluster is a group with its name", () => {
+    const gpus = [0, 1, 2, 3].map((i) => gpu(i, { node: i < 2 ? "n1" : "n2", node_index: i % 2 }));
+    expect(islands({ gpus, links: [] }).map((i) => [i.label, i.gpus.map((g) => g.index)])).toEqual([
+      ["n1", [0, 1]],
+      ["n2", [2, 3]],
+    ]);
+  });
+
   test("no GPU is lost or drawn twice", () => {
     const gpus = [0, 1, 2, 3, 4].map((i) => gpu(i, { numa_node: i % 2 }));
     const drawn = islands({ gpus, links: [] }).flatMap((i) => i.gpus.map((g) => g.index));

@@ -2,14 +2,14 @@
 import type { Box, Gpu, Holder } from "@/api/types";
 
 export interface Island {
-  /** "NVLink NV18, NUMA node 0"; empty when it is unknown or the box is one group. */
+  /** "n2", "NVLink NV18 · NUMA node 0"; empty when it is unknown or the box is one group. */
   label: string;
   gpus: Gpu[];
 }
 
 /**
- * GPUs that share a NUMA node and are joined by NVLink lie in one island; islands are in order of
- * their first index. Without links or nodes the whole box is one island.
+ * GPUs of one node of a cluster, of one NUMA node and joined by NVLink lie in one island; islands
+ * are in order of their first index. Without links or nodes the whole box is one island.
  */
 export function islands(box: Pick<Box, "gpus" | "links">): Island[] {
   const gpus = [...(box.gpus ?? [])].sort((a, b) => a.index - b.index);
@@ -19,7 +19,8 @@ export function islands(box: Pick<Box, "gpus" | "links">): Island[] {
   gpus.forEach((gpu, i) => {
     const home = groups.find((group) => {
       const first = group[0];
-      if (!first || (first.numa_node ?? null) !== (gpu.numa_node ?? null)) return false;
+      if (!first || (first.node ?? null) !== (gpu.node ?? null)) return false;
+      if ((first.numa_node ?? null) !== (gpu.numa_node ?? null)) return false;
       if (!anyNvlink) return true;
       return group.some((other) => links[gpus.indexOf(other)]?.[i]?.startsWith("NV"));
     });
@@ -34,6 +35,7 @@ export function islands(box: Pick<Box, "gpus" | "links">): Island[] {
 
 function labelOf(group: Gpu[], all: Gpu[], links: readonly (readonly string[])[]): string {
   const parts: string[] = [];
+  if (group[0]?.node != null) parts.push(group[0].node);
   const names = new Set(
     group
       .flatMap((a) => group.map((b) => links[all.indexOf(a)]?.[all.indexOf(b)] ?? ""))
@@ -56,13 +58,14 @@ export function memoryParts(gpu: Gpu): { own: number[]; others: number; total: n
   const holders = jobsOn(gpu);
   const processes = gpu.processes ?? [];
   const total = gpu.memory_total_bytes;
-  if (holders.length === 0) return { own: [], others: gpu.memory_used_bytes, total };
+  const used = gpu.memory_used_bytes ?? 0;
+  if (holders.length === 0) return { own: [], others: used, total };
   const memoryOf = (attempt: string | null | undefined) =>
     processes.filter((p) => p.attempt === attempt).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0);
   const known = processes.every((p) => p.memory_bytes != null);
   const unleased = known ? otherProcesses(gpu).reduce((sum, p) => sum + (p.memory_bytes ?? 0), 0) : 0;
-  const others = Math.min(unleased, gpu.memory_used_bytes);
-  const rest = gpu.memory_used_bytes - others;
+  const others = Math.min(unleased, used);
+  const rest = used - others;
   // The driver's own memory is counted to the first holder.
   const later = holders.slice(1).map((h) => memoryOf(h.attempt));
   const first = Math.max(0, rest - later.reduce((a, b) => a + b, 0));

@@ -43,6 +43,14 @@ describe("the form", () => {
     expect(specOfDraft(draftOf(job)).depends_on).toBeUndefined();
   });
 
+  test("with nodes the GPUs are those of each", () => {
+    const spec = specOfDraft({ ...EMPTY, command: "x", gpus: "8", nodes: "2" });
+    expect(spec).toEqual({ command: "x", nodes: 2, gpus_per_node: 8 });
+    const job = { name: "a", command: "x", gpus: 16, nodes: 2, workdir: "/w", priority: 0, retries: 0 };
+    const copy = specOfDraft(draftOf(job as unknown as Parameters<typeof draftOf>[0]));
+    expect([copy.nodes, copy.gpus_per_node, copy.gpus]).toEqual([2, 8, undefined]);
+  });
+
   test.each([
     [{ gpus: "four" }, "GPUs: “four” is not a whole number."],
     [{ env: "NOVALUE" }, "Environment: “NOVALUE” is not NAME=value."],

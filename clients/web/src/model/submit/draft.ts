@@ -9,6 +9,8 @@ export interface Draft {
   kind: "command" | "script";
   name: string;
   gpus: string;
+  /** On a cluster; with it, `gpus` are those of each node. */
+  nodes: string;
   gpuMemory: string;
   workdir: string;
   python: string;
@@ -38,6 +40,7 @@ export const EMPTY: Draft = {
   kind: "command",
   name: "",
   gpus: "",
+  nodes: "",
   gpuMemory: "",
   workdir: "",
   python: "",
@@ -67,7 +70,8 @@ export function specOfDraft(draft: Draft): JobSpec {
   };
   if (draft.kind === "script") put("script_file", text(draft.scriptFile));
   put("name", text(draft.name));
-  put("gpus", whole("GPUs", draft.gpus));
+  put("nodes", whole("Nodes", draft.nodes));
+  put(spec.nodes === undefined ? "gpus" : "gpus_per_node", whole("GPUs", draft.gpus));
   put("gpu_memory", text(draft.gpuMemory));
   put("workdir", text(draft.workdir));
   put("python", text(draft.python));
@@ -124,7 +128,8 @@ export function draftOf(job: Job): Draft {
     command: job.script ?? commandLine(job),
     scriptFile: job.script_file ?? "",
     name: job.name,
-    gpus: String(job.gpus),
+    gpus: String(job.gpus / (job.nodes ?? 1)),
+    nodes: job.nodes == null ? "" : String(job.nodes),
     gpuMemory: job.gpu_memory == null ? "" : String(job.gpu_memory),
     workdir: job.workdir,
     python: job.python ?? "",

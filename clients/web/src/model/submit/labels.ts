@@ -4,6 +4,8 @@ export const LABELS = {
   script: "Script",
   workdir: "Working directory",
   gpus: "GPUs",
+  nodes: "Nodes",
+  gpus_per_node: "GPUs per node",
   time_limit: "Time limit",
   name: "Name",
   gpu_memory: "Minimum memory per GPU",

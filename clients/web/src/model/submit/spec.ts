@@ -22,6 +22,7 @@ export function specOf(job: Job): JobSpec {
     if (job.script_file != null) spec.script_file = job.script_file;
   } else spec.command = job.command ?? null;
   const rest = {
+    nodes: job.nodes,
     gpu_memory: job.gpu_memory,
     python: job.python,
     priority: job.priority,
@@ -107,6 +108,8 @@ export function toCommand(spec: JobSpec): string {
   const given = compact(spec);
   option("--name", given.name);
   option("--gpus", given.gpus);
+  option("--nodes", given.nodes);
+  option("--gpus-per-node", given.gpus_per_node);
   option("--gpu-memory", given.gpu_memory);
   option("--workdir", given.workdir);
   option("--python", given.python);

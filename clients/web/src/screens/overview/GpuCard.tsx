@@ -25,7 +25,9 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
   const memory = memoryParts(gpu);
   const holders = jobsOn(gpu);
   const memoryText = [
-    `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB`,
+    gpu.memory_used_bytes == null
+      ? `${gib(memory.total)} GiB of memory, use unknown`
+      : `memory ${gib(gpu.memory_used_bytes)} of ${gib(memory.total)} GiB`,
     ...(memory.others > 0 && job ? [`${bytes(memory.others)} of it used by others`] : []),
     ...(gpu.memory_leased_bytes == null ? [] : [`${bytes(gpu.memory_leased_bytes)} leased in shares`]),
   ].join(", ");
@@ -55,6 +57,11 @@ export function GpuCard({ gpu, history, lit, dimmed, onLight }: Props) {
     >
       <span className="flex items-center gap-2">
         <span className="font-semibold whitespace-nowrap">GPU {gpu.index}</span>
+        {gpu.node != null && (
+          <span className="text-xs whitespace-nowrap text-muted tabular">
+            {gpu.node}:{gpu.node_index}
+          </span>
+        )}
         <span className={clsx("ml-auto inline-flex items-center gap-1 text-xs font-medium", look.text)}>
           <Icon aria-hidden className="size-3.5" strokeWidth={2.25} />
           {look.word}

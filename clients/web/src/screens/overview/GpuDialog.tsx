@@ -15,8 +15,12 @@ export function GpuDialog({ gpu, onClose }: { gpu: Gpu; onClose: () => void }) {
   const facts: [string, string][] = [
     ["Model", gpu.name],
     ["UUID", gpu.uuid],
-    ["PCI", gpu.pci_bus_id ?? "–"],
-    ["NUMA node", gpu.numa_node == null ? "–" : String(gpu.numa_node)],
+    ...(gpu.node == null
+      ? ([
+          ["PCI", gpu.pci_bus_id ?? "–"],
+          ["NUMA node", gpu.numa_node == null ? "–" : String(gpu.numa_node)],
+        ] satisfies [string, string][])
+      : ([["Node", `${gpu.node}, its GPU ${gpu.node_index}`]] satisfies [string, string][])),
     ["Memory", `${gib(gpu.memory_used_bytes)} of ${gib(gpu.memory_total_bytes)} GiB`],
     ["Utilisation", percent(gpu.utilization_percent)],
     ["Temperature", celsius(gpu.temperature_c)],
@@ -92,8 +96,8 @@ function Processes({ gpu }: { gpu: Gpu }) {
         </thead>
         <tbody>
           {processes.map((p) => (
-            <tr key={p.pid} className="border-t border-line">
-              <td className="pr-3 tabular">{p.pid}</td>
+            <tr key={p.slurm_job ?? p.pid} className="border-t border-line">
+              <td className="pr-3 tabular">{p.slurm_job == null ? p.pid : `Slurm job ${p.slurm_job}`}</td>
               <td className="pr-3">{p.user ?? "–"}</td>
               <td className="pr-3">{p.attempt ?? <span className="text-warn">external</span>}</td>
               <td className="pr-3 text-right tabular whitespace-nowrap">{bytes(p.memory_bytes)}</td>

@@ -1,3 +1,4 @@
+import clsx from "clsx";
 import { Field } from "@/components/Field";
 import { plural } from "@/format/units";
 import type { Draft } from "@/model/submit/draft";
@@ -9,9 +10,12 @@ interface Props {
   runs: number;
   onChange: (change: Partial<Draft>) => void;
   onAxes: (axes: string) => void;
+  /** Jobs may be spread over the nodes of a cluster. */
+  cluster: boolean;
 }
 
-export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
+export function SubmitForm({ draft, axes, runs, onChange, onAxes, cluster }: Props) {
+  const spread = cluster || draft.nodes !== "";
   const text = (name: keyof Draft) => ({
     value: String(draft[name]),
     onChange: (event: { target: { value: string } }) => onChange({ [name]: event.target.value }),
@@ -62,13 +66,34 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes }: Props) {
             />
           )}
         </Field>
-        <div className="mt-3 grid gap-3 sm:grid-cols-[2fr_1fr_1fr]">
+        <div
+          className={clsx(
+            "mt-3 grid gap-3",
+            spread ? "sm:grid-cols-[2fr_1fr_1fr_1fr]" : "sm:grid-cols-[2fr_1fr_1fr]",
+          )}
+        >
           <Field label={LABELS.workdir} note="absolute path; default: your home">
             {(input) => (
               <input {...input} className="field" placeholder="/home/ada/twin" {...text("workdir")} />
             )}
           </Field>
-          <Field label={LABELS.gpus} note="default: as the command says">
+          {spread && (
+            <Field label={LABELS.nodes} note="default: as the command says">
+              {(input) => (
+                <input
+                  {...input}
+                  className="field"
+                  inputMode="numeric"
+                  placeholder="auto"
+                  {...text("nodes")}
+                />
+              )}
+            </Field>
+          )}
+          <Field
+            label={draft.nodes.trim() === "" ? LABELS.gpus : LABELS.gpus_per_node}
+            note="default: as the command says"
+          >
             {(input) => (
               <input {...input} className="field" inputMode="numeric" placeholder="auto" {...text("gpus")} />
             )}

@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import { api } from "@/api/endpoints";
+import { useBox } from "@/api/queries";
 import { request } from "@/api/request";
 import type { Job, JobSpec } from "@/api/types";
 import { notify } from "@/components/Notifications";
@@ -39,6 +40,7 @@ export function SubmitScreen() {
   const { like } = useSearch({ from: "/submit" });
   const navigate = useNavigate();
   const client = useQueryClient();
+  const box = useBox().data;
   const [draft, setDraft] = useState<Draft>(keptDraft);
   const [axes, setAxes] = useState("");
   /** Several commands are meant to be one job, one after the other. */
@@ -135,6 +137,7 @@ export function SubmitScreen() {
           runs={several ? 0 : runs.length}
           onChange={(change) => setDraft({ ...draft, ...change })}
           onAxes={setAxes}
+          cluster={box?.source === "slurm"}
         />
         <div className="min-w-0 lg:sticky lg:top-16 lg:max-h-[calc(100dvh-5rem)] lg:self-start lg:-m-1 lg:overflow-y-auto lg:p-1">
           <SubmitPreview
