@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from berth.protocol.ablations import AblationSpec
-    from berth.protocol.jobs import Job, JobPatch, JobSpec, OomLadder
+    from berth.protocol.jobs import Job, JobPatch
+    from berth.protocol.specs import JobSpec, OomLadder
     from berth.protocol.states import JobState, Outcome
     from berth.sdk.client import Client
     from berth.sdk.errors import (
@@ -52,7 +53,8 @@ _WHERE = {
     ),
     "berth.sdk.matrix": ("MatrixError",),
     "berth.protocol.ablations": ("AblationSpec",),
-    "berth.protocol.jobs": ("Job", "JobPatch", "JobSpec", "OomLadder"),
+    "berth.protocol.jobs": ("Job", "JobPatch"),
+    "berth.protocol.specs": ("JobSpec", "OomLadder"),
     "berth.protocol.states": ("JobState", "Outcome"),
 }
 _HOMES = {name: module for module, names in _WHERE.items() for name in names}

@@ -19,11 +19,11 @@ from pydantic import BaseModel
 from berth.cli.quick import shapes
 from berth.protocol import message
 from berth.protocol.access import Me
-from berth.protocol.dryrun import SubmittedJobs
 from berth.protocol.explain import Explanation
 from berth.protocol.gpus import Box
 from berth.protocol.jobs import JobPage
 from berth.protocol.problems import Problem
+from berth.protocol.submits import SubmittedJobs
 
 ROOTS = (
     Problem,

@@ -9,7 +9,7 @@ import pytest
 from berth import launcher_files, units
 from berth.masking import MASK, masked
 from berth.protocol.base import Wire
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 
 CPU_S = 3.0  # each takes milliseconds; the square took minutes
 

@@ -17,7 +17,8 @@ from berth.demo.__main__ import COMMANDS
 from berth.demo.report import report
 from berth.demo.stage import Stage, StageError
 from berth.demo.watch import sparkline
-from berth.protocol.jobs import Attempt, Change, Job, LaunchFacts
+from berth.protocol.attempts import Attempt, Change, LaunchFacts
+from berth.protocol.jobs import Job
 from berth.protocol.metrics import Metrics
 from berth.protocol.states import AttemptState, FenceKind, JobState, Launcher
 

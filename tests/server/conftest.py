@@ -17,7 +17,7 @@ from tests.server.daemons import Daemon, new_home
 
 from berth.protocol.gpus import BoxSnapshot, GpuHealth, GpuProcess, GpuSnapshot
 from berth.protocol.internal import ExitRecord, ObservedAttempt, WorkerReport
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import FenceKind, Outcome
 from berth_server.api.app import create_app
 from berth_server.api.context import Context

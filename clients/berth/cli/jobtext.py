@@ -11,7 +11,8 @@ from berth.cli import text
 from berth.gpunames import named, ranges
 
 if TYPE_CHECKING:
-    from berth.protocol.jobs import Attempt, CodeSnapshot, Job
+    from berth.protocol.attempts import Attempt, CodeSnapshot
+    from berth.protocol.jobs import Job
 
 _STYLES = {
     "held": "magenta",

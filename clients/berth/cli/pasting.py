@@ -9,7 +9,7 @@ from berth.cli import text
 from berth.cli.failure import Failure
 
 if TYPE_CHECKING:
-    from berth.protocol.parsing import ParsedLaunch, ParsedText
+    from berth.protocol.submits import ParsedLaunch, ParsedText
 
 
 def pasted(words: list[str] | None) -> str:

@@ -9,7 +9,8 @@ from berth.cli.session import note
 from berth.gpunames import named
 
 if TYPE_CHECKING:
-    from berth.protocol.jobs import Attempt, Job
+    from berth.protocol.attempts import Attempt
+    from berth.protocol.jobs import Job
     from berth.sdk.client import Client
 
 

@@ -9,7 +9,7 @@ from berth.commands.gpu_request import GpuRequest
 from berth.commands.options import Flag, ParsedArgs
 from berth.commands.words import Word
 from berth.gpunames import named, ranges
-from berth.protocol.jobs import Change
+from berth.protocol.attempts import Change
 from berth.protocol.states import Launcher
 
 SCRIPT_FILE = "\0script"

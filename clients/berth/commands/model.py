@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from berth.commands.call import ALONE, CallParts, Gang
-from berth.protocol.jobs import Change
+from berth.protocol.attempts import Change
 from berth.protocol.states import Launcher
 
 _SPANS_NODES = frozenset({Launcher.DEEPSPEED, Launcher.ACCELERATE, Launcher.TORCHRUN})

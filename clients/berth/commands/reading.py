@@ -27,7 +27,7 @@ from berth.commands.shell import (
 )
 from berth.commands.words import Segment, Word, split, word
 from berth.commands.wrappers import is_assignment, name_and_value
-from berth.protocol.jobs import Change
+from berth.protocol.attempts import Change
 from berth.protocol.states import Launcher
 
 _PROMPT = re.compile(r"\A\s*\$[ \t]+")

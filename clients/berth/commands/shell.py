@@ -23,7 +23,7 @@ from berth.commands.launchers.known import Surroundings
 from berth.commands.recognise import read_flags, recognise
 from berth.commands.words import Segment, Word, split
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
-from berth.protocol.jobs import Change
+from berth.protocol.attempts import Change
 from berth.protocol.states import Launcher
 
 BUILTINS = frozenset(

@@ -16,7 +16,8 @@ from berth.demo.cluster import DemoCluster
 from berth.demo.report import report
 from berth.demo.stage import Stage, StageError
 from berth.demo.watch import watch
-from berth.protocol.jobs import Job, JobSpec
+from berth.protocol.jobs import Job
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import JobState
 
 COMMANDS = (

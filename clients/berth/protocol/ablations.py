@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from berth.protocol.base import UtcTime, Wire
-from berth.protocol.jobs import JobSpec, Label
 from berth.protocol.message import Message, quoted
 from berth.protocol.problems import InvalidField
+from berth.protocol.specs import JobSpec, Label
 
 AblationId = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\s][^/\n]*$")

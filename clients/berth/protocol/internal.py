@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.base import Bytes, Duration, UtcTime, Wire
 from berth.protocol.gpus import BoxSnapshot
-from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Outcome
 
 

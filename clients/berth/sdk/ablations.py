@@ -8,8 +8,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from berth.protocol.ablations import AblationMade, AblationPatch, AblationSpec
-from berth.protocol.dryrun import SubmittedJobs
 from berth.protocol.metrics import Ablation, AblationList
+from berth.protocol.submits import SubmittedJobs
 from berth.sdk.calls import Calls, as_json
 from berth.sdk.matrix import expand
 from berth.sdk.parse import parse

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from berth.protocol.dryrun import DryRun, SubmittedJobs
 from berth.protocol.explain import Explanation
-from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch, JobSpec
-from berth.protocol.parsing import ParsedText
+from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
+from berth.protocol.specs import JobSpec
+from berth.protocol.submits import DryRun, ParsedText, SubmittedJobs
 from berth.sdk.calls import Calls, as_json
 from berth.sdk.parse import parse
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.store.database import Reader, Transaction
 from berth_server.store.jobs import chunks
 from berth_server.store.records import ATTEMPT_COLUMNS, AttemptRecord

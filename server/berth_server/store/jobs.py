@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from berth.protocol.dependencies import DependencyKind
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.store.database import Reader, Row, Transaction
 from berth_server.store.records import JOB_COLUMNS, JobRecord
 from berth_server.store.specs import decode, encode

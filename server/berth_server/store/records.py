@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 
 
 @dataclass(slots=True, frozen=True)

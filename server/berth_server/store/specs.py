@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic_core import from_json, to_json
 
-from berth.protocol.jobs import JobSpec, OomLadder
+from berth.protocol.specs import JobSpec, OomLadder
 
 # A script may have a megabyte; only short texts are cached.
 _CACHED = 2048

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import free_port
 from tests.server.daemons import SPEC, Daemon, Stream, new_home, started, submit
 
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.api.job_list import pieces
 from berth_server.api.problems import ApiError
 from berth_server.api.routes.submit import parse_specs

@@ -6,7 +6,7 @@ import pytest
 
 from berth import masking
 from berth.masking import MASK
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 
 SECRETS = [
     "postgres://u:S3CRET@h/x",

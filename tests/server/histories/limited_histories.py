@@ -11,8 +11,8 @@ from hypothesis.stateful import initialize, invariant, rule
 from tests.server.histories.server_histories import FINAL, GIB, GPUS, ROOT, Histories
 
 from berth.protocol.ablations import AblationCell, AblationPatch, AblationSpec, EarlyStop
-from berth.protocol.jobs import JobSpec
 from berth.protocol.reservations import ReservationRequest
+from berth.protocol.specs import JobSpec
 from berth_server.core.early_stopping import Stop
 from berth_server.core.explain.explanation import explain
 from berth_server.core.policy import plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs.cancel import on_cancel

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from berth.cli.whole.app import app
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid
 from berth_server.service.jobs import programs

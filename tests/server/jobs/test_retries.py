@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from berth.protocol.jobs import OomLadder
+from berth.protocol.specs import OomLadder
 from berth.protocol.states import Outcome
 from berth_server.core.retry_pause import retry_pause_s
 from berth_server.service.auth.callers import Caller

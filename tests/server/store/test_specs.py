@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from berth.protocol.jobs import JobSpec, OomLadder
+from berth.protocol.specs import JobSpec, OomLadder
 from berth_server.store import specs
 
 FULL = JobSpec(

@@ -8,8 +8,8 @@ from datetime import datetime
 import anyio
 
 from berth.daemons.identity import Identity
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import DesiredAttempt, Examination, ExitRecord, ObservedAttempt
-from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker.attempts.reconcile import ObservedPhase, Phase, StopTerms
 from berth_worker.attempts.run_records import ShimRecord

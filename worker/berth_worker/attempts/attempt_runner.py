@@ -12,8 +12,8 @@ import anyio.to_thread
 import structlog
 
 from berth.backoff import Backoff
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import ExitRecord
-from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts import finish
 from berth_worker.attempts.attempt import Attempt
 from berth_worker.attempts.run_records import RunDirState, ShimRecord

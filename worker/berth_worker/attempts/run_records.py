@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from berth.daemons.identity import Identity
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.base import UtcTime, Wire
 from berth.protocol.internal import ExitRecord
-from berth.protocol.jobs import LaunchFacts
 
 
 class Named(Wire):

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from berth import jobfiles
 from berth.daemons import identity
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import ExitRecord
-from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts.run_records import (
     Claim,
     ExitFile,

@@ -7,8 +7,8 @@ import json
 import os
 
 from berth import jobfiles
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import DesiredAttempt
-from berth.protocol.jobs import LaunchFacts
 from berth_worker.attempts.rundir import RunDir
 from berth_worker.launch import code
 from berth_worker.launch.plan import HostContext, plan

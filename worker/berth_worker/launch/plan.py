@@ -25,9 +25,9 @@ from berth.commands import (
     rewrite,
 )
 from berth.commands.headers import slurm_variables
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import DesiredAttempt
-from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import FenceKind, Launcher
 from berth_worker.fence import APPLY, Fence
 from berth_worker.launch import as_user, code, environment, sharing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu, ObservedAttempt
-from berth.protocol.jobs import LaunchFacts
 from berth.protocol.states import Outcome
 from berth_worker.attempts.reconcile import Phase, StopTerms
 from berth_worker.attempts.rundir import RunDir

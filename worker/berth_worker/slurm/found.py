@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import ExitRecord, LeasedGpu
-from berth.protocol.jobs import LaunchFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from berth import gpu_usage
 from berth.cli import jobtext, text
 from berth.gpunames import named
-from berth.protocol.dryrun import DryRun
 from berth.protocol.explain import Explanation
 from berth.protocol.gpus import Box, Gpu
 from berth.protocol.jobs import Job
 from berth.protocol.logs import LogLines
+from berth.protocol.submits import DryRun
 
 _LONGEST_LINE = 400
 _LONGEST_LOG = 12_000

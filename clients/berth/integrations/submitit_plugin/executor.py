@@ -16,7 +16,7 @@ from typing import Any
 from submitit.core import core, utils
 
 from berth.integrations.submitit_plugin.job import BerthJob, client
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth.sdk import address
 
 _RUNNER = "berth.integrations.submitit_plugin.tasks"

@@ -8,8 +8,8 @@ import anyio.to_thread
 from fastapi import Path, Query
 
 from berth.protocol.ablations import AblationMade, AblationPatch, AblationSpec, RerunRequest
-from berth.protocol.dryrun import SubmittedJobs
 from berth.protocol.metrics import Ablation, AblationList
+from berth.protocol.submits import SubmittedJobs
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody, RawBody
 from berth_server.api.context import App, By, Context, Server

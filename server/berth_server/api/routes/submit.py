@@ -11,9 +11,9 @@ import anyio.to_thread
 from fastapi import Header, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from berth.protocol.dryrun import DryRun, SubmittedJobs
-from berth.protocol.jobs import Job, JobSpec
-from berth.protocol.parsing import ParsedText, TextToParse
+from berth.protocol.jobs import Job
+from berth.protocol.specs import JobSpec
+from berth.protocol.submits import DryRun, ParsedText, SubmittedJobs, TextToParse
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody
 from berth_server.api.context import App, By, Context, caller_of, context_of

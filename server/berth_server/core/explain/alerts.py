@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal
 
-from berth.protocol.jobs import OnStall
 from berth.protocol.message import GpuRef, Message
+from berth.protocol.specs import OnStall
 from berth_server.core.explain.phrases import code, exactly, span
 from berth_server.core.progress.remaining import Remaining
 from berth_server.core.progress.stalls import StallKind

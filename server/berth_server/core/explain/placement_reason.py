@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import combinations
 from math import comb
 
+from berth.protocol.attempts import Placement, PlacementRule
 from berth.protocol.message import Message
-from berth.protocol.placement import Placement, PlacementRule
 from berth_server.core.explain.phrases import Piece, gib, gpu_list
 from berth_server.core.model import GpuView, Links
 from berth_server.core.placement import MOST_SETS, Place, link_scores, merit, places

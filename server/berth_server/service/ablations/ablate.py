@@ -14,8 +14,8 @@ from berth.protocol.ablations import (
     EarlyStop,
     RerunRequest,
 )
-from berth.protocol.jobs import JobSpec
 from berth.protocol.message import Message, UserRef
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import JobState, Outcome
 from berth_server.core.explain.phrases import code
 from berth_server.service.ablations.compare import LABEL

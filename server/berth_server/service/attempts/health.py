@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import Examination
-from berth.protocol.jobs import OnStall
 from berth.protocol.message import Message
+from berth.protocol.specs import OnStall
 from berth.protocol.states import AttemptState, Outcome
 from berth_server.core.explain import alerts
 from berth_server.core.explain.alerts import AlertKind

@@ -20,8 +20,9 @@ from berth import installing, launcher_files
 from berth.commands import CommandError, CommandView, Surroundings, read
 from berth.commands.hints import in_code
 from berth.commands.recognise import BUNDLED_SCRIPT
-from berth.protocol.jobs import CodeSnapshot, JobSpec
+from berth.protocol.attempts import CodeSnapshot
 from berth.protocol.message import Message, quoted
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
 from berth_server.core.progress.work import Work, work_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from berth.commands import CommandError, LeaseFacts, Runtime, rewrite
-from berth.protocol.dryrun import DryRun
-from berth.protocol.jobs import Change
+from berth.protocol.attempts import Change
 from berth.protocol.states import FenceKind
+from berth.protocol.submits import DryRun
 from berth_server.core.explain.explanation import explain
 from berth_server.core.forecast import plan_with_forecast
 from berth_server.core.model import JobView

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from berth import jobfiles, snapshots
-from berth.protocol.jobs import CodeSnapshot
+from berth.protocol.attempts import CodeSnapshot
 from berth.protocol.message import Message, quoted
 from berth_server.core.explain.phrases import Piece
 from berth_server.service.auth.callers import Caller

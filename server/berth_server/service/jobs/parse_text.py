@@ -6,8 +6,8 @@ from berth.commands import CommandError, LeaseFacts, Runtime, describe, read, re
 from berth.commands.headers import BatchHeader, read_header
 from berth.commands.pasted import Launch, launches
 from berth.protocol.message import Message
-from berth.protocol.parsing import ParsedLaunch, ParsedText
 from berth.protocol.states import Launcher
+from berth.protocol.submits import ParsedLaunch, ParsedText
 from berth_server.service.errors import Invalid
 
 _RUNTIME = Runtime(python="python", accelerate_config="accelerate.yaml")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from berth.protocol.jobs import WARN_BEFORE, JobPatch
+from berth.protocol.jobs import JobPatch
 from berth.protocol.message import Message, UserRef, quoted
+from berth.protocol.specs import WARN_BEFORE
 from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.core.explain.phrases import exactly, has_ended, job
 from berth_server.service.auth.callers import Caller

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from berth.commands import CommandView
 from berth.inherited import handed_on
-from berth.protocol.jobs import JobSpec
 from berth.protocol.message import Message
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, code
 from berth_server.service.errors import Invalid

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from berth.commands import CommandError
 from berth.commands.headers import BatchHeader, read_header
-from berth.protocol.jobs import JobSpec
 from berth.protocol.message import Message
+from berth.protocol.specs import JobSpec
 from berth_server.service.errors import Invalid
 
 _TASK = "BERTH_ARRAY_TASK_ID"

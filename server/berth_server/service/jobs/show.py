@@ -9,12 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from pydantic_core import from_json
 
+from berth.protocol.attempts import Attempt, CodeSnapshot, LaunchFacts, Placement
 from berth.protocol.dependencies import Dependency
 from berth.protocol.events import Event
-from berth.protocol.jobs import Attempt, CodeSnapshot, Job, JobSpec, LaunchFacts
+from berth.protocol.jobs import Job
 from berth.protocol.message import Message
-from berth.protocol.placement import Placement
 from berth.protocol.progress import ExpectedLength, Progress
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import PENDING_STATES, AttemptState, JobState, Outcome
 from berth_server.core.explain.explanation import explain, without_later
 from berth_server.core.explain.start_reason import start_reason

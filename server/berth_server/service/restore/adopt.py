@@ -8,9 +8,10 @@ from pathlib import Path
 
 from berth.commands import CommandError, Surroundings
 from berth.commands import read as read_command
+from berth.protocol.attempts import CodeSnapshot
 from berth.protocol.internal import DesiredAttempt, FrozenCode, ObservedAttempt
-from berth.protocol.jobs import CodeSnapshot, JobSpec
 from berth.protocol.message import Message
+from berth.protocol.specs import JobSpec
 from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.attempts.ended import on_attempt_ended, on_superseded
 from berth_server.service.attempts.status import set_job_state

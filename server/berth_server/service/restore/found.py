@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from berth import jobfiles
 from berth.daemons.identity import Identity
+from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu
-from berth.protocol.jobs import LaunchFacts
 
 _SMALL_BYTES = 64 << 10
 _LAUNCH_BYTES = 64 << 20

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 
 from berth.commands import CommandError
-from berth.protocol.jobs import JobSpec
+from berth.protocol.specs import JobSpec
 from berth_server.core.estimate import Estimate, RunKey, RunTimes
 from berth_server.core.progress.work import Work
 from berth_server.service.jobs.check import read_command

@@ -11,8 +11,9 @@ from berth.cli.session import AsJson, connect, print_json
 from berth.gpunames import ranges
 
 if TYPE_CHECKING:
+    from berth.protocol.attempts import Attempt
     from berth.protocol.dependencies import Dependency
-    from berth.protocol.jobs import Attempt, Job
+    from berth.protocol.jobs import Job
 
 
 def show(job: ids.JobId, *, as_json: AsJson = False) -> None:

@@ -15,8 +15,8 @@ from berth.cli.verbs.jobs.why import facts, helps
 
 if TYPE_CHECKING:
     from berth.protocol.ablations import AblationMade
-    from berth.protocol.dryrun import DryRun, SubmittedJobs
     from berth.protocol.jobs import Job
+    from berth.protocol.submits import DryRun, SubmittedJobs
     from berth.sdk.client import Client
 
 

@@ -11,8 +11,8 @@ from berth.cli.failure import Failure
 from berth.cli.session import AsJson, connect, print_json
 
 if TYPE_CHECKING:
-    from berth.protocol.dryrun import DryRun
     from berth.protocol.explain import Explanation, Reason
+    from berth.protocol.submits import DryRun
 
 _TRUST = {
     "certain": "",
