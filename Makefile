@@ -5,6 +5,8 @@ BIN := .venv/bin
 WORKERS ?= 2
 export PYTHONWARNINGS ?= ignore::FutureWarning
 
+UNIT := tests $(addprefix --ignore=tests/,e2e faults slurm browser gpu)
+
 .DEFAULT_GOAL := help
 .PHONY: launchers help setup demo slurm-demo test check format unit e2e browser tools web test-gpu release soak image clean
 
@@ -37,13 +39,18 @@ format: setup  ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/python clients/web/build.py --format
 
+# Runs tests ($1) with options ($2). Those that failed run once more, alone, and are named: one
+# lost race should not cost a whole run. Each of them is a fault to look for all the same.
+tested = @$(BIN)/python -m pytest -q $2 $1 || { echo "The failed tests again, alone:"; \
+	$(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none $1; }
+
 unit: tools  ## Run unit, property and component tests
 	@echo "Unit, property and component tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q --ignore=tests/e2e --ignore=tests/faults --ignore=tests/slurm --ignore=tests/browser --ignore=tests/gpu
+	$(call tested,$(UNIT),-n $(WORKERS) --dist loadgroup)
 
 e2e: tools  ## Run end-to-end and fault tests against real processes and a real Slurm cluster
 	@echo "End-to-end and fault tests: real server, worker, launchers and kill -9, a Slurm cluster"
-	@$(BIN)/python -m pytest -q tests/e2e tests/faults tests/slurm
+	$(call tested,tests/e2e tests/faults tests/slurm)
 
 web: setup  ## Build the dashboard (quick if nothing changed)
 	@echo "Building the dashboard"
@@ -51,7 +58,7 @@ web: setup  ## Build the dashboard (quick if nothing changed)
 
 browser: web tools  ## Test the dashboard: its unit tests, and Chromium against a real server and worker
 	@echo "Browser tests"
-	@$(BIN)/python -m pytest -q tests/browser
+	$(call tested,tests/browser)
 
 tools: setup  ## Install a C compiler, Chromium and Slurm for the tests if they are missing
 	@$(BIN)/python requirements/test_tools.py
