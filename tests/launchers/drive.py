@@ -2,8 +2,10 @@
 Real launchers driven by the commands that Berth makes of them: a part of `make launchers`.
 
 Each is installed, beside this environment's torch, in a temporary environment; its rewritten
-command starts `ranks.py` on the CPU. What is compared are the facts on which the table rests: how
-many ranks start, on which port they meet, what their arguments are, and the code of a failed one.
+command starts `ranks.py` on the CPU. Where a launcher starts a script of its own package, `ranks.py`
+runs in its ranks' place, right at the start of their interpreters. What is compared are the facts
+on which the table rests: how many ranks start, on which port they meet, what their arguments are,
+and the code of a failed one.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 from berth.commands import NEUTRAL_ACCELERATE_CONFIG, LeaseFacts, Runtime, read, rewrite
 
 RANKS = Path(__file__).with_name("ranks.py")
-_ARGUMENTS = ["--name", "it's a test", "--lr", "3"]
+STAND_IN = Path(__file__).with_name("stand_in.py")
+_ARGUMENTS = ("--name", "it's a test", "--lr", "3")
 _WORDS = '--name "it\'s a test" --lr 3'
 
 
@@ -29,47 +32,129 @@ _WORDS = '--name "it\'s a test" --lr 3'
 class Driven:
     """One launcher, and what is known of it."""
 
-    requirements: tuple[str, ...]
-    """Beside what this environment has."""
     line: str
     """As pasted, with another number of ranks than the job gets."""
     code: int
-    """Exit code when rank 1 leaves with 7."""
+    """Exit code when rank 1 leaves with 7 and the others wait to be ended."""
+    requirements: tuple[str, ...] = ()
+    """Beside what this environment has."""
+    alone: tuple[str, ...] = ()
+    """Installed without what they require."""
+    stand_ins: tuple[str, ...] = ()
+    """Packages that its package imports and that its launcher does not use."""
+    own_script: bool = False
+    """True if it starts a script of its own package."""
     on_leased_port: bool = True
-    arguments: bool = True
-    """True if the script gets its arguments as they were written."""
+    arguments: tuple[str, ...] = _ARGUMENTS
+    """What every rank gets last."""
 
 
 LAUNCHERS = {
-    "torchrun": Driven((), f"torchrun --nproc_per_node=4 ranks.py {_WORDS}", 1),
-    "accelerate": Driven((), f"accelerate launch --num_processes 4 ranks.py {_WORDS}", 1),
-    "deepspeed": Driven((), f"deepspeed --num_gpus=4 --no_local_rank ranks.py {_WORDS}", 7),
+    "torchrun": Driven(f"torchrun --nproc_per_node=4 ranks.py {_WORDS}", 1),
+    "torchrun with options in a variable": Driven(
+        f'A="$(echo --nproc_per_node=4 --master_port=1)"; torchrun $A ranks.py {_WORDS}', 1
+    ),
+    "accelerate": Driven(f"accelerate launch --num_processes 4 ranks.py {_WORDS}", 1),
+    "deepspeed": Driven(f"deepspeed --num_gpus=4 --no_local_rank ranks.py {_WORDS}", 7),
     "fabric": Driven(
-        ("lightning==2.6.6",),
         f"fabric run --devices=4 --accelerator=cpu ranks.py {_WORDS}",
         1,
+        requirements=("lightning==2.6.6",),
     ),
     "torchtune": Driven(
-        ("torchtune==0.6.1", "torchao==0.10.0"),
         f"tune run --nproc_per_node 4 ranks.py --config c.yaml {_WORDS}",
         1,
+        requirements=("torchtune==0.6.1", "torchao==0.10.0"),
         on_leased_port=False,
-        arguments=False,
+        arguments=("--config", "c.yaml", *_ARGUMENTS),
     ),
-    "mpirun": Driven(("mpich==5.0.2",), f"mpirun -np 2 python ranks.py {_WORDS}", 7),
+    "trl": Driven(
+        'trl sft --num_processes 4 --run_name "it\'s a test" --use_cpu True',
+        1,
+        requirements=("trl==1.16.0",),
+        own_script=True,
+        arguments=("--run_name", "it's a test", "--use_cpu", "True"),
+    ),
+    "llamafactory": Driven(
+        'NPROC_PER_NODE=4 llamafactory-cli train c.yaml run_name="it\'s a test"',
+        1,
+        alone=("llamafactory==0.9.5",),
+        own_script=True,
+        arguments=("c.yaml", "run_name=it's", "a", "test"),
+    ),
+    "axolotl": Driven(
+        'axolotl train c.yaml --num-processes 4 --wandb-name "it\'s a test"',
+        1,
+        requirements=("colorama",),
+        alone=("axolotl==0.19.0",),
+        own_script=True,
+        arguments=("c.yaml", "--wandb-name=it's a test"),
+    ),
+    "axolotl with torchrun": Driven(
+        "axolotl train c.yaml --launcher torchrun -- --nproc_per_node=4",
+        1,
+        requirements=("colorama",),
+        alone=("axolotl==0.19.0",),
+        own_script=True,
+        arguments=("axolotl.cli.train", "c.yaml"),
+    ),
+    "composer": Driven(
+        f"composer -n 4 ranks.py {_WORDS}",
+        256 - 15,
+        requirements=("importlib_metadata",),
+        alone=("mosaicml==0.32.1",),
+        stand_ins=(
+            "torchvision",
+            "torchmetrics",
+            "torch_optimizer",
+            "streaming",
+            "coolname",
+            "mcli",
+        ),
+    ),
+    "swift": Driven(
+        'NPROC_PER_NODE=4 swift sft --run_name "it\'s a test" --lr 3',
+        1,
+        requirements=("modelscope",),
+        alone=("ms-swift==4.6.0",),
+        own_script=True,
+        arguments=("--run_name", "it's a test", "--lr", "3"),
+    ),
+    "mpirun": Driven(f"mpirun -np 2 python ranks.py {_WORDS}", 7, requirements=("mpich==5.0.2",)),
 }
+_COMMANDS = {
+    "torchrun": "from torch.distributed.run import main; main()",
+    "accelerate": "from accelerate.commands.accelerate_cli import main; main()",
+}
+"""The commands that launchers call by name, for the temporary environment's interpreter."""
 
 
-def environment(folder: Path, requirements: tuple[str, ...]) -> Path:
-    """Return an environment that has this one's packages and these."""
+def environment(folder: Path, driven: Driven) -> Path:
+    """Return an environment that has this one's packages and the launcher's."""
     target = folder / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(target)}))
     (packages / "outer.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    if requirements:
-        python = str(target / "bin" / "python")
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-        subprocess.run([*pip, *requirements], check=True)
+    python = str(target / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    if driven.requirements:
+        subprocess.run([*pip, *driven.requirements], check=True)
+    if driven.alone:
+        subprocess.run([*pip, "--no-deps", *driven.alone], check=True)
+    for name, code in _COMMANDS.items():
+        command = target / "bin" / name
+        command.write_text(f"#!{python}\n{code}\n")
+        command.chmod(0o755)
+    if driven.stand_ins:
+        (packages / "stand_in.py").write_text(STAND_IN.read_text())
+        (packages / "stand_in.pth").write_text("import stand_in\n")
+    if driven.own_script:
+        (packages / "in_place.py").write_text(
+            "import os, runpy\n"
+            "if os.environ.get('LOCAL_RANK'):\n"
+            f"    runpy.run_path({str(folder / 'ranks.py')!r})\n"
+        )
+        (packages / "in_place.pth").write_text("import in_place\n")
     return target
 
 
@@ -97,6 +182,7 @@ def run(driven: Driven, env: Path, folder: Path, fail: str = "") -> tuple[int, i
         **made.env,
         "PATH": f"{env / 'bin'}:{outer}:{os.environ['PATH']}",
         "DS_ACCELERATOR": "cpu",
+        "STAND_INS": " ".join(driven.stand_ins),
         "OUT": str(out),
         "FAIL": fail,
     }
@@ -106,7 +192,7 @@ def run(driven: Driven, env: Path, folder: Path, fail: str = "") -> tuple[int, i
     ranks = [json.loads(path.read_text()) for path in sorted(out.iterdir())]
     if not ranks:
         print(done.stdout[-500:], done.stderr[-1500:], sep="\n", file=sys.stderr)
-    return done.returncode, port, ranks
+    return done.returncode % 256, port, ranks
 
 
 def differences(name: str, driven: Driven) -> list[str]:
@@ -114,7 +200,7 @@ def differences(name: str, driven: Driven) -> list[str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
-            env = environment(folder, driven.requirements)
+            env = environment(folder, driven)
         except subprocess.CalledProcessError:
             return [f"{name} cannot be installed"]
         code, port, ranks = run(driven, env, folder)
@@ -124,7 +210,7 @@ def differences(name: str, driven: Driven) -> list[str]:
         found.append(f"{name} starts {len(ranks)} ranks on two GPUs")
     if any((rank["MASTER_PORT"] == str(port)) != driven.on_leased_port for rank in ranks):
         found.append(f"{name}: the port is {ranks[0]['MASTER_PORT']}, leased was {port}")
-    if driven.arguments and any(rank["argv"] != _ARGUMENTS for rank in ranks):
+    if any(tuple(rank["argv"][-len(driven.arguments) :]) != driven.arguments for rank in ranks):
         found.append(f"{name}: the arguments are {ranks[0]['argv']}")
     if failed != driven.code:
         found.append(f"{name}: the code of a failed rank is {failed}, recorded {driven.code}")

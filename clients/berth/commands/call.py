@@ -56,6 +56,11 @@ class Call:
         return self.parsed.flags
 
     @property
+    def hides_options(self) -> bool:
+        """True if a variable that cannot be read stands among its options."""
+        return any(not flag.known and not flag.words[0].literal for flag in self.flags)
+
+    @property
     def runs_module(self) -> bool:
         """True if what stands in the script's place is a module or a program."""
         return self.parsed.has("module", "no_python", "module_mode", "command_mode")

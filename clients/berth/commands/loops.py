@@ -4,12 +4,57 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from berth.commands.words import Word
+from berth.commands.words import Segment, Word
 
 _BRACES = re.compile(r"\{(\d{1,3})\.\.(\d{1,3})\}")
 _SEQUENCE = re.compile(r"(?:\$\(|`)\s*seq\s+(\d{1,3})(?:\s+(\d{1,3}))?\s*(?:\)|`)")
+_COUNTED = re.compile(
+    r"\bfor\s*\(\(\s*(?P<name>\w+)\s*=\s*(?P<low>\d{1,3})\s*;\s*(?P=name)\s*(?P<less><=?)\s*"
+    r"(?:(?P<high>\d{1,3})|\$?\{?(?P<known>\w+)\}?)\s*;[^()]{0,40}\)\)"
+)
 _VARIABLE = re.compile(r"CUDA_VISIBLE_DEVICES=\"?\$(?:\{(\w+)\}|(\w+))\"?")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The head of a loop as in C: `for ((i=0; i<4; i++))`."""
+
+    start: int
+    end: int
+    variable: str
+    low: int
+    high: str
+    """A number, or the variable that holds it."""
+    inclusive: bool
+
+    def values(self, known: Mapping[str, str]) -> tuple[int, ...]:
+        """The numbers that it goes through; none where its end is not known."""
+        high = known.get(self.high, self.high)
+        if not high.isdecimal():
+            return ()
+        return tuple(range(self.low, min(int(high[:4]), 1024) + self.inclusive))
+
+
+def counted(source: str) -> list[Counted]:
+    """The heads of a text's loops as in C."""
+    return [
+        Counted(
+            found.start(),
+            found.end(),
+            found["name"],
+            int(found["low"]),
+            found["high"] or found["known"],
+            found["less"] == "<=",
+        )
+        for found in _COUNTED.finditer(source)
+    ]
+
+
+def around(segment: Segment, heads: Sequence[Counted]) -> Counted | None:
+    """The head that a segment is a part of."""
+    return next((each for each in heads if each.start <= segment.start < each.end), None)
 
 
 def loop(words: Sequence[Word]) -> tuple[str, tuple[int, ...]] | None:

@@ -256,13 +256,7 @@ def _count_notes(call: Call, request: GpuRequest, environment: GpuRequest) -> li
         return []
     if environment.said:
         return [counts.note_visible(environment.said)]
-    notes = unsettled(call, request)
-    said = None
-    if call.launcher in {Launcher.PYTHON, Launcher.SHELL, Launcher.OTHER}:
-        said = counts.flag_like((*call.assignments, *call.program[1:], *call.parsed.arguments))
-        if any("CUDA_VISIBLE_DEVICES=" in each.text for each in call.program[1:]):
-            notes.append(counts.HIDDEN_VISIBLE)
-    return [*notes, counts.note_flag(said)] if said else notes
+    return [*unsettled(call, request), *counts.unread(call)]
 
 
 def _behind(words: Sequence[Word], call: Call) -> Sequence[Word]:

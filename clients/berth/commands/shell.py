@@ -15,12 +15,13 @@ from itertools import pairwise
 from berth.commands import gpu_request, loops
 from berth.commands.call import Call
 from berth.commands.errors import CommandError
+from berth.commands.expansion import Variables
 from berth.commands.gpu_count import RANKED, STARTERS, decide, unsettled
 from berth.commands.gpu_request import GpuRequest
 from berth.commands.hints import counts
 from berth.commands.launchers import registry
 from berth.commands.launchers.known import Surroundings
-from berth.commands.recognise import read_flags, recognise
+from berth.commands.recognise import Recognised, read_flags, recognise
 from berth.commands.words import Segment, Word, split
 from berth.commands.wrappers import is_assignment, name_and_value, program_name
 from berth.protocol.attempts import Change
@@ -47,8 +48,7 @@ _LEFT_BEHIND = (
 )
 # The code of the last run in the background, or of what stands before.
 _WAIT = "berth_code=$?; wait $! || berth_code=$?; wait; exit $berth_code"
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([\w.,/-]*))?\}|([A-Za-z_]\w*))")
-_PLAIN_VALUE = re.compile(r"[\w.,:/@%+=-]*")
+_APPENDS = re.compile(r"[A-Za-z_]\w*\+=")
 
 
 @dataclass
@@ -64,6 +64,12 @@ class ScriptScan:
     config_files: list[str] = field(default_factory=list[str])
     paste_note: str | None = None
     """The note on a pasted text of several launches, where it is no script."""
+    exported: list[str] = field(default_factory=list[str])
+    """Notes on exported variables that read like a number of GPUs."""
+    at_once: int = 0
+    """Number of runs in the background without GPUs of their own."""
+    at_once_in_loop: bool = False
+    """True if one of them is started by a loop."""
     loops: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Variables of the loops so far that go through numbers."""
     moved: bool = False
@@ -109,38 +115,79 @@ def scan_script(source: str, outer: Mapping[str, str], around: Surroundings) -> 
     """
     found = ScriptScan()
     segments = split(source)
-    variables = dict(outer)
-    exported = _visible(variables, GpuRequest())
+    known = Variables({**around.given, **outer})
+    exported = _visible(known.plain, GpuRequest())
     activated = False
+    counted = loops.counted(source)
     for at, segment in enumerate(segments):
+        always = known.enter(segment)
         words = _command_words(segment)
-        if not words:
-            if looped := loops.loop(segment.words):
-                found.loops[looped[0]] = looped[1]
+        if _is_loop(found, segment, counted, known) or not words:
             continue
-        resolved = [_resolve(each, variables) for each in words]
+        resolved = [known.resolve(each) for each in words]
         name = program_name(resolved[0])
-        recognised = recognise(resolved, activated=activated)
+        recognised, call = _recognise(resolved, known, activated=activated)
         for sentence in recognised.warnings:
             found.warn(sentence)
-        call = _placed(recognised.call, words, segment)
-        if name in _EXPORTS or not call.program:
-            _learn(resolved, variables)
-            exported = _visible(variables, exported)
+        call = _placed(call, words, segment)
+        if name in _EXPORTS or not call.program or _APPENDS.match(words[0].raw):
+            known.learn(resolved, always=always)
+            exported = _visible(known.plain, exported)
             named = {name_and_value(each)[0] for each in resolved if is_assignment(each)}
             activated = activated or "PATH" in named
             said = exported if "CUDA_VISIBLE_DEVICES" in named else GpuRequest()
             found.calls.append(replace(call, indices=said.indices))
             found.requests.append(said)
+            if name in _EXPORTS and (hint := counts.flag_like(resolved[1:])):
+                found.exported.append(counts.note_flag(hint))
             continue
         activated = activated or name in _ACTIVATES
         if name in {"cd", "pushd"} and not found.starting:
             found.moved = True
-        call = replace(call, variables={**around.variables, **variables, **_inline(call)})
-        _take(found, call, exported, around)
+        variables = {**around.variables, **known.plain, **_inline(call)}
+        call, whole = (replace(each, variables=variables) for each in (call, recognised.call))
+        if call.background and call.launcher in STARTERS | {Launcher.PYTHON}:
+            _count_background(found, call, in_loop=known.loops > 0)
+        _take(found, call, replace(whole, background=call.background), exported, around)
         _about_place(found, call, segments, at)
     _about_all(found, segments)
     return found
+
+
+def _is_loop(
+    found: ScriptScan, segment: Segment, counted: list[loops.Counted], known: Variables
+) -> bool:
+    """True for the head of a loop; its variable is learnt where it goes through numbers."""
+    if head := loops.around(segment, counted):
+        if values := head.values(known.plain):
+            found.loops[head.variable] = values
+        return True
+    if looped := loops.loop(segment.words):
+        found.loops[looped[0]] = looped[1]
+    return looped is not None
+
+
+def _recognise(
+    resolved: list[Word], known: Variables, *, activated: bool
+) -> tuple[Recognised, Call]:
+    """
+    The call with every word that can be known, for reading, and as it is to be written.
+
+    Where `$ARGS` holds a launcher's own options they are written out; a script's arguments stay
+    as they were.
+    """
+    expanded = known.expand(resolved)
+    recognised = recognise(expanded, activated=activated)
+    call = recognised.call
+    if len(expanded) == len(resolved) or call.launcher not in STARTERS:
+        return recognised, recognise(resolved, activated=activated).call
+    script = call.parsed.script
+    at = next((n for n, each in enumerate(resolved) if each is script), None)
+    if at is None:
+        return recognised, call
+    return recognised, replace(
+        call, parsed=replace(call.parsed, arguments=tuple(resolved[at + 1 :]))
+    )
 
 
 def _inline(call: Call) -> dict[str, str]:
@@ -148,7 +195,18 @@ def _inline(call: Call) -> dict[str, str]:
     return dict(name_and_value(each) for each in call.assignments if each.literal)
 
 
-def _take(found: ScriptScan, call: Call, exported: GpuRequest, around: Surroundings) -> None:
+def _count_background(found: ScriptScan, call: Call, *, in_loop: bool) -> None:
+    """Count the runs that go on at the same time and have no GPUs of their own."""
+    own = any(name_and_value(each)[0] == "CUDA_VISIBLE_DEVICES" for each in call.assignments)
+    if not own:
+        found.at_once += 1
+        found.at_once_in_loop |= in_loop
+
+
+def _take(
+    found: ScriptScan, call: Call, whole: Call, exported: GpuRequest, around: Surroundings
+) -> None:
+    """Add a call; `whole` is the same with every word that can be known."""
     inline = _inline(call)
     looped = loops.of_assignments(call.assignments, found.loops)
     if looped:
@@ -162,15 +220,15 @@ def _take(found: ScriptScan, call: Call, exported: GpuRequest, around: Surroundi
         found.calls.append(replace(call, indices=said.indices))
         _note_count(found, call, said, said)
         return
-    refuse_dashes(call)
-    reading = read_flags(call, replace(around, variables=call.variables))
+    refuse_dashes(whole)
+    reading = read_flags(whole, replace(around, variables=call.variables))
     environment = _visible(inline, exported)
-    request, warnings = decide(call, reading.request, environment)
-    for sentence in (*reading.warnings, *warnings, *_opaque_options(call)):
+    request, warnings = decide(whole, reading.request, environment)
+    for sentence in (*reading.warnings, *warnings, *_opaque_options(whole)):
         found.warn(sentence)
-    _note_count(found, call, request, environment)
+    _note_count(found, whole, request, environment)
     if not found.moved:
-        found.config_files += registry.config_files(call)
+        found.config_files += registry.config_files(whole)
     found.requests.append(request)
     found.calls.append(replace(call, indices=request.indices))
 
@@ -194,12 +252,7 @@ def _note_count(
     if unread or environment.said:
         notes = [counts.note_visible(unread[0] if unread else environment.said)]
     else:
-        notes = unsettled(call, request)
-        said = None
-        if call.launcher in {Launcher.PYTHON, Launcher.SHELL, Launcher.OTHER}:
-            said = counts.flag_like((*call.assignments, *call.program[1:], *call.parsed.arguments))
-        if said:
-            notes.append(counts.note_flag(said))
+        notes = [*unsettled(call, request), *counts.unread(call)]
     found.count_notes += [each for each in notes if each not in found.count_notes]
 
 
@@ -208,8 +261,8 @@ def opaque(call: Call) -> str:
     files = [each.text for each in call.parsed.arguments if not each.startswith("-")]
     name = files[0] if files else call.program[-1].text
     return (
-        f"Berth does not read {name}: deepspeed flags in it, such as --num_gpus and "
-        "--master_port, stay unchanged; submit the launcher's own command line to have them set."
+        f"Berth changes nothing in {name}: flags in it, such as --num_gpus and --master_port, stay "
+        "as they are; submit the launcher's own command line to have them set."
     )
 
 
@@ -246,12 +299,17 @@ def _about_place(found: ScriptScan, call: Call, segments: list[Segment], at: int
 
 
 def _about_all(found: ScriptScan, segments: list[Segment]) -> None:
+    if found.at_once > 1 or found.at_once_in_loop:
+        found.count_notes.append(counts.AT_ONCE)
+    if not found.count_notes:
+        found.count_notes += found.exported
     found.piped_to_tee = any(
         before.operator in {"|", "|&"} and _is_tee(segment)
         for before, segment in pairwise(segments)
     )
     ranked = [call for call in found.calls if call.launcher in RANKED]
-    if len(ranked) > 1 and any(call.background for call in ranked):
+    looped = found.at_once_in_loop and any(call.background for call in ranked)
+    if looped or (len(ranked) > 1 and any(call.background for call in ranked)):
         found.warn(
             "It starts several launchers at once on the same GPUs and port; "
             "submit each as a job of its own."
@@ -307,35 +365,6 @@ def _placed(call: Call, words: list[Word], segment: Segment) -> Call:
         redirects=" ".join(inner),
         background=segment.operator == "&",
     )
-
-
-def _resolve(each: Word, variables: Mapping[str, str]) -> Word:
-    """Fill in variables that the text itself set to plain values, for reading only."""
-    if each.literal:
-        return each
-    quoted = len(each.raw) > 1 and each.raw[0] == each.raw[-1] == '"'
-    text = each.raw[1:-1] if quoted else each.raw
-    filled = _VARIABLE.sub(lambda match: _value(match, variables), text)
-    # The limit keeps A=$A$A, said often enough, from filling the memory.
-    if len(filled) > 1000 or not _PLAIN_VALUE.fullmatch(filled):
-        return each
-    return replace(each, text=filled, literal=True)
-
-
-def _value(match: re.Match[str], variables: Mapping[str, str]) -> str:
-    """A variable's value, else the default that `${NAME:-4}` gives, else what was written."""
-    default = match[0] if match[2] is None else match[2]
-    return variables.get(match[1] or match[3], default)
-
-
-def _learn(words: list[Word], variables: dict[str, str]) -> None:
-    for each in words:
-        if is_assignment(each):
-            name, value = name_and_value(each)
-            if each.literal:
-                variables[name] = value
-            else:
-                variables.pop(name, None)
 
 
 def _visible(variables: Mapping[str, str], otherwise: GpuRequest) -> GpuRequest:

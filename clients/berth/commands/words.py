@@ -14,6 +14,7 @@ _RUN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 _STOPS = frozenset(" \t\n|&;()<>")
 _OPERATOR = re.compile(r"&&|\|\||\|&|;;&|;;|;&|[|&;()\n]")
 _REDIRECT = re.compile(r"&>>|&>|\d*(?:<<<|<<-|<<|<>|<&|<|>>|>&|>\||>)")
+_ASSIGNED = re.compile(r"[A-Za-z_]\w*\+?=")
 _PROCESS_SUBSTITUTION = re.compile(r"[<>]\(")
 
 
@@ -129,8 +130,10 @@ class _Reader:
 
     def read_word(self) -> Word:
         start = self.at
-        assigned = re.match(r"[A-Za-z_]\w*=", self.text[start : start + 200])
+        assigned = _ASSIGNED.match(self.text[start : start + 200])
         tilde_at = (start, start + assigned.end()) if assigned else (start,)
+        if assigned and self.text.startswith("(", start + assigned.end()):
+            return self.read_array(start, start + assigned.end())
         literal = True
         while self.at < len(self.text) and self.text[self.at] not in _STOPS:
             run = _RUN.match(self.text, self.at)
@@ -143,6 +146,25 @@ class _Reader:
             literal = literal and plain
         raw = self.text[start : self.at]
         return Word(unquote(raw) if literal else raw, raw, literal, start, self.at)
+
+    def read_array(self, start: int, bracket: int) -> Word:
+        """Read `NAME=(one two)`, whose words may stand on lines of their own."""
+        self.at = bracket + 1
+        while not self.text.startswith(")", self.at):
+            self.skip_blank()
+            if self.at >= len(self.text):
+                raise CommandError(
+                    f"The ( at character {bracket + 1} of the command is never closed; close it."
+                )
+            if self.text[self.at] == "#":
+                self.read_comment()
+            elif self.text[self.at] == "\n" or self.text[self.at] in _STOPS - {")"}:
+                self.at += 1
+            elif self.text[self.at] != ")":
+                self.read_word()
+        self.at += 1
+        raw = self.text[start : self.at]
+        return Word(raw, raw, literal=False, start=start, end=self.at)
 
     def read_redirect(self, operator: str) -> None:
         start = self.at

@@ -99,6 +99,7 @@ class Launcher(StrEnum):
     COMPOSER = "composer"
     SWIFT = "swift"
     COLOSSALAI = "colossalai"
+    ULTRALYTICS = "ultralytics"
     VLLM = "vllm"
     SGLANG = "sglang"
     MPI = "mpi"

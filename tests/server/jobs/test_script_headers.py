@@ -86,6 +86,23 @@ def test_ranks_that_only_the_code_knows_are_noted(submit, tmp_path):
     assert submit(command="python t.py", gpus=4, hold=True)["warnings"] == []
 
 
+def test_ranks_that_only_a_shell_script_starts_are_noted(submit, tmp_path):
+    """`bash dist.sh CONFIG 8`, as many repositories have it: read with its arguments."""
+    lines = "#!/usr/bin/env bash\nGPUS=$2\ntorchrun --nproc_per_node=$GPUS train.py $1 ${@:3}\n"
+    (tmp_path / "dist.sh").write_text(lines)
+    (tmp_path / "dist.sh").chmod(0o755)
+    (tmp_path / "prepare.sh").write_text("python convert.py\n")
+
+    for command in ("bash dist.sh c.py 8", "PORT=1 ./dist.sh c.py 8 | tee log"):
+        job = submit(command=command, hold=True)
+        assert any("dist.sh" in note and "--gpus 8" in note for note in job["warnings"])
+    job = submit(command="bash dist.sh c.py $N", hold=True)
+    assert any("dist.sh" in note and "--gpus N" in note for note in job["warnings"])
+    for spec in ({"command": "bash prepare.sh"}, {"command": "bash dist.sh c.py 8", "gpus": 8}):
+        job = submit(**spec, hold=True)
+        assert not any("--gpus" in note for note in job["warnings"])
+
+
 def test_a_pasted_text_becomes_jobs_that_could_be_submitted(api, submit):
     """What each is, how many GPUs, what will be rewritten; nothing is written."""
     text = (

@@ -172,7 +172,9 @@ def own_flags(call: Call, leased: LeaseSlice) -> list[Word]:
     """The launcher's flags for the lease, and those of the call that stay."""
     dropped = _RENDEZVOUS_FLAGS | {"num_processes", "gpu_ids", "config_file", "multi_gpu"}
     kept = [each for flag in call.flags if flag.name not in dropped for each in flag.words]
-    return [*_ranks(call, leased), *kept]
+    config, ranks = _config(call, leased), _ranks(call, leased)
+    # The last one counts, and what `$ARGS` holds must not be that; its own file is to count.
+    return [*config, *kept, *ranks] if call.hides_options else [*config, *ranks, *kept]
 
 
 def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
@@ -182,7 +184,7 @@ def _ranks(call: Call, leased: LeaseSlice) -> list[Word]:
     gang = leased.gang
     number = len(leased.visible) * gang.nodes or asked or 1
     machines = f"--num_machines={gang.nodes}"
-    out = [*_config(call, leased), word(f"--num_processes={number}"), word(machines)]
+    out = [word(f"--num_processes={number}"), word(machines)]
     if asked != number:
         leased.note(
             said.shown if said else "",

@@ -155,10 +155,10 @@ def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]
         )
     if leased.port is None:
         raise CommandError("The attempt was given no rendezvous port; retry the job.")
-    opaque = [flag.shown for flag in call.flags if not flag.known and not flag.words[0].literal]
-    if opaque:
+    if call.hides_options:
         # What hides in the variable may be --num_gpus, which the middle process refuses.
-        return [*call.program, *(w for flag in call.flags for w in flag.words), *_script(call)]
+        said = [each for flag in call.flags for each in flag.words]
+        return [*call.program, *said, word(f"--master_port={leased.port}"), *_script(call)]
     out = _start(call, leased, "deepspeed.launcher.launch")
     gang = leased.gang
     out.append(word(f"--world_info={gpu_request.encode_world_info(leased.visible, gang.nodes)}"))

@@ -26,6 +26,8 @@ class Surroundings:
     configs: Mapping[str, Config] = field(default_factory=dict[str, Config])
     """Configuration files that could be read, by their name as written."""
 
+    given: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables with which a script's text begins: its arguments $1, $2 and the caller's own."""
     several_nodes: bool = False
     """Calls may ask for several nodes: the job runs on a cluster."""
 

@@ -2,7 +2,8 @@
 LLaMA-Factory, `llamafactory-cli train x.yaml`.
 
 It starts torchrun when it sees more than one GPU, or with FORCE_TORCHRUN=1, and takes number and
-port from NPROC_PER_NODE and MASTER_PORT; otherwise it trains in its own process.
+port from NPROC_PER_NODE and MASTER_PORT; otherwise it trains in its own process. With USE_RAY=1
+it starts the workers that its file asks for, and torchrun only where FORCE_TORCHRUN is set too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,32 @@ def ranks_variable(around: Surroundings) -> GpuRequest:
     return GpuRequest() if value is None else gpu_request.count(value, f"NPROC_PER_NODE={value}")
 
 
+def _with_ray(around: Surroundings) -> bool:
+    """True if it hands its training to Ray, or to one process with its own offload."""
+    return any(
+        around.variables.get(name, "").lower() in {"1", "true", "y"}
+        for name in ("USE_RAY", "USE_KT")
+    )
+
+
+def _files(call: Call) -> tuple[str, ...]:
+    first = call.parsed.arguments[:1]
+    named = first and first[0].literal and first[0].text.endswith((".yaml", ".yml", ".json"))
+    return (first[0].text,) if named else ()
+
+
+def _workers(call: Call, around: Surroundings) -> GpuRequest:
+    """The Ray workers that its file asks for, one for each GPU."""
+    for name in _files(call):
+        number = around.config(name).get("ray_num_workers")
+        if number is not None:
+            return gpu_request.count(str(number), f"ray_num_workers: {number} in {name}")
+    return GpuRequest()
+
+
 def _read(call: Call, around: Surroundings) -> FlagReading:
+    if _with_ray(around):
+        return FlagReading(request=_workers(call, around))
     torn = [each.raw for each in call.parsed.arguments if " " in each.text]
     warnings = [
         f"llamafactory-cli tears {each} apart at its blanks when it starts several ranks; "
@@ -38,6 +64,8 @@ def _read(call: Call, around: Surroundings) -> FlagReading:
 
 
 def _rewrite(call: Call, leased: LeaseSlice, around: Surroundings) -> list[Word]:
+    if _with_ray(around):
+        return unchanged(call, leased, around)
     asked = ranks_variable(around).count
     number = len(leased.visible) or asked or 1
     leased.set("NPROC_PER_NODE", str(number), around.variables, ranks=True)
@@ -57,9 +85,11 @@ KNOWN = KnownLauncher(
     verbs=frozenset({"train"}),
     modules=frozenset({"llamafactory.cli"}),
     settles="NPROC_PER_NODE=N before it",
-    count="NPROC_PER_NODE; without it one rank for each GPU it sees, in its own process for one",
+    count="NPROC_PER_NODE; without it one rank for each GPU it sees, in its own process for one; "
+    "with USE_RAY `ray_num_workers` of its file",
     port="MASTER_PORT, else one it finds free",
     ends="torchrun's ranks; exit code 1 whatever the failed rank's was",
     read=_read,
     rewrite=_rewrite,
+    files=_files,
 )

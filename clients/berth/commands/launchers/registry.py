@@ -21,6 +21,7 @@ from berth.commands.launchers import (
     torchrun,
     torchtune,
     trl,
+    ultralytics,
 )
 from berth.commands.launchers.known import KnownLauncher
 from berth.commands.words import Word
@@ -38,6 +39,7 @@ ALL: tuple[KnownLauncher, ...] = (
     composer.KNOWN,
     swift.KNOWN,
     colossalai.KNOWN,
+    ultralytics.KNOWN,
     serving.VLLM,
     serving.SGLANG,
     mpi.MPI,

@@ -3,7 +3,8 @@ ms-swift, `swift sft …`.
 
 It starts torchrun where NPROC_PER_NODE is set, in the environment or under `ENV:` of the
 configuration file that is its first argument; the environment wins. Otherwise one process uses
-all GPUs that it sees.
+all GPUs that it sees; `swift deploy`, `rollout` and the like are always one, with an engine that
+takes as many GPUs as its sizes say.
 """
 
 from __future__ import annotations
@@ -13,10 +14,24 @@ from dataclasses import replace
 from typing import cast
 
 from berth.commands.call import Call, FlagReading, LeaseSlice
-from berth.commands.launchers.known import KnownLauncher, Surroundings, unchanged
+from berth.commands.launchers import flags
+from berth.commands.launchers.known import KnownLauncher, Surroundings, product, unchanged
 from berth.commands.launchers.llamafactory import ranks_variable
 from berth.commands.words import Word
 from berth.protocol.states import Launcher
+
+_SERVING = frozenset({"rollout", "deploy", "eval", "sample", "app", "export"})
+_ENGINES = (
+    ("vllm_tensor_parallel_size", "vllm_pipeline_parallel_size", "vllm_data_parallel_size"),
+    ("sglang_tp_size", "sglang_pp_size", "sglang_dp_size"),
+    ("lmdeploy_tp",),
+)
+
+
+def _one_process(call: Call) -> bool:
+    """True for the verbs that start no ranks: an inference engine takes the GPUs."""
+    program, verb = call.program[-2:]
+    return verb.text in _SERVING and program.text.rpartition("/")[2] != "megatron"
 
 
 def _files(call: Call) -> tuple[str, ...]:
@@ -36,11 +51,15 @@ def _with_file(call: Call, around: Surroundings) -> Surroundings:
 
 
 def _read(call: Call, around: Surroundings) -> FlagReading:
+    if _one_process(call):
+        words = call.parsed.arguments
+        sizes = [product(*(flags.count(words, f"--{name}") for name in one)) for one in _ENGINES]
+        return FlagReading(request=product(*sizes))
     return FlagReading(request=ranks_variable(_with_file(call, around)))
 
 
 def _rewrite(call: Call, leased: LeaseSlice, around: Surroundings) -> list[Word]:
-    known = _with_file(call, around).variables
+    known = {} if _one_process(call) else _with_file(call, around).variables
     if "NPROC_PER_NODE" in known or "NNODES" in known:
         asked = ranks_variable(replace(around, variables=known)).count
         number = len(leased.visible) or asked or 1
@@ -54,7 +73,8 @@ KNOWN = KnownLauncher(
     launcher=Launcher.SWIFT,
     name="swift",
     programs=frozenset({"swift", "megatron"}),
-    verbs=frozenset({"sft", "pt", "rlhf", "infer"}),
+    verbs=frozenset({"sft", "pt", "rlhf", "infer"}) | _SERVING,
+    modules=frozenset({"swift.cli.main"}),
     settles="NPROC_PER_NODE=N before it",
     starts="starts NPROC_PER_NODE ranks, or one process for all its GPUs",
     count="NPROC_PER_NODE, also under `ENV:` of its configuration file; without it one process",
@@ -64,4 +84,5 @@ KNOWN = KnownLauncher(
     read=_read,
     rewrite=_rewrite,
     files=_files,
+    alone=_one_process,
 )

@@ -129,7 +129,12 @@ def rewrite(call: Call, leased: LeaseSlice, _around: Surroundings) -> list[Word]
 
 def own_flags(call: Call, leased: LeaseSlice) -> list[Word]:
     """The launcher's flags for the lease, and those of the call that stay."""
-    return [*_ranks(call, leased), *without_rendezvous(call)]
+    ranks, kept = _ranks(call, leased), without_rendezvous(call)
+    if not call.hides_options:
+        return [*ranks, *kept]
+    # The last one counts, and what `$ARGS` holds must not be that.
+    met = [f"--rdzv-endpoint={leased.gang.address}:{leased.port}"] if leased.port else []
+    return [*kept, *ranks, *map(word, met)]
 
 
 def without_rendezvous(call: Call) -> list[Word]:

@@ -18,17 +18,15 @@ from pathlib import Path
 
 from berth import installing, launcher_files
 from berth.commands import CommandError, CommandView, Surroundings, read
-from berth.commands.hints import in_code
 from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.protocol.attempts import CodeSnapshot
 from berth.protocol.message import Message, quoted
 from berth.protocol.specs import JobSpec
-from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, count, gib_used
 from berth_server.core.progress.work import Work, work_of
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
-from berth_server.service.jobs import programs
+from berth_server.service.jobs import code_notes, programs
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.script_header import with_header
@@ -84,7 +82,7 @@ def check_spec(spec: JobSpec, caller: Caller, access: Access | None = None) -> P
         spec = spec.model_copy(update={"gpus": nodes * spec.gpus_per_node})
     gpus, warnings = _gpus(spec, view)
     if spec.gpus is None and not spec.share:
-        warnings += _said_in_code(view, workdir, access)
+        warnings += code_notes.notes(view, workdir, access)
     if missing is not None:
         warnings = [*warnings, missing]
     kept = view.warnings
@@ -179,23 +177,6 @@ def _config_names(view: CommandView) -> tuple[str, ...]:
     """Arguments of the script that look like configuration files, the first ones."""
     words = (word.rpartition("=")[2] for word in view.script_args)
     return tuple(dict.fromkeys(word for word in words if word.endswith(_CONFIG_ENDINGS)))[:4]
-
-
-def _said_in_code(view: CommandView, workdir: str, access: Access) -> list[Message]:
-    """The note for a plain Python script that starts ranks by itself."""
-    if (
-        view.launcher is not Launcher.PYTHON
-        or not _has_script(view)
-        or view.gpus_wanted is not None
-    ):
-        return []
-    key = _key(workdir, view)
-    if key not in access.code_notes:
-        path = str(Path(workdir, view.script_path or ""))
-        text = launcher_files.script(path, lambda opened: access.may(opened, os.R_OK))
-        access.code_notes[key] = in_code.note(view.script_path or "", text) if text else None
-    note = access.code_notes[key]
-    return [Message.marked(note)] if note else []
 
 
 def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
