@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from berth_server.core.progress.pace import Left
 
 _STATED = re.compile(
-    r"\b(?:eta|remaining|time[ _]left)\b['\"]?\s{0,3}[:=]?\s{0,3}['\"]?"
+    r"\b(?:eta|(?:time[ _])?remaining(?:[ _](?:wall[ _-]?clock[ _])?time)?|time[ _](?:left|to[ _]go)|"
+    r"(?:estimated[ _])?time[ _]to[ _]finish)(?![a-z])['\"]?\s{0,3}[:=]?\s{0,3}['\"]?"
     r"(?:(?:(?P<days>\d{1,4})\s?d(?:ays?)?,?\s?)?(?P<clock>\d{1,4}:\d\d(?::\d\d)?)(?![\d:])"
     r"|(?P<words>(?:\d{1,5}(?:\.\d{1,4})?\s?(?:days?|hours?|min(?:ute)?s?|sec(?:ond)?s?|ms|[dhms])\b,?\s?){1,4}))",
     re.IGNORECASE,
@@ -19,6 +20,7 @@ _LEAST = 5
 _LEAST_S = 12.0
 _KEPT = 12
 _WANDERS = 0.35
+_DRIFTS = 0.5
 _AS_LONG = 1.5
 _SILENT_S = 60.0
 _SPREAD = 1.3
@@ -82,6 +84,8 @@ class Countdown:
         ends = [at + left_s for at, left_s in kept[-_LEAST:]]
         if max(ends) - min(ends) > _WANDERS * max(self.left_s, 10.0):
             return None
+        if ends[-1] - (kept[0][0] + kept[0][1]) > _DRIFTS * span_s:
+            return None  # it does not count down with the clock: of other work than all of this
         p50_s = max(0.0, self.left_s - (now - self.at))
         return Left(p50_s, p50_s * _SPREAD + 2.0)
 

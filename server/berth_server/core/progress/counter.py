@@ -27,6 +27,8 @@ class Counter:
     """Time at which it was last drawn."""
     order: int
     """The place in the log of its last drawing."""
+    counted: bool = False
+    """True if its value is what is done, rather than the number of what is under way."""
     depth: int = 0
     advances: int = 0
     """Number of times it was seen to have gone on."""
@@ -48,15 +50,28 @@ class Counter:
     drops: int = 0
     moved_by: float = 0.0
     """Counts made in `moved_s`."""
+    again: int = 0
+    """Number of times it was seen with the value that it had."""
+    returns: int = 0
+    """Number of times it went on after another bar had taken its place."""
+    lead_s: float | None = None
+    """Time from the beginning of the log to its first sight; None where it stood first."""
+    per_turn: float | None = None
+    """Counts in one turn of what holds it, once one has ended: its total where none is written."""
+    first_turn: float | None = None
+    """Turn in which it was first seen."""
 
     @classmethod
-    def first(cls, count: Count, number: int, at: float, order: int) -> Counter:
+    def first(
+        cls, count: Count, number: int, at: float, order: int, lead_s: float | None = None
+    ) -> Counter:
         """The counter that begins with this count."""
         return cls(
             label=count.label,
             total=count.total,
             number=number,
             drawn=count.drawn,
+            counted=count.counted,
             outer=count.outer and count.whole,
             value=count.value,
             at=at,
@@ -67,15 +82,18 @@ class Counter:
             began=order,
             measured=count.measured,
             least=count.value,
+            lead_s=lead_s,
             within={one.label: one.value for one in count.within},
         )
 
     def see(self, count: Count, at: float, order: int) -> None:
         """Take the next drawing of it."""
         self.measured = self.measured or count.measured
-        self.depth, self.closed = count.depth, False
-        self.within = {one.label: one.value for one in count.within}
         behind = self.value - count.value
+        self.returns += self.closed and behind < 0
+        self.depth, self.closed = count.depth, False
+        self._turn(count)
+        self.again += not behind
         if count.value > self.value:
             self.advances += 1
             self.moved_s += max(0.0, at - self.moved_at)
@@ -97,6 +115,19 @@ class Counter:
             return behind <= 1
         return self.total > _FEW and behind <= max(1.0, self.total * _SMALL_DROP)
 
+    def _turn(self, count: Count) -> None:
+        """Take the turn that it stands in: at its end it is known how much one holds."""
+        before = next(iter(self.within.values()), None)
+        self.within = {one.label: one.value for one in count.within}
+        now = next(iter(self.within.values()), None)
+        if before is None or now is None or self.total is not None:
+            return
+        if self.first_turn is None:
+            self.first_turn = before
+        if now == before + 1 and now > self.first_turn:
+            turns = 1.0 if count.value < self.value else now - self.first_turn
+            self.per_turn = (self.value + (1 if self.least < 1 else 0)) / turns
+
     @property
     def moved(self) -> bool:
         """True once its number was seen to change."""
@@ -114,5 +145,12 @@ class Counter:
 
     @property
     def fraction(self) -> float:
-        """Fraction of its present pass that is done."""
-        return 0.0 if not self.total else min(1.0, self.value / self.total)
+        """Fraction of its present pass, or of the turn that holds it, that is done."""
+        if self.total:
+            return min(1.0, self.value / self.total)
+        if not self.per_turn:
+            return 0.0
+        turns = 0.0
+        if not self.passes and self.first_turn is not None:
+            turns = next(iter(self.within.values()), self.first_turn) - self.first_turn
+        return min(1.0, max(0.0, self.value / self.per_turn - turns))

@@ -8,31 +8,38 @@ from itertools import islice
 
 from berth_server.core.progress import vocabulary
 
-_NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
+# Possessive: what follows is not to be made fit by giving up digits.
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})++|\d{1,15}+(?:\.\d{1,9}+)?)"
 _PAIR = re.compile(
     rf"(?<![\w./,:])(?P<n>{_NUMBER})(?P<nk>[kKM]?)\s*(?:/|\bof\b|\bout of\b)\s*(?P<t>{_NUMBER})(?P<tk>[kKMG]?)"
-    r"(?![\w./]*[/.]\d)(?!\s*(?:[KMGT]i?B|bytes|%)\b)(?!\s+\d{1,2}:\d\d(?::\d\d)?(?:[\s\].,]|$))(?P<unit>[a-zA-Z]{0,12})"
+    r"(?![\w./]*[/.]\d)(?!\s*(?:[KMGT]i?B|bytes|%)\b)(?P<unit>[a-zA-Z]{0,12})"
 )
+_DATE = re.compile(r"\d{1,2}/\d{1,2}\s+\d\d:\d\d(?::\d\d)?(?:[\s\].,]|$)")
 # Directly after a colon stands either the count ("step:100/500") or the end of a time.
 _AFTER_COLON = re.compile(
     rf"(?<=[a-zA-Z\])]:)(?P<n>{_NUMBER})(?P<nk>)/(?P<t>{_NUMBER})(?P<tk>)(?P<unit>)(?![\w./])"
 )
 _INDEX = re.compile(
     r"(?<![a-zA-Z])(?P<label>(?:[a-zA-Z]{1,20}[ _]){0,3}"
-    r"(?:epochs?|steps?|iter(?:ation)?s?|updates?|rounds?|timesteps|stages?|phases?|folds?|cycles?|trials?))"
-    r"(?:\s?\(\w{1,12}\))?['\"\s:=|#\[(]{1,24}(?P<n>\d{1,15}(?:\.\d{1,9})?)(?![\w./]|\s?%|\s*(?:/|of\b)\s*\d)",
+    r"(?:epochs?|steps?|iter(?:ation)?s?|updates?|batch(?:es)?|rounds?|timesteps|stages?|phases?|folds?|"
+    r"cycles?|trials?))"
+    r"(?:\s?\(\w{1,12}\))?['\"\s:=|#\[(]{1,24}(?P<n>\d{1,15}(?:\.\d{1,9})?)(?![\w./]|,\d{3}|\s?%|\s*(?:/|of\b)\s*\d)",
     re.IGNORECASE,
 )
 _ROW = re.compile(r"^\s*(?:\[(?P<a>\d{1,12})\]|(?P<b>\d{1,12}):)\s+(?=[a-zA-Z])")
 _PERCENT = re.compile(
     r"(?:progress|complete[d]?|done|finished|\[[#=*> .-]{5,80}\])"
     r"[\W_]{1,80}?(?P<a>\d{1,3}(?:\.\d{1,6})?)\s?%"
-    r"|(?<![\w.])(?P<b>\d{1,3}(?:\.\d{1,6})?)\s?%\s?(?:done|complete|finished)",
+    r"|(?<![\w.])(?P<b>\d{1,3}(?:\.\d{1,6})?)\s?%\s?(?:done|complete|finished)"
+    r"|[━╸╺█▓▒░▉-▏]{3}\W{0,40}?(?P<c>\d{1,3}(?:\.\d{1,6})?)\s?%(?!\w)"
+    r"|^\s*\d{1,12}\s\((?P<d>\d{1,3}(?:\.\d{1,6})?)%\)\s",
     re.IGNORECASE,
 )
 _BAR = re.compile(r"\d{1,3}%(?:\|[^|]{0,300}\||[^\w|]{1,80})\s*$")
+# Rich draws all bars anew, one below the other.
+_BLOCK = re.compile(r"[━╸╺]{3}\s*$")
 _CLOCK = re.compile(r"\s*(?P<unit>[a-zA-Z]*)\s*\[(?P<a>(?:\d+:)?\d{1,3}:\d\d)<")
-_INNER = re.compile(r"(?P<n>\d{1,7})\s*:?\s*\[\s*$")
+_INNER = re.compile(r"(?<![\d.])(?P<n>\d{1,7})\s*:?\s*\[\s*$")
 _WORDS = re.compile(r"[a-zA-Z_]+")
 _CUT = re.compile(r"[|\],;{}()]|\s-\s|\.\s|/")
 _MOST = 8
@@ -60,6 +67,8 @@ class Count:
     """True if a loss, a learning rate or the like stands in the same text."""
     whole: bool = True
     """True if it was written without a decimal point."""
+    counted: bool = False
+    """True if what is done is what it counts: a bar of either kind."""
     within: tuple[Count, ...] = ()
     """Those before it in the same text."""
 
@@ -117,7 +126,7 @@ def _lonely(text: str, *, measured: bool) -> list[tuple[int, int, Count]]:
     """A percentage that is said to be of what is done, or the number that a row begins with."""
     match = _PERCENT.search(text)
     if match is not None:
-        value = float(match["a"] or match["b"])
+        value = float(next(group for group in match.groups() if group))
         if value > 100 or vocabulary.beside(_before(text, match.start())):
             return []
         count = Count(_PERCENT_LABEL, value, 100.0, bar=True, measured=measured)
@@ -149,13 +158,15 @@ def _nested(text: str, found: list[tuple[int, int, Count]]) -> list[Count]:
 def _pair(
     text: str, match: re.Match[str], after: int, depth: int, *, measured: bool
 ) -> list[tuple[int, int, Count]]:
-    value = float(match["n"]) * _SCALE[match["nk"]]
-    total = float(match["t"]) * _SCALE[match["tk"]]
+    value = _number(match["n"]) * _SCALE[match["nk"]]
+    total = _number(match["t"]) * _SCALE[match["tk"]]
     start, stop = match.span()
     behind = text[stop : stop + 60]
     before = text[after:start]
     bar = _BAR.search(before)
     if total <= 0 or value > total * 1000 or vocabulary.other_unit(behind):
+        return []
+    if _DATE.match(text, start):
         return []
     elapsed_s = None
     found: list[tuple[int, int, Count]] = []
@@ -178,15 +189,40 @@ def _pair(
         return []
     if bar is None and (vocabulary.no_count(label) or vocabulary.no_count(match["unit"])):
         return []
+    if bar is None:
+        label = _counted_noun(text, match) or label
     whole = "." not in match["n"] and not match["nk"]
     found.append(
         (
             start,
             stop,
-            Count(label, value, total, bar is not None, elapsed_s, depth, measured, whole),
+            Count(
+                label,
+                value,
+                total,
+                bar is not None,
+                elapsed_s,
+                depth,
+                measured,
+                whole,
+                counted=bar is not None or _BLOCK.search(before) is not None,
+            ),
         )
     )
     return found
+
+
+def _counted_noun(text: str, match: re.Match[str]) -> str | None:
+    """What is counted, where it stands behind: "3/10epoch started", "3/10 epochs"."""
+    if vocabulary.noun_class(_last_word(text[: match.start()])):
+        return None
+    behind = _WORDS.match(text, match.start("unit")) or _WORDS.match(text, match.end() + 1)
+    return behind[0].lower() if behind is not None and vocabulary.noun_class(behind[0]) else None
+
+
+def _last_word(text: str) -> str:
+    words = _WORDS.findall(text[-30:])
+    return words[-1] if words else ""
 
 
 def _described(text: str) -> str:
@@ -202,6 +238,10 @@ def _described(text: str) -> str:
 def _before(text: str, start: int, after: int = 0) -> str:
     """The words before a count that belong to it."""
     return _CUT.split(text[max(after, start - 60) : start])[-1] or ""
+
+
+def _number(digits: str) -> float:
+    return float(digits.replace(",", ""))
 
 
 def _seconds(clock: str) -> float:

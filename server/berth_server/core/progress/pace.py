@@ -17,6 +17,8 @@ _WARM_UP = 1.5
 _JUMP = 4.0
 _SETTLED = 1.4
 _FEW = 4
+_EARLY, _EARLY_S = 0.04, 120.0
+_WILD, _BEGINNING = 4.0, 0.1
 _COARSE = 0.02
 _ALIKE = 1.25
 _MANY = 8
@@ -126,27 +128,36 @@ class Pace:
 
 def _settled(intervals: list[_Interval]) -> bool:
     """True if warm-up is over: the pace has stopped changing, or enough was done at any pace."""
-    if len(intervals) >= 2 and min(one.part for one in intervals[-2:]) >= _COARSE:
-        # Epochs and the like, or lines that come seldom: two alike will do.
+    if len(intervals) >= 2 and _coarse(intervals):
         earlier_s, later_s = (one.whole_s for one in intervals[-2:])
         return max(earlier_s, later_s) <= _ALIKE * min(earlier_s, later_s)
     if len(intervals) < _FEW:
         return False
+    if intervals[-1].end < _EARLY and sum(one.seconds for one in intervals) < _EARLY_S:
+        return False  # slow first steps may all be alike
     if len(intervals) >= _MANY and sum(one.part for one in intervals[1:]) >= _ENOUGH:
         return True
     half = min(len(intervals), _MANY) // 2
     earlier, later = intervals[-2 * half : -half], intervals[-half:]
+    each = [one.whole_s for one in earlier + later]
+    if max(each) > _WILD * min(each) and intervals[-1].end < _BEGINNING:
+        return False
     paces = [sum(i.seconds for i in part) / sum(i.part for i in part) for part in (earlier, later)]
     return max(paces) <= _SETTLED * min(paces)
+
+
+def _coarse(intervals: list[_Interval]) -> bool:
+    """True for epochs and the like, or lines that come seldom: two alike will do."""
+    return min(one.part for one in intervals[-2:]) >= _COARSE
 
 
 def _steady(intervals: list[_Interval]) -> list[_Interval]:
     """Those after warm-up, and after the steps that a resumed run counts as done at its start."""
     if len(intervals) < 3:
         return intervals
-    typical_s = median(one.whole_s for one in intervals[1:])
+    typical_s = median(one.whole_s for one in intervals[(len(intervals) + 1) // 2 :])
     start = 1 if intervals[0].whole_s * _JUMP < typical_s else 0
-    latest = len(intervals) - 3
+    latest = len(intervals) - (2 if _coarse(intervals) else 3)
     while start < latest and intervals[start].whole_s > _WARM_UP * typical_s:
         start += 1
     return intervals[start:]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from berth_server.core.progress import vocabulary
+from berth_server.core.progress import nesting, vocabulary
 from berth_server.core.progress.countdown import Countdown, stated_s
 from berth_server.core.progress.counter import Counter
 from berth_server.core.progress.counts import Count, counts_in
-from berth_server.core.progress.nesting import given_up, spans, turns_over
 from berth_server.core.progress.pieces import Splitter
 from berth_server.core.progress.totals import Totals
 
@@ -16,6 +15,7 @@ COUNTDOWN = "countdown"
 """In the key of positions that were read from a time left which the log states."""
 _MOST_COUNTERS = 64
 _ALMOST = 0.98
+_HARDLY = 1.25
 _NEAR_TOTAL = 0.05
 # Of bars with more steps than this, what goes on within one step does not matter.
 _FEW_STEPS = 50
@@ -34,6 +34,8 @@ class Position:
     """Key of its source: positions with one key follow one another."""
     at: float
     """Time of that report, unix seconds."""
+    sure: bool = True
+    """False where it may be one turn more that is left, and that matters."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class LogReading:
     countdown: Countdown = field(default_factory=Countdown)
     _splitter: Splitter = field(default_factory=Splitter)
     _counters: dict[tuple[str, float | None], Counter] = field(default_factory=dict)
+    _began: float | None = None
+    _lead_s: float | None = None
     _order: int = 0
     _numbers: int = 0
 
@@ -74,6 +78,8 @@ class LogReading:
         }
         positions: list[Position] = []
         for counts, left_s in zip(read, stated, strict=True):
+            self._lead_s = None if self._began is None else at - self._began
+            self._began = at if self._began is None else self._began
             for count in counts:
                 last_s = clocks.get((count.label, count.total))
                 # A bar's own clock tells how long ago it was drawn.
@@ -113,8 +119,11 @@ class LogReading:
         outer = self._outer(alive)
         flat = self._flat(alive)
         if outer is None:
-            return None if flat is None or flat.within else self._alone(flat, alive)
-        if flat is not None and spans(flat, outer):
+            seen = list(self._counters.values())
+            if flat is None or nesting.in_unknown_turns(flat, seen, self.totals):
+                return None
+            return self._alone(flat, alive)
+        if flat is not None and nesting.spans(flat, outer):
             return self._alone(flat, alive)
         return self._nested(outer, flat, alive)
 
@@ -126,7 +135,9 @@ class LogReading:
             if len(self._counters) >= _MOST_COUNTERS:
                 self._forget()
             self._numbers += 1
-            counter = self._counters[key] = Counter.first(count, self._numbers, at, self._order)
+            counter = self._counters[key] = Counter.first(
+                count, self._numbers, at, self._order, self._lead_s
+            )
         else:
             counter.see(count, at, self._order)
         for holder in count.within:
@@ -162,12 +173,10 @@ class LogReading:
             )
         ]
 
-    def _total(self, counter: Counter) -> float:
-        """Total that it counts to; 0 where it is unknown."""
-        return counter.total or self.totals.of(counter.label) or 0.0
-
     def _usable(self, counter: Counter) -> bool:
-        total = self._total(counter)
+        total = self.totals.counted_by(counter)
+        if total < 2 and counter.per_turn is not None:
+            return counter.drops <= counter.advances + 5
         # One more than the total is how loops end that count from 0.
         return total >= 2 and counter.value <= total + 1 and counter.drops <= counter.advances + 5
 
@@ -176,23 +185,24 @@ class LogReading:
         found = [
             one
             for one in alive
-            if one.outer and not one.passes and not (one.closed and not one.done)
+            if one.outer and not one.passes and (one.returns or one.done or not one.closed)
         ]
         return min(found, key=lambda one: (one.total is None, one.number), default=None)
 
     def _flat(self, alive: list[Counter]) -> Counter | None:
         """The counter of steps: the whole run's, or the present epoch's."""
-        found = [one for one in alive if not one.outer]
+        found = [one for one in alive if not one.outer and self.totals.counted_by(one) >= 2]
         last = max((one.order for one in found), default=0)
         # What has reached its end and was followed by another is not the run.
         ended = [one for one in found if one.done and one.order < last]
         # What was never seen to move may be a date, or the number of a device.
         going = [one for one in found if one not in ended and (one.drawn or one.moved)]
-        going = [one for one in going if not given_up(one, going, alive)]
+        going = [one for one in going if not nesting.given_up(one, going, alive)]
         chosen = min(
             going,
             key=lambda one: (
                 one.depth,
+                one.returns < 2,
                 not one.drawn,
                 not one.measured,
                 -one.advances * (not one.drawn),
@@ -208,7 +218,7 @@ class LogReading:
 
     def _alone(self, flat: Counter, alive: list[Counter]) -> Position | None:
         """By one counter of the whole run."""
-        total = self._total(flat)
+        total = self.totals.counted_by(flat)
         if flat.passes:
             return self._repeated(flat, total)
         if not self._whole(total):
@@ -232,7 +242,7 @@ class LogReading:
 
     def _whole(self, total: float) -> bool:
         """True if a counter is of the whole run; one epoch looks the same until it begins again."""
-        epochs = self.totals.of("epoch")
+        epochs = self.totals.of("epoch", script=False)
         if epochs == 1 or self.totals.of("step") == total:
             return True
         if epochs is None and not self.loops_over_epochs:
@@ -256,7 +266,7 @@ class LogReading:
         self, outer: Counter, flat: Counter | None, alive: list[Counter]
     ) -> Position | None:
         """By the turns of one counter, and how far another is within the present turn."""
-        total = self._total(outer)
+        total, sure = nesting.turns(outer, self.totals)
         inner = self._inner(outer, alive)
         if inner is None and flat is None and not outer.advances and not outer.drawn:
             return None
@@ -268,14 +278,18 @@ class LogReading:
             else:
                 stale = turn != outer.value
             part = 0.0 if stale else inner.fraction
-        done = outer.value if outer.drawn else turns_over(outer, inner)
+        done = outer.value if outer.counted else nesting.turns_over(outer, inner)
         fraction = min(1.0, max(0.0, done + part) / total)
+        # Whichever it is, it is told while it hardly matters.
+        sure = sure or (total + 0.5 - done - part) <= _HARDLY * (total - 0.5 - done - part)
         at = outer.at if inner is None else max(outer.at, inner.at)
-        key = (outer.number, "of", total)
-        if inner is None or not inner.total:
-            return Position(min(total, max(0.0, done)), total, fraction, key, at)
-        steps = round(total * inner.total)
-        return Position(round(fraction * steps), steps, fraction, key, at)
+        key = (outer.number, "of", total, inner is None, done == outer.value)
+        each = None if inner is None else inner.total or inner.per_turn
+        if not each:
+            whole = round(total)
+            return Position(min(whole, max(0.0, done)), whole, fraction, key, at, sure)
+        steps = round(total * each)
+        return Position(round(fraction * steps), steps, fraction, key, at, sure)
 
     @staticmethod
     def _inner(outer: Counter, alive: list[Counter]) -> Counter | None:
@@ -284,7 +298,7 @@ class LogReading:
             one
             for one in alive
             if not one.outer
-            and one.total
+            and (one.total or one.per_turn)
             and (one.order > outer.changed or outer.label in one.within)
         ]
         return max(

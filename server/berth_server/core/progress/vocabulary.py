@@ -26,14 +26,15 @@ _NO_COUNT = re.compile(
     acc|accuracy|correct|mem|memory|ram|vram|retr(?:y|ies)|attempts?|losses|grad|params?|parameters|
     trainable|port|length|patience|early|best|bad|size|lr|seed|bits?|degree|parallel\w*|
     top|precision|recall|f1|iou|map50|bleu|rouge|wer|reward|examples?|documents?|questions?|prompts?|
-    requests?|images? saved|buckets?|blocks?|heads?|version|python|cuda
+    requests?|images? saved|buckets?|blocks?|heads?|version|python|cuda|queued?|depth|pending|slots?|
+    capacity|usage|used|free|score|quota|threads?|cores?|cpus?|connections?
     )(?:\b|_|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
 # Units of a rate that training steps do not have.
 _OTHER_UNIT = re.compile(
     r"\d\s?(?:[kKMGT]?i?B|bytes|examples|ex|files?|shards?|docs?|documents|rows|records|samples|"
-    r"images|img|tokens|tok|words|lines|req\w*|queries|pages|objects|layers?)/s\b"
+    r"images|img|tokens|tok|words|lines|req\w*|queries|pages|objects|layers?)/s\b(?!\s*[=:])"
 )
 _OUTER = re.compile(
     r"(?:^|\b|_)(?:epochs?|ep|pass|passes|cycles?|folds?|phases?|stages?|trials?|"
@@ -42,12 +43,14 @@ _OUTER = re.compile(
 )
 _MEASURED = re.compile(
     r"loss|(?:^|\W)lr\W|learning.?rate|grad|acc\w*\W|ppl|perplex|reward|rmse|\bmae\b|\bmse\b|auc|"
-    r"error|bleu|time[\W_]",
+    r"error|bleu|learn:|time[\W_]",
     re.IGNORECASE,
 )
 _SETTING = re.compile(
     r"(?:^|[ _])(?:max|num|n|total|number)[ _]|(?:epochs|steps|iters|rounds|updates)$"
 )
+# These count what was done, whatever they are called.
+_PRESENT = re.compile(r"(?:^|[ _])(?:current|completed?|done|finished)[ _]|^num[ _]updates$")
 STEP_NOUNS = frozenset(
     [
         "step",
@@ -110,7 +113,7 @@ def other_unit(text: str) -> bool:
 
 def setting(label: str) -> bool:
     """True if the label is of a total, like `max_iters` or `epochs`."""
-    return _SETTING.search(label) is not None
+    return _SETTING.search(label) is not None and _PRESENT.search(label) is None
 
 
 def outer(label: str) -> bool:
@@ -140,6 +143,6 @@ def total_of(name: str) -> str | None:
         return None
     found = noun_class(words[-1])
     # "max_epoch" is a total as "epochs" is; "epoch" alone is the present one.
-    if found is None or not (words[-1].endswith("s") or words[0] in {"max", "num", "total"}):
+    if found is None or not (words[-1].endswith("s") or words[0] in {"max", "num", "n", "total"}):
         return None
     return found if all(word in _BEFORE_NOUN for word in words[:-1]) else None

@@ -31,7 +31,10 @@ _MOST_POINTS = 400
 _MOST_PROGRESS_BYTES = 1 << 12
 _MOST_PACES = 8
 _TAIL_BYTES = 1000
-_EPOCH_LOOP = re.compile(r"^\s*for\s+\w*(?:epoch|ep\b)\w*\s+in\b", re.IGNORECASE | re.MULTILINE)
+_EPOCH_LOOP = re.compile(
+    r"^\s*for\s+(?:\w*(?:epoch|ep\b)\w*\s+in\b|\w+\s+in\s+t?range\(.*epochs)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _NO_SIGNS = Signs(None, None, diverged=False)
 # A program that reports, and goes on in its log without, is not heard any more.
 _OUTDATED_S = 600.0
@@ -61,12 +64,17 @@ class AttemptReader:
     def __post_init__(self) -> None:
         """Take what the command says of totals."""
         self._loops: bool | None = None
+        self._epochs: int | None = None
         self._reading = self._fresh()
 
     def look(self, now: float) -> Belief | None:
         """Read on and return how far the attempt is; None where nothing tells. Never raises."""
         if self._loops is None:
-            self._loops = self._reading.loops_over_epochs = self._has_epochs()
+            text = self._script_text()
+            self._loops = _EPOCH_LOOP.search(text) is not None
+            self._reading.loops_over_epochs = self._loops
+            self._reading.totals.read_script(text)
+            self._epochs = self._reading.totals.epochs_in_script
         self._read_jobside()
         self._read_metrics()
         self._read_log(now)
@@ -105,7 +113,7 @@ class AttemptReader:
         return None if pace is None else pace.steps()
 
     def _log_left(self, position: Position | None, now: float) -> Left | None:
-        if position is None:
+        if position is None or not position.sure:
             return None
         if position.key == (COUNTDOWN,):
             return self._reading.countdown.left(now)
@@ -116,16 +124,16 @@ class AttemptReader:
         reading = LogReading()
         reading.totals.read_command(self.command)
         reading.totals.read_work(self.work)
+        # What the script says of epochs, which its log need not name.
         reading.loops_over_epochs = bool(self._loops)
+        reading.totals.epochs_in_script = self._epochs
         return reading
 
-    def _has_epochs(self) -> bool:
-        """True if the script has a loop over epochs, which its log need not name."""
+    def _script_text(self) -> str:
         if self.script is None:
-            return False
+            return ""
         access = Access(self.uid)
-        text = launcher_files.script(self.script, lambda opened: access.may(opened, os.R_OK))
-        return text is not None and _EPOCH_LOOP.search(text) is not None
+        return launcher_files.script(self.script, lambda opened: access.may(opened, os.R_OK)) or ""
 
     def _read_jobside(self) -> None:
         try:

@@ -80,11 +80,12 @@ def _recording(found: dict[str, Any]) -> Recording:
 
 @cache
 def replayed(
-    recording: Recording, command: str = "", *, loops_over_epochs: bool = False
+    recording: Recording, command: str = "", *, loops_over_epochs: bool = False, script: str = ""
 ) -> list[Sample]:
     """Look at a recorded log every two seconds, as the server does; all that was told."""
     reading, paces = LogReading(), {}
     reading.totals.read_command(command)
+    reading.totals.read_script(script)
     reading.loops_over_epochs = loops_over_epochs
     samples: list[Sample] = []
     waiting = list(recording.reads)[::-1]
@@ -100,7 +101,7 @@ def replayed(
         left = None
         if position is not None and position.key == (COUNTDOWN,):
             left = reading.countdown.left(now)
-        elif position is not None and position.key in paces:
+        elif position is not None and position.sure and position.key in paces:
             left = paces[position.key].left(now)
         samples.append(
             Sample(
