@@ -47,6 +47,8 @@ class Curve(Wire):
     """Null where the run wrote NaN or infinity."""
     total: int
     """Number of values before thinning, in the range asked for."""
+    first: float | None = None
+    """The run's first finite value of it; absent while there is none."""
     last: float | None = None
     """The run's last value of it; null where that is NaN or infinite."""
     last_step: float | None = None
@@ -128,6 +130,8 @@ class AblationRun(Wire):
     best: dict[str, float] = Field(examples=[{"loss": 1.94, "eval_loss": 1.98}])
     """The best value of each metric: the greatest where its name says that more is better (accuracy,
     bleu, f1, tokens_per_s, …), else the least."""
+    first: dict[str, float] = Field(default_factory=dict[str, float], examples=[{"loss": 4.2}])
+    """The first finite value of each metric."""
     step: float | None = None
     """The last step seen."""
     trouble: dict[str, CurveTrouble] = Field(default_factory=dict[str, CurveTrouble])

@@ -1,4 +1,4 @@
-"""Submits on the wire: launches found in a text, the dry run, the answer."""
+"""Submits on the wire: launches found in a text, the dry run, variants, the answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from berth.protocol.attempts import Change
-from berth.protocol.base import UtcTime, Wire
+from berth.protocol.base import Duration, UtcTime, Wire
 from berth.protocol.explain import Reason
 from berth.protocol.message import Message
 from berth.protocol.progress import ExpectedLength
@@ -117,3 +117,43 @@ class DryRun(Wire):
     """Warnings that a submit would give, one sentence each."""
     warnings_parts: list[Message] = Field(default_factory=list)
     """The same sentences as typed parts."""
+
+
+class WhatIfOption(Wire):
+    """A job with one thing changed, and when it would start then."""
+
+    varies: Literal["nothing", "gpus", "time_limit", "share", "preemptible"]
+    """The thing that differs from what was asked for."""
+    gpus: int
+    """Number of GPUs."""
+    time_limit: Duration | None = None
+    """Longest run time; absent: none."""
+    gpu_memory: int | None = None
+    """Least memory of each GPU, bytes; with `share`, the part of the GPU."""
+    share: bool = False
+    """True if it takes part of one GPU."""
+    preemptible: bool = False
+    """True if it may be stopped and queued again in favour of others."""
+    starts_now: bool
+    """True if it would start at once."""
+    gpu_indices: list[int] = Field(default_factory=list)
+    """With `starts_now`: the box's indices of the GPUs; else those that are expected."""
+    position: int | None = None
+    """Place in the queue otherwise."""
+    expected_start: UtcTime | None = None
+    """Expected start otherwise; absent when nothing is known."""
+    expected_start_p90: UtcTime | None = None
+    """Nine of ten times it has started by then."""
+    expected_end: UtcTime | None = None
+    """Expected end; absent when nothing is known."""
+    confidence: Literal["certain", "likely", "guess", "unknown"] = "unknown"
+    """Confidence in the times."""
+    would_preempt: list[int] = Field(default_factory=list)
+    """Ids of the jobs that would be stopped and queued again to make room for it."""
+
+
+class WhatIf(Wire):
+    """Starts of a job as it is and with one thing changed each. Nothing is written."""
+
+    options: list[WhatIfOption]
+    """The job as it is first, then by what varies: GPUs, time limit, share, preemptible."""

@@ -205,6 +205,11 @@ def counts(
     return dict(reader.all(sql, values))  # pyright: ignore[reportArgumentType] - rows are pairs
 
 
+def conditions(wanted: Filter) -> tuple[str, list[object]]:
+    """Return the WHERE clause of a list's jobs (`jobs j`), and its values."""
+    return _conditions(wanted.states, wanted.user, wanted.labels, None, wanted.text)
+
+
 def _conditions(
     states: Sequence[str],
     user: str | None,

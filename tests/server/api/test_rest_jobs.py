@@ -357,3 +357,47 @@ class TestDryRun:
         dry, wet = (api.post(f"/api/v1/jobs{path}", json=spec) for path in ("/dry-run", ""))
         assert dry.status_code == wet.status_code == 422
         assert dry.json()["detail"] == wet.json()["detail"]
+
+
+class TestOrder:
+    """`sort` and `order` of the list."""
+
+    def test_jobs_come_by_a_column_and_page_by_page(self, api):
+        """Across pages none is missing and none comes twice, with the filter kept."""
+        for gpus, name in ((1, "b"), (4, "C"), (2, "a"), (0, "d")):
+            submit(api, gpus=gpus, name=name, hold=True)
+        submit(api, gpus=8, name="other", hold=True, labels={"of": "others"})
+
+        def listed(**query) -> list[str]:
+            found: list[str] = []
+            cursor = None
+            while True:
+                asked = {"limit": 2, "state": "held", **query}
+                page = api.get(
+                    "/api/v1/jobs", params=asked | ({"cursor": cursor} if cursor else {})
+                )
+                assert page.status_code == 200, page.text
+                found += [job["name"] for job in page.json()["jobs"]]
+                cursor = page.json()["next_cursor"]
+                if cursor is None:
+                    return found
+
+        assert listed(sort="gpus") == ["other", "C", "a", "b", "d"]
+        assert listed(sort="gpus", order="asc") == ["d", "b", "a", "C", "other"]
+        assert listed(sort="name") == ["a", "b", "C", "d", "other"]
+        assert listed(sort="id", order="asc") == ["b", "C", "a", "d", "other"]
+        assert listed(sort="gpus", label="of=others") == ["other"]
+        assert listed(sort="gpus", q="oth") == ["other"]
+
+    def test_jobs_without_the_value_come_last(self, api):
+        """In both directions; every order can be asked for."""
+        waits = submit(api, gpus=1, hold=True)
+        ended = submit(api, gpus=1, hold=True)
+        api.post(f"/api/v1/jobs/{ended}/cancel")
+        for order in ("asc", "desc"):
+            page = api.get("/api/v1/jobs", params={"sort": "ended", "order": order}).json()
+            assert [job["id"] for job in page["jobs"]] == [ended, waits]
+        for sort in ("user", "state", "outcome", "priority", "ran", "gpu_hours", "energy", "idle"):
+            page = api.get("/api/v1/jobs", params={"sort": sort}).json()
+            assert {job["id"] for job in page["jobs"]} == {waits, ended}
+        assert api.get("/api/v1/jobs", params={"sort": "spec"}).status_code == 422

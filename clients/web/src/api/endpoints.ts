@@ -10,6 +10,9 @@ export interface JobFilter {
   q?: string;
   limit?: number;
   cursor?: string;
+  /** Column and direction; without them the newest come first. */
+  sort?: string;
+  order?: "asc" | "desc";
 }
 
 /** What is asked for of a run's curves; `from` and `to` are steps, or unix seconds with `by` "time". */
@@ -22,6 +25,13 @@ export interface CurveQuery {
   by?: "step" | "time";
   /** `after` of an earlier answer: only what is new comes. */
   after?: string;
+}
+
+/** A waiting job with another number of GPUs or another time limit ("none" for none), as a dry run. */
+export interface PlanTrial {
+  job: number;
+  gpus?: number;
+  time_limit?: string;
 }
 
 type Signal = AbortSignal | undefined;
@@ -42,8 +52,8 @@ export const api = {
     request<string>("GET", `/jobs/${id}/snapshot/diff`, { text: true, ...withSignal(signal) }),
   curves: (id: number, query: CurveQuery, signal?: AbortSignal) =>
     request<T.RunCurves>("GET", `/jobs/${id}/curves`, { query: { ...query }, ...withSignal(signal) }),
-  plan: (hours: { back: number; ahead: number }, signal?: AbortSignal) =>
-    request<T.BoxPlan>("GET", "/plan", { query: hours, ...withSignal(signal) }),
+  plan: (hours: { back: number; ahead: number }, trial?: PlanTrial, signal?: AbortSignal) =>
+    request<T.BoxPlan>("GET", "/plan", { query: { ...hours, ...trial }, ...withSignal(signal) }),
   parse: (text: string, signal?: AbortSignal) =>
     request<T.ParsedText>("POST", "/jobs/parse", { body: { text }, ...withSignal(signal) }),
   logLines: (id: number, query: { from: number; count: number; attempt?: number }, signal?: AbortSignal) =>
@@ -71,6 +81,10 @@ export const api = {
     request<T.Job>("POST", "/jobs", { body: spec, headers: { "Idempotency-Key": key } }),
   dryRun: (spec: T.JobSpec, signal?: AbortSignal) =>
     request<T.DryRun>("POST", "/jobs/dry-run", { body: spec, ...withSignal(signal) }),
+  whatIf: (spec: T.JobSpec, signal?: AbortSignal) =>
+    request<T.WhatIf>("POST", "/jobs/what-if", { body: spec, ...withSignal(signal) }),
+  whatIfOf: (id: number, signal?: AbortSignal) =>
+    request<T.WhatIf>("GET", `/jobs/${id}/what-if`, withSignal(signal)),
   act: (id: number, verb: "cancel" | "hold" | "release" | "retry") =>
     request<T.Job>("POST", `/jobs/${id}/${verb}`),
   patch: (id: number, patch: T.JobPatch) => request<T.Job>("PATCH", `/jobs/${id}`, { body: patch }),

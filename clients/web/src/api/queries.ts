@@ -132,7 +132,7 @@ export function useEvents(query: { limit: number; job?: number }) {
 export function usePlan(hours: number) {
   return useQuery({
     queryKey: ["plan", hours],
-    queryFn: ({ signal }) => api.plan({ back: hours, ahead: hours }, signal),
+    queryFn: ({ signal }) => api.plan({ back: hours, ahead: hours }, undefined, signal),
     refetchInterval: 30_000,
     placeholderData: keepPreviousData,
   });

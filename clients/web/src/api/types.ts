@@ -4,6 +4,7 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 
 export type Job = Schemas["Job"];
+export type GpuUsage = Schemas["GpuUsage"];
 export type JobPage = Schemas["JobPage"];
 export type JobState = Schemas["JobState"];
 export type JobSpec = Schemas["JobSpec"];
@@ -13,6 +14,8 @@ export type Attempt = Schemas["Attempt"];
 export type Outcome = Schemas["Outcome"];
 export type LaunchFacts = Schemas["LaunchFacts"];
 export type Change = Schemas["Change"];
+export type WhatIf = Schemas["WhatIf"];
+export type WhatIfOption = Schemas["WhatIfOption"];
 export type DryRun = Schemas["DryRun"];
 export type Box = Schemas["Box"];
 export type Gpu = Schemas["Gpu"];

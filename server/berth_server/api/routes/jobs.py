@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Annotated
+from typing import Annotated, Literal
 
+import anyio.to_thread
 from fastapi import Depends, Path, Query
 
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.states import JobState
+from berth.protocol.submits import WhatIf
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody, no_body
-from berth_server.api.context import By, Server
+from berth_server.api.context import App, By, Server
 from berth_server.api.problems import ApiError
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.cancel import on_cancel
@@ -22,8 +24,10 @@ from berth_server.service.jobs.patch import on_patch
 from berth_server.service.jobs.retry import on_retry
 from berth_server.service.jobs.show import show_job, show_jobs
 from berth_server.service.scheduling.explain import explain_job
+from berth_server.service.scheduling.what_if import options, pending, starts
 from berth_server.service.state import ServerState
 from berth_server.store import jobs
+from berth_server.store.sorted_jobs import Order, sorted_page
 
 router = routing.router(prefix="/api/v1/jobs", tag="jobs")
 
@@ -47,6 +51,21 @@ _Against = Annotated[
         examples=[41],
     ),
 ]
+SortColumn = Literal[
+    "id",
+    "name",
+    "user",
+    "state",
+    "outcome",
+    "gpus",
+    "priority",
+    "ended",
+    "ran",
+    "gpu_hours",
+    "energy",
+    "idle",
+]
+_ASCENDING = {"name", "user", "state", "outcome"}
 _User = Annotated[str | None, Query(description="Only jobs of this user.", examples=["ada"])]
 _Labels = Annotated[
     list[str],
@@ -57,9 +76,7 @@ _Labels = Annotated[
 ]
 
 
-@router.get("", summary="List jobs, newest first")
-async def list_jobs(
-    server: Server,
+async def _filter(
     state: _States = [],  # noqa: B006 - FastAPI copies it
     user: _User = None,
     label: _Labels = [],  # noqa: B006 - as above
@@ -67,23 +84,50 @@ async def list_jobs(
         str | None,
         Query(max_length=200, description="Only jobs with this in name, command or script, or id."),
     ] = None,
+) -> jobs.Filter:
+    return jobs.Filter(tuple(_states(state)), user, tuple(_pairs(label)), q or None)
+
+
+@router.get("", summary="List jobs, newest first or in another order")
+async def list_jobs(
+    server: Server,
+    wanted: Annotated[jobs.Filter, Depends(_filter)],
+    *,
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of jobs.")] = 50,
+    sort: Annotated[
+        SortColumn,
+        Query(description="Order; `id` is that of submission. Jobs without the value come last."),
+    ] = "id",
+    order: Annotated[
+        Literal["desc", "asc"] | None,
+        Query(description="Direction; by default `desc`, of names, users and states `asc`."),
+    ] = None,
     cursor: Annotated[
         str | None, Query(description="`next_cursor` of the previous page.", max_length=100)
     ] = None,
 ) -> JobPage:
     """
-    One page of jobs. Pass `next_cursor` as `cursor` for the next; it is null on the last. A page
-    of jobs with long scripts or environments ends early.
+    One page of jobs. Pass `next_cursor` as `cursor` for the next, with the same order; it is null
+    on the last. A page of jobs with long scripts or environments ends early.
     """
-    wanted = jobs.Filter(tuple(_states(state)), user, tuple(_pairs(label)), q or None)
-    records, more = jobs.bounded_page(
-        server.db.read,
-        wanted,
-        below=None if cursor is None else _decode(cursor),
-        limit=limit,
-        most_bytes=_PAGE_BYTES,
-    )
+    place = None if cursor is None else _decode(cursor)
+    down = order == "desc" if order else sort not in _ASCENDING
+    if sort == "id" and down:
+        records, more = jobs.bounded_page(
+            server.db.read, wanted, below=place, limit=limit, most_bytes=_PAGE_BYTES
+        )
+        following = records[-1].id if more else 0
+    else:
+        records, more = sorted_page(
+            server.db.read,
+            wanted,
+            order=Order(sort, down),
+            now=server.clock(),
+            offset=place or 0,
+            limit=limit,
+            most_bytes=_PAGE_BYTES,
+        )
+        following = (place or 0) + len(records)
     shown: list[Job] = []
     for start in range(0, len(records), _PIECE):
         if start:
@@ -91,7 +135,7 @@ async def list_jobs(
         shown += show_jobs(server, records[start : start + _PIECE])
     return JobPage.model_construct(
         jobs=shown,
-        next_cursor=_encode(records[-1].id) if more else None,
+        next_cursor=_encode(following) if more else None,
     )
 
 
@@ -114,7 +158,7 @@ async def get_job(server: Server, job_id: JobId) -> Job:
 
 @router.patch("/{job_id}", summary="Change a job that has not started")
 async def patch_job(server: Server, caller: By, job_id: JobId, patch: JsonBody[JobPatch]) -> Job:
-    """Set name, priority or time limit; omitted fields stay. `time_limit: null` removes it."""
+    """Set what it asks for; omitted fields stay. `time_limit: null` removes the limit."""
     on_patch(server, caller, job_id, patch)
     return _job(server, job_id)
 
@@ -126,6 +170,20 @@ async def explain(server: Server, job_id: JobId, against: _Against = None) -> Ex
     a queued job also its score, and why another job is before or after it.
     """
     return explain_job(server, job_id, against)
+
+
+@router.get("/{job_id}/what-if", summary="Compare when variants of a waiting job would start")
+async def what_if(app: App, caller: By, job_id: JobId) -> WhatIf:
+    """
+    Expected start of the job, and that with other numbers of GPUs, other time limits, as a share or
+    preemptible, one thing changed each. Nothing is changed.
+    """
+    record = pending(app.server, job_id)
+    needed = jobs.dependencies(app.server.db.read, [job_id]).get(job_id, [])
+    seen, found = options(app.server, record, needed)
+    policy = app.server.options.policy
+    async with app.reading.turn(caller.uid):
+        return await anyio.to_thread.run_sync(starts, seen, found, policy)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", dependencies=[Depends(no_body)])

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from berth.protocol.jobs import Job
 from berth.protocol.specs import JobSpec
-from berth.protocol.submits import DryRun, ParsedText, SubmittedJobs, TextToParse
+from berth.protocol.submits import DryRun, ParsedText, SubmittedJobs, TextToParse, WhatIf
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody
 from berth_server.api.context import App, By, Context, caller_of, context_of
@@ -23,11 +23,12 @@ from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Invalid
 from berth_server.service.jobs import check, lengths, lookup
 from berth_server.service.jobs.check import Prepared
-from berth_server.service.jobs.dry_run import dry_run
+from berth_server.service.jobs.dry_run import dry_run, would_be
 from berth_server.service.jobs.parse_text import parse_text
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.show import show_job, show_jobs
 from berth_server.service.jobs.submit import at_position, may_submit, on_submit, repeated
+from berth_server.service.scheduling.what_if import options, starts
 from berth_server.service.state import ServerState
 from berth_server.store import jobs
 
@@ -141,6 +142,21 @@ async def try_submit(app: App, caller: By, spec: JsonBody[JobSpec]) -> DryRun:
         freezer = app.server.options.freezer
         await anyio.to_thread.run_sync(freezer.check, prepared.workdir, caller)
     return dry_run(app.server, caller, prepared)
+
+
+@router.post("/what-if", summary="Compare when variants of a job would start")
+async def what_if(app: App, caller: By, spec: JsonBody[JobSpec]) -> WhatIf:
+    """
+    Expected start of the job, and that with other numbers of GPUs, other time limits, as a share or
+    preemptible, one thing changed each. Nothing is written.
+    """
+    may_submit(app.server, caller)
+    (prepared,) = await check_specs(app, [spec], caller, many=False)
+    record, needed = would_be(app.server, caller, prepared)
+    seen, found = options(app.server, record, needed)
+    policy = app.server.options.policy
+    async with app.reading.turn(caller.uid):
+        return await anyio.to_thread.run_sync(starts, seen, found, policy)
 
 
 @router.post("/parse", summary="Find the launches in a pasted text")

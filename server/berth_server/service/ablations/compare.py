@@ -106,6 +106,7 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
             {
                 "job": job,
                 "last": {name: end.last for name, end in ends.items()},
+                "first": {n: end.first for n, end in ends.items() if end.first is not None},
                 "best": {name: end.best for name, end in ends.items() if end.best is not None},
                 "trouble": {n: end.trouble for n, end in ends.items() if end.trouble is not None},
                 "step": step,
@@ -117,7 +118,7 @@ def gather(found: Sources, reader: CurveReader) -> Ablation:
     names = sorted({name for one in measured for name in one["last"]})
     names = names[: max(10, _MOST_NUMBERS // (2 * len(measured)))]
     for one in measured:
-        for which in ("last", "best", "trouble"):
+        for which in ("last", "first", "best", "trouble"):
             one[which] = {name: one[which][name] for name in names if name in one[which]}
     runs = [
         AblationRun.model_construct(

@@ -17,6 +17,7 @@ from berth_server.service.jobs.check import Prepared
 from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.service.state import ServerState
 from berth_server.store import jobs
+from berth_server.store.records import JobRecord
 
 
 def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
@@ -65,14 +66,29 @@ def dry_run(server: ServerState, caller: Caller, prepared: Prepared) -> DryRun:
     )
 
 
+def would_be(
+    server: ServerState, caller: Caller, prepared: Prepared
+) -> tuple[JobRecord, list[jobs.DependencyRecord]]:
+    """Return the row that a submit would write, and what it would wait for. Raises as a submit."""
+    submit.may_submit(server, caller)
+    check.size(prepared, server.known_gpus)
+    return _row(server, caller, prepared, server.clock())
+
+
 def _view(server: ServerState, caller: Caller, prepared: Prepared, now: float) -> JobView:
+    return server.cache.view(*_row(server, caller, prepared, now))
+
+
+def _row(
+    server: ServerState, caller: Caller, prepared: Prepared, now: float
+) -> tuple[JobRecord, list[jobs.DependencyRecord]]:
     reader = server.db.read
     kinds = submit.dependency_kinds(prepared)
     others = jobs.by_ids(reader, set(kinds))
     state = submit.first_state(prepared, {other.id: other.state for other in others}, now)
     needed = [jobs.DependencyRecord(o.id, o.state, o.name, kinds[o.id]) for o in others]
     record = submit.new_record(jobs.next_id(reader), state, caller, prepared, now)
-    return server.cache.view(record, needed)
+    return record, needed
 
 
 def _rewritten(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.core.explain.phrases import exactly, has_ended, job
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Invalid
-from berth_server.service.jobs import lookup
+from berth_server.service.jobs import check, lookup
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
 from berth_server.store import events, jobs
@@ -21,7 +22,7 @@ from berth_server.store.records import JobRecord
 
 def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) -> None:
     """
-    Change name, priority or time limit; `time_limit: null` takes the limit away.
+    Change what a job asks for; `time_limit: null` takes the limit away.
 
     Raises NotFound, Forbidden, Invalid (null where a value is needed), and Conflict for a job
     that has ended, or that runs where more is asked for than a longer time limit.
@@ -46,11 +47,29 @@ def on_patch(server: ServerState, caller: Caller, job_id: int, patch: JobPatch) 
     }
     if not changes:
         return
+    if "gpus" in changes:
+        _may_have(server, record, changes["gpus"])
     with change(server, caller.user) as tx:
         jobs.change(tx, job_id, jobs.spec_columns(record.spec.model_copy(update=changes)))
         fields = ", ".join(name.replace("_", " ") for name in changes)
         message = Message.of(UserRef(name=caller.user), f" changed its {fields}.")
         events.write(tx, "job.changed", message, job_id=job_id, data=_event_data(changes))
+
+
+def _may_have(server: ServerState, record: JobRecord, gpus: int) -> None:
+    """Raise Invalid for a number of GPUs that a job of its kind, or any on this box, cannot have."""
+    spec = record.spec
+    if spec.share or (spec.nodes or 1) > 1:
+        kind = "has a share of one GPU" if spec.share else "runs over several nodes"
+        message = Message.of(
+            job(record.id, first=True), f" {kind}; submit a copy with another number of GPUs."
+        )
+        raise Invalid(message, "gpus")
+    other = replace(record, spec=spec.model_copy(update={"gpus": gpus}))
+    try:
+        check.still_fits(other, server.known_gpus)
+    except Conflict as error:
+        raise Invalid(error.message, "gpus") from None
 
 
 def _gives_time(record: JobRecord, state: JobState, patch: JobPatch) -> bool:

@@ -163,6 +163,7 @@ def _curve(columns: Columns, name: str, places: list[int], *, by_time: bool) -> 
         times=[_sent(columns.times[row]) for row in rows] if by_time else [],
         values=[_sent(column.values[i]) for i in places],
         total=len(column.values),
+        first=next((_sent(value) for value in column.values if isfinite(value)), None),
         last=_sent(column.values[-1]) if column.values else None,
         last_step=columns.steps[column.rows[-1]] if column.rows else None,
         best=best if isfinite(best) else None,

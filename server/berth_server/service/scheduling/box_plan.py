@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from berth.protocol.dashboard import BoxPlan, PlanBar, PlanGpu
 from berth.protocol.gpus import Gpu
-from berth_server.core.model import RunningView, Snapshot
+from berth_server.core.model import ExpectedStart, JobView, Plan, RunningView, Snapshot, Start
 from berth_server.core.remaining_time import remaining_s
 from berth_server.service.gpus.gpu_map import show_box
 from berth_server.service.gpus.reservations import show_reservations
@@ -23,9 +23,19 @@ _STEPS = 192
 _ENDLESS_S = 3e8
 
 
-def show_plan(server: ServerState, user: str, back: timedelta, ahead: timedelta) -> BoxPlan:
-    """The plan without the utilisation of the past, which `with_history` reads."""
-    seen, plan = latest_forecast(server)
+def show_plan(
+    server: ServerState,
+    user: str,
+    back: timedelta,
+    ahead: timedelta,
+    made: tuple[Snapshot, Plan] | None = None,
+) -> BoxPlan:
+    """
+    The plan without the utilisation of the past, which `with_history` reads.
+
+    `made`: another plan than the present one, of a trial.
+    """
+    seen, plan = made or latest_forecast(server)
     now = seen.now
     box = show_box(server, user)
     index = {gpu.uuid: gpu.index for gpu in box.gpus}
@@ -49,7 +59,17 @@ def show_plan(server: ServerState, user: str, back: timedelta, ahead: timedelta)
     ]
     bars += [_running(server, seen, run, index) for run in seen.running if run.gpu_uuids]
     waiting = [job_id for job_id in plan.order if job_id not in plan.started]
-    planned = [_planned(server, job_id, index) for job_id in waiting if job_id in plan.expected]
+    planned = [
+        _planned(seen.pending[job_id], plan.expected[job_id], now, index)
+        for job_id in waiting
+        if job_id in plan.expected
+    ]
+    if made is not None:
+        # What a trial would start at once is planned for now.
+        planned = [
+            *(_started(seen.pending[one.job_id], one, now, index) for one in plan.starts),
+            *planned,
+        ]
     bars += [bar for bar in planned if bar.starts_at < end]
     return BoxPlan.model_construct(
         now=now,
@@ -60,7 +80,7 @@ def show_plan(server: ServerState, user: str, back: timedelta, ahead: timedelta)
         bars=bars,
         reservations=show_reservations(server).reservations,
         short=short,
-        unplanned=len(waiting) - len(planned),
+        unplanned=sum(job_id not in plan.expected for job_id in waiting),
     )
 
 
@@ -106,10 +126,25 @@ def _running(
     )
 
 
-def _planned(server: ServerState, job_id: int, index: dict[str, int]) -> PlanBar:
-    seen, plan = latest_forecast(server)
-    job, expected = seen.pending[job_id], plan.expected[job_id]
-    start = max(expected.at, seen.now)
+def _started(job: JobView, start: Start, now: datetime, index: dict[str, int]) -> PlanBar:
+    length_s = job.expected_s or job.limit_s
+    return PlanBar(
+        job_id=job.id,
+        name=job.name,
+        user=job.user,
+        kind="planned",
+        gpu_indices=sorted(index[uuid] for uuid in start.gpu_uuids if uuid in index),
+        starts_at=now,
+        ends_at=None if length_s is None else _later(now, length_s),
+        ends_by=None if job.time_limit is None else now + job.time_limit,
+        share=job.share,
+    )
+
+
+def _planned(
+    job: JobView, expected: ExpectedStart, now: datetime, index: dict[str, int]
+) -> PlanBar:
+    start = max(expected.at, now)
     late: datetime | None = getattr(expected, "late", None)
     return PlanBar(
         job_id=job.id,

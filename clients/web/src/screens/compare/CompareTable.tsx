@@ -11,6 +11,7 @@ import { metric as number } from "@/format/units";
 import { bestOf, bySeed, meanAndDeviation, missing, parameters, spread } from "@/model/runs/compare";
 import { lessIsBetter, toCsv, toMarkdown, troubleText } from "@/model/runs/curves";
 import type { AblationRun } from "@/model/runs/compare";
+import { lossPerGpuHour, short } from "@/model/jobs/receipt";
 
 interface Props {
   name: string;
@@ -30,6 +31,19 @@ function valueOf(run: AblationRun, name: string): number | null {
 function Wrong({ run, metric }: { run: AblationRun; metric: string }) {
   const trouble = run.trouble?.[metric];
   return trouble ? <span className="block text-xs font-normal text-bad">{troubleText(trouble)}</span> : null;
+}
+
+/** Fall of the loss for each GPU-hour. */
+function PerHour({ value, wins }: { value: number | undefined; wins: boolean }) {
+  if (value === undefined) return <td className="text-right text-muted">–</td>;
+  return (
+    <td
+      data-per-hour
+      className={`text-right whitespace-nowrap tabular ${wins ? "font-semibold text-good" : ""}`}
+    >
+      {value > 0 ? short(value) : number(value)}
+    </td>
+  );
 }
 
 /** Table of the runs: differing parameters and metrics, with the best values marked. */
@@ -53,8 +67,25 @@ export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: P
       ];
     }),
   );
+  // What a GPU-hour bought: the first loss among the columns stands for it.
+  const loss = shown.find((m) => /loss/i.test(m));
+  const perHour = (run: AblationRun) =>
+    loss === undefined || run.trouble?.[loss]
+      ? undefined
+      : lossPerGpuHour(run.first?.[loss], run.best[loss], run.job.usage);
+  const used = runs.some((run) => run.job.usage);
+  const bestPerHour = bestOf(runs.map(perHour), false);
   const rows = () => [
-    ["job", "name", "state", ...columns.map((c) => c.name), "step", ...shown],
+    [
+      "job",
+      "name",
+      "state",
+      ...columns.map((c) => c.name),
+      "step",
+      ...shown,
+      "gpu_hours",
+      "loss_per_gpu_hour",
+    ],
     ...runs.map((run) => [
       run.job.id,
       run.job.name,
@@ -62,6 +93,8 @@ export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: P
       ...columns.map((c) => c.value(run)),
       run.step ?? null,
       ...shown.map((m) => valueOf(run, m)),
+      run.job.usage?.gpu_hours ?? null,
+      perHour(run) ?? null,
     ]),
   ];
   const seeds = bySeed(runs).filter((group) => group.runs.length > 1);
@@ -123,6 +156,21 @@ export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: P
                   </th>
                 );
               })}
+              {used && (
+                <>
+                  <th className="text-right" title="GPUs held, times the hours">
+                    GPU-hours
+                  </th>
+                  {loss !== undefined && (
+                    <th
+                      className="text-right"
+                      title={`Fall of ${loss} from its first to its best value, for each GPU-hour; higher is better`}
+                    >
+                      fall of {loss} per GPU-hour
+                    </th>
+                  )}
+                </>
+              )}
             </tr>
           </thead>
           <tbody>
@@ -187,6 +235,16 @@ export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: P
                     </td>
                   );
                 })}
+                {used && (
+                  <>
+                    <td className="text-right tabular">
+                      {run.job.usage ? short(run.job.usage.gpu_hours) : "–"}
+                    </td>
+                    {loss !== undefined && (
+                      <PerHour value={perHour(run)} wins={perHour(run) === bestPerHour} />
+                    )}
+                  </>
+                )}
               </tr>
             ))}
           </tbody>

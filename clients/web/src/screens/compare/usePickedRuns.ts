@@ -30,17 +30,21 @@ export function usePickedRuns(jobs: string | undefined): {
   return { runs, error };
 }
 
-/** The last and the best value of each metric, and what is wrong with it, as the server knows them. */
-function summary(found: RunCurves | undefined): Pick<AblationRun, "last" | "best" | "step" | "trouble"> {
+/** The first, the last and the best value of each metric, and what is wrong with it, as the server knows them. */
+function summary(
+  found: RunCurves | undefined,
+): Pick<AblationRun, "first" | "last" | "best" | "step" | "trouble"> {
   const last: Record<string, number | null> = {};
+  const first: Record<string, number> = {};
   const best: Record<string, number> = {};
   const trouble: NonNullable<AblationRun["trouble"]> = {};
   let step: number | null = null;
   for (const [name, curve] of Object.entries(found?.curves ?? {})) {
     last[name] = curve.last ?? null;
+    if (curve.first != null) first[name] = curve.first;
     if (curve.best != null) best[name] = curve.best;
     if (curve.trouble) trouble[name] = curve.trouble;
     if (curve.last_step != null) step = Math.max(step ?? -Infinity, curve.last_step);
   }
-  return { last, best, step, trouble };
+  return { first, last, best, step, trouble };
 }

@@ -12,6 +12,8 @@ import { ACTIVE_STATES, PENDING_STATES, jobColor, lastRun, limitEnd, savedAt } f
 import { ranges } from "@/model/gpus/topology";
 import { JobActions } from "./JobActions";
 import { JobSteps } from "./JobSteps";
+import { JobWhatIf } from "./JobWhatIf";
+import { Receipt } from "./Receipt";
 
 export function JobHeader({ job }: { job: Job }) {
   const labels = Object.entries(job.labels ?? {});
@@ -68,6 +70,7 @@ export function JobHeader({ job }: { job: Job }) {
         ))}
       </p>
       <JobSteps job={job} />
+      <Receipt job={job} />
       {(job.alerts ?? []).map((alert, i) => (
         <p key={alert} role="alert" className="mt-2 text-sm font-semibold text-warn">
           <Message parts={job.alerts_parts?.[i]} text={alert} />
@@ -90,18 +93,19 @@ export function JobHeader({ job }: { job: Job }) {
           <Message parts={job.message_parts} text={job.message} />
         </p>
       )}
-      {PENDING_STATES.has(job.state) && <Why id={job.id} />}
+      {PENDING_STATES.has(job.state) && <Why job={job} />}
     </header>
   );
 }
 
-function Why({ id }: { id: number }) {
-  const explanation = useExplanation(id).data;
+function Why({ job }: { job: Job }) {
+  const explanation = useExplanation(job.id).data;
   if (!explanation) return null;
   return (
     <section aria-label="Why it waits" className="panel mt-3 px-4 py-3">
       <h2 className="sr-only">Why it waits</h2>
       <ExplanationView explanation={explanation} />
+      {job.gpus > 0 && <JobWhatIf job={job} />}
     </section>
   );
 }

@@ -1,6 +1,7 @@
 import { X } from "lucide-react";
-import { useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { Button } from "@/components/Button";
+import { useSettled } from "@/components/useSettled";
 import type { JobsSearch } from "./filter";
 
 interface Props {
@@ -9,9 +10,29 @@ interface Props {
   go: (change: { user?: string | undefined; label?: string | undefined; q?: string | undefined }) => void;
 }
 
+/** A word that is searched for while it is typed; "user:ada" and "key=value" are taken with Enter. */
+const isWord = (text: string) => !text.startsWith("user:") && !text.includes("=");
+
 /** Active filters, each with a button to remove it, and a field to add one: "user:ada", "key=value", or a word. */
 export function FilterChips({ search, me, go }: Props) {
-  const [text, setText] = useState("");
+  const [text, setText] = useState(search.q ?? "");
+  const settled = useSettled(text, 300);
+  const asked = useRef(search.q ?? "");
+  const take = useEffectEvent((typed: string) => {
+    const wanted = typed.trim();
+    if (!isWord(wanted) || wanted === (search.q ?? "")) return;
+    asked.current = wanted;
+    go({ q: wanted });
+  });
+  useEffect(() => take(settled), [settled]);
+  // A link, the back button or a saved view may ask for another word; the answer to what was typed
+  // here must not take back what was typed since.
+  const follow = useEffectEvent((q: string) => {
+    if (q === asked.current) return;
+    asked.current = q;
+    setText(q);
+  });
+  useEffect(() => follow(search.q ?? ""), [search.q]);
   const chips = [
     search.user && { text: `user ${search.user}`, clear: () => go({ user: undefined }) },
     ...(search.label?.split(",").map((label) => ({
@@ -24,7 +45,6 @@ export function FilterChips({ search, me, go }: Props) {
             .join(","),
         }),
     })) ?? []),
-    search.q && { text: `“${search.q}”`, clear: () => go({ q: undefined }) },
   ].filter((chip) => typeof chip === "object");
   return (
     <div className="flex flex-wrap items-center gap-1.5">
@@ -39,18 +59,23 @@ export function FilterChips({ search, me, go }: Props) {
         </Button>
       ))}
       <form
+        role="search"
+        aria-label="Filter"
         onSubmit={(event) => {
           event.preventDefault();
           const wanted = text.trim();
-          setText("");
+          if (isWord(wanted)) {
+            asked.current = wanted;
+            return go({ q: wanted });
+          }
           if (wanted.startsWith("user:")) go({ user: wanted.slice(5) });
-          else if (/^[^=\s]+=.+$/.test(wanted))
-            go({ label: [search.label, wanted].filter(Boolean).join(",") });
-          else if (wanted !== "") go({ q: wanted });
+          else go({ label: [search.label, wanted].filter(Boolean).join(",") });
+          setText("");
         }}
       >
         <input
-          aria-label="Add a filter: a word, user:NAME, or label key=value"
+          type="search"
+          aria-label="Filter by a word; user:NAME or a label key=value with Enter"
           placeholder="word, user:ada, key=value"
           value={text}
           onChange={(event) => setText(event.target.value)}

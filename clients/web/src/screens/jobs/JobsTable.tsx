@@ -3,22 +3,27 @@ import clsx from "clsx";
 import { useEffect, useRef, useState } from "react";
 import type { Job } from "@/api/types";
 import { JobLink } from "@/components/JobLink";
+import { SortHeader } from "@/components/SortHeader";
 import { StateBadge } from "@/components/StateBadge";
-import { Ago, Elapsed } from "@/components/Time";
+import { Ago } from "@/components/Time";
 import { plural } from "@/format/units";
 import { useActions } from "@/keys/useActions";
-import { commandLine, lastRun } from "@/model/jobs/job";
-import { ranges } from "@/model/gpus/topology";
+import type { Sort } from "@/model/table";
+import { COLUMNS } from "./columns";
+import { JobCell } from "./JobCell";
 
 interface Props {
   jobs: readonly Job[];
+  columns: readonly string[];
+  sort: Sort | undefined;
+  onSort: (sort: Sort) => void;
   picked: ReadonlySet<number>;
   onPick: (picked: ReadonlySet<number>) => void;
   onLabel: (label: string) => void;
 }
 
 /** Jobs as rows; j and k move, Enter opens, x selects. */
-export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
+export function JobsTable({ jobs, columns, sort, onSort, picked, onPick, onLabel }: Props) {
   const navigate = useNavigate();
   const [at, setAt] = useState(-1);
   const rows = useRef<HTMLTableSectionElement>(null);
@@ -42,12 +47,15 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
     if (at >= 0) rows.current?.rows[at]?.scrollIntoView({ block: "nearest" });
   }, [at]);
   const all = jobs.length > 0 && jobs.every((job) => picked.has(job.id));
+  const kinds = COLUMNS.filter((one) => one.name === "job" || columns.includes(one.name));
+  // Without another order they come as they were submitted.
+  const order = sort ?? { key: "id", down: true };
   return (
     <div className="panel relative overflow-x-auto" tabIndex={0} role="region" aria-label="Jobs">
       <table className="w-full text-sm">
-        <caption className="sr-only">Jobs, newest first</caption>
+        <caption className="sr-only">Jobs</caption>
         <thead className="text-left text-xs text-muted">
-          <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+          <tr className="[&>th]:px-3 [&>th]:py-1 [&>th]:font-medium">
             <th className="w-8">
               <input
                 type="checkbox"
@@ -57,13 +65,26 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                 onChange={() => onPick(all ? new Set() : new Set(jobs.map((j) => j.id)))}
               />
             </th>
-            <th aria-sort="descending">Job</th>
-            <th className="max-sm:hidden">State</th>
-            <th className="max-sm:hidden">User</th>
-            <th className="max-sm:hidden">GPUs</th>
-            <th className="max-sm:hidden">Submitted</th>
-            <th className="max-sm:hidden">Ran</th>
-            <th className="max-sm:hidden">Command</th>
+            {kinds.map((kind) =>
+              kind.sort === undefined ? (
+                <th key={kind.name} className={clsx("max-sm:hidden", kind.right && "text-right")}>
+                  {kind.title}
+                </th>
+              ) : (
+                <SortHeader
+                  key={kind.name}
+                  name={kind.sort}
+                  sort={order}
+                  onSort={onSort}
+                  firstDown={kind.firstDown ?? false}
+                  right={kind.right ?? false}
+                  title={kind.about}
+                  className={kind.name === "job" ? "" : "max-sm:hidden"}
+                >
+                  {kind.title}
+                </SortHeader>
+              ),
+            )}
           </tr>
         </thead>
         <tbody ref={rows}>
@@ -71,7 +92,7 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
             <tr
               key={job.id}
               className={clsx(
-                "border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1.5",
+                "border-t border-line hover:bg-hover [&>td]:px-3 [&>td]:py-1",
                 i === at && "bg-accent-soft",
               )}
               aria-current={i === at || undefined}
@@ -85,32 +106,25 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
                   onChange={() => toggle(job.id)}
                 />
               </td>
-              <td className="max-w-72 max-sm:w-full max-sm:max-w-0">
-                <JobLink job={job} />
-                <Narrow job={job} />
-                <Labels job={job} onLabel={onLabel} />
-              </td>
-              <td className="max-w-60 max-sm:hidden">
-                <StateBadge job={job} />
-              </td>
-              <td className="max-sm:hidden">{job.user}</td>
-              <td className="whitespace-nowrap tabular max-sm:hidden">
-                {job.gpus}
-                {(job.gpu_indices ?? []).length > 0 && (
-                  <span className="text-muted"> on {ranges(job.gpu_indices ?? [])}</span>
-                )}
-              </td>
-              <td className="max-sm:hidden">
-                <Ago time={job.queued_at} />
-              </td>
-              <td className="max-sm:hidden">
-                <Ran job={job} />
-              </td>
-              <td className="max-w-80 max-sm:hidden">
-                <code className="block truncate text-xs text-muted" title={commandLine(job)}>
-                  {commandLine(job)}
-                </code>
-              </td>
+              {kinds.map((kind) => (
+                <td
+                  key={kind.name}
+                  className={clsx(
+                    WIDTHS[kind.name],
+                    kind.right && "text-right tabular whitespace-nowrap",
+                    kind.name === "job" ? "max-sm:w-full max-sm:max-w-0" : "max-sm:hidden",
+                  )}
+                >
+                  {kind.name === "job" ? (
+                    <>
+                      <JobLink job={job} />
+                      <Narrow job={job} />
+                    </>
+                  ) : (
+                    <JobCell job={job} column={kind.name} onLabel={onLabel} />
+                  )}
+                </td>
+              ))}
             </tr>
           ))}
         </tbody>
@@ -119,11 +133,13 @@ export function JobsTable({ jobs, picked, onPick, onLabel }: Props) {
   );
 }
 
-function Ran({ job }: { job: Job }) {
-  const run = lastRun(job);
-  if (!run) return <span className="text-muted">–</span>;
-  return <Elapsed from={run.from} to={run.to} />;
-}
+const WIDTHS: Record<string, string> = {
+  job: "max-w-72",
+  state: "max-w-60",
+  labels: "max-w-56",
+  reason: "min-w-40 max-w-80",
+  command: "max-w-80",
+};
 
 /** On a phone what the other columns say stands beneath the name. */
 function Narrow({ job }: { job: Job }) {
@@ -133,26 +149,6 @@ function Narrow({ job }: { job: Job }) {
       <span>
         {job.user} · {plural(job.gpus, "GPU")} · <Ago time={job.queued_at} />
       </span>
-    </span>
-  );
-}
-
-function Labels({ job, onLabel }: { job: Job; onLabel: (label: string) => void }) {
-  const labels = Object.entries(job.labels ?? {});
-  if (labels.length === 0) return null;
-  return (
-    <span className="mt-1 flex flex-wrap gap-1.5 pl-4.5">
-      {labels.map(([key, value]) => (
-        <button
-          key={key}
-          type="button"
-          title={`Only jobs with ${key}=${value}`}
-          onClick={() => onLabel(`${key}=${value}`)}
-          className="max-w-48 min-h-6 truncate rounded bg-sunken px-1.5 text-xs text-muted hover:text-ink"
-        >
-          {key}={value}
-        </button>
-      ))}
     </span>
   );
 }

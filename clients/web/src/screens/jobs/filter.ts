@@ -2,6 +2,8 @@
 import type { JobFilter } from "@/api/endpoints";
 import { ACTIVE, FINAL, PENDING } from "@/api/queries";
 import type { JobState } from "@/api/types";
+import { parseSort } from "@/model/table";
+import { COLUMNS } from "./columns";
 
 export interface JobsSearch {
   /** A view's name or states, comma separated. */
@@ -10,6 +12,10 @@ export interface JobsSearch {
   /** "key=value", several with commas. */
   label?: string;
   q?: string;
+  /** Column by which they are sorted, with a minus for the greatest first. */
+  sort?: string;
+  /** Names of the columns, comma separated; absent: the usual ones. */
+  cols?: string;
 }
 
 export const VIEWS: readonly { name: string; state: string; states: readonly JobState[] }[] = [
@@ -28,7 +34,7 @@ export function readJobsSearch(search: Record<string, unknown>): JobsSearch {
   const found: JobsSearch = {};
   const state = String(search["state"] ?? "");
   if (state.split(",").every((s) => STATES.has(s) || s in NAMED)) found.state = state;
-  for (const name of ["user", "label", "q"] as const) {
+  for (const name of ["user", "label", "q", "sort", "cols"] as const) {
     const value = search[name];
     if ((typeof value === "string" || typeof value === "number") && value !== "") found[name] = String(value);
   }
@@ -42,6 +48,12 @@ export function toFilter(search: JobsSearch): JobFilter {
   if (search.user) filter.user = search.user;
   if (search.label) filter.label = search.label.split(",");
   if (search.q) filter.q = search.q;
+  const sort = parseSort(search.sort);
+  const column = COLUMNS.find((one) => one.sort !== undefined && one.sort === sort?.key);
+  if (sort && column) {
+    filter.sort = sort.key;
+    filter.order = sort.down ? "desc" : "asc";
+  }
   return filter;
 }
 

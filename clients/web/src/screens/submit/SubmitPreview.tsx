@@ -1,5 +1,8 @@
+import { useQuery } from "@tanstack/react-query";
 import { CircleCheck, Clock3 } from "lucide-react";
+import { useState } from "react";
 import type { ReactNode } from "react";
+import { api } from "@/api/endpoints";
 import { ApiError } from "@/api/request";
 import type { DryRun, JobSpec } from "@/api/types";
 import { CodeBlock } from "@/components/Copy";
@@ -8,6 +11,8 @@ import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { ErrorText } from "@/components/Feedback";
 import { Message } from "@/components/Message";
+import { useSettled } from "@/components/useSettled";
+import { WhatIfTable } from "@/components/WhatIfTable";
 import { absoluteInZone, parseDuration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { toCommand, toYaml } from "@/model/submit/spec";
@@ -69,6 +74,7 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
         )}
       </Section>
       {children}
+      {preview && !error && preview.gpus > 0 && <WhatIf spec={spec} open={!preview.starts_now} />}
       {preview && !error && (
         <Section title="How it will start" note={`launcher: ${preview.launcher}`}>
           {preview.after != null && (
@@ -84,6 +90,34 @@ export function SubmitPreview({ spec, wrong, preview, error, pending, runs, gpus
         </div>
       </Section>
     </div>
+  );
+}
+
+/** Starts of variants of this job; asked for while it is open. */
+function WhatIf({ spec, open }: { spec: JobSpec; open: boolean }) {
+  const [shown, setShown] = useState<boolean>();
+  const visible = shown ?? open;
+  const asked = useSettled(visible ? JSON.stringify(spec) : "", 300);
+  const found = useQuery({
+    queryKey: ["what-if", asked],
+    queryFn: ({ signal }) => api.whatIf(JSON.parse(asked) as JobSpec, signal),
+    enabled: asked !== "",
+    refetchInterval: 60_000,
+    retry: false,
+  });
+  return (
+    <details
+      className="mb-5"
+      open={visible}
+      onToggle={(event) => setShown((event.target as HTMLDetailsElement).open)}
+    >
+      <summary className="mb-2 min-h-6 text-sm font-semibold">What if it asked for something else?</summary>
+      {found.data ? (
+        <WhatIfTable options={found.data.options} />
+      ) : (
+        visible && !found.isError && <Skeleton rows={3} />
+      )}
+    </details>
   );
 }
 

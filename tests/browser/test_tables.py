@@ -1,0 +1,169 @@
+"""Tables are sorted, their columns chosen, and views kept; what a job used and what else it could ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe import violations
+from box import Box
+from playwright.sync_api import Page, expect
+
+TRAINER = """python3 - <<'END'
+import json, os
+with open(os.path.join(os.environ["BERTH_RUN_DIR"], "metrics.jsonl"), "w") as out:
+    for step in range(1, 51):
+        point = {"step": step, "time": 1.8e9 + step, "loss": 4 / step, "tokens_per_s": 1000}
+        print(json.dumps(point), file=out)
+END
+sleep 2"""
+
+
+@pytest.fixture(scope="module")
+def runs(shared_box: Box) -> Iterator[list[int]]:
+    """Two ended runs with GPUs and metrics, and three held jobs of different size."""
+    made = [
+        shared_box.submit(TRAINER, name=f"measured-{n}", gpus=n, labels={"ablation": "receipts"})
+        for n in (1, 2)
+    ]
+    for job in made:
+        shared_box.wait_state(job, "succeeded")
+    held = [
+        shared_box.submit("true", name=name, gpus=n, hold=True, priority=n)
+        for name, n in (("sort-b", 4), ("Sort-C", 1), ("sort-a", 8))
+    ]
+    yield made
+    for job in held:
+        shared_box.call("POST", f"/jobs/{job}/cancel")
+
+
+@pytest.fixture
+def box(shared_box: Box, runs: list[int]) -> Box:
+    """The shared box; running jobs are left to the tests that made them."""
+    return shared_box
+
+
+def _names(page: Page) -> list[str]:
+    table = page.get_by_role("region", name="Jobs", exact=True)
+    return [name for name in table.get_by_role("link").all_inner_texts() if "ort-" in name]
+
+
+def test_the_job_list_is_sorted_by_its_heads(page: Page, box: Box) -> None:
+    """By the server, with the keyboard, told to screen readers, kept in the address."""
+    page.goto(f"{box.url}/jobs?q=sort-")
+    head = page.get_by_role("columnheader", name="Submitted")
+    expect(head).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("button", name="GPUs", exact=True).focus()
+    page.keyboard.press("Enter")
+    gpus = page.get_by_role("columnheader", name="GPUs")
+    expect(gpus).to_have_attribute("aria-sort", "descending")
+    expect(page).to_have_url(re.compile("sort=-gpus"))
+    row = page.get_by_role("row").nth(1)
+    expect(row).to_contain_text("sort-a")
+    assert [name.split()[-1] for name in _names(page)] == ["sort-a", "sort-b", "Sort-C"]
+    page.keyboard.press("Enter")
+    expect(gpus).to_have_attribute("aria-sort", "ascending")
+    expect(row).to_contain_text("Sort-C")
+    page.get_by_role("button", name="Job", exact=True).click()
+    expect(row).to_contain_text("sort-a")
+    assert [name.split()[-1] for name in _names(page)] == ["sort-a", "sort-b", "Sort-C"]
+    page.go_back()
+    expect(gpus).to_have_attribute("aria-sort", "ascending")
+    assert violations(page) == []
+
+
+def test_columns_are_chosen_and_a_view_is_kept(page: Page, box: Box) -> None:
+    """In the address, and under a name in this browser."""
+    page.goto(f"{box.url}/jobs?q=sort-&sort=name")
+    page.get_by_role("button", name="Columns").click()
+    dialog = page.get_by_role("dialog")
+    assert violations(page) == []
+    dialog.get_by_label("Priority").check()
+    dialog.get_by_label("Command").uncheck()
+    dialog.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("columnheader", name="Priority")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Command")).to_have_count(0)
+    page.get_by_role("button", name="Saved views").click()
+    page.get_by_label("Save what is shown now as").fill("by name")
+    page.get_by_role("button", name="Save", exact=True).click()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    shown = page.url
+    page.goto(f"{box.url}/jobs")
+    page.get_by_role("button", name="Saved views").click()
+    page.get_by_role("dialog").get_by_role("button", name="by name", exact=True).click()
+    expect(page.get_by_role("button", name="by name")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Priority")).to_be_visible()
+    assert sorted(page.url.partition("?")[2].split("&")) == sorted(
+        shown.partition("?")[2].split("&")
+    )
+
+
+def test_words_filter_while_they_are_typed(page: Page, box: Box) -> None:
+    """Without Enter; the back button takes the word away again."""
+    page.goto(f"{box.url}/jobs")
+    field = page.get_by_label("Filter by a word")
+    field.press_sequentially("sort-b")
+    expect(page).to_have_url(re.compile("q=sort-b"))
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(field).to_have_value("sort-b")
+
+
+def test_the_list_is_sorted_on_a_phone(page: Page, box: Box) -> None:
+    """The heads are not there; a choice is."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{box.url}/jobs?q=sort-")
+    page.get_by_label("Sort by").select_option(label="Most GPUs")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("sort-a")
+    assert violations(page, ["color-contrast", "target-size", "region", "label"]) == []
+
+
+def test_a_job_has_its_receipt(page: Page, box: Box, runs: list[int]) -> None:
+    """GPU-hours, utilisation, energy, and the tokens of a kWh."""
+    page.goto(f"{box.url}/jobs/{runs[1]}/log")
+    receipt = page.locator("[data-receipt]")
+    for text in ("GPU-hours", "idle", "kWh", "tokens per kWh"):
+        expect(receipt).to_contain_text(text)
+    assert violations(page) == []
+
+
+def test_compare_says_what_a_gpu_hour_bought(page: Page, box: Box, runs: list[int]) -> None:
+    """The fall of the loss for each GPU-hour, the best one marked; columns sort."""
+    page.goto(f"{box.url}/compare?ablation=receipts")
+    table = page.get_by_role("region", name="Runs as a table")
+    expect(table.get_by_role("columnheader", name="fall of loss per GPU-hour")).to_be_visible()
+    values = table.locator("[data-per-hour]")
+    expect(values).to_have_count(2)
+    best = [bool(re.search("text-good", v.get_attribute("class") or "")) for v in values.all()]
+    assert sorted(best) == [False, True]
+
+
+def test_what_if_says_when_less_would_start(page: Page, box: Box) -> None:
+    """At submit and at a waiting job, which is changed once it is confirmed."""
+    running = box.submit("sleep 300", name="most-of-it", gpus=6, time_limit="4h")
+    box.wait_state(running, "running")
+    waits = box.submit("sleep 300", name="waits-for-four", gpus=4, time_limit="1h")
+    try:
+        page.goto(f"{box.url}/jobs/{waits}/log")
+        page.get_by_text("What if it asked for something else?").click()
+        table = page.locator("[data-what-if]")
+        row = table.get_by_role("row").filter(has_text=re.compile(r"^2 GPUs"))
+        expect(row).to_contain_text("now")
+        expect(row).to_contain_text("sooner")
+        assert violations(page) == []
+        row.get_by_role("button", name="Change the job to 2 GPUs").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("that many ranks")
+        assert box.get(f"/jobs/{waits}")["gpus"] == 4
+        dialog.get_by_role("button", name=f"Change job {waits}").click()
+        box.wait_state(waits, "running")
+        assert box.get(f"/jobs/{waits}")["gpus"] == 2
+        page.goto(f"{box.url}/submit")
+        page.get_by_label("Command, exactly as you would type it").fill("sleep 9")
+        page.get_by_label("Working directory").fill(str(box.home))
+        page.get_by_label("GPUs", exact=True).fill("8")
+        expect(page.locator("[data-what-if]")).to_contain_text("8 GPUs as asked")
+    finally:
+        for job in (running, waits):
+            box.call("POST", f"/jobs/{job}/cancel")
