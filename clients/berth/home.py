@@ -30,6 +30,11 @@ class Home(NamedTuple):
         return self.run / "berth.sock"
 
     @property
+    def worker_socket(self) -> Path:
+        """The same for the worker alone, open to the daemons' user."""
+        return self.run / "worker.sock"
+
+    @property
     def config(self) -> Path:
         """The settings file."""
         return self.folder / "berth.toml"

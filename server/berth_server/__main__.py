@@ -18,7 +18,7 @@ from berth_server.api.app import create_app
 from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
 from berth_server.home import HomeError, claim, probe, tcp_socket, unix_socket
-from berth_server.serve import serve
+from berth_server.serve import Listeners, serve
 from berth_server.service.gpus.use import Rates
 from berth_server.service.restore.adopt import take_in
 from berth_server.service.scheduling.timers import on_start
@@ -31,6 +31,7 @@ from berth_server.store.ownership import OwnershipError
 
 log = structlog.get_logger()
 _REFUSED = 2
+_OWN_MODE = 0o600
 _SWITCH_S = 0.001
 
 
@@ -105,9 +106,10 @@ def _run(home: Home, chosen: Settings) -> None:
         server = ServerState(db, options)
         context = Context(server=server, settings=chosen, home=home.folder, version=version())
         on_start(server, context.version, highest)
-        sockets = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
+        public = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
         if chosen.listen != "off":
-            sockets.append(tcp_socket(*settings.split_address(chosen.listen)))
+            public.append(tcp_socket(*settings.split_address(chosen.listen)))
+        listeners = Listeners(unix_socket(home.worker_socket, _OWN_MODE), tuple(public))
         app = create_app(context)
         # What is there now stays: later collections need not look at it again.
         gc.collect()
@@ -116,7 +118,7 @@ def _run(home: Home, chosen: Settings) -> None:
         # cycles takes 0.1 s, in which no request is answered, and finds nothing.
         gc.set_threshold(2000, 10, 1000)
         log.info("server.up", home=str(home.folder), listen=chosen.listen, pid=os.getpid())
-        serve(app, context, sockets)
+        serve(app, context, listeners)
         log.info("server.down")
     finally:
         db.close()

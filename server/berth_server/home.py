@@ -14,6 +14,8 @@ from berth_server.store import disk
 
 _SOCKET_PATH_LIMIT = 107
 _PROBE_BYTES = 64 << 10
+# As many as the kernel allows: net.core.somaxconn is 4,096 where nobody changed it.
+_BACKLOG = 1024
 
 
 class HomeError(Exception):
@@ -74,7 +76,7 @@ def unix_socket(path: Path, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(fresh))
     fresh.chmod(mode)
-    listener.listen(1024)
+    listener.listen(_BACKLOG)
     fresh.rename(path)
     listener.settimeout(0)
     return listener
@@ -93,6 +95,6 @@ def tcp_socket(host: str, port: int) -> socket.socket:
             f"The server cannot listen on {host}:{port} ({error.strerror}); set BERTH_LISTEN to another "
             "address, or to off."
         ) from None
-    listener.listen(1024)
+    listener.listen(_BACKLOG)
     listener.settimeout(0)
     return listener

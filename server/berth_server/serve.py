@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import os
 import signal
 import socket
+from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI
 
 from berth.daemons import readiness
 from berth.units import parse_size
+from berth_server.api.acceptor import Acceptor, Peer
+from berth_server.api.connections import OWN
 from berth_server.api.context import Context
 from berth_server.api.identity import ConnectionLimits, PeerProtocol
+from berth_server.api.pace import Pace
 
 # Streams end by themselves; other requests are cut off after this.
 _PATIENCE_S = 1
+# A connection beyond its peer's pace waits for so long at most, or is closed.
+_LONGEST_WAIT_S = 5.0
+_WORKER = Peer(OWN, os.geteuid())
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Sockets that the server listens on."""
+
+    worker: socket.socket
+    """For the daemons' own user alone: what others do elsewhere fills no queue here."""
+    public: tuple[socket.socket, ...]
 
 
 class DaemonServer(uvicorn.Server):
     """Server that waits for its end without a periodic tick, and then ends its streams."""
 
-    def __init__(self, config: uvicorn.Config, context: Context) -> None:
+    def __init__(self, config: uvicorn.Config, context: Context, listeners: Listeners) -> None:
         super().__init__(config)
+        chosen = context.settings
         self._context = context
+        self._listeners = listeners
+        self._limits = ConnectionLimits(
+            connections=context.connections,
+            header_bytes=parse_size(chosen.header_max),
+            body_bytes=parse_size(chosen.body_max),
+            timeout_s=chosen.request_timeout,
+        )
+        self._acceptors: list[Acceptor] = []
         self._notify = readiness.take()
 
-    async def run_on(self, sockets: list[socket.socket]) -> None:
+    async def serve_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave)
-        await self._serve(sockets)
+        await self._serve([self._listeners.worker, *self._listeners.public])
 
     def leave(self) -> None:
         """Stop serving at once."""
@@ -41,27 +66,42 @@ class DaemonServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
-        await super().startup(sockets)
+        del sockets
+        await super().startup([])
+        connections = self._context.connections
+        each_second = self._context.settings.connections_per_second
+        pace = Pace(each_second, connections.each, _LONGEST_WAIT_S)
+        self._acceptors = [
+            Acceptor(self._listeners.worker, lambda _: self._protocol(_WORKER), connections, None),
+            *(Acceptor(one, self._protocol, connections, pace) for one in self._listeners.public),
+        ]
         if not self.should_exit:
             readiness.tell(self._notify)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and end those that are there."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
 
     async def main_loop(self) -> None:
         """Wait for `leave`. uvicorn would wake ten times a second for a date header."""
         await self._context.closing.wait()
 
+    def _protocol(self, peer: Peer) -> PeerProtocol:
+        return PeerProtocol(
+            peer=peer,
+            limits=self._limits,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
-def serve(app: FastAPI, context: Context, sockets: list[socket.socket]) -> None:
+
+def serve(app: FastAPI, context: Context, listeners: Listeners) -> None:
     """Serve on these sockets until SIGTERM or SIGINT."""
-    chosen = context.settings
-    limits = ConnectionLimits(
-        connections=context.connections,
-        header_bytes=parse_size(chosen.header_max),
-        body_bytes=parse_size(chosen.body_max),
-        timeout_s=chosen.request_timeout,
-    )
     config = uvicorn.Config(
         app,
-        http=functools.partial(PeerProtocol, limits=limits),  # pyright: ignore[reportArgumentType] - called, nothing else
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -72,8 +112,7 @@ def serve(app: FastAPI, context: Context, sockets: list[socket.socket]) -> None:
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_PATIENCE_S,
-        backlog=1024,
     )
-    server = DaemonServer(config, context)
+    server = DaemonServer(config, context, listeners)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.run_on(sockets))
+        runner.run(server.serve_until_signal())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import socketserver
 import subprocess
 import sys
@@ -13,11 +15,13 @@ from http.server import BaseHTTPRequestHandler
 
 import httpx2
 import pytest
+from tests.server.daemons import new_home
 from typer.main import get_command
 
 from berth.cli import quick, session
 from berth.cli.job_options import JobOptions
 from berth.cli.quick import argv
+from berth.cli.quick.http import Connection
 from berth.cli.whole.app import app
 
 VERBS = sorted(quick.VERBS)
@@ -256,3 +260,41 @@ def test_a_vanished_folder_matters_only_where_it_is_needed(answers, tmp_path):
     assert submit("-C", "/tmp").returncode == 0
     refused = submit()
     assert (refused.returncode, "--workdir" in refused.stderr) == (2, True)
+
+
+def test_a_full_queue_of_connections_is_waited_for():
+    """A server that has no room for another connection yet is not a server that is away."""
+    with new_home() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = str(folder / "s")
+        listener.bind(path)
+        listener.listen(0)
+        kept: list[socket.socket] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                one = socket.socket(socket.AF_UNIX)
+                one.settimeout(20)
+                kept.append(one)
+                one.connect(path)
+        made: list[object] = []
+
+        def connect() -> None:
+            try:
+                connection = Connection((socket.AF_UNIX, path))
+            except OSError as error:
+                made.append(error)
+            else:
+                connection.close()
+                made.append("connected")
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        thread.join(0.2)
+        assert made == []
+        listener.settimeout(20)
+        while thread.is_alive():
+            with contextlib.suppress(TimeoutError):
+                listener.settimeout(0.1)
+                listener.accept()[0].close()
+        for one in kept:
+            one.close()
+    assert made == ["connected"]

@@ -92,6 +92,21 @@ class TestRetrying:
             client.job(42)
         assert len(fake.requests) == 1
 
+    def test_a_full_queue_of_connections_is_no_server_that_is_away(self, fake, wire):
+        """The kernel refuses for the moment: there is a server, and room again soon."""
+        full = httpx2.ConnectError("full")
+        full.__cause__ = BlockingIOError(11, "Resource temporarily unavailable")
+        fake.answer("GET", f"{JOBS}/42", full, full, (200, wire.job()))
+
+        with berth.Client() as client:
+            assert client.job(42).id == 42
+        fake.answer("GET", f"{JOBS}/42", full)
+        with (
+            berth.Client(patience=0.1) as client,
+            pytest.raises(berth.Unreachable, match="no room for another connection"),
+        ):
+            client.job(42)
+
 
 class TestErrors:
     @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ class WorkerUnderTest:
         self.work = home / "work"
         self.work.mkdir()
         self.log = log
-        self.socket = home / "run" / "berth.sock"
+        self.socket = home / "run" / "worker.sock"
         self.socket.parent.mkdir(parents=True)
         self.server = FakeServer(self.socket)
         self.process: subprocess.Popen[bytes] | None = None

@@ -188,7 +188,7 @@ async def _serve(
         def single_reports() -> list[bytes]:
             return reporter.build_single()
 
-        link = Link(settings.home.socket, report, boot.save, single_reports)
+        link = Link(settings.home.worker_socket, report, boot.save, single_reports)
         supervisor = supervise(tasks, sampler, link, rebooted=boot.is_new)
         reporter = Reporter(
             WorkerReport(

@@ -152,6 +152,8 @@ class Channel:
         # file tells, so that a command without any server fails quickly.
         if not isinstance(error, httpx2.ConnectError):
             return True
+        if any(isinstance(one, BlockingIOError) for one in _causes(error)):
+            return True  # a server is there: its queue of new connections was full
         if self.address.socket is None:
             return False
         return identity.alive(self.address.socket.with_name("up.pid")) is not None
@@ -168,14 +170,26 @@ class Channel:
             return Unreachable(
                 f"No Berth server answers at {where}; check BERTH_URL, or start one there with `berth up`."
             )
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, PermissionError):
-                return Unreachable(
-                    f"You may not open the socket {where}; ask its owner to make it and its folder accessible."
-                )
-            cause = cause.__cause__ or cause.__context__
+        causes = _causes(error)
+        if any(isinstance(one, PermissionError) for one in causes):
+            return Unreachable(
+                f"You may not open the socket {where}; ask its owner to make it and its folder accessible."
+            )
+        if any(isinstance(one, BlockingIOError) for one in causes):
+            return Unreachable(
+                f"The server at {where} has no room for another connection; try again in a minute."
+            )
         return Unreachable(f"No Berth server answers at {where}; start it with `berth up`.")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what led to it."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
 
 
 def problem_error(response: httpx2.Response) -> BerthError:

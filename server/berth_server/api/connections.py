@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Hashable
 from typing import Protocol
 
 # Descriptors that are not connections: database, logs, run directories, pipes of searches.
 _RESERVED = 128
 _FEWEST = 8
+OWN: Hashable = ("worker",)
+"""Who Berth's own worker is on the socket that is its alone: it has room whatever others do."""
 
 
 class Connection(Protocol):
@@ -27,15 +30,33 @@ class Connections:
         if descriptors is None:
             descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.total = max(2 * _FEWEST, descriptors - _RESERVED)
-        # Nobody can have so many that there is no room for another.
-        self.each = max(_FEWEST, min(each, self.total // 2))
+        # Nobody can have so many, open and waiting, that there is no room for another.
+        self.each = max(_FEWEST, min(each, self.total // 4))
         self._open: dict[Hashable, set[Connection]] = {}
+        self._behind: dict[Hashable, set[Connection]] = {}
+        """Those whose answers pile up, as far as the transport says so."""
+        self._waiting: Counter[Hashable] = Counter()
         self._count = 0
+
+    def wait(self, who: Hashable) -> bool:
+        """Count a connection that waits to be let in; False when there is no room for it."""
+        if self._waiting[who] >= self.each or self._count >= self.total:
+            return False
+        self._waiting[who] += 1
+        self._count += 1
+        return True
+
+    def waited(self, who: Hashable) -> None:
+        """Count it no longer."""
+        self._count -= 1
+        self._waiting[who] -= 1
+        if not self._waiting[who]:
+            del self._waiting[who]
 
     def enter(self, who: Hashable, connection: Connection) -> bool:
         """Count a new connection; False when its user, or all together, have too many."""
         mine = self._open.setdefault(who, set())
-        within = len(mine) < self.each and self._count < self.total
+        within = who == OWN or (len(mine) < self.each and self._count < self.total)
         mine.add(connection)
         self._count += 1
         return within
@@ -46,13 +67,26 @@ class Connections:
         if mine is None or connection not in mine:
             return
         mine.remove(connection)
+        self.keeps_up(who, connection)
         self._count -= 1
         if not mine:
             del self._open[who]
 
+    def falls_behind(self, who: Hashable, connection: Connection) -> None:
+        """Note that a connection's answers pile up."""
+        self._behind.setdefault(who, set()).add(connection)
+
+    def keeps_up(self, who: Hashable, connection: Connection) -> None:
+        """Note that they do not, or no longer."""
+        behind = self._behind.get(who)
+        if behind is not None:
+            behind.discard(connection)
+            if not behind:
+                del self._behind[who]
+
     def unsent(self, who: Hashable) -> int:
-        """Return how many bytes of answers a user has not read yet, over all connections."""
-        return sum(connection.unsent() for connection in self._open.get(who, ()))
+        """Return how many bytes of answers pile up before a user, over all connections."""
+        return sum(connection.unsent() for connection in self._behind.get(who, ()))
 
 
 def raise_descriptor_limit() -> int:

@@ -1,5 +1,5 @@
 """
-Identity of the peer, from the connection, and the limits of a connection.
+Identity of the peer, and the limits of a connection.
 
 On the unix socket the kernel knows the peer's uid. ASGI has no word for that, so the protocol
 class puts it into the scope of every request of the connection; TCP connections get nothing.
@@ -9,28 +9,22 @@ Nothing here has an identity to trust yet, so everything is bounded before it is
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from berth_server.api.acceptor import Peer
 from berth_server.api.connections import Connections
 from berth_server.api.problems import problem
 
 PEER = "berth.peer_uid"
 WHO = "berth.connection"
 """In the scope: whose connection it is, as `Connections` counts it."""
-_CREDENTIALS = struct.Struct("3i")
 _MOST_HEADERS = 200
 # A refused client may still be sending: it reads the answer only if it is not cut off at once.
 _LINGER_S = 1.0
 _DISCARDED = 512 << 10
-# A connection beyond its user's limit is there for the worker alone.
-_SPARE_S = 5.0
 _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -56,11 +50,11 @@ class HeadersTooLong(Exception):  # noqa: N818 - raised through the parser, whic
 class PeerProtocol(HttpToolsProtocol):
     """HTTP whose requests over a unix socket carry the peer's uid in `scope[PEER]`."""
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(self, *args: Any, peer: Peer, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits = limits
-        self._who: Hashable = None
-        self._spare = False
+        self._who = peer.who
+        self._uid = peer.uid
         self._refused = False
         self._arrival: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
@@ -75,19 +69,15 @@ class PeerProtocol(HttpToolsProtocol):
         """Bytes of a body that came after its answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel once per connection."""
+        """Count it, and put its peer into the scope of its requests."""
         super().connection_made(transport)
-        uid = _peer_uid(transport.get_extra_info("socket"))
-        self._who = ("uid", uid) if uid is not None else ("address", (self.client or ("",))[0])
         within = self._limits.connections.enter(self._who, self)
-        self._expect(self._limits.timeout_s if within else _SPARE_S)
+        self._expect(self._limits.timeout_s)
         if not within:
-            if uid not in {0, os.geteuid()}:
-                self._refuse(429, self._too_many)
-                return
-            self._spare = True
+            self._refuse(429, self._too_many)
+            return
         inner: Any = self.app
-        who = self._who
+        who, uid = self._who, self._uid
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope[WHO] = who
@@ -107,6 +97,16 @@ class PeerProtocol(HttpToolsProtocol):
         """Return how many bytes of answers wait for the client to read them."""
         transport = self.transport
         return 0 if transport.is_closing() else transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        """Count the answers that its client does not read."""
+        self._limits.connections.falls_behind(self._who, self)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Count them no longer."""
+        self._limits.connections.keeps_up(self._who, self)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, unless the connection was refused or its head is too long."""
@@ -153,11 +153,8 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its connection is only spare."""
+        """Start the request."""
         self._in_head = False
-        if self._spare and not self.url.startswith(b"/internal/"):
-            self._refuse(429, self._too_many)
-            return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -262,12 +259,3 @@ class PeerProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._arrival = self._sending = None
-
-
-def _peer_uid(connection: socket.socket | None) -> int | None:
-    if connection is None or connection.family != socket.AF_UNIX:
-        return None
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, uid, _gid = _CREDENTIALS.unpack(raw)
-    # The kernel answers -1 when it does not know.
-    return uid if uid >= 0 else None

@@ -13,7 +13,9 @@ class Turns:
     Fair turns for any number of users.
 
     One user's thousand requests wait for each other and never for long in front of somebody
-    else's: who waits longest without a turn in work is next, not whose request came first.
+    else's: who waits longest without a turn in work is next, not whose request came first. In one
+    round of the event loop each user begins one: a request that never waits is over within its
+    round, and a thousand of them would be as well, before anybody else is looked at.
     """
 
     def __init__(self, each: int, total: int) -> None:
@@ -23,6 +25,8 @@ class Turns:
         self._taken: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
         self._in_use = 0
+        self._began: set[Hashable] = set()
+        """Users who have begun a turn in this round of the event loop."""
 
     @asynccontextmanager
     async def turn(self, who: Hashable) -> AsyncGenerator[None]:
@@ -64,11 +68,22 @@ class Turns:
         return len(self._waiting.get(who, ()))
 
     def _free(self, who: Hashable) -> bool:
-        return self._in_use < self._total and self._taken.get(who, 0) < self._each
+        return (
+            self._in_use < self._total
+            and self._taken.get(who, 0) < self._each
+            and who not in self._began
+        )
 
     def _count(self, who: Hashable) -> None:
+        if not self._began:
+            asyncio.get_running_loop().call_soon(self._next_round)
+        self._began.add(who)
         self._in_use += 1
         self._taken[who] = self._taken.get(who, 0) + 1
+
+    def _next_round(self) -> None:
+        self._began.clear()
+        self._hand_on()
 
     def _hand_on(self) -> None:
         for who in list(self._waiting):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
+import signal
 import socket
+import stat
 import threading
+import time
 
 import httpx2
 import psutil
@@ -15,7 +19,9 @@ from tests.conftest import free_port
 from tests.server.daemons import SPEC, Daemon, Stream, new_home, started, submit
 
 from berth.protocol.specs import JobSpec
+from berth_server.api.acceptor import network
 from berth_server.api.job_list import pieces
+from berth_server.api.pace import Pace
 from berth_server.api.problems import ApiError
 from berth_server.api.routes.submit import parse_specs
 
@@ -157,25 +163,122 @@ def test_slow_thinking_of_the_server_is_not_the_clients_fault(until):
         until(lambda: stream.named("event"), "the stream tells of it", 10)
 
 
+@contextlib.contextmanager
+def crowd_of_another_user(port: int, connections: int):
+    """Connections of another user over TCP; what the last of them receives first."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            kept = [socket.socket() for _ in range(connections)]
+            for one in kept:
+                one.settimeout(20)
+                one.connect(("127.0.0.1", port))
+            with contextlib.suppress(ConnectionError):
+                os.write(writer, kept[-1].recv(12))
+            os.close(writer)
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(writer)
+    try:
+        yield os.read(reader, 64)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+
+
+def internal(daemon: Daemon) -> bytes:
+    """The answer to the worker's first question on its own socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(daemon.home / "run" / "worker.sock"))
+        connection.sendall(b"GET /internal/v1/desired HTTP/1.1\r\nHost: x\r\n\r\n")
+        return connection.recv(4096)
+
+
 def test_connections_of_one_user_do_not_lock_others_out(until):
     """The user is refused in a sentence; others, and Berth's own worker, get in."""
     port = free_port()
     with server(until, listen=f"127.0.0.1:{port}", connections_per_user=8) as daemon:
-        kept = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(12)]
-        status, problem = said(kept[-1])
+        own = [dial(daemon) for _ in range(12)]
+        status, problem = said(own[-1])
         assert (status, problem["type"]) == (429, "berth:too-many")
-        assert daemon.http.get("/api/v1/jobs").status_code == 200
-        # The server's own user: only the worker's requests go beyond.
-        own = [dial(daemon) for _ in range(10)]
-        with dial(daemon) as connection:
-            connection.sendall(b"GET /api/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert said(connection)[0] == 429
-        with dial(daemon) as connection:
-            connection.sendall(b"GET /internal/v1/desired HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        for one in (*kept, *own):
+        assert internal(daemon).startswith(b"HTTP/1.1 200")
+        for one in own:
             one.close()
         until(daemon.ready, "the server takes connections again", 10)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
+def test_users_of_the_box_are_told_apart_over_tcp(until):
+    """They share an address, and none can use up the others' connections or pace."""
+    port = free_port()
+    settings = {"connections_per_user": 8, "connections_per_second": 1}
+    with (
+        server(until, listen=f"127.0.0.1:{port}", **settings),
+        crowd_of_another_user(port, 12) as last,
+    ):
+        assert last == b"HTTP/1.1 429"
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as mine:
+            mine.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert mine.recv(64).startswith(b"HTTP/1.1 200")
+
+
+def test_new_connections_of_one_user_are_taken_at_their_pace(until):
+    """A first burst, then so many a second; more wait, and the worker's own are never held up."""
+    with server(until, connections_per_user=8, connections_per_second=1) as daemon:
+        daemon.http.close()
+        for _ in range(7):
+            dial(daemon).close()
+        waiting = [dial(daemon) for _ in range(4)]
+        asked = time.monotonic()
+        assert internal(daemon).startswith(b"HTTP/1.1 200")
+        for one in waiting:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        for one in waiting:
+            assert one.recv(64).startswith(b"HTTP/1.1 200")
+            one.close()
+        assert time.monotonic() - asked > 1
+
+
+def test_the_workers_socket_is_the_daemons_own(daemon):
+    """Others may not even connect, so none of them can fill its queue."""
+    assert stat.S_IMODE((daemon.home / "run" / "worker.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE((daemon.home / "run" / "berth.sock").stat().st_mode) == 0o666
+
+
+def test_a_peer_is_known_by_its_network():
+    """Addresses that one user has by the million count as one."""
+    assert network("127.1.2.3") == network("::1") == network("::ffff:127.0.0.1") == "loopback"
+    assert network("2001:db8::1") == network("2001:db8::ffff:2") != network("2001:db8:0:1::1")
+    assert network("fe80::1%eth0") == network("fe80::2%eth0")
+    assert network("192.0.2.7") == network("::ffff:192.0.2.7") == "192.0.2.7"
+
+
+def test_a_pace_lets_a_burst_through_and_then_a_stream():
+    """Waits add up until they are too long; another peer has a pace of its own."""
+    pace = Pace(each_second=10, burst=3, longest_wait_s=0.25)
+    waits = [pace.wait("mallory", 100.0) for _ in range(7)]
+    assert waits[:3] == [0, 0, 0]
+    assert waits[3:5] == pytest.approx([0.1, 0.2])
+    assert waits[5:] == [None, None]
+    assert pace.wait("victim", 100.0) == 0
+    # Refused ones cost nothing: what waits is served, and then the next.
+    assert pace.wait("mallory", 100.2) == pytest.approx(0.1)
+    assert pace.wait("mallory", 110.0) == 0
+
+
+def test_a_pace_forgets_who_is_gone():
+    """A million addresses leave nothing behind."""
+    pace = Pace(each_second=10, burst=3, longest_wait_s=0.25)
+    for number in range(5000):
+        pace.wait(number, float(number))
+    assert len(pace._used_up_to) <= 1025
 
 
 def test_descriptors_are_raised_to_what_may_be_had():

@@ -65,6 +65,26 @@ def test_another_user_goes_before_the_rest_of_a_crowd():
     assert Counter(done)["mallory"] == 50
 
 
+def test_requests_that_never_wait_are_a_crowd_as_well():
+    """A hundred of one user, each over in one go, do not all come before somebody else's."""
+
+    async def scene():
+        turns = Turns(4, 64)
+        done: list[str] = []
+
+        async def work(who: str) -> None:
+            async with turns.turn(who):
+                done.append(who)
+
+        crowd = [asyncio.create_task(work("mallory")) for _ in range(100)]
+        await asyncio.gather(*crowd, asyncio.create_task(work("ada")))
+        return done
+
+    done = run(scene())
+    assert done.index("ada") < 5
+    assert Counter(done)["mallory"] == 100
+
+
 @pytest.mark.parametrize("handed", [False, True])
 def test_a_request_that_is_cancelled_leaves_no_turn_behind(handed):
     """Whether it still waited, or had just been handed its turn."""

@@ -8,12 +8,14 @@ not as simple as here raises `HttpError`, and the whole client asks.
 from __future__ import annotations
 
 import _socket
+import _struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from berth.sdk.address import Address
 
 Place = tuple[int, Any]
+_FIVE_SECONDS = _struct.pack("ll", 5, 0)
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 
@@ -61,7 +63,11 @@ class Connection:
         self._host = "berth" if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._read = b""
         try:
-            self._socket.settimeout(5.0)
+            if family == _socket.AF_UNIX:
+                # A connect with Python's timeout does not wait for room in the server's queue.
+                self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _FIVE_SECONDS)
+            else:
+                self._socket.settimeout(5.0)
             self._socket.connect(address)
             self._socket.settimeout(30.0)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -75,7 +76,8 @@ class BerthExecutor(core.Executor):
             return -1
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)
-            return suits if probe.connect_ex(str(path)) == 0 else -1
+            # EAGAIN: a server whose queue of new connections is full.
+            return suits if probe.connect_ex(str(path)) in {0, errno.EAGAIN} else -1
 
     @classmethod
     def _valid_parameters(cls) -> set[str]:
