@@ -172,10 +172,7 @@ class Soak:
 
     def kill(self, name: str) -> None:
         """Kill a daemon; it is started again at once."""
-        daemon = self.box.daemons.get(name)
-        if daemon is not None and daemon.poll() is None:
-            daemon.send_signal(signal.SIGKILL)
-            self.ledger.kills[name] += 1
+        self.ledger.kills[name] += self.box.daemons[name].kill()
 
     def kill_one(self, found: list[psutil.Process], what: str) -> None:
         """Kill one of these processes."""
@@ -249,6 +246,8 @@ class Soak:
                 self.ledger.look(self.box.home / "berth.db")
         for name, daemon in self.box.daemons.items():
             with contextlib.suppress(psutil.Error):
+                if daemon.pid is None:
+                    continue
                 process = psutil.Process(daemon.pid)
                 size = process.memory_info().rss >> 20
                 self.ledger.memory.append((name, size, process.num_fds()))
@@ -311,7 +310,7 @@ def main() -> int:
     soak = Soak(options.seed, options.followers)
     began = time.monotonic()
     try:
-        soak.box.keep_up()
+        soak.box.start()
         soak.followers.start()
         if not soak.wait(soak.box.ready, 120):
             print((soak.box.folder / "server.log").read_text(errors="replace")[-4000:])

@@ -1,4 +1,4 @@
-"""The box under test: daemons that are started again by nothing but this script, a disk of its own."""
+"""The box under test: its daemons, a disk of its own, and what can be asked of it from outside."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+from daemons import POINTS, Daemon
 
-POINTS = Path(__file__).with_name("points.py")
 NAMES = ("server", "worker")
 _NOBODY = 65534
 _SUBMIT = """
@@ -46,31 +43,18 @@ class Box:
             (self.folder / name).chmod(0o666)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={disk_mib}m", "tmpfs", str(self.home)]
         self.has_disk = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
-        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self.starts = 0
-        self._lock = threading.Lock()
-        self._kept = threading.Event()
         self._port = _free_port()
+        self.daemons = {
+            name: Daemon(name, self._environment(), self.folder / f"{name}.log") for name in NAMES
+        }
 
-    # Daemons
-
-    def keep_up(self) -> None:
+    def start(self) -> None:
         """Start the daemons, and each again as soon as it is gone, until `close`."""
-        self._kept.set()
-        threading.Thread(target=self._keep, daemon=True).start()
+        for daemon in self.daemons.values():
+            daemon.start()
 
-    def _keep(self) -> None:
-        while self._kept.is_set():
-            with self._lock:
-                for name in NAMES:
-                    daemon = self.daemons.get(name)
-                    if daemon is None or daemon.poll() is not None:
-                        self.daemons[name] = self._start(name)
-            time.sleep(0.05)
-
-    def _start(self, name: str) -> subprocess.Popen[bytes]:
-        self.starts += 1
-        environment = {
+    def _environment(self) -> dict[str, str]:
+        return {
             **{k: v for k, v in os.environ.items() if not k.startswith("BERTH_")},
             "BERTH_HOME": str(self.home),
             "BERTH_GPUS": "sim:8",
@@ -78,14 +62,6 @@ class Box:
             "BERTH_LOG_LEVEL": "warning",
             "BERTH_SOAK": str(self.armed),
         }
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, str(POINTS), f"berth_{name}"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
 
     def ready(self) -> bool:
         """Return whether jobs can start."""
@@ -157,7 +133,7 @@ class Box:
             with contextlib.suppress(psutil.Error):
                 command = process.cmdline()
                 is_ours = process.environ().get("BERTH_SOAK") == str(self.armed)
-                if is_ours and str(POINTS) in command and "berth_" not in command[-1]:
+                if is_ours and str(POINTS) in command and "--keep" not in command:
                     found.append(process)
         return found
 
@@ -171,15 +147,8 @@ class Box:
 
     def close(self) -> None:
         """Stop everything and remove the folder."""
-        self._kept.clear()
-        with self._lock:
-            for daemon in self.daemons.values():
-                daemon.terminate()
-            for daemon in self.daemons.values():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    daemon.wait(10)
-                daemon.kill()
-                daemon.wait()
+        for daemon in self.daemons.values():
+            daemon.close()
         for process in [one for one, _ in self.attempts()] + self.shims():
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

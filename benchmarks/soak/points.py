@@ -1,7 +1,7 @@
 """
 Named points at which a process dies, put around Berth's functions from outside.
 
-`python points.py berth_server` (or `berth_worker`) is that daemon with the points in place; its
+`python points.py --keep berth_server` (or `berth_worker`) keeps that daemon up with the points in place; its
 worker starts this file in place of the shim's entry. Berth itself has no hooks: what is installed
 runs none of this. A point that is armed, a file of its name in `$BERTH_SOAK`, kills the first
 process that comes there with SIGKILL, which leaves nothing to clean up, as a real kill does.
@@ -21,7 +21,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Process, point: (module, function, before or after it). A process of its own for each start.
+# Process, point: (module, function, before or after it).
 POINTS = {
     # Between the decision and the answer of a submit, a plan, a report.
     "server.before_commit": ("berth_server.store.database", "Database.write", "inside"),
@@ -157,6 +157,28 @@ def _daemon(name: str) -> None:
     sys.exit(main())
 
 
+def _keep(name: str) -> None:
+    """Load a daemon's modules once, and fork it again as often as it ends; its pid is printed."""
+    import time
+
+    importlib.import_module({"berth_server": "berth_server.__main__"}.get(name, f"{name}.daemon"))
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, 1)
+            try:
+                _daemon(name)
+            except SystemExit as end:
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            finally:
+                os._exit(1)
+        print(pid, flush=True)
+        os.waitpid(pid, 0)
+        print(0, flush=True)
+        time.sleep(0.05)
+
+
 def _shim() -> None:
     """Do as the shim's own entry does."""
     sys.path.append(f"{ROOT}/worker")
@@ -170,7 +192,7 @@ def _shim() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1].startswith("berth_"):
-        _daemon(sys.argv[1])
+    if sys.argv[1] == "--keep":
+        _keep(sys.argv[2])
     else:
         _shim()

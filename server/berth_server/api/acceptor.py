@@ -35,10 +35,10 @@ _NO_ROOM_PAUSE_S = 0.1
 
 @dataclass(frozen=True)
 class Peer:
-    """Whose connection it is."""
+    """Owner of a connection."""
 
     who: Hashable
-    """As connections are counted: a user of this machine, or a remote network address."""
+    """Key under which connections are counted: a user of this machine, or a remote network address."""
     uid: int | None
     """None over TCP."""
 

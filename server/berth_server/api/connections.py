@@ -11,7 +11,7 @@ from typing import Protocol
 _RESERVED = 128
 _FEWEST = 8
 OWN: Hashable = ("worker",)
-"""Who Berth's own worker is on the socket that is its alone: it has room whatever others do."""
+"""Identity of Berth's own worker on its own socket: it has room whatever others do."""
 
 
 class Connection(Protocol):
