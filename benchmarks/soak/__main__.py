@@ -5,7 +5,7 @@ Jobs of two users are submitted and cancelled, every sixth attacks whatever read
 worker, fork server, shims and jobs die with SIGKILL, at random moments and at the named points of
 points.py; the disk fills up, the clock steps, GPUs fall off the bus and come back, followers come
 and go. All along and at the end the ledger is checked from outside. Exits with 1 where a promise
-was broken. `--points` goes through the named points once, each alone.
+was broken. `--boxes` runs several side by side. `--points` goes through the named points once, each alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import argparse
 import contextlib
 import http.client
 import json
+import math
 import os
 import random
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import hostile
 from box import NAMES, Box
 from followers import Followers
-from ledger import FINAL, Ledger
+from ledger import FINAL, Ledger, together
 from points import POINTS
 
 _LOST = (OSError, http.client.HTTPException)
@@ -118,7 +121,8 @@ class Soak:
             return
         if status == 201:
             self.ledger.acknowledged[body["id"]] = code
-            self.ledger.hostile += bool(attack)
+            if attack:
+                self.ledger.attacks[body["id"]] = attack
             self.followers.tell(body["id"])
         elif status == 503:
             self.ledger.refused += 1
@@ -304,8 +308,39 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1_000_000, help="stop after so many")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--followers", type=int, default=500)
+    parser.add_argument("--boxes", type=int, default=1, help="so many side by side")
     parser.add_argument("--points", action="store_true", help="each named point once")
+    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    report = _side_by_side(options) if options.boxes > 1 else _alone(options)
+    if report is None:
+        return 1
+    print(json.dumps(report, indent=1), flush=True)
+    return 1 if report["promises broken"] else 0
+
+
+def _side_by_side(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Run several boxes, each a process of its own; their reports together."""
+    with tempfile.TemporaryDirectory(prefix="berth-soaks-") as folder:
+        paths = [Path(folder, f"{number}.json") for number in range(options.boxes)]
+        boxes = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, __file__, "--report", str(path)),
+                    *("--minutes", str(options.minutes), "--seed", str(options.seed + number)),
+                    *("--kills", str(math.ceil(options.kills / options.boxes))),
+                    *("--followers", str(options.followers // options.boxes)),
+                ]
+            )
+            for number, path in enumerate(paths)
+        ]
+        for box in boxes:
+            box.wait()
+        reports = [json.loads(path.read_text()) for path in paths if path.exists()]
+    return together(reports) if len(reports) == options.boxes else None
+
+
+def _alone(options: argparse.Namespace) -> dict[str, Any] | None:
     print(f"seed {options.seed}", flush=True)
     soak = Soak(options.seed, options.followers)
     began = time.monotonic()
@@ -314,20 +349,22 @@ def main() -> int:
         soak.followers.start()
         if not soak.wait(soak.box.ready, 120):
             print((soak.box.folder / "server.log").read_text(errors="replace")[-4000:])
-            return 1
+            return None
         if options.points:
             for point in soak.each_point():
                 soak.ledger.break_(f"no process came to {point}")
         else:
             soak.run(options.minutes, options.kills)
         soak.settle()
-        print(soak.ledger.report((time.monotonic() - began) / 60, options.seed), flush=True)
+        report = soak.ledger.report((time.monotonic() - began) / 60, options.seed)
+        if options.report:
+            options.report.write_text(json.dumps(report))
         if soak.ledger.broken and os.environ.get("BERTH_SOAK_KEEP"):
-            print(f"kept: {soak.box.folder}", flush=True)
+            print(f"kept: {soak.box.folder}\n{json.dumps(report, indent=1)}", flush=True)
             os._exit(1)
+        return report
     finally:
         soak.box.close()
-    return 1 if soak.ledger.broken else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +46,8 @@ class Ledger:
     cancelled: set[int] = field(default_factory=set)
     refused: int = 0
     unanswered: int = 0
-    hostile: int = 0
+    attacks: dict[int, str] = field(default_factory=dict)
+    """Shell line by job that attacks."""
     kills: collections.Counter[str] = field(default_factory=collections.Counter)
     troubles: collections.Counter[str] = field(default_factory=collections.Counter)
     looks: int = 0
@@ -125,14 +125,17 @@ class Ledger:
             outcome, told = job["outcome"], job["exit_code"]
             lost += sum(one["outcome"] == "lost" for one in job["attempts"])
             what = f"job {job_id} is told as {job['state']}, {outcome}, {told}"
+            seen = (
+                f"; it wrote {words}, its attack was {self.attacks.get(job_id)}: {job['message']}"
+            )
             if job["state"] == "succeeded" and ended != ["0"]:
-                self.break_(f"{what}, but its last command did not run")
+                self.break_(f"{what}, but its last command did not run{seen}")
             elif outcome == "exit" and told is not None and told < 128 and ended != [str(told)]:
-                self.break_(f"{what}, but it left with {ended or 'no code'}")
+                self.break_(f"{what}, but it left with {ended or 'no code'}{seen}")
             elif outcome == "cancelled" and job_id not in self.cancelled:
-                self.break_(f"{what}, but nobody cancelled it")
+                self.break_(f"{what}, but nobody cancelled it{seen}")
             elif outcome not in {"exit", "lost", "cancelled"} and not self.troubles["disk"]:
-                self.break_(f"{what}: {job['message']}")
+                self.break_(f"{what}{seen}")
             del code
         shims = sum(
             count for name, count in self.kills.items() if name.startswith(("shim", "job", "boot"))
@@ -145,30 +148,53 @@ class Ledger:
         """Return the present state in one line."""
         return (
             f"{sum(self.kills.values())} kills, {len(self.acknowledged)} jobs, "
-            f"{len(self.cancelled)} cancels, {self.hostile} hostile, "
+            f"{len(self.cancelled)} cancels, {len(self.attacks)} hostile, "
             f"troubles {dict(self.troubles)}, broken: {self.broken or 'nothing'}"
         )
 
-    def report(self, minutes: float, seed: int) -> str:
-        """Return everything as JSON."""
+    def report(self, minutes: float, seed: int) -> dict[str, Any]:
+        """Return everything."""
         most: dict[str, list[int]] = {}
         for name, mib, descriptors in self.memory:
             before = most.setdefault(name, [0, 0])
             most[name] = [max(before[0], mib), max(before[1], descriptors)]
-        counts = {
+        return {
             "minutes": round(minutes, 1),
-            "seed": seed,
+            "seeds": [seed],
             "kills": sum(self.kills.values()),
             "kills by place": dict(sorted(self.kills.items())),
             "jobs acknowledged": len(self.acknowledged),
             "submits refused (full disk)": self.refused,
             "submits without an answer": self.unanswered,
             "cancels": len(self.cancelled),
-            "jobs that attack": self.hostile,
+            "jobs that attack": len(self.attacks),
             "other troubles": dict(sorted(self.troubles.items())),
             "looks from outside": self.looks,
             "events": self.seen_events,
             "most MiB and descriptors": most,
             "promises broken": self.broken,
         }
-        return json.dumps(counts, indent=1)
+
+
+def together(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the reports of several boxes as one: what is counted is added up."""
+    first, *others = reports
+    whole = dict(first)
+    for one in others:
+        for name, value in one.items():
+            if name == "minutes":
+                whole[name] = max(whole[name], value)
+            elif name.startswith("most"):
+                whole[name] = {
+                    daemon: [
+                        max(pair) for pair in zip(whole[name].get(daemon, most), most, strict=True)
+                    ]
+                    for daemon, most in value.items()
+                }
+            elif isinstance(value, dict):
+                whole[name] = dict(
+                    sorted((collections.Counter(whole[name]) + collections.Counter(value)).items())
+                )
+            else:
+                whole[name] = whole[name] + value
+    return whole
