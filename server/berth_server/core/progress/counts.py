@@ -213,7 +213,7 @@ def _pair(
 
 
 def _counted_noun(text: str, match: re.Match[str]) -> str | None:
-    """What is counted, where it stands behind: "3/10epoch started", "3/10 epochs"."""
+    """Noun that is counted, where it stands behind: "3/10epoch started", "3/10 epochs"."""
     if vocabulary.noun_class(_last_word(text[: match.start()])):
         return None
     behind = _WORDS.match(text, match.start("unit")) or _WORDS.match(text, match.end() + 1)
