@@ -227,3 +227,11 @@ def test_out_of_memory_is_explained_and_reported_to_the_queue(
     captured = capsys.readouterr()
     assert f"error (rank 0): {reported['sentence']}" in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_ranks_of_one_node_among_several():
+    """Launchers name it differently; all ranks counted here would want more GPUs than are here."""
+    gang = {"RANK": "4", "LOCAL_RANK": "0", "WORLD_SIZE": "8"}
+    assert ranks_from(gang | {"LOCAL_SIZE": "4"}).local_world_size == 4
+    assert ranks_from(gang | {"LOCAL_WORLD_SIZE": "2"}).local_world_size == 2
+    assert ranks_from(gang).local_world_size == 8

@@ -291,6 +291,19 @@ def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_the_command_plans_over_several_nodes(tmp_path, capsys):
+    """The host's memory is that of each node; GPUs are spread evenly."""
+    (tmp_path / "config.json").write_text(json.dumps(GEMMA3["4b"]))
+    words = [str(tmp_path), "--gpus", "16", "--nodes", "2", "--host-memory", "500GiB"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "on 16 GPUs on 2 nodes of 79.6 GiB, host 1000 GiB" in told
+    assert "nothing of the network between the nodes" in told
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--gpus", "3", "--nodes", "2"])
+    assert "cannot be spread evenly" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("word", "gib"), [("80GB", 74.505806), ("80GiB", 80), ("40", 40), ("81559 MiB", 79.647461)]
 )

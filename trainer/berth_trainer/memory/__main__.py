@@ -36,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(
             "--four-bit needs a ZeRO stage below 3: weights in 4 bits cannot be partitioned"
         )
+    if options.gpus % options.nodes:
+        parser.error(
+            f"--gpus {options.gpus} cannot be spread evenly over {options.nodes} nodes; give a "
+            "multiple"
+        )
     try:
         shape = read_shape(options.model)
     except ShapeError as error:
@@ -46,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.gpu_memory} is {gpu / GIB:.1f} GiB. GPUs have more memory than the GB in "
               "their name: write what nvidia-smi shows, like 81559MiB for an H100 of 80 GB.",
               file=sys.stderr)  # fmt: skip
-    budget = Budget(gpu=gpu, host=options.host_memory or host_memory())
+    budget = Budget(gpu=gpu, host=options.nodes * (options.host_memory or host_memory()))
     rows = plan(
         shape,
         budget,
@@ -59,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(_as_json(shape, budget, rows, chosen), indent=2))
     else:
-        _print(shape, budget, rows, chosen)
+        _print(shape, budget, rows, chosen, options.nodes)
     return 0 if chosen else 1
 
 
@@ -80,11 +85,13 @@ def options_parser() -> argparse.ArgumentParser:
     positive, size = _type_from(_positive), _type_from(parse_size)
     add("model", type=Path, metavar="MODEL", help="folder of a model, or its config.json")
     add("-g", "--gpus", type=positive, default=1, metavar="N", help="number of GPUs (default 1)")
+    add("--nodes", type=positive, default=1, metavar="N",
+        help="number of machines that the GPUs are on, as many on each (default 1)")  # fmt: skip
     add("--gpu-memory", type=_type_from(_size_text), default=_GPU_MEMORY, metavar="SIZE",
         help=f"of each GPU, as nvidia-smi shows it: 81559MiB, 40GiB (default {_GPU_MEMORY}, an\n"
         "H100 sold as 80 GB); GB are powers of 1000")  # fmt: skip
     add("--host-memory", type=size, metavar="SIZE",
-        help="of the machine (default: this one's, or its cgroup's limit)")  # fmt: skip
+        help="of each machine (default: this one's, or its cgroup's limit)")  # fmt: skip
     add("--stage", type=int, choices=(0, 1, 2, 3), help="ZeRO stage (default: 1 to 3)")
     add("--states", choices=("fp32", "bf16", "8bit"), default="fp32",
         help="precision of the optimizer states (default fp32)")  # fmt: skip
@@ -132,9 +139,13 @@ def _base(options: argparse.Namespace, shape: ModelShape) -> Setup:
     return base
 
 
-def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | None) -> None:
+def _print(
+    shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | None, nodes: int
+) -> None:
     setup = rows[0].setup
     gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs"
+    if nodes > 1:
+        gpus += f" on {nodes} nodes"
     print(
         f"{shape.kind}: {shape.parameters / 1e9:.2f} billion parameters on {gpus} of "
         f"{budget.gpu / GIB:.1f} GiB, host {budget.host / GIB:.0f} GiB, optimizer states "
@@ -158,6 +169,11 @@ def _print(shape: ModelShape, budget: Budget, rows: list[Row], chosen: Row | Non
         f"Chosen (→): the fastest that leaves {MARGIN:.0%} of a GPU free. Its peak in GiB: {parts}."
     )
     print("Tokens/s are a rough estimate for an H100-class GPU: use them to compare rows.")
+    if nodes > 1:
+        print(
+            "They know nothing of the network between the nodes, which slows stage 3 most: it moves "
+            "all weights in every micro-batch."
+        )
 
 
 def _best_per_choice(rows: list[Row]) -> list[Row]:

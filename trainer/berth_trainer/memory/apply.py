@@ -71,7 +71,8 @@ def _decide(
     import torch
 
     free, total = torch.cuda.mem_get_info(ranks.local_rank)
-    budget = Budget(gpu=total, host=host_memory())
+    nodes = max(1, ranks.world_size // ranks.local_world_size)
+    budget = Budget(gpu=total, host=nodes * host_memory())
     decision = decide.decide(
         settings,
         shape,

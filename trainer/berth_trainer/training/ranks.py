@@ -29,7 +29,10 @@ def ranks_from(environment: Mapping[str, str]) -> Ranks:
         rank=_number(environment, "RANK", 0),
         local_rank=_number(environment, "LOCAL_RANK", 0),
         world_size=world,
-        local_world_size=_number(environment, "LOCAL_WORLD_SIZE", world),
+        # deepspeed's launcher has a name of its own for it.
+        local_world_size=_number(
+            environment, "LOCAL_WORLD_SIZE", _number(environment, "LOCAL_SIZE", world)
+        ),
         launched="WORLD_SIZE" in environment and "RANK" in environment,
     )
 
