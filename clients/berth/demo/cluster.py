@@ -112,7 +112,7 @@ class DemoCluster:
 
     def is_ready(self) -> bool:
         """Return whether every node takes jobs."""
-        states = self.ask("sinfo", "-h", "-N", "-o", "%T").split()
+        states = self.ask("sinfo", "-h", "-N", "-p", "gpu", "-o", "%T").split()
         return len(states) == len(self.nodes) and set(states) <= {"idle", "mixed", "allocated"}
 
     def pid(self, name: str) -> int | None:

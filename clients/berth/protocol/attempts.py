@@ -14,7 +14,14 @@ from berth.protocol.progress import GpuUsage
 from berth.protocol.states import AttemptState, FenceKind, Launcher, Outcome
 
 PlacementRule = Literal[
-    "no_choice", "links", "rest_links", "small_cards", "lowest_index", "share", "grown"
+    "no_choice",
+    "links",
+    "rest_links",
+    "small_cards",
+    "lowest_index",
+    "share",
+    "grown",
+    "fullest_node",
 ]
 
 
@@ -88,7 +95,8 @@ class Placement(Wire):
     rule: PlacementRule
     """The decisive comparison: there was nothing to choose, the links between its GPUs, those between the
     GPUs that stay free, the smallest GPUs, the lowest indices, (`share`) the fullest GPU with
-    room for its share, or (`grown`) a search that does not compare all of very many choices."""
+    room for its share, (`grown`) a search that does not compare all of very many choices, or, on a
+    cluster, (`fullest_node`) the nodes that are fullest and have room."""
     sentence: str
     """The same for people, in one to three sentences."""
     sentence_parts: Message = Message()

@@ -114,3 +114,16 @@ def test_a_share_joins_the_fullest_gpu() -> None:
     why = placement_reason(views[1:], start.gpu_uuids, share_bytes=10 * GIB, joins=start.joins)
     assert why.rule == "share"
     assert "fullest shared GPU" in why.sentence
+
+
+def test_a_cluster_is_told_by_its_nodes() -> None:
+    """Links and NUMA nodes are not known there; the node is."""
+    views = [
+        GpuView(uuid=f"n{i // 4 + 1}:{i % 4}", index=i, memory_total_bytes=80 * GIB, node=node)
+        for i, node in enumerate(["n1"] * 4 + ["n2"] * 4)
+    ]
+    why = placement_reason(views, ("n2:0", "n2:1"), ())
+    assert why.rule == "fullest_node"
+    assert why.sentence.startswith("GPUs 4\N{EN DASH}5 are on node n2. Fuller nodes had no room")
+    both = placement_reason(views, ("n1:0", "n2:0"), ())
+    assert "GPUs 0, 4 are on nodes n1, n2." in both.sentence

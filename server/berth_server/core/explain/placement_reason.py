@@ -61,6 +61,8 @@ def placement_reason(
 def _rule(ordered: Sequence[GpuView], own: Sequence[GpuView], links: Links) -> PlacementRule:
     if len(own) == len(ordered):
         return "no_choice"
+    if ordered[0].node is not None:
+        return "fullest_node"
     positions = tuple(i for i, gpu in enumerate(ordered) if gpu in own)
     return _deciding(places(ordered), positions, links)
 
@@ -108,6 +110,10 @@ def _location(
 ) -> tuple[Piece, ...]:
     """The sentence about its GPUs, their NUMA nodes and how they are linked."""
     one = len(own) == 1
+    names = sorted({gpu.node for gpu in own if gpu.node is not None})
+    if names:
+        where = f"node{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        return gpu_list(own), f" {'is' if one else 'are'} on {where}."
     where = f"NUMA node{'s' if len(nodes) > 1 else ''} {', '.join(map(str, nodes))}"
     on = f" {'is' if one else 'are'} on {where}" if nodes else ""
     if one:
@@ -129,6 +135,8 @@ def _rule_sentence(
         return "It is the fullest shared GPU with room; emptier ones are kept for bigger shares."
     if rule == "no_choice":
         return f"Only {'this one was' if one else f'these {free} were'} {kind}."
+    if rule == "fullest_node":
+        return "Fuller nodes had no room for it; Slurm has the last word on nodes and GPUs."
     if rule == "links":
         return f"No other {len(own)} of the {free} that were {kind} are linked as well."
     if rule == "grown":

@@ -141,10 +141,11 @@ def counted_for(run: RunningView, exceeded: LimitExceeded) -> str | None:
 def too_few(snapshot: Snapshot, job: JobView, usable: int) -> Reason:
     """The box has not enough GPUs of that size at all."""
     asked = f"It asks for {count(job.gpus, 'GPU')}"
+    here = "the cluster" if any(gpu.node for gpu in snapshot.gpus) else "the box"
     if job.gpus > len(snapshot.gpus):
-        return reason("impossible", f"{asked}, but the box has {len(snapshot.gpus)}.")
+        return reason("impossible", f"{asked}, but {here} has {len(snapshot.gpus)}.")
     least = gib(job.gpu_memory_bytes or 0)
-    return reason("gpu_memory", f"{asked} of at least {least}, but the box has {usable}.")
+    return reason("gpu_memory", f"{asked} of at least {least}, but {here} has {usable}.")
 
 
 def taken(snapshot: Snapshot, plan: Plan, job: JobView, usable: tuple[int, ...]) -> list[Reason]:

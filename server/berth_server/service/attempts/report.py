@@ -97,7 +97,7 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
         return True
     if seen.placed and not _is_where(record, seen):
         return True
-    if record.state == AttemptState.STARTING.value and _waits_where(record, seen):
+    if record.state in _TOLD and _waits_where(record, seen):
         return True
     if seen.saved_at is not None and seen.saved_at.timestamp() != record.saved_at:
         return True
@@ -106,6 +106,10 @@ def _is_news(record: AttemptRecord, seen: ObservedAttempt) -> bool:
             record.started_at is None and seen.started_at is not None
         )
     return seen.phase == "stopping" and record.state != AttemptState.STOPPING.value
+
+
+_TOLD = frozenset({AttemptState.STARTING.value, AttemptState.RUNNING.value})
+"""States in which the message is where Slurm has the attempt; later it is why it was stopped."""
 
 
 def _waits_where(record: AttemptRecord, seen: ObservedAttempt) -> bool:
@@ -138,7 +142,7 @@ def _take(tx: Transaction, record: AttemptRecord, seen: ObservedAttempt) -> None
             tx.touched.add(record.job_id)
         return
     columns: dict[str, object] = {}
-    if record.state == AttemptState.STARTING.value:
+    if record.state in _TOLD and _waits_where(record, seen):
         columns["message"] = messages.encode(Message.marked(seen.waiting)) if seen.waiting else None
     if seen.launch is not None:
         columns["launch"] = seen.launch.model_dump_json()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -22,11 +21,12 @@ from berth.commands.recognise import BUNDLED_SCRIPT
 from berth.protocol.attempts import CodeSnapshot
 from berth.protocol.message import Message, quoted
 from berth.protocol.specs import JobSpec
-from berth_server.core.explain.phrases import Piece, count, gib_used
+from berth_server.core.explain.phrases import Piece, count
 from berth_server.core.progress.work import Work, work_of
 from berth_server.service.auth.callers import Caller, home_of
 from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import code_notes, programs
+from berth_server.service.jobs.fit import misfit
 from berth_server.service.jobs.freeze_code import outside
 from berth_server.service.jobs.permissions import Access
 from berth_server.service.jobs.script_header import with_header
@@ -183,9 +183,7 @@ def size(prepared: Prepared, box: Sequence[KnownGpu]) -> None:
     """Raise Invalid when the box could never run the job. An unknown box passes every job."""
     spec = prepared.spec
     nodes = prepared.resolved.nodes or 1
-    wrong = _too_many_nodes(nodes, box) or _too_big(
-        prepared.gpus // nodes, spec.gpu_memory, box, share=spec.share
-    )
+    wrong = misfit(prepared.gpus, nodes, spec.gpu_memory, box, share=spec.share)
     if wrong:
         raise _wrong(*wrong)
     if prepared.gpus % nodes:
@@ -221,57 +219,9 @@ def still_fits(record: JobRecord, box: Sequence[KnownGpu]) -> None:
     """Raise Conflict when the box as it is now could never run an earlier job."""
     spec = record.spec
     nodes = spec.nodes or 1
-    wrong = _too_many_nodes(nodes, box) or _too_big(
-        record.gpus // nodes, spec.gpu_memory, box, share=spec.share
-    )
+    wrong = misfit(record.gpus, nodes, spec.gpu_memory, box, share=spec.share)
     if wrong:
         raise Conflict(wrong[1])
-
-
-def _too_many_nodes(nodes: int, box: Sequence[KnownGpu]) -> tuple[str, str] | None:
-    have = {gpu.node for gpu in box} - {""}
-    if nodes < 2 or nodes <= len(have):
-        return None
-    if not have:
-        return "nodes", (
-            f"The job asks for {nodes} machines, but Berth runs on this box only; leave that out."
-        )
-    return "nodes", (
-        f"The job asks for {nodes} nodes, but the cluster has {len(have)} with GPUs; ask for at "
-        f"most {len(have)}."
-    )
-
-
-def _too_big(
-    gpus: int, least: int | None, box: Sequence[KnownGpu], *, share: bool
-) -> tuple[str, str] | None:
-    if not gpus or not box:
-        return None
-    nodes = Counter(gpu.node for gpu in box)
-    have = max(nodes.values())
-    if gpus > have:
-        noun = "GPU" if have == 1 else "GPUs"
-        where = "this box has" if len(nodes) == 1 else "the largest node of the cluster has"
-        return (
-            "gpus",
-            f"The job asks for {gpus} GPUs, but {where} {have} {noun}; ask for at most {have}.",
-        )
-    if least is None:
-        return None
-    big = sum(gpu.memory_total_bytes >= least for gpu in box)
-    if big >= gpus:
-        return None
-    largest = gib_used(max(gpu.memory_total_bytes for gpu in box))
-    if share:
-        return "gpu_memory", (
-            f"The job asks for a share of {gib_used(least)} and this box's largest GPU has {largest}; "
-            "ask for less."
-        )
-    sentence = (
-        f"The job asks for {count(gpus, 'GPU')} with {gib_used(least)} each, but this box has "
-        f"{big or 'none'} of that size and its largest has {largest}; ask for at most that."
-    )
-    return "gpu_memory", sentence
 
 
 def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[Message]]:
