@@ -1,14 +1,15 @@
 """
 The Slurm executor at the size of a large cluster. `python benchmarks/slurm_scale.py`.
 
-Real executor, devices and run directories; the cluster is pretended: 1,000 nodes of eight GPUs and
-10,000 jobs, with the time that Slurm's commands take and answers that are lost. Prints what one
-look costs, how many commands a second are made, and the memory.
+Real executor, devices and run directories, and what Slurm prints is read; the cluster is pretended:
+1,000 nodes of eight GPUs and 10,000 jobs, with the time that sbatch takes and answers that are
+lost. Prints what one look costs, how many commands a second are made, and the memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import resource
 import shutil
@@ -24,13 +25,28 @@ import structlog
 
 from berth.home import Home
 from berth.protocol.internal import DesiredAttempt, DesiredState, LeasedGpu
-from berth_worker.slurm.client import Cluster, Submission, UnansweredError
+from berth_worker.slurm.client import Submission, UnansweredError
 from berth_worker.slurm.devices import SlurmDevices
 from berth_worker.slurm.executor import SlurmExecutor
-from berth_worker.slurm.listing import ClusterJob, ClusterNode
+from berth_worker.slurm.listing import SEPARATOR
 from berth_worker.slurm.options import SlurmOptions
 
 _LOST_ANSWERS = 0.02
+_NODE = (
+    "NodeName={name} Arch=x86_64 CoresPerSocket=1  CPUAlloc=8 CPUEfctv=128 CPUTot=128 "
+    "CPULoad={load:.2f} AvailableFeatures=(null) ActiveFeatures=(null) Gres=gpu:h200:8 GresDrain=N/A "
+    "GresUsed=gpu:h200:8(IDX:0-7) NodeAddr={name} NodeHostName={name} Port=6818 Version=22.05.8 "
+    "OS=Linux 6.1.0 RealMemory=2000000 AllocMem=0 FreeMem=N/A Sockets=2 Boards=1 State=MIXED "
+    "ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A Partitions=gpu "
+    "BootTime=2026-11-30T09:00:00 CfgTRES=cpu=128,mem=2000000M,billing=128 AllocTRES=cpu=8"
+)
+_JOB = (
+    "JobId={id} JobName={name} UserId=ada(1000) GroupId=ada(1000) MCS_label=N/A Priority=4294901757 "
+    "Nice=0 Account=lab QOS=normal JobState=RUNNING Reason=None Dependency=(null) Requeue=0 "
+    "ExitCode=0:0 DerivedExitCode=0:0 RunTime=00:01:05 TimeLimit=UNLIMITED Partition=gpu "
+    "NodeList={node} BatchHost={node} NumNodes=1 NumCPUs=1 JOB_GRES=gpu:h200:1 "
+    "  Nodes={node} CPU_IDs=0 Mem=0 GRES=gpu:h200:1(IDX:{index}) MinCPUsNode=1 WorkDir=/"
+)
 
 
 class PretendedSlurm:
@@ -39,33 +55,43 @@ class PretendedSlurm:
     def __init__(self, nodes: int, answer_s: float) -> None:
         self._nodes = nodes
         self._answer_s = answer_s
-        self._jobs: dict[str, ClusterJob] = {}
+        self._lines: list[str] = []
+        self._details: list[str] = []
+        self._names: set[str] = set()
         self._random = random.Random(7)
         self.calls: Counter[str] = Counter()
         self.started_twice = 0
 
-    def cluster(self, partition: str | None = None) -> Cluster:
-        """Return all jobs and nodes."""
-        del partition
-        self.calls["list"] += 1
-        nodes = tuple(
-            ClusterNode(f"n{i}", frozenset({"MIXED"}), 8, "h200") for i in range(self._nodes)
+    def jobs(self) -> str:
+        """Print all jobs as squeue does."""
+        self.calls["squeue"] += 1
+        return "\n".join([*self._lines, ""])
+
+    def details(self, job_id: int | None = None) -> str:
+        """Print one job or all as scontrol does."""
+        self.calls["scontrol show job"] += 1
+        return "\n".join(self._details if job_id is None else self._details[job_id - 1 : job_id])
+
+    def nodes(self) -> str:
+        """Print all nodes as scontrol does; their load is another each time."""
+        self.calls["scontrol show node"] += 1
+        return "\n".join(
+            _NODE.format(name=f"n{i}", load=self._random.random()) for i in range(self._nodes)
         )
-        return Cluster(time.time(), tuple(self._jobs.values()), nodes)
 
     def submit(self, job: Submission) -> int:
         """Take a job; now and then the answer is lost although it was taken."""
-        self.calls["submit"] += 1
+        self.calls["sbatch"] += 1
         time.sleep(self._answer_s)
-        number = len(self._jobs) + 1
-        if job.name in self._jobs:
-            self.started_twice += 1
+        number = len(self._lines) + 1
+        self.started_twice += job.name in self._names
+        self._names.add(job.name)
         node = job.wanted_nodes[0]
-        index = number % 8
-        self._jobs[job.name] = ClusterJob(
-            number, job.name, "RUNNING", submitted_at=int(time.time()), nodes=(node,),
-            gpus={node: frozenset({index})},
-        )  # fmt: skip
+        now = str(int(time.time()))
+        fields = (str(number), "RUNNING", "None", "ada", now, now, node, job.name)
+        self._details.append(_JOB.format(id=number, name=job.name, node=node, index=number % 8))
+        self._lines.append(SEPARATOR.join(fields))
+        _begin(Path(job.run_dir), number)
         if self._random.random() < _LOST_ANSWERS:
             raise UnansweredError("Socket timed out on send/recv operation")
         return number
@@ -74,6 +100,22 @@ class PretendedSlurm:
         """Count a cancel."""
         del job_id
         self.calls["cancel"] += 1
+
+
+def _begin(folder: Path, number: int) -> None:
+    """Leave what the node of a run that has begun writes."""
+    spec = json.loads((folder / "spec.json").read_bytes())
+    named = {"attempt": spec["attempt"], "token": spec["token"]}
+    process = {"pid": 1, "start_ticks": 1, "boot_id": "0"}
+    began = {"shim": process, "first": process, "started_at": "2026-11-30T12:00:00Z"}
+    gpu = {"memory_used_bytes": 70 << 30, "utilization_percent": 97, "power_w": 640.0}
+    for name, content in {
+        "started": named | process | {"slurm_job": number},
+        "shim.json": named | began,
+        "placed.json": spec["gpus"],
+        "beat-0.json": {"number": 1, "gpus": {spec["gpus"][0]["uuid"]: gpu}},
+    }.items():
+        (folder / name).write_text(json.dumps(content))
 
 
 class Trigger:
@@ -107,9 +149,10 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         executor = SlurmExecutor(
             tasks, slurm, Home(folder), SlurmOptions(), Trigger(), lambda: devices.cluster  # type: ignore[arg-type]
         )  # fmt: skip
+        devices.use = executor.use
         began = time.perf_counter()
         executor.apply(desired(folder / "runs", options.jobs, options.nodes))
-        while slurm.calls["submit"] < options.jobs:  # noqa: ASYNC110 - threads count
+        while slurm.calls["sbatch"] < options.jobs:  # noqa: ASYNC110 - threads count
             await anyio.sleep(0.1)
         took = time.perf_counter() - began
         print(f"submit of {options.jobs:,} jobs  {options.jobs / took:.0f}/s")
@@ -128,7 +171,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         ran = sum(slurm.calls.values()) - sum(before.values())
         print(f"one look, {options.jobs:,} attempts on {options.nodes:,} nodes  "
               f"snapshot {_ms(snapshots)}  look {_ms(looks)} (CPU)  wall {_ms(walls)}")  # fmt: skip
-        print(f"Slurm commands  {ran / options.looks:.2f} a second, listings included as one")
+        print(f"Slurm commands  {ran / options.looks:.2f} a second, {dict(slurm.calls)} in all")
         print(f"submitted twice  {slurm.started_twice}")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         print(f"memory  {memory} MiB at most")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,15 @@ import pytest
 
 from berth.demo.cluster import DemoCluster
 
+_MORE = """
+Prolog={folder}/prolog
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
+"""
+_PROLOG = """#!/bin/sh
+test ! -e {folder}/fails.$SLURMD_NODENAME
+"""
 SETTINGS = 'executor = "slurm"\n[slurm]\nargs = ["--partition=gpu"]\n'
 
 
@@ -19,7 +29,9 @@ SETTINGS = 'executor = "slurm"\n[slurm]\nargs = ["--partition=gpu"]\n'
 def cluster() -> Iterator[DemoCluster]:
     """Three nodes of eight GPUs; the environment leads Slurm's commands to them."""
     folder = Path(tempfile.mkdtemp(prefix="berth-slurm-"))
-    made = DemoCluster(folder, nodes=3)
+    made = DemoCluster(folder, nodes=3, more=_MORE.format(folder=folder))
+    (folder / "prolog").write_text(_PROLOG.format(folder=folder))
+    (folder / "prolog").chmod(0o755)
     before = dict(os.environ)
     os.environ.update(made.environment)
     try:
@@ -35,6 +47,8 @@ def cluster() -> Iterator[DemoCluster]:
 @pytest.fixture
 def clean(cluster, until) -> DemoCluster:
     """The cluster with all its daemons up and nothing on it."""
+    for left in cluster.folder.glob("fails.*"):
+        left.unlink()
     if cluster.pid("slurmctld") is None:
         cluster.start_controller()
     for node in cluster.nodes:
@@ -45,6 +59,28 @@ def clean(cluster, until) -> DemoCluster:
         cluster.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
     until(lambda: cluster.is_ready() and not cluster.ask("squeue", "-h"), "the cluster is empty")
     return cluster
+
+
+@pytest.fixture
+def submitted(clean):
+    """Submit a job past Berth, as another user of the cluster does: `submitted(*words, does=…)`."""
+
+    def submit(*words: str, does: str = "sleep 600") -> int:
+        done = subprocess.run(
+            ["sbatch", "--parsable", "-o", "/dev/null", *words, "--wrap", does],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return int(done.stdout)
+
+    return submit
+
+
+@pytest.fixture
+def marks(tmp_path):
+    """The file in which each start of a job leaves its attempt."""
+    path = tmp_path / "marks"
+    path.touch()
+    return path
 
 
 @pytest.fixture(scope="module")

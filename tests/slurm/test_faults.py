@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import psutil
 import pytest
-
-
-@pytest.fixture
-def marks(tmp_path):
-    """The file in which each start of a job leaves its attempt."""
-    path = tmp_path / "marks"
-    path.touch()
-    return path
 
 
 def starts(marks) -> list[str]:
@@ -50,25 +41,23 @@ def test_jobs_go_on_without_the_worker(lab, marks, tmp_path, until):
     assert sorted(starts(marks)) == sorted([f"{stays}.1", f"{ends}.1", f"{late}.1"])
 
 
-def test_an_answer_that_is_lost(lab, clean, marks):
-    """The controller stands still while it is asked, and takes the job all the same."""
-    controller = clean.pid("slurmctld")
-    psutil.Process(controller).send_signal(signal.SIGSTOP)
+@pytest.mark.parametrize("daemon", ["slurmctld", "munged"])
+def test_an_answer_that_is_lost(lab, clean, marks, until, daemon):
+    """What a submit needs stands still while it is asked; the job may have been taken all the same."""
+    stopped = psutil.Process(clean.pid(daemon))
+    stopped.send_signal(signal.SIGSTOP)
     try:
         job = lab.submit(script=marked(marks, "sleep 1"), gpus=1)
-        log = lab.log_dir / "worker.log"
-        deadline = time.monotonic() + 60
-        while "a submit has no answer yet" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(lambda: "Slurm gives no answer" in (lab.job(job)["message"] or ""), "it is told", 60)
     finally:
-        psutil.Process(controller).send_signal(signal.SIGCONT)
+        stopped.send_signal(signal.SIGCONT)
     (ended,) = lab.wait(job, timeout_s=120)
     assert ended["state"] == "succeeded"
     assert starts(marks) == [f"{job}.1"]
 
 
-def test_a_controller_that_forgets(lab, clean, marks, until):
-    """It dies before it has saved what it acknowledged, and gives the id to another job."""
+def test_a_controller_that_forgets(lab, clean, submitted, marks, until):
+    """It dies before it has saved what it acknowledged, and gives the id to another's job."""
     state = clean.folder / "state"
     saved = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
     job = lab.submit(script=marked(marks, "sleep 2"), gpus=1)
@@ -77,7 +66,9 @@ def test_a_controller_that_forgets(lab, clean, marks, until):
     for name, content in saved.items():
         (state / name).write_bytes(content)
     clean.start_controller()
+    other = submitted("--gpus-per-node=1")
     (ended,) = lab.wait(job, timeout_s=150)
+    assert other in map(int, own_jobs(clean)), "another's job was taken for ours"
     if starts(marks) == [f"{job}.1"]:
         assert ended["outcome"] in {"exit", "lost"}
     assert len(starts(marks)) == 1

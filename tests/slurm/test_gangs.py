@@ -40,6 +40,22 @@ def logs(box, job: int) -> str:
     return log_of(box, job, "output.log") + log_of(box, job, "node-1.log")
 
 
+def second_members(home) -> list[psutil.Process]:
+    """The part of a run on its second node."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            words = " ".join(process.cmdline())
+            is_member = "berth_worker.slurm.on_node.member" in words and str(home) in words
+            parent = process.parent() if is_member else None
+            started_by_slurm = parent is not None and parent.name().startswith("slurmstepd")
+            if started_by_slurm and process.environ().get("SLURM_NODEID") == "1":
+                found.append(process)
+        except psutil.Error:  # it has just ended
+            continue
+    return found
+
+
 def left(job: int) -> list[int]:
     found: list[int] = []
     for process in psutil.process_iter():
@@ -109,14 +125,8 @@ def test_a_node_that_falls_silent(lab, ranks, until):
     command = "torchrun --nnodes=2 --nproc-per-node=1 ranks.py waits"
     job = lab.submit(command=command, workdir=str(ranks))
     until(lambda: logs(lab, job).count("sums 2") == 2, "both ranks run", 120)
-    members = [
-        process
-        for process in psutil.process_iter()
-        if "berth_worker.slurm.member" in " ".join(process.cmdline())
-        and process.parent() is not None
-        and process.parent().name().startswith("slurmstepd")
-        and process.environ().get("SLURM_NODEID") == "1"
-    ]
+    members = second_members(lab.home)
+    assert members
     for process in members:
         process.send_signal(signal.SIGKILL)
     (ended,) = lab.wait(job, timeout_s=90)

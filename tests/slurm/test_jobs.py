@@ -21,16 +21,6 @@ import berth_worker
 MARKED = 'echo "$BERTH_ATTEMPT" >> {marks}; '
 
 
-def submitted(cluster, *words: str) -> int:
-    """Submit a job past Berth, as another user of the cluster does."""
-    environment = {**os.environ, **cluster.environment}
-    done = subprocess.run(
-        ["sbatch", "--parsable", "-o", "/dev/null", *words, "--wrap", "sleep 600"],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return int(done.stdout)
-
-
 def seconds(job) -> float:
     begun, ended = (datetime.fromisoformat(job[name]) for name in ("started_at", "ended_at"))
     return (ended - begun).total_seconds()
@@ -52,9 +42,9 @@ def test_two_runs_side_by_side(lab):
         assert f"sees {sees} as {','.join(sorted(gpus))}" in lab.log(job)
 
 
-def test_jobs_past_the_queue_are_on_the_map(lab, clean, until):
+def test_jobs_past_the_queue_are_on_the_map(lab, submitted, until):
     """Another's job holds its GPU on the map; a job planned there gets what Slurm gives it."""
-    number = submitted(clean, "--gpus-per-node=1", "--nodelist=n1")
+    number = submitted("--gpus-per-node=1", "--nodelist=n1")
 
     def holder():
         return next((gpu["holder"] for gpu in lab.get("/gpus")["gpus"] if gpu["processes"]), None)
@@ -226,3 +216,37 @@ def test_doctor_checks_the_cluster(lab):
     assert found["accounting"]["level"] == "warn"
     assert found["a node"]["level"] == "ok", found["a node"]
     assert "gpus" not in found
+
+
+def checked(home: Path, settings: str) -> dict[str, tuple[str, str]]:
+    """The findings about the cluster, for a home of these settings."""
+    (home / "berth.toml").write_text(f'executor = "slurm"\n[slurm]\n{settings}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "berth_worker.slurm"],
+        env={**os.environ, "BERTH_HOME": str(home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {what: (level, sentence) for what, level, sentence, _ in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ('python = "/no/python"', "/no/python"),
+        ('args = ["--partition=nowhere"]', "invalid partition"),
+    ],
+)
+def test_doctor_finds_what_a_node_lacks(clean, tmp_path, settings, sentence):
+    """One small job tells what only a node can."""
+    level, told = checked(tmp_path, settings)["a node"]
+    assert level == "fail"
+    assert sentence in told
+
+
+def test_doctor_names_a_drained_node(clean, tmp_path):
+    """With Slurm's reason."""
+    clean.ask("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=new fan")
+    found = checked(tmp_path, "")
+    assert found["n2"] == ("warn", "n2 is drain in Slurm: new fan.")
+    assert found["a node"][0] == "ok"
+    assert [found[what][0] for what in ("processes", "fence")] == ["warn", "warn"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["berth.toml"]

@@ -150,6 +150,7 @@ def _run_on_cluster(settings: Settings) -> int:
             tasks, client, settings.home, settings.slurm, link, lambda: devices.cluster
         )
         devices.busy = lambda: executor.has_attempts
+        devices.use = executor.use
         return executor
 
     readiness.tell(notify)

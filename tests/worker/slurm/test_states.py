@@ -17,6 +17,7 @@ from berth_worker.slurm.states import Facts
 RECORD = ExitRecord(
     attempt="4.1", cause="exit", exit_code=0, ended_at=datetime(2026, 11, 30, tzinfo=UTC)
 )
+KILLED = RECORD.model_copy(update={"exit_code": None, "signal": 15})
 LONG = 1000.0
 WORDS = ["PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "COMPLETED", "FAILED",
          "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REVOKED",
@@ -36,6 +37,22 @@ def job(state: str, **more) -> ClusterJob:
         (Facts(submitted_ago_s=LONG, absent_s=1.0), "wait", None),
         (Facts(submitted_ago_s=LONG, absent_s=LONG), "account", None),
         (Facts(submitted_ago_s=LONG, absent_s=LONG, accounted=True), "submit", None),
+        (Facts(submitted_ago_s=LONG, record=KILLED, claimed=True), "run", None),
+        (Facts(submitted_ago_s=LONG, record=KILLED, claimed=True, absent_s=LONG), "account", None),
+        (Facts(submitted_ago_s=LONG, record=KILLED, claimed=True, accounted=True), "end", None),
+        # Slurm does not notice that its supervisor of a job was killed.
+        (Facts(claimed=True, record=RECORD, job=job("RUNNING"), recorded_s=LONG), "abandon", None),
+        (Facts(claimed=True, record=RECORD, job=job("RUNNING"), recorded_s=1.0), "run", None),
+        (Facts(claimed=True, job=job("RUNNING"), silent_s=LONG), "abandon", None),
+        (Facts(claimed=True, job=job("SUSPENDED"), silent_s=LONG), "run", None),
+        (Facts(claimed=True, job=job("COMPLETING"), silent_s=LONG), "run", None),
+        (Facts(job=job("RUNNING"), silent_s=LONG), "wait", None),
+        # Requeued past Berth.
+        (Facts(claimed=True, record=RECORD, job=job("PENDING")), "end", Outcome.PREEMPTED),
+        (Facts(claimed=True, job=job("PENDING")), "wait", None),
+        # A node whose prolog failed, and one who cancelled it.
+        (Facts(job=job("CANCELLED"), broken_node=True), "submit", None),
+        (Facts(claimed=True, job=job("CANCELLED"), broken_node=True), "end", Outcome.CANCELLED),
         (Facts(submitted_ago_s=LONG, absent_s=LONG, accounted=True, claimed=True), "end",
          Outcome.LOST),
         (Facts(submitted_ago_s=LONG, absent_s=LONG, claimed=True, record=RECORD), "end", None),

@@ -28,6 +28,7 @@ from berth_worker.attempts.reconcile import (
 )
 from berth_worker.attempts.run_records import RunDirState
 from berth_worker.attempts.rundir import RunDir
+from berth_worker.attempts.unreported import Unreported
 from berth_worker.devices import AttemptProcesses
 from berth_worker.devices.sampling import Sampler
 from berth_worker.diagnose import examine
@@ -70,7 +71,7 @@ class Supervisor:
         self._rebooted = rebooted
         self._desired = DesiredState(generation=0)
         self._attempts: dict[str, Attempt] = {}
-        self._changed: set[str] = set()
+        self._unreported = Unreported()
         self._retrying = False
 
     def apply(self, desired: DesiredState) -> None:
@@ -90,13 +91,7 @@ class Supervisor:
 
     def observed(self, *, everything: bool) -> tuple[ObservedAttempt, ...]:
         """Return the attempts to report: `everything`, or those changed since the last call."""
-        changed, self._changed = self._changed, set()
-        reported = (
-            attempt.observed()
-            for name, attempt in self._attempts.items()
-            if everything or name in changed
-        )
-        return tuple(one for one in reported if one is not None)
+        return self._unreported.taken_from(self._attempts, everything=everything)
 
     @property
     def has_attempts(self) -> bool:
@@ -125,7 +120,7 @@ class Supervisor:
                 saved_at = attempt.folder.saved_at()
                 if saved_at is not None and saved_at != attempt.saved_at:
                     attempt.saved_at = saved_at
-                    self._changed.add(attempt.name)
+                    self._unreported.add(attempt.name)
 
     def lease(self, attempt: str) -> frozenset[str]:
         """Return the UUIDs of the GPUs that an attempt holds."""
@@ -183,7 +178,7 @@ class Supervisor:
 
     def changed(self, attempt: Attempt, *, urgent: bool = True) -> None:
         """Report an attempt with the next report: at once if `urgent`, else within milliseconds."""
-        self._changed.add(attempt.name)
+        self._unreported.add(attempt.name)
         (self._trigger.report_now if urgent else self._trigger.report_soon)()
 
     # Adoption

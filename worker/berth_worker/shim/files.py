@@ -37,7 +37,9 @@ def claim(folder: int, mine: dict[str, Any]) -> None:
     try:
         os.link(part, "started", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
-        raise AlreadyStartedError from None
+        # Over NFS a repeated request finds the link that the first one made.
+        if os.stat(part, dir_fd=folder, follow_symlinks=False).st_nlink < 2:
+            raise AlreadyStartedError from None
     finally:
         os.unlink(part, dir_fd=folder)
 

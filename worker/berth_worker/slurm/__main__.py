@@ -8,14 +8,14 @@ Asks the controller, and runs one small job on a node to see what only a node ca
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from berth_worker.settings import SettingsError, load
+from berth_worker.slurm import listing
 from berth_worker.slurm.client import SlurmClient, UnansweredError
 from berth_worker.slurm.listing import ClusterNode
 from berth_worker.slurm.options import SlurmOptions
@@ -41,7 +41,7 @@ def findings(client: SlurmClient, options: SlurmOptions, home: str) -> Iterator[
     """Check the cluster: controller, nodes, accounting, processes, then one of the nodes."""
     try:
         config = client.settings()
-        nodes = client.cluster(options.partition).nodes
+        nodes = tuple(listing.nodes(client.nodes(), options.partition))
     except UnansweredError as error:
         yield "slurm", "fail", f"Slurm gives no answer: {error}.", "make `sinfo` work here"
         return
@@ -50,7 +50,9 @@ def findings(client: SlurmClient, options: SlurmOptions, home: str) -> Iterator[
     yield from _nodes(nodes)
     yield _accounting(config)
     yield _processes(config)
-    yield from _on_a_node(options, home)
+    yield _fence(config)
+    yield from _versions(config, nodes)
+    yield from _on_a_node(client, options, home)
 
 
 def _nodes(nodes: tuple[ClusterNode, ...]) -> Iterator[Finding]:
@@ -81,40 +83,47 @@ def _processes(config: dict[str, str]) -> Finding:
     return "processes", "warn", sentence, "set ProctrackType=proctrack/cgroup"
 
 
-def _on_a_node(options: SlurmOptions, home: str) -> Iterator[Finding]:
+def _fence(config: dict[str, str]) -> Finding:
+    if "cgroup" in config.get("TaskPlugin", ""):
+        fix = "set ConstrainDevices=yes in cgroup.conf, if it is not there"
+        return "fence", "ok", "Slurm may keep jobs off other GPUs by cgroup.", fix
+    sentence = "Nothing keeps a job off GPUs that it did not get: it sees only their numbers."
+    return "fence", "warn", sentence, "set TaskPlugin=task/cgroup, ConstrainDevices=yes"
+
+
+def _versions(config: dict[str, str], nodes: tuple[ClusterNode, ...]) -> Iterator[Finding]:
+    mine = config.get("SLURM_VERSION", "")
+    others = sorted({node.version for node in nodes} - {mine, ""})
+    if others:
+        sentence = f"Nodes run Slurm {', '.join(others)}, the controller {mine}."
+        yield "versions", "warn", sentence, "bring all of them to one version"
+
+
+def _on_a_node(client: SlurmClient, options: SlurmOptions, home: str) -> Iterator[Finding]:
     """Run one small job: interpreter, shared home and clock of a node."""
     word = secrets.token_hex(8)
     mark = f"{home}/doctor-{word}"
     python = options.python or sys.executable
     program = (
-        "import sys, time, pathlib, berth_worker.slurm.node; "
-        "print(pathlib.Path(sys.argv[1]).read_text(), time.time())"
+        "import sys, time, pathlib, berth_worker.slurm.on_node.single; "
+        "p = pathlib.Path(sys.argv[1]); word = p.read_text(); "
+        "p.with_suffix('.back').write_text(word); print(word, time.time())"
     )
     try:
-        with open(mark, "x", encoding="ascii") as file:  # noqa: PTH123 - `x` makes it anew
-            file.write(word)
-        words = ["srun", "--immediate=30", "--ntasks=1", "--time=2", "--chdir=/", *options.args]
-        done = subprocess.run(
-            [*words, python, "-c", program, mark],
-            capture_output=True,
-            text=True,
-            timeout=_NODE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        yield "a node", "warn", "No node was free to be checked.", "try again when one is"
-        return
+        Path(mark).write_text(word, "ascii")
+        done = client.run_on_a_node([python, "-c", program, mark], options.args, _NODE_S)
     except OSError as error:
-        yield (
-            "a node",
-            "fail",
-            f"srun cannot be started: {error.strerror}.",
-            "install Slurm's client",
-        )
+        yield "home", "fail", f"{home} cannot be written: {error.strerror}.", "make it writable"
+        return
+    except UnansweredError as error:
+        yield "a node", "warn", f"No node was checked: {error}.", "try again when one is free"
         return
     finally:
-        if os.path.exists(mark):  # noqa: PTH110 - a string like the rest
-            os.unlink(mark)  # noqa: PTH108 - as above
+        came_back = _take_away(Path(f"{mark}.back"))
+        _take_away(Path(mark))
+    if done.returncode and "busy" in done.stderr:
+        yield "a node", "warn", "No node was free to be checked.", "try again when one is"
+        return
     said = done.stdout.split()
     if done.returncode or len(said) != 2 or said[0] != word:
         last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
@@ -122,10 +131,24 @@ def _on_a_node(options: SlurmOptions, home: str) -> Iterator[Finding]:
         fix = "put both on a disk that all nodes share, under the same path, or set slurm.python"
         yield "a node", "fail", sentence, fix
         return
-    yield "a node", "ok", f"A job on a node starts {python} and reads {home}.", None
+    if came_back != word:
+        sentence = f"What a job on a node writes into {home} is not seen here."
+        yield "a node", "fail", sentence, "put BERTH_HOME on a disk that all nodes share"
+        return
+    yield "a node", "ok", f"A job on a node starts {python}, reads and writes {home}.", None
     apart_s = abs(time.time() - float(said[1]))
     if apart_s > _CLOCK_S:
         yield "clocks", "warn", f"A node's clock is {apart_s:.0f} s off this one.", "run chrony"
+
+
+def _take_away(path: Path) -> str:
+    """Return the content of a file and remove it; empty when there is none."""
+    try:
+        found = path.read_text("ascii")
+        path.unlink()
+    except OSError:
+        return ""
+    return found
 
 
 if __name__ == "__main__":

@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from berth_worker.slurm import listing
-from berth_worker.slurm.listing import ClusterJob, ClusterNode
+from berth_worker.slurm.listing import ClusterJob
 
 _TIMEOUT_S = 15.0
 _FOREIGN = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_", "SINFO_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_JWT"})
 # Words of sbatch that mean "asked, but no answer": the job may be there all the same.
 _UNANSWERED = re.compile(
-    r"timed? ?out|unable to contact|communication|connection|socket|munge|try again|"
+    r"timed? ?out|unable to contact|communication|connection|socket|munge|authentication|try again|"
     r"temporarily|resource temporarily",
     re.IGNORECASE,
 )
@@ -34,18 +33,6 @@ class UnansweredError(Exception):
 
 class RefusedError(Exception):
     """Slurm refused a job; the message is its own sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """The cluster at one moment."""
-
-    taken_at: float
-    """Unix seconds."""
-    jobs: tuple[ClusterJob, ...]
-    """All that the controller still knows, ended ones too."""
-    nodes: tuple[ClusterNode, ...]
-    """Those with GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +68,26 @@ class SlurmClient:
         } | {"SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
         self._timeout_s = timeout_s
 
-    def cluster(self, partition: str | None = None) -> Cluster:
-        """Return the cluster as it is now. Raises UnansweredError."""
-        taken_at = time.time()
-        jobs = listing.jobs(self._ask("squeue", "-h", "-t", "all", "-o", listing.JOB_FORMAT))
-        detail = listing.details(self._ask("scontrol", "-d", "-o", "show", "job"))
-        nodes = listing.nodes(self._ask("scontrol", "-d", "-o", "show", "node"), partition)
-        known = tuple(
-            replace(job, gpus=more.gpus, exit_code=more.exit_code, exit_signal=more.exit_signal)
-            if (more := detail.get(job.id)) is not None
-            else job
-            for job in jobs
-        )
-        return Cluster(taken_at, known, tuple(nodes))
+    def jobs(self) -> str:
+        """Return all jobs that the controller knows, for `listing.jobs`. Raises UnansweredError."""
+        return self._ask("squeue", "-h", "-t", "all", "-o", listing.JOB_FORMAT)
+
+    def details(self, job_id: int | None = None) -> str:
+        """
+        Return what squeue cannot tell of one job or of all, for `listing.details`.
+
+        Empty when the controller has just forgotten the job. Raises UnansweredError.
+        """
+        if job_id is None:
+            return self._ask("scontrol", "-d", "-o", "show", "job")
+        done = self._run(("scontrol", "-d", "-o", "show", "job", str(job_id)))
+        if done.returncode != 0 and "Invalid job id" not in done.stderr:
+            raise UnansweredError(f"scontrol: {_sentence(done.stderr)}")
+        return done.stdout
+
+    def nodes(self) -> str:
+        """Return all nodes, for `listing.nodes`. Raises UnansweredError."""
+        return self._ask("scontrol", "-d", "-o", "show", "node")
 
     def settings(self) -> dict[str, str]:
         """Return the cluster's configuration, by the names of `scontrol show config`."""
@@ -154,6 +148,13 @@ class SlurmClient:
         """End every process of a job, by Slurm's own means. Raises UnansweredError."""
         self._ask("scancel", str(job_id))
 
+    def run_on_a_node(
+        self, words: Sequence[str], extra: Sequence[str], timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a small program on whatever node is free soon. Raises UnansweredError."""
+        srun = ("srun", "--immediate=30", "--ntasks=1", "--time=2", "--chdir=/", *extra)
+        return self._run([*srun, *words], timeout_s=timeout_s)
+
     def ended(self, name: str) -> list[ClusterJob]:
         """
         Return what accounting knows of the jobs of a name, in the last week.
@@ -171,7 +172,10 @@ class SlurmClient:
             raise UnansweredError(f"{words[0]}: {said}")
         return done.stdout
 
-    def _run(self, words: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, words: Sequence[str], text: str = "", timeout_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        timeout_s = timeout_s or self._timeout_s
         try:
             return subprocess.run(
                 words,
@@ -180,13 +184,11 @@ class SlurmClient:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=self._timeout_s,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise UnansweredError(
-                f"{words[0]} gave no answer within {self._timeout_s:g} s"
-            ) from None
+            raise UnansweredError(f"{words[0]} gave no answer within {timeout_s:g} s") from None
         except OSError as error:
             raise UnansweredError(f"{words[0]} cannot be started: {error.strerror}") from None
 

@@ -14,11 +14,13 @@ from berth.protocol.states import FenceKind
 from berth.units import parse_size
 from berth_worker.devices import AttemptProcesses
 from berth_worker.devices.models import MODELS
-from berth_worker.slurm.client import Cluster, SlurmClient, UnansweredError
+from berth_worker.slurm.client import SlurmClient, UnansweredError
+from berth_worker.slurm.gpu_use import GpuUse
 from berth_worker.slurm.listing import ClusterJob, ClusterNode
 from berth_worker.slurm.options import SlurmOptions
 from berth_worker.slurm.placed import uuid
 from berth_worker.slurm.states import has_ended
+from berth_worker.slurm.watch import Cluster, ClusterWatch
 
 _log = structlog.get_logger(__name__)
 
@@ -43,13 +45,18 @@ class SlurmDevices:
 
     def __init__(self, client: SlurmClient, options: SlurmOptions, home_name: str) -> None:
         """`home_name` is the name of this home among all that use the cluster."""
-        self._client = client
         self._own = f"berth-{home_name}-"
+        self._watch = ClusterWatch(client, options.partition, self._own)
         self._options = options
         self.cluster: Cluster | None = None
         """The last listing that was answered."""
         self.busy: Callable[[], bool] = lambda: True
         """Returns whether jobs of this home are on the cluster."""
+        self.use: Callable[[], Mapping[str, GpuUse]] = dict
+        """Returns the readings of GPUs that running attempts have left."""
+        self._drawn: dict[
+            str, tuple[ClusterNode, ClusterJob | None, GpuUse | None, GpuSnapshot]
+        ] = {}
         self._snapshot = BoxSnapshot(taken_at=datetime.now(UTC), source="slurm", gpus=())
         self._asked_at = 0.0
 
@@ -60,7 +67,7 @@ class SlurmDevices:
 
     def open(self) -> Cluster:
         """Ask for a first listing. Raises UnansweredError."""
-        self.cluster = self._client.cluster(self._options.partition)
+        self.cluster = self._watch.listing()
         self._snapshot = self._draw(self.cluster)
         return self.cluster
 
@@ -91,26 +98,44 @@ class SlurmDevices:
             for node, held in job.gpus.items():
                 if not has_ended(job):
                     holders.update({uuid(node, index): job for index in held})
-        gpus: list[GpuSnapshot] = []
+        use = self.use()
+        drawn: dict[str, tuple[ClusterNode, ClusterJob | None, GpuUse | None, GpuSnapshot]] = {}
         for node in cluster.nodes:
             for index in range(node.gpus):
                 name = uuid(node.name, index)
-                gpus.append(self._gpu(node, index, len(gpus), holders.get(name)))
+                holder, reading = holders.get(name), use.get(name)
+                before = self._drawn.get(name)
+                # Most GPUs of a large cluster are as they were a second ago.
+                if before is not None and before[0] == node and before[1:3] == (holder, reading):
+                    drawn[name] = (node, *before[1:])
+                    continue
+                gpu = self._gpu(node, index, len(drawn), holder, reading)
+                drawn[name] = (node, holder, reading, gpu)
+        self._drawn = drawn
         return BoxSnapshot(
             taken_at=datetime.fromtimestamp(cluster.taken_at, UTC),
             source="slurm",
             driver_version=next((node.version for node in cluster.nodes), None),
-            gpus=tuple(gpus),
+            gpus=tuple(
+                gpu if gpu.index == i else gpu.model_copy(update={"index": i})
+                for i, (_, _, _, gpu) in enumerate(drawn.values())
+            ),
         )
 
     def _gpu(
-        self, node: ClusterNode, index: int, number: int, holder: ClusterJob | None
+        self,
+        node: ClusterNode,
+        index: int,
+        number: int,
+        holder: ClusterJob | None,
+        use: GpuUse | None,
     ) -> GpuSnapshot:
         model = MODELS.get(node.model.lower())
         if self._options.gpu_memory is not None:
             memory = parse_size(self._options.gpu_memory)
         else:
             memory = model.memory_bytes if model is not None else 0
+        use = use or GpuUse()
         problem = node.problem
         return GpuSnapshot(
             uuid=uuid(node.name, index),
@@ -118,7 +143,12 @@ class SlurmDevices:
             node=node.name,
             node_index=index,
             name=model.name if model is not None else node.model or "GPU",
-            memory_total_bytes=memory,
+            memory_total_bytes=memory or use.memory_total_bytes or 0,
+            memory_used_bytes=use.memory_used_bytes,
+            utilization_percent=use.utilization_percent,
+            temperature_c=use.temperature_c,
+            power_w=use.power_w,
+            power_limit_w=use.power_limit_w,
             health=GpuHealth(ok=problem is None, problems=(problem,) if problem else ()),
             processes=(self._process(holder),) if holder is not None else (),
         )

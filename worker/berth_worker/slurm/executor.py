@@ -10,38 +10,37 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 
-import anyio
 import anyio.abc
-import anyio.to_thread
 import structlog
 
 from berth.home import Home
 from berth.protocol.internal import DesiredAttempt, DesiredState, ObservedAttempt
-from berth.protocol.states import Outcome
-from berth_worker.attempts.reconcile import StopTerms
 from berth_worker.attempts.rundir import RunDir
 from berth_worker.attempts.supervisor import ReportTrigger
+from berth_worker.attempts.unreported import Unreported
 from berth_worker.devices import AttemptProcesses
-from berth_worker.launch import LaunchError
-from berth_worker.slurm import records, states, submission
-from berth_worker.slurm.client import Cluster, RefusedError, SlurmClient, UnansweredError
+from berth_worker.slurm import ending, records, states, submission
+from berth_worker.slurm.calls import Calls
+from berth_worker.slurm.client import SlurmClient
 from berth_worker.slurm.cluster_attempt import ClusterAttempt
+from berth_worker.slurm.found import Found
+from berth_worker.slurm.gpu_use import GpuUse
 from berth_worker.slurm.listing import ClusterJob
 from berth_worker.slurm.options import SlurmOptions
+from berth_worker.slurm.steps import Steps
+from berth_worker.slurm.stops import Stops
+from berth_worker.slurm.strays import Strays
+from berth_worker.slurm.watch import Cluster
 
 _log = structlog.get_logger(__name__)
-_CALLS_AT_ONCE = 4
 _PREFER_S = 30.0
 """Time for which a waiting job keeps its wish for the nodes that Berth planned."""
-_HARD_STOP_AFTER_S = 10.0
-_STRAY_AFTER_S = 60.0
-_AGAIN_S = 5.0
 _SETTLED_S = 5.0
 """Time between looks into a run directory while Slurm's word stays the same."""
+_LOOKS_A_SECOND = 1000
 
 
 class SlurmExecutor:
@@ -57,18 +56,20 @@ class SlurmExecutor:
         cluster: Callable[[], Cluster | None],
     ) -> None:
         """`cluster` returns the last listing of the cluster."""
-        self._tasks = tasks
         self._client = client
-        self._options = options
         self._trigger = trigger
         self._home_name = submission.home_name(home)
         self._cluster = cluster
         self._seen: Cluster | None = None
-        self._calls = anyio.CapacityLimiter(_CALLS_AT_ONCE)
+        self._calls = Calls(tasks, self._look_again)
+        self._strays = Strays(client, self._calls)
+        self._steps = Steps(client, self._calls, options, self._report)
+        self._stops = Stops(client, self._calls, self._steps)
         self._attempts: dict[str, ClusterAttempt] = {}
-        self._changed: set[str] = set()
+        self._unreported = Unreported()
         self._by_name: dict[str, list[ClusterJob]] = {}
-        self._strays: dict[int, float] = {}
+        self._broken: frozenset[str] = frozenset()
+        """Nodes on which Slurm starts nothing."""
         self._asked = False
         """A desired state has come: who is not in it is not wanted."""
 
@@ -89,13 +90,7 @@ class SlurmExecutor:
 
     def observed(self, *, everything: bool) -> tuple[ObservedAttempt, ...]:
         """Return the attempts to report: `everything`, or those changed since the last call."""
-        changed, self._changed = self._changed, set()
-        reported = (
-            attempt.observed()
-            for name, attempt in self._attempts.items()
-            if everything or name in changed
-        )
-        return tuple(one for one in reported if one is not None)
+        return self._unreported.taken_from(self._attempts, everything=everything)
 
     @property
     def has_attempts(self) -> bool:
@@ -114,6 +109,14 @@ class SlurmExecutor:
         known = self._attempts.get(attempt)
         return frozenset(gpu.uuid for gpu in known.placed) if known else frozenset()
 
+    def use(self) -> dict[str, GpuUse]:
+        """Return the readings of GPUs that running attempts have left, by the GPU's name."""
+        found: dict[str, GpuUse] = {}
+        for attempt in self._attempts.values():
+            if attempt.phase == "running" and attempt.found is not None:
+                found.update(attempt.found.use)
+        return found
+
     def look(self) -> None:
         """Take in the latest listing of the cluster and act on it."""
         cluster = self._cluster()
@@ -126,12 +129,18 @@ class SlurmExecutor:
             if job.name.startswith(mine):
                 by_name[job.name].append(job)
         self._by_name = by_name
+        self._broken = frozenset(node.name for node in cluster.nodes if node.problem is not None)
         now = time.monotonic()
+        unexplained = {
+            job.id for jobs in by_name.values() for job in jobs if not states.has_ended(job)
+        }
         for attempt in self._attempts.values():
-            listed = bool(by_name.get(attempt.name))
-            attempt.absent_since = None if listed else (attempt.absent_since or now)
+            jobs = by_name.get(attempt.name, [])
+            attempt.absent_since = None if jobs else (attempt.absent_since or now)
+            unexplained.difference_update(job.id for job in jobs)
             self._step(attempt)
-        self._cancel_strays(now)
+        if self._asked:
+            self._strays.look(unexplained, now)
 
     # One attempt
 
@@ -141,15 +150,26 @@ class SlurmExecutor:
         )
         return ClusterAttempt(desired, submission.job_name(self._home_name, desired), folder)
 
+    def _look_again(self, attempt: ClusterAttempt) -> None:
+        if self._attempts.get(attempt.desired.attempt) is attempt:
+            self._step(attempt)
+
     def _step(self, attempt: ClusterAttempt) -> None:
         """Compare an attempt with the facts and begin what follows from them."""
         if attempt.busy or (attempt.phase == "ended" and attempt.clear):
             return
-        jobs = self._by_name.get(attempt.name, [])
+        jobs = [
+            job
+            for job in self._by_name.get(attempt.name) or attempt.remembered
+            if (job.id, job.submitted_at) not in attempt.superseded
+        ]
         if self._is_settled(attempt, jobs):
             return
-        ending = not jobs or any(states.has_ended(job) for job in jobs) or attempt.found is None
-        found = attempt.found = records.read(attempt.folder, attempt.found, ending=ending)
+        over = not jobs or any(states.has_ended(job) for job in jobs) or attempt.found is None
+        found = records.read(
+            attempt.folder, attempt.found, ending=over, nodes=attempt.desired.nodes
+        )
+        attempt.note(found, time.monotonic())
         job = states.counting(jobs, found.slurm_job)
         before = attempt.observed()
         self._take(attempt, found, job)
@@ -157,25 +177,33 @@ class SlurmExecutor:
             self._decide(attempt, found, job)
         elif job is None or states.has_ended(job):
             attempt.clear = True
+        elif states.is_waiting(job):
+            self._calls.ask(attempt, partial(self._client.cancel, job.id))
         if attempt.observed() != before:
             self._report(attempt)
         for other in jobs:
             if job is not None and other.id != job.id and not states.has_ended(other):
-                self._call(attempt, partial(self._client.cancel, other.id))
+                self._calls.ask(attempt, partial(self._client.cancel, other.id))
 
     def _is_settled(self, attempt: ClusterAttempt, jobs: list[ClusterJob]) -> bool:
         """Return whether nothing can have happened since the last look that matters already."""
         now = time.monotonic()
-        word = " ".join(f"{job.id}:{job.state}:{job.reason}" for job in jobs)
-        last_word, last = attempt.looked_at
+        quiet_s = max(_SETTLED_S, len(self._attempts) / _LOOKS_A_SECOND)
+        last_jobs, last = attempt.looked_at
         is_quiet = attempt.phase == "running" or attempt.waiting is not None
-        unchanged = bool(word) and word == last_word and now - last < _SETTLED_S
-        if is_quiet and unchanged and attempt.desired.action == "run":
+        # A job of which Slurm says nothing new is the same object in each listing.
+        unchanged = (
+            is_quiet
+            and now - last < quiet_s
+            and len(jobs) == len(last_jobs) > 0
+            and all(job is before for job, before in zip(jobs, last_jobs, strict=True))
+        )
+        if unchanged and attempt.desired.action == "run":
             return True
-        attempt.looked_at = (word, now)
+        attempt.looked_at = (tuple(jobs), now)
         return False
 
-    def _take(self, attempt: ClusterAttempt, found: records.Found, job: ClusterJob | None) -> None:
+    def _take(self, attempt: ClusterAttempt, found: Found, job: ClusterJob | None) -> None:
         attempt.claimed = found.claimed
         attempt.job_id = job.id if job is not None else found.slurm_job
         attempt.started_at = found.started_at or attempt.started_at
@@ -183,41 +211,34 @@ class SlurmExecutor:
         attempt.facts = found.facts or attempt.facts
         attempt.placed = found.placed or attempt.placed
         if attempt.desired.action == "stop" and attempt.phase != "ended":
-            self._stop(attempt, found, job)
+            self._stops.stop(attempt, found, job)
 
-    def _decide(
-        self, attempt: ClusterAttempt, found: records.Found, job: ClusterJob | None
-    ) -> None:
+    def _decide(self, attempt: ClusterAttempt, found: Found, job: ClusterJob | None) -> None:
         now = time.monotonic()
         if found.refused and (job is None or states.has_ended(job) or states.is_waiting(job)):
-            self._take_back(attempt, job)
+            self._stops.take_back(attempt, job)
             return
-        facts = states.Facts(
-            claimed=found.claimed,
-            record=found.record,
-            job=job,
-            submitted_ago_s=None
-            if found.submitted_at is None
-            else max(0.0, time.time() - found.submitted_at),
-            absent_s=0.0 if attempt.absent_since is None else now - attempt.absent_since,
-            accounted=attempt.accounted,
-        )
-        decision = states.decide(facts)
-        attempt.waiting = decision.sentence if decision.step == "wait" else None
+        broken = job is not None and not self._broken.isdisjoint(job.nodes)
+        decision = states.decide(attempt.facts_now(found, job, now, broken=broken))
+        attempt.waiting = decision.sentence if decision.step in {"wait", "run"} else None
         if decision.step == "submit" and attempt.desired.action == "run":
             attempt.phase = "starting"
-            self._run(attempt, self._submit)
+            attempt.avoid = self._broken
+            if job is not None:
+                attempt.superseded |= {(job.id, job.submitted_at)}
+            self._calls.run(attempt, self._steps.submit)
         elif decision.step == "submit":
-            self._run(attempt, self._block)
+            self._calls.run(attempt, self._steps.block)
         elif decision.step == "account":
-            self._run(attempt, self._account)
+            self._calls.run(attempt, self._steps.account)
+        elif decision.step == "abandon" and job is not None:
+            self._stops.abandon(attempt, found, job)
         elif decision.step == "end":
             self._end(attempt, found, job, decision)
-        elif attempt.phase == "unstarted" or decision.step == "run":
-            running = found.started_at is not None
-            if attempt.phase != "stopping":
-                attempt.phase = "running" if running and decision.step == "run" else "starting"
-        if job is not None and states.is_waiting(job):
+        elif attempt.phase != "stopping":
+            running = decision.step == "run" and found.started_at is not None
+            attempt.phase = "running" if running or attempt.phase == "running" else "starting"
+        if job is not None and states.is_waiting(job) and not found.claimed:
             self._prefer_no_longer(attempt, job, now)
 
     def _prefer_no_longer(self, attempt: ClusterAttempt, job: ClusterJob, now: float) -> None:
@@ -226,206 +247,29 @@ class SlurmExecutor:
             attempt.waiting_since = now
         elif 0 < attempt.waiting_since <= now - _PREFER_S:
             attempt.waiting_since = -1.0
-            self._call(attempt, partial(self._client.let_run_anywhere, job.id))
-
-    # Ends
+            self._calls.ask(attempt, partial(self._client.let_run_anywhere, job.id))
 
     def _end(
         self,
         attempt: ClusterAttempt,
-        found: records.Found,
+        found: Found,
         job: ClusterJob | None,
         decision: states.Decision,
     ) -> None:
-        attempt.phase = "ended"
         attempt.record = None if found.record is None else states.agreed(found.record, job)
-        outcome, sentence = decision.outcome, decision.sentence
-        if outcome is Outcome.LAUNCH_ERROR:
-            sentence = records.with_words_of_slurm(attempt.folder, sentence or "")
-        if outcome is None:
-            verdict = records.judge(attempt, job)
-            outcome, sentence = verdict.outcome, verdict.message
-        elif outcome is Outcome.LOST and found.lost_node is not None:
-            sentence = (
-                f"Its part on {found.lost_node} fell silent, so the other nodes' parts were "
-                "ended; submit it again, with --resume to go on from its last checkpoint."
-            )
-        elif attempt.desired.action == "stop" and outcome is Outcome.CANCELLED:
-            outcome, sentence = attempt.desired.stop_reason or outcome, None
-        attempt.outcome, attempt.message = outcome, sentence
+        verdict = ending.judge(attempt, found, job, decision)
+        attempt.phase = "ended"
+        attempt.outcome, attempt.message = verdict.outcome, verdict.message
+        attempt.port_taken = verdict.port_taken
         attempt.clear = job is None or states.has_ended(job)
         _log.info(
             "attempt ended",
             action="attempt.ended",
             attempt=attempt.desired.attempt,
             slurm_job=attempt.job_id,
-            outcome=outcome.value,
+            outcome=verdict.outcome.value,
         )
 
-    def _take_back(self, attempt: ClusterAttempt, job: ClusterJob | None) -> None:
-        """End an attempt that was stopped before its start."""
-        if job is not None and not states.has_ended(job):
-            self._call(attempt, partial(self._client.take_back, job.id))
-        attempt.phase = "ended"
-        attempt.outcome = attempt.desired.stop_reason or Outcome.CANCELLED
-        attempt.message = "It was stopped before it started."
-        attempt.waiting = None
-        attempt.clear = True
-
-    # Stopping
-
-    def _stop(self, attempt: ClusterAttempt, found: records.Found, job: ClusterJob | None) -> None:
-        """Ask the attempt's shim to end it, or see to it that it never starts."""
-        if found.refused or found.record is not None:
-            return
-        now = time.monotonic()
-        if not found.claimed:
-            self._run(attempt, self._block)
-            return
-        terms = StopTerms.of(attempt.desired)
-        if attempt.stop_terms != terms:
-            attempt.stop_terms, attempt.phase = terms, "stopping"
-            wait = terms.grace + terms.warning
-            attempt.stop_at = now + wait.total_seconds() + _HARD_STOP_AFTER_S
-            records.write_stop_terms(attempt.folder, terms)
-            if job is not None and not states.has_ended(job):
-                self._run(attempt, partial(self._terminate, number=job.id))
-        elif attempt.stop_at is not None and now >= attempt.stop_at and job is not None:
-            attempt.stop_at = now + _HARD_STOP_AFTER_S
-            self._call(attempt, partial(self._client.cancel, job.id))
-
-    async def _terminate(self, attempt: ClusterAttempt, *, number: int) -> None:
-        try:
-            await anyio.to_thread.run_sync(self._client.terminate, number, limiter=self._calls)
-        except UnansweredError as error:
-            _log.warning("Slurm gave no answer", action="slurm.unanswered", reason=str(error))
-            attempt.stop_terms = None  # asked again at the next look
-
-    async def _block(self, attempt: ClusterAttempt) -> None:
-        try:
-            await anyio.to_thread.run_sync(records.block, attempt.folder)
-        except OSError as error:
-            _log.warning("an attempt cannot be blocked yet", reason=error.strerror)
-            await anyio.sleep(_AGAIN_S)
-
-    # Calls
-
-    async def _submit(self, attempt: ClusterAttempt) -> None:
-        desired = attempt.desired
-        try:
-            await anyio.to_thread.run_sync(submission.prepare, desired, attempt.folder)
-            wanted = submission.submission(desired, attempt.name, self._options)
-            attempt.job_id = await anyio.to_thread.run_sync(
-                self._client.submit, wanted, limiter=self._calls
-            )
-        except (RefusedError, LaunchError) as error:
-            sentence = (
-                f"Slurm refused it: {error}" if isinstance(error, RefusedError) else str(error)
-            )
-            await anyio.to_thread.run_sync(records.refuse, attempt.folder, sentence)
-            attempt.phase, attempt.outcome = "ended", Outcome.LAUNCH_ERROR
-            attempt.message, attempt.clear = sentence, True
-            self._report(attempt)
-        except (UnansweredError, OSError) as error:
-            _log.warning(
-                "a submit has no answer yet",
-                action="slurm.unanswered",
-                attempt=desired.attempt,
-                reason=str(error),
-            )
-            await anyio.sleep(_AGAIN_S)
-        else:
-            attempt.absent_since = None
-            attempt.found = None  # it has just been submitted
-            _log.info(
-                "attempt submitted",
-                action="slurm.submitted",
-                attempt=desired.attempt,
-                slurm_job=attempt.job_id,
-            )
-
-    async def _account(self, attempt: ClusterAttempt) -> None:
-        """Ask accounting about a job that the controller no longer knows."""
-        try:
-            known = await anyio.to_thread.run_sync(
-                self._client.ended, attempt.name, limiter=self._calls
-            )
-        except UnansweredError:
-            known = []
-        attempt.accounted = True
-        if known:
-            self._by_name[attempt.name] = [replace(job, name=attempt.name) for job in known]
-
-    def _call(self, attempt: ClusterAttempt, command: Callable[[], None]) -> None:
-        async def call(_: ClusterAttempt) -> None:
-            try:
-                await anyio.to_thread.run_sync(command, limiter=self._calls)
-            except UnansweredError as error:
-                _log.warning("Slurm gave no answer", action="slurm.unanswered", reason=str(error))
-
-        self._run(attempt, call)
-
-    def _run(
-        self,
-        attempt: ClusterAttempt,
-        step: Callable[[ClusterAttempt], Awaitable[None]],
-    ) -> None:
-        if attempt.busy:
-            return
-        attempt.busy = True
-        self._tasks.start_soon(self._guard, attempt, step)
-
-    async def _guard(
-        self,
-        attempt: ClusterAttempt,
-        step: Callable[[ClusterAttempt], Awaitable[None]],
-    ) -> None:
-        try:
-            await step(attempt)
-        except Exception:  # noqa: BLE001 - logged and tried again; others must not wait
-            _log.exception(
-                "an attempt failed unexpectedly and is looked at again",
-                action="attempt.trouble",
-                attempt=attempt.desired.attempt,
-            )
-            await anyio.sleep(1)
-        finally:
-            attempt.busy = False
-        if self._attempts.get(attempt.desired.attempt) is attempt:
-            self._step(attempt)
-
     def _report(self, attempt: ClusterAttempt) -> None:
-        self._changed.add(attempt.desired.attempt)
+        self._unreported.add(attempt.desired.attempt)
         self._trigger.report_now()
-
-    # Jobs that no one wants
-
-    def _cancel_strays(self, now: float) -> None:
-        """Cancel jobs of this home that no desired attempt explains, after a minute."""
-        if not self._asked:
-            return
-        wanted = {attempt.name for attempt in self._attempts.values()}
-        seen = {
-            job.id
-            for name, jobs in self._by_name.items()
-            if name not in wanted
-            for job in jobs
-            if not states.has_ended(job)
-        }
-        self._strays = {number: self._strays.get(number, now) for number in seen}
-        for number, since in self._strays.items():
-            if now - since >= _STRAY_AFTER_S:
-                self._strays[number] = now
-                self._tasks.start_soon(self._cancel_stray, number)
-
-    async def _cancel_stray(self, number: int) -> None:
-        try:
-            await anyio.to_thread.run_sync(self._client.cancel, number, limiter=self._calls)
-        except UnansweredError as error:
-            _log.warning("Slurm gave no answer", action="slurm.unanswered", reason=str(error))
-        else:
-            _log.warning(
-                "a job that no attempt explains was cancelled",
-                action="slurm.stray",
-                slurm_job=number,
-            )

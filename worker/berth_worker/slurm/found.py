@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from berth.protocol.attempts import LaunchFacts
 from berth.protocol.internal import ExitRecord, LeasedGpu
+from berth_worker.slurm.gpu_use import GpuUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +26,12 @@ class Found:
     submitted_at: float | None = None
     """Unix seconds; None when it never was."""
     lost_node: str | None = None
-    """The node of a gang that fell silent."""
+    """The node that fell silent, or on which Slurm's supervisor was killed."""
+    orphaned: bool = False
+    """Slurm had lost sight of it, so it was ended."""
+    decisive_rank: int = 0
+    """Of a run over several nodes: the node whose part decided its end."""
+    beats: tuple[bytes, ...] = ()
+    """The last sign of life of each node."""
+    use: dict[str, GpuUse] = field(default_factory=dict[str, GpuUse])
+    """Readings of its GPUs, by name."""

@@ -80,25 +80,27 @@ _OUT_OF_USE = frozenset(
 
 def jobs(text: str) -> list[ClusterJob]:
     """Read the output of `squeue -h -t all -o JOB_FORMAT` (times in unix seconds)."""
-    found: list[ClusterJob] = []
-    for line in text.splitlines():
-        parts = line.split(SEPARATOR, 7)
-        if len(parts) != 8 or not parts[0].isdecimal():
-            continue
-        number, state, reason, user, submitted, start, nodes, name = parts
-        found.append(
-            ClusterJob(
-                id=int(number),
-                name=name,
-                state=state,
-                reason="" if reason == "None" else reason,
-                user=user,
-                submitted_at=int(submitted) if submitted.isdecimal() else 0,
-                start_at=int(start) if start.isdecimal() else None,
-                nodes=hostlist.nodes(nodes),
-            )
-        )
-    return found
+    # Not splitlines: a name may hold what Python takes for the end of a line.
+    found = (job(line) for line in text.split("\n"))
+    return [one for one in found if one is not None]
+
+
+def job(line: str) -> ClusterJob | None:
+    """Read one line of it; None for a line that is none."""
+    parts = line.split(SEPARATOR, 7)
+    if len(parts) != 8 or not parts[0].isdecimal():
+        return None
+    number, state, reason, user, submitted, start, nodes, name = parts
+    return ClusterJob(
+        id=int(number),
+        name=name,
+        state=state,
+        reason="" if reason == "None" else reason,
+        user=user,
+        submitted_at=int(submitted) if submitted.isdecimal() else 0,
+        start_at=int(start) if start.isdecimal() else None,
+        nodes=hostlist.nodes(nodes),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,11 @@ GANG_END = "gang.json"
 """The file of the run directory that says how a run over several nodes came to its end."""
 
 
+def beat_file(rank: int) -> str:
+    """Return the name of the file by which a node of a run shows that it is alive."""
+    return f"beat-{rank}.json"
+
+
 def node_log(rank: int) -> str:
     """Return the name of the log of a node's ranks; the first node's is the job's own log."""
     return f"node-{rank}.log" if rank else "output.log"

@@ -1,4 +1,4 @@
-"""Records of a run directory that a node has written, and what they say together."""
+"""Records of a run directory that a node has written, and notes of the executor's beside them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ import json
 
 from pydantic import TypeAdapter
 
-from berth import jobfiles
 from berth.protocol.internal import LeasedGpu
-from berth.protocol.states import Outcome
 from berth_worker.attempts.reconcile import StopTerms
 from berth_worker.attempts.rundir import RunDir
-from berth_worker.diagnose import Evidence, Verdict
-from berth_worker.diagnose import judge as judge_evidence
-from berth_worker.slurm import states, submission
-from berth_worker.slurm.cluster_attempt import ClusterAttempt
+from berth_worker.slurm import gpu_use, submission
 from berth_worker.slurm.found import Found
-from berth_worker.slurm.listing import ClusterJob
-from berth_worker.slurm.placed import GANG_END, PLACED, node_log
+from berth_worker.slurm.gpu_use import GpuUse
+from berth_worker.slurm.placed import GANG_END, PLACED, beat_file
 
 _PLACED = TypeAdapter(tuple[LeasedGpu, ...])
-_TAIL_BYTES = 256 << 10
 
 
-def read(folder: RunDir, known: Found | None = None, *, ending: bool = True) -> Found:
+def read(
+    folder: RunDir, known: Found | None = None, *, ending: bool = True, nodes: int = 1
+) -> Found:
     """
     Read the run directory. Pids in it are another machine's and say nothing here.
 
     What `known` holds is final and is not read again: the list may be long and its disk far.
-    `ending`: the attempt may have left its exit record.
+    `ending`: the attempt may have left its exit record. `nodes`: how many it is on.
     """
     before = known or Found()
     if before.claimed or before.refused:
@@ -39,6 +35,8 @@ def read(folder: RunDir, known: Found | None = None, *, ending: bool = True) -> 
         claimed = claim is not None and not claim.refused
         refused = claim is not None and claim.refused
         number = claim.slurm_job if claim is not None else None
+    beats = _beats(folder, nodes) if claimed and before.record is None else ()
+    ending = ending or (claimed and beats == before.beats)
     record = before.record or (folder.exit_record() if ending else None)
     started = before.started_at
     if started is None and claimed:
@@ -47,6 +45,8 @@ def read(folder: RunDir, known: Found | None = None, *, ending: bool = True) -> 
     facts = before.facts
     if facts is None and number is not None:
         facts = folder.facts(f"launch-{number}.json")
+    end = _end(folder) if ending and claimed else {}
+    lost, rank = end.get("lost"), end.get("failed")
     return Found(
         claimed=claimed,
         refused=refused,
@@ -56,7 +56,11 @@ def read(folder: RunDir, known: Found | None = None, *, ending: bool = True) -> 
         facts=facts,
         placed=before.placed or (_placed(folder) if claimed else ()),
         submitted_at=before.submitted_at or folder.written_at(submission.SUBMITTED),
-        lost_node=_gang_end(folder)[0] if ending else None,
+        lost_node=lost if isinstance(lost, str) else None,
+        orphaned=end.get("orphaned") is True,
+        decisive_rank=rank if isinstance(rank, int) and 0 <= rank < 4096 else 0,
+        beats=beats,
+        use=before.use if beats == before.beats else _use(beats),
     )
 
 
@@ -67,17 +71,27 @@ def _placed(folder: RunDir) -> tuple[LeasedGpu, ...]:
         return ()
 
 
-def _gang_end(folder: RunDir) -> tuple[str | None, int]:
-    """Return the node of a gang that was lost, and the rank of the one that decided its end."""
+def _beats(folder: RunDir, nodes: int) -> tuple[bytes, ...]:
+    return tuple(folder.own_file(beat_file(rank)) or b"" for rank in range(nodes))
+
+
+def _use(beats: tuple[bytes, ...]) -> dict[str, GpuUse]:
+    return {name: use for beat in beats for name, use in gpu_use.read(beat).items()}
+
+
+def _end(folder: RunDir) -> dict[str, object]:
+    """Return what the nodes noted about the end of a run."""
     try:
-        end = json.loads(folder.own_file(GANG_END) or b"{}")
-        lost, failed = end.get("lost"), end.get("failed")
-    except (ValueError, AttributeError, RecursionError):
-        return None, 0
-    return (
-        lost if isinstance(lost, str) else None,
-        failed if isinstance(failed, int) and 0 <= failed < 4096 else 0,
-    )
+        end: object = json.loads(folder.own_file(GANG_END) or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return end if isinstance(end, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON
+
+
+def note_silence(folder: RunDir, node: str | None) -> None:
+    """Record that a run is ended because it gives no sign of life, as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        folder.write(GANG_END, json.dumps({"lost": node, "orphaned": True}).encode(), mode=0o644)
 
 
 def block(folder: RunDir) -> None:
@@ -98,26 +112,3 @@ def write_stop_terms(folder: RunDir, terms: StopTerms) -> None:
     """Write stop.json; without it the shim uses the grace that the job was submitted with."""
     with contextlib.suppress(OSError):
         folder.write("stop.json", terms.as_json(), mode=0o644)
-
-
-def with_words_of_slurm(folder: RunDir, sentence: str) -> str:
-    """Return the sentence with the last line that the batch process wrote, if it wrote any."""
-    lines = folder.log_tail(4096, "slurm.out").decode(errors="replace").splitlines()
-    last = next((jobfiles.line(line) for line in reversed(lines) if line.strip()), "")
-    return f"{sentence} It wrote: {last}" if last else sentence
-
-
-def judge(attempt: ClusterAttempt, job: ClusterJob | None) -> Verdict:
-    """Return why an attempt with an exit record ended."""
-    if attempt.desired.action != "stop" and job is not None:
-        # Slurm's signal may end the job before the shim has heard why.
-        found = states.decide(states.Facts(claimed=True, job=job))
-        if found.outcome is not None and found.outcome is not Outcome.LOST:
-            return Verdict(found.outcome, found.sentence)
-    evidence = Evidence(
-        desired=attempt.desired,
-        record=attempt.record,
-        log_tail=attempt.folder.log_tail(_TAIL_BYTES, node_log(_gang_end(attempt.folder)[1])),
-        failure=attempt.folder.failure(),
-    )
-    return judge_evidence(evidence)

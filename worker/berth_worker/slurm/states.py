@@ -21,7 +21,12 @@ _ENDED = frozenset(
     {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"}
     | {"DEADLINE", "REVOKED", "PREEMPTED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 )
+_SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 _LOG_NOT_WRITABLE = 53
+RECORDED_S = 20.0
+"""Time in which Slurm sees the end of a job whose run has left its exit record."""
+SILENT_S = 600.0
+"""Time without a sign of life from any node after which a run that Slurm calls running is given up."""
 GONE_AFTER_S = 10.0
 """Time for which a job must be missing from listings that were answered before it counts as gone."""
 UNANSWERED_S = 25.0
@@ -66,18 +71,24 @@ class Facts:
     """Time for which listings that were answered have not shown it."""
     accounted: bool = False
     """Accounting has been asked, or there is none."""
+    broken_node: bool = False
+    """A node that its job was given has been taken out of use."""
+    recorded_s: float = 0.0
+    """Time for which its exit record has been seen."""
+    silent_s: float = 0.0
+    """Time for which its nodes have given no new sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The next step for an attempt."""
 
-    step: Literal["submit", "wait", "run", "account", "end"]
-    """`account`: ask accounting about it."""
+    step: Literal["submit", "wait", "run", "account", "abandon", "end"]
+    """`account`: ask accounting about it. `abandon`: Slurm has lost sight of it; cancel its job."""
     outcome: Outcome | None = None
     """With `end`, where the exit record does not decide it."""
     sentence: str | None = None
-    """With `wait`, where it stands; with `end`, why."""
+    """With `wait` and `run`, where it stands; with `end`, why."""
 
 
 def decide(facts: Facts) -> Decision:
@@ -86,16 +97,37 @@ def decide(facts: Facts) -> Decision:
     if job is None:
         return _without_job(facts)
     if is_waiting(job):
+        if facts.claimed and facts.record is not None:
+            sentence = f"Slurm stopped its job {job.id} to queue it again."
+            return Decision("end", Outcome.PREEMPTED, sentence)
         return Decision("wait", sentence=place_in_queue(job))
     if not has_ended(job):
-        return Decision("run" if facts.claimed else "wait")
+        return _going_on(job, facts)
     if facts.record is not None:
         return Decision("end")
-    return _ended_with_claim(job) if facts.claimed else _ended_without(job)
+    return _ended_with_claim(job) if facts.claimed else _ended_without(job, facts)
+
+
+def _going_on(job: ClusterJob, facts: Facts) -> Decision:
+    """The job has started, and Slurm has not seen its end."""
+    if job.state in _SUSPENDED:
+        sentence = (
+            f"Slurm has suspended its job {job.id}; `scontrol resume {job.id}` lets it go on."
+        )
+        return Decision("run" if facts.claimed else "wait", sentence=sentence)
+    # Slurm does not notice when its own supervisor of a job is killed.
+    given_up = facts.recorded_s >= RECORDED_S or facts.silent_s >= SILENT_S
+    if facts.claimed and job.state == "RUNNING" and given_up:
+        return Decision("abandon")
+    return Decision("run" if facts.claimed else "wait")
 
 
 def _without_job(facts: Facts) -> Decision:
     if facts.record is not None:
+        if _ended_by_a_signal(facts.record) and not facts.accounted:
+            # Accounting may know that it was Slurm's.
+            gone = facts.absent_s >= GONE_AFTER_S
+            return Decision("account" if gone else "run")
         return Decision("end")
     if facts.submitted_ago_s is None:
         return Decision("submit")
@@ -113,10 +145,16 @@ def _without_job(facts: Facts) -> Decision:
     return Decision("submit")
 
 
+def _ended_by_a_signal(record: ExitRecord) -> bool:
+    return record.cause == "stopped" or (record.cause == "exit" and record.signal is not None)
+
+
 def _ended_with_claim(job: ClusterJob) -> Decision:
     where = f" on {', '.join(job.nodes)}" if job.nodes else ""
     if job.state == "CANCELLED":
-        return Decision("end", Outcome.CANCELLED, f"Its job {job.id} was cancelled in Slurm.")
+        by = job.reason.partition(" by ")[2]  # accounting tells the uid
+        who = f" by uid {by}" if by.isdecimal() else ""
+        return Decision("end", Outcome.CANCELLED, f"Its job {job.id} was cancelled in Slurm{who}.")
     if job.state == "TIMEOUT":
         return Decision(
             "end",
@@ -146,8 +184,10 @@ def _ended_with_claim(job: ClusterJob) -> Decision:
     )
 
 
-def _ended_without(job: ClusterJob) -> Decision:
+def _ended_without(job: ClusterJob, facts: Facts) -> Decision:
     """The job ended before its run had begun."""
+    if job.state == "CANCELLED" and job.nodes and facts.broken_node:
+        return Decision("submit")  # so Slurm calls a job whose node failed its prolog
     if job.state == "CANCELLED":
         sentence = f"Its job {job.id} was cancelled in Slurm before it started."
         return Decision("end", Outcome.CANCELLED, sentence)
@@ -203,3 +243,8 @@ def agreed(record: ExitRecord, job: ClusterJob | None) -> ExitRecord:
         return record
     code = job.exit_code if not job.exit_signal else None
     return record.model_copy(update={"exit_code": code, "signal": job.exit_signal or None})
+
+
+def unanswered(reason: str) -> str:
+    """Return where an attempt stands whose submit has no answer, as a sentence."""
+    return f"Slurm gives no answer ({reason}); it is asked again."

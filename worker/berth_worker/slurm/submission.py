@@ -55,11 +55,14 @@ def prepare(desired: DesiredAttempt, folder: RunDir) -> None:
     folder.write(SUBMITTED, b"")
 
 
-def submission(desired: DesiredAttempt, name: str, options: SlurmOptions) -> Submission:
-    """Return what is submitted for an attempt."""
+def submission(
+    desired: DesiredAttempt, name: str, options: SlurmOptions, avoid: frozenset[str] = frozenset()
+) -> Submission:
+    """Return what is submitted for an attempt; nodes to `avoid` are not asked for."""
     who = account(desired.uid)
     as_other = os.geteuid() == 0
-    wanted = sorted({gpu.uuid.rpartition(":")[0] for gpu in desired.gpus})
+    planned = {gpu.uuid.rpartition(":")[0] for gpu in desired.gpus}
+    wanted = sorted(planned - avoid)
     return Submission(
         name=name,
         run_dir=desired.run_dir,
@@ -84,12 +87,12 @@ def _minutes(desired: DesiredAttempt) -> int | None:
 
 def script(desired: DesiredAttempt, python: str) -> str:
     """Return the batch script: fixed text around two paths, no word of the user's."""
-    module = "gang" if desired.nodes > 1 else "node"
+    module = "gang" if desired.nodes > 1 else "single"
     return (
         "#!/bin/sh\n"
         "# --export=NONE makes srun start its own processes with an empty environment.\n"
         "unset SLURM_EXPORT_ENV\n"
-        f"exec {_quoted(python)} -m berth_worker.slurm.{module} "
+        f"exec {_quoted(python)} -m berth_worker.slurm.on_node.{module} "
         f"{_quoted(desired.run_dir)}\n"
     )
 

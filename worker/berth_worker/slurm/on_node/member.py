@@ -1,7 +1,7 @@
 """
 Part of a gang on one node: plans the launch there, and keeps a shim for the node's ranks.
 
-`python -m berth_worker.slurm.member RUN_DIR`, one per node through srun. The shim is a child of
+`python -m berth_worker.slurm.on_node.member RUN_DIR`, one per node through srun. The shim is a child of
 its own; this process carries words between it and the gang's supervisor, and ends the ranks when
 that has been silent for too long.
 """
@@ -21,14 +21,13 @@ from typing import Any
 from berth import jobfiles
 from berth.commands import Gang
 from berth.protocol.base import utc_now
-from berth.protocol.internal import DesiredAttempt, ExitRecord
+from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu
 from berth_worker.launch import LaunchError
-from berth_worker.shim import files, self_setup
-from berth_worker.shim.supervise import Shim
-from berth_worker.slurm import node
-from berth_worker.slurm.gang import address
+from berth_worker.shim import files
+from berth_worker.slurm.on_node import launching
+from berth_worker.slurm.on_node.shim_process import Overseer, ShimProcess
+from berth_worker.slurm.on_node.wire import BEAT_S, SILENT_S, Line, send, woken
 from berth_worker.slurm.placed import node_log
-from berth_worker.slurm.wire import BEAT_S, SILENT_S, Line, send, woken
 
 _LOST = 1
 _POLL_S = 0.1
@@ -42,7 +41,8 @@ class Member:
         self._line = line
         self._rank = rank
         self._own = f"{run_dir}/nodes/{rank}"
-        self._shim = -1
+        self._shim: ShimProcess | None = None
+        self._overseer = Overseer()
         self._began = False
         self._heard_at = time.monotonic()
         self._beat_at = 0.0
@@ -50,23 +50,23 @@ class Member:
 
     def run(self, desired: DesiredAttempt) -> int:
         """Take part until the ranks of this node have ended."""
-        held = node.held_here(desired)
+        held = launching.held_here(desired)
         hello: dict[str, Any] = {
             "token": desired.token,
             "rank": self._rank,
-            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "node": launching.node_name(),
             "gpus": [gpu.model_dump() for gpu in held],
         }
         if self._rank == 0:
-            hello |= {"port": node.free_port(), "address": address()}
+            hello |= {"port": launching.free_port(), "address": launching.address()}
         send(self._line.socket, hello)
-        while self._shim < 0 and not self._cut_off:
+        while self._shim is None and not self._cut_off:
             for message in self._hear():
                 if "go" in message:
                     self._start(desired, message["go"])
                 elif "stop" in message:
                     return 0
-        return self._follow() if self._shim > 0 else _LOST
+        return _LOST if self._shim is None else self._follow(self._shim, held)
 
     def _start(self, desired: DesiredAttempt, go: dict[str, Any]) -> None:
         Path(self._own).mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,8 @@ class Member:
         here = desired.model_copy(update={"run_dir": self._own})
         log = f"../../{node_log(self._rank)}"
         try:
-            found = node.plan_here(here, node.held_here(desired), port=port, gang=gang)
+            held = launching.held_here(desired)
+            found = launching.plan_here(here, held, port=port, gang=gang)
         except LaunchError as error:
             record = ExitRecord(
                 attempt=desired.attempt,
@@ -92,18 +93,14 @@ class Member:
         more: dict[str, Any] = {"files": f"../../{jobfiles.FOLDER}", "log": log}
         if self._rank:
             more["port"] = None  # only the first node's ranks listen there
-        node.write_orders(own, "launch.json", desired, found, more)
+        launching.write_orders(own, "launch.json", desired, found, more)
         if self._rank == 0:
-            number = node.slurm_job()
+            number = launching.slurm_job()
             with_facts = {"attempt": desired.attempt, "token": desired.token}
             facts = with_facts | {"facts": found.facts.model_dump(mode="json")}
             folder = files.open_folder(self._run_dir)
             files.replace(folder, f"launch-{number}.json", json.dumps(facts).encode(), mode=0o600)
-        self._shim = os.fork()
-        if self._shim == 0:
-            signal.set_wakeup_fd(-1)
-            Shim(self_setup.ready(), None).run(f"{self._own}/launch.json", -1)
-            os._exit(0)
+        self._shim = ShimProcess(f"{self._own}/launch.json")
 
     def _hear(self) -> list[dict[str, Any]]:
         """Wait a moment for messages; note when the supervisor has been silent for too long."""
@@ -112,7 +109,8 @@ class Member:
         now = time.monotonic()
         if messages:
             self._heard_at = now
-        if messages is None or now - self._heard_at > SILENT_S:
+        silent = messages is None or now - self._heard_at > SILENT_S
+        if silent or self._overseer.is_gone:
             self._cut_off = True
             time.sleep(_POLL_S)
         if now - self._beat_at >= BEAT_S:
@@ -120,22 +118,21 @@ class Member:
             send(self._line.socket, {"beat": True})
         return messages or []
 
-    def _follow(self) -> int:
+    def _follow(self, shim: ShimProcess, held: tuple[LeasedGpu, ...]) -> int:
         own = files.open_folder(self._own)
+        usage = launching.usage(files.open_folder(self._run_dir), self._rank, held)
         stopped = False
-        while True:
+        while shim.ended() is None:
+            usage.keep()
             for message in self._hear():
                 if "stop" in message:
                     files.replace(own, "stop.json", json.dumps(message["stop"]).encode())
-                    os.kill(self._shim, signal.SIGTERM)
+                    shim.stop()
             if self._cut_off and not stopped:
                 stopped = True
-                os.kill(self._shim, signal.SIGTERM)
+                shim.stop()
             if not self._began:
                 self._tell_start(own)
-            pid, _ = os.waitpid(self._shim, os.WNOHANG)
-            if pid:
-                break
         self._tell_start(own)
         record = json.loads(files.read_small(own, "exit.json", 1 << 20) or b"null")
         if record is None or self._cut_off:
@@ -157,7 +154,7 @@ def main(run_dir: str) -> int:
         # Slurm sends TERM to every process of a job; the shim gets it too and reports the end.
         signal.signal(number, woken)
     os.umask(0o022)
-    desired = node.read_spec(files.open_folder(run_dir))
+    desired = launching.read_spec(files.open_folder(run_dir))
     where = (os.environ.pop("BERTH_GANG_ADDRESS"), int(os.environ.pop("BERTH_GANG_PORT")))
     connection = socket.create_connection(where, timeout=60)
     rank = int(os.environ.get("SLURM_NODEID", "0"))

@@ -1,7 +1,7 @@
 """
 Supervisor of a run over several nodes: the batch process on the first of them.
 
-`python -m berth_worker.slurm.gang RUN_DIR`. It starts one member on each node through srun, gives
+`python -m berth_worker.slurm.on_node.gang RUN_DIR`. It starts one member on each node through srun, gives
 them the address and port at which the ranks meet, and ends all of them as soon as one fails, a
 node falls silent or the attempt is to stop: Slurm itself does none of that. srun is never
 signalled while members live, because it would kill its tasks at once.
@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berth import jobfiles
-from berth.protocol.base import utc_now
 from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu
 from berth_worker.shim import files, process_tree
 from berth_worker.shim.folders import link_files
-from berth_worker.slurm import node
+from berth_worker.slurm.on_node import launching
+from berth_worker.slurm.on_node.gang_record import combined, succeeded
+from berth_worker.slurm.on_node.shim_process import Overseer, StopRequests, end_alike
+from berth_worker.slurm.on_node.wire import BEAT_S, SILENT_S, Line, send, woken
 from berth_worker.slurm.placed import GANG_END, PLACED
-from berth_worker.slurm.wire import BEAT_S, SILENT_S, Line, send, woken
 
 _GATHER_S = 300.0
 _FAILED_GRACE_S = 10.0
@@ -65,6 +66,8 @@ class Gang:
         self._srun: subprocess.Popen[bytes] | None = None
         self._stop_asked = False
         self._stopping = False
+        self._overseer = Overseer()
+        self._stops = StopRequests(run_dir)
         self._give_up_at = time.monotonic() + _GATHER_S
         self._lost: str | None = None
         self._failed: Member | None = None
@@ -96,9 +99,9 @@ class Gang:
     def _start_members(self) -> None:
         words = ["srun", "--kill-on-bad-exit=1", "--export=ALL", "--ntasks-per-node=1"]
         words += [f"--nodes={self._desired.nodes}", f"--ntasks={self._desired.nodes}"]
-        program = [sys.executable, "-m", "berth_worker.slurm.member", self._run_dir]
+        program = [sys.executable, "-m", "berth_worker.slurm.on_node.member", self._run_dir]
         where = {
-            "BERTH_GANG_ADDRESS": address(),
+            "BERTH_GANG_ADDRESS": launching.address(),
             "BERTH_GANG_PORT": str(self._listener.getsockname()[1]),
         }
         # In a session of its own: signals for this process must not reach it.
@@ -133,7 +136,7 @@ class Gang:
         self._members[rank] = Member(line, rank, str(hello["node"]), gpus)
         if len(self._members) == self._desired.nodes:
             held = [gpu for _, one in sorted(self._members.items()) for gpu in one.gpus]
-            files.replace(self._folder, PLACED, node.as_json(tuple(held)))
+            files.replace(self._folder, PLACED, launching.as_json(tuple(held)))
             self._give_up_at = float("inf")
             first = self._members[0].line.said
             self._tell({"go": {"address": first["address"], "port": first["port"]}})
@@ -178,11 +181,15 @@ class Gang:
         if now - self._beat_at >= BEAT_S:
             self._beat_at = now
             self._tell({"beat": True})
+            self._stop_asked |= self._stops.is_new()
         for member in self._members.values():
             if member.record is None and now - member.heard_at > SILENT_S:
                 self._lose(member)
         if self._stop_asked:
             self._stop_asked = False
+            self._stop(*self._terms_s())
+        elif self._overseer.is_gone and not self._stopping:
+            self._lost = launching.node_name()
             self._stop(*self._terms_s())
         elif self._failed is not None and not self._stopping:
             self._stop(min(_FAILED_GRACE_S, self._desired.grace.total_seconds()), 0.0)
@@ -252,52 +259,14 @@ class Gang:
         return combined(self._desired.attempt, worst or records[0], records)
 
 
-def succeeded(record: ExitRecord) -> bool:
-    """Return whether a node's part ended by itself and without a fault."""
-    return record.cause == "exit" and record.exit_code == 0
-
-
-def combined(attempt: str, decisive: ExitRecord, records: list[ExitRecord]) -> ExitRecord:
-    """Return the record of the whole gang: the decisive node's end, and everybody's usage."""
-    starts = [one.started_at for one in records if one.started_at is not None]
-    return decisive.model_copy(
-        update={
-            "attempt": attempt,
-            "started_at": min(starts, default=None),
-            "ended_at": max((one.ended_at for one in records), default=utc_now()),
-            "max_rss_bytes": max((one.max_rss_bytes or 0 for one in records), default=0) or None,
-            "user_cpu_s": sum(one.user_cpu_s or 0.0 for one in records),
-            "system_cpu_s": sum(one.system_cpu_s or 0.0 for one in records),
-            "killed": sum(one.killed for one in records),
-        }
-    )
-
-
-def address() -> str:
-    """Return an address of this node that the other nodes can reach."""
-    name = os.environ.get("SLURMD_NODENAME", "")
-    try:
-        said = subprocess.run(
-            ["scontrol", "-o", "show", "node", name],
-            capture_output=True,
-            text=True,
-            timeout=15,
-            check=False,
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        said = ""
-    found = [word.partition("=")[2] for word in said.split() if word.startswith("NodeAddr=")]
-    return found[0] if found else name or socket.gethostname()
-
-
 def main(run_dir: str) -> int:
     """Run the gang of a run directory; return its exit code."""
     folder = files.open_folder(run_dir)
-    if node.exists(folder, "started"):
+    if launching.exists(folder, "started"):
         return 0  # an earlier run of the same job has it, or it was stopped before its start
     os.umask(0o022)
-    desired = node.read_spec(folder)
-    if not node.claim(folder, desired, process_tree.identity(os.getpid())):
+    desired = launching.read_spec(folder)
+    if not launching.claim(folder, desired, process_tree.identity(os.getpid())):
         return 0
     link_files(folder, files.open_folder(jobfiles.FOLDER, folder), jobfiles.FOLDER)
     record = Gang(folder, run_dir, desired).run()
@@ -306,7 +275,7 @@ def main(run_dir: str) -> int:
     content = record.model_dump(mode="json") | {"token": desired.token}
     files.replace(folder, "exit.json", json.dumps(content).encode())
     if record.signal is not None:
-        return node.end_alike(record.signal)
+        return end_alike(record.signal)
     return record.exit_code if record.exit_code is not None else 1
 
 

@@ -1,19 +1,11 @@
-"""
-The part of Berth that runs on a node: it plans the launch there and becomes the attempt's shim.
-
-`python -m berth_worker.slurm.node RUN_DIR`, as the batch process of a Slurm job. Only the node
-knows which GPUs Slurm gave it, so the command is rewritten here, with the numbers that
-CUDA_VISIBLE_DEVICES holds. The process ends as the job did, so that Slurm's record agrees with the
-exit record.
-"""
+"""Plan of a launch on the node where it happens, and the records that the node writes."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import sys
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,35 +17,14 @@ from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import DesiredAttempt, ExitRecord, LeasedGpu
 from berth.protocol.states import FenceKind
 from berth_worker.fence import Fence
-from berth_worker.launch import HostContext, LaunchError
+from berth_worker.launch import HostContext
 from berth_worker.launch.plan import LaunchPlan, plan
 from berth_worker.shim import files, self_setup
-from berth_worker.shim.supervise import Shim
 from berth_worker.slurm import hostlist
-from berth_worker.slurm.placed import PLACED, uuid
+from berth_worker.slurm.on_node.usage import Usage
+from berth_worker.slurm.placed import uuid
 
 _FAILED = 1
-
-
-def main(run_dir: str) -> int:
-    """Run the attempt of a run directory; return its exit code."""
-    folder = files.open_folder(run_dir)
-    if exists(folder, "started"):
-        return 0  # an earlier run of the same job has it, or it was stopped before its start
-    os.umask(0o022)
-    desired = read_spec(folder)
-    held = held_here(desired)
-    try:
-        launch_plan = plan_here(desired, held, port=free_port() if held else None)
-    except LaunchError as error:
-        return _refuse(folder, desired, str(error))
-    files.replace(folder, PLACED, as_json(held))
-    # A duplicate of this job may plan at the same moment: each has a file of its own.
-    name = f"launch-{slurm_job()}.json"
-    write_orders(folder, name, desired, launch_plan, {"slurm_job": slurm_job()})
-    shim = Shim(self_setup.ready(), None)
-    shim.run(f"{run_dir}/{name}", -1)
-    return end_alike(shim.status)
 
 
 def read_spec(folder: int) -> DesiredAttempt:
@@ -73,9 +44,7 @@ def plan_here(
     desired: DesiredAttempt, held: tuple[LeasedGpu, ...], *, port: int | None, gang: Gang = ALONE
 ) -> LaunchPlan:
     """Plan the launch for the GPUs of this node. Raises LaunchError."""
-    visible = _numbers(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    if len(held) != len(visible):
-        visible = tuple(gpu.index for gpu in held)
+    visible = visible_numbers(held)
     # To the plan an index is CUDA's number; the UUID keeps the node's own.
     gpus = tuple(
         gpu.model_copy(update={"index": number}) for gpu, number in zip(held, visible, strict=True)
@@ -117,9 +86,43 @@ def held_here(desired: DesiredAttempt) -> tuple[LeasedGpu, ...]:
     """Return the GPUs that Slurm gave this job on this node, by the node's own indices."""
     if not desired.gpus:
         return ()
-    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    node = node_name()
     numbers = sorted(hostlist.indices(os.environ.get("SLURM_JOB_GPUS", "")))
     return tuple(LeasedGpu(uuid=uuid(node, n), index=n, minor=None) for n in numbers)
+
+
+def visible_numbers(held: tuple[LeasedGpu, ...]) -> tuple[int, ...]:
+    """Return the numbers by which CUDA knows GPUs on this node, as Slurm told."""
+    visible = _numbers(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return visible if len(held) == len(visible) else tuple(gpu.index for gpu in held)
+
+
+def usage(folder: int, rank: int, held: tuple[LeasedGpu, ...]) -> Usage:
+    """Return the writer of this node's signs of life."""
+    numbers = visible_numbers(held)
+    return Usage(folder, rank, {gpu.uuid: n for gpu, n in zip(held, numbers, strict=True)})
+
+
+def node_name() -> str:
+    """Return the name that Slurm has for this node."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def address() -> str:
+    """Return an address of this node that the other nodes can reach."""
+    name = os.environ.get("SLURMD_NODENAME", "")
+    try:
+        said = subprocess.run(
+            ["scontrol", "-o", "show", "node", name],
+            capture_output=True,
+            text=True,
+            timeout=15,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    found = [word.partition("=")[2] for word in said.split() if word.startswith("NodeAddr=")]
+    return found[0] if found else name or socket.gethostname()
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -146,6 +149,16 @@ def _local() -> Path:
     return folder
 
 
+def claimed_by(folder: int) -> int | None:
+    """Return the Slurm job that has claimed the attempt; None while none has."""
+    try:
+        claim = json.loads(files.read_small(folder, "started", 65536) or b"{}")
+    except (OSError, ValueError):
+        return None
+    number = claim.get("slurm_job") if isinstance(claim, dict) else None
+    return number if isinstance(number, int) else None
+
+
 def claim(folder: int, desired: DesiredAttempt, me: dict[str, Any]) -> bool:
     """Claim an attempt for this process; return False when another has it."""
     mine = me | {"attempt": desired.attempt, "token": desired.token, "slurm_job": slurm_job()}
@@ -156,7 +169,7 @@ def claim(folder: int, desired: DesiredAttempt, me: dict[str, Any]) -> bool:
     return True
 
 
-def _refuse(folder: int, desired: DesiredAttempt, sentence: str) -> int:
+def refuse(folder: int, desired: DesiredAttempt, sentence: str) -> int:
     """Record in log and exit record that the job cannot be started here."""
     if not claim(folder, desired, self_setup.ready()):
         return 0
@@ -169,18 +182,6 @@ def _refuse(folder: int, desired: DesiredAttempt, sentence: str) -> int:
     return _FAILED
 
 
-def end_alike(status: int | None) -> int:
-    """Return the job's exit code; die of the signal that its first process died of."""
-    if status is None:
-        return _FAILED
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-        os.kill(os.getpid(), number)
-    return os.WEXITSTATUS(status)
-
-
 def exists(folder: int, name: str) -> bool:
     """Return whether an open folder has an entry of a name."""
     try:
@@ -188,7 +189,3 @@ def exists(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
