@@ -232,7 +232,7 @@ def checked(home: Path, settings: str) -> dict[str, tuple[str, str]]:
     ("settings", "sentence"),
     [
         ('python = "/no/python"', "/no/python"),
-        ('args = ["--partition=nowhere"]', "invalid partition"),
+        ('args = ["--partition=nowhere"]', "Invalid partition name"),
     ],
 )
 def test_doctor_finds_what_a_node_lacks(clean, tmp_path, settings, sentence):

@@ -124,6 +124,11 @@ def _on_a_node(client: SlurmClient, options: SlurmOptions, home: str) -> Iterato
     if done.returncode and "busy" in done.stderr:
         yield "a node", "warn", "No node was free to be checked.", "try again when one is"
         return
+    refused = done.stderr.partition("Unable to allocate resources: ")[2]
+    if refused:
+        sentence = f"Slurm gave no node: {refused.splitlines()[0]}."
+        yield "a node", "fail", sentence, "correct args in the table [slurm] of berth.toml"
+        return
     said = done.stdout.split()
     if done.returncode or len(said) != 2 or said[0] != word:
         last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
