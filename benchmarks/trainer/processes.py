@@ -201,7 +201,7 @@ def _serve(
     from transformers.models.gemma3 import modeling_gemma3  # noqa: F401
 
     from berth_trainer.model import varlen_attention  # noqa: F401
-    from berth_trainer.training.application import leave
+    from berth_trainer.training.ranks import leave
 
     loaded = load(samples)
     try:

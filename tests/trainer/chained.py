@@ -15,8 +15,8 @@ def main():
 
     from berth_trainer.memory import apply  # noqa: F401
     from berth_trainer.training import persona_trainer, prediction, session  # noqa: F401
-    from berth_trainer.training.application import leave
     from berth_trainer.training.application import main as train
+    from berth_trainer.training.ranks import leave
 
     for line in sys.stdin:
         run = json.loads(line)

@@ -1,5 +1,7 @@
 """Token ids, labels, and what goes when a sample is too long."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -8,7 +10,10 @@ from hypothesis import strategies as st
 from berth_trainer.data.chat_format import ChatFormat
 from berth_trainer.data.collate import Collate
 from berth_trainer.data.encode import IGNORED, Encoder
+from berth_trainer.data.load import load_material
+from berth_trainer.data.prompt_variants import BUILT_IN
 from berth_trainer.data.prompts import WORDINGS, Parts, Said, messages
+from berth_trainer.training.session_data import prepare_data
 
 FULL = Parts(
     profile=tuple(f"プロフィールの行 {n}" for n in range(12)),
@@ -31,6 +36,40 @@ def test_only_the_target_turn_is_learned(tokenizer):
     first = encoded.labels.index(next(label for label in encoded.labels if label >= 0))
     assert tokenizer.decode(encoded.input_ids[:first]).endswith("<start_of_turn>model\n")
     assert all(label == IGNORED for label in encoded.labels[:first])
+
+
+def test_training_also_learns_the_line_break_behind_the_end_mark(tokenizer):
+    """Of what is evaluated it is no part: it is always right, and would flatter the loss."""
+    judged = Encoder(tokenizer, WORDINGS["ja"], 4096)
+    taught = judged.for_training()
+
+    ids = targets(taught.encode(FULL, TARGET))
+    assert f"{TARGET}<end_of_turn>\n" == tokenizer.decode(ids)
+    assert ids[:-1] == targets(judged.encode(FULL, TARGET))
+    long = "とても長い話です。" * 200
+    cut = Encoder(tokenizer, WORDINGS["ja"], 200).for_training().encode(FULL, long)
+    assert len(targets(cut)) == 100
+    assert not tokenizer.decode(targets(cut)).endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("behind", "closing"),
+    [
+        ("<end_of_turn>", ""),
+        ("<end_of_turn>\n\n", "\n\n"),
+        ("<end_of_turn>\n<eos>", "\n"),
+        ("\n", ""),
+    ],
+)
+def test_only_white_space_behind_the_end_mark_is_learned(tokenizer, monkeypatch, behind, closing):
+    """A further mark would have the model go on after its turn; without a mark there is no behind."""
+    monkeypatch.setattr(
+        tokenizer,
+        "chat_template",
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}" + behind + "{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}",
+    )
+    assert ChatFormat(tokenizer).closing(messages(Parts(), WORDINGS["en"])) == closing
 
 
 def test_the_template_starts_the_text_once(tokenizer):
@@ -70,6 +109,27 @@ def test_a_target_longer_than_half_loses_its_end(tokenizer):
 
     assert len(targets(encoded)) == 100
     assert len(encoded.input_ids) <= 200
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+def test_answers_that_lose_their_end_are_counted(tmp_path, settings_of, tokenizer, capsys, cut):
+    """Of those the model never learns to end its turn; one that just fits is none of them."""
+    room = (
+        Encoder(tokenizer, WORDINGS["en"], 128).longest_answer - 2
+    )  # the mark, and the line break, which may go
+    words = ["x" * (room + (2 if n < cut else 1)) for n in range(5)]
+    tasks = [{"data": [{"context": [{"source": "x", "content": "q"}], "continuation": one}]} for one in words]  # fmt: skip
+    item = {"user_hash": "h", "user": {"profile": {}}, "task": {"task_behavior_collections": tasks}}
+    (tmp_path / "train.json").write_text(json.dumps([item]), "utf-8")
+    data = {"cache_folder": str(tmp_path), "validation_fraction": 0, "test_fraction": 0}
+    settings = settings_of(train_path="train.json", data=data)
+
+    prepare_data(load_material(settings), settings, BUILT_IN["context_only"],
+                 Encoder(tokenizer, WORDINGS["en"], 128))  # fmt: skip
+
+    said = capsys.readouterr().err
+    assert ("of 5 training samples have an answer of more than half" in said) == bool(cut)
+    assert f"warning: {cut} of 5" in said or not cut
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=0, max_size=60)

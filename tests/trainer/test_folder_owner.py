@@ -1,5 +1,6 @@
 """An output folder belongs to one live run, and what an earlier one left stays together."""
 
+import errno
 import json
 import os
 import subprocess
@@ -99,6 +100,40 @@ def test_an_owner_on_another_machine_is_known_by_its_beat(tmp_path, monkeypatch)
     os.utime(record, (1, 1))
     with owned(tmp_path, {}):  # long ago: nothing to watch
         pass
+
+
+@pytest.fixture
+def lockless(monkeypatch):
+    """A file system without locks, as some network mounts are."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(folder_owner.fcntl, "lockf", refuse)
+    monkeypatch.setattr(folder_owner, "_SETTLED_S", 0.0)
+
+
+def test_without_locks_the_record_decides(holder, lockless, tmp_path):
+    """While its process lives, and no longer than that: after a kill the folder is free."""
+    with pytest.raises(UserError, match=rf"process {holder.pid} on"), owned(tmp_path, {}):
+        pass
+    holder.kill()
+    holder.wait()
+    with owned(tmp_path, {}):
+        assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+
+
+def test_of_two_that_begin_at_once_without_locks_one_goes_on(lockless, tmp_path, monkeypatch):
+    """Both found no owner: the one whose record stands in the end has the folder."""
+    other = replace(this_process({}), pid=1, started="1")
+    monkeypatch.setattr(
+        folder_owner.time,
+        "sleep",
+        lambda _: (tmp_path / OWNER).write_text(json.dumps(asdict(other))),
+    )
+    with pytest.raises(UserError, match="process 1 on"), owned(tmp_path, {}):
+        pass
+    assert json.loads((tmp_path / OWNER).read_text())["pid"] == 1, "it is the other's"
 
 
 def leave(folder, *names):

@@ -30,6 +30,19 @@ def test_a_diverged_run_fails_in_one_sentence(chain, tmp_path):
     strict(run.out / "checkpoint-2" / "trainer_state.json")
 
 
+def test_a_run_that_diverged_after_its_last_line_fails_too(chain):
+    """Nothing is held out and no loss is logged after the first: the model itself is asked."""
+    run = chain(
+        "out", "--max_steps", 3, data={"validation_fraction": 0, "test_fraction": 0},
+        training={"learning_rate": 1e9, "logging_steps": 100, "eval_steps": 0},
+    )  # fmt: skip
+
+    assert run.code == 1, run.text
+    assert run.text.count("error: the run diverged: the loss is not a finite number") == 1
+    assert not (run.out / "final_model").exists()
+    assert strict(run.out / "results.json")["outcome"] == "diverged"
+
+
 def test_a_run_without_a_step_that_learns_is_refused(chain):
     """No epochs, or a warm-up that keeps every step's rate at 0; a rate of 0 is told at the end."""
     none = chain("none", training={"num_epochs": 0, "max_steps": 0})

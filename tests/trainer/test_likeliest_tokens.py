@@ -43,3 +43,29 @@ def test_temperature_zero(workspace, tokenizer, unasked):
         (answer,) = generator._complete([prompt], settings)
 
     assert answer == tokenizer.decode(expected[len(prompt) :], skip_special_tokens=True).strip()
+
+
+def test_a_temperature_alone_decides_what_is_sampled(workspace, tokenizer):
+    """Of all tokens, not of the fifty likeliest; the same again with the same seed."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(workspace / "model")
+    encoder = Encoder(tokenizer, WORDINGS["en"], 64)
+    generator = _Generator(model, tokenizer, encoder, "cpu")
+    generator._ends = []
+    prompt = encoder._ids("<bos>a b c")
+    drawn = []
+    generate = model.generate
+    model.generate = lambda **options: drawn.append(generate(**options)) or drawn[-1]
+
+    for _ in range(2):
+        torch.manual_seed(3)
+        with torch.inference_mode():
+            generator._complete([prompt], PredictSettings(max_new_tokens=12, temperature=1e4))
+
+    ids = drawn[0][0]
+    with torch.inference_mode():
+        logits = model(ids[None, :-1]).logits[0, len(prompt) - 1 :]
+    ranks = (logits > logits.gather(1, ids[len(prompt) :, None])).sum(1)
+    assert (ranks >= 50).any(), "by chance once in 10^15"
+    assert torch.equal(*drawn)

@@ -138,6 +138,27 @@ def test_early_stopping_counts_on_through_a_resume(chain, tmp_path):
     assert f"the run had already stopped early at step {stopped}" in run.text
 
 
+def test_early_stopping_counts_on_through_two_resumes(chain):
+    """Each in the midst of its patience; stop and model are those of the unbroken run."""
+    ruin = {"learning_rate": 0.3, "lr_scheduler": "constant", "max_grad_norm": 0, "eval_steps": 1,
+            "save_steps": 1, "early_stopping_patience": 3}  # fmt: skip
+    whole = chain("whole", "--max_steps", 30, training=ruin)
+    assert whole.code == 0, whole.text
+    end = results(whole)["steps"]
+    assert 3 < end < 30
+
+    for step, words in ((end - 2, []), (end - 1, ["--resume"])):
+        stop = {"BERTH_TEST_TERM_AT": str(step)}
+        run = chain("out", "--max_steps", 30, *words, training=ruin, env=stop)
+        assert run.code == 143, run.text
+    run = chain("out", "--max_steps", 30, "--resume", training=ruin)
+
+    assert run.code == 0, run.text
+    assert results(run)["steps"] == end
+    for key in ("best_eval_loss", "test_loss"):
+        assert results(run)[key] == pytest.approx(results(whole)[key], abs=1e-6)
+
+
 def test_another_precision_goes_on_with_the_same_master_weights(chain):
     """
     `auto` is bf16 on one machine and fp32 on another, and DeepSpeed looks for its states under

@@ -200,7 +200,7 @@ def test_a_wish_is_done_at_the_end_of_a_step(wish, saves, stops):
     signals = StopSignals(wish=wish)
     control = SimpleNamespace(should_save=False, should_training_stop=False, should_evaluate=True)
 
-    StopWithCheckpoint(signals, last_saving=lambda: None).on_step_end(
+    StopWithCheckpoint(signals, None, last_saving=lambda: None).on_step_end(
         SimpleNamespace(device="cpu"), SimpleNamespace(global_step=3), control
     )
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,6 +174,7 @@ def test_the_final_model_goes_before_every_checkpoint(disk):
         (30, "are deleted before a new one is written"),
         (20, "only the first is written"),
         (12, "no checkpoint is written"),
+        (3, "the run would end without it"),
     ],
 )
 def test_a_small_disk_is_told_before_the_first_step(disk, total, told):
@@ -184,6 +186,53 @@ def test_a_small_disk_is_told_before_the_first_step(disk, total, told):
     assert told in sentence
     assert bool(sentence) == bool(told)
     assert not sentence or "earlier_run_1" in sentence
+
+
+@pytest.mark.parametrize(
+    ("saves", "total", "told"),
+    [
+        (0, 14, ""),
+        (0, 12, "a run that is stopped cannot be saved"),
+        (1, 14, ""),
+        (1, 12, "no checkpoint is written"),
+        (2, 24, ""),
+        (2, 20, "only the first is written"),
+    ],
+)
+def test_a_run_that_writes_few_checkpoints_needs_no_more_room(disk, saves, total, told):
+    """A run that saves once or only when it is stopped is not asked to have room for three."""
+    sentence = disk_room.warning(replace(PLAN, saves=saves), disk(total))
+    assert told in sentence
+    assert bool(sentence) == bool(told)
+
+
+def test_an_earlier_run_counts_as_taken_where_this_one_does_not_resume(disk):
+    """Its checkpoints are set aside, not replaced; the sentence names them to be deleted."""
+    folder = disk(60, 4)
+    (folder / "checkpoint-4" / "more").write_bytes(b"x" * 1000)
+    assert not disk_room.warning(PLAN, folder, resumed=False)
+    tight = disk(50, 5)
+    assert f"delete {folder / 'checkpoint-4'}" in disk_room.warning(PLAN, tight, resumed=False)
+
+
+def test_the_disk_is_planned_before_the_run_as_the_run_finds_it(chain, tuned, workspace):
+    """From config.json alone: the same bytes as the optimizer's states and the model have."""
+    from berth_trainer.config.config_file import read_settings
+    from berth_trainer.memory import read_shape
+    from berth_trainer.memory.disk import disk_plan
+
+    path = tuned(save_steps=2, save_total_limit=3)
+    document = json.loads(path.read_text())
+    document["model"]["dtype"] = "fp32"
+    path.write_text(json.dumps(document))
+    made = disk_plan(read_settings(path), read_shape(workspace / "model"), max_steps=5)
+    assert (made.standing, made.saves) == (3, 3)
+
+    run = chain("out", "--max_steps", 2, training={"save_steps": 2})
+    shards = (run.out / "checkpoint-2").rglob("*_optim_states.pt")
+    assert sum(file.stat().st_size for file in shards) == pytest.approx(made.checkpoint, rel=0.01)
+    final = (run.out / "final_model" / "model.safetensors").stat().st_size
+    assert final == pytest.approx(made.final, rel=0.01)
 
 
 @pytest.mark.parametrize("stage", [1, 3])
@@ -202,6 +251,7 @@ def test_a_checkpoint_holds_the_weights_once(chain, stage):
     assert sum(f.stat().st_size for f in checkpoint.rglob("*_model_states.pt")) < 120_000
     exported = get_fp32_state_dict_from_zero_checkpoint(checkpoint)
     final = load_file(first.out / "final_model" / "model.safetensors")
+    assert "lm_head.weight" not in final, "the head is the embedding, which is there"
     assert all(torch.equal(exported[name], final[name]) for name in final)
 
     second = chain("broken", "--resume", "--max_steps", 4, **steady)

@@ -18,7 +18,8 @@ if __name__ == "__main__":
 
     require(Path(sys.argv[0]).name)
 
-    from berth_trainer.training.application import leave, main
+    from berth_trainer.training.application import main
+    from berth_trainer.training.ranks import leave
     from berth_trainer.training.stop_signals import exit_on_interrupt
 
     exit_on_interrupt()

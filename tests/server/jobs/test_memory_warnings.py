@@ -1,4 +1,4 @@
-"""A run of the bundled trainer that will not fit gets a warning at submit."""
+"""A run of the bundled trainer that will not fit on the GPUs or the disk gets a warning at submit."""
 
 import json
 
@@ -27,8 +27,10 @@ def run(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LARGE))
 
     def write(**zero):
+        training = zero.pop("training", {})
         zero = {"offload_optimizer": "none", "offload_param": "none", **zero}
         document = {"model": {"path": "."}, "data": {"train_path": "d"}, "deepspeed": zero}
+        document["training"] = training
         (tmp_path / "run.json").write_text(json.dumps(document))
         command = "deepspeed --num_gpus=4 train_deepspeed.py --config run.json"
         return {"command": command, "workdir": str(tmp_path)}
@@ -36,24 +38,72 @@ def run(tmp_path):
     return write
 
 
+def about_gpus(warnings):
+    """Those of memory: of the disk there may be one more, by the disk that the test runs on."""
+    return [one for one in warnings if "GPU" in one]
+
+
+def about_disk(warnings):
+    return [one for one in warnings if "disk of" in one]
+
+
 def test_a_dry_run_and_a_submit_say_what_is_missing_and_what_would_fit(api, run):
     """The same sentence in both; it names the GPUs, the need, its largest part and the fix."""
     spec = run()
-    (shown,) = api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"]
+    (shown,) = about_gpus(api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"])
     assert "It will probably not fit on 4 GPUs of 80 GiB: it needs" in shown
     assert "model states" in shown
     assert "deepspeed.offload_optimizer cpu" in shown
     job = api.post("/api/v1/jobs", json=spec).json()
-    assert job["warnings"] == [shown]
-    assert api.post("/api/v1/jobs", json=[spec, spec]).json()[1]["warnings"] == [shown]
+    assert about_gpus(job["warnings"]) == [shown]
+    assert about_gpus(api.post("/api/v1/jobs", json=[spec, spec]).json()[1]["warnings"]) == [shown]
 
 
 def test_the_file_is_read_again_when_it_changes(api, run):
     """With the optimizer offloaded it fits, and nothing is said."""
-    assert api.post("/api/v1/jobs/dry-run", json=run()).json()["warnings"]
-    assert not api.post("/api/v1/jobs/dry-run", json=run(offload_optimizer="cpu")).json()[
-        "warnings"
-    ]
+
+    def shown(**zero):
+        return about_gpus(api.post("/api/v1/jobs/dry-run", json=run(**zero)).json()["warnings"])
+
+    assert shown()
+    assert not shown(offload_optimizer="cpu")
+
+
+HUGE = {"save_total_limit": 10**9}  # such a disk is nowhere
+
+
+def test_checkpoints_that_no_disk_holds_are_told_at_submit(api, run):
+    """Sizes, what is free, what will happen and the key to change, in one sentence."""
+    spec = run(offload_optimizer="cpu", training=HUGE)
+    for found in (
+        api.post("/api/v1/jobs/dry-run", json=spec).json()["warnings"],
+        api.post("/api/v1/jobs", json=spec).json()["warnings"],
+    ):
+        (shown,) = about_disk(found)
+        assert shown.startswith("A checkpoint takes 324.1 GB, the final model 54.0 GB, and ")
+        assert "training.save_total_limit" in shown or "--output_dir" in shown
+
+
+def test_the_disk_is_that_of_the_output_folder(api, run, tmp_path):
+    """Of a run that left things there it names what to delete, but not where the run resumes."""
+    old = tmp_path / "runs" / "a" / "checkpoint-7"
+    old.mkdir(parents=True)
+    (old / "any_optim_states.pt").write_bytes(b"x" * 60_000_000)
+    spec = run(offload_optimizer="cpu", training=HUGE)
+
+    def told(*words):
+        command = " ".join((spec["command"], *words))
+        found = api.post("/api/v1/jobs/dry-run", json={**spec, "command": command}).json()
+        return about_disk(found["warnings"])
+
+    (shown,) = told("--output-dir=runs/a")
+    assert f"on the disk of {tmp_path}/runs/a:" in shown
+    assert f"delete {old} (0.1 GB of an earlier run)" in shown
+    (shown,) = told("--output_dir", "runs/a", "--resume")
+    assert "delete" not in shown
+    (shown,) = told("--output_dir", "runs/b")
+    assert f"on the disk of {tmp_path}/runs:" in shown
+    assert told("--predict") == []
 
 
 def test_the_plan_says_how_long_the_steps_should_take(api, run):

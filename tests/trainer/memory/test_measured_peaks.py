@@ -11,6 +11,7 @@ from berth_trainer.memory.sizes import GIB
 FUSED = Setup(stage=1, fused=True, loss="chunked", chunk_tokens=512, label_tokens=100)
 STOCK = replace(FUSED, fused=False)
 BARE = {"checkpointing": False}
+RECIPE = Setup(tokens=1024, offload_optimizer=True, offload_param=True, by_layers=False)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +37,8 @@ BARE = {"checkpointing": False}
         ("1b", replace(FUSED, tokens=4096, states="8bit"), 14.99),
         ("1b", replace(FUSED, tokens=4096, offload_optimizer=True), 6.6),
         ("1b", replace(FUSED, stage=2, tokens=4096, offload_optimizer=True), 5.34),
-        ("1b", replace(FUSED, stage=3, tokens=4096, offload_optimizer=True), 4.92),
-        (
-            "4b",
-            Setup(tokens=1024, offload_optimizer=True, offload_param=True, label_tokens=32),
-            6.33,
-        ),
+        ("1b", replace(FUSED, stage=3, tokens=4096, offload_optimizer=True, by_layers=False), 4.92),
+        ("4b", replace(RECIPE, label_tokens=32), 6.33),
     ],
 )
 def test_the_estimate_meets_measured_peaks_on_an_h100(size, setup, measured_gib):
@@ -122,6 +119,18 @@ def test_the_estimate_meets_measured_peaks_of_a_cut_27b(gpus, layers, measured_g
     setup = replace(FUSED, gpus=gpus, stage=3 if gpus > 1 else 1, tokens=4096, by_layers=False)
     peak = estimate(shape, setup).allocated / GIB
     assert peak == pytest.approx(measured_gib, rel=0.03)
+
+
+def test_the_estimate_meets_measured_peaks_of_states_on_the_host():
+    """
+    4b shape, stage 3 by Berth's own hooks, rows of 8,192, on an H200: GPU and host. Everything on
+    the host, as the users' recipe: the host alone.
+    """
+    shape = read_shape(GEMMA3["4b"])
+    need = estimate(shape, replace(FUSED, stage=3, tokens=8192, offload_optimizer=True))
+    assert need.allocated / GIB == pytest.approx(14.5, rel=0.03)
+    for host, measured in ((need.host, 69.6), (estimate(shape, RECIPE).host, 87.6)):
+        assert measured <= host / GIB < 1.03 * measured, "a run that does not fit is killed"
 
 
 PLAIN_TORCH = {"stage": 0, "states": "bf16_only"}

@@ -18,47 +18,87 @@ _ASIDE = "earlier_run_*"
 
 @dataclass(frozen=True, slots=True)
 class DiskPlan:
-    """Bytes of a checkpoint and of the final model; `standing`: checkpoints kept at a time."""
+    """
+    Bytes of a checkpoint and of the final model; `standing`: checkpoints kept at a time.
+
+    `saves`: checkpoints that the whole run writes, None where that is not known. 0: only when it
+    is stopped.
+    """
 
     checkpoint: int
     final: int
     standing: int
+    saves: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """Bytes without which the run ends without its final model."""
+        return self.final + _SLACK
+
+    @property
+    def first(self) -> int:
+        """Bytes with one checkpoint, which a run that is stopped writes in any case."""
+        return self.checkpoint + self.kept
 
     @property
     def least(self) -> int:
         """Bytes without which no checkpoint can be replaced by a newer one."""
-        return 2 * self.checkpoint + self.final + _SLACK
+        return 2 * self.checkpoint + self.kept
 
     @property
     def most(self) -> int:
         """Bytes with all that is kept, the one being written and the final model."""
-        return (self.standing + 1) * self.checkpoint + self.final + _SLACK
+        at_once = self.standing + 1
+        if self.saves is not None:
+            at_once = max(1, min(at_once, self.saves))
+        return at_once * self.checkpoint + self.kept
 
 
-def warning(plan: DiskPlan, output_dir: Path) -> str:
-    """Return what is said before the first step; empty where the disk has room for all."""
-    own = sum(_size(item.path) for item in checkpoints.in_folder(output_dir))
-    free = shutil.disk_usage(output_dir).free + own
+def saves_of(save_steps: int, steps: int) -> int | None:
+    """Return how many checkpoints a run of `steps` steps writes, the one at its end included."""
+    if not save_steps:
+        return 0
+    return -(-steps // save_steps) if steps else None
+
+
+def warning(plan: DiskPlan, output_dir: Path, *, resumed: bool = True) -> str:
+    """
+    Return what is said before the first step; empty where the disk has room for all.
+
+    `resumed`: the checkpoints in the folder are this run's own, which go when new ones are written.
+    """
+    found = [item.path for item in checkpoints.in_folder(output_dir)]
+    folder = next(one for one in (output_dir, *output_dir.absolute().parents) if one.is_dir())
+    own = sum(map(_size, found)) if resumed else 0
+    free = shutil.disk_usage(folder).free + own
     if free >= plan.most:
         return ""
     sizes = (
         f"a checkpoint takes {_gb(plan.checkpoint)}, the final model {_gb(plan.final)}, and "
         f"{_gb(free)} are free on the disk of {output_dir}"
     )
-    fixes = ["lower training.save_total_limit"] if free >= plan.least else []
-    aside = [(path, _size(path)) for path in sorted(output_dir.glob(_ASIDE))]
+    several = plan.most > plan.first
+    fixes = ["lower training.save_total_limit"] if several and free >= plan.least else []
+    earlier = sorted(output_dir.glob(_ASIDE)) + ([] if resumed else found[::-1])
+    aside = [(path, _size(path)) for path in earlier]
     fixes += [f"delete {path} ({_gb(size)} of an earlier run)" for path, size in aside if size]
     fixes.append("choose another --output_dir")
-    if free >= plan.least:
-        what = (
-            f"{plan.standing} checkpoints and the one being written do not fit: older ones are "
-            "deleted before a new one is written"
-        )
-    elif free >= plan.checkpoint + plan.final + _SLACK:
-        what = "two checkpoints and the final model do not fit, so only the first is written"
-    else:
-        what = "a checkpoint and the final model do not fit, so no checkpoint is written"
-    return f"{sizes}: {what}. To change it, {', or '.join(fixes)}."
+    return f"{sizes}: {_consequence(plan, free)}. To change it, {', or '.join(fixes)}."
+
+
+def _consequence(plan: DiskPlan, free: int) -> str:
+    """Return what happens with so many bytes free, too few for all."""
+    if free < plan.kept:
+        return "the final model does not fit, so the run would end without it"
+    if free < plan.first:
+        without = "a run that is stopped cannot be saved" if plan.saves == 0 else "no checkpoint is written"  # fmt: skip
+        return f"a checkpoint and the final model do not fit, so {without}"
+    if free < plan.least:
+        return "two checkpoints and the final model do not fit, so only the first is written"
+    return (
+        f"{plan.standing} checkpoints and the one being written do not fit: older ones are deleted "
+        "before a new one is written"
+    )
 
 
 def make_room(plan: DiskPlan, output_dir: Path, *, best: Path | None) -> str:

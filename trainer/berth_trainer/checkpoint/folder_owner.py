@@ -18,6 +18,7 @@ LOCK, OWNER = ".berth_run.lock", ".berth_run_owner.json"
 BEAT_S = 10.0  # a live owner touches its record this often
 _DEAD_AFTER_S = 6 * BEAT_S
 _WATCHED_S = 2.5 * BEAT_S
+_SETTLED_S = 2.0  # in which two that began at once have both written their record
 _PATIENCE_S = 60.0  # for the earlier attempt of the same job, which may still be saving
 
 
@@ -79,13 +80,15 @@ def owned(folder: Path, environment: Mapping[str, str]) -> Generator[None]:
         deadline = time.monotonic() + _PATIENCE_S
         while (holder := _holder(folder, lock.fileno(), me)) is not None:
             if not me.job or holder.job != me.job or time.monotonic() > deadline:
-                raise UserError(
-                    f"{folder} belongs to a run that is still going ({holder}): wait for its end "
-                    "or stop it, or choose another --output_dir."
-                )
+                raise UserError(_belongs(folder, holder))
             time.sleep(1)
         record = folder / OWNER
         write_json(record, asdict(me))
+        if not _locks(lock.fileno()):
+            time.sleep(_SETTLED_S)  # another may have begun at the same moment: the last one has it
+            other = _read(record)
+            if other is not None and other != me:
+                raise UserError(_belongs(folder, other))
         over = threading.Event()
         beat = threading.Thread(target=_beat, args=(record, over), daemon=True)
         beat.start()
@@ -96,6 +99,22 @@ def owned(folder: Path, environment: Mapping[str, str]) -> Generator[None]:
             beat.join()
             if _read(record) == me:
                 record.unlink(missing_ok=True)
+
+
+def _belongs(folder: Path, owner: Owner) -> str:
+    return (
+        f"{folder} belongs to a run that is still going ({owner}): wait for its end or stop it, or "
+        "choose another --output_dir."
+    )
+
+
+def _locks(lock: int) -> bool:
+    """Return whether the file system has locks; this process holds this one where it has."""
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def live_owner(folder: Path, environment: Mapping[str, str]) -> Owner | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from berth_trainer.checkpoint import counters, stages
 from berth_trainer.errors import UserError
-from berth_trainer.training.file_lock import locked
+from berth_trainer.file_lock import locked
 from berth_trainer.training.ranks import log0
 
 LATEST = "latest_universal"  # DeepSpeed reads it; written last, so what it names is whole

@@ -13,7 +13,7 @@ from typing import Any
 
 from berth_trainer.checkpoint.atomic_file import write_json
 from berth_trainer.errors import UserError
-from berth_trainer.training.file_lock import locked
+from berth_trainer.file_lock import locked
 from berth_trainer.training.ranks import log0, warn
 
 _RECORD = "whole.json"  # written last: sizes and checksums of the files beside it

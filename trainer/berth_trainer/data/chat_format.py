@@ -14,7 +14,8 @@ class ChatFormat:
 
     What the template writes before an answer (an empty thinking block, for example) belongs to
     the prompt, in training and when the model is asked. Of what it writes after an answer only
-    the first control token belongs to the completion: the mark that ends the turn.
+    the first control token belongs to the completion: the mark that ends the turn. `closing` is
+    the line break behind it, where there is one.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -23,7 +24,7 @@ class ChatFormat:
         self._start: str = tokenizer.bos_token or ""
         self._eos: str = tokenizer.eos_token or ""
         self._control = ControlTokens(tokenizer)
-        self._around: dict[bool, tuple[str, str]] = {}
+        self._around: dict[bool, tuple[str, str, str]] = {}
 
     def prompt(self, messages: list[Message]) -> str:
         """Render everything up to where the answer begins."""
@@ -42,13 +43,17 @@ class ChatFormat:
         """Return the mark that ends an answer."""
         return self._frame(messages)[1] if self._templated else self._eos
 
+    def closing(self, messages: list[Message]) -> str:
+        """Return the white space that the template writes after the mark that ends an answer."""
+        return self._frame(messages)[2] if self._templated else ""
+
     def _asked(self, messages: list[Message]) -> str:
         return self._tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
 
-    def _frame(self, messages: list[Message]) -> tuple[str, str]:
-        """Return what the template writes before an answer, and the mark that ends it."""
+    def _frame(self, messages: list[Message]) -> tuple[str, str, str]:
+        """Return what the template writes before an answer, the mark that ends it, and its break."""
         several = len(messages) > 1
         if several not in self._around:
             turns = [(m["role"], "-") for m in messages[-3:]]
@@ -56,7 +61,7 @@ class ChatFormat:
             self._around[several] = self._framed(asked)
         return self._around[several]
 
-    def _framed(self, asked: list[Message]) -> tuple[str, str]:
+    def _framed(self, asked: list[Message]) -> tuple[str, str, str]:
         whole: str = self._tokenizer.apply_chat_template(
             [*asked, {"role": "assistant", "content": _PROBE}], tokenize=False
         )
@@ -64,11 +69,12 @@ class ChatFormat:
         before, found, after = whole.removeprefix(prompt).partition(_PROBE)
         # Some templates write a past answer otherwise than a coming one (thinking marks).
         if not whole.startswith(prompt) or not found:
-            return "", self._eos
+            return "", self._eos, ""
         end = self._control.first_in(after)
-        if end is not None:
-            return before, after[:end]
-        return before, self._eos or after.rstrip("\n")
+        if end is None:
+            return before, self._eos or after.rstrip("\n"), ""
+        mark, rest = after[:end], after[end:]
+        return before, mark, rest[: len(rest) - len(rest.lstrip())]
 
 
 _LABELS = {"user": "User", "assistant": "Assistant"}

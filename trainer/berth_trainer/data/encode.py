@@ -17,7 +17,8 @@ _KEPT_SIZES = 1 << 16  # texts whose length is remembered: a turn is history of 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """
-    An encoded sample. Labels are IGNORED outside the target turn and its end mark.
+    An encoded sample. Labels are IGNORED outside the target turn and its end mark, with `closing`
+    also the line break behind it.
 
     `parts` is what was kept, `shortened` whether that is not all. `spelled`: some text spells a
     control token, which was encoded as the text that it is.
@@ -32,15 +33,32 @@ class Encoded:
 
 
 class Encoder:
-    """Encodes with one tokenizer, wording and length."""
+    """
+    Encodes with one tokenizer, wording and length.
 
-    def __init__(self, tokenizer: Any, wording: Wording, max_length: int) -> None:
+    `closing`: the line break that a chat template writes after the end mark is a label too. It is
+    for training alone: a token that is always right teaches the others, and would flatter a loss.
+    """
+
+    def __init__(
+        self, tokenizer: Any, wording: Wording, max_length: int, *, closing: bool = False
+    ) -> None:
         self.tokenizer = tokenizer
         self.wording = wording
         self.max_length = max_length
+        self.closing = closing
         self._format = ChatFormat(tokenizer)
         self.control = ControlTokens(tokenizer)
         self._size = lru_cache(_KEPT_SIZES)(self._size_of)
+
+    @property
+    def longest_answer(self) -> int:
+        """Return the tokens that an answer may take, its end mark included."""
+        return max(1, self.max_length // 2)
+
+    def for_training(self) -> "Encoder":
+        """Return the encoder of samples that are trained on."""
+        return Encoder(self.tokenizer, self.wording, self.max_length, closing=True)
 
     def encode(self, parts: Parts, target: str) -> Encoded:
         """
@@ -94,9 +112,11 @@ class Encoder:
             parts = shorter
 
     def _answer(self, parts: Parts, target: str) -> list[int]:
-        ids = self._ids(self._format.completion(messages(parts, self.wording), target))
-        most = max(1, self.max_length // 2)
-        return ids[:most]
+        asked = messages(parts, self.wording)
+        text = self._format.completion(asked, target)
+        if self.closing:
+            text += self._format.closing(asked)
+        return self._ids(text)[: self.longest_answer]
 
     def _ids(self, text: str) -> list[int]:
         return self.control.ids_of(text)

@@ -35,8 +35,10 @@ SUB_GROUP = 1_000_000_000
 """Parameters that one optimizer call updates: sub_group_size, and our own groups below stage 3."""
 FRAGMENTATION = 0.01
 """Share of what is allocated that lies unused between blocks, with rows of one shape."""
-HOST_FACTOR = 1.5
-"""Pinned buffers and copies in addition to the states themselves, as large offloaded runs showed."""
+HOST_STATES = 1.32
+"""Host memory of offloaded optimizer states over their own size, gradients among them, measured."""
+HOST_WEIGHTS = 2.6
+"""The same for offloaded weights, which DeepSpeed copies and pins."""
 HOST_PER_RANK_BYTES = 4 * GIB
 """Memory of one rank's Python, torch and data on the host."""
 FOUR_BIT = 0.53
@@ -45,8 +47,8 @@ FOUR_BIT = 0.53
 States = Literal["fp32", "bf16", "8bit", "bf16_only"]
 Loss = Literal["stock", "chunked"]
 
-# Bytes per trained parameter of master weights and Adam's two moments.
-_OPTIMIZER_BYTES: dict[str, float] = {"fp32": 12.0, "bf16": 6.0, "8bit": 6.1, "bf16_only": 4.0}
+OPTIMIZER_BYTES: dict[str, float] = {"fp32": 12.0, "bf16": 6.0, "8bit": 6.1, "bf16_only": 4.0}
+"""Bytes per trained parameter of master weights and Adam's two moments."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _states(shape: ModelShape, setup: Setup) -> int:
         return int(held + buffer + (gradients if setup.stage == 1 else 0))
     # Stage 3 pads partitions and keeps small parameters on every GPU: 0.1 of 16.1, counted.
     slack = 0.1 * trained / n if setup.stage == 3 else 0.0
-    return int(held + gradients + slack + _OPTIMIZER_BYTES[setup.states] * trained / share)
+    return int(held + gradients + slack + OPTIMIZER_BYTES[setup.states] * trained / share)
 
 
 def _partition(shape: ModelShape, setup: Setup) -> int:
@@ -239,7 +241,7 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     Return the need at the end of the backward pass, where nothing is kept and the embedding, the largest
     parameter, has its gradient: the head's and its own, and where gradients travel a copy in
     stage 2. On the way to the host the sum in fp32 and a copy: measured as 8 bytes of it in stage
-    1, 10 in stage 2, 10 to 10.6 in stage 3, all but the first two gradients divided among the
+    1, 10 in stage 2, 10 to 10.6 in stage 3 (11.4 with Berth's own hooks), all but the first two gradients divided among the
     ranks; there the weights themselves are still gathered if all of them may live at once. Stage
     2 has all gradients of this micro-batch in addition to those of the earlier ones.
     """
@@ -247,7 +249,8 @@ def _last_gradients(shape: ModelShape, setup: Setup) -> int:
     if setup.offload_optimizer:
         live = setup.offload_param and shape.parameters <= LIVE_PARAMETERS
         gathered = 2 * shape.embedding if live else 0
-        summed = {1: 8, 2: 10, 3: 4 + 6.3 / setup.gpus}[setup.stage]
+        travelling = 7.4 if setup.by_layers else 6.3
+        summed = {1: 8, 2: 10, 3: 4 + travelling / setup.gpus}[setup.stage]
         return gathered + int(summed * largest)
     partition = _partition(shape, setup)
     if setup.stage == 2:
@@ -296,10 +299,9 @@ def _gathers(shape: ModelShape, setup: Setup) -> int:
 
 
 def _host(shape: ModelShape, setup: Setup) -> int:
-    trained = _trained(shape, setup)
-    states = 0.0
+    held = 0.0
     if setup.offload_optimizer:
-        states += (2.0 + _OPTIMIZER_BYTES[setup.states]) * trained
+        held += HOST_STATES * (2.0 + OPTIMIZER_BYTES[setup.states]) * _trained(shape, setup)
     if setup.offload_param:
-        states += _weights(shape, setup)
-    return int(HOST_FACTOR * states) + HOST_PER_RANK_BYTES * setup.gpus
+        held += HOST_WEIGHTS * _weights(shape, setup)
+    return int(held) + HOST_PER_RANK_BYTES * setup.gpus

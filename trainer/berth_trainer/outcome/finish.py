@@ -33,10 +33,15 @@ def finish(
     log_early_stop(session, trainer)
     results = _results(session, trainer, data, parts)
     final = session.output_dir / FINAL_MODEL
-    lost = _not_finite(trainer, results)
+    items = saved_model.probe(
+        *(cast("Any", one) for one in (data.test, data.validation, data.train))
+    )
+    trained = trainer.loss_of(items) if items else math.nan
+    numbers = {"the test loss": results.get("test_loss"), "the loss": trained if items else None}
+    lost = [name for name, value in numbers.items() if value is not None and not _finite(value)]
     if lost:
         sentence = (
-            f"the run diverged: {lost} is not a finite number at the end, so {FINAL_MODEL} was not "
+            f"the run diverged: {lost[0]} is not a finite number at the end, so {FINAL_MODEL} was not "
             "written; lower training.learning_rate or raise training.warmup_steps."
         )
         return _failed(session, results, "diverged", sentence)
@@ -44,10 +49,6 @@ def finish(
         disk_room.make_room_for_model(trainer.disk, session.output_dir, trainer.saver.wait)
     name = FINAL_ADAPTER if session.settings.lora.r else FINAL_MODEL
     trainer.save_model(str(session.output_dir / name))
-    items = saved_model.probe(
-        *(cast("Any", one) for one in (data.test, data.validation, data.train))
-    )
-    trained = trainer.loss_of(items) if items else math.nan
     if not session.ranks.is_main:
         return None
     _write_final_model(session, tokenizer)
@@ -108,16 +109,6 @@ def _results(
     if trained:
         results["train_loss"] = trained[-1]
     return results
-
-
-def _not_finite(trainer: Any, results: dict[str, Any]) -> str | None:
-    """Return which number of the run's end is not finite; with a test, only that counts."""
-    if "test_loss" in results:
-        return None if _finite(results["test_loss"]) else "the test loss"
-    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-        return None  # the model went back to a checkpoint that had a loss
-    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return None if not losses or _finite(losses[-1]) else "the loss"
 
 
 def _write_final_model(session: Any, tokenizer: Any) -> None:

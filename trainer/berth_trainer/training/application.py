@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from berth_trainer.checkpoint import resume, run_state, universal
 from berth_trainer.checkpoint.description import describe
@@ -37,10 +37,11 @@ from berth_trainer.data import prompt_variants
 from berth_trainer.data.load import Material, load_material
 from berth_trainer.errors import UserError
 from berth_trainer.model.loading import forbid_network_for_local, load_config, model_name
-from berth_trainer.training import failures
-from berth_trainer.training.ranks import Ranks, log0, ranks_from, tell, warn
+from berth_trainer.training import failures, peers
+from berth_trainer.training.ranks import FAILED, Ranks, leave, log0, ranks_from, tell, warn
 
-FAILED, STOPPED = 1, 143
+STOPPED = 143
+_FOR_RANK_0_S = 4.0
 
 
 def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
@@ -63,8 +64,10 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
                 failures.Failure("exit", problem.sentence), os.environ.get("BERTH_RUN_DIR")
             )
         elif ranks.world_size > 1:
-            # A launcher kills all ranks as soon as one has exited: give rank 0 time to print.
-            time.sleep(10)
+            # A launcher kills all ranks as soon as one has exited: rank 0, which mostly has the
+            # same to say, prints it. Where it does not, the reason is this rank's own.
+            time.sleep(_FOR_RANK_0_S)
+            tell(f"error (rank {ranks.rank}): {problem.sentence}")
         return problem.exit_code
 
 
@@ -261,6 +264,8 @@ def _guarded(work: Callable[[], int], run: _Run) -> int:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever ends a run is reported here
+        if run.ranks.world_size > 1:
+            peers.wait_for_the_end(error)
         _report_failure(error, run.settings, run.ranks)
         if run.ranks.world_size > 1:
             leave(FAILED)  # at once: freeing what the error holds may already wait for other ranks
@@ -281,15 +286,3 @@ def _report_failure(error: Exception, settings: Settings, ranks: Ranks) -> None:
         return
     failures.note(failure, os.environ.get("BERTH_RUN_DIR"))
     tell(f"error (rank {ranks.rank}): {failure.sentence}")
-
-
-def leave(code: int) -> NoReturn:
-    """
-    Exit without the interpreter's clean-up.
-
-    A normal exit would wait for ranks that wait for this one, and with torch's process groups still
-    open it can end in an abort, which turns any exit code into a crash.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

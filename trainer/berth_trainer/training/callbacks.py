@@ -13,6 +13,7 @@ from berth_trainer.checkpoint import checkpoints, counters, universal
 from berth_trainer.training import shutdown_deadline
 from berth_trainer.training.checklist import Asked, read_back, report
 from berth_trainer.training.metrics import MetricsFile
+from berth_trainer.training.peers import Peers
 from berth_trainer.training.ranks import Ranks, barrier, log0, warn, world_size
 from berth_trainer.training.stop_signals import SAVE, STOP, StopSignals
 
@@ -90,11 +91,14 @@ class MetricLines(TrainerCallback):
 class StopWithCheckpoint(TrainerCallback):
     """Saves and stops at the end of a step as the ranks agreed, and logs the time left for it."""
 
-    def __init__(self, signals: StopSignals, *, last_saving: Callable[[], float | None]) -> None:
-        self._signals, self._last_saving = signals, last_saving
+    def __init__(
+        self, signals: StopSignals, peers: Peers, *, last_saving: Callable[[], float | None]
+    ) -> None:
+        self._signals, self._peers, self._last_saving = signals, peers, last_saving
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control, kwargs
+        self._peers.join()  # from here on a signal alone ends no rank that waits for another
         self._signals.install()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

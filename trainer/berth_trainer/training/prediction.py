@@ -61,7 +61,7 @@ def predict(
     if settings.training.loss_chunk and chunked_loss.is_able(loaded):
         chunked_loss.install(loaded, settings.training.loss_chunk)
     generator = _Generator(loaded, tokenizer, encoder, device)
-    answers = _all_answers(generator, dataset, settings.predict, ranks)
+    answers = _all_answers(generator, dataset, settings.predict, ranks, seed=settings.training.seed)
     known = [index for index in range(len(dataset)) if dataset.sample(index).target.text]
     judged = evaluate(
         loaded,
@@ -89,12 +89,18 @@ def predict(
 
 
 def _all_answers(
-    generator: "_Generator", dataset: PersonaDataset, settings: PredictSettings, ranks: Ranks
+    generator: "_Generator",
+    dataset: PersonaDataset,
+    settings: PredictSettings,
+    ranks: Ranks,
+    *,
+    seed: int,
 ) -> dict[int, str]:
     """Return the answer to each sample; the ranks share the work. A collective."""
     import torch
     from torch import distributed
 
+    torch.manual_seed(seed + ranks.rank)  # for a temperature; ranks must not draw the same
     mine = list(range(ranks.rank, len(dataset), ranks.world_size))
     with torch.inference_mode():
         answers = dict(generator.answers(dataset, mine, settings))
@@ -145,8 +151,8 @@ class _Generator:
             max_new_tokens=settings.max_new_tokens,
             do_sample=sampling,
             temperature=settings.temperature if sampling else None,
-            top_p=None,
-            top_k=None,
+            top_p=1.0,
+            top_k=0,  # None would be 50, the library's own default
             eos_token_id=self._ends or None,
             pad_token_id=pad,
         )

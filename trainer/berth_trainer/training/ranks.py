@@ -4,7 +4,9 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import NoReturn, TextIO
+
+FAILED = 1  # exit code
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ def warn(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr, from whichever rank."""
-    _print(text, sys.stderr)
+    """Print a line on stderr, from whichever rank: only rank 0 knows where its progress bar stands."""
+    _print(text if _is_main() else f"\n{text}", sys.stderr)
 
 
 def barrier() -> None:
@@ -72,6 +74,18 @@ def world_size() -> int:
     from torch import distributed
 
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def leave(code: int) -> NoReturn:
+    """
+    Exit without the interpreter's clean-up.
+
+    A normal exit would wait for ranks that wait for this one, and with torch's process groups still
+    open it can end in an abort, which turns any exit code into a crash.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _print(text: str, stream: TextIO) -> None:

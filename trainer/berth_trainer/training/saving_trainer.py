@@ -1,5 +1,6 @@
 """Trainer of transformers whose checkpoints hardly stop the training."""
 
+import math
 import os
 import shutil
 import time
@@ -67,6 +68,17 @@ class SavingTrainer(Trainer):
             model: Any = self.model
             model.config.save_pretrained(str(folder))
 
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        """Save a weight that two layers share once: DeepSpeed hands over a copy for each."""
+        model: Any = self.model
+        tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+        if state_dict:
+            twice = [name for name, source in tied.items() if source in state_dict]
+            state_dict = {key: value for key, value in state_dict.items() if key not in twice}
+        super()._save(output_dir, state_dict)
+
     @property
     def last_saving_s(self) -> float | None:
         """Return how long the last checkpoint took until it was complete; None before the first."""
@@ -84,18 +96,19 @@ class SavingTrainer(Trainer):
         """Compare what the checkpoints take with the disk, and with the host's memory."""
         own, size = state_bytes(engine, eight_bit="8bit" in str(self.args.optim))
         model: Any = self.model
+        every = 0 if self.args.save_strategy == "no" else int(self.args.save_steps)
         self.disk = disk_room.DiskPlan(
             checkpoint=size * world_size(),
-            final=sum(int(getattr(p, "ds_numel", p.numel())) * p.element_size()
-                      for p in model.parameters()),
+            final=sum(map(_saved_bytes, model.parameters())),
             standing=self._keep + int(bool(self.args.load_best_model_at_end)),
-        )  # fmt: skip
-        if self.args.save_strategy == "no" or self.args.save_steps >= steps:
-            return
+            saves=disk_room.saves_of(every, steps),
+        )
         if self.args.should_save:
             short = disk_room.warning(self.disk, Path(self.args.output_dir or ""))
             if short:
                 warn(short)
+        if not every or every >= steps:
+            return  # none is written while the training goes on
         self._reserve(size, next((one.device for one in own if one.is_cuda), None))
 
     def _reserve(self, size: int, gpu: "torch.device | None") -> None:
@@ -155,3 +168,11 @@ class SavingTrainer(Trainer):
         agreed = torch.tensor([verdict], device=self.args.device)
         distributed.broadcast(agreed, src=0)
         return int(agreed.item())
+
+
+def _saved_bytes(parameter: Any) -> int:
+    """Return the bytes of a weight in the final model, which is saved in no fewer bits than 16."""
+    whole = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    if whole is not None:
+        return 2 * math.prod(whole)
+    return int(getattr(parameter, "ds_numel", parameter.numel())) * parameter.element_size()

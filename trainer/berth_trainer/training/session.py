@@ -28,7 +28,8 @@ from berth_trainer.outcome.finish import finish
 from berth_trainer.training import comparable, reports
 from berth_trainer.training.checklist import Asked, recomputing
 from berth_trainer.training.metrics import MetricsFile
-from berth_trainer.training.ranks import Ranks, barrier, log0
+from berth_trainer.training.peers import Peers
+from berth_trainer.training.ranks import FAILED, Ranks, barrier, leave, log0
 from berth_trainer.training.session_data import Data, max_label_tokens, packed_rows, prepare_data
 from berth_trainer.training.stop_signals import StopSignals, mark_stopped
 
@@ -71,7 +72,8 @@ class Session:
             deepspeed_config.write(self.output_dir, self.settings.deepspeed.stage, zero)
         self._write_plan(data, trainer)
         parts = self._parts(trainer, start)
-        signals, recorder = self._add_callbacks(trainer, start, parts)
+        peers = Peers(self.ranks, end=lambda: leave(FAILED))
+        signals, recorder = self._add_callbacks(trainer, start, parts, peers)
         self._log_introduction(data, trainer, length)
         if self.ranks.is_main:
             made = parts(start.step + 1)
@@ -86,6 +88,8 @@ class Session:
             # beside others does not wait for them.
             if signals.stopped or (not trained and self.ranks.world_size == 1):
                 trainer.saver.wait()
+            if trained:
+                peers.leave()
             signals.restore()
         done, last = start.step, trainer.state.max_steps
         if checkpoint and done == trainer.state.global_step == last and not signals.stopped:
@@ -201,6 +205,7 @@ class Session:
         trainer: Any,
         start: resume.StartPoint,
         parts: Callable[[int], list[lineage.Part]],
+        peers: Peers,
     ) -> tuple[StopSignals, "CheckpointRecorder"]:
         """Give the Trainer this run's callbacks; return those that the end of the run asks."""
         from transformers import PrinterCallback, ProgressCallback
@@ -234,7 +239,7 @@ class Session:
             callbacks.MetricLines(metrics, vocabulary),
             recorder,
             callbacks.Progress(),
-            callbacks.StopWithCheckpoint(signals, last_saving=lambda: trainer.last_saving_s),
+            callbacks.StopWithCheckpoint(signals, peers, last_saving=lambda: trainer.last_saving_s),
             callbacks.StartupChecklist(self._asked(), engine=trainer.engine, ranks=self.ranks),
         ):
             trainer.add_callback(callback)

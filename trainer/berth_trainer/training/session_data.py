@@ -22,6 +22,7 @@ from berth_trainer.model import chunked_loss
 from berth_trainer.training.ranks import Ranks, log0, warn
 
 Encoded = PersonaDataset | TokenDataset
+_CLOSING = 4  # tokens that a mark and the line break behind it may take
 _PROBED = 64  # samples that stand for all where they are encoded on access
 
 
@@ -40,7 +41,9 @@ def prepare_data(
     """Return the splits with one prompt variant; encode what the cache lacks."""
     limits, splits = settings.data, material.splits
 
-    def dataset(name: str, dialogues: Sequence[Dialogue], limit: int) -> Encoded:
+    def dataset(
+        name: str, dialogues: Sequence[Dialogue], limit: int, encoder: Encoder = encoder
+    ) -> Encoded:
         made = make_dataset(
             material,
             dialogues,
@@ -56,15 +59,16 @@ def prepare_data(
             made,
             material.cache,
             tokenizer=encoder.tokenizer,
-            recipe=[encoder.max_length, astuple(encoder.wording)],
+            recipe=[encoder.max_length, encoder.closing, astuple(encoder.wording)],
             processes=usable_cores(),
         )
         warn_of_spelled_tokens(settings, found, made, name)
         return found
 
-    train = dataset("training", splits.train, limits.max_train_samples)
+    train = dataset("training", splits.train, limits.max_train_samples, encoder.for_training())
     log_shortened(train, encoder.max_length)
     check_labels(train, encoder.max_length)
+    warn_of_cut_answers(train, encoder)
     return Data(
         train=train,
         validation=dataset("validation", splits.validation, limits.max_eval_samples),
@@ -157,6 +161,21 @@ def check_labels(samples: Encoded, length: int) -> None:
         warn(
             f"{empty:,} of {len(learned):,} training samples have no token to learn within "
             f"training.max_length {length}; raise it."
+        )
+
+
+def warn_of_cut_answers(samples: Encoded, encoder: Encoder) -> None:
+    """Warn of answers that lost their end: of those the model never learns to end its turn."""
+    end = encoder.end_of_turn()
+    if not isinstance(samples, TokenDataset) or end is None:
+        return
+    longest = as_ints(np.flatnonzero(samples.answers == encoder.longest_answer))
+    cut = sum(end not in samples[index]["labels"][-_CLOSING:] for index in longest)
+    if cut:
+        warn(
+            f"{cut:,} of {len(samples):,} training samples have an answer of more than half of "
+            f"training.max_length {encoder.max_length}: its end and the mark that ends it are cut "
+            "off and not learned; raise it."
         )
 
 
