@@ -143,7 +143,9 @@ class NextFree(Wire):
     gpu_indices: list[int]
     """Those that come free at that moment."""
     at: UtcTime
-    """Time."""
+    """Time; the median where it is estimated."""
+    late: UtcTime | None = None
+    """Nine of ten times they are free by then; absent where nothing is estimated."""
     estimated: bool = False
     """True if it follows from a job's own progress, false if from a limit, a drain's end or a
     reservation's."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
+
 from berth.protocol.gpus import GpuProcess
 from berth.protocol.reservations import ReservationRequest
+from berth_server.core.progress.pace import Left
+from berth_server.core.progress.reading import Position
 from berth_server.service.auth.callers import Caller
 from berth_server.service.gpus.drain import on_drain
 from berth_server.service.gpus.gpu_map import show_box
 from berth_server.service.gpus.reservations import on_reserve
 from berth_server.service.jobs.show import show_job
+from berth_server.service.progress.beliefs import Belief
 from berth_server.service.scheduling.views import moment
 
 ROOT = Caller(0, "root")
@@ -119,6 +124,22 @@ class TestFree:
         assert box.next_free is not None
         assert box.next_free.gpu_indices == [4, 5]
         assert "next free GPU in 3h at the latest" in box.sentence
+
+    def test_the_next_by_its_own_progress_has_a_median_and_what_nine_of_ten_keep(self, desk):
+        """Never beyond the time limit."""
+        desk.submit(gpus=8, time_limit=timedelta(hours=2))
+        desk.worker.running("1.1")
+        now = desk.clock.now
+        for late_s, kept_s in ((4000.0, 4000.0), (9000.0, 7200.0)):
+            position = Position(50, 100, 0.5, ("log",), now)
+            belief = Belief("log", position, Left(3000.0, late_s), now)
+            desk.server.progress.put([((1, 1), belief)])
+            found = show_box(desk.server, "root").next_free
+            assert found is not None
+            assert found.estimated
+            assert found.at.timestamp() == pytest.approx(now + 3000, abs=1)
+            assert found.late is not None
+            assert found.late.timestamp() == pytest.approx(now + kept_s, abs=1)
 
     def test_a_shared_gpu_with_an_external_process_offers_no_room(self, desk):
         """It is named instead."""

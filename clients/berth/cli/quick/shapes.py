@@ -167,7 +167,12 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "drain_until": ("time", None),
         "reservations": (["Reservation"], []),
     },
-    "NextFree": {"gpu_indices": ("",), "at": ("time",), "estimated": ("", False)},
+    "NextFree": {
+        "gpu_indices": ("",),
+        "at": ("time",),
+        "late": ("time", None),
+        "estimated": ("", False),
+    },
     "Progress": {
         "step": ("",),
         "total": ("",),

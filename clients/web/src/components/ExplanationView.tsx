@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { CircleAlert, Info, Lightbulb } from "lucide-react";
 import type { Explanation, Reason } from "@/api/types";
+import { NineOfTen } from "./ExpectedStart";
 import { absoluteInZone, relative, wallClock } from "@/format/duration";
 import { jobsOf, namesTime } from "@/model/message";
 import { ScoreBreakdown } from "./ScoreBreakdown";
@@ -45,7 +46,9 @@ export function ExplanationView({
                 title={absoluteInZone(start)}
                 className="font-medium"
               >
-                about {wallClock(start, now)} ({relative(start, now)})
+                about {wallClock(start, now)}
+                <NineOfTen at={explanation.expected_start_p90} median={start} now={now} /> (
+                {relative(start, now)})
               </time>
               <span className="text-muted">, {CONFIDENCE[explanation.confidence ?? "unknown"]}</span>.
             </>

@@ -6,6 +6,7 @@ import { absoluteInZone, duration, wallClock } from "@/format/duration";
 import { plural } from "@/format/units";
 import { isBetter, startOf, variantsOf } from "@/model/jobs/whatif";
 import type { Variant } from "@/model/jobs/whatif";
+import { NineOfTen } from "./ExpectedStart";
 import { useNow } from "./Time";
 
 /** Starts of a job's variants, one thing changed each. `action`: the button that makes one so. */
@@ -89,8 +90,8 @@ function Start({ option, now }: { option: WhatIfOption; now: number }) {
           about {wallClock(at, now)}
         </time>
       )}
-      {!option.starts_now && option.expected_start_p90 != null && at !== undefined && (
-        <NineOfTen at={Date.parse(option.expected_start_p90)} start={at} now={now} />
+      {!option.starts_now && at !== undefined && (
+        <NineOfTen at={option.expected_start_p90} median={at} now={now} />
       )}
       {stops.length > 0 && (
         <span className="block text-xs text-warn">
@@ -98,16 +99,6 @@ function Start({ option, now }: { option: WhatIfOption; now: number }) {
         </span>
       )}
     </>
-  );
-}
-
-function NineOfTen({ at, start, now }: { at: number; start: number; now: number }) {
-  if (at - start < 60_000) return null;
-  return (
-    <span className="text-xs text-muted" title="Nine times of ten it has started by then">
-      {" "}
-      by {wallClock(at, now)}
-    </span>
   );
 }
 

@@ -21,6 +21,13 @@ export function duration(seconds: number): string {
   return shown.join(" ") || "0s";
 }
 
+/** "about 45s", "1h 20m to 1h 40m": a median, and what nine of ten keep where that is longer. */
+export function leftBetween(median: number, late: number | null | undefined): string {
+  const longest = duration(Math.max(median, late ?? 0));
+  const shown = duration(median);
+  return longest === shown ? `about ${shown}` : `${shown} to ${longest}`;
+}
+
 /** A length that is over: as `duration`, below ten seconds with a tenth. */
 export function span(seconds: number): string {
   return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)}s` : duration(seconds);

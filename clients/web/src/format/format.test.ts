@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { absolute, clock, duration, parseDuration, relative, span, wallClock } from "./duration";
+import { absolute, clock, duration, leftBetween, parseDuration, relative, span, wallClock } from "./duration";
 import { bytes, count, gib, metric, percent, plural, roundGib } from "./units";
 
 describe("durations", () => {
@@ -27,6 +27,13 @@ describe("durations", () => {
     ["1d 2h", 93_600],
   ])("%s is read as the server reads it", (text, seconds) => {
     expect(parseDuration(text)).toBe(seconds);
+  });
+
+  test("a time left has a median and what nine of ten keep, where that is longer", () => {
+    expect(leftBetween(4_800, 6_000)).toBe("1h 20m to 1h 40m");
+    expect(leftBetween(4_800, 4_810)).toBe("about 1h 20m");
+    expect(leftBetween(45, null)).toBe("about 45s");
+    expect(leftBetween(45, 40)).toBe("about 45s");
   });
 
   test.each(["", "soon", "1x", "h", "1h foo"])("%s is no duration", (text) => {

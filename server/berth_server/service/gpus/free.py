@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from berth.protocol.gpus import Gpu, Holder, NextFree
@@ -33,11 +33,21 @@ class Free:
         return [(count, Message.of(user_list(list(who)))) for who, count in names.most_common()]
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class _End:
+    """Time at which a GPU comes free."""
+
+    at: datetime
+    estimated: bool
+    late: datetime
+    """Nine of ten times it is free by then."""
+
+
 def free_for(server: ServerState, gpus: Sequence[Gpu], user: str | None) -> Free:
     """Return what is free for jobs of a user; None sees every reservation as others'."""
     now = moment(server.clock())
     found = Free()
-    ends: list[tuple[datetime, bool, int]] = []
+    ends: list[tuple[_End, int]] = []
     for gpu in gpus:
         closed = [one for one in gpu.reservations if not _admits(server, one, user)]
         active = [one for one in closed if one.starts_at <= now < one.ends_at]
@@ -49,11 +59,14 @@ def free_for(server: ServerState, gpus: Sequence[Gpu], user: str | None) -> Free
             found.reserved.append((gpu.index, active[0]))
         end = _comes_free(gpu, closed, now)
         if end is not None:
-            ends.append((*end, gpu.index))
+            ends.append((end, gpu.index))
     if ends:
-        at, estimated, _ = min(ends)
-        together = sorted(index for end, _, index in ends if end - at < _TOGETHER)
-        found.next = NextFree(gpu_indices=together, at=at, estimated=estimated)
+        first, _ = min(ends)
+        together = {index: end for end, index in ends if end.at - first.at < _TOGETHER}
+        late = max(end.late for end in together.values()) if first.estimated else None
+        found.next = NextFree(
+            gpu_indices=sorted(together), at=first.at, late=late, estimated=first.estimated
+        )
     return found
 
 
@@ -63,36 +76,36 @@ def _admits(server: ServerState, one: Reservation, user: str | None) -> bool:
     return user in one.users or any(server.groups.has(group, user) for group in one.groups)
 
 
-def _comes_free(
-    gpu: Gpu, closed: Sequence[Reservation], now: datetime
-) -> tuple[datetime, bool] | None:
-    """Return when a GPU is open for the user, and whether by an estimate; None: not in sight."""
+def _comes_free(gpu: Gpu, closed: Sequence[Reservation], now: datetime) -> _End | None:
+    """Return when a GPU is open for the user; None: not in sight."""
     if gpu.blocked is not None:
         return None
-    at, estimated = now, False
+    free = _End(now, estimated=False, late=now)
     for holder in gpu.holders:
         end = _end(holder, now)
         if end is None:
             return None
-        at, estimated = max((at, estimated), end)
+        free = replace(max(free, end), late=max(free.late, end.late))
     if gpu.draining:
         if gpu.drain_until is None:
             return None
-        if gpu.drain_until > at:
-            at, estimated = gpu.drain_until, False
+        if gpu.drain_until > free.at:
+            free = _End(gpu.drain_until, estimated=False, late=gpu.drain_until)
     for one in sorted(closed, key=lambda each: each.starts_at):
-        if one.starts_at <= at < one.ends_at:
-            at, estimated = one.ends_at, False
-    return at, estimated
+        if one.starts_at <= free.at < one.ends_at:
+            free = _End(one.ends_at, estimated=False, late=one.ends_at)
+    return free
 
 
-def _end(holder: Holder, now: datetime) -> tuple[datetime, bool] | None:
+def _end(holder: Holder, now: datetime) -> _End | None:
     """Time at which a job ends by its own progress or its limit; None when it has neither."""
     if holder.kind is not HolderKind.JOB:
         return None
-    left_s = holder.progress.seconds_left if holder.progress is not None else None
-    if left_s is not None:
-        at = now + timedelta(seconds=left_s)
-        if holder.until is None or at < holder.until:
-            return at, True
-    return None if holder.until is None else (holder.until, False)
+    until = holder.until
+    progress = holder.progress
+    if progress is not None and progress.seconds_left is not None:
+        at = now + timedelta(seconds=progress.seconds_left)
+        late = now + timedelta(seconds=progress.seconds_left_p90 or progress.seconds_left)
+        if until is None or at < until:
+            return _End(at, estimated=True, late=late if until is None else min(late, until))
+    return None if until is None else _End(until, estimated=False, late=until)

@@ -6,8 +6,9 @@ import { buttonLook } from "@/components/Button";
 import { ExplanationView } from "@/components/ExplanationView";
 import { JobDot, StateBadge } from "@/components/StateBadge";
 import { Message } from "@/components/Message";
+import { RunLeft } from "@/components/ExpectedStart";
 import { Ago, Elapsed, TimeLeft } from "@/components/Time";
-import { bytes, plural } from "@/format/units";
+import { bytes, count, percent, plural } from "@/format/units";
 import { ACTIVE_STATES, PENDING_STATES, jobColor, lastRun, limitEnd, savedAt } from "@/model/jobs/job";
 import { ranges } from "@/model/gpus/topology";
 import { JobActions } from "./JobActions";
@@ -51,6 +52,7 @@ export function JobHeader({ job }: { job: Job }) {
             <Elapsed from={run.from} to={run.to} running={run.to === undefined} />
           </span>
         )}
+        {ACTIVE_STATES.has(job.state) && <Far job={job} />}
         {ACTIVE_STATES.has(job.state) && <TimeLeft until={limitEnd(job)} />}
         {job.share && <span>a share of {bytes(job.gpu_memory)}</span>}
         {saved && ACTIVE_STATES.has(job.state) && (
@@ -95,6 +97,19 @@ export function JobHeader({ job }: { job: Job }) {
       )}
       {PENDING_STATES.has(job.state) && <Why job={job} />}
     </header>
+  );
+}
+
+/** "step 3,120 of 5,000 (62%), 1h 20m to 1h 40m left", where the run tells how far it is. */
+function Far({ job }: { job: Job }) {
+  const { progress } = job;
+  if (!progress) return null;
+  return (
+    <span className="tabular" data-progress>
+      step {count(progress.step)} of {count(progress.total)} ({percent(Math.floor(progress.fraction * 100))})
+      {progress.seconds_left != null && ", "}
+      <RunLeft progress={progress} />
+    </span>
   );
 }
 

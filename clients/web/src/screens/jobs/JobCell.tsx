@@ -1,8 +1,8 @@
 import type { Job } from "@/api/types";
 import { Message } from "@/components/Message";
+import { RunLeft } from "@/components/ExpectedStart";
 import { StateBadge } from "@/components/StateBadge";
 import { Ago, Elapsed } from "@/components/Time";
-import { duration } from "@/format/duration";
 import { percent } from "@/format/units";
 import { short } from "@/model/jobs/receipt";
 import { commandLine, lastRun, PENDING_STATES } from "@/model/jobs/job";
@@ -50,7 +50,10 @@ export function JobCell({
         <>
           {percent(Math.floor(job.progress.fraction * 100))}
           {job.progress.seconds_left != null && (
-            <span className="text-muted"> · {duration(job.progress.seconds_left)} left</span>
+            <span className="text-muted">
+              {" · "}
+              <RunLeft progress={job.progress} />
+            </span>
           )}
         </>
       ) : (

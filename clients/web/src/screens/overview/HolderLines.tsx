@@ -2,7 +2,7 @@ import type { Gpu, Holder, Reservation } from "@/api/types";
 import { JobDot } from "@/components/StateBadge";
 import { Ago, TimeLeft, useNow } from "@/components/Time";
 import { Message } from "@/components/Message";
-import { duration } from "@/format/duration";
+import { RunLeft } from "@/components/ExpectedStart";
 import { bytes, roundGib } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { whose } from "@/model/gpus/reservations";
@@ -73,14 +73,10 @@ export function HolderLines({ gpu }: { gpu: Gpu }) {
 
 /** By the job's own progress where that tells, else by its time limit. */
 function HolderTimeLeft({ holder }: { holder: Holder }) {
-  const left = holder.progress?.seconds_left;
-  if (left == null) return <TimeLeft until={holder.until} />;
+  if (holder.progress?.seconds_left == null) return <TimeLeft until={holder.until} />;
   return (
-    <span
-      className="tabular whitespace-nowrap"
-      title={`by its own progress, from ${holder.progress?.source}`}
-    >
-      about {duration(left)} left
+    <span className="tabular whitespace-nowrap">
+      <RunLeft progress={holder.progress} />
     </span>
   );
 }

@@ -7,9 +7,10 @@ import { ChangedPill } from "@/components/ChangedPill";
 import { PageHeader, Section } from "@/components/Layout";
 import { useSteady } from "@/components/useSteady";
 import { Message } from "@/components/Message";
+import { NineOfTen } from "@/components/ExpectedStart";
 import type { Box } from "@/api/types";
 import { useNow } from "@/components/Time";
-import { absoluteInZone, relative } from "@/format/duration";
+import { absoluteInZone, relative, wallClock } from "@/format/duration";
 import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
 import { fenceSentence } from "@/model/gpus/fence";
@@ -37,7 +38,8 @@ function NextFree({ box }: { box: Box }) {
     <span>
       next free: {named(next.gpu_indices)} {next.estimated && "about "}
       <time dateTime={next.at} title={absoluteInZone(at)}>
-        {relative(at, now)}
+        {wallClock(at, now)}
+        <NineOfTen at={next.late} median={at} now={now} /> ({relative(at, now)})
       </time>
       {!next.estimated && " at the latest"}
     </span>

@@ -4,13 +4,14 @@ import type { Gpu, Job, Progress } from "@/api/types";
 import { EmptyState } from "@/components/Feedback";
 import { Bar } from "@/components/Meter";
 import { JobLink } from "@/components/JobLink";
+import { RunLeft } from "@/components/ExpectedStart";
 import { StateBadge } from "@/components/StateBadge";
 import { Elapsed, TimeLeft, useNow } from "@/components/Time";
 import { count, percent } from "@/format/units";
 import { limitEnd, progressOf, runSeconds } from "@/model/jobs/job";
 import { IDLE_MINUTES, idleGpus } from "@/model/jobs/idle";
 import { named, ranges } from "@/model/gpus/topology";
-import { duration, parseDuration } from "@/format/duration";
+import { parseDuration } from "@/format/duration";
 
 interface Props {
   jobs: readonly Job[];
@@ -134,7 +135,8 @@ function TimeLeftOf({ job, progress }: { job: Job; progress: Progress | undefine
       />
       <span className="text-xs text-muted tabular">
         {percent(Math.floor(progress.fraction * 100))}
-        {left != null && `, about ${duration(left)} left`}
+        {left != null && ", "}
+        <RunLeft progress={progress} />
         {short && end !== undefined && (
           <span className="block text-warn">
             limit: <TimeLeft until={end} />

@@ -11,6 +11,7 @@ import { Section } from "@/components/Layout";
 import { useNow } from "@/components/Time";
 import { ErrorText } from "@/components/Feedback";
 import { Message } from "@/components/Message";
+import { NineOfTen } from "@/components/ExpectedStart";
 import { useSettled } from "@/components/useSettled";
 import { WhatIfTable } from "@/components/WhatIfTable";
 import { absoluteInZone, parseDuration, wallClock } from "@/format/duration";
@@ -142,6 +143,7 @@ function Verdict({ preview }: { preview: DryRun }) {
             Would start{" "}
             <time dateTime={preview.expected_start ?? ""} title={absoluteInZone(start)}>
               about {wallClock(start, now)}
+              <NineOfTen at={preview.expected_start_p90} median={start} now={now} />
             </time>
             {place(preview)}
           </span>
