@@ -39,14 +39,24 @@ def test_every_verb_and_option_is_described(words, command):
 
 
 def test_every_verb_takes_json():
-    """All but `top`, `shell`, `attach` and `jupyter`, which are for a person, `mcp`, which speaks to a program, the groups' own, and `plan`, whose options are the trainer's."""
+    """All but `top`, `shell`, `attach`, `exec` and `jupyter`, which are for a person, `mcp`, which speaks to a program, the groups' own, and `plan`, whose options are the trainer's."""
     without = {
         words
         for words, command in verbs()
         if not any("--json" in parameter.opts for parameter in command.params)
     }
 
-    assert without == {"top", "token", "ablate", "plan", "mcp", "shell", "attach", "jupyter"}
+    assert without == {
+        "top",
+        "token",
+        "ablate",
+        "plan",
+        "mcp",
+        "shell",
+        "attach",
+        "exec",
+        "jupyter",
+    }
 
 
 def test_every_exit_code_is_described():

@@ -327,3 +327,12 @@ def test_before_and_after_are_lines_that_a_shell_reads(safe):
 
     assert made.before == "CUDA_VISIBLE_DEVICES=4 python t.py --name 'a b'"
     assert shlex.split(made.after) == ["CUDA_VISIBLE_DEVICES=2,3,6,7", *made.argv]
+
+
+def test_a_launcher_behind_a_terminal_is_confined(safe):
+    """`berth shell` and `berth run --pty` start it through their own program."""
+    host = "/envs/berth/bin/python -P -m berth.sessions.host --idle 0.0 -- "
+    made = safe(host + "deepspeed --num_gpus=4 --master_port 29500 train.py")
+    assert host in made.after
+    assert "29500" not in made.after
+    assert "--num_gpus=4" not in made.after

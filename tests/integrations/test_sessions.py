@@ -2,90 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import re
-import select
-import struct
-import sys
-import termios
 import time
-
-import pytest
-
-
-class Terminal:
-    """A person's terminal in which `berth` runs."""
-
-    def __init__(self, *words: str, home: str) -> None:
-        self.text = ""
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            os.environ.update(BERTH_HOME=home, TERM="xterm", NO_COLOR="1", SHELL="/bin/bash")
-            os.environ.update(PS1="$ ", HOME="/nonexistent")
-            command = [sys.executable, "-m", "berth.cli.main", *words]
-            os.execv(command[0], command)
-        self.resize(40, 100)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def read(self, timeout_s: float = 0.2) -> bool:
-        """Read what is there; False at the end."""
-        if not select.select([self.master], [], [], timeout_s)[0]:
-            return True
-        try:
-            data = os.read(self.master, 65536)
-        except OSError:
-            return False
-        self.text += data.decode(errors="replace")
-        return bool(data)
-
-    def see(self, wanted: str, timeout_s: float = 60) -> re.Match[str]:
-        """Wait until a pattern is on the screen."""
-        deadline = time.monotonic() + timeout_s
-        while not (found := re.search(wanted, self.text)):
-            alive = self.read()
-            if not alive or time.monotonic() > deadline:
-                pytest.fail(f"Never on the screen: {wanted}\n{self.text}")
-        self.text = self.text[found.end() :]
-        return found
-
-    def leave(self, timeout_s: float = 60) -> int:
-        """Wait for the end of the command; its exit code."""
-        deadline = time.monotonic() + timeout_s
-        while self.read():
-            if time.monotonic() > deadline:
-                pytest.fail(f"It does not end:\n{self.text}")
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-@pytest.fixture
-def sit_at(queue):
-    """Sit at a terminal and type a command of berth's."""
-    opened: list[Terminal] = []
-
-    def sit(*words: str) -> Terminal:
-        opened.append(Terminal(*words, home=str(queue.home)))
-        return opened[-1]
-
-    yield sit
-    for terminal in opened:
-        os.close(terminal.master)
-
-
-def job_of(terminal: Terminal) -> int:
-    return int(terminal.see(r"Attached to job (\d+)")[1])
 
 
 def test_a_shell_on_a_gpu_outlives_terminal_and_daemons(queue, sit_at):
     """It has a terminal and the lease; detached it goes on, attached it is as it was."""
     first = sit_at("shell", "--gpus", "1", "--", "/bin/bash", "--norc", "-i")
-    job = job_of(first)
+    job = first.attached()
     first.type("tty; echo seen=$CUDA_VISIBLE_DEVICES; stty size; X=kept\n")
     first.see(r"/dev/pts/\d+")
     first.see(r"seen=0")
@@ -98,7 +22,7 @@ def test_a_shell_on_a_gpu_outlives_terminal_and_daemons(queue, sit_at):
     assert queue.job(job)["state"] == "running"
 
     second = sit_at("attach", str(job))
-    assert job_of(second) == job
+    assert second.attached() == job
     second.see(r"seen=0")  # the end of what was there
     second.type("echo still=$X; exit 7\n")
     second.see("still=kept")
@@ -111,13 +35,13 @@ def test_a_shell_on_a_gpu_outlives_terminal_and_daemons(queue, sit_at):
 def test_a_lost_connection_ends_nothing(queue, sit_at):
     """As when ssh breaks; then the program sees the new terminal's size."""
     first = sit_at("shell", "--gpus", "0", "--", "/bin/bash", "--norc", "-i")
-    job = job_of(first)
+    job = first.attached()
     os.kill(first.pid, 9)
     first.leave()
     assert queue.job(job)["state"] == "running"
     second = sit_at("attach", str(job))
     second.resize(24, 80)
-    job_of(second)
+    second.attached()
     second.resize(30, 90)
     second.type("stty size\n")
     second.see("30 90")
@@ -128,7 +52,7 @@ def test_a_lost_connection_ends_nothing(queue, sit_at):
 def test_a_cancel_ends_a_shell(queue, sit_at):
     """Which ignores SIGTERM: it is hung up, long before its grace is over."""
     terminal = sit_at("shell", "--gpus", "0", "--grace", "1h", "--", "/bin/bash", "--norc", "-i")
-    job = job_of(terminal)
+    job = terminal.attached()
     terminal.type("echo ready\n")
     terminal.see("ready\r")
     queue.post(f"/jobs/{job}/cancel")
@@ -140,7 +64,7 @@ def test_a_cancel_ends_a_shell(queue, sit_at):
 def test_an_idle_session_is_told_and_ended(queue, sit_at):
     """Beforehand, and in the log."""
     terminal = sit_at("shell", "--gpus", "0", "--idle", "2s", "--", "/bin/bash", "--norc", "-i")
-    job = job_of(terminal)
+    job = terminal.attached()
     terminal.see("the session ends in 1 s")
     terminal.see("so the session ends")
     terminal.leave()
@@ -151,7 +75,7 @@ def test_an_idle_session_is_told_and_ended(queue, sit_at):
 def test_ctrl_c_goes_to_the_program(queue, sit_at):
     """And not to the queue."""
     terminal = sit_at("shell", "--gpus", "0", "--", "sleep", "600")
-    job = job_of(terminal)
+    job = terminal.attached()
     time.sleep(0.2)
     terminal.type("\x03")
     assert terminal.leave() == 130

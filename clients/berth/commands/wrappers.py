@@ -104,6 +104,9 @@ def peel(words: Sequence[Word]) -> Peeled:
             break
         elif name == "nohup" and len(peeled.rest) > 1:
             peeled.nohup = peeled.rest.pop(0).raw
+        elif at := _terminal_host(peeled.rest):
+            peeled.wrapper.extend(peeled.rest[:at])
+            del peeled.rest[:at]
         elif name in _SESSIONS and (inner := _in_session(name, peeled.rest)):
             at, command = inner
             peeled.nohup = " ".join(each.raw for each in peeled.rest[:at])
@@ -119,6 +122,14 @@ def peel(words: Sequence[Word]) -> Peeled:
         else:
             break
     return peeled
+
+
+def _terminal_host(words: list[Word]) -> int:
+    """Return how many words start the program that gives a command a terminal; 0 for none."""
+    texts = [each.text for each in words[:7]]
+    host = texts[1:4] == ["-P", "-m", "berth.sessions.host"] and "--" in texts
+    at = texts.index("--") + 1 if host else 0
+    return at if at < len(words) else 0
 
 
 _SESSIONS = {

@@ -41,6 +41,19 @@ class FrozenCode(Wire):
     """The commit that was checked out."""
 
 
+class CommandBeside(Wire):
+    """A command to start beside a running job, once."""
+
+    number: int
+    """Higher than that of every earlier one of the attempt."""
+    argv: list[str]
+    """The program and its arguments."""
+    terminal: bool = False
+    """True for a pseudo-terminal, false for pipes."""
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Variables beside those of the job."""
+
+
 class DesiredAttempt(Wire):
     """An attempt that the server wants to exist, to stop, or to be cleaned up."""
 
@@ -95,6 +108,8 @@ class DesiredAttempt(Wire):
     """It holds `gpu_memory` of one GPU beside other attempts."""
     examine: int = 0
     """Number of the look at its processes that is asked for; 0 for none."""
+    beside: tuple[CommandBeside, ...] = ()
+    """Commands to start beside it; one that was started stays for a while."""
 
 
 class DesiredState(Wire):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from berth.protocol.execution import ExecutionStarted
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.specs import JobSpec
@@ -60,6 +61,23 @@ class JobCalls(Calls):
     def dry_run(self, spec: Spec) -> DryRun:
         """Return what would happen to a spec if it were submitted now; writes nothing."""
         return self._post(DryRun, "/api/v1/jobs/dry-run", spec)
+
+    def execute(
+        self,
+        job_id: int,
+        command: Sequence[str],
+        *,
+        terminal: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> ExecutionStarted:
+        """
+        Have a command started beside a running job, and return where it is reached.
+
+        Its socket speaks `berth.sessions.frames`. Raises `Forbidden`, `Conflict`.
+        """
+        body = {"command": list(command), "terminal": terminal, "env": dict(env or {})}
+        path = f"/api/v1/jobs/{job_id}/exec"
+        return self._post(ExecutionStarted, path, body, repeatable=False)
 
     def job(self, job_id: int) -> Job:
         """Return one job with its attempts. Raises `NotFound`."""

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 
-from berth.sessions import frames, through
+from berth.sessions import SOCKET, frames, through
 
 DETACH = b"\x1d"
 """Ctrl-] lets go of the session."""
@@ -25,12 +25,12 @@ class Gone(Exception):  # noqa: N818 - reads as what happened
     """The session ended without saying how."""
 
 
-def connect(folder: Path) -> socket.socket:
+def connect(folder: Path, name: str = SOCKET) -> socket.socket:
     """Connect to the session in a run directory. Raises OSError while there is none."""
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(through(descriptor))
+        connection.connect(through(descriptor, name))
     except OSError:
         connection.close()
         raise
@@ -43,6 +43,40 @@ def attach(connection: socket.socket) -> int | None:
     """Relay until the session ends; return its exit code, None when detached. Raises Gone."""
     with connection, _raw(), _resizing(connection):
         return _relay(connection)
+
+
+def pipe(connection: socket.socket) -> int:
+    """Relay without a terminal until the command ends; return its exit code. Raises Gone."""
+    with connection:
+        incoming = frames.Frames()
+        sources: list[socket.socket | int] = [connection, sys.stdin.fileno()]
+        while True:
+            ready, _, _ = select.select(sources, [], [])
+            if connection in ready:
+                data = connection.recv(_PIECE)
+                if not data:
+                    raise Gone
+                for kind, payload in incoming.feed(data):
+                    if kind == frames.EXIT:
+                        return int(payload)
+                    stream = sys.stderr if kind == frames.ERROR else sys.stdout
+                    stream.buffer.write(payload)
+                    stream.buffer.flush()
+            elif len(ready):
+                data = _read(sys.stdin.fileno())
+                if not data:
+                    sources.pop()
+                # What it no longer reads is nobody's any more; its exit code still comes.
+                with contextlib.suppress(OSError):
+                    kind = frames.INPUT if data else frames.END_OF_INPUT
+                    connection.sendall(frames.frame(kind, data))
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _PIECE)
+    except OSError:
+        return b""
 
 
 def _relay(connection: socket.socket) -> int | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-OUTPUT, EXIT = b"o", b"x"
-"""From the session: what the program wrote; its exit code."""
-INPUT, SIZE = b"i", b"w"
-"""To the session: what was typed; rows and columns of the terminal."""
+OUTPUT, ERROR, EXIT = b"o", b"e", b"x"
+"""From the session: what the program wrote, without a terminal also to stderr; its exit code."""
+INPUT, END_OF_INPUT, SIZE = b"i", b"d", b"w"
+"""To the session: what was typed, and the end of it; rows and columns of the terminal."""
 _HEAD = struct.Struct(">cI")
 WINDOW = struct.Struct(">HH")
 _LONGEST = 1 << 20

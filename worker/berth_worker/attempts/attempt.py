@@ -40,6 +40,8 @@ class Attempt:
     """The last look at its processes that the server asked for."""
     examining: int = 0
     """Number of the look that was begun last."""
+    besides: int = 0
+    """Number of the last command that its shim was asked to start beside it."""
     start_failures: int = 0
     seen_pids: set[int] = field(default_factory=set[int])
     """Pids that the driver has listed for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -86,6 +87,7 @@ class Supervisor:
                 if wanted.examine not in {0, known.examining} and known.phase == "running":
                     known.examining = wanted.examine
                     self._tasks.start_soon(self._examine, known)
+                self._start_beside(known)
         self.reconcile()
         self._rebooted = False
 
@@ -236,6 +238,22 @@ class Supervisor:
             )
         except OSError as error:
             _log.warning("limit.json: not written", attempt=attempt.name, reason=error.strerror)
+
+    def _start_beside(self, attempt: Attempt) -> None:
+        """Have the shim start the commands that are new; one that it knows it starts no second time."""
+        orders = attempt.desired.beside
+        if not orders or orders[-1].number <= attempt.besides or attempt.phase != "running":
+            return
+        content = json.dumps([order.model_dump() for order in orders]).encode()
+        try:
+            attempt.folder.write("beside.json", content)
+        except OSError as error:
+            _log.warning("beside.json: not written", attempt=attempt.name, reason=error.strerror)
+            return
+        attempt.besides = orders[-1].number
+        shim = attempt.shim or attempt.folder.state().shim
+        if shim is not None:
+            shim.send(signal.SIGUSR2)
 
     async def _examine(self, attempt: Attempt) -> None:
         """Look at an attempt's processes for some seconds, and report what they do."""

@@ -105,14 +105,23 @@ def fork(launch: dict[str, Any], log: int, enter: Enter | None) -> tuple[int, in
 
 
 def _become(launch: dict[str, Any], log: int, enter: Enter | None) -> NoReturn:
-    step = "The attempt cannot be set up"
-    uid = launch.get("uid")
     try:
         os.setsid()
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.umask(launch.get("umask", 0o022))
+    except OSError as error:
+        raise CannotStartError(f"The attempt cannot be set up: {reason(error)}.") from None
+    confine(launch, enter)
+    execute(launch)
+
+
+def confine(launch: dict[str, Any], enter: Enter | None) -> None:
+    """Enter the job's fence and become its user. Raises CannotStartError."""
+    step = "The attempt cannot be set up"
+    uid = launch.get("uid")
+    try:
         fence = launch["fence"]
         (enter or load_fence(fence["apply"]))(
             fence["mask"],
@@ -126,6 +135,10 @@ def _become(launch: dict[str, Any], log: int, enter: Enter | None) -> NoReturn:
             os.setuid(uid)
     except OSError as error:
         raise CannotStartError(f"{step}: {reason(error)}.") from None
+
+
+def execute(launch: dict[str, Any]) -> NoReturn:
+    """Become the program of `launch`, in its folder. Raises CannotStartError."""
     _enter_folder(launch["cwd"])
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)

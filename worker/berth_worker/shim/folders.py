@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LAUNCH_BYTES = 64 << 20
 _TERMS_BYTES = 4096
+_BESIDE_BYTES = 8 << 20
 _LONGEST_S = 30 * 86400.0
 OF_THE_JOB = (
     *("metrics.jsonl", "progress.json", "saved.json", "failure.json"),
@@ -104,6 +105,16 @@ class Folders:
             return float("inf") if limit_s is None else float(limit_s)
         except Exception:  # noqa: BLE001 - mostly there is none; a wrong one extends nothing
             return None
+
+    def orders_beside(self, after: int) -> list[dict[str, Any]]:
+        """Return the commands asked for beside the job, numbered above `after`, in order."""
+        try:
+            orders = json.loads(files.read_small(self.own, "beside.json", _BESIDE_BYTES))
+            return sorted(
+                (one for one in orders if one["number"] > after), key=lambda one: one["number"]
+            )
+        except Exception:  # noqa: BLE001 - there is none, or no space to write it
+            return []
 
     def stop_terms_s(self) -> tuple[float, float]:
         """Return the requested grace and the time to save after a warning, both in seconds."""

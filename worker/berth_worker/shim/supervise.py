@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from typing import Any
 
+_BESIDE_S = 4.0  # for commands beside a job that has ended
 _NOTE_AFTER_S = 0.1  # shorter jobs are over before shim.json could be of use
 
 
@@ -64,6 +65,9 @@ class Shim:
         self._limit_at: float | None = None
         self._termination = Termination(-1)
         self._usage = files.Usage()
+        self._beside: dict[int, int] = {}  # by pid: the number of a command beside the job
+        self._beside_until = 0.0
+        self._besides = 0  # the highest so far
 
     def run(self, launch_path: str, notice: int) -> bool:
         """
@@ -219,7 +223,7 @@ class Shim:
                 self._read_start_error(0)
             if self._shim_record_at is not None and now >= self._shim_record_at and self._facts:
                 self._write_shim_record()
-            if self._status is not None and not self._termination.begun:
+            if self._status is not None and not self._termination.begun and not self._wait_for(now):
                 self._sweep(now)
             if self._warn_at is not None and now >= self._warn_at and not self._extended():
                 self._warn_at = None
@@ -230,10 +234,16 @@ class Shim:
             if self._termination.begun:
                 self._termination.go_on(now, by_itself=self._cause == "exit")
             received = signal.sigtimedwait(self_setup.BLOCKED, self._patience_s())
-            if received is not None and received.si_signo == signal.SIGTERM and self._reap():
-                self._stop("stopped", *self._folders.stop_terms_s())
+            if received is not None:
+                self._on_signal(received.si_signo)
         if self._start_error >= 0:
             self._read_start_error(0)
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGTERM and self._reap():
+            self._stop("stopped", *self._folders.stop_terms_s())
+        elif number == signal.SIGUSR2:
+            self._start_beside()
 
     def _reap(self) -> bool:
         """Reap every ended descendant; return False when none is left."""
@@ -245,9 +255,29 @@ class Shim:
             if pid == 0:
                 return True
             self._usage.add(usage)
+            self._beside.pop(pid, None)
             if pid == self._first:
                 self._status = status
                 self._warn_at = self._limit_at = None
+                self._beside_until = time.monotonic() + _BESIDE_S
+                for one in self._beside:
+                    process_tree.kill(one, signal.SIGTERM)
+
+    def _start_beside(self) -> None:
+        """Start the commands that are to run beside the job, each once."""
+        if self._status is not None or self._termination.begun or not self._facts:
+            return
+        from berth_worker.shim import beside
+
+        for order in self._folders.orders_beside(self._besides):
+            self._besides = order["number"]
+            with contextlib.suppress(OSError):  # its client is told by its own patience
+                pid = beside.start(self._folders.launch, order, self._folders.job, self._enter)
+                self._beside[pid] = order["number"]
+
+    def _wait_for(self, now: float) -> bool:
+        """Return whether commands beside the ended job are still ending: it did not leave them."""
+        return bool(self._beside) and now < self._beside_until
 
     def _patience_s(self) -> float:
         """Return the seconds until the next step that no signal announces."""
@@ -257,6 +287,8 @@ class Shim:
         ]
         if self._start_error >= 0:
             moments.append(now + 0.1)
+        if self._status is not None and self._wait_for(now):
+            moments.append(self._beside_until)
         moments += self._termination.moments(now)
         return max(0.0, min(moments) - now) if moments else 3600.0
 

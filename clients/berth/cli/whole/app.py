@@ -31,6 +31,7 @@ from berth.cli.verbs.jobs import (
     attach,
     cancel,
     change,
+    execute,
     hold,
     jupyter,
     logs,
@@ -87,6 +88,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         run.run,
         shell.shell,
         attach.attach,
+        execute.exec_,
         jupyter.jupyter,
         cancel.cancel,
         hold.hold,
@@ -116,6 +118,8 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         report.report,
     ),
 }
+# The words of these are another program's.
+_SETTINGS = {"plan": plan.PASS_THROUGH, "exec": {"allow_interspersed_args": False}}
 for heading, verbs in _VERBS.items():
     for verb in verbs:
         takes_spec = verb in {submit.submit, run.run, shell.shell, jupyter.jupyter}
@@ -123,7 +127,7 @@ for heading, verbs in _VERBS.items():
         app.command(
             name,
             cls=SpecCommand if takes_spec else None,
-            context_settings=plan.PASS_THROUGH if verb is plan.plan else None,
+            context_settings=_SETTINGS.get(name),
         )(verb)
         HEADINGS[name] = heading
 for name, group, heading in (

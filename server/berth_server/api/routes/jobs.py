@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import anyio.to_thread
 from fastapi import Depends, Path, Query
 
+from berth.protocol.execution import Execution, ExecutionStarted
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.states import JobState
@@ -19,6 +20,7 @@ from berth_server.api.context import App, By, Server
 from berth_server.api.problems import ApiError
 from berth_server.service.jobs import lookup
 from berth_server.service.jobs.cancel import on_cancel
+from berth_server.service.jobs.execute import on_execute
 from berth_server.service.jobs.hold import on_hold, on_release
 from berth_server.service.jobs.patch import on_patch
 from berth_server.service.jobs.retry import on_retry
@@ -205,6 +207,17 @@ async def release(server: Server, caller: By, job_id: JobId) -> Job:
     """It starts when its turn comes."""
     on_release(server, caller, job_id)
     return _job(server, job_id)
+
+
+@router.post("/{job_id}/exec", summary="Run a command beside a running job")
+async def execute(
+    server: Server, caller: By, job_id: JobId, asked: JsonBody[Execution]
+) -> ExecutionStarted:
+    """
+    It runs in the job's fence, as its user, counts to the job and ends with it. Only the job's
+    user may; its bytes are exchanged on a unix socket of the box.
+    """
+    return on_execute(server, caller, job_id, asked)
 
 
 @router.post("/{job_id}/retry", summary="Queue an ended job again", dependencies=[Depends(no_body)])

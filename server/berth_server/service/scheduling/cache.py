@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from berth.protocol.internal import DesiredAttempt, DesiredState
+from berth.protocol.internal import CommandBeside, DesiredAttempt, DesiredState
 from berth.protocol.states import PENDING_STATES, JobState
 from berth_server.core.estimate import Estimate
 from berth_server.core.gpu_share import share_fraction
@@ -69,6 +69,8 @@ class SchedulerCache:
         self.desired: dict[AttemptKey, DesiredAttempt] = {}
         self.examining: dict[AttemptKey, int] = {}
         """Attempts whose processes are to be looked at, with the number of the look."""
+        self.beside: dict[AttemptKey, tuple[CommandBeside, ...]] = {}
+        """Commands to start beside running attempts."""
         self.version = 0
         """Increases with every change of anything here."""
         self.generation = 0
@@ -134,6 +136,14 @@ class SchedulerCache:
             self.examining.pop(key, None)
         if key in self.desired:
             self.desired[key] = self.desired[key].model_copy(update={"examine": number})
+            self.generation += 1
+
+    def order_beside(self, key: AttemptKey, orders: tuple[CommandBeside, ...]) -> None:
+        """Have the worker start commands beside a running attempt."""
+        self.beside = {known: self.beside[known] for known in self.beside if known in self.alive}
+        self.beside[key] = orders
+        if key in self.desired:
+            self.desired[key] = self.desired[key].model_copy(update={"beside": orders})
             self.generation += 1
 
     def desired_state(self) -> DesiredState:
@@ -219,6 +229,8 @@ class SchedulerCache:
         desired = desired_attempt(record, job, self._archive)
         if key in self.examining:
             desired = desired.model_copy(update={"examine": self.examining[key]})
+        if key in self.beside:
+            desired = desired.model_copy(update={"beside": self.beside[key]})
         self.desired[key] = desired
         lease = LeaseView(
             job_id=job.id,

@@ -26,7 +26,7 @@ _APPEARS_S = 30.0
 
 
 def attach(job: ids.JobId) -> None:
-    """Attach this terminal to a job that `berth shell` started; Ctrl-] detaches."""
+    """Attach this terminal to a job of `berth shell` or `berth run --pty`; Ctrl-] detaches."""
     check_place()
     number, _ = ids.one(job)
     with connect() as client:
@@ -36,13 +36,18 @@ def attach(job: ids.JobId) -> None:
 
 def check_place() -> None:
     """Raise Failure where no terminal could be attached."""
-    from berth.sdk import address
-
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Failure("A session needs a terminal; `berth run` runs a command without one.")
+    check_here("A session")
+
+
+def check_here(what: str) -> None:
+    """Raise Failure on another machine than the server's."""
+    from berth.sdk import address
+
     if address.resolve().socket is None:
         raise Failure(
-            "A session is reached on its own machine: log in to the box, for example with ssh -t, "
+            f"{what} is reached on its own machine: log in to the box, for example with ssh -t, "
             "and type it there, without BERTH_URL."
         )
 
@@ -101,7 +106,7 @@ def _connection(client: Client, job: Job) -> socket.socket:
         except OSError:
             if client.job(job.id).state.is_final or time.monotonic() > deadline:
                 raise Failure(
-                    f"Job {job.id} has no terminal; `berth shell` starts one that has, "
+                    f"Job {job.id} has no terminal; `berth exec {job.id} -- bash` opens one beside it, "
                     f"`berth logs -f {job.id}` shows what it writes."
                 ) from None
         time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from berth.cli.declare import Option
 from berth.cli.durations import seconds
@@ -15,7 +15,11 @@ from berth.cli.session import connect, note
 from berth.cli.verbs.jobs.attach import attach_to, check_place
 from berth.cli.verbs.jobs.submit import submitted
 
-_PASSED_ON = ("TERM", "COLORTERM", "LANG", "LC_ALL")
+if TYPE_CHECKING:
+    from berth.protocol.jobs import Job
+
+PASSED_ON = ("TERM", "COLORTERM", "LANG", "LC_ALL")
+"""Variables of the terminal that a session has too."""
 
 
 def shell(
@@ -39,18 +43,24 @@ def shell(
     """
     check_place()
     idle_s = 0.0 if idle == "none" else seconds(idle)
-    words = options.command or [os.environ.get("SHELL") or "/bin/bash", "-i"]
-    if options.script or options.file:
-        raise Failure("A session runs one command; give it behind --, or none for a shell.")
+    options.command = options.command or [os.environ.get("SHELL") or "/bin/bash", "-i"]
+    options.name = options.name or "shell"
+    attach_to(submit_on_terminal(options, idle_s), cancel_if_left=True)
+
+
+def submit_on_terminal(options: JobOptions, idle_s: float = 0.0) -> Job:
+    """Submit a command that gets a terminal of its own, and say so."""
+    words = options.command or []
+    if options.script or options.file or not words or not options.is_typed:
+        raise Failure("A session runs one command; give it behind --.")
     if len(words) == 1 and " " in words[0].strip():
         words = ["/bin/bash", "-c", words[0]]
-    options.name = options.name or "shell"
     host = [sys.executable, "-P", "-m", "berth.sessions.host", "--idle", str(idle_s), "--"]
     options.command = [*host, *words]
     (spec,) = options.specs()
-    here = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    here = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     spec["env"] = {**here, **spec.get("env", {})}
     with fields_as_flags(wanted=True), connect() as client:
         job = client.submit(spec)
     note(submitted(job, options))
-    attach_to(job, cancel_if_left=True)
+    return job
