@@ -17,6 +17,7 @@ from berth_server import logs, settings
 from berth_server.api.app import create_app
 from berth_server.api.connections import raise_descriptor_limit
 from berth_server.api.context import Context
+from berth_server.core.progress.idleness import IdlePolicy
 from berth_server.home import HomeError, claim, probe, tcp_socket, unix_socket
 from berth_server.serve import Listeners, serve
 from berth_server.service.gpus.use import Rates
@@ -96,6 +97,7 @@ def _run(home: Home, chosen: Settings) -> None:
             snapshot_most_bytes=parse_size(chosen.snapshot_max),
             policy=chosen.policy,
             notify_schemas=frozenset(chosen.notify_schemas.replace(",", " ").split()),
+            idle=IdlePolicy(chosen.idle_tell_after, chosen.idle_stop_after),
             rates=Rates(
                 per_gpu_hour=chosen.price_per_gpu_hour,
                 per_kwh=chosen.price_per_kwh,

@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from berth.protocol.base import Duration
 from berth.units import parse_size
 from berth_server.core.settings import FORMER, PolicySettings
 from berth_server.limits import LimitSettings
@@ -87,6 +88,10 @@ class Settings(LimitSettings):
     """Grams of CO2 for each kWh, for the CO2 of jobs; none by default."""
     currency: str = Field(default="", max_length=10)
     """Unit of the two prices, shown with costs."""
+    idle_tell_after: Duration | None = None
+    """Time after which a job whose GPUs do nothing is told, like `30m`; none by default."""
+    idle_stop_after: Duration | None = None
+    """Time after which such a job is stopped, unless it has the label `idle=ok`; none by default."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum log level."""
     session_days: float = Field(default=30.0, gt=0, le=365)

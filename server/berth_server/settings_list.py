@@ -32,7 +32,7 @@ def show(settings: Settings, home: Path) -> ServerSettings:
         listed.append(
             Setting(
                 name=name,
-                value=getattr(settings, name),
+                value=_value(getattr(settings, name)),
                 origin=origin,
                 description=field.description or "",
                 description_parts=Message.marked(field.description or ""),

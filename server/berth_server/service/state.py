@@ -10,6 +10,7 @@ from pathlib import Path
 from berth.protocol.internal import Examination
 from berth.protocol.message import Message
 from berth_server.core.model import Plan, Snapshot
+from berth_server.core.progress.idleness import IdlePolicy
 from berth_server.core.settings import PolicySettings
 from berth_server.service.attempts.ports import Ports
 from berth_server.service.gpus.use import Rates, UseMeter
@@ -41,6 +42,7 @@ class Options:
     notify_schemas: frozenset[str] = frozenset()
     """Kinds of addresses that notices may go to, beside web addresses."""
     policy: PolicySettings = field(default_factory=PolicySettings)
+    idle: IdlePolicy = field(default_factory=IdlePolicy)
     rates: Rates = field(default_factory=Rates)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from berth.protocol.internal import Examination, ExaminedProcess, ObservedAttempt
+from berth_server.core.progress.idleness import Idleness, IdlePolicy
 from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
 from berth_server.core.progress.stalls import Steps
@@ -182,3 +183,73 @@ def test_a_loss_that_is_not_finite_is_said(desk, api):
     box.watch.look(desk.server)
     assert "job.loss_not_finite" in desk.kinds(box.job_id)
     assert "finite" in api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"][0]
+
+
+def idles(desk: Any, policy: IdlePolicy, **spec: Any) -> Box:
+    """A job that trained, and whose GPUs do nothing since."""
+    desk.server.options = replace(desk.server.options, idle=policy)
+    box = Box(desk, on_stall="warn", **spec)
+    box.passes(60, steps=True)
+    box.load = "idle"
+    return box
+
+
+def test_a_job_with_idle_gpus_is_told_once_and_stopped_for_good(desk, api):
+    """Told before it is stopped, with what ends it and what exempts it; not retried."""
+    box = idles(desk, IdlePolicy(stop_after=timedelta(hours=2)), retries=3)
+    box.passes(29 * 60, steps=True)
+    assert "job.idle" not in desk.kinds(box.job_id)
+    box.passes(120, steps=True)
+    (alert,) = api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"]
+    assert "did nothing for 30m" in alert
+    assert "it is stopped after 2h of that" in alert
+    box.passes(88 * 60, steps=True)
+    assert desk.kinds(box.job_id).count("job.idle") == 1
+    assert desk.state(box.job_id) == "running"
+    box.passes(120, steps=True)
+    assert desk.state(box.job_id) == "stopping"
+    desk.worker.ended(f"{box.job_id}.1", None, signal=15, cause="stopped")
+    job = api.get(f"/api/v1/jobs/{box.job_id}").json()
+    assert (job["state"], job["outcome"], len(job["attempts"])) == ("cancelled", "cancelled", 1)
+    assert "--label idle=ok" in job["message"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "spec"),
+    [
+        (IdlePolicy(), {}),
+        (IdlePolicy(stop_after=timedelta(hours=1)), {"labels": {"idle": "ok"}}),
+        (IdlePolicy(tell_after=timedelta(minutes=30)), {}),
+    ],
+)
+def test_idle_gpus_are_left_alone(desk, policy, spec):
+    """By default, by the label, and where the box only tells."""
+    box = idles(desk, policy, **spec)
+    box.passes(5 * 3600, steps=True)
+    assert desk.state(box.job_id) == "running"
+    assert ("job.idle" in desk.kinds(box.job_id)) == (policy.tell_after is not None)
+
+
+def test_work_in_between_begins_idleness_anew(desk, api):
+    """And takes the alert away."""
+    box = idles(desk, IdlePolicy(timedelta(minutes=10), timedelta(minutes=20)))
+    box.passes(15 * 60, steps=True)
+    assert api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"]
+    box.load = "trains"
+    box.passes(10, steps=True)
+    assert api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"] == []
+    box.load = "idle"
+    box.passes(15 * 60, steps=True)
+    assert desk.state(box.job_id) == "running"
+    assert desk.kinds(box.job_id).count("job.idle") == 2
+
+
+def test_what_was_not_seen_was_not_idle():
+    """Neither a gap between looks nor a GPU that does not tell counts."""
+    idleness = Idleness()
+    assert [idleness.look(at, [0, 4]) for at in (0, 30, 60)] == [0, 30, 60]
+    assert idleness.look(200, [0, 0]) == 0
+    assert idleness.look(230, [0, 0]) == 30
+    assert idleness.look(240, [0, None]) == 0
+    assert idleness.look(250, [0, 5]) == 0
+    assert idleness.look(260, []) == 0

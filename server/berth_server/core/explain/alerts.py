@@ -12,7 +12,7 @@ from berth_server.core.explain.phrases import code, exactly, span
 from berth_server.core.progress.remaining import Remaining
 from berth_server.core.progress.stalls import StallKind
 
-AlertKind = Literal["stalled", "straggler", "loss_not_finite", "limit_too_short"]
+AlertKind = Literal["stalled", "straggler", "loss_not_finite", "limit_too_short", "idle"]
 _ACTIONS = {
     "warn": "",
     "stop": " It is stopped, as it asked for.",
@@ -34,6 +34,33 @@ def stalled(
     )
     quiet = span(timedelta(seconds=quiet_s))
     return Message.of("No step and no line in its log for ", quiet, where, look, _ACTIONS[action])
+
+
+def idle(gpus: Sequence[int], idle_s: float, stop_after: timedelta | None, job_id: int) -> Message:
+    """`GPUs 0-3 have done nothing for 30m; it is stopped when they have for 2h …`"""
+    return Message.of(
+        GpuRef(indices=tuple(sorted(gpus))),
+        " did nothing for ",
+        span(timedelta(seconds=idle_s)),
+        *("; it is stopped after ", exactly(stop_after), " of that") if stop_after else (),
+        ". End it if it is not needed (",
+        code(f"berth cancel {job_id}"),
+        "), or submit it with ",
+        code("--label idle=ok"),
+        " if it has to wait.",
+    )
+
+
+def stopped_idle(gpus: Sequence[int], idle_s: float) -> Message:
+    """`GPUs 0-3 did nothing for 2h, and it was stopped for others …`"""
+    return Message.of(
+        GpuRef(indices=tuple(sorted(gpus))),
+        " did nothing for ",
+        span(timedelta(seconds=idle_s)),
+        ", the longest that this box allows; submit it again with ",
+        code("--label idle=ok"),
+        " if it has to wait.",
+    )
 
 
 def straggler(gpu: int) -> Message:

@@ -14,6 +14,7 @@ from berth.protocol.states import AttemptState, Outcome
 from berth_server.core.explain import alerts
 from berth_server.core.explain.alerts import AlertKind
 from berth_server.core.model import RunningView
+from berth_server.core.progress.idleness import Idleness
 from berth_server.core.progress.stalls import GpuLoad, ProcessActivity, Suspicion, Vitals, is_alive
 from berth_server.service.attempts.status import stop_attempt
 from berth_server.service.progress.beliefs import AttemptKey
@@ -38,6 +39,7 @@ class _Watched:
     """Memory of one attempt between two looks."""
 
     vitals: Vitals = field(default_factory=Vitals)
+    idleness: Idleness = field(default_factory=Idleness)
     told: set[AlertKind] = field(default_factory=set)
     asked: int = 0
     asked_at: float = 0.0
@@ -51,6 +53,8 @@ class _Found:
     kind: AlertKind
     message: Message
     stop: OnStall = "warn"
+    ends_as: Outcome = Outcome.STALLED
+    """Outcome where it is stopped."""
 
 
 class HealthWatch:
@@ -97,6 +101,7 @@ class HealthWatch:
         if signs is not None and signs.diverged:
             yield _Found(key=key, kind="loss_not_finite", message=alerts.loss_not_finite())
         yield from self._short_limit(server, key, view, watched, now)
+        yield from self._idle(server, key, watched, gpus, now)
         if not gpus or signs is None or view.memory_bytes is not None:
             return
         watched.vitals.look(now, [_load(gpu) for gpu in gpus])
@@ -181,6 +186,42 @@ class HealthWatch:
         server.on_desired.send()
 
     @staticmethod
+    def _idle(
+        server: ServerState,
+        key: AttemptKey,
+        watched: _Watched,
+        gpus: list[GpuSnapshot],
+        now: float,
+    ) -> Iterable[_Found]:
+        """Tell a job whose GPUs do nothing, and stop it for good, as the box's policy says."""
+        policy = server.options.idle
+        told_after = policy.told_after
+        if told_after is None:
+            return
+        idle_s = watched.idleness.look(now, [gpu.utilization_percent for gpu in gpus])
+        if idle_s == 0.0 and "idle" in watched.told:
+            watched.told.discard("idle")
+            server.alerts.get(key, {}).pop("idle", None)
+        if idle_s < told_after.total_seconds():
+            return
+        record = jobs.get(server.db.read, key[0])
+        if record is None or not policy.applies(record.spec.labels):
+            return
+        indices = [gpu.index for gpu in gpus]
+        stop_after = policy.stop_after
+        if stop_after is not None and idle_s >= stop_after.total_seconds():
+            yield _Found(
+                key=key,
+                kind="idle",
+                message=alerts.stopped_idle(indices, idle_s),
+                stop="stop",
+                ends_as=Outcome.CANCELLED,
+            )
+        elif "idle" not in watched.told:
+            message = alerts.idle(indices, idle_s, stop_after, key[0])
+            yield _Found(key=key, kind="idle", message=message)
+
+    @staticmethod
     def _recovered(server: ServerState, key: AttemptKey, watched: _Watched) -> None:
         if watched.suspicion is not None:
             watched.suspicion, watched.asked = None, 0
@@ -190,7 +231,11 @@ class HealthWatch:
             server.alerts.get(key, {}).pop("stalled", None)
 
     def _tell(self, server: ServerState, found: list[_Found]) -> None:
-        news = [one for one in found if one.kind not in self._watched[one.key].told]
+        news = [
+            one
+            for one in found
+            if one.ends_as is Outcome.CANCELLED or one.kind not in self._watched[one.key].told
+        ]
         if not news:
             return
         with change(server) as tx:
@@ -199,7 +244,7 @@ class HealthWatch:
                 events.write(tx, f"job.{one.kind}", one.message, job_id=job_id, number=number)
                 record = attempts.get(tx, job_id, number)
                 if one.stop != "warn" and record is not None:
-                    stop_attempt(tx, record, Outcome.STALLED, one.message)
+                    stop_attempt(tx, record, one.ends_as, one.message, by_user=False)
         for one in news:
             self._watched[one.key].told.add(one.kind)
             server.alerts.setdefault(one.key, {})[one.kind] = one.message

@@ -82,14 +82,19 @@ def set_attempt_state(
 
 
 def stop_attempt(
-    tx: Transaction, record: AttemptRecord, reason: Outcome, message: Message | str
+    tx: Transaction,
+    record: AttemptRecord,
+    reason: Outcome,
+    message: Message | str,
+    *,
+    by_user: bool = True,
 ) -> None:
     """
     Tell the worker to stop an attempt that has not ended; it will end with outcome `reason`.
 
     An attempt that is being stopped already keeps its first reason, unless a cancel comes: the
-    user's word stands over a preemption. The message stays with the attempt but for a cancel,
-    which its user knows of.
+    user's word stands over a preemption. The message stays with the attempt but for a cancel
+    `by_user`, who knows of it.
     """
     if record.stop_reason is not None and reason is not Outcome.CANCELLED:
         return
@@ -100,7 +105,9 @@ def stop_attempt(
         AttemptState.STOPPING,
         {
             "stop_reason": reason.value,
-            "message": None if reason is Outcome.CANCELLED else messages.encode(message),
+            "message": None
+            if reason is Outcome.CANCELLED and by_user
+            else messages.encode(message),
         },
     )
     set_job_state(tx, record.job_id, JobState.STOPPING, message, number=record.number)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from berth_server.core.gpu_share import share_fraction
+from berth_server.core.progress.idleness import IDLE_PERCENT
 from berth_server.service.gpus.telemetry import COARSE, GpuTelemetry
 from berth_server.store.gpus import LeaseSpan
-
-IDLE_PERCENT = 5
-"""A step with a lower mean utilisation is idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
