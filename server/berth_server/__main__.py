@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import sys
 import time
+from pathlib import Path
 
 import structlog
 
@@ -29,6 +30,7 @@ from berth_server.store import migrate, ownership
 from berth_server.store.database import Database, StoreError
 from berth_server.store.migrate import SchemaError
 from berth_server.store.ownership import OwnershipError
+from berth_server.tls import Certificate, TlsError
 
 log = structlog.get_logger()
 _REFUSED = 2
@@ -53,7 +55,7 @@ def main() -> int:
     sys.setswitchinterval(_SWITCH_S)
     try:
         _run(home, chosen)
-    except (HomeError, StoreError, SchemaError, OwnershipError) as error:
+    except (HomeError, StoreError, SchemaError, OwnershipError, TlsError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     finally:
@@ -65,13 +67,20 @@ def _check(home: Home) -> int:
     """Say in one sentence why a server would not start here, changing nothing; 2 if it would not."""
     try:
         chosen = settings.load(home.folder)
-        assert chosen is not None
+        _certificate(chosen)
         probe(home)
         migrate.check(home.database)
-    except (settings.SettingsError, HomeError, StoreError, SchemaError) as error:
+    except (settings.SettingsError, HomeError, StoreError, SchemaError, TlsError) as error:
         print(error, file=sys.stderr)
         return _REFUSED
     return 0
+
+
+def _certificate(chosen: Settings) -> Certificate | None:
+    """The certificate for HTTPS; None for HTTP. Raises TlsError."""
+    if not chosen.tls_certificate or chosen.listen == "off":
+        return None
+    return Certificate(Path(chosen.tls_certificate), Path(chosen.tls_key))
 
 
 def version() -> str:
@@ -108,10 +117,13 @@ def _run(home: Home, chosen: Settings) -> None:
         server = ServerState(db, options)
         context = Context(server=server, settings=chosen, home=home.folder, version=version())
         on_start(server, context.version, highest)
+        certificate = _certificate(chosen)
         public = [unix_socket(home.socket, int(chosen.socket_mode, 8))]
         if chosen.listen != "off":
             public.append(tcp_socket(*settings.split_address(chosen.listen)))
-        listeners = Listeners(unix_socket(home.worker_socket, _OWN_MODE), tuple(public))
+        listeners = Listeners(
+            unix_socket(home.worker_socket, _OWN_MODE), tuple(public), certificate
+        )
         app = create_app(context)
         # What is there now stays: later collections need not look at it again.
         gc.collect()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 from dataclasses import dataclass
 
 import uvicorn
@@ -18,6 +19,7 @@ from berth_server.api.connections import OWN
 from berth_server.api.context import Context
 from berth_server.api.identity import ConnectionLimits, PeerProtocol
 from berth_server.api.pace import Pace
+from berth_server.tls import Certificate
 
 # Streams end by themselves; other requests are cut off after this.
 _PATIENCE_S = 1
@@ -33,6 +35,8 @@ class Listeners:
     worker: socket.socket
     """For the daemons' own user alone: what others do elsewhere fills no queue here."""
     public: tuple[socket.socket, ...]
+    certificate: Certificate | None = None
+    """For HTTPS over TCP; HTTP without."""
 
 
 class DaemonServer(uvicorn.Server):
@@ -73,10 +77,17 @@ class DaemonServer(uvicorn.Server):
         pace = Pace(each_second, connections.each, _LONGEST_WAIT_S)
         self._acceptors = [
             Acceptor(self._listeners.worker, lambda _: self._protocol(_WORKER), connections, None),
-            *(Acceptor(one, self._protocol, connections, pace) for one in self._listeners.public),
+            *(
+                Acceptor(one, self._protocol, connections, pace, self._encryption(one))
+                for one in self._listeners.public
+            ),
         ]
         if not self.should_exit:
             readiness.tell(self._notify)
+
+    def _encryption(self, listener: socket.socket) -> ssl.SSLContext | None:
+        certificate = self._listeners.certificate
+        return certificate.context if certificate and listener.family != socket.AF_UNIX else None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and end those that are there."""

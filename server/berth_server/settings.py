@@ -14,10 +14,10 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import structlog
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -29,6 +29,7 @@ from berth.protocol.base import Duration
 from berth.units import parse_size
 from berth_server.core.settings import FORMER, PolicySettings
 from berth_server.limits import LimitSettings
+from berth_server.service.auth import proxies
 
 log = structlog.get_logger()
 _PREFIX = "BERTH_"
@@ -69,6 +70,15 @@ class Settings(LimitSettings):
     """Permissions of the unix socket; who may open it may use the queue as themselves."""
     public_url: str | None = None
     """Beginning of login links, where a reverse proxy or another host name is in use."""
+    tls_certificate: str = ""
+    """PEM file with the certificate chain, for HTTPS on `listen`; read again when it changes."""
+    tls_key: str = ""
+    """PEM file with its key."""
+    trusted_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    """Header in which a proxy names its signed-in user by login name, like `X-Forwarded-User`."""
+    trusted_proxies: str = ""
+    """Who is believed: accounts that proxies on this machine run as, addresses of others, like
+    `caddy, 10.0.0.5`. From everybody else the header is ignored."""
     ports: str = "29600-29999"
     """Rendezvous ports that attempts are given, first and last."""
     allow_other_users: bool = False
@@ -105,6 +115,13 @@ class Settings(LimitSettings):
         if value != "off":
             split_address(value)
         return value
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key belong together; set both, or neither.")
+        proxies.parse(self.trusted_header, self.trusted_proxies)
+        return self
 
     @field_validator("socket_mode")
     @classmethod
@@ -164,7 +181,7 @@ def load(home: Path) -> Settings:
     except ValidationError as error:
         # A misspelt name is also a missing one: the spelling comes first.
         first = min(error.errors(), key=lambda one: one["type"] == "missing")
-        top = str(first["loc"][0])
+        top = str((*first["loc"], "")[0])  # none for settings that do not go together
         where = f"${_PREFIX}{top.upper()}" if from_environment(top) else str(path)
         raise SettingsError(f"{where}: {_problem(first)}") from None
 

@@ -19,8 +19,6 @@ RECIPES = dict(re.findall(r"```python\n# recipe: (\w+)\n(.*?)```", PAGE.read_tex
 )
 def test_a_recipe_runs(queue, tmp_path, name, expected):
     """As its own program, in a folder of its own."""
-    if name == "optuna":
-        pytest.importorskip("optuna")
     script = tmp_path / "recipe.py"
     script.write_text(RECIPES[name])
     done = subprocess.run(

@@ -18,7 +18,7 @@ class Me(Wire):
     """Uid on the box."""
     admin: bool
     """True if the caller may change every job, not only their own."""
-    via: Literal["socket", "token", "cookie"]
+    via: Literal["socket", "token", "cookie", "proxy"]
     """The proof: the unix socket's peer, a bearer token, a browser's login."""
 
 

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Hashable
@@ -31,6 +32,7 @@ _CREDENTIALS = struct.Struct("3i")
 _TAKING_S = 0.0005
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_ROOM_PAUSE_S = 0.1
+_HANDSHAKE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ class Acceptor:
         protocol: Callable[[Peer], asyncio.Protocol],
         connections: Connections,
         pace: Pace | None,
+        encryption: ssl.SSLContext | None = None,
     ) -> None:
         """Without a `pace`, all that come are taken at once."""
+        self._encryption = encryption
         self._listener = listener
         self._protocol = protocol
         self._connections = connections
@@ -142,7 +146,12 @@ class Acceptor:
 
     async def _connect(self, connection: socket.socket, peer: Peer) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: self._protocol(peer), connection)
+            await self._loop.connect_accepted_socket(
+                lambda: self._protocol(peer),
+                connection,
+                ssl=self._encryption,
+                ssl_handshake_timeout=_HANDSHAKE_S if self._encryption else None,
+            )
         except OSError:
             with contextlib.suppress(OSError):
                 connection.close()

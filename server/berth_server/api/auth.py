@@ -1,8 +1,8 @@
 """
 Authentication of every request, and protection against requests forged by other sites.
 
-The caller is, in this order, the unix socket's peer, the owner of a bearer token, or the owner
-of the dashboard's cookie. Only `/api` and `/internal` need one.
+The caller is, in this order, the unix socket's peer, the owner of a bearer token, the user that a
+trusted proxy names, or the owner of the dashboard's cookie. Only `/api` and `/internal` need one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from berth_server.api.identity import PEER, WHO
 from berth_server.api.problems import REQUEST_ID, ApiError, problem
 from berth_server.api.requests import Turn, read_body, replayed, too_large
 from berth_server.core.explain.phrases import code
+from berth_server.service.auth import proxies
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.auth.tokens import who
+from berth_server.service.errors import Forbidden
 
 COOKIE = "berth_session"
 # Of those who need no identity, who send nothing but an empty form.
@@ -42,6 +44,8 @@ class Authentication:
         self.app = app
         self.context = context
         self._most_bytes = parse_size(context.settings.body_max)
+        chosen = context.settings
+        self._proxies = proxies.parse(chosen.trusted_header, chosen.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its caller in the scope, or refuse it."""
@@ -101,6 +105,14 @@ class Authentication:
         else:
             scope[CALLER] = self._by_secret(scope, headers)
 
+    def _by_proxy(self, scope: Scope) -> Caller | None:
+        if self._proxies is None:
+            return None
+        try:
+            return self._proxies.caller(scope["headers"], scope["client"], scope["server"])
+        except Forbidden as refusal:
+            raise ApiError(403, refusal.message) from None
+
     def _by_secret(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         server = self.context.server
         authorization = headers.get(b"authorization")
@@ -116,7 +128,7 @@ class Authentication:
             )
             raise ApiError(401, message, headers=_CHALLENGE)
         secret = cookie(headers.get(b"cookie", b"").decode("latin-1"))
-        found = who(server, secret, "session") if secret else None
+        found = self._by_proxy(scope) or (who(server, secret, "session") if secret else None)
         if found is None:
             message = Message.of(
                 *("You are not signed in; open the link that ", code("berth web")),
@@ -126,8 +138,8 @@ class Authentication:
             raise ApiError(401, message, headers=_CHALLENGE)
         if scope["method"] not in _SAFE and not _same_origin(headers):
             sentence = (
-                "Only the dashboard's own pages may make changes with its cookie; use a token in "
-                "scripts."
+                "Only the dashboard's own pages may make changes with its cookie or a proxy's "
+                "sign-in; use a token in scripts."
             )
             raise ApiError(403, sentence)
         return found

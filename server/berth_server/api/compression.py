@@ -26,7 +26,7 @@ class Compression:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         caller: Caller | None = scope.get(CALLER)
-        browser = caller is not None and caller.via == "cookie"
+        browser = caller is not None and caller.via in {"cookie", "proxy"}
         await (self._compressing if browser else self.app)(scope, receive, send)
 
 

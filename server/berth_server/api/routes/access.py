@@ -123,4 +123,5 @@ def _base_url(app: Context) -> str:
         return app.settings.public_url.rstrip("/")
     if app.settings.listen == "off":
         raise ApiError(409, "This server listens on its unix socket only; set BERTH_LISTEN first.")
-    return f"http://{app.settings.listen}"
+    scheme = "https" if app.settings.tls_certificate else "http"
+    return f"{scheme}://{app.settings.listen}"

@@ -50,7 +50,7 @@ async def stream(
     seconds distinguishes a quiet box from a dead connection.
     """
     frames = _follow(app, caller.user, start_of(app, after, last_event_id))
-    gzip = caller.via == "cookie" and "gzip" in accept_encoding
+    gzip = caller.via in {"cookie", "proxy"} and "gzip" in accept_encoding
     return streams.stream(app, caller, frames, gzip=gzip)
 
 

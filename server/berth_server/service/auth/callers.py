@@ -18,7 +18,7 @@ class Caller:
 
     uid: int
     user: str
-    via: Literal["socket", "token", "cookie"] = "socket"
+    via: Literal["socket", "token", "cookie", "proxy"] = "socket"
 
     @property
     def admin(self) -> bool:
