@@ -77,7 +77,7 @@ class Settings(LimitSettings):
     trusted_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
     """Header in which a proxy names its signed-in user by login name, like `X-Forwarded-User`."""
     trusted_proxies: str = ""
-    """Who is believed: accounts that proxies on this machine run as, addresses of others, like
+    """Proxies that are believed: accounts that proxies on this machine run as, addresses of others, like
     `caddy, 10.0.0.5`. From everybody else the header is ignored."""
     ports: str = "29600-29999"
     """Rendezvous ports that attempts are given, first and last."""

@@ -1,4 +1,4 @@
-"""Submits on the wire: launches found in a text, the dry run, variants, the answer."""
+"""Submits on the wire: launches found in a text, dry run, variants, answer; commands beside jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from berth.protocol.base import Duration, UtcTime, Wire
 from berth.protocol.explain import Reason
 from berth.protocol.message import Message
 from berth.protocol.progress import ExpectedLength
-from berth.protocol.specs import Text
+from berth.protocol.specs import EnvName, Text, Value
 from berth.protocol.states import Launcher
 
 
@@ -157,3 +157,25 @@ class WhatIf(Wire):
 
     options: list[WhatIfOption]
     """The job as it is first, then by what varies: GPUs, time limit, share, preemptible."""
+
+
+class Execution(Wire):
+    """A command to run beside a running job, in its fence, as its user."""
+
+    command: list[Text] = Field(
+        min_length=1, max_length=1000, examples=[["py-spy", "dump", "--pid", "4711"]]
+    )
+    """Program and arguments; relative paths begin in the job's folder."""
+    terminal: bool = False
+    """Give it a pseudo-terminal; otherwise its two outputs come apart."""
+    env: dict[EnvName, Value] = Field(default_factory=dict, max_length=20)
+    """Variables beside those of the job."""
+
+
+class ExecutionStarted(Wire):
+    """Place at which the command is reached: on the box, by the job's user."""
+
+    attempt: str = Field(examples=["42.1"])
+    """The attempt that it runs beside."""
+    socket: str = Field(examples=["/var/lib/berth/runs/42/1/files/exec-1.sock"])
+    """Absolute path of its unix socket; it appears within moments, and takes one connection."""

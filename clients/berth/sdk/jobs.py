@@ -6,11 +6,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from berth.protocol.execution import ExecutionStarted
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.specs import JobSpec
-from berth.protocol.submits import DryRun, ParsedText, SubmittedJobs
+from berth.protocol.submits import DryRun, ExecutionStarted, ParsedText, SubmittedJobs
 from berth.sdk.calls import Calls, as_json
 from berth.sdk.parse import parse
 

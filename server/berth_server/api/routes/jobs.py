@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 import anyio.to_thread
 from fastapi import Depends, Path, Query
 
-from berth.protocol.execution import Execution, ExecutionStarted
 from berth.protocol.explain import Explanation
 from berth.protocol.jobs import Job, JobCounts, JobPage, JobPatch
 from berth.protocol.states import JobState
-from berth.protocol.submits import WhatIf
+from berth.protocol.submits import Execution, ExecutionStarted, WhatIf
 from berth_server.api import routing
 from berth_server.api.bodies import JsonBody, no_body
 from berth_server.api.context import App, By, Server

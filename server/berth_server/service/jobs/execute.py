@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from berth import jobfiles
-from berth.protocol.execution import Execution, ExecutionStarted
 from berth.protocol.internal import CommandBeside
 from berth.protocol.message import Message, UserRef
 from berth.protocol.states import JobState
+from berth.protocol.submits import Execution, ExecutionStarted
 from berth_server.core.explain.phrases import has_ended, job
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import Conflict, Forbidden, Unavailable
