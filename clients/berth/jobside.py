@@ -32,6 +32,7 @@ __all__ = [
     "checkpoint_saved",
     "gpu_uuids",
     "is_berth",
+    "link",
     "log_metrics",
     "on_warning",
     "progress",
@@ -43,6 +44,7 @@ __all__ = [
 _PROGRESS_EVERY_S = 0.5
 # What this process last reported, for `progress`.
 _progress: dict[str, Any] = {}
+_links: dict[str, str] = {}
 
 
 def run_dir() -> Path | None:
@@ -121,6 +123,21 @@ def progress(step: float, total: float, phase: str | None = None) -> bool:
     facts["phase"] = None if name is None else beside
     _progress["written"] = now
     return _replace(folder, "progress.json", facts)
+
+
+def link(name: str, url: str) -> bool:
+    """
+    Show a page about this run beside the job, under a name.
+
+    Links to W&B, MLflow, TensorBoard and others that stand in the log are found without it. Only
+    http and https, without credentials, and at most 20 are shown. Only rank 0 writes, the others
+    do nothing. Returns whether it was written.
+    """
+    folder = run_dir()
+    if folder is None or _rank() != 0:
+        return False
+    _links[str(name)[:100]] = str(url)[:1000]
+    return _replace(folder, "links.json", dict(list(_links.items())[-20:]))
 
 
 def checkpoint_saved(step: float | None = None) -> bool:

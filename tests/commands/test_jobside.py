@@ -70,6 +70,18 @@ def test_only_rank_0_writes(run_dir, monkeypatch):
     assert not (run_dir / "metrics.jsonl").exists()
 
 
+def test_links_are_written_together(run_dir, monkeypatch):
+    """The last under a name; other ranks write none."""
+    monkeypatch.setattr(jobside, "_links", {})
+    assert jobside.link("board", "http://box:6006/")
+    assert jobside.link("notes", "https://host/a")
+    assert jobside.link("notes", "https://host/b")
+    monkeypatch.setenv("RANK", "1")
+    assert not jobside.link("other", "https://host/c")
+    said = json.loads((run_dir / "links.json").read_text())
+    assert said == {"board": "http://box:6006/", "notes": "https://host/b"}
+
+
 def test_many_writers_never_mix_lines(run_dir):
     """Lines of processes that write at once stay whole."""
     code = "from berth import jobside\nfor n in range(300): jobside.log_metrics(n, loss=n / 7, x=n)"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from berth_server.service.progress.links import on_signs
 from berth_server.service.progress.looking import ProgressLooks
 from berth_server.service.scheduling.snapshot import snapshot
 from berth_server.store import attempts
@@ -178,3 +179,47 @@ def test_links_and_pipes_in_the_place_of_files_are_not_read(api, desk, looking):
     (folder / "output.log").symlink_to("/etc/passwd")
     looking()
     assert shown(api, job_id) is None
+
+
+@pytest.fixture
+def linking(desk):
+    """Look for links, as the server does every few seconds; with new eyes after a restart."""
+
+    def look(looks: ProgressLooks) -> None:
+        now = desk.clock.now
+        due = looks.due(desk.server, now)
+        looks.look(due, now)
+        on_signs(desk.server, looks.signs(due))
+
+    return look
+
+
+def test_links_of_a_run_stand_on_its_job(api, desk, linking):
+    """From its log and its own reports, once each, also after its end and a restart."""
+    job_id, folder = started(desk)
+    run = "https://wandb.ai/lab/twins/runs/8x2k1f"
+    own = folder / "files"
+    own.mkdir()
+    writes(desk, folder / "output.log", f"wandb: View run at {run}\n")
+    (own / "links.json").write_text(json.dumps({"board": "http://box:6006/", "x": "file:///etc"}))
+    looks = ProgressLooks()
+    linking(looks)
+    writes(desk, folder / "output.log", f"wandb: View run quiet at: {run}\n")
+    linking(looks)
+    desk.server.progress.signs.clear()
+    linking(ProgressLooks())
+    expected = [{"name": "W&B", "url": run}, {"name": "board", "url": "http://box:6006/"}]
+    assert api.get(f"/api/v1/jobs/{job_id}").json()["links"] == expected
+    assert desk.kinds(job_id).count("job.linked") == 2
+    desk.worker.ended(f"{job_id}.1", 0)
+    (listed,) = api.get("/api/v1/jobs").json()["jobs"]
+    assert listed["links"] == expected
+
+
+def test_a_job_has_a_bounded_number_of_links(api, desk, linking):
+    """Whatever it writes."""
+    job_id, folder = started(desk)
+    lines = (f"View run at https://wandb.ai/a/b/runs/{i}\n" for i in range(500))
+    writes(desk, folder / "output.log", "".join(lines))
+    linking(ProgressLooks())
+    assert len(api.get(f"/api/v1/jobs/{job_id}").json()["links"]) == 20

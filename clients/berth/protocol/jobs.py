@@ -23,6 +23,15 @@ from berth.protocol.specs import (
 from berth.protocol.states import JobState, Outcome
 
 
+class JobLink(Wire):
+    """A page about a job elsewhere."""
+
+    name: str = Field(examples=["W&B"])
+    """The tracker, or the name that the job gave it."""
+    url: str = Field(examples=["https://wandb.ai/lab/twins/runs/8x2k1f"])
+    """Address on the web, without credentials."""
+
+
 class Job(Wire):
     """A job as every user sees it: its request, its state and its end."""
 
@@ -98,6 +107,8 @@ class Job(Wire):
     """The code it runs, frozen when it was submitted; absent: the files as they are."""
     notify: list[str] = Field(default_factory=list)
     """URLs that are posted to when the job ends; shown without credentials."""
+    links: list[JobLink] = Field(default_factory=list)
+    """Its pages at W&B, MLflow, TensorBoard and others, found in its log or reported by it."""
     attempts: list[Attempt] = Field(default_factory=list)
     """In order; empty until the first."""
     queued_at: UtcTime

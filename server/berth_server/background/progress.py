@@ -7,6 +7,7 @@ import asyncio
 import anyio.to_thread
 import structlog
 
+from berth_server.service.progress.links import on_signs
 from berth_server.service.progress.looking import ProgressLooks
 from berth_server.service.state import ServerState
 
@@ -23,7 +24,7 @@ async def run(server: ServerState) -> None:
             due = looks.due(server, now)
             if due:
                 server.progress.put(await anyio.to_thread.run_sync(looks.look, due, now))
-                server.progress.signs.update(looks.signs(due))
+                on_signs(server, looks.signs(due))
         except Exception:
             # Progress that cannot be read must not take the queue down.
             log.exception("progress.failed")

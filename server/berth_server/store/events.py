@@ -88,6 +88,18 @@ def newest_of(
     return found
 
 
+def of_kind(reader: Reader, kind: str, job_ids: Sequence[int]) -> list[EventRecord]:
+    """The events of one kind of these jobs, in order of id."""
+    found: list[EventRecord] = []
+    for marks, chunk in chunks(job_ids):
+        sql = (
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE job_id IN ({marks}) "  # noqa: S608 - marks only
+            "AND kind = ? ORDER BY id"
+        )
+        found += [EventRecord(*row) for row in reader.all(sql, (*chunk, kind))]
+    return found
+
+
 def alerts_with_notice(
     reader: Reader, kinds: Collection[str], *, after: int, until: int
 ) -> list[tuple[int, str]]:

@@ -25,7 +25,7 @@ _BESIDE_BYTES = 8 << 20
 _LONGEST_S = 30 * 86400.0
 OF_THE_JOB = (
     *("metrics.jsonl", "progress.json", "saved.json", "failure.json"),
-    *("snapshot.json", "changes.diff"),
+    *("links.json", "snapshot.json", "changes.diff"),
 )
 """Files that jobs write: links beside Berth's own files lead readers to them."""
 _FOR_THE_JOB = ("output.log", "stop.json")  # links in the job's folder lead it to these

@@ -96,6 +96,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "preemptible": ("", False),
         "snapshot": ("CodeSnapshot", None),
         "notify": ("", []),
+        "links": (["JobLink"], []),
         "attempts": (["Attempt"], []),
         "queued_at": ("time",),
         "started_at": ("time", None),
@@ -215,6 +216,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "linked": ("", []),
         "digest": ("",),
     },
+    "JobLink": {"name": ("",), "url": ("",)},
     "Attempt": {
         "id": ("",),
         "number": ("",),

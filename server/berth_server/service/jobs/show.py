@@ -23,6 +23,7 @@ from berth_server.core.model import ExpectedStart, JobView, Plan, Snapshot
 from berth_server.service.gpus.use import show as show_use
 from berth_server.service.jobs import lengths
 from berth_server.service.logs.curve_watch import troubles
+from berth_server.service.progress import links
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
@@ -43,6 +44,7 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
     dependencies = jobs.dependencies(server.db.read, ids)
     wrong = troubles(server.db.read, tries) if tries else {}
     uses = {**gpu_use.of_jobs(server.db.read, list(tries)), **server.use.current} if tries else {}
+    pages = links.of_jobs(server.db.read, list(tries)) if tries else {}
     status = _QueueStatus(server)
     shown: list[Job] = []
     for record in records:
@@ -52,6 +54,8 @@ def show_jobs(server: ServerState, records: Sequence[JobRecord]) -> list[Job]:
         ]
         mine = tries.get(record.id, [])
         job = _with_usage(server, _job(record, mine, others, status), mine, uses)
+        if record.id in pages:
+            job = job.model_copy(update={"links": pages[record.id]})
         if record.id in wrong:
             job = job.model_copy(update={"trouble": wrong[record.id]})
         shown.append(job)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from berth.protocol.progress import Progress, ProgressSource
 from berth_server.core.model import RunningView
+from berth_server.core.progress.links import Link
 from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
 from berth_server.core.progress.remaining import Remaining
@@ -47,6 +48,8 @@ class Signs:
     """True if its loss is not finite any more."""
     tail: str = ""
     """The last words of its log."""
+    links: tuple[Link, ...] = ()
+    """Links to trackers that it wrote or reported."""
 
 
 class Beliefs:

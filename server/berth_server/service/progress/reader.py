@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from berth import launcher_files
 from berth.protocol.progress import ProgressSource
+from berth_server.core.progress import links
+from berth_server.core.progress.links import Link
 from berth_server.core.progress.losses import Losses
 from berth_server.core.progress.pace import Left, Pace
 from berth_server.core.progress.reading import COUNTDOWN, LogReading, Position
@@ -24,11 +27,13 @@ from berth_server.service.logs.tail import TailReader
 from berth_server.service.progress.beliefs import Belief, Signs
 
 PROGRESS_NAME = "progress.json"
+LINKS_NAME = "links.json"
 # Of more new bytes than this in one look only the last are read, and of a log its beginning.
 _MOST_LOG_BYTES = 1 << 19
 _MOST_METRICS_BYTES = 1 << 18
 _MOST_POINTS = 400
 _MOST_PROGRESS_BYTES = 1 << 12
+_MOST_LINKS_BYTES = 1 << 15
 _MOST_PACES = 8
 _TAIL_BYTES = 1000
 _EPOCH_LOOP = re.compile(
@@ -52,6 +57,7 @@ class AttemptReader:
     """Path of the script that it runs, where that is known."""
     _log_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_LOG_BYTES))
     _metrics_tail: TailReader = field(default_factory=lambda: TailReader(_MOST_METRICS_BYTES))
+    _links: dict[str, Link] = field(default_factory=dict[str, Link])
     _losses: Losses = field(default_factory=Losses)
     _wrote_at: float | None = None
     _tail: bytes = field(default=b"", repr=False)
@@ -78,6 +84,7 @@ class AttemptReader:
         self._read_jobside()
         self._read_metrics()
         self._read_log(now)
+        self._keep(links.reported(self._small(LINKS_NAME, _MOST_LINKS_BYTES)[0]))
         position = self._reading.position()
         reported: list[tuple[ProgressSource, Position | None, Left | None]] = [
             ("jobside", self._jobside.position, self._jobside.left(now)),
@@ -98,6 +105,7 @@ class AttemptReader:
             self._wrote_at,
             diverged=self._losses.diverged,
             tail=self._tail.decode("utf-8", "replace"),
+            links=tuple(self._links.values()),
         )
         if at is None:
             return None
@@ -136,20 +144,29 @@ class AttemptReader:
         return launcher_files.script(self.script, lambda opened: access.may(opened, os.R_OK)) or ""
 
     def _read_jobside(self) -> None:
+        data, written_at = self._small(PROGRESS_NAME, _MOST_PROGRESS_BYTES)
+        if data:
+            self._jobside.file(data, written_at)
+
+    def _small(self, name: str, most_bytes: int) -> tuple[bytes, float]:
+        """Return the content of a file that the job reports in, and its time; empty without one."""
         try:
-            handle = open_run_file(self.run_dir, PROGRESS_NAME, self.uid)
+            handle = open_run_file(self.run_dir, name, self.uid)
         except Forbidden:
-            return
+            return b"", 0.0
         if handle is None:
-            return
+            return b"", 0.0
         try:
-            written_at = os.fstat(handle).st_mtime
-            data = os.read(handle, _MOST_PROGRESS_BYTES)
+            return os.read(handle, most_bytes), os.fstat(handle).st_mtime
         except OSError:
-            return
+            return b"", 0.0
         finally:
             os.close(handle)
-        self._jobside.file(data, written_at)
+
+    def _keep(self, found: Iterable[Link]) -> None:
+        for link in found:
+            if len(self._links) < links.MOST:
+                self._links.setdefault(link.url, link)
 
     def _read_metrics(self) -> None:
         try:
@@ -174,6 +191,7 @@ class AttemptReader:
         at = min(now, grown.written_at)
         self._wrote_at, self._tail = at, (self._tail + grown.data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         self._losses.read(grown.data)
+        self._keep(links.of_log(grown.data))
         for position in self._reading.feed(grown.data, at, past=grown.from_start):
             pace = self._paces.get(position.key)
             if pace is None:

@@ -66,6 +66,7 @@ def rendered(job: Job) -> str:
         ("ended", _moment(job.ended_at) if job.ended_at else ""),
     ]
     lines += [f"  {name:<12} {text.clean(value)}" for name, value in facts if value]
+    lines += [f"  {text.clean(link.name):<12} {text.clean(link.url)}" for link in job.links]
     lines += [f"  {'alert':<12} {alert}" for alert in jobtext.alerts(job)]
     lines += [
         f"  {'note':<12} {warning}" for warning in text.messages(job.warnings_parts, job.warnings)

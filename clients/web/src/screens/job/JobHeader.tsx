@@ -60,6 +60,18 @@ export function JobHeader({ job }: { job: Job }) {
             last checkpoint <Ago time={saved} />
           </span>
         )}
+        {(job.links ?? []).map((link) => (
+          <a
+            key={link.url}
+            href={link.url}
+            target="_blank"
+            rel="noopener noreferrer"
+            title={link.url}
+            className="max-w-full truncate underline hover:text-ink"
+          >
+            {link.name}
+          </a>
+        ))}
         {labels.map(([key, value]) => (
           <Link
             key={key}
