@@ -1,6 +1,12 @@
-"""Colossal-AI, `colossalai run --nproc_per_node 4 train.py`: torchrun in a shell, on port 29500."""
+"""
+Colossal-AI, `colossalai run --nproc_per_node 4 train.py`: torchrun in a shell, on port 29500.
+
+It joins the script's arguments to one line, which that shell takes apart again.
+"""
 
 from __future__ import annotations
+
+import shlex
 
 from berth.commands import gpu_request
 from berth.commands.call import Call, FlagReading, LeaseSlice
@@ -46,7 +52,9 @@ def _rewrite(call: Call, leased: LeaseSlice, around: Surroundings) -> list[Word]
     dropped = {"nproc_per_node", "master_port", "master_addr"}
     kept = [w for f in call.flags if f.name not in dropped for w in f.words]
     script = call.parsed.script
-    rest = [*([script] if script else []), *call.parsed.arguments]
+    rest = [
+        _quoted(each, leased) for each in ([script] if script else []) + [*call.parsed.arguments]
+    ]
     said = call.parsed.last("nproc_per_node")
     asked = _read(call, around).request.count
     number = len(leased.visible) or asked or 1
@@ -60,6 +68,16 @@ def _rewrite(call: Call, leased: LeaseSlice, around: Surroundings) -> list[Word]
         leased.note(" ".join(written), port, PORT_NOTE)
         out += [word("--master_addr=127.0.0.1"), word(port)]
     return [*out, *kept, *rest]
+
+
+def _quoted(each: Word, leased: LeaseSlice) -> Word:
+    """A word that arrives whole: colossalai joins its words to a line, which a shell reads again."""
+    again = shlex.quote(each.text)
+    if not each.literal or again == each.text:
+        return each
+    became = word(again)
+    leased.note(each.raw, became.raw, "colossalai run hands its words to a second shell.")
+    return became
 
 
 KNOWN = KnownLauncher(
