@@ -41,14 +41,18 @@ def job(state: str, **more) -> ClusterJob:
         (Facts(submitted_ago_s=LONG, record=KILLED, claimed=True, absent_s=LONG), "account", None),
         (Facts(submitted_ago_s=LONG, record=KILLED, claimed=True, accounted=True), "end", None),
         # Slurm does not notice that its supervisor of a job was killed.
-        (Facts(claimed=True, record=RECORD, job=job("RUNNING"), recorded_s=LONG), "abandon", None),
+        (Facts(claimed=True, record=RECORD, job=job("RUNNING"), recorded_s=LONG, listings=2), "abandon", None),
         (Facts(claimed=True, record=RECORD, job=job("RUNNING"), recorded_s=1.0), "run", None),
         (Facts(claimed=True, job=job("RUNNING"), silent_s=LONG), "abandon", None),
         (Facts(claimed=True, job=job("SUSPENDED"), silent_s=LONG), "run", None),
         (Facts(claimed=True, job=job("COMPLETING"), silent_s=LONG), "run", None),
         (Facts(job=job("RUNNING"), silent_s=LONG), "wait", None),
         # Requeued past Berth.
-        (Facts(claimed=True, record=RECORD, job=job("PENDING")), "end", Outcome.PREEMPTED),
+        (Facts(claimed=True, record=KILLED, job=job("PENDING"), listings=2), "end", Outcome.PREEMPTED),
+        (Facts(claimed=True, record=RECORD, job=job("PENDING"), listings=2), "end", None),
+        # A listing from before the start of a short run.
+        (Facts(claimed=True, record=RECORD, job=job("PENDING")), "wait", None),
+        (Facts(claimed=True, record=KILLED, job=job("PENDING"), listings=1), "wait", None),
         (Facts(claimed=True, job=job("PENDING")), "wait", None),
         # A node whose prolog failed, and one who cancelled it.
         (Facts(job=job("CANCELLED"), broken_node=True), "submit", None),

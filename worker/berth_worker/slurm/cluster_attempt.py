@@ -24,6 +24,8 @@ class ClusterAttempt:
     name: str
     """The name of its job in Slurm."""
     folder: RunDir
+    known_since: float
+    """Monotonic seconds at which this worker heard of it."""
     phase: Phase = "unstarted"
     claimed: bool = False
     job_id: int | None = None
@@ -42,14 +44,14 @@ class ClusterAttempt:
     message: str | None = None
     port_taken: bool = False
     """True if somebody else had its rendezvous port."""
+    cancelled: tuple[int, float] = (0, 0.0)
+    """The job that Slurm was asked to cancel last, and the monotonic seconds of it."""
     abandoned: bool = False
     """Its job was cancelled by us, because Slurm went on to call it running."""
     clear: bool = False
     """Slurm shows no process of it any more."""
     absent_since: float | None = None
     """Monotonic seconds since when listings have not shown its job; None while they do."""
-    known_since: float = field(default_factory=time.monotonic)
-    """Monotonic seconds at which this worker heard of it."""
     submitted_at: float | None = None
     """Monotonic seconds of its last submit by this worker."""
     accounted: bool = False
@@ -68,6 +70,8 @@ class ClusterAttempt:
     """Slurm's word, and the monotonic time, of the last look into it."""
     alive_at: float | None = None
     """Monotonic seconds of the last new sign of life from its nodes."""
+    listings: int = 0
+    """Listings that have come since its exit record was seen."""
     recorded_at: float | None = None
     """Monotonic seconds at which its exit record was first seen."""
     busy: bool = field(default=False, compare=False)
@@ -93,6 +97,7 @@ class ClusterAttempt:
             accounted=self.accounted,
             recorded_s=0.0 if recorded is None else now - recorded,
             broken_node=broken,
+            listings=self.listings,
             silent_s=0.0 if self.alive_at is None else now - self.alive_at,
         )
 

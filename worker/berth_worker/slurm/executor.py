@@ -138,6 +138,7 @@ class SlurmExecutor:
             jobs = by_name.get(attempt.name, [])
             attempt.absent_since = None if jobs else (attempt.absent_since or now)
             unexplained.difference_update(job.id for job in jobs)
+            attempt.listings += attempt.recorded_at is not None
             self._step(attempt)
         if self._asked:
             self._strays.look(unexplained, now)
@@ -148,7 +149,8 @@ class SlurmExecutor:
         folder = RunDir(
             desired.run_dir, desired.attempt, desired.token, desired.uid, written_by_user=True
         )
-        return ClusterAttempt(desired, submission.job_name(self._home_name, desired), folder)
+        name = submission.job_name(self._home_name, desired)
+        return ClusterAttempt(desired, name, folder, known_since=time.monotonic())
 
     def _look_again(self, attempt: ClusterAttempt) -> None:
         if self._attempts.get(attempt.desired.attempt) is attempt:
@@ -178,12 +180,12 @@ class SlurmExecutor:
         elif job is None or states.has_ended(job):
             attempt.clear = True
         elif states.is_waiting(job):
-            self._calls.ask(attempt, partial(self._client.cancel, job.id))
+            self._stops.cancel(attempt, job)
         if attempt.observed() != before:
             self._report(attempt)
         for other in jobs:
             if job is not None and other.id != job.id and not states.has_ended(other):
-                self._calls.ask(attempt, partial(self._client.cancel, other.id))
+                self._stops.cancel(attempt, other)
 
     def _is_settled(self, attempt: ClusterAttempt, jobs: list[ClusterJob]) -> bool:
         """Return whether nothing can have happened since the last look that matters already."""

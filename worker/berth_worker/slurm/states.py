@@ -23,6 +23,9 @@ _ENDED = frozenset(
 )
 _SUSPENDED = frozenset({"SUSPENDED", "STOPPED"})
 _LOG_NOT_WRITABLE = 53
+_LATER = 2
+"""Listings after which one is surely younger than what was seen before them: Slurm's word may be
+from before the start of a short run."""
 RECORDED_S = 20.0
 """Time in which Slurm sees the end of a job whose run has left its exit record."""
 SILENT_S = 600.0
@@ -75,6 +78,8 @@ class Facts:
     """A node that its job was given has been taken out of use."""
     recorded_s: float = 0.0
     """Time for which its exit record has been seen."""
+    listings: int = 0
+    """Listings that have come since its exit record was seen."""
     silent_s: float = 0.0
     """Time for which its nodes have given no new sign of life."""
 
@@ -97,15 +102,22 @@ def decide(facts: Facts) -> Decision:
     if job is None:
         return _without_job(facts)
     if is_waiting(job):
-        if facts.claimed and facts.record is not None:
-            sentence = f"Slurm stopped its job {job.id} to queue it again."
-            return Decision("end", Outcome.PREEMPTED, sentence)
+        if facts.record is not None and facts.listings >= _LATER:
+            return _requeued(job, facts.record)
         return Decision("wait", sentence=place_in_queue(job))
     if not has_ended(job):
         return _going_on(job, facts)
     if facts.record is not None:
         return Decision("end")
     return _ended_with_claim(job) if facts.claimed else _ended_without(job, facts)
+
+
+def _requeued(job: ClusterJob, record: ExitRecord) -> Decision:
+    """Slurm has queued a job again whose run has ended."""
+    if not _ended_by_a_signal(record):
+        return Decision("end")
+    sentence = f"Slurm stopped its job {job.id} to queue it again."
+    return Decision("end", Outcome.PREEMPTED, sentence)
 
 
 def _going_on(job: ClusterJob, facts: Facts) -> Decision:
@@ -116,7 +128,8 @@ def _going_on(job: ClusterJob, facts: Facts) -> Decision:
         )
         return Decision("run" if facts.claimed else "wait", sentence=sentence)
     # Slurm does not notice when its own supervisor of a job is killed.
-    given_up = facts.recorded_s >= RECORDED_S or facts.silent_s >= SILENT_S
+    recorded = facts.recorded_s >= RECORDED_S and facts.listings >= _LATER
+    given_up = recorded or facts.silent_s >= SILENT_S
     if facts.claimed and job.state == "RUNNING" and given_up:
         return Decision("abandon")
     return Decision("run" if facts.claimed else "wait")

@@ -16,6 +16,7 @@ from berth_worker.slurm.listing import ClusterJob
 from berth_worker.slurm.steps import Steps
 
 _HARD_STOP_AFTER_S = 10.0
+_CANCEL_EVERY_S = 5.0
 
 
 class Stops:
@@ -45,7 +46,7 @@ class Stops:
                 self._calls.ask(attempt, partial(self._client.terminate, job.id))
         elif attempt.stop_at is not None and now >= attempt.stop_at and job is not None:
             attempt.stop_at = now + _HARD_STOP_AFTER_S
-            self._calls.ask(attempt, partial(self._client.cancel, job.id))
+            self.cancel(attempt, job)
 
     def take_back(self, attempt: ClusterAttempt, job: ClusterJob | None) -> None:
         """End an attempt that was stopped before its start."""
@@ -62,4 +63,13 @@ class Stops:
         attempt.abandoned = True
         if found.record is None:
             records.note_silence(attempt.folder, next(iter(job.nodes), None))
+        self.cancel(attempt, job)
+
+    def cancel(self, attempt: ClusterAttempt, job: ClusterJob) -> None:
+        """Let Slurm end a job; it gets some seconds to say so before it is asked again."""
+        now = time.monotonic()
+        number, before = attempt.cancelled
+        if attempt.busy or (number == job.id and now - before < _CANCEL_EVERY_S):
+            return
+        attempt.cancelled = (job.id, now)
         self._calls.ask(attempt, partial(self._client.cancel, job.id))
