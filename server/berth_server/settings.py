@@ -88,6 +88,9 @@ class Settings(LimitSettings):
     notify_schemas: str = ""
     """Kinds of addresses beside http and https that `notify` may have, like `mailto, ntfys, slack`:
     those of the package apprise."""
+    waste_report_to: str = ""
+    """Addresses, separated by commas, that get the waste report of the week every Monday at 8:00 of
+    the policy's time zone: those that `notify` may have."""
     snapshot_max: str = "512MiB"
     """Maximum size of the code that `snapshot: true` copies for one job; ignored files are only linked."""
     price_per_gpu_hour: float | None = Field(default=None, ge=0)

@@ -48,6 +48,7 @@ SCREENS = {
     "compare": "/compare?ablation=persona-lr",
     "submit": "/submit",
     "users": "/users",
+    "waste": "/waste",
     "events": "/events",
     "settings": "/settings",
 }

@@ -36,6 +36,7 @@ SCREENS = [
     ("/compare?ablation=pair", "Ablation pair", "Runs"),
     ("/submit", "Submit a job", "Type or paste a command"),
     ("/users", "Users", "GPU-hours"),
+    ("/waste", "Waste report", "Held without work"),
     ("/events", "Events", "job.submitted"),
     ("/settings", "Settings", "BERTH_HOME|listen"),
     ("/nowhere", "Page not found", "Back to the overview"),

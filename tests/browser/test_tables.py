@@ -167,3 +167,54 @@ def test_what_if_says_when_less_would_start(page: Page, box: Box) -> None:
     finally:
         for job in (running, waits):
             box.call("POST", f"/jobs/{job}/cancel")
+
+
+LOG = """for i in 1 2 3; do
+echo "[rank0]: step $i"; echo "[rank1]: step $i"; echo "[rank1]: warning: slow $i"
+done
+echo "ValueError: nothing left"
+sleep 2"""
+
+
+def test_a_log_shows_one_rank_one_level_and_the_time_of_each_line(
+    page: Page, box: Box, runs: list[int]
+) -> None:
+    """The other lines are gone, the numbers stay, and the address leads there."""
+    job = box.submit(LOG, name="ranked", gpus=0)
+    box.wait_state(job, "succeeded")
+    page.goto(f"{box.url}/jobs/{job}/log")
+    lines = page.locator("[data-line]")
+    expect(lines).to_have_count(10)
+    page.get_by_label("Rank").select_option(label="Rank 1")
+    expect(lines).to_have_count(6)
+    expect(page.locator("[data-line='1']")).to_contain_text("[rank1]: step 1")
+    page.get_by_label("Level").select_option(label="Warnings and errors")
+    expect(lines).to_have_count(3)
+    assert violations(page) == []
+    page.reload()
+    expect(lines).to_have_count(3)
+    page.get_by_label("Rank").select_option(label="All ranks")
+    expect(lines).to_have_count(4)
+    page.get_by_label("Level").select_option(label="Errors")
+    expect(lines).to_have_count(1)
+    expect(page.locator("[data-line='9']")).to_contain_text("ValueError")
+    page.get_by_label("Level").select_option(label="All levels")
+    expect(lines).to_have_count(10)
+    page.get_by_role("button", name="Time", exact=True).click()
+    expect(page.locator("[data-line='0']")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d"))
+    assert violations(page) == []
+
+
+def test_the_waste_report_names_job_and_fix(page: Page, box: Box) -> None:
+    """A job that waits while GPUs are free; of one user, sorted, as CSV."""
+    page.goto(f"{box.url}/users")
+    page.get_by_role("link", name="Waste report").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Waste report")
+    expect(page.get_by_text("GPU-hours did nothing")).to_be_visible()
+    page.get_by_role("button", name="Mine").click()
+    expect(page).to_have_url(re.compile("user="))
+    page.get_by_role("button", name="30 days").click()
+    expect(page).to_have_url(re.compile("days=30"))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.path().read_text().startswith("kind,user,job,name,gpu_hours")

@@ -23,6 +23,9 @@ class LogLines(Wire):
     """Size of the log now, bytes. Go on following from there with `/log/stream?offset=`."""
     complete: bool
     """The attempt has ended: nothing more will come."""
+    times: list[float | None] = Field(default_factory=list[float | None])
+    """Unix seconds at which each line was written, to the second; null where that is not known. Empty
+    unless asked for."""
 
 
 class LogChunk(Wire):

@@ -109,3 +109,71 @@ class UsageReport(Wire):
     """Unit of the costs, as the setting has it."""
     rows: list[UsageRow]
     """Most GPU-hours first."""
+
+
+WasteKind = Literal["waiting", "idle", "gang_idle", "lost", "memory"]
+
+
+class WasteLine(Wire):
+    """GPU-hours of one job that did nothing, with their fix."""
+
+    kind: WasteKind
+    """`waiting`: GPUs were free while it waited; `idle`: it held GPUs without work; `gang_idle`: some
+    of its GPUs were idle while others worked; `lost`: work after its last checkpoint was lost;
+    `memory`: it used little of its GPUs' memory."""
+    job_id: int
+    """The job."""
+    name: str
+    """Its name."""
+    user: str
+    """Owner of it."""
+    gpu_hours: float
+    """GPU-hours; of `memory` weighted with the part of the memory that was never used."""
+    cost: float | None = None
+    """By the setting `price_per_gpu_hour`; absent without it."""
+    sentence: str
+    """One sentence about what happened."""
+    sentence_parts: Message = Message()
+    """The sentence as typed parts."""
+    fix: str
+    """One sentence that names the fix."""
+    fix_parts: Message = Message()
+    """The same as typed parts."""
+
+
+class WasteOfUser(Wire):
+    """Sum of a user's lines, without `memory`, which counts GPUs that worked."""
+
+    user: str
+    """The user."""
+    gpu_hours: float
+    """GPU-hours that did nothing."""
+    by_kind: dict[WasteKind, float]
+    """GPU-hours by kind, `memory` too."""
+
+
+class WasteReport(Wire):
+    """GPU-hours of some days that did nothing, each with its fix."""
+
+    begins_at: UtcTime
+    """First moment."""
+    ends_at: UtcTime
+    """Last moment."""
+    capacity_gpu_hours: float
+    """GPU-hours that the box had."""
+    held_gpu_hours: float
+    """GPU-hours held by jobs."""
+    wasted_gpu_hours: float
+    """Sum of all kinds but `memory`: GPU-hours that did nothing."""
+    currency: str = ""
+    """Unit of the costs, as the setting has it."""
+    sentence: str
+    """The report in one sentence."""
+    by_kind: dict[WasteKind, float]
+    """GPU-hours by kind; each kind is there."""
+    users: list[WasteOfUser]
+    """Most waste first."""
+    lines: list[WasteLine]
+    """Most GPU-hours first, at most 500."""
+    left_out: int = 0
+    """Further lines, which the sums count."""

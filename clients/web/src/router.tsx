@@ -54,12 +54,21 @@ const jobTab = createRoute({
   component: JobScreen,
   validateSearch: (
     search: Record<string, unknown>,
-  ): { attempt?: number; line?: number; q?: string; regex?: true } =>
+  ): {
+    attempt?: number;
+    line?: number;
+    q?: string;
+    regex?: true;
+    rank?: number;
+    level?: "warnings" | "errors";
+  } =>
     optional({
       attempt: whole(search["attempt"]),
       line: whole(search["line"]),
       q: text(search["q"]) ?? (typeof search["q"] === "number" ? String(search["q"]) : undefined),
       regex: search["regex"] === true ? (true as const) : undefined,
+      rank: whole(search["rank"]),
+      level: search["level"] === "errors" || search["level"] === "warnings" ? search["level"] : undefined,
     }),
 });
 const compare = createRoute({
@@ -82,6 +91,12 @@ const users = createRoute({
   ...at("/users"),
   component: lazyRouteComponent(() => import("@/screens/users/UsersScreen"), "UsersScreen"),
 });
+const waste = createRoute({
+  ...at("/waste"),
+  component: lazyRouteComponent(() => import("@/screens/waste/WasteScreen"), "WasteScreen"),
+  validateSearch: (search: Record<string, unknown>): { days?: number; user?: string; sort?: string } =>
+    optional({ days: whole(search["days"]), user: text(search["user"]), sort: text(search["sort"]) }),
+});
 const events = createRoute({
   ...at("/events"),
   component: lazyRouteComponent(() => import("@/screens/events/EventsScreen"), "EventsScreen"),
@@ -99,7 +114,19 @@ function optional<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K]
 }
 
 export const router = createRouter({
-  routeTree: root.addChildren([overview, queue, jobs, job, jobTab, compare, submit, users, events, settings]),
+  routeTree: root.addChildren([
+    overview,
+    queue,
+    jobs,
+    job,
+    jobTab,
+    compare,
+    submit,
+    users,
+    waste,
+    events,
+    settings,
+  ]),
   defaultPreload: "intent",
   defaultErrorComponent: ErrorScreen,
   scrollRestoration: true,

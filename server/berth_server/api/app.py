@@ -40,7 +40,10 @@ def create_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         async with tasks.running(
-            context.server, context.telemetry, send_webhooks=context.settings.webhooks
+            context.server,
+            context.telemetry,
+            send_webhooks=context.settings.webhooks,
+            waste_report_to=context.settings.waste_report_to,
         ):
             yield
 

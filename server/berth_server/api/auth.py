@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import MutableMapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
@@ -25,6 +27,7 @@ from berth_server.service.auth import proxies
 from berth_server.service.auth.callers import Caller, user_name
 from berth_server.service.auth.tokens import who
 from berth_server.service.errors import Forbidden
+from berth_server.store import events
 
 COOKIE = "berth_session"
 # Of those who need no identity, who send nothing but an empty form.
@@ -80,7 +83,10 @@ class Authentication:
         await turn.take()
         try:
             body = await read_body(receive, most)
-            await self.app(scope, replayed(body, receive), turn.until_streaming(send))
+            answer = turn.until_streaming(send)
+            if caller is not None and caller.via == "cookie":
+                answer = _with_event(answer, events.last_id(app.server.db.read))
+            await self.app(scope, replayed(body, receive), answer)
         finally:
             turn.give()
 
@@ -143,6 +149,22 @@ class Authentication:
             )
             raise ApiError(403, sentence)
         return found
+
+
+def _with_event(send: Send, last_id: int) -> Send:
+    """
+    Say with an answer to the dashboard which event was the newest before it was made.
+
+    What it shows may miss later ones: the page compares this with where its stream began.
+    """
+
+    async def sends(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            mark = (b"berth-event-id", b"%d" % last_id)
+            message = {**message, "headers": [*message.get("headers", ()), mark]}
+        await send(message)
+
+    return sends
 
 
 def cookie(header: str) -> str | None:

@@ -16,6 +16,7 @@ from berth_server.background import (
     progress,
     timers,
     wal_checkpoint,
+    waste_report,
     webhooks,
     worker_watchdog,
 )
@@ -28,7 +29,11 @@ _PAUSE_S = 1.0
 
 @asynccontextmanager
 async def running(
-    server: ServerState, history: GpuTelemetry, *, send_webhooks: bool
+    server: ServerState,
+    history: GpuTelemetry,
+    *,
+    send_webhooks: bool,
+    waste_report_to: str = "",
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:
@@ -40,6 +45,9 @@ async def running(
         group.start_soon(_kept, curve_watch.run, server)
         if send_webhooks:
             group.start_soon(_kept, webhooks.run, server)
+            addresses = waste_report_to.replace(",", " ").split()
+            if addresses:
+                group.start_soon(_kept, waste_report.run, server, history, addresses)
         yield
         group.cancel_scope.cancel()
 

@@ -61,14 +61,14 @@ def _start(server: ServerState, group: TaskGroup, limiter: anyio.CapacityLimiter
             continue
         body = notice(server, record)
         for url in record.spec.notify:
-            group.start_soon(_send, limiter, url, body, record.id)
+            group.start_soon(send, limiter, url, body, f"job {record.id}")
     for job_id, message in events.alerts_with_notice(reader, _ALERTS, after=last, until=newest):
         record = jobs.get(reader, job_id)
         if record is None:
             continue
         body = _body(record, show_job(server, record), f": {messages.decode(message) or Message()}")
         for url in record.spec.notify:
-            group.start_soon(_send, limiter, url, body, record.id)
+            group.start_soon(send, limiter, url, body, f"job {record.id}")
     return newest
 
 
@@ -92,7 +92,8 @@ def _body(record: JobRecord, shown: Job, predicate: str) -> bytes:
     return json.dumps({"text": sentence, "content": sentence, "job": job}).encode()
 
 
-async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: int) -> None:
+async def send(limiter: anyio.CapacityLimiter, url: str, body: bytes, about: str) -> None:
+    """Post a notice, a few times if need be. `about` is its subject in the log."""
     # Paths and queries of webhooks are secrets: only the host is logged.
     parts = urlsplit(url)
     web = parts.scheme in {"http", "https"}
@@ -101,10 +102,10 @@ async def _send(limiter: anyio.CapacityLimiter, url: str, body: bytes, job_id: i
         for pause_s in (*_PAUSES_S, None):
             problem = await (_post(url, body) if web else people.tell(url, body))
             if problem is None:
-                log.info("notice.sent", job=job_id, host=host)
+                log.info("notice.sent", about=about, host=host)
                 return
             if pause_s is None:
-                log.warning("notice.failed", job=job_id, host=host, problem=problem)
+                log.warning("notice.failed", about=about, host=host, problem=problem)
                 return
             await anyio.sleep(pause_s)
 

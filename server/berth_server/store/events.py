@@ -35,6 +35,13 @@ def write(
     tx.events += 1
 
 
+def is_written(reader: Reader, kind: str, data: Mapping[str, Any]) -> bool:
+    """Return whether there is an event of a kind with just these data."""
+    facts = json.dumps(data, separators=(",", ":"))
+    sql = "SELECT 1 FROM events WHERE kind = ? AND data = ? LIMIT 1"
+    return reader.value(sql, (kind, facts)) is not None
+
+
 def last_id(reader: Reader) -> int:
     """Id of the newest event; 0 before the first."""
     return reader.value("SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0

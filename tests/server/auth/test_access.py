@@ -187,6 +187,10 @@ class TestLogin:
             assert "SameSite=strict" in cookie
             assert api.get("/api/v1/me").json()["via"] == "cookie"
             assert api.get("/login", params={"code": code}).status_code == 401
+            # What a page shows may miss what came after this event.
+            newest = api.get("/api/v1/events").json()["last_id"]
+            assert api.get("/api/v1/me").headers["Berth-Event-Id"] == str(newest)
+            assert api.get("/api/v1/jobs").headers["Berth-Event-Id"] == str(newest)
         with rest.client(None) as api:
             assert api.get("/login", params={"code": "guess"}).status_code == 401
 

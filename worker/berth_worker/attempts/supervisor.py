@@ -16,6 +16,7 @@ from berth.protocol.internal import DesiredAttempt, DesiredState, Examination, O
 from berth.protocol.states import Outcome
 from berth_worker.attempts.attempt import Attempt
 from berth_worker.attempts.attempt_runner import AttemptRunner
+from berth_worker.attempts.log_growth import LogGrowth
 from berth_worker.attempts.reconcile import (
     Action,
     Adopt,
@@ -65,6 +66,7 @@ class Supervisor:
     ) -> None:
         """`rebooted`: the last worker of this home ran before the box was restarted."""
         self._tasks = tasks
+        self._growth = LogGrowth()
         self._shim_launcher = shim_launcher
         self._runner = AttemptRunner(self, host, sampler, shim_launcher)
         self._sampler = sampler
@@ -115,9 +117,12 @@ class Supervisor:
             known.seen_pids.add(pid)
 
     def look(self) -> None:
-        """Note which running attempts have reported a checkpoint since the last call."""
+        """Note which running attempts have reported a checkpoint since the last call, and their logs."""
         self._shim_launcher.trim()
+        self._growth.forget({str(one.folder.path) for one in self._attempts.values()})
         for attempt in self._attempts.values():
+            if attempt.phase != "unstarted":
+                self._growth.look(attempt.folder.path)
             if attempt.phase in {"running", "stopping"}:
                 saved_at = attempt.folder.saved_at()
                 if saved_at is not None and saved_at != attempt.saved_at:

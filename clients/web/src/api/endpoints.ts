@@ -58,7 +58,7 @@ export const api = {
     request<T.ParsedText>("POST", "/jobs/parse", { body: { text }, ...withSignal(signal) }),
   logLines: (id: number, query: { from: number; count: number; attempt?: number }, signal?: AbortSignal) =>
     request<T.LogLines>("GET", `/jobs/${id}/log/lines`, {
-      query: { ...query, as_shown: true },
+      query: { ...query, as_shown: true, times: true },
       ...withSignal(signal),
     }),
   logSearch: (
@@ -101,6 +101,8 @@ export const api = {
   ablation: (id: string, signal?: AbortSignal) =>
     request<T.Ablation>("GET", `/ablations/${encodeURIComponent(id)}`, withSignal(signal)),
   users: (signal?: AbortSignal) => request<T.UserList>("GET", "/users", withSignal(signal)),
+  waste: (query: { days: number; user?: string }, signal?: AbortSignal) =>
+    request<T.WasteReport>("GET", "/waste", { query, ...withSignal(signal) }),
   settings: (signal?: AbortSignal) => request<T.ServerSettings>("GET", "/settings", withSignal(signal)),
   tokens: (signal?: AbortSignal) => request<T.TokenList>("GET", "/tokens", withSignal(signal)),
   createToken: (name: string, expiresIn: string | null) =>
@@ -111,6 +113,12 @@ export const api = {
 /** Address of a job's frozen code: all of it as a tar, or how it differed from its commit. */
 export function snapshotUrl(id: number, what: "archive" | "diff"): string {
   return `/api/v1/jobs/${id}/snapshot/${what}`;
+}
+
+/** Address of the waste report's lines as CSV. */
+export function wasteUrl(days: number, user: string | undefined): string {
+  const of = user === undefined ? "" : `&user=${encodeURIComponent(user)}`;
+  return `/api/v1/waste/csv?days=${days}${of}`;
 }
 
 /** Address of the raw bytes of a log, for downloads. */

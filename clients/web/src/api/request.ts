@@ -1,4 +1,5 @@
 /** HTTP requests to the REST interface: JSON in, JSON out, problems as ApiError. */
+import { seen } from "@/live/seen";
 import type { FieldProblem, MessagePart, Problem } from "./types";
 
 /** The server answered with a problem, or could not be reached (status 0). */
@@ -58,6 +59,8 @@ export async function request<T>(method: string, path: string, options: Options 
       { kind: "text", text: " on the box to see why." },
     ]);
   }
+  const event = answer.headers.get("Berth-Event-Id");
+  if (event !== null) seen(Number(event));
   if (!answer.ok) throw await problemOf(answer);
   if (options.text === true) return (await answer.text()) as T;
   return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T);

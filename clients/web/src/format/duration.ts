@@ -101,6 +101,11 @@ export function timeOfDay(at: number): string {
   return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
 }
 
+/** "14:03:09" in the browser's own zone. */
+export function wallSeconds(at: number): string {
+  return `${timeOfDay(at)}:${String(new Date(at).getSeconds()).padStart(2, "0")}`;
+}
+
 /** "14:03" when `at` is on the day of `now`, else "Wed 14:03" or "12 Dec 14:03". */
 export function wallClock(at: number, now: number): string {
   const apart = Math.abs(at - now);

@@ -139,6 +139,39 @@ describe("the one stream", () => {
     expect(phases().at(-1)).toBe("live");
   });
 
+  test("what happened between a page's first answer and its stream is asked for again", () => {
+    const { world, hub, page, got } = rig();
+    const refreshes = () => got.filter((m) => m.type === "refresh").length;
+    hub.show(page);
+    hub.seen(page, 41);
+    world.current.onopen?.();
+    world.current.send("hello", { instance: "a", last_event_id: 43 });
+    expect(refreshes()).toBe(1);
+    // Once, whatever else arrives.
+    world.current.send("event", { id: 44, kind: "job.running" }, "44");
+    const late: FromHub[] = [];
+    const other = (message: FromHub) => void late.push(message);
+    hub.show(other);
+    hub.seen(other, 44);
+    expect(late.some((m) => m.type === "refresh")).toBe(false);
+    // Its answer was made before it had joined the stream that others had open.
+    const third: FromHub[] = [];
+    const slow = (message: FromHub) => void third.push(message);
+    hub.show(slow);
+    hub.seen(slow, 43);
+    expect(third.filter((m) => m.type === "refresh")).toHaveLength(1);
+    expect(late.some((m) => m.type === "refresh")).toBe(false);
+  });
+
+  test("a page whose answers are as new as its stream asks for nothing twice", () => {
+    const { world, hub, page, got } = rig();
+    hub.show(page);
+    world.current.onopen?.();
+    world.current.send("hello", { instance: "a", last_event_id: 43 });
+    hub.seen(page, 43);
+    expect(got.some((m) => m.type === "refresh")).toBe(false);
+  });
+
   test("what an old connection still says is not listened to", () => {
     const { world, hub, page, got } = rig();
     hub.show(page);

@@ -22,6 +22,21 @@ export interface Environment {
   after(ms: number, run: () => void): () => void;
 }
 
+type Listener = (message: FromHub) => void;
+
+interface Greeting {
+  instance?: string;
+  last_event_id?: number;
+}
+
+interface Page {
+  visible: boolean;
+  /** Event after which it gets every one; undefined until the stream has said where it begins. */
+  joined: number | undefined;
+  /** The newest event when the first answer it shows was made. */
+  shows: number | undefined;
+}
+
 const RETRY_MS = [300, 600, 1_000, 2_000, 3_000];
 /** The server pings every 5 s once it has pinged at all; silence beyond this is a dead line. */
 const SILENCE_MS = 13_000;
@@ -39,16 +54,21 @@ export class Hub {
   private cancelRetry = () => {};
   private cancelSilence = () => {};
   private cancelPause = () => {};
-  private readonly listeners = new Map<(message: FromHub) => void, boolean>();
+  private readonly listeners = new Map<Listener, Page>();
 
   constructor(private readonly environment: Environment) {
     this.since = environment.now();
   }
 
   /** A page joins (or shows itself again); it gets the current state at once. */
-  show(listener: (message: FromHub) => void): void {
-    const known = this.listeners.has(listener);
-    this.listeners.set(listener, true);
+  show(listener: Listener): void {
+    const page = this.listeners.get(listener);
+    const known = page !== undefined;
+    if (page) page.visible = true;
+    else {
+      const joined = this.lastId === "" ? undefined : Number(this.lastId);
+      this.listeners.set(listener, { visible: true, joined, shows: undefined });
+    }
     this.cancelPause();
     if (!known) {
       listener({ type: "phase", phase: this.phase, since: this.since });
@@ -58,12 +78,28 @@ export class Hub {
   }
 
   /** A page is out of sight. When all are, the stream is closed after a minute. */
-  hide(listener: (message: FromHub) => void): void {
-    if (this.listeners.has(listener)) this.listeners.set(listener, false);
+  hide(listener: Listener): void {
+    const page = this.listeners.get(listener);
+    if (page) page.visible = false;
     this.pauseWhenUnseen();
   }
 
-  leave(listener: (message: FromHub) => void): void {
+  /** A page shows an answer that was made when event `id` was the newest. */
+  seen(listener: Listener, id: number): void {
+    const page = this.listeners.get(listener);
+    if (!page) return;
+    page.shows = Math.min(page.shows ?? Infinity, id);
+    this.catchUp(listener, page);
+  }
+
+  /** What happened between a page's first answer and its place in the stream it must ask for again. */
+  private catchUp(listener: Listener, page: Page): void {
+    if (page.joined === undefined || page.shows === undefined || page.shows >= page.joined) return;
+    page.shows = Infinity;
+    listener({ type: "refresh" });
+  }
+
+  leave(listener: Listener): void {
     this.listeners.delete(listener);
     this.pauseWhenUnseen();
   }
@@ -77,7 +113,7 @@ export class Hub {
 
   private pauseWhenUnseen(): void {
     this.cancelPause();
-    if ([...this.listeners.values()].some(Boolean)) return;
+    if ([...this.listeners.values()].some((page) => page.visible)) return;
     this.cancelPause = this.environment.after(this.listeners.size === 0 ? 1_000 : PAUSE_MS, () => {
       this.disconnect();
       this.cancelRetry();
@@ -113,7 +149,7 @@ export class Hub {
       this.broadcast({ type: "box", box: this.box });
     });
     source.addEventListener("hello", (event) => {
-      if (alive()) this.greeted(JSON.parse(event.data) as { instance?: string });
+      if (alive()) this.greeted(JSON.parse(event.data) as Greeting);
     });
     source.addEventListener("ping", () => {
       if (alive()) this.expectPings();
@@ -123,10 +159,18 @@ export class Hub {
     });
   }
 
-  private greeted(hello: { instance?: string }): void {
+  private greeted(hello: Greeting): void {
     const instance = hello.instance ?? "";
     if (this.instance !== "" && instance !== this.instance) this.broadcast({ type: "refresh" });
     this.instance = instance;
+    const begin = hello.last_event_id;
+    if (begin !== undefined) {
+      if (this.lastId === "") this.lastId = String(begin);
+      for (const [listener, page] of this.listeners) {
+        page.joined ??= begin;
+        this.catchUp(listener, page);
+      }
+    }
     this.expectPings();
   }
 

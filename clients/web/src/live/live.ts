@@ -5,6 +5,7 @@ import type { BerthEvent } from "@/api/types";
 import { browserEnvironment, Hub } from "./hub";
 import { keysTouchedBy, paceOf } from "./invalidate";
 import type { FromHub, Phase, ToHub } from "./messages";
+import { onSeen } from "./seen";
 
 export interface LiveState {
   phase: Phase;
@@ -66,6 +67,7 @@ export function startLive(client: QueryClient): void {
   addEventListener("pageshow", report);
   addEventListener("online", () => send({ type: "retry" }));
   send({ type: "visible" });
+  onSeen((id) => send({ type: "seen", id }));
 }
 
 function connectHub(receive: (message: FromHub) => void): (message: ToHub) => void {
@@ -83,6 +85,7 @@ function connectHub(receive: (message: FromHub) => void): (message: ToHub) => vo
     if (message.type === "visible") hub.show(receive);
     else if (message.type === "hidden") hub.hide(receive);
     else if (message.type === "leaving") hub.leave(receive);
+    else if (message.type === "seen") hub.seen(receive, message.id);
     else hub.retry();
   };
 }

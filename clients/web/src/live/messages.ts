@@ -10,4 +10,11 @@ export type FromHub =
   | { type: "events"; events: BerthEvent[] }
   | { type: "box"; box: Box };
 
-export type ToHub = { type: "visible" } | { type: "hidden" } | { type: "leaving" } | { type: "retry" };
+export type ToHub =
+  { type: "visible" } | { type: "hidden" } | { type: "leaving" } | { type: "retry" } | SeenMessage;
+
+/** The oldest state that this page shows: the newest event when its first answer was made. */
+export interface SeenMessage {
+  type: "seen";
+  id: number;
+}

@@ -16,6 +16,7 @@ interface ConnectScope {
     if (data.type === "visible") hub.show(listener);
     else if (data.type === "hidden") hub.hide(listener);
     else if (data.type === "leaving") hub.leave(listener);
+    else if (data.type === "seen") hub.seen(listener, data.id);
     else hub.retry();
   };
 };

@@ -1,4 +1,4 @@
-import { ArrowDownToLine, Download, WrapText } from "lucide-react";
+import { ArrowDownToLine, Clock3, Download, WrapText } from "lucide-react";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { api, logUrl } from "@/api/endpoints";
@@ -9,6 +9,8 @@ import { bytes, count } from "@/format/units";
 import { useActions } from "@/keys/useActions";
 import { ExitSummary } from "./ExitSummary";
 import { FindBar } from "./FindBar";
+import { filterPattern, useFiltered } from "./filter";
+import type { Level } from "./filter";
 import { neighbour, pattern, useFind } from "./find";
 import { LogView } from "./LogView";
 import type { LogHandle } from "./LogView";
@@ -22,22 +24,28 @@ interface Props {
   line: number | undefined;
   q: string;
   regex: boolean;
+  /** Only the lines of this rank, and of this level. */
+  rank: number | undefined;
+  level: Level | undefined;
   onLine: (line: number | undefined) => void;
   onFind: (q: string, regex: boolean) => void;
+  onFilter: (change: { rank?: number | undefined; level?: Level | undefined }) => void;
 }
 
 /** Log viewer with its toolbar: follow, find, wrap, jump, download. */
-export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props) {
+export function LogPanel({ job, attempt, line, q, regex, rank, level, onLine, onFind, onFilter }: Props) {
   const growing = attempt !== undefined && attempt.state !== "ended";
   const { buffer, version, ready, error, retry } = useLog(job.id, attempt?.number, attempt !== undefined);
   const [follow, setFollow] = useState(line === undefined);
   const [wrap, setWrap] = useState(() => localStorage.getItem("berth.wrap") === "on");
+  const [times, setTimes] = useState(() => localStorage.getItem("berth.times") === "on");
   const [text, setText] = useState(q);
   const [at, setAt] = useState(-1);
   const view = useRef<LogHandle>(null);
   const [frame, height] = useRestOfWindow(growing ? 1 : 0);
   const box = useRef<HTMLInputElement>(null);
   const find = useFind(job.id, attempt?.number, ready ? q : "", regex);
+  const filtered = useFiltered(job.id, attempt?.number, ready ? filterPattern(rank, level) : "", growing);
   const markers = useQuery({
     queryKey: ["markers", job.id, attempt?.number, growing],
     queryFn: ({ signal }) => api.logMarkers(job.id, attempt?.number, signal),
@@ -45,17 +53,19 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
     refetchInterval: growing ? 10_000 : false,
   }).data;
 
+  const show = (to: number) => view.current?.show(filtered ? filtered.lines.place(to) : to);
+  const goTo = useEffectEvent(show);
   useEffect(() => {
     if (!ready || line === undefined) return;
     setFollow(false);
-    view.current?.show(line - 1);
+    goTo(line - 1);
   }, [ready, line]);
   useEffect(() => setAt(-1), [q, regex]);
 
   const jump = (to: number | null | undefined) => {
     if (to == null) return;
     setFollow(false);
-    view.current?.show(to);
+    show(to);
     onLine(to + 1);
   };
   const step = (direction: 1 | -1) => {
@@ -80,7 +90,12 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
     localStorage.setItem("berth.wrap", wrap ? "off" : "on");
     setWrap(!wrap);
   };
+  const toggleTimes = () => {
+    localStorage.setItem("berth.times", times ? "off" : "on");
+    setTimes(!times);
+  };
   useActions([
+    { label: "Time of each line", keys: "Shift+T", run: toggleTimes },
     { label: follow ? "Stop following the log" : "Follow the log", keys: "f", run: () => setFollow(!follow) },
     {
       label: "End of the log",
@@ -156,20 +171,23 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
             Last checkpoint
           </Button>
         )}
-        <Ranks
-          ranks={markers?.ranks ?? []}
-          q={q}
-          onFind={(rank) => {
-            setText(rank);
-            onFind(rank, rank !== "");
-          }}
-        />
+        <Filters ranks={markers?.ranks ?? []} rank={rank} level={level} onFilter={onFilter} />
         <span
           className="ml-auto text-xs tabular text-muted max-sm:hidden"
           title={`${count(buffer.sizeBytes)} bytes`}
         >
+          {filtered && (
+            <span aria-live="polite" className={filtered.error ? "text-bad" : "font-medium text-ink"}>
+              {filtered.error ??
+                `${count(filtered.lines.total)}${filtered.busy ? "…" : filtered.capped ? " (the first)" : ""} of `}
+            </span>
+          )}
           {count(buffer.total)} lines · {bytes(buffer.sizeBytes)}
         </span>
+        <Toggle on={times} title="When each line was written (Shift+T)" onClick={toggleTimes}>
+          <Clock3 aria-hidden className="size-3.5" />
+          <span className="max-sm:sr-only">Time</span>
+        </Toggle>
         <Toggle on={wrap} title="Wrap long lines (w)" onClick={toggleWrap}>
           <WrapText aria-hidden className="size-3.5" />
           <span className="max-sm:sr-only">Wrap</span>
@@ -212,7 +230,9 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
         </p>
       ) : (
         <LogView
-          buffer={buffer}
+          key={filtered ? "filtered" : "all"}
+          buffer={filtered ? filtered.lines : buffer}
+          times={times && !filtered}
           version={version}
           follow={follow}
           onUnfollow={() => setFollow(false)}
@@ -220,7 +240,7 @@ export function LogPanel({ job, attempt, line, q, regex, onLine, onFind }: Props
           marked={line === undefined ? null : line - 1}
           onMark={(number) => onLine(number + 1)}
           find={pattern(q, regex)}
-          ticks={find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []}
+          ticks={!filtered && find.matches.length > 0 ? thinned(find.matches.map((m) => m.number)) : []}
           handle={view}
         />
       )}
@@ -237,36 +257,48 @@ function thinned(lines: readonly number[]): number[] {
   return lines.filter((_, i) => i % every === 0);
 }
 
-function Ranks({
+function Filters({
   ranks,
-  q,
-  onFind,
+  rank,
+  level,
+  onFilter,
 }: {
   ranks: readonly number[];
-  q: string;
-  onFind: (pattern: string) => void;
-}) {
-  if (ranks.length < 2) return null;
+  onFilter: Props["onFilter"];
+} & Pick<Props, "rank" | "level">) {
   return (
-    <label className="flex items-center gap-1 text-xs text-muted">
-      Rank
+    <>
+      {(ranks.length > 1 || rank !== undefined) && (
+        <select
+          aria-label="Rank"
+          title="Only the lines of this rank"
+          className="field min-h-7 w-auto py-0 text-xs"
+          value={rank ?? ""}
+          onChange={(event) =>
+            onFilter({ rank: event.target.value === "" ? undefined : Number(event.target.value), level })
+          }
+        >
+          <option value="">All ranks</option>
+          {[...new Set([...ranks, ...(rank === undefined ? [] : [rank])])].map((one) => (
+            <option key={one} value={one}>
+              Rank {one}
+            </option>
+          ))}
+        </select>
+      )}
       <select
-        className="field min-h-7 w-auto py-0"
-        value={ranks.find((rank) => q === rankPattern(rank)) ?? ""}
-        onChange={(event) => onFind(event.target.value === "" ? "" : rankPattern(Number(event.target.value)))}
+        aria-label="Level"
+        title="Only lines that tell of warnings or errors"
+        className="field min-h-7 w-auto py-0 text-xs"
+        value={level ?? ""}
+        onChange={(event) =>
+          onFilter({ rank, level: (event.target.value || undefined) as Level | undefined })
+        }
       >
-        <option value="">all</option>
-        {ranks.map((rank) => (
-          <option key={rank} value={rank}>
-            {rank}
-          </option>
-        ))}
+        <option value="">All levels</option>
+        <option value="warnings">Warnings and errors</option>
+        <option value="errors">Errors</option>
       </select>
-    </label>
+    </>
   );
-}
-
-/** Pattern of the marks that launchers put before the lines of a rank: "[rank3]:", "[default3]:". */
-function rankPattern(rank: number): string {
-  return String.raw`^\[(rank|default)${rank}\]`;
 }

@@ -3,9 +3,12 @@ import { memo } from "react";
 import { parseAnsi, readable, stripAnsi } from "./ansi";
 import type { Rgb, Span } from "./ansi";
 import { linked } from "./links";
+import { absoluteInZone, wallSeconds } from "@/format/duration";
 
 interface Props {
   number: number;
+  /** Unix seconds at which it was written; null where unknown. Undefined: no times are shown. */
+  time: number | null | undefined;
   text: string | undefined;
   wrap: boolean;
   marked: boolean;
@@ -19,7 +22,16 @@ const STDERR_LOOK =
   /^\s*(Traceback \(most recent call last\)|[\w.]*(Error|Exception)\b.*:|\[rank\d+\]:?\s*(Traceback|\w*Error))/;
 
 /** One log line: its number links to it, its text keeps the program's colours. */
-export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, ground, onMark }: Props) {
+export const LogRow = memo(function LogRow({
+  number,
+  time,
+  text,
+  wrap,
+  marked,
+  find,
+  ground,
+  onMark,
+}: Props) {
   return (
     <div
       data-line={number}
@@ -41,6 +53,14 @@ export const LogRow = memo(function LogRow({ number, text, wrap, marked, find, g
       >
         {number + 1}
       </a>
+      {time !== undefined && (
+        <span
+          className="w-[5.5rem] shrink-0 text-muted tabular select-none"
+          title={time === null ? "The time of this line is not known" : absoluteInZone(time * 1000)}
+        >
+          {time === null ? "–" : wallSeconds(time * 1000)}
+        </span>
+      )}
       <span className={clsx("flex-1 pr-4", wrap ? "wrap-anywhere whitespace-pre-wrap" : "whitespace-pre")}>
         {text === undefined ? (
           <span className="text-muted">…</span>

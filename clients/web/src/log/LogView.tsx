@@ -16,7 +16,10 @@ export interface LogHandle {
 }
 
 interface Props {
-  buffer: LogBuffer;
+  /** All of the log, or the lines of it that a filter lets through. */
+  buffer: Pick<LogBuffer, "total" | "line" | "number" | "want"> & Partial<Pick<LogBuffer, "time">>;
+  /** Show when each line was written. */
+  times: boolean;
   /** Changes whenever the buffer does. */
   version: number;
   follow: boolean;
@@ -33,6 +36,7 @@ interface Props {
 /** Virtual list of log lines of any number. Draws only what is in view. */
 export function LogView({
   buffer,
+  times,
   version,
   follow,
   onUnfollow,
@@ -156,10 +160,11 @@ export function LogView({
               {Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i).map((line) => (
                 <LogRow
                   key={line}
-                  number={line}
+                  number={buffer.number(line)}
+                  time={times ? (buffer.time?.(line) ?? null) : undefined}
                   text={buffer.line(line)}
                   wrap={wrap}
-                  marked={line === marked}
+                  marked={buffer.number(line) === marked}
                   find={find}
                   ground={ground}
                   onMark={onMark}

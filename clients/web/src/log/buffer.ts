@@ -12,6 +12,8 @@ export interface Slice {
   total: number;
   size_bytes: number;
   complete: boolean;
+  /** Unix seconds at which each line was written; null where unknown. Empty without times. */
+  times?: readonly (number | null)[];
 }
 
 export type Fetch = (from: number, count: number) => Promise<Slice>;
@@ -25,6 +27,7 @@ export class LogBuffer {
   sizeBytes = 0;
   complete = false;
   private pages = new Map<number, (string | undefined)[]>();
+  private stamps = new Map<number, (number | null | undefined)[]>();
   private readonly asked = new Set<number>();
   /** Pages of which the server had nothing more, though there should be: not asked for again. */
   private readonly dry = new Set<number>();
@@ -40,6 +43,16 @@ export class LogBuffer {
     return this.pages.get(Math.floor(number / PAGE))?.[number % PAGE];
   }
 
+  /** Unix seconds at which a line was written; null where nobody knows, undefined while it is not here. */
+  time(number: number): number | null | undefined {
+    return this.stamps.get(Math.floor(number / PAGE))?.[number % PAGE];
+  }
+
+  /** Number in the log of the line at a place: here they are the same. */
+  number(at: number): number {
+    return at;
+  }
+
   /** Fetch what is missing between two lines (the last included). */
   want(first: number, last: number): void {
     const end = Math.min(last, this.total - 1);
@@ -51,7 +64,10 @@ export class LogBuffer {
 
   /** Take lines in, from a page or from the end of a growing log. */
   take(slice: Slice): void {
-    if (slice.total < this.total) this.pages.clear();
+    if (slice.total < this.total) {
+      this.pages.clear();
+      this.stamps.clear();
+    }
     if (slice.total !== this.total) this.dry.clear();
     this.total = slice.total;
     this.sizeBytes = Math.max(this.sizeBytes, slice.size_bytes);
@@ -65,6 +81,14 @@ export class LogBuffer {
         this.pages.set(page, lines);
       }
       lines[number % PAGE] = shortened(text);
+      const time = slice.times?.[i];
+      if (time === undefined) return;
+      let stamps = this.stamps.get(page);
+      if (!stamps) {
+        stamps = [];
+        this.stamps.set(page, stamps);
+      }
+      stamps[number % PAGE] = time;
     });
     this.evict();
     this.changed();
@@ -120,6 +144,7 @@ export class LogBuffer {
     for (const page of this.pages.keys()) {
       if (this.pages.size <= MOST_PAGES) return;
       this.pages.delete(page);
+      this.stamps.delete(page);
     }
   }
 }

@@ -34,7 +34,11 @@ export function followLog(
     source.addEventListener("ping", alive);
     source.addEventListener("lines", (event: MessageEvent<string>) => {
       alive();
-      buffer.take(JSON.parse(event.data) as Slice);
+      const slice = JSON.parse(event.data) as Slice;
+      // What has just come was written just now, where the worker has not said so yet.
+      const now = Date.now() / 1000;
+      const times = slice.times?.map((time, i) => time ?? (slice.first + i >= buffer.total ? now : null));
+      buffer.take(times ? { ...slice, times } : slice);
     });
     source.addEventListener("end", () => {
       stop();

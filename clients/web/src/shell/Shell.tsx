@@ -31,6 +31,7 @@ export function Shell() {
     { label: "Go to Queue", keys: "g q", run: () => void navigate({ to: "/queue" }) },
     { label: "Go to Jobs", keys: "g j", run: () => void navigate({ to: "/jobs" }) },
     { label: "Go to Compare", keys: "g c", run: () => void navigate({ to: "/compare" }) },
+    { label: "Go to the waste report", keys: "g w", run: () => void navigate({ to: "/waste" }) },
     { label: "Go to Users", keys: "g u", run: () => void navigate({ to: "/users" }) },
     { label: "Go to Events", keys: "g e", run: () => void navigate({ to: "/events" }) },
     { label: "Go to Settings", keys: "g s", run: () => void navigate({ to: "/settings" }) },

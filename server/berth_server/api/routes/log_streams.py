@@ -188,9 +188,9 @@ async def _lines(app: Context, job_id: int, number: int | None, line: int) -> As
 
 
 def _newest(app: Context, log: LogFile, line: int) -> LogLines:
-    found = app.lines.read(log, line, _MOST_LINES, as_shown=True)
+    found = app.lines.read(log, line, _MOST_LINES, as_shown=True, times=True)
     if found.first + len(found.lines) < found.total:
-        found = app.lines.read(log, -_MOST_LINES, _MOST_LINES, as_shown=True)
+        found = app.lines.read(log, -_MOST_LINES, _MOST_LINES, as_shown=True, times=True)
     return found
 
 

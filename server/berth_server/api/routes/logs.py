@@ -97,11 +97,14 @@ async def get_lines(
     as_shown: Annotated[
         bool, Query(description="Only what a terminal shows of a line that overwrites itself.")
     ] = False,
+    times: Annotated[bool, Query(description="Also when each line was written.")] = False,
 ) -> LogLines:
     """Lines of text; those longer than 64 KiB are cut."""
 
     def read() -> LogLines:
-        return app.lines.read(log, first, count, as_shown=as_shown, most_bytes=most_bytes)
+        return app.lines.read(
+            log, first, count, as_shown=as_shown, times=times, most_bytes=most_bytes
+        )
 
     most_bytes = parse_size(app.settings.log_answer_max)
     return await _reading(app, caller, read)

@@ -11,6 +11,7 @@ from berth.terminal import shown_bytes
 from berth_server.service.errors import NotFound
 from berth_server.service.jobs import lookup
 from berth_server.service.logs import tail
+from berth_server.service.logs.line_times import line_times
 from berth_server.service.logs.run_files import LOG_NAME, open_run_file
 from berth_server.service.logs.tail import TailCache, TailReader
 from berth_server.service.state import ServerState
@@ -124,13 +125,15 @@ class LineReader:
         count: int,
         *,
         as_shown: bool = False,
+        times: bool = False,
         most_bytes: int = _PAGE_BYTES,
     ) -> LogLines:
         """
         Return `count` lines from number `first`; a negative one counts from the end.
 
         Lines longer than 64 KiB are cut, and a page ends after `most_bytes` of lines. With `as_shown` a line is
-        what a terminal shows of it. Raises Forbidden.
+        what a terminal shows of it, with `times` it has the time at which it was written. Raises
+        Forbidden.
         """
         handle = log.open()
         if handle is None:
@@ -150,10 +153,11 @@ class LineReader:
                 total = index.lines + (1 if open_end else 0)
                 start = max(0, total + first) if first < 0 else min(first, total)
                 page = _Page(handle, index.before, index.lines, size)
-            lines = page.read(start, count, as_shown=as_shown, most_bytes=most_bytes)
+            lines, ends = page.read(start, count, as_shown=as_shown, most_bytes=most_bytes)
         finally:
             os.close(handle)
         return LogLines(
+            times=line_times(log, ends) if times else [],
             attempt=log.attempt,
             first=start,
             lines=lines,
@@ -174,12 +178,19 @@ class _Page:
     """Line ends in all."""
     size: int
 
-    def read(self, first: int, count: int, *, as_shown: bool, most_bytes: int) -> list[str]:
-        """Return `count` lines from number `first`, fewer where they have `most_bytes`."""
+    def read(
+        self, first: int, count: int, *, as_shown: bool, most_bytes: int
+    ) -> tuple[list[str], list[int]]:
+        """
+        Return `count` lines from number `first`, fewer where they have `most_bytes`, and the place
+        after each.
+        """
         found: list[str] = []
+        ends: list[int] = []
         taken = 0
         place = self._after(first - 1) if first else 0
         while place < self.size and len(found) < count and taken < most_bytes:
+            at = place
             block = os.pread(self.handle, min(tail.BLOCK, self.size - place), place)
             pieces = block.split(b"\n")
             rest = pieces.pop()
@@ -187,6 +198,7 @@ class _Page:
                 # Longer than a block: from the index follows where it ends.
                 end = self._end(first + len(found))
                 pieces, place = [self._long(place, end, as_shown=as_shown)], end + 1
+                at = place - len(pieces[0]) - 1
             elif place + len(block) >= self.size:
                 pieces += [rest] if rest else []
                 place = self.size
@@ -196,9 +208,11 @@ class _Page:
                 kept = (shown_bytes(piece) if as_shown else piece)[:_LINE_LIMIT]
                 taken += len(kept)
                 found.append(kept.decode("utf-8", "replace").rstrip("\r"))
+                at += len(piece) + 1
+                ends.append(min(at, self.size))
                 if taken >= most_bytes:
                     break
-        return found
+        return found, ends
 
     def _end(self, line: int) -> int:
         """Return where the end of a line is; the size for the last line while it is open."""

@@ -124,6 +124,20 @@ export function JobScreen() {
           line={search.line}
           q={search.q ?? ""}
           regex={search.regex ?? false}
+          rank={search.rank}
+          level={search.level}
+          onFilter={({ rank, level }) => {
+            const { rank: _rank, level: _level, line: _line, ...rest } = search;
+            void navigate({
+              search: {
+                ...rest,
+                ...(rank === undefined ? {} : { rank }),
+                ...(level === undefined ? {} : { level }),
+              },
+              replace: true,
+              resetScroll: false,
+            });
+          }}
           onLine={(line) => {
             const { line: _old, ...rest } = search;
             // A line belongs to its attempt: the link still leads there after a retry.

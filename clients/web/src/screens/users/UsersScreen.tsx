@@ -1,5 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { useBox, useMe, useUsers } from "@/api/queries";
+import { buttonLook } from "@/components/Button";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { PageHeader } from "@/components/Layout";
 import { Bar } from "@/components/Meter";
@@ -19,10 +20,11 @@ export function UsersScreen() {
   const total = rows.reduce((sum, row) => sum + row.gpu_hours_7d, 0);
   return (
     <>
-      <PageHeader
-        title="Users"
-        note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""}
-      />
+      <PageHeader title="Users" note={gpus > 0 ? `the box has ${count(gpus * 24 * 7)} GPU-hours a week` : ""}>
+        <Link to="/waste" className={buttonLook("plain", true)}>
+          Waste report
+        </Link>
+      </PageHeader>
       {rows.length === 0 ? (
         <EmptyState title="No users yet" />
       ) : (
