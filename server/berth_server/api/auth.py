@@ -84,7 +84,7 @@ class Authentication:
         try:
             body = await read_body(receive, most)
             answer = turn.until_streaming(send)
-            if caller is not None and caller.via == "cookie":
+            if caller is not None and caller.via in {"cookie", "proxy"}:
                 answer = _with_event(answer, events.last_id(app.server.db.read))
             await self.app(scope, replayed(body, receive), answer)
         finally:

@@ -61,7 +61,7 @@ def waits(reader: Reader, since: float, now: float) -> list[Wait]:
         "CASE WHEN j.state = 'queued' THEN NULL "
         "ELSE coalesce(min(a.created_at), j.ended_at) END AS until "
         "FROM jobs j LEFT JOIN attempts a ON a.job_id = j.id "
-        "WHERE (j.ended_at IS NULL OR j.ended_at > :since) AND json_extract(j.spec, '$.gpus') > 0 "
+        "WHERE (j.ended_at IS NULL OR j.ended_at > ?) AND json_extract(j.spec, '$.gpus') > 0 "
         "AND (j.state = 'queued' OR (j.state NOT IN ('held', 'waiting') "
         "AND coalesce(json_extract(j.spec, '$.hold'), 0) = 0 "
         "AND json_extract(j.spec, '$.not_before') IS NULL "
@@ -76,5 +76,5 @@ def waits(reader: Reader, since: float, now: float) -> list[Wait]:
             begin=row[4],
             end=now if row[5] is None else row[5],
         )
-        for row in reader.all(sql, {"since": since})
+        for row in reader.all(sql, (since,))
     ]

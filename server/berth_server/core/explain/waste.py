@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal
@@ -64,7 +64,7 @@ class Loads:
     step_s: int
     first: int
     """Number of the first step: its begin is `first * step_s`."""
-    by_gpu: dict[str, Sequence[int | None]]
+    by_gpu: Mapping[str, Sequence[int | None]]
 
 
 @dataclass(kw_only=True)

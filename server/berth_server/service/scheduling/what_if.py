@@ -73,12 +73,12 @@ def options(
     )
     memories = [gpu.memory_total_bytes for gpu in server.known_gpus]
     # Over several nodes the numbers of GPUs are those of nodes: only the rest varies.
-    wanted = [
+    wanted: list[tuple[Varies, Request]] = [
         (varies, request)
         for varies, request in variants(asked, memories)
         if varies != "gpus" or (spec.nodes or 1) == 1
     ]
-    found = [
+    found: list[Option] = [
         (
             varies,
             request,
