@@ -63,3 +63,56 @@ def test_a_stopped_process_is_held_by_somebody(child):
         if first.debugged:
             break
         assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def ranks() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two ranks: one waits for the other, which sleeps somewhere else."""
+    script = (
+        "import os, time\n"
+        "def waits_for_the_other(): print('there', flush=True); time.sleep(600)\n"
+        "def lost_in_the_loader(): print('there', flush=True); time.sleep(600)\n"
+        "waits_for_the_other() if os.environ['RANK'] == '0' else lost_in_the_loader()\n"
+    )
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", script],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    for one in made:
+        assert one.stdout is not None
+        assert one.stdout.readline() == b"there\n"
+    yield made
+    for one in made:
+        one.kill()
+        one.wait()
+        assert one.stdout is not None
+        one.stdout.close()
+
+
+def test_the_stacks_of_all_ranks_tell_where_each_of_them_is(ranks, monkeypatch):
+    """By py-spy as it is installed beside the worker's Python, whatever PATH says."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = examine.examine([one.pid for one in ranks], {}, over_s=0.05)
+    text = examine.stacks(found)
+    if text is None:
+        pytest.skip("py-spy may not look at other processes here")
+    first, second = text.decode().split("--- pid ")[1:]
+    assert ", rank 0" in first
+    assert "waits_for_the_other" in first
+    assert ", rank 1" in second
+    assert "lost_in_the_loader" in second
+
+
+@pytest.mark.parametrize("says", ["exit 1", "echo Permission Denied >&2; exit 1", "exec sleep 60"])
+def test_there_are_no_stacks_where_py_spy_may_not_look(child, tmp_path, monkeypatch, says):
+    """No file of errors is called the stacks."""
+    spy = tmp_path / "py-spy"
+    spy.write_text(f"#!/bin/sh\n{says}\n")
+    spy.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(examine, "_DUMP_TIMEOUT_S", 0.2)
+    assert examine.stacks(examine.examine([child.pid], {}, over_s=0.05)) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -54,20 +55,28 @@ def examine(
 
 
 def stacks(examined: Collection[ExaminedProcess]) -> bytes | None:
-    """Return the Python stacks of the ranks, or of all; None where py-spy is not installed."""
-    spy = shutil.which("py-spy")
+    """
+    Return the Python stacks of the ranks, or of all.
+
+    None where py-spy is not installed, on PATH or beside the worker's Python, or may not look.
+    """
+    spy = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
     if spy is None:
         return None
     ranks = [one for one in examined if one.gpu is not None or one.rank is not None] or [*examined]
     texts: list[bytes] = []
+    seen = False
     for one in ranks[:_MOST_DUMPS]:
         head = f"--- pid {one.pid}" + (f", rank {one.rank}" if one.rank is not None else "")
         head += f", GPU {one.gpu}" if one.gpu is not None else ""
-        texts.append(head.encode() + b"\n" + _dump(spy, one.pid))
-    return b"\n".join(texts)[:_MOST_BYTES] if texts else None
+        found, dumped = _dump(spy, one.pid)
+        texts.append(head.encode() + b"\n" + dumped)
+        seen = seen or found
+    return b"\n".join(texts)[:_MOST_BYTES] if seen else None
 
 
-def _dump(spy: str, pid: int) -> bytes:
+def _dump(spy: str, pid: int) -> tuple[bool, bytes]:
+    """Return True with the stack, or False with the reason that there is none."""
     try:
         done = subprocess.run(
             [spy, "dump", "--nonblocking", "--pid", str(pid)],
@@ -77,8 +86,8 @@ def _dump(spy: str, pid: int) -> bytes:
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return f"py-spy: {type(error).__name__}\n".encode()
-    return done.stdout or done.stderr[-500:]
+        return False, f"py-spy: {type(error).__name__}\n".encode()
+    return bool(done.stdout), done.stdout or done.stderr[-500:]
 
 
 def _used(pid: int) -> tuple[float, int] | None:
