@@ -63,8 +63,8 @@ class CurveTrouble(Wire):
     kind: TroubleKind
     """`not_finite`: the last values are NaN or infinite; `diverged`: a loss that ends above twice
     what it began with."""
-    step: float
-    """The step since which."""
+    step: float | None
+    """The step since which; null where a log shows no steps."""
 
 
 class RunTrouble(CurveTrouble):

@@ -37,10 +37,11 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Run every loop until the block is left."""
     async with anyio.create_task_group() as group:
-        loops = (timers.run, worker_watchdog.run, wal_checkpoint.run, early_stop.run, health.run)
+        loops = (timers.run, worker_watchdog.run, wal_checkpoint.run, early_stop.run)
         for loop in loops:
             group.start_soon(_kept, loop, server)
         group.start_soon(_kept, gpu_telemetry.run, server, history)
+        group.start_soon(_kept, health.run, server, history)
         group.start_soon(_kept, progress.run, server)
         group.start_soon(_kept, curve_watch.run, server)
         if send_webhooks:

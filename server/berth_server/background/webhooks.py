@@ -19,6 +19,7 @@ from berth_server.background import people
 from berth_server.core.explain.alerts import AlertKind
 from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.show import show_job
+from berth_server.service.logs.curve_watch import DIVERGED
 from berth_server.service.state import ServerState
 from berth_server.store import events, jobs, messages
 from berth_server.store.records import JobRecord
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _KINDS = frozenset(f"job.{state}" for state in FINAL_STATES)
-_ALERTS = frozenset(f"job.{kind}" for kind in get_args(AlertKind))
+_ALERTS = frozenset({DIVERGED, *(f"job.{kind}" for kind in get_args(AlertKind))})
 _TIMEOUT_S = 10.0
 # Pauses before each further try.
 _PAUSES_S = (1.0, 5.0, 25.0)

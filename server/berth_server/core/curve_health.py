@@ -55,8 +55,10 @@ def is_loss(name: str) -> bool:
     return _LOSS.search(name) is not None
 
 
-def sentence(metric: str, kind: TroubleKind, step: float) -> Message:
+def sentence(metric: str, kind: TroubleKind, step: float | None) -> Message:
     """`loss has been NaN or infinite since step 601.`"""
+    if step is None:
+        return Message.of(f"{metric} is NaN or infinite.")
     at = f"{step:,.0f}" if step == int(step) else f"{step:g}"
     if kind == "not_finite":
         return Message.of(f"{metric} has been NaN or infinite since step {at}.")

@@ -14,6 +14,7 @@ from berth_server.core.progress.pace import Left
 from berth_server.core.progress.reading import Position
 from berth_server.core.progress.stalls import Steps
 from berth_server.service.attempts.health import HealthWatch
+from berth_server.service.gpus.telemetry import GpuTelemetry, most_power
 from berth_server.service.progress.beliefs import Belief, Signs
 
 LOADS = {"trains": (98, 640.0), "spins": (100, 123.0), "idle": (0, 116.0)}
@@ -175,14 +176,59 @@ def test_a_limit_that_will_not_be_kept_is_said_hours_before(desk, api):
 
 
 def test_a_loss_that_is_not_finite_is_said(desk, api):
-    """An event and an alert; the job goes on."""
+    """By the log as by `metrics.jsonl`: one event, and the trouble of the job; it goes on."""
     box = Box(desk)
     box.passes(10, steps=True)
+    position = Position(601, 5000, 0.12, ("log",), desk.clock.now)
+    desk.server.progress.put([(box.key, Belief("log", position, None, desk.clock.now))])
     signs = desk.server.progress.signs[box.key]
-    desk.server.progress.signs[box.key] = replace(signs, diverged=True)
-    box.watch.look(desk.server)
-    assert "job.loss_not_finite" in desk.kinds(box.job_id)
-    assert "finite" in api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"][0]
+    for lost in (True, True, False, True):
+        desk.server.progress.signs[box.key] = replace(signs, diverged=lost)
+        box.watch.look(desk.server)
+        shown = api.get(f"/api/v1/jobs/{box.job_id}").json()
+        assert (shown["trouble"] is not None) is lost
+    assert shown["trouble"]["step"] == 601
+    assert shown["trouble"]["sentence"] == "loss has been NaN or infinite since step 601."
+    assert shown["state"] == "running"
+    kinds = [kind for kind in desk.kinds(box.job_id) if kind in {"job.diverged", "job.recovered"}]
+    assert kinds == ["job.diverged", "job.recovered", "job.diverged"]
+
+
+def test_what_the_gpus_drew_at_work_outlives_the_server(desk, tmp_path):
+    """Else a run that hangs over a restart would look like a small model, which is no stall."""
+    history = GpuTelemetry(tmp_path / "history")
+    box = Box(desk)
+    for _ in range(24):
+        box.passes(60, steps=True)
+        snapshot = desk.server.worker_state.snapshot
+        assert snapshot is not None
+        history.take(snapshot, desk.clock.now)
+    box.load = "spins"
+    watches = [HealthWatch(), HealthWatch()]
+    unseen = watches[1].unseen(desk.server)
+    assert unseen.keys() == {box.key}
+    watches[1].recall(desk.server, most_power(history, unseen, desk.clock.now))
+    asked: list[bool] = []
+    for box.watch in watches:
+        box.passes(1000)
+        asked.append(bool(box.asked))
+        desk.server.cache.examine(box.key, 0)
+    assert asked == [False, True]
+
+
+def test_what_was_said_is_not_said_again_after_a_restart(desk, api):
+    """The alert comes from the audit log, and goes once the run is seen to work again."""
+    box = stalled(desk)
+    said = api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"]
+    desk.server.alerts.clear()
+    box.watch = HealthWatch()
+    box.watch.recall(desk.server, {box.key: [640.0] * 4})
+    box.passes(600)
+    assert api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"] == said
+    assert desk.kinds(box.job_id).count("job.stalled") == 1
+    box.load = "trains"
+    box.passes(400, steps=True)
+    assert api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"] == []
 
 
 def idles(desk: Any, policy: IdlePolicy, **spec: Any) -> Box:

@@ -12,7 +12,7 @@ from berth_server.core.explain.phrases import code, exactly, span
 from berth_server.core.progress.remaining import Remaining
 from berth_server.core.progress.stalls import StallKind
 
-AlertKind = Literal["stalled", "straggler", "loss_not_finite", "limit_too_short", "idle"]
+AlertKind = Literal["stalled", "straggler", "limit_too_short", "idle"]
 _ACTIONS = {
     "warn": "",
     "stop": " It is stopped, as it asked for.",
@@ -71,14 +71,6 @@ def straggler(gpu: int) -> Message:
         "that it, or the rank on it, slows all of them down; see ",
         code("berth gpus"),
         ".",
-    )
-
-
-def loss_not_finite() -> Message:
-    """`Its loss is not finite any more …`"""
-    return Message.of(
-        "Its loss is not a finite number any more, and runs rarely recover from that; look at its "
-        "log, and start from an earlier checkpoint with a lower learning rate."
     )
 
 

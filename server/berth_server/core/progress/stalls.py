@@ -103,6 +103,10 @@ class Vitals:
         for i, load in enumerate(loads):
             self.busiest_w[i] = max(self.busiest_w[i], load.power_w or 0.0)
 
+    def covers(self, now: float) -> bool:
+        """True once it was looked at for long enough to judge."""
+        return bool(self.looks) and now - self.looks[0][0] >= _WINDOW_S
+
     def suspicion(
         self, now: float, steps: Steps | None, wrote_at: float | None
     ) -> Suspicion | None:
@@ -112,8 +116,7 @@ class Vitals:
             return None
         quiet_s = now - last_at
         window = [loads for at, loads in self.looks if now - at <= _WINDOW_S]
-        covered = bool(self.looks) and now - self.looks[0][0] >= _WINDOW_S
-        if not window or not covered:
+        if not window or not self.covers(now):
             return None
         states = [
             _state([loads[i] for loads in window], self.busiest_w[i])

@@ -1,14 +1,16 @@
-"""Health of running attempts: stalls, stragglers, losses, time limits that will not be kept."""
+"""Health of running attempts: stalls, stragglers, losses in logs, limits that will not be kept."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from berth.protocol.gpus import GpuSnapshot
 from berth.protocol.internal import Examination
 from berth.protocol.message import Message
+from berth.protocol.progress import CurveTrouble
 from berth.protocol.specs import OnStall
 from berth.protocol.states import AttemptState, Outcome
 from berth_server.core.explain import alerts
@@ -17,11 +19,12 @@ from berth_server.core.model import RunningView
 from berth_server.core.progress.idleness import Idleness
 from berth_server.core.progress.stalls import GpuLoad, ProcessActivity, Suspicion, Vitals, is_alive
 from berth_server.service.attempts.status import stop_attempt
+from berth_server.service.logs.curve_watch import Finding, on_findings
 from berth_server.service.progress.beliefs import AttemptKey
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
-from berth_server.store import attempts, events, jobs
+from berth_server.store import attempts, events, jobs, messages
 
 _DEBUGGING = re.compile(
     r"\(i?pdb\)|pdb session|debugpy|pydevd|breakpoint|wait(?:ing)? for (?:a )?(?:debugger|client|connection|attach)",
@@ -32,6 +35,11 @@ _PATIENCE_S = 120.0
 # The time left has to exceed the limit's by this factor, for so long, before it is said.
 _SHORT = 1.05
 _SURE_S = 600.0
+
+
+# An attempt that is younger has shown nothing that a look would miss.
+_BEFORE_S = 60.0
+_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 
 
 @dataclass
@@ -45,6 +53,8 @@ class _Watched:
     asked_at: float = 0.0
     suspicion: Suspicion | None = None
     short_since: float | None = None
+    diverged: bool = False
+    """True while its log prints losses that are not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +74,33 @@ class HealthWatch:
         self._watched: dict[AttemptKey, _Watched] = {}
         self._number = 0
 
+    def unseen(self, server: ServerState) -> dict[AttemptKey, tuple[tuple[str, ...], float]]:
+        """Attempts that ran before this watch began: their GPUs, and since when they run."""
+        now = server.clock()
+        return {
+            key: (view.gpu_uuids, view.started_at.timestamp())
+            for key, view in _running(server).items()
+            if key not in self._watched
+            and view.started_at is not None
+            and now - view.started_at.timestamp() > _BEFORE_S
+        }
+
+    def recall(self, server: ServerState, powers: Mapping[AttemptKey, list[float]]) -> None:
+        """Take what the GPUs of such attempts drew at most, and what was said of them already."""
+        for key, busiest_w in powers.items():
+            watched = self._watched[key] = _Watched(vitals=Vitals(busiest_w=busiest_w))
+            for kind in _KINDS:
+                said = events.newest_of(server.db.read, (f"job.{kind}",), (key[0],)).get(key[0])
+                message = None if said is None else messages.decode(said.message)
+                if said is not None and said.number == key[1] and message is not None:
+                    watched.told.add(kind)
+                    server.alerts.setdefault(key, {})[kind] = message
+
     def look(self, server: ServerState) -> None:
         """Take the present state of the box; tell what is new, and act where a job asked for it."""
         now = server.clock()
         snapshot = server.worker_state.snapshot
-        running = {
-            key: view
-            for key, view in server.cache.running.items()
-            if server.cache.alive[key].state == AttemptState.RUNNING.value and not view.stopping
-        }
+        running = _running(server)
         for key in [key for key in self._watched if key not in running]:
             del self._watched[key]
             server.alerts.pop(key, None)
@@ -98,8 +126,9 @@ class HealthWatch:
         now: float,
     ) -> Iterable[_Found]:
         signs = server.progress.signs.get(key)
-        if signs is not None and signs.diverged:
-            yield _Found(key=key, kind="loss_not_finite", message=alerts.loss_not_finite())
+        if signs is not None and signs.diverged is not watched.diverged:
+            watched.diverged = signs.diverged
+            self._loss(server, key, now, lost=signs.diverged)
         yield from self._short_limit(server, key, view, watched, now)
         yield from self._idle(server, key, watched, gpus, now)
         if not gpus or signs is None or view.memory_bytes is not None:
@@ -111,9 +140,17 @@ class HealthWatch:
                 yield _Found(key=key, kind="straggler", message=alerts.straggler(gpus[odd].index))
         suspicion = watched.vitals.suspicion(now, signs.steps, signs.wrote_at)
         if suspicion is None or _DEBUGGING.search(signs.tail) is not None:
-            self._recovered(server, key, watched)
+            if watched.vitals.covers(now):
+                self._recovered(server, key, watched)
         elif "stalled" not in watched.told:
             yield from self._suspected(server, key, watched, suspicion, gpus, now)
+
+    @staticmethod
+    def _loss(server: ServerState, key: AttemptKey, now: float, *, lost: bool) -> None:
+        """The losses that its log prints are not finite any more, or are so again."""
+        at = server.progress.shown(key, now)
+        trouble = CurveTrouble(kind="not_finite", step=None if at is None else at.step)
+        on_findings(server, {key: Finding("loss", trouble) if lost else None})
 
     def _suspected(
         self,
@@ -248,6 +285,14 @@ class HealthWatch:
         for one in news:
             self._watched[one.key].told.add(one.kind)
             server.alerts.setdefault(one.key, {})[one.kind] = one.message
+
+
+def _running(server: ServerState) -> dict[AttemptKey, RunningView]:
+    return {
+        key: view
+        for key, view in server.cache.running.items()
+        if server.cache.alive[key].state == AttemptState.RUNNING.value and not view.stopping
+    }
 
 
 def _load(gpu: GpuSnapshot) -> GpuLoad:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ _LOAD = struct.Struct("<IB7x")
 """Time and utilisation of the same record."""
 _NOTHING = (0xFF, 0xFF, 0xFFFF, 0xFFFFFFFF)
 _MIB = 1 << 20
+_POWER_POINTS = 1000
+Key = tuple[int, int]
 Values = tuple[float | None, float | None, float | None, float | None]
 _ABSENT: Values = (None, None, None, None)
 
@@ -158,6 +160,19 @@ class GpuTelemetry:
             if time == slot * ring.step_s:
                 found[slot] = _unpacked(packed)
         return found
+
+
+def most_power(
+    history: GpuTelemetry, held: Mapping[Key, tuple[Sequence[str], float]], now: float
+) -> dict[Key, list[float]]:
+    """Return the most power (W) that the GPUs of each holder drew since it has them. Reads files."""
+    found: dict[Key, list[float]] = {}
+    for key, (uuids, since) in held.items():
+        # A record of the coarse ring may begin with what was there before.
+        span = (min(now, since + COARSE.step_s), now)
+        series = history.read(uuids, span, _POWER_POINTS, now=now).gpus
+        found[key] = [max((w or 0.0 for w in series[uuid].power_w), default=0.0) for uuid in uuids]
+    return found
 
 
 def _values(gpu: GpuSnapshot) -> Values:

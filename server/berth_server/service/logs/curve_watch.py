@@ -104,7 +104,11 @@ def _finding(curves: AttemptCurves) -> Finding | None:
 
 
 def on_findings(server: ServerState, found: Mapping[Key, Finding | None]) -> None:
-    """Write what was found into the audit log, unless it is there already."""
+    """
+    Write what was found into the audit log, unless it is there already.
+
+    The curves of `metrics.jsonl` are one source, the losses that a log prints the other.
+    """
     with change(server, durable=False) as tx:
         known = events.newest_of(tx, (DIVERGED, RECOVERED), [key[0] for key in found])
         for (job_id, number), one in found.items():

@@ -153,5 +153,7 @@ def test_a_loss_is_lost_when_it_stays_so():
     assert not losses.diverged
     losses.read(b"train_loss NaN\n")
     assert losses.diverged
-    losses.read(b"step 9 loss: 1.9\n")
+    losses.read(b"eval_loss: 1.9\nloss: nan\nstep 9 loss: 1.9\n")
+    assert losses.diverged
+    losses.read(b"step 10 loss: 1.9\n" * 30)
     assert not losses.diverged

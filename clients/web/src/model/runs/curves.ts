@@ -37,6 +37,7 @@ export function axisOf(curve: Curve, byTime: boolean): readonly number[] {
 /** "NaN since step 601", "diverged since step 601": what is wrong with a curve, for a small place. */
 export function troubleText(trouble: CurveTrouble): string {
   const what = trouble.kind === "not_finite" ? "NaN or infinite" : "diverged";
+  if (trouble.step == null) return what;
   return `${what} since step ${trouble.step.toLocaleString("en-US")}`;
 }
 
