@@ -33,6 +33,7 @@ from berth_worker.devices.lease_audit import LeaseAudit
 from berth_worker.devices.sampling import Sampler
 from berth_worker.fence import probe
 from berth_worker.launch import HostContext, ShimLauncher
+from berth_worker.launch.hooks import Hooks
 from berth_worker.server_link.link import Link
 from berth_worker.server_link.report import Reporter
 from berth_worker.settings import Settings, SettingsError, load
@@ -94,6 +95,7 @@ def _run(settings: Settings) -> int:
     gc.freeze()
     shim_launcher = ShimLauncher()
     own = dict(os.environ)
+    hooks = Hooks(settings.prologue, settings.epilogue, settings.hook_timeout, own)
 
     def supervise(
         tasks: anyio.abc.TaskGroup, sampler: Sampler, link: Link, *, rebooted: bool
@@ -102,7 +104,12 @@ def _run(settings: Settings) -> int:
         return Supervisor(
             tasks,
             lambda: HostContext(
-                settings.home.folder, fence, sampler.gpus, own, settings.pass_environment
+                settings.home.folder,
+                fence,
+                sampler.gpus,
+                own,
+                settings.pass_environment,
+                hooks,
             ),
             sampler,
             shim_launcher,

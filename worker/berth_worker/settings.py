@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from berth.home import Home, resolve
 from berth_worker.slurm.options import SlurmOptions
@@ -38,6 +38,20 @@ class Settings(BaseModel):
     pass_environment: tuple[str, ...] = ()
     """Variables of the worker's environment that jobs inherit, beside those of `berth.inherited`."""
 
+    prologue: str | None = None
+    """Program that runs before each attempt with GPUs, as the worker's user."""
+    epilogue: str | None = None
+    """Program that runs after it, before its GPUs are given to others."""
+    hook_timeout: float = Field(default=60.0, gt=0)
+    """Seconds that each of them may take."""
+
+    @field_validator("prologue", "epilogue")
+    @classmethod
+    def _program_of_the_admin(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_program(Path(value))
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_lower_case(cls, value: object) -> object:
@@ -61,8 +75,20 @@ def load() -> Settings:
         return Settings.model_validate(values | {"home": home})
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error":
+            sentence = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"{first['loc'][0]} is {first['input']!r}; {sentence}.") from None
         expected = first.get("ctx", {}).get("expected", first["type"].partition("_")[0])
         raise SettingsError(f"{first['loc'][0]} is {first['input']!r}; write {expected}.") from None
+
+
+def _check_program(path: Path) -> None:
+    """Raise ValueError for a file that cannot be run, or that others could change."""
+    if not path.is_absolute() or not path.is_file() or not os.access(path, os.X_OK):
+        raise ValueError("write the absolute path of a program that may be executed")
+    facts = path.stat()
+    if facts.st_uid not in {0, os.geteuid()} or facts.st_mode & 0o022:
+        raise ValueError("it runs as the worker's user; let nobody else own or write it")
 
 
 def _read(path: Path) -> dict[str, Any]:

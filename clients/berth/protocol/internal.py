@@ -136,6 +136,8 @@ class ExitRecord(Wire):
     """With `launch_error`: the sentence."""
     port_taken: bool = False
     """With `launch_error`: somebody else had its rendezvous port."""
+    prologue_failed: bool = False
+    """With `launch_error`: the admin's prologue failed; on other GPUs it may run."""
     started_at: UtcTime | None = None
     """Start of the job's first process; absent when none was started."""
     ended_at: UtcTime
@@ -207,6 +209,8 @@ class ObservedAttempt(Wire):
     """With `ended`: somebody else had its rendezvous port; on another port it may run."""
     examination: Examination | None = None
     """The last look at its processes that was asked for."""
+    epilogue_failed: str | None = None
+    """With `gpus_clear`: the sentence about the admin's epilogue, which failed."""
     gpus_clear: bool = False
     """With `ended`: no process of it is left and the driver shows its memory gone."""
 

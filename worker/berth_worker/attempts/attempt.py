@@ -32,6 +32,8 @@ class Attempt:
     message: str | None = None
     port_taken: bool = False
     """True if somebody else had its rendezvous port."""
+    epilogue_failed: str | None = None
+    """The sentence about an epilogue that failed."""
     gpus_clear: bool = False
     saved_at: datetime | None = None
     """Time of the job's last complete checkpoint, as of the last look."""
@@ -101,5 +103,6 @@ class Attempt:
             message=self.message,
             port_taken=self.port_taken,
             examination=self.examination if self.desired.examine else None,
+            epilogue_failed=self.epilogue_failed,
             gpus_clear=self.gpus_clear,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -19,10 +20,12 @@ from berth_worker.attempts.attempt import Attempt
 from berth_worker.attempts.run_records import RunDirState, ShimRecord
 from berth_worker.devices.sampling import Sampler
 from berth_worker.launch import HostContext, LaunchError, ShimLauncher, launch
+from berth_worker.launch.hooks import PrologueError
 
 _log = structlog.get_logger(__name__)
 _RETRY_S = 0.2
 _THREADS_A_USER = 8
+_EPILOGUES = 64  # one for each attempt that has just ended
 _MESSAGE_BYTES = 256 << 10  # more than a line takes
 
 
@@ -56,6 +59,7 @@ class AttemptRunner:
         self._host = host
         self._sampler = sampler
         self._shim_launcher = shim_launcher
+        self._hook_threads = anyio.CapacityLimiter(_EPILOGUES)
         self._threads: dict[int | None, anyio.CapacityLimiter] = {}
 
     # Starting
@@ -73,6 +77,9 @@ class AttemptRunner:
             )
         except LaunchError as error:
             await self._end_unstarted(attempt, str(error))
+            return
+        except PrologueError as error:
+            await self._end_unstarted(attempt, str(error), prologue_failed=True)
             return
         except OSError as error:
             await self._retry_start(attempt, error.strerror or str(error))
@@ -157,11 +164,18 @@ class AttemptRunner:
             f"The box could not start it ({why}); check its disk, memory and process limit.",
         )
 
-    async def _end_unstarted(self, attempt: Attempt, sentence: str) -> None:
+    async def _end_unstarted(
+        self, attempt: Attempt, sentence: str, *, prologue_failed: bool = False
+    ) -> None:
         """End an attempt that cannot be started; the reason goes into its log."""
         try:
             attempt.exit_record = await anyio.to_thread.run_sync(
-                finish.write_launch_error, attempt.folder, sentence
+                partial(
+                    finish.write_launch_error,
+                    attempt.folder,
+                    sentence,
+                    prologue_failed=prologue_failed,
+                )
             )
         except finish.StartedError:
             self._listener.adopt(attempt, attempt.folder.state())
@@ -213,18 +227,28 @@ class AttemptRunner:
         attempt.outcome, attempt.message = verdict.outcome, verdict.message
         attempt.port_taken = verdict.port_taken
         attempt.saved_at = attempt.folder.saved_at() or attempt.saved_at
-        attempt.gpus_clear = await self._is_clear(attempt)
+        clear = await self._is_clear(attempt)
+        hooks = self._host().hooks
+        is_followed = hooks.follows(attempt.desired) and not (
+            attempt.exit_record is not None and attempt.exit_record.prologue_failed
+        )
+        attempt.gpus_clear = clear and not is_followed
         attempt.phase = "ended"
         self._listener.changed(attempt)
         backoff = Backoff(0.002, 1.0)
-        while not attempt.gpus_clear:
+        while not clear:
             pause_s = backoff.next_s()
             await anyio.sleep(pause_s)
             if pause_s > 0.1:
                 await self._kill_orphans(attempt)
-            attempt.gpus_clear = await self._is_clear(attempt)
-            if attempt.gpus_clear:
-                self._listener.changed(attempt)
+            clear = await self._is_clear(attempt)
+        if is_followed:
+            attempt.epilogue_failed = await anyio.to_thread.run_sync(
+                hooks.after, attempt.desired, verdict.outcome.value, limiter=self._hook_threads
+            )
+        if not attempt.gpus_clear:
+            attempt.gpus_clear = True
+            self._listener.changed(attempt)
 
     async def _kill_orphans(self, attempt: Attempt) -> None:
         await anyio.to_thread.run_sync(

@@ -124,14 +124,20 @@ def kill_orphans(
         )
 
 
-def write_launch_error(folder: RunDir, sentence: str) -> ExitRecord:
+def write_launch_error(
+    folder: RunDir, sentence: str, *, prologue_failed: bool = False
+) -> ExitRecord:
     """
     Record in the attempt's log and exit record that it could not be started.
 
     Raises StartedError when a shim has claimed it meanwhile.
     """
     record = ExitRecord(
-        attempt=folder.attempt, cause="launch_error", message=sentence, ended_at=utc_now()
+        attempt=folder.attempt,
+        cause="launch_error",
+        message=sentence,
+        prologue_failed=prologue_failed,
+        ended_at=utc_now(),
     )
     try:
         folder.make()

@@ -28,9 +28,10 @@ def launch(
     `ShimLauncher.start`) and the facts.
 
     May be repeated: a shim that finds the attempt claimed exits. Raises LaunchError for what the
-    user can fix, OSError for the box.
+    user can fix, PrologueError for what the admin can, OSError for the box.
     """
     launch_plan = plan(desired, host)
+    host.hooks.before(desired)
     owner = launch_plan.owner if os.geteuid() == 0 else None
     folder.make(None if owner is None else (owner, launch_plan.launch["gid"]))
     if launch_plan.code is not None:

@@ -33,6 +33,7 @@ from berth_worker.fence import APPLY, Fence
 from berth_worker.launch import as_user, code, environment, sharing
 from berth_worker.launch.account import Account, account
 from berth_worker.launch.error import LaunchError
+from berth_worker.launch.hooks import Hooks
 from berth_worker.launch.interpreter import bundled_trainer, resolve
 
 _LONGEST_ARGUMENT_BYTES = 100_000  # the kernel takes 128 KiB
@@ -51,6 +52,8 @@ class HostContext:
     """The worker's own environment."""
     pass_environment: tuple[str, ...] = ()
     """Names of it that jobs inherit beside those of `berth.inherited`."""
+    hooks: Hooks = field(default_factory=Hooks)
+    """Programs of the admin before and after attempts."""
     gang: Gang = ALONE
     """The place of this node in a run over several."""
 

@@ -59,6 +59,11 @@ def on_another_port(end: Message) -> Message:
     return Message.of(end.without_stop(), "; it starts again on another port.")
 
 
+def on_other_gpus(end: Message) -> Message:
+    """The next attempt of one whose prologue failed; it counts as no retry."""
+    return Message.of(end.without_stop(), "; its GPUs take no jobs, and it is queued for others.")
+
+
 def stopped_early(stop: Stop) -> Message:
     """The reason for which an ablation's rule ends a run."""
     rule, other = stop.rule, _value(stop, stop.other)

@@ -37,6 +37,8 @@ def on_attempt_ended(tx: Transaction, record: AttemptRecord, seen: ObservedAttem
     outcome, message, columns = _end_attempt(tx, record, seen)
     if seen.port_taken and record.stop_reason is None and _may_change_port(tx, job):
         _again(tx, job, attempt_end.on_another_port(message), {})
+    elif seen.exit is not None and seen.exit.prologue_failed and record.stop_reason is None:
+        _again(tx, job, attempt_end.on_other_gpus(message), {})
     else:
         _next_state(tx, job, record, outcome, message, columns)
 

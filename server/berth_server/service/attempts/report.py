@@ -12,6 +12,7 @@ from berth.protocol.states import AttemptState, JobState, Outcome
 from berth_server.service.ablations import limits
 from berth_server.service.attempts.ended import on_attempt_ended
 from berth_server.service.attempts.status import set_attempt_state, set_job_state, stop_attempt
+from berth_server.service.gpus.drain import on_hook_failed
 from berth_server.service.gpus.findings import Findings
 from berth_server.service.state import ServerState
 from berth_server.service.transaction import change
@@ -55,18 +56,33 @@ def on_report(server: ServerState, report: WorkerReport) -> None:
             server.known_gpus = box
         server.use.keep(tx, [(r.job_id, r.number) for r, seen in news if seen.phase == "ended"])
         for record, seen in news:
-            _placed(server, tx, record, seen)
-            _take(tx, record, seen)
-            if seen.phase == "ended" and seen.gpus_clear:
-                limits.gave_back(tx, server.cache, record)
-                # Before the plan: what was given back still counts against its user.
-                server.usage.released(record, server.cache, tx.now)
+            _take_one(server, tx, record, seen)
             tx.after_commit.append(partial(_learn, server, record))
         findings.write(tx)
         for record, message in findings.escaped:
             stop_attempt(tx, record, Outcome.ESCAPED, message)
     server.findings = findings.standing
     server.use.forget(server.cache.alive)
+
+
+def _take_one(
+    server: ServerState, tx: Transaction, record: AttemptRecord, seen: ObservedAttempt
+) -> None:
+    _placed(server, tx, record, seen)
+    if hook := _failed_hook(seen):
+        on_hook_failed(server, tx, (gpu[0] for gpu in json.loads(record.gpus)), hook)
+    _take(tx, record, seen)
+    if seen.phase == "ended" and seen.gpus_clear:
+        limits.gave_back(tx, server.cache, record)
+        # Before the plan: what was given back still counts against its user.
+        server.usage.released(record, server.cache, tx.now)
+
+
+def _failed_hook(seen: ObservedAttempt) -> str | None:
+    """Return the sentence about a prologue or an epilogue that failed."""
+    if seen.exit is not None and seen.exit.prologue_failed:
+        return seen.exit.message
+    return seen.epilogue_failed
 
 
 def _learn(server: ServerState, before: AttemptRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from berth.protocol.message import GpuRef, Message, UserRef, quoted
@@ -58,6 +59,22 @@ def on_drain(
         _reload(server, tx)
     server.on_due.send()
     return gpu
+
+
+def on_hook_failed(
+    server: ServerState, tx: Transaction, uuids: Iterable[str], sentence: str
+) -> None:
+    """Keep new jobs off the GPUs of an attempt whose prologue or epilogue failed."""
+    index_of = {gpu.uuid: gpu.index for gpu in server.known_gpus}
+    fresh = [uuid for uuid in uuids if uuid not in server.drains]
+    for uuid in fresh:
+        gpus.drain(tx, Drain(uuid, sentence, tx.actor, tx.now, None))
+        index = index_of.get(uuid)
+        which = f"GPU {uuid}" if index is None else GpuRef(indices=(index,))
+        message = Message.of(which, " takes no new jobs. ", sentence)
+        events.write(tx, "gpu.drained", message, gpu_uuid=uuid)
+    if fresh:
+        _reload(server, tx)
 
 
 def on_undrain(server: ServerState, caller: Caller, name: str) -> KnownGpu:
