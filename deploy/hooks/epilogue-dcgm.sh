@@ -9,6 +9,7 @@ trap 'rm -f "$report"' EXIT
 if ! dcgmi diag -r 1 -i "$BERTH_GPU_INDICES" >"$report" 2>&1; then
   cat "$report"
   # The last line is what people see: the first test that failed.
-  grep -m 1 -i -E 'fail|error' "$report" | tr -s ' |' ' ' || echo "dcgmi diag -r 1 failed"
+  failed=$(grep -m 1 -i -E 'fail|error' "$report" || echo "dcgmi diag -r 1 failed")
+  echo "$failed" | tr -s ' |' ' '
   exit 1
 fi
