@@ -52,7 +52,9 @@ class Driven:
 LAUNCHERS = {
     "torchrun": Driven(f"torchrun --nproc_per_node=4 ranks.py {_WORDS}", 1),
     "torchrun with options in a variable": Driven(
-        f'A="$(echo --nproc_per_node=4 --master_port=1)"; torchrun $A ranks.py {_WORDS}', 1
+        f'A="$(echo --nproc_per_node=4 --master_port=1)"; torchrun $A ranks.py {_WORDS}',
+        1,
+        on_leased_port=False,
     ),
     "accelerate": Driven(f"accelerate launch --num_processes 4 ranks.py {_WORDS}", 1),
     "deepspeed": Driven(f"deepspeed --num_gpus=4 --no_local_rank ranks.py {_WORDS}", 7),
@@ -96,7 +98,7 @@ LAUNCHERS = {
         requirements=("colorama",),
         alone=("axolotl==0.19.0",),
         own_script=True,
-        arguments=("axolotl.cli.train", "c.yaml"),
+        arguments=("c.yaml",),
     ),
     "composer": Driven(
         f"composer -n 4 ranks.py {_WORDS}",

@@ -99,7 +99,7 @@ SGLANG = KnownLauncher(
     settles="--tp-size=N",
     starts="starts a process per GPU",
     count="`--tp-size` times `--pp-size` times `--dp-size`, which counts only without "
-    "`--enable-dp-attention`",
+    "`--enable-dp-attention`; `--attn-dp-size` divides the first",
     port="`--port` is its service's; it finds the others itself",
     ends="by itself on TERM",
     read=_read_sglang,
