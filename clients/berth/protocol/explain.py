@@ -22,6 +22,7 @@ ReasonKind = Literal[
     "gpu_memory",
     "behind",
     "claimed",
+    "scattered",
     "impossible",
     "limit",
     "reservation",

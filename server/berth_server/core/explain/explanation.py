@@ -13,10 +13,12 @@ from berth_server.core.explain.phrases import gpu_list
 from berth_server.core.explain.reasons import (
     behind,
     claimed,
+    is_scattered,
     limit_reached,
     own_reasons,
     reason,
     reserved,
+    scattered,
     taken,
     too_few,
     worker_down,
@@ -178,7 +180,9 @@ def _gpu_reasons(
         if fresh.open[i] and not profile.open[i] and fresh.gpus[i].uuid not in gone
     ]
     ahead = [i for i in plan.order[: plan.order.index(job.id)] if i not in plan.started]
-    if closed or len(free) >= job.gpus:
+    if free and is_scattered(profile, job, free):
+        reasons.append(scattered(job, [profile.gpus[i] for i in free]))
+    elif closed or len(free) >= job.gpus:
         gpus = [profile.gpus[i] for i in (*closed, *free)]
         reasons.append(claimed(snapshot, plan, job, ahead, gpus))
     reasons.extend(now)

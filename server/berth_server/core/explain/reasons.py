@@ -209,6 +209,26 @@ def reserved(profile: AvailabilityProfile, job: JobView, usable: tuple[int, ...]
     ]
 
 
+def is_scattered(profile: AvailabilityProfile, job: JobView, free: list[int]) -> bool:
+    """Return whether GPUs would be enough in number, but not on the nodes of a cluster."""
+    each = job.gpus // job.nodes
+    enough = sum(len(on_node) >= each for on_node in profile.on_nodes(free))
+    return len(profile.nodes) > 1 and len(free) >= job.gpus and enough < job.nodes
+
+
+def scattered(job: JobView, gpus: list[GpuView]) -> Reason:
+    """The free GPUs of a cluster are on too many nodes."""
+    each = count(job.gpus // job.nodes, "GPU")
+    needs = f"{each} on one node" if job.nodes == 1 else f"{each} on each of {job.nodes} nodes"
+    verb = "is" if len(gpus) == 1 else "are"
+    return reason(
+        "scattered",
+        gpu_list(gpus),
+        f" {verb} free, but on too many nodes: it needs {needs}.",
+        gpu_indices=indices(gpus),
+    )
+
+
 def claimed(
     snapshot: Snapshot, plan: Plan, job: JobView, ahead: list[int], gpus: list[GpuView]
 ) -> Reason:

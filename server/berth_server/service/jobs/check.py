@@ -236,7 +236,9 @@ def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[Message]]:
         )
     if spec.gpus is None:
         return (1 if wanted is None else wanted), []
-    if wanted is not None and wanted != spec.gpus:
+    # A command for one box says how many ranks each node gets.
+    each = spec.gpus // spec.nodes if spec.nodes and view.nodes_wanted is None else spec.gpus
+    if wanted is not None and wanted not in {spec.gpus, each}:
         asked = (f"The command asks for {wanted} GPUs, the field ", quoted("gpus"))
         return spec.gpus, [Message.of(*asked, f" for {spec.gpus}: it gets {spec.gpus}.")]
     return spec.gpus, []

@@ -93,6 +93,7 @@ def _placement(server: ServerState, start: Start) -> str | None:
             index=seen[uuid].index,
             memory_total_bytes=seen[uuid].memory_total_bytes,
             numa_node=seen[uuid].numa_node,
+            node=seen[uuid].node,
         )
         for uuid in start.among
     ]

@@ -92,7 +92,9 @@ def rendered(box: Box) -> str:
     facts = [
         f"fence: {box.fence.value}" if box.fence else "",
         f"devices: {box.source}" if box.source else "",
-        f"driver {box.driver_version}" if box.driver_version else "",
+        f"{'Slurm' if box.source == 'slurm' else 'driver'} {box.driver_version}"
+        if box.driver_version
+        else "",
     ]
     known = ", ".join(fact for fact in facts if fact)
     if known:
