@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from berth_server.core.progress import nesting, vocabulary
@@ -68,8 +69,7 @@ class LogReading:
         for piece in self._splitter.pieces(data, past=past):
             self.totals.read(piece.text)
             read.append(tuple(counts_in(piece.text, piece.depth)))
-            beside = vocabulary.beside(piece.text[:80]) and not vocabulary.measured(piece.text)
-            stated.append(None if beside else stated_s(piece.text))
+            stated.append(None if _is_beside(piece.text) else stated_s(piece.text))
         clocks = {
             (count.label, count.total): count.elapsed_s
             for counts in read
@@ -306,3 +306,11 @@ class LogReading:
             key=lambda one: (outer.label in one.within, one.measured, one.moved_s, one.order),
             default=None,
         )
+
+
+def _is_beside(text: str) -> bool:
+    """True if a line is of an evaluation or the like: it begins so, or measures nothing."""
+    head = re.match(r"\W*(\w*)", text)
+    if head is not None and vocabulary.beside(head[1]):
+        return True
+    return vocabulary.beside(text[:80]) and not vocabulary.measured(text)

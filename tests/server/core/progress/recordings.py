@@ -27,6 +27,7 @@ COMMANDS = {
     "lightning": "python train.py --max_epochs 3",
     "transformers_disable_tqdm": "python train.py --num_train_epochs=2",
     "printed_epochs_without_total": "python main.py --epochs 4",
+    "torchvision_references": "torchrun train.py --epochs 4",
 }
 """Commands that say what the log does not."""
 

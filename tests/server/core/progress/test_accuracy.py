@@ -38,6 +38,11 @@ def test_what_cannot_be_told_is_not(name):
     assert not [s for s in replayed(recording) if s.p50_s is not None]
 
 
+def test_the_time_left_of_an_evaluation_is_not_the_run_s():
+    """MetricLogger states one for each epoch and for each evaluation, in the same words."""
+    assert not [s for s in replayed(recordings()["torchvision_references"]) if s.p50_s is not None]
+
+
 def test_a_bar_that_begins_again_tells_nothing_any_more():
     """Epochs that nothing counts: from the second on it does not jump to done, nor guess."""
     recording = recordings()[BEGINS_AGAIN]
