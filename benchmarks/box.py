@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,8 +34,10 @@ class UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Open the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(60)
+        # As the CLI does: with a timeout of Python's, a full queue is an error at once.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 60, 0))
         self.sock.connect(self._path)
+        self.sock.settimeout(60)
 
 
 class MeasuredBox:

@@ -181,6 +181,34 @@ def long_line(attacker: Attacker) -> None:
     attacker.repeat(4, lambda: attacker.ask("GET", f"/jobs/{attacker.jobs['line']}/log/lines"))
 
 
+def _flood(attacker: Attacker, request: bytes) -> None:
+    """Four processes that open and close connections as fast as they can, one of them over TCP."""
+    parent = os.getpid()
+    for tcp in (False, False, False, True):
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            while os.getppid() == parent:
+                with contextlib.suppress(OSError), attacker.dial(tcp=tcp) as made:
+                    made.sendall(request)
+            os._exit(0)
+    threading.Event().wait()
+
+
+def flood(attacker: Attacker) -> None:
+    """Connections opened and closed in a loop, which fills the kernel's queue of new ones."""
+    _flood(attacker, b"")
+
+
+def unread_flood(attacker: Attacker) -> None:
+    """The same with a request each whose answer is not waited for."""
+    _flood(attacker, b"GET /api/v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def asking_flood(attacker: Attacker) -> None:
+    """Two hundred threads that ask on a new connection each time."""
+    attacker.repeat(200, lambda: attacker.ask("GET", "/jobs"))
+
+
 SCENES: dict[str, Callable[[Attacker], None]] = {
     "nothing": quiet,
     "F9 metrics of a long sum": metrics,
@@ -191,6 +219,9 @@ SCENES: dict[str, Callable[[Attacker], None]] = {
     "F16 60 regex searches": searches,
     "F17 labels and variables of 50 MB": values,
     "F18 one line of 100 MB": long_line,
+    "connections opened and closed in loops": flood,
+    "the same with a request each, not waited for": unread_flood,
+    "200 threads that ask on new connections": asking_flood,
 }
 
 
@@ -200,6 +231,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--only", default="", help="scenes whose name contains this")
     options = parser.parse_args()
+    print(f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores at the start")
     print("| one user does | submit p50, p99, most | ls p50, p99, most | n | answers to it |")
     print("|---|---|---|---|---|", flush=True)
     for name, scene in SCENES.items():
