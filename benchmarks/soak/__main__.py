@@ -124,8 +124,8 @@ class Soak:
             if attack:
                 self.ledger.attacks[body["id"]] = attack
             self.followers.tell(body["id"])
-        elif status == 503:
-            self.ledger.refused += 1
+        elif status == 503 or (status == 422 and "did not answer within" in body["detail"]):
+            self.ledger.refused += 1  # no room, or no processor for the check of the folder
         else:
             self.ledger.break_(f"a submit was answered {status}: {body}")
 

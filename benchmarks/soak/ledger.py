@@ -164,7 +164,7 @@ class Ledger:
             "kills": sum(self.kills.values()),
             "kills by place": dict(sorted(self.kills.items())),
             "jobs acknowledged": len(self.acknowledged),
-            "submits refused (full disk)": self.refused,
+            "submits refused (full disk, overload)": self.refused,
             "submits without an answer": self.unanswered,
             "cancels": len(self.cancelled),
             "jobs that attack": len(self.attacks),

@@ -41,8 +41,8 @@ class LimitSettings(BaseSettings):
     connections_per_user: int = Field(default=1000, ge=8, le=1_000_000)
     """Maximum number of one user's open connections; further ones are refused."""
     connections_per_second: float = Field(default=200.0, ge=1, le=1_000_000)
-    """Pace at which one user's new connections are taken, after a first `connections_per_user`;
-    further ones wait, and those that would wait longer than 5 s are closed."""
+    """Pace at which one user's new connections are taken, after half a second's at once; further
+    ones wait, and those that would wait longer than 5 s are closed."""
     streams_per_user: int = Field(default=600, ge=1, le=1_000_000)
     """Maximum number of one user's followed logs and event streams."""
     request_timeout: float = Field(default=60.0, ge=0.1, le=3600)

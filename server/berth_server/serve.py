@@ -25,6 +25,8 @@ from berth_server.tls import Certificate
 _PATIENCE_S = 1
 # A connection beyond its peer's pace waits for so long at most, or is closed.
 _LONGEST_WAIT_S = 5.0
+# So many at once wait for nothing: a page and its streams, a handful of commands.
+_BURST = 8
 _WORKER = Peer(OWN, os.geteuid())
 
 
@@ -74,7 +76,7 @@ class DaemonServer(uvicorn.Server):
         await super().startup([])
         connections = self._context.connections
         each_second = self._context.settings.connections_per_second
-        pace = Pace(each_second, connections.each, _LONGEST_WAIT_S)
+        pace = Pace(each_second, max(_BURST, round(each_second / 2)), _LONGEST_WAIT_S)
         self._acceptors = [
             Acceptor(self._listeners.worker, lambda _: self._protocol(_WORKER), connections, None),
             *(
