@@ -130,8 +130,9 @@ class FakeWorker:
         record: bool = True,
         token: str | None = None,
         port_taken: bool = False,
+        heard_after_s: float = 0,
     ) -> None:
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        now = datetime.fromtimestamp(self.clock() - heard_after_s, UTC)
         left = ExitRecord(
             attempt=attempt,
             exit_code=code,

@@ -44,6 +44,18 @@ def test_the_whole_life_of_a_job_that_succeeds(desk):
     assert desk.server.cache.desired_state().attempts == ()
 
 
+def test_an_end_is_when_it_was_and_not_when_it_was_heard(desk):
+    """While the disk was full, say; a record from before the start counts from the start."""
+    late, wrong = desk.submit(gpus=1), desk.submit(gpus=1)
+    desk.worker.running(f"{late}.1")
+    desk.worker.running(f"{wrong}.1")
+    desk.clock.now += 60
+    desk.worker.ended(f"{late}.1", 7, heard_after_s=20)
+    desk.worker.ended(f"{wrong}.1", 7, heard_after_s=500)
+    assert desk.job(late).ended_at == desk.clock.now - 20
+    assert desk.job(wrong).ended_at == desk.job(wrong).started_at
+
+
 def test_a_job_too_short_to_be_seen_running_still_has_a_start(desk):
     """An attempt may go from starting to ended in one report."""
     job_id = desk.submit(gpus=1)

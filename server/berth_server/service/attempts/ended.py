@@ -61,7 +61,10 @@ def _end_attempt(
     code = _exit_code(seen)
     message = _message(record, seen, outcome, code)
     started = _started_at(record, seen)
+    # Its own word, however late it is heard, within what can be.
     ended = min(seen.exit.ended_at.timestamp(), tx.now) if seen.exit else tx.now
+    if started is not None:
+        ended = max(ended, min(started, tx.now))
     columns: dict[str, object] = {
         "outcome": outcome.value,
         "message": messages.encode(message),
@@ -76,7 +79,7 @@ def _end_attempt(
     if seen.launch is not None:
         columns["launch"] = seen.launch.model_dump_json()
     set_attempt_state(tx, record.job_id, record.number, AttemptState.ENDED, columns)
-    return outcome, message, {"exit_code": code, "started_at": started}
+    return outcome, message, {"exit_code": code, "started_at": started, "ended_at": ended}
 
 
 def _next_state(
