@@ -218,3 +218,61 @@ def test_the_waste_report_names_job_and_fix(page: Page, box: Box) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert download.value.path().read_text().startswith("kind,user,job,name,gpu_hours")
+
+
+FAILS = """echo '[rank0]: loading'
+printf 'settings: lr=1\\n' > "$BERTH_RUN_DIR/settings.txt"
+echo '[rank1]: Traceback (most recent call last):'
+echo '[rank1]:   File "/srv/train.py", line 7'
+echo '[rank1]: ValueError: nothing left'
+exit 1"""
+
+
+def test_a_failure_is_one_page_and_its_files_open(page: Page, box: Box, runs: list[int]) -> None:
+    """Traceback, last lines of each rank, the last success of that name, and a copy with the fix."""
+    good = box.submit("exit 0", name="breaks", gpus=1, env={"LR": "1"})
+    box.wait_state(good, "succeeded")
+    bad = box.submit(FAILS, name="breaks", gpus=1, env={"LR": "2"}, time_limit="1h")
+    box.wait_state(bad, "failed")
+    page.goto(f"{box.url}/jobs/{bad}/log")
+    page.get_by_role("link", name="Failure", exact=True).click()
+    shown = page.locator("[data-failure]")
+    traceback = shown.get_by_role("region", name="Lines of the traceback")
+    expect(traceback).to_contain_text("ValueError: nothing left")
+    expect(shown.get_by_role("region", name="Last lines of rank 0")).to_contain_text("loading")
+    differences = shown.get_by_role("region", name="Differences")
+    expect(differences.get_by_role("row").filter(has_text="env.LR")).to_contain_text("2")
+    expect(shown).to_contain_text(f"job {good}")
+    assert violations(page) == []
+    traceback.get_by_role("link", name="Line 4 in the log").click(force=True)
+    expect(page).to_have_url(re.compile("line=4"))
+    page.goto(f"{box.url}/jobs/{bad}/files")
+    page.get_by_role("button", name="files/settings.txt").click()
+    expect(page.get_by_role("dialog")).to_contain_text("settings: lr=1")
+    assert violations(page) == []
+
+
+def test_a_time_limit_is_retried_with_a_longer_one(page: Page, box: Box, runs: list[int]) -> None:
+    """The fix that follows from the end is filled into the form."""
+    job = box.submit("sleep 60", name="too-short", gpus=0, time_limit="1s", warn_before="0s")
+    box.wait_state(job, "failed")
+    page.goto(f"{box.url}/jobs/{job}/failure")
+    expect(page.locator("[data-failure]")).to_contain_text("time limit of 2s")
+    page.get_by_role("link", name="Retry with the fix").click()
+    expect(page.get_by_label("Time limit")).to_have_value("2s")
+
+
+def test_gpus_are_a_line_each_when_asked(page: Page, box: Box) -> None:
+    """Dense, kept in the browser; on paper neither rail nor buttons."""
+    page.goto(box.url)
+    page.get_by_role("button", name="Dense").click()
+    expect(page.locator("[data-dense] [data-gpu]")).to_have_count(8)
+    assert violations(page) == []
+    page.reload()
+    expect(page.locator("[data-dense] [data-gpu]")).to_have_count(8)
+    page.emulate_media(media="print")
+    expect(page.get_by_role("navigation", name="Screens")).not_to_be_visible()
+    expect(page.get_by_role("button", name="Dense")).not_to_be_visible()
+    page.emulate_media(media="screen")
+    page.get_by_role("button", name="Dense").click()
+    expect(page.locator("[data-dense]")).to_have_count(0)

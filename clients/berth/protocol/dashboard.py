@@ -55,6 +55,43 @@ class LogMarkers(Wire):
     """Ranks that prefix their lines, like `[rank3]:`, as seen in the log's first 8 MiB."""
 
 
+class RankLines(Wire):
+    """The last lines of one rank."""
+
+    rank: int | None = None
+    """The rank, as a launcher marks its lines (`[rank3]:`); absent for lines without a mark."""
+    lines: list[LogMatch]
+    """In the order of the log."""
+
+
+class SpecDifference(Wire):
+    """A field in which two jobs differ."""
+
+    field: str
+    """Name of the field, like `command` or `env.LR`."""
+    before: str | None = None
+    """Value in the job that succeeded; absent where it had none."""
+    now: str | None = None
+    """Value in the job that failed; absent where it has none."""
+
+
+class FailureReport(Wire):
+    """Everything about an attempt that did not end well, for one page."""
+
+    attempt: str | None = Field(default=None, examples=["42.1"])
+    """The attempt; absent while the job has none."""
+    traceback: list[LogMatch] = Field(default_factory=list[LogMatch])
+    """The first Python traceback, at most 80 lines; empty where there is none."""
+    ranks: list[RankLines] = Field(default_factory=list[RankLines])
+    """The last 20 lines of each rank, of the log's last 2 MiB."""
+    succeeded_job_id: int | None = None
+    """The newest job of the same name and user that has succeeded; absent for none."""
+    differences: list[SpecDifference] = Field(default_factory=list[SpecDifference])
+    """Fields in which it differs from that job."""
+    same_outcome_7d: int = 0
+    """Other jobs of this box that ended in the same way in the last seven days."""
+
+
 class GpuSeries(Wire):
     """One GPU over time: a value per entry of `times`, null where nothing was measured."""
 

@@ -84,8 +84,11 @@ const compare = createRoute({
 const submit = createRoute({
   ...at("/submit"),
   component: lazyRouteComponent(() => import("@/screens/submit/SubmitScreen"), "SubmitScreen"),
-  validateSearch: (search: Record<string, unknown>): { like?: number } =>
-    optional({ like: whole(search["like"]) }),
+  validateSearch: (search: Record<string, unknown>): { like?: number; fix?: true } =>
+    optional({
+      like: whole(search["like"]),
+      fix: search["fix"] === true ? (true as const) : undefined,
+    }),
 });
 const users = createRoute({
   ...at("/users"),

@@ -79,6 +79,22 @@ def get(reader: Reader, job_id: int) -> JobRecord | None:
     return None if row is None else _record(row)
 
 
+def last_success(reader: Reader, user: str, name: str, before: int) -> JobRecord | None:
+    """The newest job of a user with this name that has succeeded, other than one."""
+    sql = (
+        f"SELECT {JOB_COLUMNS} FROM jobs WHERE user = ? AND name = ? "  # noqa: S608 - as above
+        "AND state = 'succeeded' AND id <> ? ORDER BY id DESC LIMIT 1"
+    )
+    row = reader.one(sql, (user, name, before))
+    return None if row is None else _record(row)
+
+
+def count_failed(reader: Reader, outcome: str, since: float) -> int:
+    """Number of jobs that failed with an outcome after a time."""
+    sql = "SELECT count(*) FROM jobs WHERE state = 'failed' AND outcome = ? AND ended_at > ?"
+    return reader.value(sql, (outcome, since)) or 0
+
+
 def by_ids(reader: Reader, ids: Iterable[int]) -> list[JobRecord]:
     """The jobs with these ids that exist, in order of id."""
     found: list[JobRecord] = []

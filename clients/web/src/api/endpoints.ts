@@ -70,11 +70,15 @@ export const api = {
     request<T.LogMarkers>("GET", `/jobs/${id}/log/markers`, { query: { attempt }, ...withSignal(signal) }),
   files: (id: number, attempt: number | undefined, signal?: AbortSignal) =>
     request<T.RunFiles>("GET", `/jobs/${id}/files`, { query: { attempt }, ...withSignal(signal) }),
+  failure: (id: number, attempt: number | undefined, signal?: AbortSignal) =>
+    request<T.FailureReport>("GET", `/jobs/${id}/failure`, { query: { attempt }, ...withSignal(signal) }),
+  runFile: (id: number, attempt: number, name: string, signal?: AbortSignal) =>
+    request<string>("GET", runFilePath(id, attempt, name), { text: true, ...withSignal(signal) }),
   gpuHistory: (minutes: number, points: number, signal?: AbortSignal) =>
     request<T.GpuHistory>("GET", "/gpus/history", { query: { minutes, points }, ...withSignal(signal) }),
-  jobGpuHistory: (id: number, attempt: number, signal?: AbortSignal) =>
+  jobGpuHistory: (id: number, attempt: number, lastSeconds: number | undefined, signal?: AbortSignal) =>
     request<T.GpuHistory>("GET", `/jobs/${id}/gpu-history`, {
-      query: { attempt, points: 600 },
+      query: { attempt, points: 600, last_s: lastSeconds },
       ...withSignal(signal),
     }),
   submit: (spec: T.JobSpec, key: string) =>
@@ -113,6 +117,16 @@ export const api = {
 /** Address of a job's frozen code: all of it as a tar, or how it differed from its commit. */
 export function snapshotUrl(id: number, what: "archive" | "diff"): string {
   return `/api/v1/jobs/${id}/snapshot/${what}`;
+}
+
+function runFilePath(id: number, attempt: number, name: string): string {
+  const path = name.split("/").map(encodeURIComponent).join("/");
+  return `/jobs/${id}/files/${path}?attempt=${attempt}`;
+}
+
+/** Address of a file that a job wrote into its run directory. */
+export function runFileUrl(id: number, attempt: number, name: string): string {
+  return `/api/v1${runFilePath(id, attempt, name)}`;
 }
 
 /** Address of the waste report's lines as CSV. */

@@ -59,6 +59,7 @@ export type LogMatches = Schemas["LogMatches"];
 export type LogMatch = Schemas["LogMatch"];
 export type LogMarkers = Schemas["LogMarkers"];
 export type GpuHistory = Schemas["GpuHistory"];
+export type FailureReport = Schemas["FailureReport"];
 export type RunFiles = Schemas["RunFiles"];
 export type FieldProblem = Schemas["FieldProblem"];
 export type Problem = Schemas["Problem"];

@@ -8,9 +8,10 @@ from typing import Annotated, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import Depends, Query, Response
+from fastapi import Path as FilePath
 from starlette.responses import StreamingResponse
 
-from berth.protocol.dashboard import LogMarkers, LogMatches, RunFiles
+from berth.protocol.dashboard import FailureReport, LogMarkers, LogMatches, RunFiles
 from berth.protocol.logs import LogLines
 from berth.protocol.metrics import Metrics, RunCurves
 from berth.units import parse_size
@@ -19,10 +20,12 @@ from berth_server.api.context import App, By, Context, Server
 from berth_server.api.routes.jobs import MAX_ID, JobId
 from berth_server.service.auth.callers import Caller
 from berth_server.service.errors import NotFound
+from berth_server.service.jobs import lookup
+from berth_server.service.logs.failure import ended, report
 from berth_server.service.logs.metrics import metrics_of, read_metrics
 from berth_server.service.logs.pages import LogFile, log_file, read_bytes
 from berth_server.service.logs.run_curves import Wanted
-from berth_server.service.logs.run_list import list_files
+from berth_server.service.logs.run_list import list_files, open_own
 from berth_server.service.logs.search import search
 
 router = routing.router(prefix="/api/v1/jobs/{job_id}", tag="logs")
@@ -217,6 +220,46 @@ async def get_curves(
     """
     record, uid = metrics_of(app.server, job_id, attempt)
     return await _reading(app, caller, lambda: app.curves.read(job_id, record, uid, want))
+
+
+@router.get("/failure", summary="Show a failure on one page")
+async def get_failure(app: App, caller: By, log: Log, job_id: JobId) -> FailureReport:
+    """
+    First traceback, last lines of each rank, and the difference to the last success of the same
+    name. `gpu-history?last_s=120` has the GPUs before the end.
+    """
+    found = ended(app.server, job_id)
+    return await _reading(app, caller, lambda: report(found, log, app.lines, app.markers))
+
+
+@router.get(
+    "/files/{name:path}",
+    summary="Read a file that the job wrote",
+    response_class=Response,
+    responses={**_BYTES},
+)
+async def get_file(
+    server: Server,
+    caller: By,
+    log: Log,
+    job_id: JobId,
+    name: Annotated[
+        str, FilePath(max_length=300, description="A name of the list, like `files/a`.")
+    ],
+) -> Response:
+    """A file of the job's own folder, for its owner and admins; the log has a route of its own."""
+    caller.may_read_code(lookup.job(server.db.read, job_id))
+    handle = await anyio.to_thread.run_sync(open_own, log.run_dir, name, log.uid)
+    if handle is None:
+        raise NotFound(f"Job {job_id} has no file {name!r} of its own.")
+    size = os.fstat(handle).st_size
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": "attachment",
+        # Never a page of ours, whatever the job wrote.
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(_bytes(handle, size), 200, headers, "application/octet-stream")
 
 
 @router.get("/files", summary="List the run directory")

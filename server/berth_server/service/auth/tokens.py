@@ -51,10 +51,8 @@ def on_create(
         expires = None if expires_in_s is None else tx.now + expires_in_s
         record = TokenRecord(0, kind, name, caller.user, caller.uid, tx.now, None, expires)
         token_id = tokens.insert(tx, record, digest(secret))
-        what = "a token" if kind == "token" else "a browser session"
-        events.write(
-            tx, f"{kind}.created", Message.of(UserRef(name=caller.user), f" made {what}: {name}.")
-        )
+        did = f" made the token {name}." if kind == "token" else " signed in from a browser."
+        events.write(tx, f"{kind}.created", Message.of(UserRef(name=caller.user), did))
     made = tokens.get(server.db.read, token_id)
     assert made is not None
     return NewToken(token=show(made), secret=secret)

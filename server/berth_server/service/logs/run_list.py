@@ -7,6 +7,7 @@ import stat
 
 from berth import jobfiles
 from berth.protocol.dashboard import RunFile, RunFiles
+from berth_server.service.logs.run_files import open_run_file
 
 _MOST = 1000
 
@@ -27,6 +28,18 @@ def list_files(attempt: str | None, run_dir: str | None) -> RunFiles:
     finally:
         os.close(folder)
     return RunFiles(attempt=attempt, run_dir=run_dir, files=files)
+
+
+def open_own(run_dir: str | None, name: str, uid: int) -> int | None:
+    """
+    Open a file of the job's own folder by its name in the list; None where it is none.
+
+    Berth's own records beside it may hold secrets of the environment and are not read here.
+    """
+    folder, slash, file = name.partition("/")
+    if run_dir is None or folder != jobfiles.FOLDER or not slash or not file or "/" in file:
+        return None
+    return open_run_file(run_dir, file, uid) if file not in {".", ".."} else None
 
 
 def _listed(folder: int, below: str = "") -> list[RunFile]:

@@ -138,7 +138,7 @@ function Difference({ job, code }: { job: Job; code: CodeSnapshot }) {
   );
 }
 
-function FileChange({ file }: { file: FileDiff }) {
+export function FileChange({ file }: { file: FileDiff }) {
   const shown = file.lines.slice(0, MOST_LINES);
   return (
     <details className="panel overflow-hidden" open={file.lines.length <= LONG}>

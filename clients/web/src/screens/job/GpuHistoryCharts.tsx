@@ -19,14 +19,17 @@ export function GpuHistoryCharts({
   job,
   attempt,
   growing,
+  lastSeconds,
 }: {
   job: Job;
   attempt: Attempt;
   growing: boolean;
+  /** Only so long before the end. */
+  lastSeconds?: number;
 }) {
   const history = useQuery({
-    queryKey: ["job-gpu-history", job.id, attempt.number],
-    queryFn: ({ signal }) => api.jobGpuHistory(job.id, attempt.number, signal),
+    queryKey: ["job-gpu-history", job.id, attempt.number, lastSeconds ?? null],
+    queryFn: ({ signal }) => api.jobGpuHistory(job.id, attempt.number, lastSeconds, signal),
     refetchInterval: growing ? 5_000 : false,
     enabled: attempt.gpu_uuids.length > 0,
   });
@@ -35,7 +38,7 @@ export function GpuHistoryCharts({
   const x = (data?.times ?? []).map((time) => Date.parse(time) / 1000);
   return (
     <Section
-      title="GPUs"
+      title={lastSeconds === undefined ? "GPUs" : "GPUs in the two minutes before"}
       note="utilisation only shows that a kernel ran: read it together with memory and power"
     >
       {history.isError && !data ? (

@@ -2,6 +2,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { lazy, Suspense, useEffect, useRef } from "react";
 import { ApiError } from "@/api/request";
 import { useJob } from "@/api/queries";
+import type { Job } from "@/api/types";
 import { EmptyState, ErrorMessage, Skeleton } from "@/components/Feedback";
 import { LogPanel } from "@/log/LogPanel";
 import { AttemptsTab } from "./AttemptsTab";
@@ -12,9 +13,11 @@ import { SpecTab } from "./SpecTab";
 import { TimelineTab } from "./TimelineTab";
 
 const CodeTab = lazy(() => import("./CodeTab").then((m) => ({ default: m.CodeTab })));
+const FailureTab = lazy(() => import("./FailureTab").then((m) => ({ default: m.FailureTab })));
 const MetricsTab = lazy(() => import("./MetricsTab").then((m) => ({ default: m.MetricsTab })));
 
 const TABS = [
+  ["failure", "Failure"],
   ["log", "Log"],
   ["metrics", "Metrics"],
   ["placement", "Placement"],
@@ -24,6 +27,13 @@ const TABS = [
   ["timeline", "Timeline"],
   ["files", "Files"],
 ] as const;
+
+/** Tabs that not every job has. */
+function shows(tab: string, job: Job): boolean {
+  if (tab === "code") return job.snapshot != null;
+  if (tab === "failure") return job.state === "failed";
+  return true;
+}
 
 /** One job: header with state and reason, and tabs for log, metrics, placement and the rest. */
 export function JobScreen() {
@@ -60,22 +70,20 @@ export function JobScreen() {
       <div className="scrolls-sideways mb-3 flex items-end gap-3 overflow-x-auto border-b border-line">
         <nav ref={parts} aria-label="Job details">
           <ul className="flex">
-            {TABS.filter(([name]) => name !== "code" || job.snapshot != null || tab === name).map(
-              ([name, label]) => (
-                <li key={name}>
-                  <Link
-                    to="/jobs/$jobId/$tab"
-                    params={{ jobId, tab: name }}
-                    search={search.attempt === undefined ? {} : { attempt: search.attempt }}
-                    resetScroll={false}
-                    aria-current={tab === name ? "page" : undefined}
-                    className={`inline-block px-3 py-2 max-sm:px-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
-                  >
-                    {label}
-                  </Link>
-                </li>
-              ),
-            )}
+            {TABS.filter(([name]) => shows(name, job) || tab === name).map(([name, label]) => (
+              <li key={name}>
+                <Link
+                  to="/jobs/$jobId/$tab"
+                  params={{ jobId, tab: name }}
+                  search={search.attempt === undefined ? {} : { attempt: search.attempt }}
+                  resetScroll={false}
+                  aria-current={tab === name ? "page" : undefined}
+                  className={`inline-block px-3 py-2 max-sm:px-2 text-sm ${tab === name ? "border-b-2 border-accent font-medium text-accent" : "text-muted hover:text-ink"}`}
+                >
+                  {label}
+                </Link>
+              </li>
+            ))}
           </ul>
         </nav>
         {attempts.length > 1 && (
@@ -98,7 +106,11 @@ export function JobScreen() {
           </label>
         )}
       </div>
-      {tab === "metrics" ? (
+      {tab === "failure" ? (
+        <Suspense fallback={<Skeleton rows={4} height={80} />}>
+          <FailureTab job={job} attempt={attempt} />
+        </Suspense>
+      ) : tab === "metrics" ? (
         <Suspense fallback={<Skeleton rows={2} height={220} />}>
           <MetricsTab job={job} attempt={attempt} />
         </Suspense>

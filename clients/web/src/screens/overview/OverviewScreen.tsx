@@ -15,7 +15,9 @@ import { useLive } from "@/live/live";
 import { plural } from "@/format/units";
 import { fenceSentence } from "@/model/gpus/fence";
 import { islands, jobsOn, named } from "@/model/gpus/topology";
+import { Toggle } from "@/components/Button";
 import { BerthPlan } from "@/screens/plan/BerthPlan";
+import { DenseGpus } from "./DenseGpus";
 import { GpuCard } from "./GpuCard";
 import { GpuDialog } from "./GpuDialog";
 import { NextUp } from "./NextUp";
@@ -46,6 +48,9 @@ function NextFree({ box }: { box: Box }) {
   );
 }
 
+const DENSE = "berth.dense";
+const MANY = 16;
+
 /** Overview: map of the GPUs, reservations, running jobs and the next to start. */
 export function OverviewScreen() {
   const box = useBox();
@@ -58,11 +63,14 @@ export function OverviewScreen() {
   const navigate = useNavigate({ from: "/" });
   const { phase } = useLive();
   const [lit, setLit] = useState<number | null>(null);
+  const [dense, setDense] = useState(() => localStorage.getItem(DENSE));
 
   const close = () => void navigate({ search: {}, resetScroll: false });
 
   if (box.isError && !box.data) return <ErrorMessage error={box.error} retry={() => void box.refetch()} />;
   const gpus = box.data?.gpus ?? [];
+  // Many GPUs are a line each, unless the reader has chosen.
+  const isDense = dense === null ? gpus.length > MANY : dense === "on";
   const stale = box.data?.stale === true || phase === "down";
   const shown = gpus.find((g) => g.index === shownIndex);
   return (
@@ -87,7 +95,21 @@ export function OverviewScreen() {
             </span>
           )
         }
-      />
+      >
+        {gpus.length >= 8 && (
+          <Toggle
+            on={isDense}
+            title="One line for each GPU"
+            onClick={() => {
+              const chosen = isDense ? "off" : "on";
+              localStorage.setItem(DENSE, chosen);
+              setDense(chosen);
+            }}
+          >
+            Dense
+          </Toggle>
+        )}
+      </PageHeader>
       {gpus.length > 0 && (
         <div className={clsx(stale && OLD)}>
           <BerthPlan />
@@ -116,22 +138,26 @@ export function OverviewScreen() {
               className={island.label ? "rounded-xl border border-dashed border-line p-2" : ""}
             >
               {island.label && <h2 className="mb-1.5 px-1 text-xs text-muted">{island.label}</h2>}
-              <ul
-                className="grid grid-cols-2 gap-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]"
-                style={{ maxWidth: `${island.gpus.length * 24}rem` }}
-              >
-                {island.gpus.map((gpu) => (
-                  <li key={gpu.uuid}>
-                    <GpuCard
-                      gpu={gpu}
-                      history={history(gpu.uuid)}
-                      lit={lit !== null && jobsOn(gpu).some((holder) => holder.job_id === lit)}
-                      dimmed={lit !== null && jobsOn(gpu).every((holder) => holder.job_id !== lit)}
-                      onLight={setLit}
-                    />
-                  </li>
-                ))}
-              </ul>
+              {isDense ? (
+                <DenseGpus gpus={island.gpus} lit={lit} onLight={setLit} />
+              ) : (
+                <ul
+                  className="grid grid-cols-2 gap-2 md:grid-cols-[repeat(auto-fit,minmax(13.5rem,1fr))]"
+                  style={{ maxWidth: `${island.gpus.length * 24}rem` }}
+                >
+                  {island.gpus.map((gpu) => (
+                    <li key={gpu.uuid}>
+                      <GpuCard
+                        gpu={gpu}
+                        history={history(gpu.uuid)}
+                        lit={lit !== null && jobsOn(gpu).some((holder) => holder.job_id === lit)}
+                        dimmed={lit !== null && jobsOn(gpu).every((holder) => holder.job_id !== lit)}
+                        onLight={setLit}
+                      />
+                    </li>
+                  ))}
+                </ul>
+              )}
             </div>
           ))}
         </section>

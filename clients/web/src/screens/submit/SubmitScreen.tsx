@@ -12,6 +12,7 @@ import { PageHeader } from "@/components/Layout";
 import { FieldLabels } from "@/components/Message";
 import { useSettled } from "@/components/useSettled";
 import { plural } from "@/format/units";
+import { fixOf } from "@/model/jobs/fix";
 import { ablationSpecs, cells, draftOf, EMPTY, specOfDraft } from "@/model/submit/draft";
 import type { Draft } from "@/model/submit/draft";
 import { LABELS } from "@/model/submit/labels";
@@ -37,7 +38,7 @@ function keptDraft(): Draft {
 
 /** Form to submit a job or an ablation, with a dry run beside it. */
 export function SubmitScreen() {
-  const { like } = useSearch({ from: "/submit" });
+  const { like, fix } = useSearch({ from: "/submit" });
   const navigate = useNavigate();
   const client = useQueryClient();
   const box = useBox().data;
@@ -55,7 +56,7 @@ export function SubmitScreen() {
   const [filledFrom, setFilledFrom] = useState<number>();
   if (source && source.id !== filledFrom) {
     setFilledFrom(source.id);
-    setDraft(draftOf(source));
+    setDraft({ ...draftOf(source), ...(fix ? fixOf(source)?.change : {}) });
   }
   useEffect(() => {
     // Environment values may be secrets: they are not kept in the browser.
