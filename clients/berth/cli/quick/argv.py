@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from berth.cli.declare import Argument, Option
-from berth.cli.job_options import OPTIONS, JobOptions, stands_alone
 
 
 class Known:
@@ -41,9 +40,11 @@ def declarations(verb: Callable[..., Any]) -> tuple[list[Known], str | None]:
     found: list[Known] = []
     spec = None
     for name, hint in get_type_hints(verb, include_extras=True).items():
-        if hint is JobOptions:
+        if getattr(hint, "__name__", "") == "JobOptions":
+            from berth.cli.job_options import OPTIONS  # most verbs submit nothing
+
             spec = name
-            inner = get_type_hints(JobOptions, include_extras=True)
+            inner = get_type_hints(hint, include_extras=True)
             found += [_known(field, inner[field]) for field in OPTIONS]
         elif name != "return":
             found.append(_known(name, hint))
@@ -61,6 +62,8 @@ def read(verb: Callable[..., Any], words: Sequence[str]) -> dict[str, Any] | Non
         return None
     if spec is None:
         return values
+    from berth.cli.job_options import OPTIONS, JobOptions
+
     own = {name: values.pop(name) for name in list(values) if name in OPTIONS}
     return {spec: JobOptions(**own), **values}
 
@@ -79,6 +82,8 @@ def _values(
         if word == "-" or not word.startswith("-"):
             loose.append(word)
             if not interspersed:
+                from berth.cli.job_options import stands_alone
+
                 if todo and stands_alone(word):
                     raise ValueError(word)  # options may follow
                 # Click drops the first `--` behind the options' end, too; Typer shall say.
