@@ -79,11 +79,13 @@ def _model(row: Any, device: str, *, cuda: bool) -> tuple[Any, bool]:
 
     torch.manual_seed(1)
     config = config_of(row.shape, row.layers)
-    with torch.device(device):
+    # On several GPUs each makes its own shards: fp32 weights of a large model fit on none whole.
+    with torch.device("meta" if row.ranks > 1 else device):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.config.use_cache = False
     chunked_loss.install(model, 512)
     bounds = varlen_attention.enable(model, device)
+    buffers = dict(model.named_buffers()) if row.ranks > 1 else {}
     activation_checkpointing.enable(model, 0)
     low = torch.bfloat16 if cuda else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=low)
@@ -92,7 +94,28 @@ def _model(row: Any, device: str, *, cuda: bool) -> tuple[Any, bool]:
             layer.forward = torch.compile(layer.forward, dynamic=False)  # dynamic was slower
         fully_shard(layer, mp_policy=policy)
     fully_shard(model, mp_policy=policy)
+    if row.ranks > 1:
+        _materialise(model, config, device, buffers)
     return model.train(), bounds
+
+
+def _materialise(model: Any, config: Any, device: str, buffers: dict[str, Any]) -> None:
+    """Give a model made without memory its shards, with values of its initialisation's width."""
+    import torch
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
+
+    model.to_empty(device=device)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):  # Gemma's norms count from 1
+            torch.nn.init.zeros_(parameter)
+        else:
+            torch.nn.init.normal_(parameter, std=config.initializer_range)
+    rotary = dict(Gemma3RotaryEmbedding(config).named_buffers())
+    made = {f"model.rotary_emb.{name}": value for name, value in rotary.items()}
+    made["model.embed_tokens.embed_scale"] = torch.tensor(float(config.hidden_size) ** 0.5)
+    for name in buffers:
+        model.get_buffer(name).copy_(made[name])
 
 
 def _now(cuda: bool) -> float:  # noqa: FBT001

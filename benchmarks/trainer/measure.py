@@ -2,12 +2,12 @@
 Benchmark of the trainer: speed, stage 3 beside FSDP2, plan against peak, the 27b shape, ranks.
 
     python benchmarks/trainer/measure.py prepare --data FOLDER --samples FILE.npz
-    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed sharded plan rejected 27b ranks]
+    python benchmarks/trainer/measure.py run --samples FILE.npz [--only speed sharded plan rejected 27b ranks large scaling]
         [--budget-s 120] [--match WORDS …] [--skip WORD …] [--out FOLDER] [--shape 4b] [--small 1b]
 
 `prepare` needs no GPU: it encodes real dialogues (RealPersonaChat's format) once. `run` makes
-every model with random weights on the GPU itself, a process for each row (in the part `ranks`
-one for each GPU, or `--ranks N`), the most telling first; a row that fails stands in the table
+every model with random weights on the GPU itself, a process for each row (in the parts
+`ranks`, `large` and `scaling` one for each GPU, or `--ranks N`), the most telling first; a row that fails stands in the table
 as failed, and none begins shortly before the budget ends. The table goes to stdout row by row,
 everything to OUT/results.json. `--smoke` runs a tiny shape on the CPU, which shows that the
 script works.
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 BEGAN = time.perf_counter()
 MOST_S = 15.0
 """No row begins that has less than this."""
-PARTS = ("speed", "sharded", "plan", "27b", "rejected", "ranks")
+PARTS = ("speed", "sharded", "plan", "27b", "rejected", "ranks", "large", "scaling")
+SEVERAL = {"ranks", "large", "scaling"}
+"""Parts that need more than one GPU."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,17 +142,22 @@ def _settle(options: argparse.Namespace) -> str:
     """Fill in what depends on the machine; a sentence where it lacks what was asked for."""
     count = gpus.count()
     if options.only is None:
-        options.only = [part for part in PARTS if part != "ranks" or count > 1]
+        options.only = [
+            part for part in PARTS if part not in SEVERAL or (part == "ranks" and count > 1)
+        ]
     options.ranks = options.ranks or (2 if options.smoke else count)
-    if "ranks" in options.only and options.ranks < 2:
-        return "The part ranks needs at least two GPUs; leave it out of --only."
-    if "ranks" in options.only and options.ranks > count and not options.smoke:
+    several = " and ".join(sorted(SEVERAL & set(options.only)))
+    if several and options.ranks < 2:
+        return f"Part {several} needs at least two GPUs; leave it out of --only."
+    if several and options.ranks > count and not options.smoke:
         return f"--ranks {options.ranks} is more than the GPUs here; give at most {count}."
     return ""
 
 
 def _rows(options: argparse.Namespace) -> list[Row]:
     import rows
+    import several
+    from shapes import SHAPES
 
     if options.smoke:
         options.shape = options.small = options.large_cut = "tiny"
@@ -174,6 +181,13 @@ def _rows(options: argparse.Namespace) -> list[Row]:
             gpus.layers_that_fit(options.large_cut, gpus=options.ranks),
             options.ranks,
         ),
+        "large": lambda: several.large(
+            options.large_cut,
+            options.cut_layers or gpus.layers_that_fit(options.large_cut, gpus=options.ranks),
+            SHAPES[options.large_cut]["num_hidden_layers"],
+            options.ranks,
+        ),
+        "scaling": lambda: several.scaling(options.shape, options.ranks),
     }
     found = [row for part in options.only for row in made[part]()]
     if options.smoke:

@@ -4,6 +4,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -65,6 +66,26 @@ def test_no_row_begins_that_would_not_end_in_time(workspace, tmp_path):
     done = measure("run", "--smoke", "--samples", samples, "--out", tmp_path, "--budget-s", -1)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not begun") > 20
+
+
+def test_all_of_several_gpus_takes_less_than_nine_minutes():
+    """The limits of its parts, samples and versions besides; the shell reads it."""
+    script = SCRIPT.with_name("cards.sh")
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    limits = [int(found) for found in re.findall(r"limited (\d+) ", script.read_text())]
+    assert len(limits) == 5
+    assert sum(limits) <= 530
+
+
+def test_rows_of_several_gpus_double(parts, monkeypatch):
+    """From one to all, those first that the others are compared with; whole where it fits."""
+    several = importlib.import_module("several")
+    sys.modules.pop("several")
+    auto = [row.ranks for row in several.scaling("4b", 8) if row.name.startswith("auto")]
+    assert auto == [8, 1, 2, 4]
+    whole, cut = several.large("27b", 62, 62, 8), several.large("27b", 30, 62, 4)
+    assert {row.layers for row in whole} == {None}
+    assert [row.layers for row in cut[:3]] == [30, 30, None]
 
 
 @pytest.fixture

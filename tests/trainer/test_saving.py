@@ -174,7 +174,8 @@ def test_the_final_model_goes_before_every_checkpoint(disk):
         (30, "are deleted before a new one is written"),
         (20, "only the first is written"),
         (12, "no checkpoint is written"),
-        (3, "the run would end without it"),
+        (3, "no checkpoint is written"),
+        (2, "the run would end without it"),
     ],
 )
 def test_a_small_disk_is_told_before_the_first_step(disk, total, told):

@@ -98,7 +98,7 @@ def test_the_disk_is_that_of_the_output_folder(api, run, tmp_path):
 
     (shown,) = told("--output-dir=runs/a")
     assert f"on the disk of {tmp_path}/runs/a:" in shown
-    assert f"delete {old} (0.1 GB of an earlier run)" in shown
+    assert f"delete {old} (60.0 MB of an earlier run)" in shown
     (shown,) = told("--output_dir", "runs/a", "--resume")
     assert "delete" not in shown
     (shown,) = told("--output_dir", "runs/b")

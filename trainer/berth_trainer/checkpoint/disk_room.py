@@ -32,7 +32,7 @@ class DiskPlan:
 
     @property
     def kept(self) -> int:
-        """Bytes without which the run ends without its final model."""
+        """Bytes that are kept free for the final model."""
         return self.final + _SLACK
 
     @property
@@ -88,7 +88,7 @@ def warning(plan: DiskPlan, output_dir: Path, *, resumed: bool = True) -> str:
 
 def _consequence(plan: DiskPlan, free: int) -> str:
     """Return what happens with so many bytes free, too few for all."""
-    if free < plan.kept:
+    if free < plan.final:
         return "the final model does not fit, so the run would end without it"
     if free < plan.first:
         without = "a run that is stopped cannot be saved" if plan.saves == 0 else "no checkpoint is written"  # fmt: skip
@@ -155,4 +155,4 @@ def _size(folder: Path) -> int:
 
 
 def _gb(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

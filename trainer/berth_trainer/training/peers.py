@@ -21,7 +21,7 @@ from berth_trainer.training.ranks import Ranks, tell
 
 _FAREWELL, _LOST = b".", b"!"
 _PLACE = "berth_trainer/peers"  # key in torch's store
-_CONNECT_S = 20.0
+_CONNECT_S = 60.0
 _PATIENCE_S = 3.0  # in which the death of a rank is noticed, once a collective with it has failed
 _BROKEN = (
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed",
