@@ -84,6 +84,18 @@ def test_every_option_finds_its_field(sent, monkeypatch):
     }
 
 
+def test_a_users_defaults_for_notices(sent, monkeypatch):
+    """From the shell; what is typed stands before them, `none` takes them away."""
+    monkeypatch.setenv("BERTH_NOTIFY", "https://chat/a, https://chat/b")
+    monkeypatch.setenv("BERTH_NOTIFY_ON", "failure waiting:2h")
+    spec = sent("true")
+    assert spec["notify"] == ["https://chat/a", "https://chat/b"]
+    assert spec["notify_on"] == ["failure", "waiting:2h"]
+    typed = sent("--notify", "https://own", "--notify-on", "start", "true")
+    assert (typed["notify"], typed["notify_on"]) == (["https://own"], ["start"])
+    assert not sent("--notify", "none", "true").get("notify")
+
+
 def test_a_line_that_ends_with_a_config_file_is_a_command(sent):
     """`train.py --config config.json` quoted as one line is no job file, options behind or not."""
     line = "deepspeed --num_gpus=4 train.py --config config.json"

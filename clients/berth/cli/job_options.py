@@ -162,7 +162,19 @@ class JobOptions:
     ] = False
     notify: Annotated[
         list[str] | None,
-        Option(metavar="URL", help="URL to POST to when the job ends; may be repeated."),
+        Option(
+            metavar="URL",
+            help="URL that is told about the job; may be repeated (default: $BERTH_NOTIFY; none).",
+        ),
+    ] = None
+
+    notify_on: Annotated[
+        str | None,
+        Option(
+            metavar="KINDS",
+            help="Reasons for notices: start, end, failure, trouble, waiting:2h (default: "
+            "end,trouble).",
+        ),
     ] = None
 
     def __init__(self, **given: Any) -> None:
@@ -271,7 +283,10 @@ class JobOptions:
             "hold": self.hold or None,
             "preemptible": self.preemptible or None,
             "snapshot": self.snapshot or None,
-            "notify": self.notify or None,
+            "notify": [url for url in self.notify or [] if url != "none"]
+            if self.notify is not None
+            else None,
+            "notify_on": _list(self.notify_on) if self.notify_on else None,
             "depends_on": _dependencies(self.depends_on or []) or None,
             "not_before": moment(self.after_time).isoformat() if self.after_time else None,
             "on_oom": {"steps": self.on_oom.split(",")} if self.on_oom else None,
@@ -288,6 +303,11 @@ class JobOptions:
             spec["python"] = active
         if isinstance(base.get("not_before"), str) and "not_before" not in self._options():
             spec["not_before"] = moment(base["not_before"]).isoformat()
+        if "notify" not in spec and (urls := _list(os.environ.get("BERTH_NOTIFY", ""))):
+            spec["notify"] = urls
+            kinds = _list(os.environ.get("BERTH_NOTIFY_ON", ""))
+            if kinds and "notify_on" not in spec:
+                spec["notify_on"] = kinds
         env = {
             **_mapping(base, "env"),
             **_passed(self.env_pass or []),
@@ -309,6 +329,11 @@ def stands_alone(word: str) -> str | None:
     if len(word.split()) > 1 and not Path(word).exists():
         return "A command quoted as one line"
     return None
+
+
+def _list(text: str) -> list[str]:
+    """Return the words of a list with commas or blanks."""
+    return text.replace(",", " ").split()
 
 
 def _here() -> str:

@@ -105,6 +105,8 @@ class Job(Wire):
     """True if it may be stopped and requeued in favour of others."""
     snapshot: CodeSnapshot | None = None
     """The code it runs, frozen when it was submitted; absent: the files as they are."""
+    notify_on: list[str] = Field(default_factory=list)
+    """Reasons for notices to `notify`."""
     notify: list[str] = Field(default_factory=list)
     """URLs that are posted to when the job ends; shown without credentials."""
     links: list[JobLink] = Field(default_factory=list)

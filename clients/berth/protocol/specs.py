@@ -19,6 +19,7 @@ from berth.protocol.base import Bytes, Duration, TimeLimit, UtcTime, Wire
 from berth.protocol.dependencies import DependencyKind, DependencyRef
 from berth.protocol.message import Span, quoted
 from berth.protocol.problems import InvalidField
+from berth.units import parse_duration
 
 OnStall = Literal["warn", "stop", "retry"]
 """Action on a stalled job: say so; end it; end the attempt and try again once, or as often as its
@@ -44,6 +45,18 @@ def _webhook(value: str) -> str:
     return value
 
 
+def _notice_kind(value: str) -> str:
+    kind, _, after = value.partition(":")
+    if kind == "waiting" and after:
+        parse_duration(after)
+    elif value not in NOTICE_KINDS:
+        kinds = ", ".join(NOTICE_KINDS)
+        raise ValueError(f"{value!r} is no kind of notice; write {kinds} or waiting:2h.")
+    return value
+
+
+NOTICE_KINDS = ("start", "end", "failure", "trouble")
+"""Kinds of notices without a value of their own."""
 Text = Annotated[str, AfterValidator(_without_nul)]
 # The kernel starts no program with a longer word or variable.
 _LONGEST_WORD = 131_071
@@ -51,6 +64,10 @@ _MOST_WORDS = 10_000
 Value = Annotated[str, StringConstraints(max_length=_LONGEST_WORD), AfterValidator(_without_nul)]
 FilePath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)]
 Webhook = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)]
+
+
+NoticeKind = Annotated[str, AfterValidator(_notice_kind)]
+"""`start`, `end`, `failure`, `trouble`, or `waiting:2h`: when notices go out."""
 
 
 class OomLadder(Wire):
@@ -126,6 +143,12 @@ class JobSpec(Wire):
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
     """Addresses that are told about the end: webhook URLs, and addresses of the kinds that the setting
     `notify_schemas` allows, like `mailto://…`."""
+
+    notify_on: list[NoticeKind] = Field(
+        default=["end", "trouble"], max_length=10, examples=[["failure", "waiting:2h"]]
+    )
+    """Reasons for notices: `start` and `end` of the job, `failure` alone, `trouble` while it runs
+    (stuck, idle, will not keep its limit, loss not finite), `waiting:2h` when it waits for longer."""
 
     @model_validator(mode="after")
     def _one_of_command_and_script(self) -> Self:

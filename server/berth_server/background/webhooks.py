@@ -1,4 +1,4 @@
-"""Webhooks: a job's end, and what is wrong while it runs, are posted to its `notify` URLs."""
+"""Webhooks: what a job wants to be told of (`notify_on`) is posted to its `notify` URLs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from anyio.abc import TaskGroup
 
 from berth import gpu_usage
 from berth.protocol.jobs import Job
-from berth.protocol.message import Message
-from berth.protocol.states import FINAL_STATES
+from berth.protocol.message import GpuRef, Message
 from berth_server.background import people
 from berth_server.core.explain.alerts import AlertKind
 from berth_server.core.explain.phrases import has_ended
 from berth_server.service.jobs.show import show_job
 from berth_server.service.logs.curve_watch import DIVERGED
+from berth_server.service.notices import ENDS, STARTS, WAITS, is_wanted, on_waits
 from berth_server.service.state import ServerState
 from berth_server.store import events, jobs, messages
 from berth_server.store.records import JobRecord
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import httpx2
 
 log = structlog.get_logger()
-_KINDS = frozenset(f"job.{state}" for state in FINAL_STATES)
-_ALERTS = frozenset({DIVERGED, *(f"job.{kind}" for kind in get_args(AlertKind))})
+_KINDS = ENDS | {STARTS}
+_ALERTS = frozenset({DIVERGED, WAITS, *(f"job.{kind}" for kind in get_args(AlertKind))})
+_LOOKS_S = 30.0
 _TIMEOUT_S = 10.0
 # Pauses before each further try.
 _PAUSES_S = (1.0, 5.0, 25.0)
@@ -37,13 +38,14 @@ _AT_ONCE = 8
 
 
 async def run(server: ServerState) -> None:
-    """Post for every job with `notify` URLs that ends, or of which something is wrong, from now on."""
+    """Post what happens from now on to those jobs with `notify` URLs that want to be told of it."""
     last = events.last_id(server.db.read)
     news = asyncio.Event()
     stop = server.on_event.listen(news.set)
     limiter = anyio.CapacityLimiter(_AT_ONCE)
     try:
         async with anyio.create_task_group() as group:
+            group.start_soon(_watch_waits, server)
             while True:
                 await news.wait()
                 news.clear()
@@ -56,21 +58,36 @@ def _start(server: ServerState, group: TaskGroup, limiter: anyio.CapacityLimiter
     """Start a sender for each notice that is due; return the id of the last event read."""
     reader = server.db.read
     newest = events.last_id(server.db.read)
-    for job_id in events.with_notice(reader, _KINDS, after=last, until=newest):
+    for job_id, kind in events.with_notice(reader, _KINDS, after=last, until=newest):
         record = jobs.get(reader, job_id)
-        if record is None:
+        if record is None or not is_wanted(kind, record.spec.notify_on):
             continue
-        body = notice(server, record)
+        body = (start_notice if kind == STARTS else notice)(server, record)
         for url in record.spec.notify:
             group.start_soon(send, limiter, url, body, f"job {record.id}")
-    for job_id, message in events.alerts_with_notice(reader, _ALERTS, after=last, until=newest):
+    alerts = events.alerts_with_notice(reader, _ALERTS, after=last, until=newest)
+    for job_id, kind, message in alerts:
         record = jobs.get(reader, job_id)
-        if record is None:
+        if record is None or not is_wanted(kind, record.spec.notify_on):
             continue
         body = _body(record, show_job(server, record), f": {messages.decode(message) or Message()}")
         for url in record.spec.notify:
             group.start_soon(send, limiter, url, body, f"job {record.id}")
     return newest
+
+
+async def _watch_waits(server: ServerState) -> None:
+    while True:
+        on_waits(server)
+        await anyio.sleep(_LOOKS_S)
+
+
+def start_notice(server: ServerState, record: JobRecord) -> bytes:
+    """Return the body of the notice that a job has started."""
+    shown = show_job(server, record)
+    where = (" on ", GpuRef(indices=tuple(shown.gpu_indices))) if shown.gpu_indices else ()
+    again = f", attempt {len(shown.attempts)}" if len(shown.attempts) > 1 else ""
+    return _body(record, shown, str(Message.of(" runs", *where, f"{again}.")))
 
 
 def notice(server: ServerState, record: JobRecord) -> bytes:

@@ -63,18 +63,20 @@ def newest(reader: Reader, *, limit: int, job_id: int | None = None) -> list[Eve
     return [EventRecord(*row) for row in reader.all(sql, (*values, limit))][::-1]
 
 
-def with_notice(reader: Reader, kinds: Collection[str], *, after: int, until: int) -> list[int]:
+def with_notice(
+    reader: Reader, kinds: Collection[str], *, after: int, until: int
+) -> list[tuple[int, str]]:
     """
-    The jobs of events of these kinds, after one id up to another, in order; only jobs with
+    The jobs and kinds of events of these kinds, after one id up to another, in order; only jobs with
     webhooks. The database selects them: a list of 10,000 jobs makes as many events, and every
     other request would wait while Python looks at each.
     """
     marks = ",".join("?" * len(kinds))
     sql = (
-        "SELECT e.job_id FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
+        "SELECT e.job_id, e.kind FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
         f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notifies ORDER BY e.id"
     )
-    return [row[0] for row in reader.all(sql, (after, until, *kinds))]
+    return [(row[0], row[1]) for row in reader.all(sql, (after, until, *kinds))]
 
 
 def newest_of(
@@ -109,14 +111,14 @@ def of_kind(reader: Reader, kind: str, job_ids: Sequence[int]) -> list[EventReco
 
 def alerts_with_notice(
     reader: Reader, kinds: Collection[str], *, after: int, until: int
-) -> list[tuple[int, str]]:
-    """The job and the message, as stored, of each event of these kinds, of jobs with webhooks."""
+) -> list[tuple[int, str, str]]:
+    """The job, the kind and the message, as stored, of each such event, of jobs with webhooks."""
     marks = ",".join("?" * len(kinds))
     sql = (
-        "SELECT e.job_id, e.message FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
+        "SELECT e.job_id, e.kind, e.message FROM events e CROSS JOIN jobs j ON j.id = e.job_id "  # noqa: S608 - marks only
         f"WHERE e.id > ? AND e.id <= ? AND e.kind IN ({marks}) AND j.notifies ORDER BY e.id"
     )
-    return [(row[0], row[1]) for row in reader.all(sql, (after, until, *kinds))]
+    return [(row[0], row[1], row[2]) for row in reader.all(sql, (after, until, *kinds))]
 
 
 def _only(job_id: int | None) -> tuple[str, tuple[int, ...]]:

@@ -120,6 +120,15 @@ def pending(reader: Reader) -> list[JobRecord]:
     return [_record(row) for row in reader.all(sql)]
 
 
+def waiting_with_notice(reader: Reader) -> list[JobRecord]:
+    """The jobs with webhooks that wait for their start, in order of id."""
+    sql = (
+        f"SELECT {JOB_COLUMNS} FROM jobs "  # noqa: S608 - names of our own columns
+        "WHERE state IN ('waiting', 'queued') AND notifies ORDER BY id"
+    )
+    return [_record(row) for row in reader.all(sql)]
+
+
 def page(
     reader: Reader,
     *,

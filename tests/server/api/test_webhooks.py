@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from berth_server.background import webhooks
-from berth_server.store import events
+from berth_server.service.notices import WAITS, on_waits
+from berth_server.store import events, messages
 
 
 class Hook:
@@ -78,7 +79,7 @@ def test_only_ends_with_a_webhook_are_looked_at(desk):
     newest = events.last_id(desk.server.db.read)
     ends = {"job.succeeded", "job.failed"}
     read = desk.server.db.read
-    assert events.with_notice(read, ends, after=0, until=newest) == [2]
+    assert events.with_notice(read, ends, after=0, until=newest) == [(2, "job.succeeded")]
     assert events.with_notice(read, ends, after=0, until=before) == []
     assert events.with_notice(read, ends, after=newest, until=newest) == []
 
@@ -100,6 +101,58 @@ def test_a_hook_that_is_not_there_harms_nothing(api, hook, until):
     assert api.post("/api/v1/jobs/1/cancel").status_code == 200
     until(lambda: hook.bodies, "the notice came", 10)
     assert api.get("/api/v1/jobs/1").json()["state"] == "cancelled"
+
+
+def notices_of(desk, hook, *kinds, waits=False) -> int:
+    """Submit a job for which these notices are wanted."""
+    return desk.submit(gpus=9 if waits else 1, notify=[hook.url], notify_on=list(kinds))
+
+
+def test_a_start_is_told_to_those_who_want_it(api, desk, hook, until):
+    """With its GPUs; the end is not, where only the start is wanted."""
+    job_id = notices_of(desk, hook, "start")
+    desk.worker.running(f"{job_id}.1")
+    until(lambda: hook.bodies, "the notice came", 10)
+    assert "runs on GPU" in hook.bodies[0]["text"]
+    desk.worker.ended(f"{job_id}.1", 0)
+    other = notices_of(desk, hook, "end")
+    desk.worker.running(f"{other}.1")
+    desk.worker.ended(f"{other}.1", 0)
+    until(lambda: len(hook.bodies) == 2, "the other's came", 10)
+    assert f"job {other} " in hook.bodies[1]["text"]
+
+
+def test_failures_alone_are_told_to_those_who_want_them(api, desk, hook, until):
+    """A success between two failures is not."""
+    for code in (1, 0, 1):
+        job_id = notices_of(desk, hook, "failure")
+        desk.worker.running(f"{job_id}.1")
+        desk.worker.ended(f"{job_id}.1", code)
+    until(lambda: len(hook.bodies) == 2, "the notices came", 10)
+    assert sorted(body["job"]["id"] for body in hook.bodies) == [job_id - 2, job_id]
+
+
+def test_a_long_wait_is_told_once(desk, hook):
+    """Of the jobs that want it, when it is as long as they say."""
+    holder = desk.submit(gpus=8)
+    told = desk.submit(gpus=8, notify=[hook.url], notify_on=["waiting:2h"])
+    desk.submit(gpus=8, notify=[hook.url])
+    assert desk.state(holder) == "starting"
+    on_waits(desk.server)
+    desk.clock.now += 2 * 3600 + 1
+    for _ in range(2):
+        on_waits(desk.server)
+    rows = desk.server.db.read.all("SELECT job_id, message FROM events WHERE kind = ?", (WAITS,))
+    assert [row[0] for row in rows] == [told]
+    assert "It has waited for 2h" in str(messages.decode(rows[0][1]))
+
+
+@pytest.mark.parametrize("kind", ["never", "waiting", "waiting:soon", ""])
+def test_a_kind_of_notice_that_is_none_is_refused(api, kind):
+    """Naming those that there are."""
+    spec = {"command": "true", "workdir": "/", "notify_on": [kind]}
+    answer = api.post("/api/v1/jobs", json=spec)
+    assert answer.status_code == 422
 
 
 class TestPeople:

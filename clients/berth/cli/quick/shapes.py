@@ -95,6 +95,7 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
         "labels": ("", {}),
         "preemptible": ("", False),
         "snapshot": ("CodeSnapshot", None),
+        "notify_on": ("", []),
         "notify": ("", []),
         "links": (["JobLink"], []),
         "attempts": (["Attempt"], []),
