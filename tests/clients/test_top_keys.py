@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from berth.cli.top_keys import Cancel, Quit, TopScreen, keys
+from berth.cli.verbs.box.top_keys import Cancel, Quit, TopScreen, keys
 
 UP, DOWN = "\x1b[A", "\x1b[B"
 

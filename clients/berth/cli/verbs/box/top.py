@@ -19,8 +19,8 @@ from berth.cli import text
 from berth.cli.durations import seconds
 from berth.cli.failure import Failure
 from berth.cli.session import connect
-from berth.cli.top_keys import Cancel, Quit, TopScreen, keys
 from berth.cli.verbs.box import gpus
+from berth.cli.verbs.box.top_keys import Cancel, Quit, TopScreen, keys
 from berth.cli.verbs.jobs import ls
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def top(
 
 
 class _View:
-    """What was read last, and how it is shown."""
+    """View of the box as it was read last."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
