@@ -124,6 +124,6 @@ def test_a_cluster_is_told_by_its_nodes() -> None:
     ]
     why = placement_reason(views, ("n2:0", "n2:1"), ())
     assert why.rule == "fullest_node"
-    assert why.sentence.startswith("GPUs 4\N{EN DASH}5 are on node n2. Fuller nodes had no room")
+    assert why.sentence.startswith("GPUs 4\N{EN DASH}5 are on node n2. The fullest nodes with room")
     both = placement_reason(views, ("n1:0", "n2:0"), ())
     assert "GPUs 0, 4 are on nodes n1, n2." in both.sentence

@@ -136,7 +136,7 @@ def _rule_sentence(
     if rule == "no_choice":
         return f"Only {'this one was' if one else f'these {free} were'} {kind}."
     if rule == "fullest_node":
-        return "Fuller nodes had no room for it; Slurm has the last word on nodes and GPUs."
+        return "The fullest nodes with room come first; Slurm has the last word on nodes and GPUs."
     if rule == "links":
         return f"No other {len(own)} of the {free} that were {kind} are linked as well."
     if rule == "grown":
