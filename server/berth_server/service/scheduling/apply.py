@@ -23,7 +23,7 @@ def apply(server: ServerState, tx: Transaction, plan: Plan) -> int:
     started = 0
     for start in plan.starts:
         port = None
-        if start.gpu_uuids:
+        if start.gpu_uuids and not _is_on_cluster(server, start):
             port = server.ports.take()
             if port is None:
                 continue
@@ -34,6 +34,11 @@ def apply(server: ServerState, tx: Transaction, plan: Plan) -> int:
     for preemption in plan.preemptions:
         _preempt(server, tx, preemption.job_id, preemption.for_job_id)
     return started
+
+
+def _is_on_cluster(server: ServerState, start: Start) -> bool:
+    """Return whether its GPUs are on nodes, each of which knows its own free ports."""
+    return server.worker_state.by_uuid[start.gpu_uuids[0]].node is not None
 
 
 def _start(
