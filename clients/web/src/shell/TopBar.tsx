@@ -22,7 +22,9 @@ export function TopBar({ onPalette }: { onPalette: () => void }) {
             {box.hostname}
           </span>
           {box.driver_version && (
-            <span className="hidden whitespace-nowrap md:inline">{box.source === "slurm" ? "Slurm" : "driver"} {box.driver_version}</span>
+            <span className="hidden whitespace-nowrap md:inline">
+              {box.source === "slurm" ? "Slurm" : "driver"} {box.driver_version}
+            </span>
           )}
           {box.source === "simulated" && (
             <span
