@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import termios
 import tty
@@ -19,6 +21,7 @@ from berth.sessions import SOCKET, frames, through
 DETACH = b"\x1d"
 """Ctrl-] lets go of the session."""
 _PIECE = 1 << 16
+_PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 class Gone(Exception):  # noqa: N818 - reads as what happened
@@ -26,11 +29,19 @@ class Gone(Exception):  # noqa: N818 - reads as what happened
 
 
 def connect(folder: Path, name: str = SOCKET) -> socket.socket:
-    """Connect to the session in a run directory. Raises OSError while there is none."""
+    """
+    Connect to the session in a run directory. Raises OSError while there is none.
+
+    The folder is its user's, who may put anything in the socket's place: a link to somebody
+    else's socket would be given what is typed here, with the rights of who types it.
+    """
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(through(descriptor, name))
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        if _PEER.unpack(credentials)[1] != os.fstat(descriptor).st_uid:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "not the session of the job's user")
     except OSError:
         connection.close()
         raise
