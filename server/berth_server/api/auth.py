@@ -185,4 +185,7 @@ def _same_origin(headers: dict[bytes, bytes]) -> bool:
     if origin is None:
         return False
     hosts = {headers.get(b"host"), headers.get(b"x-forwarded-host")}
-    return urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") in hosts
+    try:
+        return urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") in hosts
+    except ValueError:  # no address
+        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any, get_args
-from urllib.parse import urlsplit
 
 import anyio
 import structlog
@@ -21,6 +20,7 @@ from berth_server.service.jobs.show import show_job
 from berth_server.service.logs.curve_watch import DIVERGED
 from berth_server.service.notices import ENDS, STARTS, WAITS, is_wanted, on_waits
 from berth_server.service.state import ServerState
+from berth_server.service.web_address import host_of
 from berth_server.store import events, jobs, messages
 from berth_server.store.records import JobRecord
 
@@ -113,9 +113,9 @@ def _body(record: JobRecord, shown: Job, predicate: str) -> bytes:
 async def send(limiter: anyio.CapacityLimiter, url: str, body: bytes, about: str) -> None:
     """Post a notice, a few times if need be. `about` is its subject in the log."""
     # Paths and queries of webhooks are secrets: only the host is logged.
-    parts = urlsplit(url)
-    web = parts.scheme in {"http", "https"}
-    host = parts.hostname if web else parts.scheme
+    kind = url.partition("://")[0]
+    web = kind in {"http", "https"}
+    host = host_of(url) if web else kind
     async with limiter:
         for pause_s in (*_PAUSES_S, None):
             problem = await (_post(url, body) if web else people.tell(url, body))

@@ -150,3 +150,29 @@ def test_the_bundled_trainer_needs_no_file(api):
     """`train_deepspeed.py` is brought along."""
     answer = api.post("/api/v1/jobs", json={"command": "python train_deepspeed.py", "workdir": "/"})
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::", "http://host:99999/x", "http://:1/", "http://[x]/y"]
+)
+def test_a_notice_to_no_host_is_refused(api, rest, monkeypatch, address):
+    """And one that an earlier version took does not spoil everybody's list."""
+    answer = api.post("/api/v1/jobs", json=SPEC | {"hold": True, "notify": [address]})
+    assert answer.status_code == 422
+    assert "names no host" in answer.json()["detail"]
+    monkeypatch.setattr("berth_server.service.jobs.check.host_of", len)
+    job_id = rest.desk.submit(hold=True, notify=[address])
+    listed = api.get("/api/v1/jobs").json()["jobs"]
+    assert [(job["id"], job["notify"]) for job in listed] == [(job_id, ["http://…"])]
+
+
+def test_paths_that_may_not_even_be_looked_at_are_refused(api, tmp_path, monkeypatch):
+    """As some of /proc may not, also by root."""
+
+    def shut(_: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_dir", shut)
+    for more in ({"python": str(tmp_path)}, {"workdir": str(tmp_path)}):
+        answer = api.post("/api/v1/jobs", json=SPEC | {"hold": True} | more)
+        assert answer.status_code in {201, 422}

@@ -28,8 +28,9 @@ from berth_server.service.errors import Conflict, Invalid
 from berth_server.service.jobs import code_notes, programs
 from berth_server.service.jobs.fit import misfit
 from berth_server.service.jobs.freeze_code import outside
-from berth_server.service.jobs.permissions import Access
+from berth_server.service.jobs.permissions import Access, is_folder
 from berth_server.service.jobs.script_header import with_header
+from berth_server.service.web_address import host_of
 from berth_server.store import jobs
 from berth_server.store.gpus import KnownGpu
 from berth_server.store.records import JobRecord
@@ -199,6 +200,10 @@ def notices(addresses: Sequence[str], schemas: Collection[str]) -> None:
     for address in addresses:
         kind = address.partition("://")[0]
         if kind in {"http", "https"}:
+            if host_of(address) is None:
+                raise _wrong(
+                    "notify", f"{address!r} names no host; write an address like https://host/path."
+                )
             continue
         if kind not in schemas:
             allowed = ", ".join(("https", *sorted(schemas)))
@@ -247,7 +252,7 @@ def _gpus(spec: JobSpec, view: CommandView) -> tuple[int, list[Message]]:
 def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
     if spec.workdir is None:
         home = home_of(caller.uid)
-        if home is None or not Path(home).is_dir():
+        if home is None or not is_folder(Path(home)):
             raise _wrong(
                 "workdir", "You have no home folder on this box; give ", quoted("workdir"), "."
             )
@@ -262,7 +267,7 @@ def _workdir(spec: JobSpec, caller: Caller, access: Access) -> str:
         raise _wrong(
             "workdir", f"The folder {workdir} does not exist on this box; create it first."
         )
-    if state == "there" and not Path(workdir).is_dir():
+    if state == "there" and not is_folder(Path(workdir)):
         raise _wrong("workdir", f"{workdir} is not a folder; give the folder to run in.")
     if state == "forbidden" or not access.may(workdir, os.R_OK | os.X_OK):
         raise _wrong(
@@ -284,7 +289,7 @@ def _python(spec: JobSpec, access: Access) -> None:
             "python",
             f"{spec.python} does not exist on this box; give an interpreter or the folder of an environment.",
         )
-    binary = path / "bin" / "python" if path.is_dir() else path
+    binary = path / "bin" / "python" if is_folder(path) else path
     if not access.may(str(binary), os.X_OK):
         raise _wrong(
             "python",
@@ -306,10 +311,17 @@ def _script(view: CommandView, workdir: str, access: Access) -> None:
             quoted("workdir"),
             ".",
         )
-    regular = state == "there" and stat.S_ISREG(script.stat().st_mode)
+    regular = state == "there" and _is_regular(script)
     if regular and not access.may(str(script), os.R_OK):
         raise _wrong("command", f"You may not read the script {script}; change its permissions.")
     access.fine_scripts.add(_key(workdir, view))
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False  # it was there a moment ago
 
 
 def _has_script(view: CommandView) -> bool:

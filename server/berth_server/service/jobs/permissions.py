@@ -112,6 +112,14 @@ class Accesses:
         return access
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a path leads to a folder. Unlike `Path.is_dir`, it never raises."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _has_list(path: Path) -> bool:
     try:
         return "system.posix_acl_access" in os.listxattr(path)

@@ -15,7 +15,7 @@ from berth.protocol.specs import JobSpec
 from berth.protocol.states import Launcher
 from berth_server.core.explain.phrases import Piece, code
 from berth_server.service.errors import Invalid
-from berth_server.service.jobs.permissions import Access
+from berth_server.service.jobs.permissions import Access, is_folder
 
 _VERBS = {
     name: name
@@ -114,7 +114,7 @@ def _startable(name: str, there: Path, access: Access) -> Message | None:
         )
     if found != "there":
         return None
-    if there.is_dir():
+    if is_folder(there):
         raise Invalid(Message.of(f"{name} is a folder; name a program in it."), "command")
     if not access.may(str(there), os.X_OK):
         raise Invalid(
@@ -141,4 +141,4 @@ def _path(spec: JobSpec) -> str:
     if spec.python is None:
         return f"{Path(sys.executable).parent}:{own}"
     python = Path(spec.python)
-    return f"{python / 'bin' if python.is_dir() else python.parent}:{own}"
+    return f"{python / 'bin' if is_folder(python) else python.parent}:{own}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from pydantic_core import from_json
@@ -27,6 +27,7 @@ from berth_server.service.progress import links
 from berth_server.service.scheduling.planning import latest_forecast
 from berth_server.service.scheduling.views import moment
 from berth_server.service.state import ServerState
+from berth_server.service.web_address import host_of
 from berth_server.store import attempts, gpu_use, jobs, messages
 from berth_server.store.gpu_use import GpuUse
 from berth_server.store.records import AttemptRecord, EventRecord, JobRecord
@@ -284,9 +285,9 @@ def snapshot_of(record: JobRecord) -> CodeSnapshot | None:
 
 def _without_credentials(url: str) -> str:
     """Scheme and host: paths and queries of webhooks are secrets too. Of others the kind alone."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        return f"{parts.scheme}://…"
-    host = parts.hostname or ""
-    hidden = "/…" if parts.path.strip("/") or parts.query else ""
-    return urlunsplit((parts.scheme, host, "", "", "")) + hidden
+    scheme, _, rest = url.partition("://")
+    host = host_of(url)
+    if scheme not in {"http", "https"} or host is None:
+        return f"{scheme}://…"
+    hidden = "/…" if re.search(r"[/?].", rest) else ""
+    return f"{scheme}://{host}{hidden}"
