@@ -11,7 +11,7 @@ _STATED = re.compile(
     r"\b(?:eta|(?:time[ _])?remaining(?:[ _](?:wall[ _-]?clock[ _])?time)?|time[ _](?:left|to[ _]go)|"
     r"(?:estimated[ _])?time[ _]to[ _]finish)(?![a-z])['\"]?\s{0,3}[:=]?\s{0,3}['\"]?"
     r"(?:(?:(?P<days>\d{1,4})\s?d(?:ays?)?,?\s?)?(?P<clock>\d{1,4}:\d\d(?::\d\d)?)(?![\d:])"
-    r"|(?P<words>(?:\d{1,5}(?:\.\d{1,4})?\s?(?:days?|hours?|min(?:ute)?s?|sec(?:ond)?s?|ms|[dhms])\b,?\s?){1,4}))",
+    r"|(?P<words>(?:\d{1,5}(?:\.\d{1,4})?\s?(?:days?|hours?|min(?:ute)?s?|sec(?:ond)?s?|ms|[dhms])(?![a-zA-Z]),?\s?){1,4}))",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"(\d{1,5}(?:\.\d{1,4})?)\s?(ms|[dhms])", re.IGNORECASE)

@@ -40,6 +40,8 @@ _BAR = re.compile(r"\d{1,3}%(?:\|[^|]{0,300}\||[^\w|]{1,80})\s*$")
 _BLOCK = re.compile(r"[━╸╺]{3}\s*$")
 _CLOCK = re.compile(r"\s*(?P<unit>[a-zA-Z]*)\s*\[(?P<a>(?:\d+:)?\d{1,3}:\d\d)<")
 _INNER = re.compile(r"(?<![\d.])(?P<n>\d{1,7})\s*:?\s*\[\s*$")
+_OWN_COUNT = re.compile(r"[ :=#\[(]{1,3}\d")
+_DECIMAL = re.compile(r"\d\.\d")
 _WORDS = re.compile(r"[a-zA-Z_]+")
 _CUT = re.compile(r"[|\],;{}()]|\s-\s|\.\s|/")
 _MOST = 8
@@ -71,6 +73,11 @@ class Count:
     """True if what is done is what it counts: a bar of either kind."""
     within: tuple[Count, ...] = ()
     """Those before it in the same text."""
+
+    @property
+    def key(self) -> tuple[str, float | None, bool]:
+        """Key by which it is the same counter: a bar of five is not the five epochs."""
+        return self.label, self.total, self.drawn
 
     @property
     def drawn(self) -> bool:
@@ -141,7 +148,12 @@ def _nested(text: str, found: list[tuple[int, int, Count]]) -> list[Count]:
     """Each with those before it that hold it."""
     nested: list[Count] = []
     ends: list[int] = []
-    for start, stop, count in found:
+    behind = [one for _, _, one in found if one.outer and one.whole and one.total]
+    results = _DECIMAL.search(text) is not None
+    for start, stop, seen in found:
+        # "Epoch 3/10 | Train: 85.1%": results of a turn that is over.
+        over = results and seen.outer and not seen.bar
+        count = replace(seen, measured=True) if over else seen
         outer = tuple(
             one
             for one, end in zip(nested, ends, strict=True)
@@ -150,6 +162,8 @@ def _nested(text: str, found: list[tuple[int, int, Count]]) -> list[Count]:
         if not outer and len(nested) == 1 and count.bar and nested[0].total and not nested[0].bar:
             # "3/100  2.1G … 640: 50%| 5/10": the first counts what holds the bar.
             outer = (nested[0],)
+        if not outer and "batch" in count.label and not count.outer:
+            outer = tuple(behind[:1])  # "Batch 5/50 Epoch 1/5"
         nested.append(replace(count, within=outer) if outer else count)
         ends.append(stop)
     return nested
@@ -217,7 +231,10 @@ def _counted_noun(text: str, match: re.Match[str]) -> str | None:
     if vocabulary.noun_class(_last_word(text[: match.start()])):
         return None
     behind = _WORDS.match(text, match.start("unit")) or _WORDS.match(text, match.end() + 1)
-    return behind[0].lower() if behind is not None and vocabulary.noun_class(behind[0]) else None
+    if behind is None or not vocabulary.noun_class(behind[0]):
+        return None
+    # "5/50 Epoch 1/5": that word has a count of its own.
+    return None if _OWN_COUNT.match(text, behind.end()) else behind[0].lower()
 
 
 def _last_word(text: str) -> str:

@@ -52,7 +52,7 @@ class LogReading:
     """True if the script has a loop over epochs: then a bar may be of one of them."""
     countdown: Countdown = field(default_factory=Countdown)
     _splitter: Splitter = field(default_factory=Splitter)
-    _counters: dict[tuple[str, float | None], Counter] = field(default_factory=dict)
+    _counters: dict[tuple[str, float | None, bool], Counter] = field(default_factory=dict)
     _began: float | None = None
     _lead_s: float | None = None
     _order: int = 0
@@ -107,7 +107,7 @@ class LogReading:
         inner = next((one for one in reversed(counts) if one.within and one.total), None)
         turn_left_s = None
         if inner is not None:
-            counter = self._counters.get((inner.label, inner.total))
+            counter = self._counters.get(inner.key)
             each_s = None if counter is None else counter.seconds_each
             if each_s is not None and inner.total is not None:
                 turn_left_s = each_s * max(0.0, inner.total - inner.value)
@@ -129,7 +129,7 @@ class LogReading:
 
     def _see(self, count: Count, at: float) -> None:
         self._order += 1
-        key = (count.label, count.total)
+        key = count.key
         counter = self._counters.get(key) or self._renamed(count)
         if counter is None:
             if len(self._counters) >= _MOST_COUNTERS:
@@ -141,7 +141,7 @@ class LogReading:
         else:
             counter.see(count, at, self._order)
         for holder in count.within:
-            found = self._counters.get((holder.label, holder.total))
+            found = self._counters.get(holder.key)
             if found is not None:
                 found.outer = True
         if count.drawn:
@@ -155,12 +155,12 @@ class LogReading:
         if count.total is None:
             return None
         for key, counter in self._counters.items():
-            label, total = key
+            label, total, drawn = key
             near = total is not None and abs(total - count.total) <= _NEAR_TOTAL * total
-            if label == count.label and near and counter.done:
+            if (label, drawn) == (count.label, count.drawn) and near and counter.done:
                 del self._counters[key]
                 counter.total = count.total
-                self._counters[label, count.total] = counter
+                self._counters[count.key] = counter
                 return counter
         return None
 

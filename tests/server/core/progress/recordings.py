@@ -24,6 +24,7 @@ FILE = Path(__file__).with_name("recordings.jsonl.gz")
 PERIOD_S = 2.0
 
 COMMANDS = {
+    "composer": "composer train.py --max_duration=4ep",
     "lightning": "python train.py --max_epochs 3",
     "transformers_disable_tqdm": "python train.py --num_train_epochs=2",
     "printed_epochs_without_total": "python main.py --epochs 4",

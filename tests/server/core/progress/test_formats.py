@@ -142,6 +142,36 @@ def updates(log: Log) -> None:
         )
 
 
+def batches_before_epochs(log: Log) -> None:
+    for i in range(50):
+        log.step(3)
+        log.line(f"Batch {i % 10 * 5 + 5}/50 Epoch {i // 10 + 1}/5 loss 1.2")
+
+
+def units_behind(log: Log) -> None:
+    for i in range(50):
+        log.step(3)
+        log.line(f"{i // 10 + 1}/5 epochs | {i % 10 * 5 + 5}/50 batches | loss 1.2")
+
+
+def results_of_epochs(log: Log) -> None:
+    """No loss, but what came of an epoch: it is over."""
+    for epoch in range(1, 11):
+        log.step(13)
+        log.line(f"Epoch: {epoch:03}/010 | Train: 85.1% | Validation: 80.1%")
+
+
+def as_many_batches_as_epochs(log: Log) -> None:
+    """Five epochs, and an evaluation of five batches without a label."""
+    for epoch in range(1, 6):
+        for i in range(1, 31):
+            log.step(0.8)
+            log.line(f"\r   {epoch}/5   2.1G   1.2   2.1   {20 + i}   640: {bar(i, 30)}")
+        for i in range(1, 6):
+            log.step(0.5)
+            log.line(f"\r      Class     Images      mAP50  mAP50-95): {bar(i, 5)}")
+
+
 TOLD: dict[Callable[[Log], None], str] = {
     torchtitan: "",
     rich_bar: "",
@@ -155,6 +185,10 @@ TOLD: dict[Callable[[Log], None], str] = {
     thousands: "",
     current_steps: "",
     time_remaining: "",
+    batches_before_epochs: "",
+    units_behind: "",
+    results_of_epochs: "",
+    as_many_batches_as_epochs: "",
     updates: "fairseq-train data --max-update 300",
 }
 
