@@ -69,7 +69,8 @@ class LogReading:
         for piece in self._splitter.pieces(data, past=past):
             self.totals.read(piece.text)
             read.append(tuple(counts_in(piece.text, piece.depth)))
-            stated.append(None if _is_beside(piece.text) else stated_s(piece.text))
+            left_s = stated_s(piece.text)
+            stated.append(None if left_s is None or _is_beside(piece.text) else left_s)
         clocks = {
             (count.label, count.total): count.elapsed_s
             for counts in read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from berth_server.core.progress import vocabulary
 from berth_server.core.progress.counter import Counter
@@ -93,10 +94,7 @@ class Totals:
 
     def of(self, label: str, *, script: bool = True) -> int | None:
         """The total of what a label counts; None where none or several are said."""
-        words = re.split(r"[ _]+", label)
-        kind = next(
-            (found for word in reversed(words) if (found := vocabulary.noun_class(word))), None
-        )
+        kind = _kind(label)
         if kind is None:
             return None
         if kind in self.asked:
@@ -109,3 +107,10 @@ class Totals:
     def counted_by(self, counter: Counter) -> float:
         """Total that a counter counts to; 0 where it is unknown."""
         return counter.total or self.of(counter.label) or 0.0
+
+
+@lru_cache(maxsize=256)
+def _kind(label: str) -> str | None:
+    """Kind of what a label counts, by the last of its words that says one."""
+    words = reversed(re.split(r"[ _]+", label))
+    return next((found for word in words if (found := vocabulary.noun_class(word))), None)
