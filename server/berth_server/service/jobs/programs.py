@@ -23,7 +23,7 @@ _VERBS = {
         *("submit", "run", "ls", "show", "logs", "why", "cancel", "hold", "release", "retry"),
         *("wait", "gpus", "top", "status", "up", "down", "ablate", "compare", "plan", "doctor"),
         *("token", "web", "set", "backup", "restore"),
-        *("shell", "attach", "jupyter", "report", "mcp"),
+        *("shell", "exec", "attach", "jupyter", "report", "mcp"),
     )
 } | {"list": "ls", "queue": "ls", "jobs": "ls", "log": "logs", "stop": "cancel", "help": "--help"}
 """Words that people type behind `berth submit`, and the verb that they mean."""
