@@ -43,6 +43,7 @@ SCREENS = {
     "code": "/jobs/{frozen}/code",
     "timeline": "/jobs/{ended}/timeline",
     "files": "/jobs/{ended}/files",
+    "failure": "/jobs/{failed}/failure",
     "waiting": "/jobs/{queued}/log",
     "ablations": "/compare",
     "compare": "/compare?ablation=persona-lr",

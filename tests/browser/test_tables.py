@@ -276,3 +276,43 @@ def test_gpus_are_a_line_each_when_asked(page: Page, box: Box) -> None:
     page.emulate_media(media="screen")
     page.get_by_role("button", name="Dense").click()
     expect(page.locator("[data-dense]")).to_have_count(0)
+
+
+def test_the_plan_is_tried_by_dragging_and_by_its_table(page: Page, box: Box) -> None:
+    """A dry run moves the bar; nothing is done until it is confirmed."""
+    running = box.submit("sleep 300", name="holds-six", gpus=6, time_limit="4h")
+    box.wait_state(running, "running")
+    waits = box.submit("sleep 300", name="wants-four", gpus=4, time_limit="6h")
+    try:
+        page.goto(f"{box.url}/queue")
+        plan = page.get_by_role("region", name="Berth plan")
+        handle = plan.locator(f"[data-handle='{waits}']").first
+        place = handle.bounding_box()
+        assert place is not None
+        at = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+        page.mouse.move(*at)
+        page.mouse.down()
+        page.mouse.move(at[0] + 90, at[1], steps=4)
+        page.mouse.up()
+        trial = plan.get_by_role("form", name="Dry run of the plan")
+        expect(trial).to_contain_text("nothing is changed yet")
+        tried = trial.get_by_label("Time limit").input_value()
+        assert re.fullmatch(r"\d+h(\d+m)?", tried)
+        assert int(tried.partition("h")[0]) > 6
+        assert box.get(f"/jobs/{waits}")["time_limit"] == "6h"
+        assert violations(page) == []
+        trial.get_by_role("button", name="Discard").click()
+        plan.get_by_role("button", name="Table", exact=True).click()
+        plan.get_by_role("button", name=f"Try something else for job {waits}").click()
+        trial.get_by_label("GPUs").fill("2")
+        trial.get_by_role("button", name="Try", exact=True).click()
+        expect(trial).to_contain_text("nothing is changed yet")
+        assert violations(page) == []
+        assert box.get(f"/jobs/{waits}")["gpus"] == 4
+        trial.get_by_role("button", name="Change the job").click()
+        box.wait_state(waits, "running")
+        assert box.get(f"/jobs/{waits}")["gpus"] == 2
+        expect(trial).to_have_count(0)
+    finally:
+        for job in (running, waits):
+            box.call("POST", f"/jobs/{job}/cancel")

@@ -4,7 +4,7 @@ import { liveState, useLive } from "@/live/live";
 import { extended, isCrowded } from "@/model/runs/curves";
 import type { Range } from "@/model/runs/curves";
 import { api } from "./endpoints";
-import type { JobFilter } from "./endpoints";
+import type { JobFilter, PlanTrial } from "./endpoints";
 import { ApiError } from "./request";
 import type { RunCurves } from "./types";
 
@@ -128,11 +128,12 @@ export function useEvents(query: { limit: number; job?: number }) {
   });
 }
 
-/** The berth plan, `hours` back and ahead. */
-export function usePlan(hours: number) {
+/** The berth plan, `hours` back and ahead; with `trial` as a dry run. */
+export function usePlan(hours: number, trial?: PlanTrial) {
   return useQuery({
-    queryKey: ["plan", hours],
-    queryFn: ({ signal }) => api.plan({ back: hours, ahead: hours }, undefined, signal),
+    queryKey: ["plan", hours, trial ?? null],
+    queryFn: ({ signal }) => api.plan({ back: hours, ahead: hours }, trial, signal),
+    retry: trial ? false : 2,
     refetchInterval: 30_000,
     placeholderData: keepPreviousData,
   });

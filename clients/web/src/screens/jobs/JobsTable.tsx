@@ -136,7 +136,7 @@ export function JobsTable({ jobs, columns, sort, onSort, picked, onPick, onLabel
 const WIDTHS: Record<string, string> = {
   job: "max-w-72",
   state: "max-w-60",
-  labels: "max-w-56",
+  labels: "max-w-72",
   reason: "min-w-40 max-w-80",
   command: "max-w-80",
 };

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { memo, useMemo, useState } from "react";
+import type { PlanTrial as Trial } from "@/api/endpoints";
 import { usePlan } from "@/api/queries";
 import type { BoxPlan } from "@/api/types";
 import { roundTicks } from "@/charts/ticks";
@@ -12,7 +13,9 @@ import { plural } from "@/format/units";
 import { jobColor } from "@/model/jobs/job";
 import { areaOf, barText, placeOf, rowsOf } from "@/model/plan/rows";
 import type { Piece, Row } from "@/model/plan/rows";
+import { Handle } from "./Handle";
 import { PlanTable } from "./PlanTable";
+import { PlanTrial } from "./PlanTrial";
 
 const HOURS = [6, 24, 48] as const;
 
@@ -20,7 +23,8 @@ const HOURS = [6, 24, 48] as const;
 export function BerthPlan() {
   const [hours, setHours] = useState<number>(48);
   const [table, setTable] = useState(false);
-  const plan = usePlan(hours);
+  const [trial, setTrial] = useState<Trial>();
+  const plan = usePlan(hours, trial);
   const data = plan.data;
   if (data && data.gpus.length === 0) return null;
   return (
@@ -45,14 +49,25 @@ export function BerthPlan() {
         </>
       }
     >
+      {trial && (
+        <PlanTrial
+          key={trial.job}
+          trial={trial}
+          bar={data?.bars.find((bar) => bar.job_id === trial.job && bar.kind === "planned")}
+          error={plan.error}
+          pending={plan.isPlaceholderData}
+          onTry={setTrial}
+          onClose={() => setTrial(undefined)}
+        />
+      )}
       {plan.isError && !data ? (
         <ErrorMessage error={plan.error} retry={() => void plan.refetch()} />
       ) : !data ? (
         <Skeleton rows={1} height={200} />
       ) : table ? (
-        <PlanTable plan={data} />
+        <PlanTable plan={data} onTry={(job) => setTrial({ job })} />
       ) : (
-        <PlanChart plan={data} />
+        <PlanChart plan={data} onTry={setTrial} />
       )}
     </Section>
   );
@@ -70,7 +85,7 @@ function Notes({ plan }: { plan: BoxPlan }) {
 /** Above this many GPUs the rows are thin. */
 const MANY = 16;
 
-const PlanChart = memo(function PlanChart({ plan }: { plan: BoxPlan }) {
+const PlanChart = memo(function PlanChart({ plan, onTry }: { plan: BoxPlan; onTry: (trial: Trial) => void }) {
   const rows = useMemo(() => rowsOf(plan), [plan]);
   const place = placeOf(plan);
   const now = Date.parse(plan.now);
@@ -103,14 +118,36 @@ const PlanChart = memo(function PlanChart({ plan }: { plan: BoxPlan }) {
       </div>
       <ul aria-label={`Plan of ${plural(rows.length, "GPU")} with ${plural(bars, "job")}`}>
         {rows.map((row) => (
-          <PlanRow key={row.uuid} row={row} now={now} nowAt={place(now)} thin={thin} />
+          <PlanRow
+            key={row.uuid}
+            row={row}
+            now={now}
+            nowAt={place(now)}
+            thin={thin}
+            spanMs={end - begin}
+            onTry={onTry}
+          />
         ))}
       </ul>
     </div>
   );
 });
 
-function PlanRow({ row, now, nowAt, thin }: { row: Row; now: number; nowAt: number; thin: boolean }) {
+function PlanRow({
+  row,
+  now,
+  nowAt,
+  thin,
+  spanMs,
+  onTry,
+}: {
+  row: Row;
+  now: number;
+  nowAt: number;
+  thin: boolean;
+  spanMs: number;
+  onTry: (trial: Trial) => void;
+}) {
   const past = row.pieces.filter((piece) => piece.bar.kind === "past");
   const rest = row.pieces.filter((piece) => piece.bar.kind !== "past");
   return (
@@ -165,7 +202,7 @@ function PlanRow({ row, now, nowAt, thin }: { row: Row; now: number; nowAt: numb
           />
         ))}
         {rest.map((piece) => (
-          <Bar key={piece.bar.job_id} piece={piece} now={now} thin={thin} />
+          <Bar key={piece.bar.job_id} piece={piece} now={now} thin={thin} spanMs={spanMs} onTry={onTry} />
         ))}
         <span
           aria-hidden
@@ -177,7 +214,19 @@ function PlanRow({ row, now, nowAt, thin }: { row: Row; now: number; nowAt: numb
   );
 }
 
-function Bar({ piece, now, thin }: { piece: Piece; now: number; thin: boolean }) {
+function Bar({
+  piece,
+  now,
+  thin,
+  spanMs,
+  onTry,
+}: {
+  piece: Piece;
+  now: number;
+  thin: boolean;
+  spanMs: number;
+  onTry: (trial: Trial) => void;
+}) {
   const { bar, from, to, open } = piece;
   const running = bar.kind === "running";
   const color = jobColor(bar.job_id);
@@ -210,6 +259,7 @@ function Bar({ piece, now, thin }: { piece: Piece; now: number; thin: boolean })
           </span>
         )}
       </Link>
+      {!running && <Handle piece={piece} spanMs={spanMs} onTry={onTry} />}
       <Whisker from={to} to={piece.endsBy} color={color} />
       {!running && <Whisker from={from} to={piece.startsBy} color={color} low />}
     </>

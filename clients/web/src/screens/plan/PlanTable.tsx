@@ -1,10 +1,11 @@
+import { Button } from "@/components/Button";
 import { JobLink } from "@/components/JobLink";
 import type { BoxPlan } from "@/api/types";
 import { absoluteInZone, wallClock } from "@/format/duration";
 import { ranges } from "@/model/gpus/topology";
 
 /** The plan as a table: what runs, then what is planned, then what was. */
-export function PlanTable({ plan }: { plan: BoxPlan }) {
+export function PlanTable({ plan, onTry }: { plan: BoxPlan; onTry: (job: number) => void }) {
   const now = Date.parse(plan.now);
   const order = { running: 0, planned: 1, past: 2 };
   const bars = [...plan.bars].sort((a, b) => order[a.kind] - order[b.kind]);
@@ -26,6 +27,9 @@ export function PlanTable({ plan }: { plan: BoxPlan }) {
             <th>Start by (9 of 10)</th>
             <th>End</th>
             <th>Limit</th>
+            <th>
+              <span className="sr-only">Dry run</span>
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -50,6 +54,17 @@ export function PlanTable({ plan }: { plan: BoxPlan }) {
               </td>
               <td className="whitespace-nowrap">
                 <Moment at={bar.ends_by} now={now} />
+              </td>
+              <td className="text-right">
+                {bar.kind === "planned" && (
+                  <Button
+                    small
+                    aria-label={`Try something else for job ${bar.job_id}`}
+                    onClick={() => onTry(bar.job_id)}
+                  >
+                    Try
+                  </Button>
+                )}
               </td>
             </tr>
           ))}
