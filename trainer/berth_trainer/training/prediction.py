@@ -151,8 +151,8 @@ class _Generator:
             max_new_tokens=settings.max_new_tokens,
             do_sample=sampling,
             temperature=settings.temperature if sampling else None,
-            top_p=1.0,
-            top_k=0,  # None would be 50, the library's own default
+            top_p=None,
+            top_k=None,
             eos_token_id=self._ends or None,
             pad_token_id=pad,
         )
