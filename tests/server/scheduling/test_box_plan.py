@@ -134,9 +134,13 @@ class TestFree:
             position = Position(50, 100, 0.5, ("log",), now)
             belief = Belief("log", position, Left(3000.0, late_s), now)
             desk.server.progress.put([((1, 1), belief)])
-            found = show_box(desk.server, "root").next_free
+            box = show_box(desk.server, "root")
+            found = box.next_free
             assert found is not None
             assert found.estimated
+            assert (
+                f"next free GPU in about 50m to {'1h7m' if late_s < 7200 else '2h'}" in box.sentence
+            )
             assert found.at.timestamp() == pytest.approx(now + 3000, abs=1)
             assert found.late is not None
             assert found.late.timestamp() == pytest.approx(now + kept_s, abs=1)

@@ -158,12 +158,13 @@ def free_gpus(
     next_in: timedelta | None,
     *,
     estimated: bool = False,
+    late_in: timedelta | None = None,
     reserved: Sequence[tuple[int, Message]] = (),
 ) -> Message:
     """
-    `0 of 8 GPUs free, next free GPU in 40m at the latest`
+    `0 of 8 GPUs free, next free GPU in about 25m to 40m`
 
-    `estimated`: by a job's own progress, not by its limit. `reserved`: how many more are idle and
+    `estimated`: by a job's own progress, not by its limit, of which nine of ten keep `late_in`. `reserved`: how many more are idle and
     set aside, each number with the users it is for; the free ones are then those of the reader.
     """
     head: list[Piece] = [f"{free} of {total} GPUs free"]
@@ -176,7 +177,9 @@ def free_gpus(
     minutes = max(0, round(next_in.total_seconds() / 60))
     left: Piece = Span(seconds=minutes * 60.0) if minutes else "less than a minute"
     if estimated:
-        return Message.of(*head, ", next free GPU in about ", left)
+        late = 0 if late_in is None else round(late_in.total_seconds() / 60)
+        until: list[Piece] = [" to ", Span(seconds=late * 60.0)] if late > minutes else []
+        return Message.of(*head, ", next free GPU in about ", left, *until)
     return Message.of(*head, ", next free GPU in ", left, " at the latest")
 
 

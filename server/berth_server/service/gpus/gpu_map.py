@@ -178,10 +178,12 @@ def _summary(server: ServerState, gpus: list[Gpu], free: Free, *, stale: bool) -
         return gpu_status.no_report_yet()
     if stale:
         return gpu_status.stale_box()
+    now, following = moment(server.clock()), free.next
     return gpu_status.free_gpus(
         len(free.indices),
         len(gpus),
-        None if free.next is None else free.next.at - moment(server.clock()),
-        estimated=free.next is not None and free.next.estimated,
+        None if following is None else following.at - now,
+        estimated=following is not None and following.estimated,
+        late_in=None if following is None or following.late is None else following.late - now,
         reserved=free.reserved_for(),
     )
