@@ -9,7 +9,9 @@ sets CUDA_VISIBLE_DEVICES only for character devices. As root, jobs may be other
 from __future__ import annotations
 
 import getpass
+import itertools
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -247,11 +249,15 @@ def _host() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    # Not those that the kernel gives to outgoing connections, of which a cluster makes many.
+    tried = random.sample(range(20_000, 29_000), 50 * count)
+    return list(itertools.islice(filter(_is_free, tried), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
