@@ -47,6 +47,6 @@ def lines() -> list[str]:
             path = f"$BERTH_RUN_DIR/{name}"
             found.append(f"rm -rf {path}; {put.format(*[path] * 2)}")
     return [
-        f"{{ {line}; }} 2> /dev/null" if "exec 1>" not in line else line
+        f"{{ {line}\n}} 2> /dev/null" if "exec 1>" not in line else line
         for line in [*found, *_WHOLE]
     ]
