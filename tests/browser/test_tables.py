@@ -182,6 +182,8 @@ def test_a_log_shows_one_rank_one_level_and_the_time_of_each_line(
     """The other lines are gone, the numbers stay, and the address leads there."""
     job = box.submit(LOG, name="ranked", gpus=0)
     box.wait_state(job, "succeeded")
+    lines_of = f"/jobs/{job}/log/lines?times=true"
+    box.wait(lambda: all(box.get(lines_of)["times"]), "the times of all lines")
     page.goto(f"{box.url}/jobs/{job}/log")
     lines = page.locator("[data-line]")
     expect(lines).to_have_count(10)
