@@ -155,7 +155,7 @@ def test_two_ablations_are_compared_and_exported(page: Page, box: Box, tmp_path:
         page.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "rates.csv")
     rows = (tmp_path / "rates.csv").read_text().splitlines()
-    assert rows[0] == "job,name,state,lr,step,loss"
+    assert rows[0] == "job,name,state,lr,step,loss,gpu_hours,loss_per_gpu_hour"
     assert [row.split(",")[3] for row in rows[1:]] == ["1e-4", "3e-4"]
     with page.expect_download() as download:
         page.get_by_role("button", name="Markdown", exact=True).click()
