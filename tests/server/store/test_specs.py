@@ -34,6 +34,7 @@ FULL = JobSpec(
     preemptible=True,
     snapshot=True,
     notify=["https://hooks.example.org/services/T0/secret"],
+    notify_on=["start", "waiting:2h"],
 )
 
 
