@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+from tests.ports import free_port
 
 # A runner in the background of a script hands SIGINT down as ignored; a user's shell does not,
 # and what the tests start is to be as for a user.
@@ -178,15 +177,6 @@ class Box:
                 continue
         until(lambda: not self.attempt_pids(), "no process of a job is left", 20)
         self.http.close()
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago, and is not one for outgoing connections."""
-    while True:
-        port = random.randrange(20_000, 29_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @contextlib.contextmanager

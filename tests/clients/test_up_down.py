@@ -8,7 +8,6 @@ import os
 import pty
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 from typer.testing import CliRunner
 
 from berth.cli.main import app
@@ -24,12 +24,6 @@ from berth.home import Home
 
 pytestmark = pytest.mark.xdist_group("up and down")  # one Berth for all of them
 BERTH = [sys.executable, "-m", "berth.cli.main"]
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class Lab:

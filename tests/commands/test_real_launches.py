@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
+from tests import ports
 
 from berth.commands import NEUTRAL_ACCELERATE_CONFIG, LeaseFacts, Runtime, read, rewrite
 
@@ -51,9 +51,7 @@ OLD_SHELL = {
 @pytest.fixture
 def free_port() -> int:
     """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free_port()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -98,19 +96,6 @@ class Daemon:
             self.process.kill()
             self.process.wait()
         self.http.close()
-
-
-def free_port() -> int:
-    """
-    Return a free TCP port below those that the kernel gives to outgoing connections.
-
-    Another test's connection cannot take it before the server does.
-    """
-    for port in random.sample(range(20_000, 29_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("No free port was found.")
 
 
 @contextlib.contextmanager

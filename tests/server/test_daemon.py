@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.server.daemons import SPEC, START_S, Daemon, Stream, free_port, submit
+from tests.ports import free_port
+from tests.server.daemons import SPEC, START_S, Daemon, Stream, submit
 
 
 def test_the_held_request_is_answered_the_moment_something_is_wanted(daemon):

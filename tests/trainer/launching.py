@@ -5,6 +5,7 @@ import sys
 import time
 
 import psutil
+from tests.ports import free_port
 
 LAUNCHERS = {
     "deepspeed": ["deepspeed", "--num_gpus=2", "--master_port={port}"],
@@ -32,14 +33,6 @@ num_machines: 1
 num_processes: 1
 use_cpu: false
 """
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def command(launcher, script, tmp_path, *words):

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,17 +19,11 @@ from typing import Any
 
 import psutil
 import pytest
+from tests import ports
 
 from berth.protocol.internal import DesiredAttempt, DesiredState, WorkerReport
 
 ALL_GPUS = 8
-
-
-def a_free_port() -> int:
-    """A TCP port that was free a moment ago: tests run side by side and must not meet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> Any:
@@ -208,7 +201,7 @@ class WorkerUnderTest:
             "grace": "5s",
             "warn_before": "1s",
             "gpus": [{"uuid": uuids[i], "index": i, "minor": i} for i in gpus],
-            "master_port": a_free_port() if gpus else None,
+            "master_port": ports.free_port() if gpus else None,
             **({"command": command} if command is not None else {}),
             **more,
         }
@@ -381,4 +374,4 @@ def until_fixture() -> Callable[..., Any]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    return a_free_port()
+    return ports.free_port()

@@ -15,7 +15,7 @@ import time
 import httpx2
 import psutil
 import pytest
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.server.daemons import SPEC, Daemon, Stream, new_home, started, submit
 
 from berth.protocol.specs import JobSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from tests import ports
 
 from berth_server.service.attempts.ports import Ports
 
@@ -12,9 +13,7 @@ from berth_server.service.attempts.ports import Ports
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
+    return ports.free_port()
 
 
 def test_a_port_that_was_taken_since_is_not_given_out(free_port):

@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 import trustme
-from tests.server.daemons import START_S, Daemon, free_port, new_home
+from tests.ports import free_port
+from tests.server.daemons import START_S, Daemon, new_home
 
 AUTHORITY = trustme.CA()
 

@@ -10,7 +10,8 @@ import sys
 
 import httpx2
 import pytest
-from tests.server.daemons import START_S, Daemon, free_port, new_home
+from tests.ports import free_port
+from tests.server.daemons import START_S, Daemon, new_home
 
 from berth_server.service.auth import proxies
 from berth_server.service.errors import Forbidden
