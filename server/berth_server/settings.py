@@ -77,8 +77,8 @@ class Settings(LimitSettings):
     trusted_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
     """Header in which a proxy names its signed-in user by login name, like `X-Forwarded-User`."""
     trusted_proxies: str = ""
-    """Proxies that are believed: accounts that proxies on this machine run as, addresses of others, like
-    `caddy, 10.0.0.5`. From everybody else the header is ignored."""
+    """Proxies whose header is trusted: accounts that proxies on this machine run as, addresses of others,
+    like `caddy, 10.0.0.5`. The header is ignored from all others."""
     ports: str = "29600-29999"
     """Rendezvous ports that attempts are given, first and last."""
     allow_other_users: bool = False
@@ -102,7 +102,7 @@ class Settings(LimitSettings):
     currency: str = Field(default="", max_length=10)
     """Unit of the two prices, shown with costs."""
     idle_tell_after: Duration | None = None
-    """Time after which a job whose GPUs do nothing is told, like `30m`; none by default."""
+    """Time after which a job whose GPUs do nothing is reported, like `30m`; none by default."""
     idle_stop_after: Duration | None = None
     """Time after which such a job is stopped, unless it has the label `idle=ok`; none by default."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -130,7 +130,7 @@ class Settings(LimitSettings):
     @classmethod
     def _file_mode(cls, value: str) -> str:
         if not re.fullmatch(r"0?[0-7]{3}", value):
-            raise ValueError(f"{value!r} is not a file mode; write like 0660.")
+            raise ValueError(f"{value!r} is not a file mode; write it like 0660.")
         return value
 
     @field_validator("ports")
@@ -171,7 +171,7 @@ def split_address(value: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`. Raises ValueError."""
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not an address; write like 127.0.0.1:8787, or off.")
+        raise ValueError(f"{value!r} is not an address; write it like 127.0.0.1:8787, or off.")
     return host.strip("[]"), int(port)
 
 

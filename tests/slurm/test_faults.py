@@ -48,7 +48,7 @@ def test_an_answer_that_is_lost(lab, clean, marks, until, daemon):
     stopped.send_signal(signal.SIGSTOP)
     try:
         job = lab.submit(script=marked(marks, "sleep 1"), gpus=1)
-        until(lambda: "Slurm gives no answer" in (lab.job(job)["message"] or ""), "it is told", 60)
+        until(lambda: "Slurm does not answer" in (lab.job(job)["message"] or ""), "it is told", 60)
     finally:
         stopped.send_signal(signal.SIGCONT)
     (ended,) = lab.wait(job, timeout_s=120)

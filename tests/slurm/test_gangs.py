@@ -131,7 +131,7 @@ def test_a_node_that_falls_silent(lab, ranks, until):
         process.send_signal(signal.SIGKILL)
     (ended,) = lab.wait(job, timeout_s=90)
     assert (ended["state"], ended["outcome"]) == ("failed", "lost")
-    assert "fell silent" in ended["message"]
+    assert "stopped reporting" in ended["message"]
 
 
 def test_a_command_that_cannot_span_nodes(lab):

@@ -142,7 +142,7 @@ def _run_on_cluster(settings: Settings) -> int:
         fence = fence_of(client.settings())
     except UnansweredError as error:
         print(
-            f"berth worker: Slurm gives no answer ({error}); run the worker where `sinfo` works.",
+            f"berth worker: Slurm does not answer ({error}); run the worker where `sinfo` works.",
             file=sys.stderr,
         )
         return 1

@@ -164,7 +164,7 @@ class JobOptions:
         list[str] | None,
         Option(
             metavar="URL",
-            help="URL that is told about the job; may be repeated (default: $BERTH_NOTIFY; none).",
+            help="URL to notify about the job; may be repeated (default: $BERTH_NOTIFY; none).",
         ),
     ] = None
 

@@ -51,7 +51,7 @@ def interpreter(script: str) -> Interpreter:
     program, _, rest = line.replace("\t", " ").partition(" ")
     rest = rest.strip()
     if not program:
-        raise CommandError("The first line `#!` names no interpreter; write like #!/bin/bash.")
+        raise CommandError("The first line `#!` names no interpreter; write it like #!/bin/bash.")
     if os.path.basename(program) == "env":  # noqa: PTH119 - text, not a file of this machine
         return Interpreter((word(program), *map(word, _env(line, rest))))
     found = Interpreter((word(program), *([word(rest)] if rest else [])))

@@ -24,7 +24,7 @@ class Wire(BaseModel):
 
 def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("A time needs its zone; write like 2026-11-23T14:00:00Z.")
+        raise ValueError("A time needs its zone; write it like 2026-11-23T14:00:00Z.")
     return value.astimezone(UTC)
 
 
@@ -34,7 +34,7 @@ def _parse_time(value: Any) -> Any:
             return datetime.fromisoformat(value)
         except ValueError:
             raise ValueError(
-                f"{shown(value)} is not a time; write like 2026-11-23T14:00:00Z."
+                f"{shown(value)} is not a time; write it like 2026-11-23T14:00:00Z."
             ) from None
     return value
 

@@ -203,4 +203,4 @@ class BoxPlan(Wire):
     """Past jobs that are left out because they were too short to be seen; the utilisation shows
     them."""
     unplanned: int = 0
-    """Queued jobs whose start is not in sight or beyond the jobs that are planned."""
+    """Queued jobs whose start is not known, or that come after the last planned job."""

@@ -187,7 +187,7 @@ class JobPatch(Wire):
     time_limit: TimeLimit | None = None
     """New longest run time of an attempt; null lifts it."""
     gpus: int | None = Field(default=None, ge=1, le=1024)
-    """New number of GPUs; not of a job with a share of one, or over several nodes."""
+    """New number of GPUs; not for a job with a share of one, or over several nodes."""
     preemptible: bool | None = None
     """True if it may be stopped and queued again in favour of others."""
 

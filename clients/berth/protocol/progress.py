@@ -64,7 +64,7 @@ class CurveTrouble(Wire):
     """`not_finite`: the last values are NaN or infinite; `diverged`: a loss that ends above twice
     what it began with."""
     step: float | None
-    """The step since which; null where a log shows no steps."""
+    """The step at which it began; null where a log shows no steps."""
 
 
 class RunTrouble(CurveTrouble):

@@ -128,7 +128,7 @@ class WasteLine(Wire):
     user: str
     """Owner of it."""
     gpu_hours: float
-    """GPU-hours; of `memory` weighted with the part of the memory that was never used."""
+    """GPU-hours; for `memory`, weighted by the part of the memory that was never used."""
     cost: float | None = None
     """By the setting `price_per_gpu_hour`; absent without it."""
     sentence: str

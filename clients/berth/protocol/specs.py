@@ -41,7 +41,7 @@ def _without_nul(value: str) -> str:
 
 def _webhook(value: str) -> str:
     if not re.match(r"https?://[^/\s]+|(?!https?:)[a-z][a-z0-9+.-]*://\S+", value):
-        raise ValueError(f"{value!r} is not a web address; write like https://host/path.")
+        raise ValueError(f"{value!r} is not a web address; write it like https://host/path.")
     return value
 
 
@@ -90,7 +90,7 @@ class JobSpec(Wire):
     script: Text | None = Field(default=None, max_length=1_000_000)
     """Script instead of `command`, run by the interpreter of its `#!` line, else by /bin/bash."""
     script_file: FilePath | None = Field(default=None, examples=["/home/ada/twin/train.sh"])
-    """Path of the file that `script` was read from, which its $0 says."""
+    """Path of the file that `script` was read from; its `$0`."""
     gpus: int | None = Field(default=None, ge=0, le=1024, examples=[4])
     """Number of GPUs; default: what the command asks for, else 1. 0 means no GPU."""
     nodes: int | None = Field(default=None, ge=1, le=1024, examples=[2])
@@ -122,7 +122,7 @@ class JobSpec(Wire):
     on_oom: OomLadder | None = None
     """Steps to try when the run dies of GPU memory."""
     on_stall: OnStall = "warn"
-    """Action when it makes no step any more and none of its GPUs and processes works."""
+    """Action when it makes no more steps and neither its GPUs nor its processes work."""
     depends_on: list[DependencyRef] = Field(
         default_factory=list, max_length=1000, examples=[[41, "afterany:40"]]
     )
@@ -139,9 +139,9 @@ class JobSpec(Wire):
     preemptible: bool = False
     """True if it may be stopped, saved and requeued in favour of others."""
     snapshot: bool = False
-    """Run the files of `workdir`'s git work tree as they are now, whatever is edited later."""
+    """Run the files of `workdir`'s git work tree as they are now; later edits have no effect."""
     notify: list[Webhook] = Field(default_factory=list, max_length=20)
-    """Addresses that are told about the end: webhook URLs, and addresses of the kinds that the setting
+    """Addresses that get the job's notices: webhook URLs, and addresses of the kinds that the setting
     `notify_schemas` allows, like `mailto://…`."""
 
     notify_on: list[NoticeKind] = Field(

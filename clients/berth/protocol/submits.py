@@ -153,7 +153,7 @@ class WhatIfOption(Wire):
 
 
 class WhatIf(Wire):
-    """Starts of a job as it is and with one thing changed each. Nothing is written."""
+    """Starts of a job as it is, and with one change at a time. Nothing is written."""
 
     options: list[WhatIfOption]
     """The job as it is first, then by what varies: GPUs, time limit, share, preemptible."""
@@ -167,15 +167,15 @@ class Execution(Wire):
     )
     """Program and arguments; relative paths begin in the job's folder."""
     terminal: bool = False
-    """Give it a pseudo-terminal; otherwise its two outputs come apart."""
+    """Give it a pseudo-terminal; otherwise stdout and stderr are separate."""
     env: dict[EnvName, Value] = Field(default_factory=dict, max_length=20)
     """Variables beside those of the job."""
 
 
 class ExecutionStarted(Wire):
-    """Place at which the command is reached: on the box, by the job's user."""
+    """Address of the command: on the box, for the job's user."""
 
     attempt: str = Field(examples=["42.1"])
     """The attempt that it runs beside."""
     socket: str = Field(examples=["/var/lib/berth/runs/42/1/files/exec-1.sock"])
-    """Absolute path of its unix socket; it appears within moments, and takes one connection."""
+    """Absolute path of its unix socket; it appears within moments, and accepts one connection."""

@@ -35,7 +35,7 @@ def _zone(value: Any) -> Any:
     try:
         return ZoneInfo(value)
     except (LookupError, OSError, ValueError):
-        raise ValueError(f"{value!r} is not a time zone; write like Europe/Berlin.") from None
+        raise ValueError(f"{value!r} is not a time zone; write it like Europe/Berlin.") from None
 
 
 def _weekday(value: Any) -> Any:
@@ -162,7 +162,7 @@ class PolicySettings:
         """Refuse what would make the order meaningless."""
         for name in ("age_cap", "assumed_length"):
             if getattr(self, name) <= timedelta(0):
-                raise ValueError(f"policy.{name} must be longer than 0; write like 12h.")
+                raise ValueError(f"policy.{name} must be longer than 0; write it like 12h.")
         for name in ("shadow_quantile", "backfill_quantile"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

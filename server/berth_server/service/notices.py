@@ -45,7 +45,7 @@ def on_waits(server: ServerState) -> None:
                 span(timedelta(seconds=waited_s)),
                 "; ",
                 code(f"berth why {job_id}"),
-                " says what for.",
+                " shows why.",
             )
             events.write(tx, WAITS, message, job_id=job_id)
 

@@ -248,7 +248,7 @@ def test_a_job_with_idle_gpus_is_told_once_and_stopped_for_good(desk, api):
     box.passes(120, steps=True)
     (alert,) = api.get(f"/api/v1/jobs/{box.job_id}").json()["alerts"]
     assert "did nothing for 30m" in alert
-    assert "it is stopped after 2h of that" in alert
+    assert "it is stopped after 2h without work" in alert
     box.passes(88 * 60, steps=True)
     assert desk.kinds(box.job_id).count("job.idle") == 1
     assert desk.state(box.job_id) == "running"

@@ -103,7 +103,7 @@ def owned(folder: Path, environment: Mapping[str, str]) -> Generator[None]:
 
 def _belongs(folder: Path, owner: Owner) -> str:
     return (
-        f"{folder} belongs to a run that is still going ({owner}): wait for its end or stop it, or "
+        f"{folder} belongs to a run that is still running ({owner}): wait for its end or stop it, or "
         "choose another --output_dir."
     )
 

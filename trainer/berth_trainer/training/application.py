@@ -153,7 +153,7 @@ def _check_trained(run: _Run) -> None:
     owner = None if named else live_owner(run.output_dir, os.environ)
     if owner is not None:
         raise UserError(
-            f"the run in {run.output_dir} is still going ({owner}), so its {FINAL_MODEL} is not "
+            f"the run in {run.output_dir} is still running ({owner}), so its {FINAL_MODEL} is not "
             "there yet: wait for its end, or give --predict a model's folder."
         )
     if ended is not None:

@@ -43,7 +43,7 @@ def findings(client: SlurmClient, options: SlurmOptions, home: str) -> Iterator[
         config = client.settings()
         nodes = tuple(listing.nodes(client.nodes(), options.partition))
     except UnansweredError as error:
-        yield "slurm", "fail", f"Slurm gives no answer: {error}.", "make `sinfo` work here"
+        yield "slurm", "fail", f"Slurm does not answer: {error}.", "make `sinfo` work here"
         return
     version = config.get("SLURM_VERSION", "of unknown version")
     yield "slurm", "ok", f"Slurm {version}, cluster {config.get('ClusterName', '?')}.", None

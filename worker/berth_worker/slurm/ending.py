@@ -24,8 +24,8 @@ def judge(
     if found.orphaned and not stopped:
         return Verdict(
             Outcome.LOST,
-            f"Slurm's own supervisor of it on {found.lost_node or 'its node'} was killed or its "
-            "node fell silent, so Slurm no longer saw the run and Berth ended it; submit it again.",
+            f"Its slurmstepd on {found.lost_node or 'its node'} was killed, or the node stopped "
+            "reporting, so Slurm no longer saw the run and Berth ended it; submit it again.",
         )
     if decision.outcome is None:
         return _by_record(attempt, job, found.decisive_rank)
@@ -38,8 +38,8 @@ def judge(
     if decision.outcome is Outcome.LOST and found.lost_node is not None:
         return Verdict(
             decision.outcome,
-            f"Its part on {found.lost_node} fell silent, so the other nodes' parts were "
-            "ended; submit it again, with --resume to go on from its last checkpoint.",
+            f"Its ranks on {found.lost_node} stopped reporting, so Berth ended those on the other "
+            "nodes; submit it again, with --resume to continue from its last checkpoint.",
         )
     return Verdict(decision.outcome, decision.sentence)
 

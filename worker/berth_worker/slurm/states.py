@@ -260,4 +260,4 @@ def agreed(record: ExitRecord, job: ClusterJob | None) -> ExitRecord:
 
 def unanswered(reason: str) -> str:
     """Return where an attempt stands whose submit has no answer, as a sentence."""
-    return f"Slurm gives no answer ({reason}); it is asked again."
+    return f"Slurm does not answer ({reason}); Berth tries again."

@@ -29,7 +29,7 @@ export function WhatIfTable({
       data-what-if
     >
       <table className="w-full text-sm">
-        <caption className="sr-only">Start with one thing changed each</caption>
+        <caption className="sr-only">Expected start with one change at a time</caption>
         <thead className="sticky top-0 bg-panel text-left text-xs text-muted">
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th>If it asked for</th>
@@ -84,7 +84,7 @@ function Start({ option, now }: { option: WhatIfOption; now: number }) {
       {option.starts_now ? (
         <span className="text-good">now</span>
       ) : at === undefined ? (
-        <span className="text-muted">not in sight</span>
+        <span className="text-muted">not known</span>
       ) : (
         <time dateTime={new Date(at).toISOString()} title={absoluteInZone(at)} className="tabular">
           about {wallClock(at, now)}

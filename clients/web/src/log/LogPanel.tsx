@@ -288,7 +288,7 @@ function Filters({
       )}
       <select
         aria-label="Level"
-        title="Only lines that tell of warnings or errors"
+        title="Only lines with warnings or errors"
         className="field min-h-7 w-auto py-0 text-xs"
         value={level ?? ""}
         onChange={(event) =>

@@ -29,7 +29,7 @@ export function TopBar({ onPalette }: { onPalette: () => void }) {
           {box.source === "simulated" && (
             <span
               className="hidden rounded bg-violet-soft px-1.5 py-0.5 whitespace-nowrap text-violet md:inline"
-              title="These GPUs are simulated, as BERTH_GPUS says"
+              title="These GPUs are simulated (BERTH_GPUS)"
             >
               simulated GPUs
             </span>

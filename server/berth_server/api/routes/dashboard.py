@@ -60,7 +60,7 @@ async def _trial(
     *,
     job: Annotated[
         int | None,
-        Query(ge=1, le=MAX_ID, description="Try what is given below for this waiting job."),
+        Query(ge=1, le=MAX_ID, description="Plan with the changes below to this waiting job."),
     ] = None,
     gpus: Annotated[
         int | None, Query(ge=1, le=1024, description="With `job`: its number of GPUs.")
@@ -130,7 +130,8 @@ async def get_job_history(
     attempt: Number = None,
     points: _Points = 600,
     last_s: Annotated[
-        float | None, Query(gt=0, le=2_592_000, description="Only so many seconds before the end.")
+        float | None,
+        Query(gt=0, le=2_592_000, description="Only this many seconds before the end."),
     ] = None,
 ) -> GpuHistory:
     """The GPUs of an attempt from its start to its end, or until now."""

@@ -97,11 +97,13 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of jobs.")] = 50,
     sort: Annotated[
         SortColumn,
-        Query(description="Order; `id` is that of submission. Jobs without the value come last."),
+        Query(
+            description="Sort key; `id` is the order of submission. Jobs without the value come last."
+        ),
     ] = "id",
     order: Annotated[
         Literal["desc", "asc"] | None,
-        Query(description="Direction; by default `desc`, of names, users and states `asc`."),
+        Query(description="Direction; default: `asc` for names, users and states, else `desc`."),
     ] = None,
     cursor: Annotated[
         str | None, Query(description="`next_cursor` of the previous page.", max_length=100)
@@ -177,7 +179,7 @@ async def explain(server: Server, job_id: JobId, against: _Against = None) -> Ex
 async def what_if(app: App, caller: By, job_id: JobId) -> WhatIf:
     """
     Expected start of the job, and that with other numbers of GPUs, other time limits, as a share or
-    preemptible, one thing changed each. Nothing is changed.
+    preemptible, one change at a time. The job is not changed.
     """
     record = pending(app.server, job_id)
     needed = jobs.dependencies(app.server.db.read, [job_id]).get(job_id, [])

@@ -100,7 +100,7 @@ async def get_lines(
     as_shown: Annotated[
         bool, Query(description="Only what a terminal shows of a line that overwrites itself.")
     ] = False,
-    times: Annotated[bool, Query(description="Also when each line was written.")] = False,
+    times: Annotated[bool, Query(description="Return the time of each line as well.")] = False,
 ) -> LogLines:
     """Lines of text; those longer than 64 KiB are cut."""
 
@@ -244,14 +244,14 @@ async def get_file(
     log: Log,
     job_id: JobId,
     name: Annotated[
-        str, FilePath(max_length=300, description="A name of the list, like `files/a`.")
+        str, FilePath(max_length=300, description="Name from the list of files, like `files/a`.")
     ],
 ) -> Response:
-    """A file of the job's own folder, for its owner and admins; the log has a route of its own."""
+    """A file of the job's own folder, for its owner and admins. The log has its own path."""
     caller.may_read_code(lookup.job(server.db.read, job_id))
     handle = await anyio.to_thread.run_sync(open_own, log.run_dir, name, log.uid)
     if handle is None:
-        raise NotFound(f"Job {job_id} has no file {name!r} of its own.")
+        raise NotFound(f"Job {job_id} has no file {name!r}; `GET /jobs/{job_id}/files` lists them.")
     size = os.fstat(handle).st_size
     headers = {
         "Content-Length": str(size),

@@ -46,7 +46,7 @@ async def get_usage(
     return usage_report(server, month, by)
 
 
-_Days = Annotated[float, Query(gt=0, le=30, description="Length of the past, days.")]
+_Days = Annotated[float, Query(gt=0, le=30, description="Number of days to look back.")]
 _OfUser = Annotated[str | None, Query(max_length=100, description="Only jobs of this user.")]
 
 

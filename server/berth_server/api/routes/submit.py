@@ -148,7 +148,7 @@ async def try_submit(app: App, caller: By, spec: JsonBody[JobSpec]) -> DryRun:
 async def what_if(app: App, caller: By, spec: JsonBody[JobSpec]) -> WhatIf:
     """
     Expected start of the job, and that with other numbers of GPUs, other time limits, as a share or
-    preemptible, one thing changed each. Nothing is written.
+    preemptible, one change at a time. Nothing is written.
     """
     may_submit(app.server, caller)
     (prepared,) = await check_specs(app, [spec], caller, many=False)

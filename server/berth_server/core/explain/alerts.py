@@ -42,7 +42,7 @@ def idle(gpus: Sequence[int], idle_s: float, stop_after: timedelta | None, job_i
         GpuRef(indices=tuple(sorted(gpus))),
         " did nothing for ",
         span(timedelta(seconds=idle_s)),
-        *("; it is stopped after ", exactly(stop_after), " of that") if stop_after else (),
+        *("; it is stopped after ", exactly(stop_after), " without work") if stop_after else (),
         ". End it if it is not needed (",
         code(f"berth cancel {job_id}"),
         "), or submit it with ",

@@ -68,7 +68,7 @@ def _fact(snapshot: Snapshot, scorer: Scorer, job: JobView, kind: PointsKind) ->
         if fit == 1.0:
             return Message.of(f"{gpus} are free now.")
         later = f"{gpus} come free later."
-        return Message.of(later if fit else f"No {gpus} come free within the plan.")
+        return Message.of(later if fit else f"{gpus} do not come free within the plan.")
     if kind == "age":
         return Message.of("It has waited ", span(timedelta(seconds=scorer.waited_s(job))), ".")
     return _use(snapshot, scorer, job.user)

@@ -50,7 +50,9 @@ class Proxies:
             return None
         text = names[0].decode("latin-1").strip()
         if len(names) > 1 or not text:
-            raise Forbidden("The proxy names no one user; have it set the header anew.")
+            raise Forbidden(
+                "The proxy sent no user name, or several; configure it to replace the header."
+            )
         try:
             uid = pwd.getpwnam(text).pw_uid
         except (KeyError, ValueError):
@@ -96,8 +98,8 @@ def parse(header: str, trusted: str) -> Proxies | None:
             uids.add(_uid(word))
         elif network.is_loopback:
             raise ValueError(
-                f"{word} is every user of this machine; name the account that the proxy runs as, "
-                "like caddy."
+                f"{word} would trust every user of this machine; name the account that the proxy "
+                "runs as, like caddy."
             )
         else:
             networks.append(network)
@@ -117,7 +119,7 @@ def _uid(name: str) -> int:
     except KeyError:
         raise ValueError(
             f"{name!r} in trusted_proxies is neither an address nor an account of this machine; "
-            "write like 10.0.0.5 or caddy."
+            "name one, like 10.0.0.5 or caddy."
         ) from None
 
 

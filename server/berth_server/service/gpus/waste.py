@@ -149,19 +149,19 @@ def _waiting(one: Waste, _: Mapping[str, int]) -> tuple[Message, Message]:
     if one.gpus > 1:
         return told, Message.of(
             "Ask for fewer GPUs or a shorter time limit, so that it starts beside others; its page "
-            "says what would start when."
+            "shows when it would start."
         )
     return told, Message.of(
         *("A limit, a reservation or an external process kept it waiting; "),
-        *(code(f"berth why {one.job_id}"), " says which while it waits."),
+        *(code(f"berth why {one.job_id}"), " shows which while it waits."),
     )
 
 
 def _idle(one: Waste, _: Mapping[str, int]) -> tuple[Message, Message]:
     told = Message.of(f"It held {count(one.gpus, 'GPU')} without work.")
     return told, Message.of(
-        *("End it when its work is done: ", code("--on-stall stop"), " ends a run that makes no "),
-        *("step any more, ", code("--idle 30m"), " a session that nobody uses."),
+        *("End it when its work is done: ", code("--on-stall stop"), " ends a run that makes "),
+        *("no progress, ", code("--idle 30m"), " a session that nobody uses."),
     )
 
 
@@ -181,7 +181,7 @@ def _gang_idle(one: Waste, index: Mapping[str, int]) -> tuple[Message, Message]:
 def _lost(one: Waste, _: Mapping[str, int]) -> tuple[Message, Message]:
     since = "since its last checkpoint" if one.saved else "without a checkpoint"
     words = (one.outcome or "exit").replace("_", " ").replace("exit", "failure")
-    told = Message.of(f"The work {since} was lost by its end: {words}.")
+    told = Message.of(f"The work {since} was lost when it ended: {words}.")
     if one.outcome == _BY_LIMIT:
         return told, Message.of(
             *(
@@ -189,10 +189,10 @@ def _lost(one: Waste, _: Mapping[str, int]) -> tuple[Message, Message]:
                 code(f"berth set {one.job_id} --time-limit 24h"),
                 "), or save ",
             ),
-            "at the warning signal before the limit.",
+            "when the warning signal comes before the limit.",
         )
     return told, Message.of(
-        *("Save more often, and tell Berth with ", code("berth.jobside.checkpoint_saved()"), "."),
+        *("Save more often, and report it with ", code("berth.jobside.checkpoint_saved()"), "."),
     )
 
 
@@ -207,7 +207,7 @@ def _memory(one: Waste, _: Mapping[str, int]) -> tuple[Message, Message]:
         return told, Message.of(
             *(code(f"--share --gpu-memory {max(1, need)}GiB"), " leaves the rest to other jobs."),
         )
-    return told, Message.of("A larger batch on fewer GPUs would use what it asks for.")
+    return told, Message.of("A larger batch on fewer GPUs would use their memory.")
 
 
 _SENTENCES = {

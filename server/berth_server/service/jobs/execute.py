@@ -42,7 +42,7 @@ def on_execute(
     if state is not JobState.RUNNING or attempt is None:
         verb = has_ended(state, already=True) if state.is_final else f"is {state.value}"
         raise Conflict(
-            Message.of(job(job_id, first=True), f" {verb}; a command needs a job that runs.")
+            Message.of(job(job_id, first=True), f" {verb}; a command needs a running job.")
         )
     snapshot = server.worker_state.snapshot
     if snapshot is not None and snapshot.source == "slurm":

@@ -74,7 +74,7 @@ def _too_little(
     most = max(gpu.memory_total_bytes for gpu in box)
     if not most:
         return (
-            "How much memory the cluster's GPUs have is not known; leave that out, or ask the "
+            "The memory size of the cluster's GPUs is not known; leave the minimum out, or ask the "
             "admin to set gpu_memory in the table [slurm] of berth.toml."
         )
     if share:

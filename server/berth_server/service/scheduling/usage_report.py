@@ -81,10 +81,10 @@ def _month(server: ServerState, month: str | None) -> tuple[datetime, datetime]:
     if month is not None:
         found = _MONTH.fullmatch(month)
         if found is None:
-            raise Invalid(f"{month!r} is not a month; write like 2026-11.", "month")
+            raise Invalid(f"{month!r} is not a month; write it like 2026-11.", "month")
         year, number = int(found[1]), int(found[2])
         if year < 1970:
-            raise Invalid(f"{month!r} is before any job; write like 2026-11.", "month")
+            raise Invalid(f"{month!r} is before any job; write it like 2026-11.", "month")
     begin = datetime(year, number, 1, tzinfo=local.tzinfo)
     later = begin + timedelta(days=32)
     return begin, datetime(later.year, later.month, 1, tzinfo=local.tzinfo)

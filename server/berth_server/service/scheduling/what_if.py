@@ -33,7 +33,7 @@ def pending(server: ServerState, job_id: int) -> JobRecord:
     if state in PENDING_STATES:
         return record
     verb = has_ended(state) if state.is_final else f"is {state.value}"
-    rest = "; only of a job that has not started it can be said when it would start."
+    rest = "; only a job that has not started has an expected start."
     raise Conflict(Message.of(job(job_id, first=True), f" {verb}{rest}"))
 
 

@@ -67,7 +67,7 @@ def attach_to(job: Job, *, cancel_if_left: bool) -> NoReturn:
         with contextlib.suppress(attached.Gone):
             if attached.attach(connection) is None:
                 note(
-                    f"\nDetached. `berth attach {job.id}` comes back, `berth cancel {job.id}` ends it."
+                    f"\nDetached. `berth attach {job.id}` reattaches, `berth cancel {job.id}` ends it."
                 )
                 raise Exit(0)
         (ended,) = client.wait(job.id)

@@ -27,7 +27,7 @@ _APPEARS_S = 30.0
 def exec_(
     job: ids.JobId,
     command: Annotated[
-        list[str], Argument(metavar="COMMAND", help="Program and arguments, behind --.")
+        list[str], Argument(metavar="COMMAND", help="Program and arguments, after --.")
     ],
 ) -> None:
     """

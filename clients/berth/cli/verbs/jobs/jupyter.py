@@ -50,7 +50,7 @@ def jupyter(
     """
     Start a notebook server on GPUs, in a job of its own, and print its link.
 
-    It ends by itself when idle, and its GPUs are free again. Options of Jupyter go behind --.
+    It ends by itself when idle, and its GPUs are free again. Options of Jupyter go after --.
 
     berth jupyter --gpus 1 --time-limit 8h
     berth jupyter --gpus 1 -- --ServerApp.root_dir=/data/ada
@@ -58,7 +58,7 @@ def jupyter(
     own = options.command or []
     options.command = None
     if options.script or options.file or (own and not own[0].startswith("-")):
-        raise Failure("`berth jupyter` starts Jupyter alone; only its own options go behind --.")
+        raise Failure("`berth jupyter` starts Jupyter alone; only its own options go after --.")
     idle_s = 0 if idle == "none" else round(seconds(idle, least=1.0))
     ends = (
         f"--ServerApp.shutdown_no_activity_timeout={idle_s} "

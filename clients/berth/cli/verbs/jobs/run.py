@@ -23,7 +23,7 @@ def run(
         Option(
             "--pty",
             help="Give it a terminal and attach this one to it; Ctrl-] detaches, "
-            "`berth attach` comes back.",
+            "`berth attach` reattaches.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -38,7 +38,7 @@ def run(
     """
     if pty:
         if as_json:
-            raise Failure("A terminal has no JSON; leave out --json, or --pty.")
+            raise Failure("A terminal cannot print JSON; leave out --json, or --pty.")
         check_place()
         attach_to(submit_on_terminal(options), cancel_if_left=True)
     specs = options.specs()

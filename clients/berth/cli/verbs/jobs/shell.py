@@ -36,7 +36,7 @@ def shell(
     """
     Open a shell on GPUs, or run a command with a terminal, in a job of its own.
 
-    Ctrl-] detaches, `berth attach` comes back; it outlives this terminal and the daemons.
+    Ctrl-] detaches, `berth attach` reattaches; it outlives this terminal and the daemons.
 
     berth shell --gpus 1 --time-limit 4h
     berth shell --gpus 1 -- python -m pdb train.py
@@ -52,7 +52,7 @@ def submit_on_terminal(options: JobOptions, idle_s: float = 0.0) -> Job:
     """Submit a command that gets a terminal of its own, and say so."""
     words = options.command or []
     if options.script or options.file or not words or not options.is_typed:
-        raise Failure("A session runs one command; give it behind --.")
+        raise Failure("A session runs one command; give it after --.")
     if len(words) == 1 and " " in words[0].strip():
         words = ["/bin/bash", "-c", words[0]]
     host = [sys.executable, "-P", "-m", "berth.sessions.host", "--idle", str(idle_s), "--"]

@@ -77,7 +77,7 @@ export function FailureTab({ job, attempt }: { job: Job; attempt: Attempt | unde
         </div>
       </Section>
       {report.traceback.length > 0 && (
-        <Section title="Traceback" note="the first one: later ones often are its echo">
+        <Section title="Traceback" note="the first one: later ones often follow from it">
           <Lines job={job} attempt={attempt} lines={report.traceback} label="Lines of the traceback" />
         </Section>
       )}

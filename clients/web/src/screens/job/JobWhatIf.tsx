@@ -78,12 +78,12 @@ function Change({
       title={`Change job ${job.id} to ${text}?`}
       consequence={
         option.varies === "gpus"
-          ? `${job.name} starts with that many ranks: what it trains for each step may change with them.`
+          ? `${job.name} starts with that many ranks, so its global batch size may change.`
           : option.varies === "preemptible" && option.preemptible
             ? "A job of higher priority may stop it; it is then queued again."
             : option.varies === "time_limit" && option.time_limit != null
               ? `It is stopped after ${option.time_limit}; what it has not saved by then is lost.`
-              : "It keeps its place in the queue by the same rules."
+              : "It stays in the queue, ordered by the same rules."
       }
       action={`Change job ${job.id}`}
       busy={change.isPending}

@@ -82,7 +82,7 @@ export function MetricsTab({ job, attempt }: { job: Job; attempt: Attempt | unde
               </Toggle>
               <Button
                 small
-                title="The points that are drawn"
+                title="Download the drawn points"
                 onClick={() =>
                   data &&
                   download(

@@ -76,7 +76,7 @@ export function PlanTrial({ trial, bar, error, pending, onTry, onClose }: Props)
           <span className="text-muted" aria-live="polite">
             {bar
               ? `It would start about ${wallClock(Date.parse(bar.starts_at), now)}`
-              : "Its start is not in sight"}
+              : "Its start is not known"}
             {changes ? "; nothing is changed yet." : "."}
           </span>
         )}

@@ -211,7 +211,7 @@ export function SubmitForm({ draft, axes, runs, onChange, onAxes, cluster }: Pro
               checked={draft.snapshot}
               onChange={(event) => onChange({ snapshot: event.target.checked })}
             />
-            Freeze the code: run the git work tree as it is now, whatever is edited later
+            Freeze the code: run the git work tree as it is now; later edits have no effect
           </label>
         </div>
         <details className="mt-3" open={draft.notBefore + draft.grace + draft.notify !== "" || undefined}>
