@@ -164,7 +164,7 @@ export function CompareTable({ name, runs, metrics, hidden, onHide, onLight }: P
                   {loss !== undefined && (
                     <th
                       className="text-right"
-                      title={`Decrease of ${loss} from its first to its best value, per GPU-hour; higher is better`}
+                      title={`Fall of ${loss} from its first to its best value, per GPU-hour; higher is better`}
                     >
                       fall of {loss} per GPU-hour
                     </th>
