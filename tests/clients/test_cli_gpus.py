@@ -24,7 +24,7 @@ def box(fake, wire):
     outsider = {
         "kind": "outsider",
         "user": "bob",
-        "sentence": "outsider: pid 4242 of bob (python train.py), 31.2 GiB",
+        "sentence": "external process: pid 4242 of bob (python train.py), 31.2 GiB",
     }
     gpus = [
         wire.gpu(0, holder=job, memory_used_bytes=60 << 30, utilization_percent=98),
@@ -75,7 +75,7 @@ class TestGpus:
                 "user": "eve",
                 "pids": [77],
                 "memory_used_bytes": 31 << 30,
-                "sentence": "outsider: pid 77 of eve (python other.py), 31.0 GiB",
+                "sentence": "external process: pid 77 of eve (python other.py), 31.0 GiB",
             }
         ]
         lines = berth("gpus").output.splitlines()

@@ -100,7 +100,7 @@ def box(fake, wire):
         "kind": "job", "job_id": 3, "job_name": "persona", "user": "ada", "attempt": "3.1",
         "until": wire.time(39601), "sentence": "job 3 of ada (persona)",
     }  # fmt: skip
-    outsider = {"kind": "outsider", "sentence": "outsider: pid 77 of bob (python)"}
+    outsider = {"kind": "outsider", "sentence": "external process: pid 77 of bob (python)"}
     gpus = [
         wire.gpu(0, holder=holder, memory_used_bytes=61 << 30, utilization_percent=98),
         wire.gpu(1, holder=outsider, memory_used_bytes=5 << 30),

@@ -132,7 +132,7 @@ class Holder(Wire):
     memory_used_bytes: int | None = None
     """Memory of this GPU that its processes hold, bytes; absent when unknown."""
     sentence: str
-    """For people, e.g. "outsider: pid 4242 of bob (python train.py), 31.2 GiB"."""
+    """For people, e.g. "external process: pid 4242 of bob (python train.py), 31.2 GiB"."""
     sentence_parts: Message = Message()
     """The sentence as typed parts."""
 

@@ -46,7 +46,7 @@ def refuse_emptied(database: Path, runs: Path) -> None:
         raise OwnershipError(
             f"{database} holds no job, but {runs} holds the run directories of jobs up to "
             f"{highest}: put a backup of the database back with `berth restore FILE`, rebuild it "
-            f"from them with `berth restore --from-runs`, or start anew after "
+            f"from them with `berth restore --from-runs`, or start empty after "
             f"`mv {runs} {runs}.old`."
         )
 

@@ -120,7 +120,7 @@ def read_flags(call: Call, around: Surroundings) -> FlagReading:
         request = from_config(call, around)
     if parsed.has("cpu") and (request.count or 0) > 1:
         warnings.append(
-            "With --cpu accelerate starts a single process whatever --num_processes says; "
+            "With --cpu accelerate starts a single process and ignores --num_processes; "
             "leave --cpu out to get one rank per GPU."
         )
     machines = parsed.last("num_machines")
@@ -252,7 +252,7 @@ KNOWN = KnownLauncher(
     settles="--num_processes=N",
     count="`--num_processes`, `--gpu_ids`, `num_processes` of the file that `--config_file` names",
     port="`--main_process_port`, set to the leased one",
-    ends="TERM reaches all ranks; exit code 1 whatever the failed rank's was",
+    ends="TERM reaches all ranks; exit code 1 for any failed rank",
     read=read_flags,
     rewrite=rewrite,
     files=config_files,

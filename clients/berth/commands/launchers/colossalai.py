@@ -89,7 +89,7 @@ KNOWN = KnownLauncher(
     settles="--nproc_per_node=N",
     count="`--nproc_per_node`",
     port="`--master_port`, set to the leased one",
-    ends="torchrun's ranks, in a shell of its own; exit code 1 whatever the failed rank's was",
+    ends="torchrun's ranks, in a separate shell; exit code 1 for any failed rank",
     read=_read,
     rewrite=_rewrite,
 )

@@ -56,7 +56,7 @@ def _read(call: Call, around: Surroundings) -> FlagReading:
         return FlagReading(request=_workers(call, around))
     torn = [each.raw for each in call.parsed.arguments if " " in each.text]
     warnings = [
-        f"llamafactory-cli tears {each} apart at its blanks when it starts several ranks; "
+        f"llamafactory-cli splits {each} at its spaces when it starts several ranks; "
         "write it into the configuration file."
         for each in torn
     ]
@@ -88,7 +88,7 @@ KNOWN = KnownLauncher(
     count="NPROC_PER_NODE; without it one rank for each GPU it sees, in its own process for one; "
     "with USE_RAY `ray_num_workers` of its file",
     port="MASTER_PORT, else one it finds free",
-    ends="torchrun's ranks; exit code 1 whatever the failed rank's was",
+    ends="torchrun's ranks; exit code 1 for any failed rank",
     read=_read,
     rewrite=_rewrite,
     files=_files,

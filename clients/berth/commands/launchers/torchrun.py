@@ -181,7 +181,7 @@ KNOWN = KnownLauncher(
     settles="--nproc-per-node=N",
     count="`--nproc-per-node`",
     port="`--master-port`, set to the leased one",
-    ends="TERM reaches all ranks; exit code 1 whatever the failed rank's was",
+    ends="TERM reaches all ranks; exit code 1 for any failed rank",
     read=read_flags,
     rewrite=rewrite,
     files=parallel_sizes.config_files,

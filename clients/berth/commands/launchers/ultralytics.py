@@ -58,7 +58,7 @@ KNOWN = KnownLauncher(
     count="`device=`, a list; `-1,-1` for two idle ones; without it one process",
     port="one that it finds free itself",
     ends="torchrun's ranks, below a parent that does not forward TERM; Berth ends all of them; "
-    "exit code 1 whatever the failed rank's was",
+    "exit code 1 for any failed rank",
     read=_read,
     rewrite=_rewrite,
     alone=lambda call: _device(call) is None,

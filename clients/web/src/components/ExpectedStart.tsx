@@ -12,7 +12,7 @@ export function ExpectedStart({
   const now = useNowNear(at);
   if (job.expected_start == null) {
     return (
-      <span className="text-muted" title="Nothing it waits for has a known end. Explain shows what.">
+      <span className="text-muted" title="Nothing it waits for has a known end. Explain shows what that is.">
         {job.state === "held" ? "when released" : "start unknown"}
       </span>
     );

@@ -34,7 +34,7 @@ export function WhatIfTable({
           <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
             <th>If it asked for</th>
             <th>Expected start</th>
-            <th>Against now</th>
+            <th>Compared with now</th>
             {action && (
               <th>
                 <span className="sr-only">Use it</span>

@@ -251,7 +251,7 @@ async def get_file(
     caller.may_read_code(lookup.job(server.db.read, job_id))
     handle = await anyio.to_thread.run_sync(open_own, log.run_dir, name, log.uid)
     if handle is None:
-        raise NotFound(f"Job {job_id} has no file {name!r}; `GET /jobs/{job_id}/files` lists them.")
+        raise NotFound(f"Job {job_id} has no file {name!r}; choose a name from its list of files.")
     size = os.fstat(handle).st_size
     headers = {
         "Content-Length": str(size),

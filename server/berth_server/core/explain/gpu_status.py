@@ -105,8 +105,9 @@ def unknown() -> Message:
 
 
 def blocked(why: Unavailable) -> Message:
-    """`outsider: pid 4242 of bob, outside the queue`"""
-    return Message.of(f"{why.kind}: ", why.message)
+    """`external process: pid 4242 of bob, outside the queue`"""
+    word = "external process" if why.kind == "outsider" else why.kind
+    return Message.of(f"{word}: ", why.message)
 
 
 def leased(lease: LeaseView, state: str) -> Message:

@@ -130,7 +130,7 @@ def _unleased(gpu: GpuSnapshot, others: UnleasedProcesses, *, stale: bool) -> Ho
 def _beside(process: GpuProcess) -> Holder:
     """An external process on a GPU that a job leases."""
     message = gpu_status.outsiders((process,))
-    return _holder(HolderKind.OUTSIDER, Message.of("outsider: ", message)).model_copy(
+    return _holder(HolderKind.OUTSIDER, Message.of("external process: ", message)).model_copy(
         update={
             "user": process.user,
             "since": process.started_at,

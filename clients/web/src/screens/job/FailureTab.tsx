@@ -179,8 +179,8 @@ function Differences({ report }: { report: Report }) {
             <thead className="text-left text-xs text-muted">
               <tr className="[&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
                 <th>Field</th>
-                <th>Then</th>
-                <th>Now</th>
+                <th>Last success</th>
+                <th>This job</th>
               </tr>
             </thead>
             <tbody>

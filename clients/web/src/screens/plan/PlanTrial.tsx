@@ -13,7 +13,7 @@ import { trialOf } from "@/model/plan/trial";
 
 interface Props {
   trial: Trial;
-  /** The job as the dry run places it; undefined where its start is not in sight. */
+  /** The job as the dry run places it; undefined where its start is not known. */
   bar: PlanBar | undefined;
   error: unknown;
   pending: boolean;
