@@ -169,7 +169,10 @@ class Session:
                 self._drop(terminal)
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # it left before its turn
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         if struct.unpack("3i", peer)[1] not in {os.getuid(), 0}:
             connection.close()
@@ -180,7 +183,10 @@ class Session:
         self._selector.register(connection, selectors.EVENT_READ)
         terminal.outgoing += frames.frame(frames.OUTPUT, bytes(self._kept))
         self._active()
-        self._flush(terminal)
+        try:
+            self._flush(terminal)
+        except OSError:
+            self._drop(terminal)
 
     def _read(self, terminal: _Terminal) -> None:
         data = terminal.connection.recv(_PIECE)
