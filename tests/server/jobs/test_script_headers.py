@@ -37,7 +37,7 @@ def test_what_a_header_cannot_have_is_refused_by_its_field(submit):
     """As from the command line."""
     problem = submit(422, script="#SBATCH --nodes=2\ntrue\n")
 
-    assert "this box only" in json.dumps(problem)
+    assert "runs a script on one" in json.dumps(problem)
     assert "depends_on" in json.dumps(submit(422, script="#SBATCH -d afterok:999\ntrue\n"))
 
 

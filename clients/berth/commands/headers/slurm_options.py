@@ -54,8 +54,9 @@ def _nodes(option: Option | None) -> None:
     numbers = re.findall(r"\d+", option.value or "") if option else []
     if option and any(int(each[:9]) > 1 for each in numbers):
         raise CommandError(
-            f"`{option.said}` asks for several machines, but Berth runs on this box only; "
-            "ask for one node, or leave it out."
+            f"`{option.said}` asks for several machines, but Berth runs a script on one; leave "
+            "the line out, or, where Berth runs on a cluster, submit the launcher's own command "
+            "with `--nodes N`."
         )
 
 
