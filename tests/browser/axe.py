@@ -16,11 +16,18 @@ def _source() -> str:
     return AXE.read_text()
 
 
+_SETTLED = """() => Promise.allSettled(
+    document.getAnimations()
+        .filter((one) => one.effect?.getComputedTiming().endTime !== Infinity)
+        .map((one) => one.finished))"""
+
+
 def violations(page: Page, rules: list[str] | None = None) -> list[str]:
     """Findings of axe, one line each; empty when the page is clean. `rules`: only these."""
     # Evaluated through the debugger, which the page's content policy does not hinder.
     page.evaluate(_source())
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}
+    page.evaluate(_SETTLED)  # a colour in transition is neither of the two that were chosen
     found = page.evaluate("only => axe.run(document, {runOnly: only})", only)
     return [
         f"{rule['id']}: {rule['help']}: {node['target']} {node['html'][:160]} "

@@ -20,8 +20,8 @@ class Guard:
 
     def check(self) -> None:
         """Fail when something was said on the console or asked of another host."""
-        assert self.errors == []
-        assert self.strangers == []
+        assert self.errors == [], self.errors
+        assert self.strangers == [], self.strangers
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not self.lenient:
