@@ -88,9 +88,11 @@ export function FailureTab({ job, attempt }: { job: Job; attempt: Attempt | unde
           <div className="grid gap-3 xl:grid-cols-2">
             {report.ranks.map((one) => (
               <div key={one.rank ?? "none"} className="min-w-0">
-                <h3 className="mb-1 text-xs font-medium text-muted">
-                  {one.rank == null ? "Without a rank" : `Rank ${one.rank}`}
-                </h3>
+                {report.ranks.length > 1 && (
+                  <h3 className="mb-1 text-xs font-medium text-muted">
+                    {one.rank == null ? "Without a rank" : `Rank ${one.rank}`}
+                  </h3>
+                )}
                 <Lines
                   job={job}
                   attempt={attempt}
@@ -126,7 +128,7 @@ function Lines({
 }) {
   return (
     <div className="panel relative overflow-hidden">
-      <div className="absolute top-1 right-1">
+      <div className="absolute top-1 right-1 rounded bg-panel">
         <CopyButton text={lines.map((line) => line.text).join("\n")} label={`Copy: ${label}`} />
       </div>
       <div
