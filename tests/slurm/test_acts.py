@@ -151,7 +151,7 @@ def test_slurms_supervisor_is_killed(lab, marks, until):
     until(lambda: supervisor_of(lab.home), "it is found").send_signal(signal.SIGKILL)
     (ended,) = lab.wait(job, timeout_s=120)
     assert (ended["state"], ended["outcome"]) == ("failed", "lost")
-    assert "Slurm's own supervisor" in ended["message"]
+    assert "slurmstepd on n1 was killed" in ended["message"]
     assert starts(marks) == [f"{job}.1"]
 
 
