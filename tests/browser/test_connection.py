@@ -197,7 +197,7 @@ def test_submit_and_cancel_with_the_keyboard_alone(page: Page, box: Box) -> None
     job = int(page.url.split("/jobs/")[1].split("/")[0])
     box.wait_state(job, "running")
     keys.press("Control+k")
-    expect(page.get_by_role("combobox")).to_be_focused()
+    expect(page.get_by_role("combobox", name="Find an action")).to_be_focused()
     keys.type("cancel")
     keys.press("Enter")
     expect(page.get_by_role("button", name="Go back")).to_be_focused()

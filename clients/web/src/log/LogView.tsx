@@ -131,7 +131,9 @@ export function LogView({
     const before = lastScroll.current;
     if (Math.abs(after - before) < 0.5) return;
     lastScroll.current = after;
-    if (follow && after < before) onUnfollow();
+    // A view that became taller is moved up by the browser, and still ends where the log ends.
+    const atEnd = after + element.clientHeight >= element.scrollHeight - 1;
+    if (follow && after < before && !atEnd) onUnfollow();
     const next = onScroll(geometry, position, before, after);
     setTop(next);
     clearTimeout(settle.current);
