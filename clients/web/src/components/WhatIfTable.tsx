@@ -113,5 +113,6 @@ function Against({ variant, asked, now }: { variant: Variant; asked: WhatIfOptio
     );
   if (variant.sooner !== undefined && variant.sooner <= -60_000)
     return <span className="text-muted">{duration(-variant.sooner / 1000)} later</span>;
-  return <span className="text-muted">no difference</span>;
+  // One of the two starts has no known time: nothing can be said of their difference.
+  return <span className="text-muted">{variant.sooner === undefined ? "–" : "no difference"}</span>;
 }
