@@ -108,7 +108,7 @@ def test_a_header_that_cannot_be_kept_is_refused(berth, monkeypatch, tmp_path):
     result = berth("submit", "a.sh")
 
     assert result.exit_code == 2
-    assert "one node" in result.output
+    assert "runs a script on one" in result.output
 
 
 PARSED = {

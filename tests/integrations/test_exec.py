@@ -129,7 +129,7 @@ def test_only_a_job_that_runs_takes_commands(queue, run_beside):
     done = run_beside(job, "--", "true")
     assert done.returncode == 4
     assert re.search(
-        rf"Job {job} has already succeeded; a command needs a job", done.stderr.decode()
+        rf"Job {job} has already succeeded; a command needs a running job", done.stderr.decode()
     )
 
 
