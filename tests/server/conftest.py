@@ -284,6 +284,16 @@ def api(rest: Rest) -> Iterator[TestClient]:
 
 
 @pytest.fixture
+def run_dir(desk: Desk) -> Path:
+    """The run directory of a running job's attempt 1.1."""
+    desk.submit(gpus=1)
+    desk.worker.running("1.1")
+    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def home() -> Iterator[Path]:
     """A home of the test's own."""
     with new_home() as folder:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,16 +17,6 @@ from berth_server.service.logs import scanner
 
 NOW = 1_800_000_000.0
 MIB = 1 << 20
-
-
-@pytest.fixture
-def run_dir(api, desk) -> Path:
-    """The run directory of a running job's attempt 1.1."""
-    desk.submit(gpus=1)
-    desk.worker.running("1.1")
-    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def search(api, **params):

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from berth import jobfiles, logtimes
 from berth_worker.attempts.log_growth import LogGrowth
-
-
-@pytest.fixture
-def run_dir(api, desk) -> Path:
-    """The run directory of a running job's attempt 1.1."""
-    desk.submit(gpus=1)
-    desk.worker.running("1.1")
-    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def times(api, **params) -> list[float | None]:

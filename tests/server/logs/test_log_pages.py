@@ -15,16 +15,6 @@ from berth.protocol.metrics import MetricPoint
 from berth_server.service.logs.metrics import thinned
 
 
-@pytest.fixture
-def run_dir(api, desk) -> Path:
-    """The run directory of a running job's attempt 1.1."""
-    desk.submit(gpus=1)
-    desk.worker.running("1.1")
-    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def lines(api, **params):
     answer = api.get("/api/v1/jobs/1/log/lines", params=params)
     assert answer.status_code == 200, answer.text

@@ -19,13 +19,9 @@ from berth_server.service.logs.metrics import json_point, thinned
 
 
 @pytest.fixture
-def metrics(api, desk) -> Path:
+def metrics(run_dir) -> Path:
     """The `metrics.jsonl` of a running job's attempt 1.1."""
-    desk.submit(gpus=1)
-    desk.worker.running("1.1")
-    folder = Path(desk.server.cache.desired_state().attempts[0].run_dir)
-    folder.mkdir(parents=True)
-    return folder / "metrics.jsonl"
+    return run_dir / "metrics.jsonl"
 
 
 def curves(api, **params):

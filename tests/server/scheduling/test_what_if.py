@@ -1,4 +1,4 @@
-"""What-if: when a job would start if it asked for something else."""
+"""Expected starts of a job that asked for something else."""
 
 from __future__ import annotations
 
