@@ -64,15 +64,8 @@ def pipe(connection: socket.socket) -> int:
         while True:
             ready, _, _ = select.select(sources, [], [])
             if connection in ready:
-                data = connection.recv(_PIECE)
-                if not data:
-                    raise Gone
-                for kind, payload in incoming.feed(data):
-                    if kind == frames.EXIT:
-                        return int(payload)
-                    stream = sys.stderr if kind == frames.ERROR else sys.stdout
-                    stream.buffer.write(payload)
-                    stream.buffer.flush()
+                if (code := _show(connection, incoming)) is not None:
+                    return code
             elif len(ready):
                 data = _read(sys.stdin.fileno())
                 if not data:
@@ -81,6 +74,20 @@ def pipe(connection: socket.socket) -> int:
                 with contextlib.suppress(OSError):
                     kind = frames.INPUT if data else frames.END_OF_INPUT
                     connection.sendall(frames.frame(kind, data))
+
+
+def _show(connection: socket.socket, incoming: frames.Frames) -> int | None:
+    """Print what the session sent; return its exit code, None before its end. Raises Gone."""
+    data = connection.recv(_PIECE)
+    if not data:
+        raise Gone
+    for kind, payload in incoming.feed(data):
+        if kind == frames.EXIT:
+            return int(payload)
+        stream = sys.stderr if kind == frames.ERROR else sys.stdout
+        stream.buffer.write(payload)
+        stream.buffer.flush()
+    return None
 
 
 def _read(descriptor: int) -> bytes:
@@ -95,15 +102,8 @@ def _relay(connection: socket.socket) -> int | None:
     typed = sys.stdin.fileno()
     while True:
         ready, _, _ = select.select([connection, typed], [], [])
-        if connection in ready:
-            data = connection.recv(_PIECE)
-            if not data:
-                raise Gone
-            for kind, payload in incoming.feed(data):
-                if kind == frames.EXIT:
-                    return int(payload)
-                sys.stdout.buffer.write(payload)
-                sys.stdout.buffer.flush()
+        if connection in ready and (code := _show(connection, incoming)) is not None:
+            return code
         if typed in ready:
             data = os.read(typed, _PIECE)
             before, found, _ = data.partition(DETACH)
