@@ -145,7 +145,6 @@ def _planned(
     job: JobView, expected: ExpectedStart, now: datetime, index: dict[str, int]
 ) -> PlanBar:
     start = max(expected.at, now)
-    late: datetime | None = getattr(expected, "late", None)
     return PlanBar(
         job_id=job.id,
         name=job.name,
@@ -153,7 +152,7 @@ def _planned(
         kind="planned",
         gpu_indices=sorted(index[uuid] for uuid in expected.gpu_uuids if uuid in index),
         starts_at=start,
-        starts_by=None if late is None else max(start, late),
+        starts_by=max(start, expected.late),
         ends_at=expected.ends_at,
         ends_by=None if job.time_limit is None else start + job.time_limit,
         share=job.share,
